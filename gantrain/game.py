@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+
+from gantrain.errors import UserError
 
 
 @dataclass
@@ -28,26 +31,49 @@ class Objective:
 
 
 class Player:
-    """One player: a name, and the module whose trainable parameters are its strategy."""
+    """One player: a name, and the module whose trainable parameters are its strategy.
+
+    Attributes:
+        parameters: the trainable parameters, in the module's order.
+        buffers: the module's buffers.
+        statistics: the running means and variances among the buffers, which may be interpolated together with the
+            parameters. Other buffers (the unit vectors of spectral norm, counters) may not.
+
+    Raises:
+        UserError: the module has no trainable parameter.
+    """
 
     def __init__(self, name: str, module: nn.Module):
         self.name = name
         self.module = module
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-
-    @property
-    def buffers(self) -> list[Tensor]:
-        return list(self.module.buffers())
+        self.buffers = list(module.buffers())
+        running = (getattr(m, key, None) for m in module.modules() for key in ("running_mean", "running_var"))
+        self.statistics = [b for b in running if isinstance(b, Tensor)]
+        if not self.parameters:
+            raise UserError(f"player {name}: no trainable parameter; unfreeze at least one (requires_grad)")
 
 
 class Game(ABC):
     """Players in the order in which they move, each of which minimises its own objective.
 
-    ``players`` maps each name to its :class:`Player`. A module may belong to one player only.
+    ``players`` maps each name to its :class:`Player`.
+
+    Raises:
+        UserError: two players share a parameter.
     """
 
-    def __init__(self, players: list[Player]):
+    def __init__(self, players: Sequence[Player]):
         self.players = {player.name: player for player in players}
+        owner: dict[int, str] = {}
+        for player in players:
+            for p in player.parameters:
+                other = owner.setdefault(id(p), player.name)
+                if other != player.name:
+                    raise UserError(
+                        f"players {other} and {player.name} share a parameter of shape {tuple(p.shape)}; "
+                        "a parameter belongs to one player"
+                    )
 
     @abstractmethod
     def objective(self, player: str, batch: Any) -> Objective:

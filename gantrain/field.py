@@ -1,0 +1,278 @@
+"""The game's vector field, and the one primitive that all outer loops are made of: the move.
+
+A move asks each player's oracle for a gradient at the current point, optionally goes back to an anchor, lets the
+optimizer step and applies the resolvent of the player's constraint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from gantrain.constraints import Resolvent
+from gantrain.game import Game, Objective, Player
+from gantrain.params import copy_, norm, relax_, snapshot
+from gantrain.sharpness.oracle import Oracle, Plain
+
+Anchor = dict[str, list[Tensor]]
+
+
+class Learner:
+    """A player together with what moves it.
+
+    Args:
+        player: whose parameters move.
+        optimizer: over exactly the player's parameters.
+        oracle: how the player's gradient is obtained; the plain gradient by default.
+        constraint: the resolvent applied to the player's parameters after each move; none by default.
+    """
+
+    def __init__(
+        self,
+        player: Player,
+        optimizer: Optimizer,
+        oracle: Oracle | None = None,
+        constraint: Resolvent | None = None,
+    ):
+        self.name = player.name
+        self.player = player
+        self.parameters = player.parameters
+        self.optimizer = optimizer
+        self.oracle = oracle or Plain()
+        self.constraint = constraint
+
+    @property
+    def step_size(self) -> float:
+        """The learning rate of the first parameter group: the step size of the resolvent."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+
+class Field:
+    """``F``: every player's gradient at the joint point, on batches that are a function of the draw.
+
+    Args:
+        game: whose objectives are differentiated.
+        learners: one for each player, in the order in which they move.
+        batches: ``(draw, step) -> batch``, a pure function: asked twice, it returns the same batch.
+        order: the order of moves for a loop that does not set its own.
+        samples: whether the inner moves of a loop that does not set its own take fresh draws or the same.
+        constraint: the resolvent of a constraint on all players' parameters together; none by default.
+        reduce: averages a list of gradients over the processes, in one collective; identity by default.
+        autocast: context in which objectives are computed.
+
+    Attributes:
+        step: the training step in progress; batches may depend on it (lazy penalties do).
+        draws: batches drawn so far.
+        evaluations: gradient evaluations so far, by player.
+        observing: whether the next plain evaluations are recorded in ``observed``.
+        observed: by player, the objective (loss detached) and the gradient norm of the last recorded evaluation.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        learners: Sequence[Learner],
+        batches: Callable[[int, int], Any],
+        order: str = "simultaneous",
+        samples: str = "fresh",
+        constraint: Resolvent | None = None,
+        reduce: Callable[[list[Tensor]], list[Tensor]] | None = None,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
+    ):
+        self.game = game
+        self.learners = list(learners)
+        self.batches = batches
+        self.order = order
+        self.samples = samples
+        self.constraint = constraint
+        self.reduce = reduce
+        self.autocast = autocast
+        self.buffers = [b for learner in self.learners for b in learner.player.buffers]
+        self.step = 0
+        self.draws = 0
+        self.evaluations = {learner.name: 0 for learner in self.learners}
+        self.observing = False
+        self.observed: dict[str, tuple[Objective, Tensor | None]] = {}
+        self._batch: tuple[tuple[int, int], Any] | None = None
+
+    def draw(self) -> int:
+        """The index of a new batch."""
+        self.draws += 1
+        return self.draws - 1
+
+    def batch(self, draw: int) -> Any:
+        key = (draw, self.step)
+        if self._batch is None or self._batch[0] != key:
+            self._batch = (key, self.batches(draw, self.step))
+        return self._batch[1]
+
+    def move(
+        self,
+        draw: int,
+        order: str | None = None,
+        anchor: Anchor | None = None,
+        auxiliary: bool = False,
+        resolve: bool = True,
+        learners: Sequence[Learner] | None = None,
+    ) -> None:
+        """One move of the players.
+
+        Args:
+            draw: the batch on which the gradients are taken.
+            order: "simultaneous": all gradients at the same joint point; "alternating": each player sees the
+                moves of those before it. The field's own by default.
+            anchor: where the optimizers step from; the current point by default.
+            auxiliary: leave all buffers (running statistics, spectral-norm vectors) as they were.
+            resolve: whether the resolvents are applied.
+            learners: who moves; everyone by default.
+        """
+        movers = self.learners if learners is None else list(learners)
+        for turn in [movers] if (order or self.order) == "simultaneous" else [[m] for m in movers]:
+            self.evaluate(draw, turn, anchor, auxiliary)
+            self.advance(turn, anchor, resolve)
+
+    def evaluate(
+        self, draw: int, learners: Sequence[Learner], anchor: Anchor | None = None, auxiliary: bool = False
+    ) -> None:
+        """Fill ``.grad`` of the learners' parameters with their oracles' gradients at the current point."""
+        with self.buffers_kept() if auxiliary else nullcontext():
+            gradients = [
+                learner.oracle.gradient(Here(self, learner, draw, anchor, record=not auxiliary))
+                for learner in learners
+            ]
+        if self.reduce is not None:
+            gradients = self._reduced(gradients)
+        for learner, gradient in zip(learners, gradients, strict=True):
+            for p, g in zip(learner.parameters, gradient, strict=True):
+                p.grad = g
+            if self.observing and not auxiliary:
+                objective, _ = self.observed[learner.name]
+                self.observed[learner.name] = objective, norm([g for g in gradient if g is not None])
+
+    def advance(self, learners: Sequence[Learner], anchor: Anchor | None = None, resolve: bool = True) -> None:
+        """Let the optimizers step along ``.grad``, from the anchor if there is one."""
+        for learner in learners:
+            if anchor is not None:
+                copy_(learner.parameters, anchor[learner.name])
+            learner.optimizer.step()
+        if resolve:
+            self.resolve(learners)
+
+    def resolve(self, learners: Sequence[Learner]) -> None:
+        """Apply the resolvents: each learner's own, then the one on all players together."""
+        for learner in learners:
+            if learner.constraint is not None:
+                learner.constraint.apply_(learner.parameters, learner.step_size)
+        if self.constraint is not None:
+            everyone = [p for learner in self.learners for p in learner.parameters]
+            self.constraint.apply_(everyone, self.learners[0].step_size)
+
+    def snapshot(self) -> Anchor:
+        """A copy of all parameters."""
+        return {learner.name: snapshot(learner.parameters) for learner in self.learners}
+
+    def restore(self, anchor: Anchor) -> None:
+        """Go back to the anchor."""
+        for learner in self.learners:
+            copy_(learner.parameters, anchor[learner.name])
+
+    def relax(self, anchor: Anchor, relaxation: float) -> None:
+        """Move all parameters ``w`` to ``z + relaxation * (w - z)`` for the anchor ``z``."""
+        if relaxation != 1.0:
+            for learner in self.learners:
+                relax_(learner.parameters, anchor[learner.name], relaxation)
+
+    @contextmanager
+    def buffers_kept(self):
+        """Leave all buffers as they are on entry, also when an exception passes through."""
+        held = snapshot(self.buffers)
+        try:
+            yield
+        finally:
+            copy_(self.buffers, held)
+
+    def state_dict(self) -> dict[str, Any]:
+        oracles = {learner.name: learner.oracle.state_dict() for learner in self.learners}
+        return {"draws": self.draws, "evaluations": dict(self.evaluations), "oracles": oracles}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.draws = state["draws"]
+        self.evaluations = dict(state["evaluations"])
+        for learner in self.learners:
+            learner.oracle.load_state_dict(state["oracles"][learner.name])
+
+    def _reduced(self, gradients: list[list[Tensor | None]]) -> list[list[Tensor | None]]:
+        """All gradients averaged over the processes in one call of ``reduce``."""
+        reduced = iter(self.reduce([g for gradient in gradients for g in gradient if g is not None]))
+        return [[None if g is None else next(reduced) for g in gradient] for gradient in gradients]
+
+
+class Here:
+    """What an oracle may know: one player's parameters at the current joint point, and its gradients there.
+
+    Attributes:
+        parameters: the player's parameters; an oracle that moves them puts them back.
+        optimizer: the player's optimizer.
+        origin: where the optimizer will step from (the anchor), or None for the current point.
+    """
+
+    def __init__(self, field: Field, learner: Learner, draw: int, anchor: Anchor | None, record: bool):
+        self._field = field
+        self._learner = learner
+        self._draw = draw
+        self._record = record and field.observing
+        self.parameters = learner.parameters
+        self.optimizer = learner.optimizer
+        self.origin = None if anchor is None else anchor[learner.name]
+
+    def gradient(
+        self,
+        *targets: Callable[[Objective], Tensor],
+        auxiliary: bool = False,
+        ahead: int = 0,
+    ) -> list[Any]:
+        """Gradients of the player's objective with respect to its own parameters.
+
+        Args:
+            targets: functions of the objective to differentiate; the loss by default. With several, one forward
+                pass serves them all and a list of gradients is returned.
+            auxiliary: leave all buffers as they were.
+            ahead: how many draws ahead of the current one the batch is taken.
+
+        Returns:
+            A list with a tensor (or None where the target does not depend on it) for each parameter, or a list of
+            such lists.
+        """
+        field, learner = self._field, self._learner
+        with field.buffers_kept() if auxiliary else nullcontext():
+            with field.autocast():
+                objective = field.game.objective(learner.name, field.batch(self._draw + ahead))
+            wanted = [target(objective) for target in targets] or [objective.loss]
+            gradients = [
+                _differentiate(value, learner.parameters, retain_graph=value is not wanted[-1]) for value in wanted
+            ]
+        field.evaluations[learner.name] += 1
+        if self._record and not auxiliary:
+            scores = {name: value.detach() for name, value in objective.scores.items()}
+            field.observed[learner.name] = Objective(objective.loss.detach(), scores=scores), None
+        return gradients if len(targets) > 1 else gradients[0]
+
+    def reduce(self, gradient: list[Tensor | None]) -> list[Tensor | None]:
+        """The gradient averaged over the processes."""
+        if self._field.reduce is None:
+            return gradient
+        return self._field._reduced([gradient])[0]
+
+
+def _differentiate(value: Tensor, parameters: Sequence[Tensor], retain_graph: bool) -> list[Tensor | None]:
+    """Gradients by accumulation into ``.grad``, which gives each the memory layout of its parameter: fused
+    optimizers rely on that, and ``torch.autograd.grad`` does not."""
+    for p in parameters:
+        p.grad = None
+    torch.autograd.backward(value, inputs=parameters, retain_graph=retain_graph)
+    return [p.grad for p in parameters]

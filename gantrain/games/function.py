@@ -1,0 +1,146 @@
+"""Games given by a function of the players' strategies: tensors or modules."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gantrain.errors import UserError
+from gantrain.game import Game, Objective, Player
+
+
+class Vector(nn.Module):
+    """A strategy that is a bare tensor."""
+
+    def __init__(self, value: Tensor):
+        super().__init__()
+        self.value = nn.Parameter(value.detach().clone())
+
+
+class FunctionGame(Game):
+    """A game whose objectives are functions of all players' strategies, and of a batch where there are batches.
+
+    A strategy is a tensor or an ``nn.Module``; the function receives it as it was given. The game keeps the starting
+    point: :meth:`fresh` returns a copy to be moved.
+
+    Args:
+        f: called as ``f(*strategies)`` or ``f(*strategies, batch)``.
+        strategies: the starting point by player, in the order in which the players move.
+        batches: the data, cycled through; None for a deterministic game.
+
+    Raises:
+        UserError: a strategy is neither a floating-point tensor nor a module.
+    """
+
+    def __init__(self, f: Callable[..., Any], strategies: dict[str, Tensor | nn.Module], batches: Any = None):
+        for name, s in strategies.items():
+            if not isinstance(s, nn.Module) and not (isinstance(s, Tensor) and s.is_floating_point()):
+                raise UserError(f"player {name}: expected a floating-point tensor or a module, got {s!r:.60}")
+        super().__init__(
+            [Player(name, s if isinstance(s, nn.Module) else Vector(s)) for name, s in strategies.items()]
+        )
+        self.f = f
+        self.batches = batches
+
+    def fresh(self) -> FunctionGame:
+        """A copy with strategies of its own, at the starting point."""
+        twin = copy.copy(self)
+        twin.players = {
+            name: Player(name, copy.deepcopy(player.module)) for name, player in self.players.items()
+        }
+        return twin
+
+    def strategies(self) -> list[Tensor | nn.Module]:
+        """The current strategies, as the function receives them."""
+        modules = [player.module for player in self.players.values()]
+        return [m.value if isinstance(m, Vector) else m for m in modules]
+
+    def value(self, batch: Any) -> Any:
+        """The function at the current strategies."""
+        return self.f(*self.strategies()) if batch is None else self.f(*self.strategies(), batch)
+
+
+class ZeroSum(FunctionGame):
+    """``min_x max_y f(x, y)``: the first player minimises ``f``, the second maximises it.
+
+    Args:
+        f: ``f(x, y)`` or ``f(x, y, batch)``, a scalar.
+        x: the starting point of the first player: a tensor (cloned) or a module.
+        y: the starting point of the second player.
+        batches: the data, cycled through; None for a deterministic game.
+    """
+
+    def __init__(self, f: Callable[..., Tensor], x: Tensor | nn.Module, y: Tensor | nn.Module, batches: Any = None):
+        super().__init__(f, {"x": x, "y": y}, batches)
+
+    def objective(self, player: str, batch: Any) -> Objective:
+        value = self.value(batch)
+        return Objective(value if player == "x" else -value)
+
+
+class Minimize(FunctionGame):
+    """``min_x f(x)``: the one-player game.
+
+    Args:
+        f: ``f(x)`` or ``f(x, batch)``; returns a scalar or an :class:`~gantrain.game.Objective`, whose logits and
+            targets are what BiSAM's climb looks at.
+        x: the starting point: a tensor (cloned) or a module.
+        batches: the data, cycled through; None for a deterministic problem.
+    """
+
+    def __init__(self, f: Callable[..., Tensor | Objective], x: Tensor | nn.Module, batches: Any = None):
+        super().__init__(f, {"x": x}, batches)
+
+    def objective(self, player: str, batch: Any) -> Objective:
+        value = self.value(batch)
+        return value if isinstance(value, Objective) else Objective(value)
+
+
+class GeneralSum(FunctionGame):
+    """N players, each of which minimises a function of its own.
+
+    Args:
+        fs: by player, ``f_i(*strategies)`` or ``f_i(*strategies, batch)``, a scalar to be minimised.
+        strategies: the starting point by player, in the order in which the players move; tensors or modules.
+        batches: the data, cycled through; None for a deterministic game.
+
+    Raises:
+        UserError: ``fs`` and ``strategies`` do not name the same players.
+    """
+
+    def __init__(
+        self, fs: dict[str, Callable[..., Tensor]], strategies: dict[str, Tensor | nn.Module], batches: Any = None
+    ):
+        if set(fs) != set(strategies):
+            raise UserError(f"functions are given for {sorted(fs)}, strategies for {sorted(strategies)}")
+        super().__init__(None, strategies, batches)
+        self.fs = fs
+
+    def objective(self, player: str, batch: Any) -> Objective:
+        strategies = self.strategies()
+        f = self.fs[player]
+        return Objective(f(*strategies) if batch is None else f(*strategies, batch))
+
+
+class VectorField(FunctionGame):
+    """Players that follow a given vector field, which need not come from objectives: ``z <- z - gamma F(z)``.
+
+    Args:
+        f: ``f(*strategies)`` returns, for each player, the direction that it descends; same shapes as the strategies.
+        strategies: the starting point by player: tensors.
+    """
+
+    def __init__(self, f: Callable[..., tuple[Tensor, ...]], strategies: dict[str, Tensor]):
+        super().__init__(f, strategies)
+
+    def objective(self, player: str, batch: Any) -> Objective:
+        strategies = self.strategies()
+        index = list(self.players).index(player)
+        with torch.no_grad():
+            direction = self.f(*strategies)[index]
+        # The gradient of a linear function is its coefficient.
+        return Objective((strategies[index] * direction).sum())

@@ -1,0 +1,154 @@
+"""Toy games with known solutions: two scalars ``x`` and ``y``.
+
+Each is a :class:`ToyGame`, whose attributes say where it lives and what it converges to. Formulas and constants:
+Pethick et al., Escaping limit cycles, ICLR 2022, and its published notebooks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gantrain.errors import UserError
+from gantrain.games.function import VectorField
+
+if TYPE_CHECKING:
+    from gantrain.types import PositiveFloat
+
+
+class ToyGame(VectorField):
+    """A game between two scalars given by its vector field ``F(x, y) = (F_x, F_y)``, both of which are descended.
+
+    Attributes:
+        solution: ``(x, y)``.
+        domain: half the side of the square around the origin that pictures show.
+    """
+
+    solution: tuple[float, float] = (0.0, 0.0)
+    domain: float = 1.5
+
+    def __init__(self, start: tuple[float, float]):
+        x, y = (torch.tensor(float(v), dtype=torch.float64) for v in start)
+        super().__init__(self.field, {"x": x, "y": y})
+
+    def field(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """``F(x, y)``, elementwise."""
+        raise TypeError(f"{type(self).__name__} must define field(x, y)")
+
+
+class Bilinear(ToyGame):
+    """``f(x, y) = coupling (x - centre) (y - centre)``: rotation alone. ``L = coupling``, ``rho = 0``.
+
+    Args:
+        coupling: the speed of the rotation.
+        centre: both coordinates of the solution.
+        start: where x and y begin.
+    """
+
+    def __init__(self, coupling: float = 1.0, centre: float = 0.0, start: tuple[float, float] = (1.0, 1.0)):
+        self.coupling = coupling
+        self.solution = (centre, centre)
+        super().__init__(start)
+
+    def field(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self.coupling * (y - self.solution[1]), -self.coupling * (x - self.solution[0])
+
+
+class Quadratic(ToyGame):
+    """``f(x, y) = a x y + (b/2) x^2 - (b/2) y^2`` with prescribed constants of ``F``.
+
+    ``b = rho L^2`` and ``a = sqrt(L^2 - rho^2 L^4)`` give ``F`` exactly the Lipschitz constant ``L`` and the
+    cohypomonotonicity ``rho`` (``<F z - F z', z - z'> = rho ||F z - F z'||^2``).
+
+    Args:
+        lipschitz: L.
+        rho: between -1/L and 1/L; negative values are nonmonotone.
+        start: where x and y begin.
+
+    Raises:
+        UserError: ``|rho| L > 1``.
+    """
+
+    def __init__(
+        self, lipschitz: PositiveFloat = 1.0, rho: float = -0.1, start: tuple[float, float] = (1.0, 1.0)
+    ):
+        if abs(rho) * lipschitz > 1:
+            raise UserError(f"quadratic: |rho| must be at most 1/lipschitz = {1 / lipschitz:g}, got {rho:g}")
+        self.b = rho * lipschitz**2
+        self.a = math.sqrt(lipschitz**2 - self.b**2)
+        super().__init__(start)
+
+    def field(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self.a * y + self.b * x, self.b * y - self.a * x
+
+
+class Forsaken(ToyGame):
+    """``f(x, y) = x (y - 0.45) + phi(x) - phi(y)``, ``phi(z) = z^2/4 - z^4/2 + z^6/6``.
+
+    A limit cycle surrounds the solution (0.0780267, 0.4119339). On the square of half side 1.5, ``L = 12.4026``. Source:
+    Hsieh, Mertikopoulos and Cevher, The limits of min-max optimization algorithms, example 5.2.
+
+    Args:
+        start: where x and y begin.
+    """
+
+    solution = (0.0780267, 0.4119339)
+
+    def __init__(self, start: tuple[float, float] = (1.0, -0.8)):
+        super().__init__(start)
+
+    def field(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return y - 0.45 + self._slope(x), self._slope(y) - x
+
+    @staticmethod
+    def _slope(z: Tensor) -> Tensor:
+        return z / 2 - 2 * z**3 + z**5
+
+
+class GlobalForsaken(ToyGame):
+    """``f(x, y) = x y + phi(x) - phi(y)``, ``phi(z) = z^2/3 - z^4/3 + 2 z^6/21``, on the ball of radius 4/3.
+
+    On the ball ``L = 2.868`` and ``rho`` is about -0.1197. The ball is a constraint on both players together:
+    ``constraint: {joint: {name: l2_ball, radius: 1.3333}}``.
+
+    Args:
+        start: where x and y begin.
+    """
+
+    domain = 4 / 3
+
+    def __init__(self, start: tuple[float, float] = (1.2, 1.2)):
+        super().__init__(start)
+
+    def field(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return y + self._slope(x), -x + self._slope(y)
+
+    @staticmethod
+    def _slope(z: Tensor) -> Tensor:
+        return 2 * z / 3 - 4 * z**3 / 3 + 4 * z**5 / 7
+
+
+class PolarGame(ToyGame):
+    """``F(x, y) = (t x - y, t y + x)``, ``t = a (s - 1) (16 s - 9) / 16``, ``s = x^2 + y^2``.
+
+    Limit cycles at the radii 1 and 3/4 surround the solution. On the square of half side 1.1: ``L`` = 18.548, 13.938,
+    6.306 and ``rho`` = -0.0477, -0.0358, -0.0159 for ``a`` = 1, 3/4, 1/3.
+
+    Args:
+        a: strength of the radial part.
+        start: where x and y begin.
+    """
+
+    domain = 1.1
+
+    def __init__(self, a: PositiveFloat = 1 / 3, start: tuple[float, float] = (1.0, 0.5)):
+        self.a = a
+        super().__init__(start)
+
+    def field(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        s = x**2 + y**2
+        t = self.a * (s - 1) * (16 * s - 9) / 16
+        return t * x - y, t * y + x

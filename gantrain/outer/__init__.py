@@ -1,0 +1,20 @@
+"""Outer loops: how the joint iterate moves."""
+
+from gantrain.outer.ceg_plus import CEGPlus
+from gantrain.outer.gda import GDA
+from gantrain.outer.lookahead import Lookahead
+from gantrain.outer.loop import Mover, Outer
+from gantrain.outer.optimistic import Optimistic
+from gantrain.outer.rapp import RAPP, Extragradient, ExtragradientPlus
+
+__all__ = [
+    "CEGPlus",
+    "Extragradient",
+    "ExtragradientPlus",
+    "GDA",
+    "Lookahead",
+    "Mover",
+    "Optimistic",
+    "Outer",
+    "RAPP",
+]

@@ -1,0 +1,39 @@
+"""Gradient descent ascent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from gantrain.outer.loop import Mover
+
+if TYPE_CHECKING:
+    from gantrain.field import Field
+    from gantrain.types import PositiveInt
+
+
+class GDA(Mover):
+    """Gradient descent ascent: ``z <- z - gamma F z``, one gradient for each player.
+
+    Args:
+        order: "simultaneous": all players are evaluated at one joint point; "alternating": each player sees the moves
+            of those before it. Simultaneous by default.
+        samples: whether the critics' moves take a "fresh" batch each (the default), or all of a step the "same".
+        critic_steps: how often every player but the last (in a GAN: the discriminator) moves in a step; at its last
+            move the last player moves too.
+    """
+
+    def __init__(
+        self,
+        order: Literal["simultaneous", "alternating"] | None = None,
+        samples: Literal["fresh", "same"] | None = None,
+        critic_steps: PositiveInt = 1,
+    ):
+        super().__init__(order, samples)
+        self.critic_steps = critic_steps
+
+    def step(self, field: Field) -> bool:
+        draws = self.draws(field)
+        for _ in range(self.critic_steps - 1):
+            field.move(next(draws), self.order, learners=field.learners[:-1])
+        field.move(next(draws), self.order)
+        return True

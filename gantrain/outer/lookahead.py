@@ -1,0 +1,62 @@
+"""Lookahead: linear interpolation around any outer loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gantrain.outer.gda import GDA
+from gantrain.outer.loop import Outer
+from gantrain.params import relax_, snapshot
+
+if TYPE_CHECKING:
+    from gantrain.field import Anchor, Field
+    from gantrain.types import PositiveFloat, PositiveInt
+
+
+class Lookahead(Outer):
+    """Lookahead: ``w_0 = z``, tau steps of the base loop to ``w_tau``, then ``z <- z + lambda (w_tau - z)``.
+
+    The running statistics of batch norm are interpolated with the parameters; the optimizers keep their state. A base
+    may be any loop, also another Lookahead. Source: Zhang et al., arXiv 1907.08610; for games, Chavdarova et al., arXiv
+    2006.14567, and arXiv 2310.13459, section 7. In the published code of the latter the interpolation over extragradient
+    is overwritten by the next half-step; this is the paper's method.
+
+    Args:
+        inner_steps: tau, counted in outer steps of the base.
+        relaxation: lambda; 1 is the base itself.
+        base: the loop that is interpolated; gda by default.
+    """
+
+    def __init__(
+        self, inner_steps: PositiveInt = 5, relaxation: PositiveFloat = 0.5, base: Outer | None = None
+    ):
+        self.inner_steps = inner_steps
+        self.relaxation = relaxation
+        self.base = base or GDA()
+        self.taken = 0
+        self.start: Anchor | None = None
+
+    def step(self, field: Field) -> bool:
+        interpolated = {
+            learner.name: learner.parameters + learner.player.statistics for learner in field.learners
+        }
+        if self.start is None:
+            self.start = {name: snapshot(tensors) for name, tensors in interpolated.items()}
+        self.taken += self.base.step(field)
+        if self.taken < self.inner_steps:
+            return False
+        for name, tensors in interpolated.items():
+            relax_(tensors, self.start[name], self.relaxation)
+        self.taken, self.start = 0, None
+        return True
+
+    def anchor(self) -> Anchor | None:
+        return self.start
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"taken": self.taken, "start": self.start, "base": self.base.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.taken = state["taken"]
+        self.start = state["start"]
+        self.base.load_state_dict(state["base"])

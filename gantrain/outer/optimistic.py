@@ -1,0 +1,47 @@
+"""Past extragradient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from gantrain.outer.loop import Mover
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gantrain.field import Field
+
+
+class Optimistic(Mover):
+    """Optimistic (past) extragradient: extragradient that extrapolates along the gradient of the step before.
+
+    ``w_t = J(z_t - gamma F w_{t-1});  z_{t+1} = J(z_t - gamma F w_t)``, beginning with ``w_0 = z_0``.
+
+    One gradient a step for each player. The optimizer's state advances at both moves, as in extragradient. Source:
+    Popov 1980; Gidel et al., arXiv 1802.10551 (extrapolation from the past).
+
+    Args:
+        order: "simultaneous" (the default): all players are evaluated at the extrapolated joint point;
+            "alternating": each player sees the moves of those before it.
+    """
+
+    def __init__(self, order: Literal["simultaneous", "alternating"] | None = None):
+        super().__init__(order)
+        self.past: dict[str, list[Tensor | None]] | None = None
+
+    def step(self, field: Field) -> bool:
+        anchor = field.snapshot()
+        if self.past is not None:
+            for learner in field.learners:
+                for p, g in zip(learner.parameters, self.past[learner.name], strict=True):
+                    p.grad = g
+            field.advance(field.learners)
+        field.move(field.draw(), self.order, anchor)
+        self.past = {learner.name: [p.grad for p in learner.parameters] for learner in field.learners}
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"past": self.past}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.past = state["past"]

@@ -1,0 +1,51 @@
+"""Lists of tensors copied, restored and interpolated in place: the one way in which strategies are moved by hand.
+
+A parameter keeps its storage for life; nothing else in the package writes to one except its optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def snapshot(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Detached copies of ``tensors``."""
+    return [t.detach().clone() for t in tensors]
+
+
+@torch.no_grad()
+def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Write ``sources`` into ``targets``."""
+    if targets:
+        torch._foreach_copy_(targets, sources)
+
+
+@torch.no_grad()
+def relax_(targets: Sequence[Tensor], anchor: Sequence[Tensor], relaxation: float) -> None:
+    """Set ``w`` to ``z + relaxation * (w - z)`` for targets ``w`` and anchor ``z``; exact for a relaxation of 1."""
+    if targets:
+        torch._foreach_lerp_(targets, anchor, 1.0 - relaxation)
+
+
+@torch.no_grad()
+def add_(targets: Sequence[Tensor], directions: Sequence[Tensor], scale: float | Tensor = 1.0) -> None:
+    """Add ``scale * directions`` to ``targets``; the scale may be a 0-d tensor, so that nothing waits for a device."""
+    if isinstance(scale, Tensor):
+        torch._foreach_add_(targets, torch._foreach_mul(directions, scale))
+    elif targets:
+        torch._foreach_add_(targets, directions, alpha=scale)
+
+
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm of all entries of ``tensors`` taken as one vector, a 0-d tensor; zero for an empty list."""
+    if not tensors:
+        return torch.zeros(())
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+
+
+def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """Inner product of two lists of tensors, each taken as one vector; a 0-d tensor."""
+    return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()
