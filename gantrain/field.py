@@ -17,7 +17,8 @@ from torch.optim import Optimizer
 from gantrain.constraints import Resolvent
 from gantrain.game import Game, Objective, Player
 from gantrain.params import copy_, norm, relax_, snapshot
-from gantrain.sharpness.oracle import Oracle, Plain
+from gantrain.sharpness.oracle import Gradient, Oracle, Plain
+from gantrain.streams import generator
 
 Anchor = dict[str, list[Tensor]]
 
@@ -64,6 +65,7 @@ class Field:
         constraint: the resolvent of a constraint on all players' parameters together; none by default.
         reduce: averages a list of gradients over the processes, in one collective; identity by default.
         autocast: context in which objectives are computed.
+        seed: of the oracles' own random draws.
 
     Attributes:
         step: the training step in progress; batches may depend on it (lazy penalties do).
@@ -83,7 +85,9 @@ class Field:
         constraint: Resolvent | None = None,
         reduce: Callable[[list[Tensor]], list[Tensor]] | None = None,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
+        seed: int = 0,
     ):
+        self.seed = seed
         self.game = game
         self.learners = list(learners)
         self.batches = batches
@@ -141,13 +145,12 @@ class Field:
     ) -> None:
         """Fill ``.grad`` of the learners' parameters with their oracles' gradients at the current point."""
         with self.buffers_kept() if auxiliary else nullcontext():
-            gradients = [
-                learner.oracle.gradient(Here(self, learner, draw, anchor, record=not auxiliary))
-                for learner in learners
+            evaluated = [
+                learner.oracle.evaluate(Here(self, learner, draw, anchor, record=not auxiliary)) for learner in learners
             ]
-        if self.reduce is not None:
-            gradients = self._reduced(gradients)
-        for learner, gradient in zip(learners, gradients, strict=True):
+        evaluated = self.averaged(evaluated)
+        for learner, gradients in zip(learners, evaluated, strict=True):
+            gradient = learner.oracle.combine(gradients)
             for p, g in zip(learner.parameters, gradient, strict=True):
                 p.grad = g
             if self.observing and not auxiliary:
@@ -206,10 +209,16 @@ class Field:
         for learner in self.learners:
             learner.oracle.load_state_dict(state["oracles"][learner.name])
 
-    def _reduced(self, gradients: list[list[Tensor | None]]) -> list[list[Tensor | None]]:
-        """All gradients averaged over the processes in one call of ``reduce``."""
-        reduced = iter(self.reduce([g for gradient in gradients for g in gradient if g is not None]))
-        return [[None if g is None else next(reduced) for g in gradient] for gradient in gradients]
+    def averaged(self, evaluated: list[list[Gradient]]) -> list[list[Gradient]]:
+        """All gradients of all learners averaged over the processes, in one call of ``reduce``."""
+        if self.reduce is None:
+            return evaluated
+        flat = [g for gradients in evaluated for gradient in gradients for g in gradient if g is not None]
+        reduced = iter(self.reduce(flat))
+        return [
+            [[None if g is None else next(reduced) for g in gradient] for gradient in gradients]
+            for gradients in evaluated
+        ]
 
 
 class Here:
@@ -262,14 +271,18 @@ class Here:
             field.observed[learner.name] = Objective(objective.loss.detach(), scores=scores), None
         return gradients if len(targets) > 1 else gradients[0]
 
-    def reduce(self, gradient: list[Tensor | None]) -> list[Tensor | None]:
-        """The gradient averaged over the processes."""
-        if self._field.reduce is None:
-            return gradient
-        return self._field._reduced([gradient])[0]
+    def averaged(self, gradient: Gradient) -> Gradient:
+        """The gradient averaged over the processes, in a collective of its own."""
+        return self._field.averaged([[gradient]])[0][0]
+
+    def random_direction(self) -> Gradient:
+        """Standard normal numbers in the shape of the parameters: a function of the seed, the player and the draw."""
+        stream = f"direction/{self._learner.name}"
+        source = generator(self._field.seed, stream, self._draw)
+        return [torch.randn(p.shape, generator=source, dtype=p.dtype).to(p.device) for p in self.parameters]
 
 
-def _differentiate(value: Tensor, parameters: Sequence[Tensor], retain_graph: bool) -> list[Tensor | None]:
+def _differentiate(value: Tensor, parameters: Sequence[Tensor], retain_graph: bool) -> Gradient:
     """Gradients by accumulation into ``.grad``, which gives each the memory layout of its parameter: fused
     optimizers rely on that, and ``torch.autograd.grad`` does not."""
     for p in parameters:

@@ -88,8 +88,8 @@ class Quadratic(ToyGame):
 class Forsaken(ToyGame):
     """``f(x, y) = x (y - 0.45) + phi(x) - phi(y)``, ``phi(z) = z^2/4 - z^4/2 + z^6/6``.
 
-    A limit cycle surrounds the solution (0.0780267, 0.4119339). On the square of half side 1.5, ``L = 12.4026``. Source:
-    Hsieh, Mertikopoulos and Cevher, The limits of min-max optimization algorithms, example 5.2.
+    A limit cycle surrounds the solution (0.0780267, 0.4119339). On the square of half side 1.5, ``L = 12.4026``.
+    Source: Hsieh, Mertikopoulos and Cevher, The limits of min-max optimization algorithms, example 5.2.
 
     Args:
         start: where x and y begin.

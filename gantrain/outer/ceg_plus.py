@@ -20,8 +20,8 @@ class CEGPlus(Mover):
 
     With ``H = id - gamma F``: ``w = J(H z);  d = H w - H z;  z <- z + lambda alpha d``, all players simultaneously.
     Without constraints ``d = -gamma F w``, which is EG+. The points ``w`` lie in the constraint set; ``z`` need not.
-    Over an optimizer other than SGD, ``H v`` is ``v`` plus the step that the optimizer takes from the anchor ``z`` along
-    ``F v``. Costs two gradients for each player. Source: Pethick et al., Escaping limit cycles: global convergence for
+    Over an optimizer other than SGD, ``H v`` is ``v`` plus the optimizer's step from the anchor ``z`` along ``F v``.
+    Costs two gradients for each player. Source: Pethick et al., Escaping limit cycles: global convergence for
     constrained nonconvex-nonconcave minimax problems, ICLR 2022.
 
     Args:

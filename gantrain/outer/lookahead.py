@@ -18,8 +18,8 @@ class Lookahead(Outer):
 
     The running statistics of batch norm are interpolated with the parameters; the optimizers keep their state. A base
     may be any loop, also another Lookahead. Source: Zhang et al., arXiv 1907.08610; for games, Chavdarova et al., arXiv
-    2006.14567, and arXiv 2310.13459, section 7. In the published code of the latter the interpolation over extragradient
-    is overwritten by the next half-step; this is the paper's method.
+    2006.14567, and arXiv 2310.13459, section 7. In the published code of the latter the next half-step overwrites the
+    interpolation over extragradient; this is the paper's method.
 
     Args:
         inner_steps: tau, counted in outer steps of the base.

@@ -29,8 +29,8 @@ class Outer(ABC):
         """What a later step depends on besides the parameters, the optimizers and the field."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most loops keep nothing
+        """Take back what :meth:`state_dict` returned."""
 
 
 class Mover(Outer):

@@ -1,0 +1,8 @@
+"""Gradient oracles: plain, SAM, ASAM, SAMPa and BiSAM."""
+
+from gantrain.sharpness.climb import lower_bound
+from gantrain.sharpness.oracle import Oracle, Plain
+from gantrain.sharpness.sam import SAM
+from gantrain.sharpness.sampa import SAMPa
+
+__all__ = ["Oracle", "Plain", "SAM", "SAMPa", "lower_bound"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -9,27 +10,35 @@ from torch import Tensor
 if TYPE_CHECKING:
     from gantrain.field import Here
 
+Gradient = list["Tensor | None"]
 
-class Oracle:
+
+class Oracle(ABC):
     """How one player's gradient is obtained at the current point.
 
-    An oracle returns the gradient that the optimizer is given, and leaves the parameters as it found them, also when
-    an exception passes through.
+    It happens in two stages with one collective between them: :meth:`evaluate` differentiates on this process's share
+    of the batch, what it returns is averaged over the processes, and :meth:`combine` turns the averages into the
+    gradient that the optimizer is given. Parameters are left as they were found, also when an exception passes through.
     """
 
-    def gradient(self, here: Here) -> list[Tensor | None]:
-        """The gradient for the move that starts here: one entry for each of ``here.parameters``."""
-        raise TypeError(f"{type(self).__name__} must define gradient(here)")
+    @abstractmethod
+    def evaluate(self, here: Here) -> list[Gradient]:
+        """The gradients to be averaged over the processes, each with one entry for each of ``here.parameters``."""
+
+    def combine(self, gradients: list[Gradient]) -> Gradient:
+        """The gradient for the optimizer, from the averages; the first of them by default."""
+        return gradients[0]
 
     def state_dict(self) -> dict[str, Any]:
+        """What a later evaluation depends on."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most oracles keep nothing
+        """Take back what :meth:`state_dict` returned."""
 
 
 class Plain(Oracle):
     """The gradient of the player's loss."""
 
-    def gradient(self, here: Here) -> list[Tensor | None]:
-        return here.gradient()
+    def evaluate(self, here: Here) -> list[Gradient]:
+        return [here.gradient()]

@@ -1,0 +1,16 @@
+"""Stored and decoded images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def decode(raw: Tensor) -> Tensor:
+    """uint8 to float32: 0 … 255 to -1 … 1, both ends exactly."""
+    return raw.to(torch.float32).div_(127.5).sub_(1)
+
+
+def encode(images: Tensor) -> Tensor:
+    """The inverse of :func:`decode`, rounded to the nearest level and clipped: [-1, 1] to uint8."""
+    return images.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,80 @@
+"""Many processes: one collective for each evaluation of the operator, on unwrapped modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
+
+
+def mean(tensors: list[Tensor]) -> list[Tensor]:
+    """The tensors averaged over all processes, in one flat ``all_reduce``.
+
+    The flat buffer is of the tensors' common dtype; all processes must pass the same shapes.
+    """
+    if not tensors:
+        return []
+    flat = torch.cat([t.reshape(-1) for t in tensors])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    parts = flat.split([t.numel() for t in tensors])
+    return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
+
+
+def broadcast_(tensors: Sequence[Tensor]) -> None:
+    """Overwrite the tensors with those of the first process; buffers that each process updates on its own need it."""
+    for t in tensors:
+        dist.broadcast(t, 0)
+
+
+class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm over the samples of all processes, on any device and differentiable twice.
+
+    torch's own works on GPUs only, and gradient penalties need the second derivative. Each process must hold equally
+    many samples.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        axes = [0, *range(2, x.dim())]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        world = dist.get_world_size()
+        count = x.numel() // x.shape[1] * world
+        average = differentiable_all_reduce(x.mean(axes)) / world
+        centred = x - average.view(shape)
+        variance = differentiable_all_reduce(centred.square().mean(axes)) / world
+        if self.track_running_stats:
+            self._track(average.detach(), variance.detach() * (count / max(count - 1, 1)))
+        scaled = centred * (variance + self.eps).rsqrt().view(shape)
+        return scaled if not self.affine else scaled * self.weight.view(shape) + self.bias.view(shape)
+
+    @torch.no_grad()
+    def _track(self, average: Tensor, variance: Tensor) -> None:
+        self.num_batches_tracked += 1
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(average, momentum)
+        self.running_var.lerp_(variance, momentum)
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        if x.dim() < 2:
+            raise ValueError(f"expected at least 2 dimensions, got {x.dim()}")
+
+
+def synchronise_batch_norm(module: nn.Module) -> nn.Module:
+    """``module`` with every batch norm replaced by a :class:`SyncBatchNorm` that shares its parameters and buffers."""
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        synced = SyncBatchNorm(
+            module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
+        )
+        synced._parameters.update(module._parameters)
+        synced._buffers.update(module._buffers)
+        return synced.train(module.training)
+    for name, child in module.named_children():
+        replaced = synchronise_batch_norm(child)
+        if replaced is not child:
+            setattr(module, name, replaced)
+    return module

@@ -1,0 +1,165 @@
+"""GAN losses as functions of the discriminator's raw logits, of shape ``(n,)`` each.
+
+A loss also says which binary classification each player's loss is, if any; BiSAM climbs that classification's margins.
+A positive logit says "real". Below, ``D(x)`` is a real sample's logit, ``D(G(z))`` a fake's, ``sigma`` the logistic
+function, and ``softplus(s) = log(1 + e^s) = -log sigma(-s)``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+Margins = tuple[Tensor, Tensor] | None
+
+
+class Loss(ABC):
+    """A loss for both players.
+
+    Attributes:
+        needs_real: whether the generator's loss looks at the logits of real samples.
+    """
+
+    needs_real = False
+
+    @abstractmethod
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """What the discriminator minimises: a scalar."""
+
+    @abstractmethod
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """What the generator minimises: a scalar. ``real`` may be None unless :attr:`needs_real`."""
+
+    def discriminator_margins(self, real: Tensor, fake: Tensor) -> Margins:
+        """The logits and targets that the discriminator's loss classifies: real 1, fake 0. None: no classification."""
+        targets = torch.zeros(len(real) + len(fake), dtype=torch.int64, device=real.device)
+        targets[: len(real)] = 1
+        return torch.cat([real, fake]), targets
+
+    def generator_margins(self, real: Tensor | None, fake: Tensor) -> Margins:
+        """The same for the generator, which wants every fake to be classified as real: target 1."""
+        return fake, _ones(fake)
+
+
+class Minimax(Loss):
+    """The zero-sum game on the log-likelihood; the generator's gradient saturates where fakes are recognised.
+
+    ``L_D = E softplus(-D(x)) + E softplus(D(G(z)))``, ``L_G = -E softplus(D(G(z)))``: the generator's loss is the
+    negative of the part of the discriminator's that depends on it.
+
+    Classification: real 1, fake 0 for the discriminator; fake 1 for the generator.
+    Source: Goodfellow et al., Generative adversarial nets, NeurIPS 2014, eq. 1.
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return softplus(-real).mean() + softplus(fake).mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        return -softplus(fake).mean()
+
+
+class NonSaturating(Loss):
+    """Maximum likelihood for the discriminator, flipped labels for the generator.
+
+    ``L_D = E softplus(-D(x)) + E softplus(D(G(z)))``, ``L_G = E softplus(-D(G(z)))``.
+
+    Classification: real 1, fake 0 for the discriminator; fake 1 for the generator. Both are logistic losses of it.
+    Source: Goodfellow et al., Generative adversarial nets, NeurIPS 2014, section 3.
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return softplus(-real).mean() + softplus(fake).mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        return softplus(-fake).mean()
+
+
+class Hinge(Loss):
+    """``L_D = E max(0, 1 - D(x)) + E max(0, 1 + D(G(z)))``, ``L_G = -E D(G(z))``.
+
+    Classification: real 1, fake 0 for the discriminator, whose loss is the hinge of it. Fake 1 for the generator, whose
+    loss is linear in the logit but pushes each fake across the same boundary.
+    Source: Lim and Ye, Geometric GAN, 2017; Miyato et al., Spectral normalization for GANs, ICLR 2018, eqs. 16-17.
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return relu(1 - real).mean() + relu(1 + fake).mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        return -fake.mean()
+
+
+class Wasserstein(Loss):
+    """``L_D = E D(G(z)) - E D(x)``, ``L_G = -E D(G(z))``: the dual of the Wasserstein-1 distance.
+
+    ``D`` must be Lipschitz (``wgan_gp``, or spectral norm).
+
+    Classification: none. ``D`` is determined up to a constant only, so the sign of a value means nothing.
+    Source: Arjovsky et al., Wasserstein GAN, ICML 2017, eq. 2.
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return fake.mean() - real.mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        return -fake.mean()
+
+    def discriminator_margins(self, real: Tensor, fake: Tensor) -> Margins:
+        return None
+
+    def generator_margins(self, real: Tensor | None, fake: Tensor) -> Margins:
+        return None
+
+
+class LeastSquares(Loss):
+    """``L_D = (E (D(x) - 1)^2 + E D(G(z))^2) / 2``, ``L_G = E (D(G(z)) - 1)^2 / 2``.
+
+    Classification: a sample counts as real above 1/2, midway between the codes 0 and 1, so the logit is ``D - 1/2``;
+    real 1, fake 0 for the discriminator, fake 1 for the generator.
+    Source: Mao et al., Least squares generative adversarial networks, ICCV 2017, eq. 9.
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return ((real - 1).square().mean() + fake.square().mean()) / 2
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        return (fake - 1).square().mean() / 2
+
+    def discriminator_margins(self, real: Tensor, fake: Tensor) -> Margins:
+        return super().discriminator_margins(real - 0.5, fake - 0.5)
+
+    def generator_margins(self, real: Tensor | None, fake: Tensor) -> Margins:
+        return super().generator_margins(real, fake - 0.5)
+
+
+class Relativistic(Loss):
+    """Real and fake samples in pairs: which of the two is the real one?
+
+    ``L_D = E softplus(D(G(z)) - D(x))``, ``L_G = E softplus(D(x) - D(G(z)))``.
+
+    Classification: of pairs. The discriminator's logit is ``D(x) - D(G(z))`` with target 1, the generator's
+    ``D(G(z)) - D(x)`` with target 1; both losses are logistic losses of these.
+    Source: Jolicoeur-Martineau, The relativistic discriminator, ICLR 2019; Huang et al., The GAN is dead; long live
+    the GAN!, NeurIPS 2024, eq. 2, where it goes with ``r1`` and ``r2``.
+    """
+
+    needs_real = True
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return softplus(fake - real).mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        return softplus(real - fake).mean()
+
+    def discriminator_margins(self, real: Tensor, fake: Tensor) -> Margins:
+        return real - fake, _ones(real)
+
+    def generator_margins(self, real: Tensor | None, fake: Tensor) -> Margins:
+        return fake - real, _ones(fake)
+
+
+def _ones(logits: Tensor) -> Tensor:
+    return torch.ones(len(logits), dtype=torch.int64, device=logits.device)

@@ -1,0 +1,115 @@
+"""Sharpness-aware minimisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from gantrain.params import add_, copy_, norm, snapshot
+from gantrain.sharpness.climb import climbed
+from gantrain.sharpness.oracle import Gradient, Oracle
+
+if TYPE_CHECKING:
+    from gantrain.field import Here
+    from gantrain.types import NonNegativeFloat, PositiveFloat
+
+
+class Perturbation:
+    """The ascent step of a sharpness-aware method.
+
+    ``l2``: ``eps = rho g / ||g||``. ``elementwise``: ``eps = rho p^2 g / || |p| g ||``, ASAM's (Kwon et al., arXiv
+    2102.11600). A zero gradient gives no perturbation.
+    """
+
+    def __init__(self, rho: float, geometry: str):
+        self.rho = rho
+        self.geometry = geometry
+
+    @contextmanager
+    def applied(self, parameters: Sequence[Tensor], gradient: Gradient) -> Iterator[None]:
+        """Perturb the parameters, and restore a saved copy on leaving, also when an exception passes through."""
+        saved = snapshot(parameters)
+        try:
+            self._add(parameters, gradient)
+            yield
+        finally:
+            copy_(parameters, saved)
+
+    @torch.no_grad()
+    def _add(self, parameters: Sequence[Tensor], gradient: Gradient) -> None:
+        reached = [(p, g) for p, g in zip(parameters, gradient, strict=True) if g is not None]
+        targets = [p for p, _ in reached]
+        directions = [g for _, g in reached]
+        if not reached:
+            return
+        if self.geometry == "elementwise":
+            scaled = torch._foreach_mul(torch._foreach_abs(targets), directions)
+            length = norm(scaled)
+            directions = torch._foreach_mul(torch._foreach_mul(targets, targets), directions)
+        else:
+            length = norm(directions)
+        add_(targets, directions, torch.where(length > 0, self.rho / length, 0.0))
+
+
+class SAM(Oracle):
+    """SAM: the gradient at the point where the climbed function is about highest within a radius.
+
+    ``eps = rho g / ||g||`` with the gradient ``g`` of what is climbed; the optimizer is given ``grad f(w + eps)`` on
+    the same batch. Two gradients a move. Running statistics and spectral-norm vectors follow the first pass. Source: Foret
+    et al., arXiv 2010.01412; with ``climb: tanh`` or ``log`` it is BiSAM, arXiv 2407.12993; with
+    ``geometry: elementwise`` ASAM, arXiv 2102.11600.
+
+    Args:
+        rho: radius of the perturbation, in units of the parameters' norm; 0 gives the plain gradient.
+        climb: what the perturbation climbs: the "loss", or BiSAM's lower bound of the 0-1 loss through "tanh" or "log".
+        mu: BiSAM's inverse temperature.
+        alpha: BiSAM's slope of tanh.
+        geometry: "l2", or "elementwise" as in ASAM.
+        ascent: whether each process climbs its "local" gradient (m-sharpness, as in the SAM paper) or all the "global".
+        direction: "gradient" of what is climbed; or one of the foils of the SAMPa paper, which save the first gradient:
+            the "previous" perturbed gradient (OptSAM; no perturbation in the first move) or a "random" one (RandSAM).
+    """
+
+    def __init__(
+        self,
+        rho: NonNegativeFloat = 0.05,
+        climb: Literal["loss", "tanh", "log"] = "loss",
+        mu: PositiveFloat = 10.0,
+        alpha: PositiveFloat = 0.1,
+        geometry: Literal["l2", "elementwise"] = "l2",
+        ascent: Literal["local", "global"] = "local",
+        direction: Literal["gradient", "previous", "random"] = "gradient",
+    ):
+        self.climb = climbed(climb, mu, alpha)
+        self.perturbation = Perturbation(rho, geometry)
+        self.ascent = ascent
+        self.direction = direction
+        self.previous: Gradient | None = None
+
+    def evaluate(self, here: Here) -> list[Gradient]:
+        plain = self.direction == "gradient"
+        with self.perturbation.applied(here.parameters, self._ascent(here)):
+            return [here.gradient(auxiliary=plain)]
+
+    def combine(self, gradients: list[Gradient]) -> Gradient:
+        if self.direction == "previous":
+            self.previous = list(gradients[0])
+        return gradients[0]
+
+    def _ascent(self, here: Here) -> Gradient:
+        if self.direction == "random":
+            return here.random_direction()
+        if self.direction == "previous":
+            return self.previous or [None] * len(here.parameters)
+        direction = here.gradient(self.climb)
+        return here.averaged(direction) if self.ascent == "global" else direction
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"previous": self.previous}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.previous = state["previous"]
