@@ -1,0 +1,203 @@
+"""Generative adversarial networks: the two-player game between a discriminator and a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from gantrain.data.batch import Batch
+from gantrain.data.spec import DataSpec
+from gantrain.errors import UserError
+from gantrain.game import Game, Objective, Player
+from gantrain.losses import Loss, Margins
+from gantrain.penalties import Penalty, Scored
+from gantrain.streams import derive, generator as source
+
+
+class GAN(Game):
+    """``G`` maps noise to samples, ``D`` tells them from the data; the discriminator moves first.
+
+    Both players' objectives on a batch see the same latent vectors ``z ~ N(0, I)``, so that with a zero-sum loss the
+    two objectives are of one function. If the game is conditional, the fakes bear the labels of the batch's real
+    samples: real and fake are paired by class, and the classes are as frequent among fakes as in the data.
+
+    Args:
+        generator: ``(n, latent_dim)`` and labels to samples ``(n, *shape)``; has ``latent_dim``.
+        discriminator: ``(n, *shape)`` and labels to logits ``(n,)``.
+        loss: of both players.
+        penalties: added to the discriminator's loss.
+        conditional: whether the networks are given labels.
+        spec: the data; given, it is checked that the networks fit them.
+
+    Raises:
+        UserError: the game is conditional and the data have no labels; the generator has no ``latent_dim``; a network's
+            output has the wrong shape; the networks share a parameter.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: Loss,
+        penalties: Sequence[Penalty] = (),
+        conditional: bool = False,
+        spec: DataSpec | None = None,
+    ):
+        super().__init__([Player("discriminator", discriminator), Player("generator", generator)])
+        self.generator = generator
+        self.discriminator = discriminator
+        self.loss = loss
+        self.penalties = tuple(penalties)
+        self.conditional = conditional
+        self.spec = spec
+        self._check()
+
+    def objective(self, player: str, batch: Batch) -> Objective:
+        """The player's loss, its classification, and the raw logits as scores ``real`` and ``fake``."""
+        if player == "discriminator":
+            return self._discriminator_objective(batch)
+        return self._generator_objective(batch)
+
+    def _discriminator_objective(self, batch: Batch) -> Objective:
+        labels = self._labels(batch)
+        with torch.no_grad():
+            fake_samples = self._fakes(batch, labels)
+        real_samples = batch.real
+        due = [penalty for penalty in self.penalties if penalty.due(batch.step)]
+        differentiated = frozenset().union(*(penalty.differentiates for penalty in due))
+        if "real" in differentiated:
+            real_samples = real_samples.detach().requires_grad_(True)
+        if "fake" in differentiated:
+            fake_samples.requires_grad_(True)
+
+        real = Scored(real_samples, labels, self.discriminator(real_samples, labels))
+        fake = Scored(fake_samples, labels, self.discriminator(fake_samples, labels))
+        loss = self.loss.discriminator(real.logits, fake.logits)
+        scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
+        for penalty in due:
+            term = penalty(self.discriminator, real, fake, batch)
+            scores[type(penalty).__name__.lower()] = term.detach()
+            loss = loss + term
+        return _objective(loss, self.loss.discriminator_margins(real.logits, fake.logits), scores)
+
+    def _generator_objective(self, batch: Batch) -> Objective:
+        labels = self._labels(batch)
+        fake = self.discriminator(self._fakes(batch, labels), labels)
+        scores = {"fake": fake.detach()}
+        real = None
+        if self.loss.needs_real:
+            with torch.no_grad():
+                real = self.discriminator(batch.real, labels)
+            scores["real"] = real
+        loss = self.loss.generator(real, fake)
+        return _objective(loss, self.loss.generator_margins(real, fake), scores)
+
+    def _fakes(self, batch: Batch, labels: Tensor | None) -> Tensor:
+        return self.generator(batch.normal("latent", self.generator.latent_dim), labels)
+
+    def _labels(self, batch: Batch) -> Tensor | None:
+        if not self.conditional:
+            return None
+        if batch.labels is None:
+            raise UserError("game.conditional: the data have no labels; set it to false")
+        return batch.labels
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        seed: int,
+        labels: Tensor | None = None,
+        network: nn.Module | None = None,
+        chunk: int = 500,
+    ) -> Tensor:
+        """``(n, *shape)`` samples in evaluation mode: a function of the arguments and of the network's weights.
+
+        Modes, buffers and the global random state are left as they were.
+
+        Args:
+            n: number of samples.
+            seed: of the latent vectors.
+            labels: ``(n,)``; in a conditional game the classes in turn by default.
+            network: instead of the game's own generator, such as an average of it.
+            chunk: number of samples in one forward pass.
+
+        Raises:
+            UserError: the game is conditional, and neither labels nor the data's spec were given.
+        """
+        network = self.generator if network is None else network
+        device = next(network.parameters()).device
+        z = torch.randn(n, self.generator.latent_dim, generator=source(seed, "sample")).to(device)
+        if self.conditional:
+            labels = (self._classes(n) if labels is None else labels).to(device)
+        elif labels is not None:
+            raise UserError("labels were given, but the game is not conditional")
+        with _evaluating(network), _seeded(derive(seed, "sample networks"), device):
+            parts = [
+                network(z[i : i + chunk], None if labels is None else labels[i : i + chunk])
+                for i in range(0, n, chunk)
+            ]
+        return torch.cat(parts)
+
+    def _classes(self, n: int) -> Tensor:
+        if self.spec is None:
+            raise UserError("a conditional game without a spec cannot choose labels; give them")
+        return torch.arange(n) % self.spec.classes
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Run both networks once on two samples, leaving no trace."""
+        if not isinstance(getattr(self.generator, "latent_dim", None), int):
+            raise UserError(
+                f"generator {type(self.generator).__name__}: expected an attribute latent_dim, the length of its input"
+            )
+        spec = self.spec
+        if self.conditional and spec is not None and not spec.classes:
+            raise UserError("game.conditional: the data have no labels; set it to false")
+        device = next(self.generator.parameters()).device
+        z = torch.zeros(2, self.generator.latent_dim, device=device)
+        labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None
+        with _evaluating(self.generator), _evaluating(self.discriminator), _seeded(0, device):
+            fakes = self.generator(z, labels)
+            if spec is not None and tuple(fakes.shape) != (2, *spec.shape):
+                raise UserError(
+                    f"generator {type(self.generator).__name__}: expected samples of the data's shape {spec.shape}, "
+                    f"got {tuple(fakes.shape[1:])}"
+                )
+            logits = self.discriminator(fakes, labels)
+        if tuple(logits.shape) != (2,):
+            raise UserError(
+                f"discriminator {type(self.discriminator).__name__}: expected one logit per sample, shape (2,) for two "
+                f"samples, got {tuple(logits.shape)}"
+            )
+
+
+def _objective(loss: Tensor, margins: Margins, scores: dict[str, Tensor]) -> Objective:
+    logits, targets = (None, None) if margins is None else margins
+    return Objective(loss, logits, targets, scores)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, with every submodule's own mode put back afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """A fixed random state for networks that draw noise of their own, with the global one put back afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

@@ -1,0 +1,60 @@
+"""How labels enter networks; every part also works without classes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gantrain.errors import UserError
+
+
+class Embedded(nn.Module):
+    """A generator's input: the latent vector and, where there are classes, the label's embedding behind it.
+
+    Args:
+        classes: number of classes; 0 for none.
+        latent_dim: length of the latent vector, and of the embedding.
+
+    Attributes:
+        features: length of the output.
+    """
+
+    def __init__(self, classes: int, latent_dim: int):
+        super().__init__()
+        self.embedding = nn.Embedding(classes, latent_dim) if classes else None
+        self.features = latent_dim * (2 if classes else 1)
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        if self.embedding is None:
+            return z
+        return torch.cat([z, self.embedding(_given(labels))], dim=1)
+
+
+class Projection(nn.Module):
+    """A discriminator's logit: ``v . h + b`` of the features ``h``, and with classes ``(v + e_y) . h + b``.
+
+    Source: Miyato and Koyama, cGANs with projection discriminator, ICLR 2018, eq. 3.
+
+    Args:
+        features: length of ``h``.
+        classes: number of classes; 0 for none.
+    """
+
+    def __init__(self, features: int, classes: int):
+        super().__init__()
+        self.linear = nn.Linear(features, 1)
+        self.embedding = nn.Embedding(classes, features) if classes else None
+        if self.embedding is not None:
+            nn.init.zeros_(self.embedding.weight)
+
+    def forward(self, h: Tensor, labels: Tensor | None) -> Tensor:
+        logits = self.linear(h).squeeze(1)
+        if self.embedding is None:
+            return logits
+        return logits + (self.embedding(_given(labels)) * h).sum(dim=1)
+
+
+def _given(labels: Tensor | None) -> Tensor:
+    if labels is None:
+        raise UserError("a class-conditional network needs labels; set game.conditional, or pass labels")
+    return labels

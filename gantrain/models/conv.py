@@ -1,0 +1,114 @@
+"""Convolutional networks for square images of 8, 16, 32 or 64 pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gantrain.data.spec import DataSpec
+from gantrain.errors import UserError
+from gantrain.models.conditioning import Embedded, Projection
+from gantrain.models.spectral import spectrally_normalised
+
+if TYPE_CHECKING:
+    from gantrain.types import PositiveInt
+
+_SIZES = (8, 16, 32, 64)
+
+
+class ConvGenerator(nn.Module):
+    """A dense layer to 4 x 4, then transposed convolutions that double the size, the last one to the image.
+
+    The channels start at ``width * 2^(s - 1)`` for ``s`` doublings and halve with each, so that ``width`` is the number
+    of channels before the image. With classes, an embedding of the label is concatenated to the latent vector.
+    Architecture after Radford et al., Unsupervised representation learning with DCGANs, ICLR 2016.
+
+    Args:
+        spec: the data.
+        width: channels before the last layer.
+        latent_dim: length of the latent vector.
+        norm: what follows each layer but the last: batch norm, group norm (up to 8 groups) or nothing.
+
+    Raises:
+        UserError: the data are not square images of a size that fits.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        width: PositiveInt = 32,
+        latent_dim: PositiveInt = 64,
+        norm: Literal["batch", "group", "none"] = "batch",
+    ):
+        super().__init__()
+        channels, doublings = _stages(spec)
+        self.spec = spec
+        self.latent_dim = latent_dim
+        self.embed = Embedded(spec.classes, latent_dim)
+        widths = [width * 2 ** (doublings - 1 - i) for i in range(doublings)]
+        self.dense = nn.Linear(self.embed.features, widths[0] * 16, bias=norm == "none")
+        layers: list[nn.Module] = [nn.Unflatten(1, (widths[0], 4, 4)), *_normalised(norm, widths[0]), nn.ReLU()]
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=norm == "none"), *_normalised(norm, after)]
+            layers.append(nn.ReLU())
+        layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, size, size)`` in [-1, 1]."""
+        return self.layers(self.dense(self.embed(z, labels)))
+
+
+class ConvDiscriminator(nn.Module):
+    """Convolutions that halve the size down to 4 x 4, then a linear logit; leaky ReLU between.
+
+    No normalisation across the batch, so that a gradient penalty is well defined for each sample. With classes, the
+    label enters by projection.
+
+    Args:
+        spec: the data.
+        width: channels after the first layer; they double with each halving.
+        spectral_norm: whether every layer's weight is divided by its largest singular value (Miyato et al., Spectral
+            normalization for GANs, ICLR 2018).
+
+    Raises:
+        UserError: the data are not square images of a size that fits.
+    """
+
+    def __init__(self, spec: DataSpec, width: PositiveInt = 32, spectral_norm: bool = False):
+        super().__init__()
+        channels, halvings = _stages(spec)
+        self.spec = spec
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1), nn.LeakyReLU(0.2)]
+        for i in range(halvings):
+            layers += [nn.Conv2d(width * 2**i, width * 2 ** (i + 1), 4, 2, 1), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.logit = Projection(16 * width * 2**halvings, spec.classes)
+        if spectral_norm:
+            spectrally_normalised(self)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``(n, channels, size, size)`` and ``(n,)`` to logits ``(n,)``."""
+        return self.logit(self.layers(x), labels)
+
+
+def _stages(spec: DataSpec) -> tuple[int, int]:
+    """Channels, and how often 4 x 4 is doubled to get the image's size."""
+    if len(spec.shape) != 3 or spec.shape[1] != spec.shape[2] or spec.shape[1] not in _SIZES:
+        sizes = ", ".join(map(str, _SIZES))
+        raise UserError(
+            f"model conv: expected square images of {sizes} pixels, got data of shape {spec.shape}; "
+            "choose another size, or the model mlp"
+        )
+    return spec.shape[0], (spec.shape[1] // 4).bit_length() - 1
+
+
+def _normalised(norm: str, channels: int) -> list[nn.Module]:
+    if norm == "batch":
+        return [nn.BatchNorm2d(channels)]
+    if norm == "group":
+        groups = next(g for g in (8, 4, 2, 1) if channels % g == 0)
+        return [nn.GroupNorm(groups, channels)]
+    return []

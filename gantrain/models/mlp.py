@@ -1,0 +1,78 @@
+"""Multi-layer perceptrons, for points and for small images taken as vectors."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from gantrain.data.spec import DataSpec
+from gantrain.models.conditioning import Embedded, Projection
+from gantrain.models.spectral import spectrally_normalised
+
+if TYPE_CHECKING:
+    from gantrain.types import PositiveInt
+
+
+class MLPGenerator(nn.Module):
+    """Dense layers with ReLU; the output is taken as it is for points, through tanh for images.
+
+    Args:
+        spec: the data.
+        width: units of each hidden layer.
+        depth: number of hidden layers.
+        latent_dim: length of the latent vector.
+    """
+
+    def __init__(
+        self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2, latent_dim: PositiveInt = 64
+    ):
+        super().__init__()
+        self.spec = spec
+        self.latent_dim = latent_dim
+        self.embed = Embedded(spec.classes, latent_dim)
+        self.layers = nn.Sequential(
+            *_hidden(self.embed.features, width, depth, nn.ReLU()),
+            nn.Linear(width, math.prod(spec.shape)),
+            nn.Unflatten(1, spec.shape),
+            *([nn.Tanh()] if spec.image else []),
+        )
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``(n, latent_dim)`` and ``(n,)`` to samples ``(n, *shape)``."""
+        return self.layers(self.embed(z, labels))
+
+
+class MLPDiscriminator(nn.Module):
+    """Dense layers with leaky ReLU and a linear logit; with classes, the label enters by projection.
+
+    Args:
+        spec: the data.
+        width: units of each hidden layer.
+        depth: number of hidden layers.
+        spectral_norm: whether every layer's weight is divided by its largest singular value.
+    """
+
+    def __init__(
+        self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2, spectral_norm: bool = False
+    ):
+        super().__init__()
+        self.spec = spec
+        self.layers = nn.Sequential(
+            nn.Flatten(), *_hidden(math.prod(spec.shape), width, depth, nn.LeakyReLU(0.2))
+        )
+        self.logit = Projection(width, spec.classes)
+        if spectral_norm:
+            spectrally_normalised(self)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``(n, *shape)`` and ``(n,)`` to logits ``(n,)``."""
+        return self.logit(self.layers(x), labels)
+
+
+def _hidden(features: int, width: int, depth: int, activation: nn.Module) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for i in range(depth):
+        layers += [nn.Linear(features if i == 0 else width, width), activation]
+    return layers
