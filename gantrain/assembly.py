@@ -1,0 +1,65 @@
+"""From a config to the parts that it names: data, game, learners, outer loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from gantrain.distributed import synchronise_batch_norm
+from gantrain.errors import UserError
+from gantrain.field import Learner
+from gantrain.game import Game
+from gantrain.games.gan import GAN
+from gantrain.optimizers import make_optimizer, make_scheduler
+from gantrain.parts import build
+from gantrain.streams import derive
+
+
+def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchronise: bool = False) -> GAN:
+    """The game of a training config, its networks initialised from the run's seed alone.
+
+    Args:
+        config: the whole config.
+        data: the data set, whose spec the networks must fit.
+        device: where the networks live; they are initialised on the CPU, so that every device begins alike.
+        synchronise: whether batch norm is taken over all processes.
+    """
+    spec = data.spec if config.game.conditional else data.spec.unconditional()
+    networks = {}
+    for name in ("generator", "discriminator"):
+        network = _seeded(name, getattr(config.game, name).model, spec, config.run.seed)
+        if synchronise:
+            network = synchronise_batch_norm(network)
+        networks[name] = network.to(device)
+    return GAN(
+        **networks,
+        loss=build("loss", config.game.loss),
+        penalties=[build("penalty", penalty) for penalty in config.game.penalties],
+        conditional=config.game.conditional,
+    )
+
+
+def make_learners(config: Any, game: Game) -> tuple[list[Learner], dict[str, Any]]:
+    """A learner for each player in the order in which they move, and the schedulers by player."""
+    learners, schedulers = [], {}
+    for name, player in game.players.items():
+        parts = getattr(config.game, name)
+        key = f"game.{name}"
+        optimizer = make_optimizer(parts.optimizer, player.parameters, f"{key}.optimizer")
+        learners.append(
+            Learner(player, optimizer, build("sharpness", parts.sharpness), build("constraint", parts.constraint))
+        )
+        if parts.scheduler is not None:
+            schedulers[name] = make_scheduler(parts.scheduler, optimizer, f"{key}.scheduler")
+    return learners, schedulers
+
+
+def _seeded(name: str, spec: Any, data_spec: Any, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(seed, f"initialisation/{name}", 0))
+        network = build(name, spec, data_spec)
+    if not isinstance(network, nn.Module):
+        raise UserError(f"game.{name}.model: expected an nn.Module, got {type(network).__name__}")
+    return network

@@ -1,0 +1,6 @@
+"""Contracts that every part keeps, as pytest classes: inherit one, make your part, and its checks run on it."""
+
+from gantrain.testing.loss import LossContract
+from gantrain.testing.outer import OuterContract
+
+__all__ = ["LossContract", "OuterContract"]

@@ -1,0 +1,131 @@
+"""The contract of outer loops."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from gantrain.field import Field, Learner
+from gantrain.game import Game, Objective, Player
+from gantrain.outer.gda import GDA
+from gantrain.outer.loop import Outer
+
+
+class PairGame(Game):
+    """A small stochastic two-player game of two-layer networks with batch norm, for checks of loops and oracles.
+
+    Its players see the batch, a tensor ``(n, 3)``. Each has a frozen parameter and one that no objective reaches.
+    """
+
+    def __init__(self):
+        players = []
+        for i, name in enumerate(("first", "second")):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(i)
+                module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1)).double()
+            module.register_parameter("frozen", nn.Parameter(torch.ones(2).double(), requires_grad=False))
+            module.register_parameter("unreached", nn.Parameter(torch.ones(2).double()))
+            players.append(Player(name, module))
+        super().__init__(players)
+
+    def objective(self, player: str, batch: Tensor) -> Objective:
+        first, second = (p.module(batch) for p in self.players.values())
+        value = (first * second).mean() + 0.1 * first.square().mean() - 0.1 * second.square().mean()
+        return Objective(value if player == "first" else -value)
+
+
+def pair_batches(draw: int, step: int) -> Tensor:
+    """The batch of a draw, a pure function."""
+    return torch.randn(16, 3, generator=torch.Generator().manual_seed(draw), dtype=torch.float64)
+
+
+def pair_field(optimizer: type[torch.optim.Optimizer] = torch.optim.Adam, lr: float = 0.01, **settings) -> Field:
+    """A field over a new :class:`PairGame`."""
+    game = PairGame()
+    learners = [Learner(player, optimizer(player.parameters, lr=lr)) for player in game.players.values()]
+    return Field(game, learners, pair_batches, **settings)
+
+
+def tensors(field: Field) -> list[Tensor]:
+    """Copies of all parameters and buffers."""
+    return [t.detach().clone() for p in field.game.players.values() for t in p.module.state_dict().values()]
+
+
+def run(loop: Outer, field: Field, steps: int) -> list[bool]:
+    """Take training steps; what each returned."""
+    completed = []
+    for _ in range(steps):
+        completed.append(loop.step(field))
+        field.step += 1
+    return completed
+
+
+class OuterContract(ABC):
+    """What every outer loop keeps.
+
+    Attributes:
+        gradients: gradient evaluations of each player in a training step.
+        cycle: training steps in an outer step.
+    """
+
+    gradients: int = 1
+    cycle: int = 1
+
+    @abstractmethod
+    def make(self) -> Outer:
+        """A new loop."""
+
+    def test_costs_the_gradients_it_says(self):
+        field = pair_field()
+        run(self.make(), field, 3 * self.cycle)
+        assert field.evaluations == {"first": 3 * self.cycle * self.gradients, "second": 3 * self.cycle * self.gradients}
+
+    def test_says_when_an_outer_step_is_complete(self):
+        completed = run(self.make(), pair_field(), 2 * self.cycle)
+        assert completed == ([False] * (self.cycle - 1) + [True]) * 2
+
+    def test_differs_from_simultaneous_gradient_descent_ascent(self):
+        loop, field, base = self.make(), pair_field(), pair_field()
+        run(loop, field, 2 * self.cycle)
+        run(GDA(), base, 2 * self.cycle)
+        same = all(torch.equal(a, b) for a, b in zip(tensors(field), tensors(base), strict=True))
+        assert same == (type(loop) is GDA and loop.order is None)
+
+    def test_parameters_keep_their_storage(self):
+        field = pair_field()
+        before = [p.data_ptr() for learner in field.learners for p in learner.parameters]
+        run(self.make(), field, 2 * self.cycle)
+        assert [p.data_ptr() for learner in field.learners for p in learner.parameters] == before
+
+    def test_what_gets_no_gradient_stays_put(self):
+        field = pair_field()
+        run(self.make(), field, 2 * self.cycle)
+        for player in field.game.players.values():
+            assert torch.equal(player.module.frozen, torch.ones(2).double())
+            assert torch.equal(player.module.unreached, torch.ones(2).double())
+            assert not torch.equal(player.module[0].weight, PairGame().players[player.name].module[0].weight)
+
+    def test_goes_on_bit_identically_from_its_state(self):
+        straight = pair_field()
+        run(self.make(), straight, 7)
+        for split in range(1, 7):
+            loop, field = self.make(), pair_field()
+            run(loop, field, split)
+            resumed_loop, resumed = self.make(), pair_field()
+            for name, player in resumed.game.players.items():
+                player.module.load_state_dict(field.game.players[name].module.state_dict())
+            for new, old in zip(resumed.learners, field.learners, strict=True):
+                new.optimizer.load_state_dict(copy.deepcopy(old.optimizer.state_dict()))
+            resumed.step = field.step
+            resumed.load_state_dict(copy.deepcopy(field.state_dict()))
+            resumed_loop.load_state_dict(copy.deepcopy(loop.state_dict()))
+            run(resumed_loop, resumed, 7 - split)
+            assert all(torch.equal(a, b) for a, b in zip(tensors(resumed), tensors(straight), strict=True)), split
+
+    def test_leaves_the_global_generator_alone(self):
+        before = torch.get_rng_state()
+        run(self.make(), pair_field(), self.cycle)
+        assert torch.equal(torch.get_rng_state(), before)

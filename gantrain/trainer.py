@@ -1,0 +1,285 @@
+"""The training loop: what happens in a step, and what is written while it runs."""
+
+from __future__ import annotations
+
+import functools
+import math
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from gantrain import checkpoint
+from gantrain.assembly import make_game, make_learners
+from gantrain.config import dump, resolved
+from gantrain.data.batch import Batch, Batches
+from gantrain.distributed import broadcast_, mean
+from gantrain.ema import EMA
+from gantrain.errors import UserError
+from gantrain.field import Field
+from gantrain.interrupt import Interrupt
+from gantrain.launch import check_processes, expected_processes
+from gantrain.monitor import Monitor
+from gantrain.parts import build
+from gantrain.progress import Progress
+from gantrain.runs import prepare
+from gantrain.sampling import Gallery
+from gantrain.streams import derive
+
+
+def train(config: Any, resume: bool = False, overwrite: bool = False, processes: int | None = None) -> Path:
+    """Train the game that ``config`` describes and return the run's folder.
+
+    Args:
+        config: a validated training config.
+        resume: go on from the newest whole checkpoint of the run, where there is one.
+        overwrite: delete an earlier run of the same name.
+        processes: the number of processes asked for on the command line.
+
+    Raises:
+        UserError: the parts do not fit together, the run exists, fewer processes started than were asked for, or the
+            training diverged.
+    """
+    cpu = config.run.device == "cpu" or (config.run.device == "auto" and not torch.cuda.is_available())
+    if config.run.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if config.run.precision == "bf16" else "no")
+    check_processes(expected_processes(processes, config), accelerator.num_processes)
+    trainer = Trainer(config, accelerator)
+    try:
+        with accelerator.main_process_first():
+            prepare(trainer.folder, config, resume, overwrite, write=accelerator.is_main_process)
+        trainer.start(resume)
+        trainer.run()
+    finally:
+        trainer.close()
+        if accelerator.num_processes > 1:
+            torch.distributed.destroy_process_group()
+    return trainer.folder
+
+
+class Trainer:
+    """A run under way.
+
+    Attributes:
+        step: training steps taken; one step is one step of the innermost outer loop.
+        outer_steps: completed outer steps.
+    """
+
+    def __init__(self, config: Any, accelerator: Accelerator):
+        self.config = config
+        self.accelerator = accelerator
+        self.many = accelerator.num_processes > 1
+        self.folder = Path(config.run.folder) / config.run.name
+        self.data = build("data", config.data.part)
+        self.batches = Batches(
+            self.data,
+            config.data.batch_size,
+            config.run.seed,
+            accelerator.process_index,
+            accelerator.num_processes,
+            accelerator.device,
+        )
+        synchronise = self.many and config.run.batch_norm == "sync"
+        self.game = make_game(config, self.data, accelerator.device, synchronise)
+        self.learners, self.schedulers = make_learners(config, self.game)
+        self.outer = build("outer", config.outer)
+        self.field = Field(
+            self.game,
+            self.learners,
+            self._batch,
+            reduce=mean if self.many else None,
+            autocast=accelerator.autocast if config.run.precision == "bf16" else functools.partial(_no_context),
+            seed=config.run.seed,
+        )
+        self.ema = None if config.ema is None else EMA(self.game.generator, config.ema.decay)
+        self.gallery = Gallery(self.game, self.data, config)
+        self.step = 0
+        self.outer_steps = 0
+        self.monitor: Monitor | None = None
+        self.progress: Progress | None = None
+
+    def start(self, resume: bool) -> None:
+        """Take up the newest checkpoint where there is one, and open the monitor."""
+        newest = checkpoint.newest(self.folder) if resume else None
+        if newest is not None:
+            self.load(newest)
+        main = self.accelerator.is_main_process
+        self.monitor = Monitor(self.folder, resolved(self.config), step=self.step, enabled=main)
+        self.monitor.text("config", f"```yaml\n{dump(self.config)}\n```")
+        self.progress = Progress(enabled=main)
+
+    def run(self) -> None:
+        """Train until the first of the budgets is used up, or a signal arrives."""
+        log, samples, saves = self.config.log.every, self.config.samples.every, self.config.checkpoint.every
+        if self.done() >= 1.0:
+            self.progress.note(f"nothing to do: the run has used up its budget at step {self.step}")
+        last_time, last_images = time.perf_counter(), self.images
+        with Interrupt() as interrupt:
+            while self.done() < 1.0:
+                self.train_step(observe=(self.step + 1) % log == 0)
+                if self.step % log == 0:
+                    now, images = time.perf_counter(), self.images
+                    self.log((images - last_images) / (now - last_time))
+                    last_time, last_images = now, images
+                if self.step % samples == 0:
+                    self.sample()
+                if self.step % saves == 0:
+                    self.save()
+                if self.interrupted(interrupt):
+                    self.save()
+                    self.progress.note(f"stopped at step {self.step}; go on with --resume")
+                    sys.exit(128 + interrupt.received)
+        if self.step % samples:
+            self.sample()
+        if self.step % saves:
+            self.save()
+        self.finish()
+
+    def train_step(self, observe: bool = False) -> None:
+        """One step of the innermost loop, and what follows each step."""
+        self.field.step = self.step
+        self.field.observing = observe
+        self.outer_steps += self.outer.step(self.field)
+        for scheduler in self.schedulers.values():
+            scheduler.step()
+        if self.ema is not None:
+            self.ema.update()
+        self.step += 1
+
+    @property
+    def images(self) -> int:
+        """Real samples drawn so far, over all processes."""
+        return self.field.draws * self.config.data.batch_size
+
+    def done(self) -> float:
+        """The share of the budget that is used up: 1 or more when the run is over."""
+        run = self.config.run
+        used = (
+            (self.step, run.steps),
+            (max(self.field.evaluations.values()), run.gradients),
+            (self.images / 1000, run.kimg),
+        )
+        return max(amount / budget for amount, budget in used if budget is not None)
+
+    def log(self, images_per_second: float) -> None:
+        """Write the scalars of the step just taken."""
+        values = self._observations()
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f"step {self.step}: {name} is {value}; the training diverged. Lower the learning rate, or go on "
+                    "from an earlier checkpoint"
+                )
+        values |= {f"lr/{learner.name}": learner.step_size for learner in self.learners}
+        values |= {f"gradients/{name}": count for name, count in self.field.evaluations.items()}
+        values |= {"outer_steps": self.outer_steps, "kimg": self.images / 1000, "images_per_second": images_per_second}
+        self.monitor.scalars(self.step, values)
+        self.progress.update(self.step, self.done(), values)
+
+    def sample(self) -> None:
+        """Write the samples of the fixed latents."""
+        self._share_buffers()
+        if self.accelerator.is_main_process:
+            network = self.game.generator if self.ema is None else self.ema.module
+            self.gallery.show(self.folder, self.monitor, self.step, network)
+
+    def finish(self) -> None:
+        """Write what belongs at the end of a run."""
+        rows = self.monitor.last
+        if rows is not None:
+            self.monitor.hparams(resolved(self.config), rows)
+
+    def save(self) -> None:
+        """Write a checkpoint of everything that a later step depends on."""
+        self._share_buffers()
+        checkpoint.save(
+            self.folder,
+            self.step,
+            self.state(),
+            self.config.checkpoint.keep,
+            is_main=self.accelerator.is_main_process,
+            barrier=self.accelerator.wait_for_everyone,
+        )
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {
+            "clock": {"step": self.step, "outer_steps": self.outer_steps},
+            "field": self.field.state_dict(),
+            "outer": self.outer.state_dict(),
+        }
+        for learner in self.learners:
+            state[learner.name] = learner.player.module.state_dict()
+            state[f"optimizer.{learner.name}"] = learner.optimizer.state_dict()
+        for name, scheduler in self.schedulers.items():
+            state[f"scheduler.{name}"] = scheduler.state_dict()
+        if self.ema is not None:
+            state["ema"] = self.ema.state_dict()
+        return state
+
+    def load(self, folder: Path) -> None:
+        """Go back to a checkpoint."""
+        _, state = checkpoint.load(folder)
+        self.step = state["clock"]["step"]
+        self.outer_steps = state["clock"]["outer_steps"]
+        device = self.accelerator.device
+        self.field.load_state_dict(_to(state["field"], device))
+        self.outer.load_state_dict(_to(state["outer"], device))
+        for learner in self.learners:
+            learner.player.module.load_state_dict(state[learner.name])
+            learner.optimizer.load_state_dict(state[f"optimizer.{learner.name}"])
+        for name, scheduler in self.schedulers.items():
+            scheduler.load_state_dict(state[f"scheduler.{name}"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+
+    def close(self) -> None:
+        for part in (self.progress, self.monitor):
+            if part is not None:
+                part.close()
+
+    def interrupted(self, interrupt: Interrupt) -> bool:
+        """Whether all processes stop here; they agree on it when they log."""
+        if not self.many:
+            return bool(interrupt.received)
+        if self.step % self.config.log.every:
+            return False
+        flag = torch.tensor(float(interrupt.received), device=self.accelerator.device)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+        interrupt.received = int(flag)
+        return bool(interrupt.received)
+
+    def _batch(self, draw: int, step: int) -> Batch:
+        # Dropout and the like draw from the global generator: it, too, is made a function of the draw.
+        seed = derive(self.config.run.seed, f"network/{self.accelerator.process_index}", draw)
+        torch.default_generator.manual_seed(seed)
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        return self.batches(draw, step)
+
+    def _observations(self) -> dict[str, float]:
+        """Losses, mean scores and gradient norms of the last observed evaluations, averaged over the processes."""
+        names, values = [], []
+        for player, (objective, _) in self.field.observed.items():
+            names.append(f"loss/{player}")
+            values.append(objective.loss)
+            for name, score in objective.scores.items():
+                if f"score/{name}" not in names:
+                    names.append(f"score/{name}")
+                    values.append(score.mean())
+        stacked = torch.stack([v.float() for v in values])
+        if self.many:
+            (stacked,) = mean([stacked])
+        norms = torch.stack([norm for _, norm in self.field.observed.values()]).tolist()
+        observations = dict(zip(names, stacked.tolist(), strict=True))
+        observations |= {f"gradient_norm/{name}": n for name, n in zip(self.field.observed, norms, strict=True)}
+        return observations | {"gradient_norm/joint": math.hypot(*norms)}
+
+    def _share_buffers(self) -> None:
+        """Where each process keeps running statistics of its own, those of the first hold from here on."""
+        if self.many:
+            broadcast_(self.field.buffers)
