@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, Optional, Union
+from typing import Annotated, Any, ForwardRef, Literal, Optional, Union
 
 from pydantic import (
     BaseModel,
@@ -122,7 +122,10 @@ def part(kind: str) -> Any:
     members = [Annotated[model(kind, name), Tag(name)] for name in names(kind)]
     own = Annotated[TargetConfig, BeforeValidator(_target_validator(kind)), Tag("target")]
     union = Annotated[Union[(*members, own)], Discriminator(_tag)]  # noqa: UP007 - a union of a computed list
-    return Annotated[union, BeforeValidator(_expand), Field(title=kind)]
+    whole = Annotated[union, BeforeValidator(_expand), Field(title=kind)]
+    for name in names(kind):
+        model(kind, name).model_rebuild(_types_namespace={"Nested": whole})
+    return whole
 
 
 def validate(kind: str, spec: Any, key: str | None = None) -> PartConfig:
@@ -155,17 +158,13 @@ def build(kind: str, spec: Any, *supplied: Any) -> Any:
     arguments = {key: value for key, value in config if key not in ("name", "target") and value is not UNREADABLE}
     for key, value in arguments.items():
         if isinstance(value, PartConfig):
-            arguments[key] = build(_nested_kind(kind), value)
+            arguments[key] = build(kind, value)
     return _import(target)(*supplied, **arguments)
 
 
 @lru_cache(maxsize=None)
 def _adapter(kind: str) -> TypeAdapter:
     return TypeAdapter(part(kind))
-
-
-def _nested_kind(kind: str) -> str:
-    return kind
 
 
 def _expand(value: Any) -> Any:
@@ -212,7 +211,7 @@ def _convert(node: ast.expr) -> Any:
     if isinstance(node, ast.Name):
         plain = {"int": types.Int, "float": types.Float, "bool": types.Bool, "str": types.Text, "Any": Any}
         if node.id in NESTED:
-            return "Nested"
+            return ForwardRef("Nested")
         return plain.get(node.id) or getattr(types, node.id, None)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         return _union([_convert(node.left), _convert(node.right)])

@@ -1,0 +1,218 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from gantrain.data import Batch, Batches, DataSpec, Digits, GaussianRing
+from gantrain.errors import UserError
+from gantrain.games.gan import GAN
+from gantrain.losses import Hinge, Minimax, NonSaturating, Relativistic, Wasserstein
+from gantrain.models import ConvDiscriminator, ConvGenerator, MLPDiscriminator, MLPGenerator
+from gantrain.penalties import R1, WGANGP
+
+RING = GaussianRing(samples=64)
+
+
+def networks(spec=RING.spec, **keys):
+    torch.manual_seed(0)
+    return MLPGenerator(spec, width=8, latent_dim=3), MLPDiscriminator(spec, width=8, **keys)
+
+
+def ring_game(loss=None, conditional=False, penalties=()):
+    spec = RING.spec if conditional else RING.spec.unconditional()
+    return GAN(*networks(spec), loss or NonSaturating(), penalties, conditional, RING.spec)
+
+
+def ring_batch(index=0, step=0):
+    return Batches(RING, 16, seed=0)(index, step)
+
+
+def digit_game(**keys):
+    spec = Digits().spec
+    torch.manual_seed(0)
+    return GAN(ConvGenerator(spec, width=8), ConvDiscriminator(spec, width=8, spectral_norm=True), Hinge(),
+               conditional=True, spec=spec, **keys)  # fmt: skip
+
+
+def gradients(objective, parameters):
+    return torch.autograd.grad(objective.loss, parameters, allow_unused=True)
+
+
+def test_the_discriminator_moves_first():
+    assert list(ring_game().players) == ["discriminator", "generator"]
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("loss", [Minimax(), Hinge(), Relativistic()])
+def test_objectives_are_the_loss_of_the_logits(loss, conditional):
+    game, batch = ring_game(loss, conditional), ring_batch()
+    labels = batch.labels if conditional else None
+    real = game.discriminator(batch.real, labels)
+    fake = game.discriminator(game.generator(batch.normal("latent", 3), labels), labels)
+    d, g = (game.objective(player, batch) for player in ("discriminator", "generator"))
+    assert torch.allclose(d.loss, loss.discriminator(real, fake))
+    assert torch.allclose(g.loss, loss.generator(real, fake))
+    for objective, margins in ((d, loss.discriminator_margins), (g, loss.generator_margins)):
+        logits, targets = margins(real, fake)
+        assert torch.allclose(objective.logits, logits) and torch.equal(objective.targets, targets)
+    assert torch.allclose(d.scores["real"], real) and torch.allclose(d.scores["fake"], fake)
+    assert torch.allclose(g.scores["fake"], fake)
+    for a, b in zip(gradients(g, game.players["generator"].parameters),
+                    torch.autograd.grad(loss.generator(real, fake), game.players["generator"].parameters),
+                    strict=True):  # fmt: skip
+        assert torch.allclose(a, b, atol=1e-7)
+
+
+def test_wasserstein_has_no_classification():
+    objective = ring_game(Wasserstein()).objective("discriminator", ring_batch())
+    assert objective.logits is None and objective.targets is None
+
+
+def test_no_graph_where_none_is_needed():
+    game = ring_game(Relativistic(), penalties=[R1(), WGANGP()])
+    d = game.objective("discriminator", ring_batch())
+    assert all(g is None for g in gradients(d, game.players["generator"].parameters))
+    assert all(not s.requires_grad for s in d.scores.values())
+    assert set(d.scores) == {"real", "fake", "r1", "wgangp"}
+    g = game.objective("generator", ring_batch())
+    assert all(not s.requires_grad for s in g.scores.values())
+
+
+@pytest.mark.parametrize("loss, passes", [(Hinge(), 1), (Relativistic(), 2)])
+def test_the_generator_scores_real_samples_only_if_its_loss_needs_them(loss, passes):
+    game, calls = ring_game(loss), []
+    game.discriminator.register_forward_hook(lambda *_: calls.append(1))
+    game.objective("generator", ring_batch())
+    assert len(calls) == passes
+
+
+def test_labels_matter_in_a_conditional_game():
+    game, batch = digit_game(), Batches(Digits(), 8, seed=0)(0, 0)
+    other = Batch(batch.real, (batch.labels + 1) % 10, 0, 0, seed=0)
+    for player in game.players:
+        assert game.objective(player, batch).loss != game.objective(player, other).loss
+
+
+def test_the_game_trains_on_two_processes_as_on_one():
+    game = ring_game(penalties=[R1(), WGANGP()])
+    for player in game.players:
+        parameters = game.players[player].parameters
+        whole = gradients(game.objective(player, ring_batch(3)), parameters)
+        shares = [
+            gradients(game.objective(player, Batches(RING, 16, 0, rank=r, world=2)(3, 0)), parameters)
+            for r in range(2)
+        ]
+        for expected, *parts in zip(whole, *shares, strict=True):
+            if expected is not None:
+                assert torch.allclose(sum(parts) / 2, expected, atol=1e-6)
+
+
+class TestSample:
+    def test_is_a_function_of_the_seed_and_leaves_no_trace(self):
+        game = digit_game()
+        game.generator.layers[1].eval()  # a frozen batch norm stays one
+        Batches(Digits(), 8, seed=0)
+        game.objective("generator", Batches(Digits(), 8, seed=0)(0, 0))
+        modes = [m.training for m in game.generator.modules()]
+        assert not all(modes) and any(modes)
+        state = copy.deepcopy(game.generator.state_dict())
+        random = torch.get_rng_state()
+        first, again, other = game.sample(12, seed=1), game.sample(12, seed=1), game.sample(12, seed=2)
+        assert first.shape == (12, 1, 8, 8) and not first.requires_grad
+        assert torch.equal(first, again) and not torch.equal(first, other)
+        assert [m.training for m in game.generator.modules()] == modes
+        assert all(torch.equal(v, state[k]) for k, v in game.generator.state_dict().items())
+        assert torch.equal(torch.get_rng_state(), random)
+
+    def test_does_not_depend_on_the_chunks(self):
+        game = digit_game()
+        assert torch.allclose(game.sample(10, seed=0, chunk=3), game.sample(10, seed=0), atol=1e-6)
+
+    def test_takes_labels_and_by_default_the_classes_in_turn(self):
+        game = digit_game()
+        turn = torch.arange(12) % 10
+        assert torch.equal(game.sample(12, seed=0), game.sample(12, seed=0, labels=turn))
+        assert not torch.equal(game.sample(12, seed=0), game.sample(12, seed=0, labels=(turn + 1) % 10))
+
+    def test_takes_another_network(self):
+        game = ring_game()
+        average = copy.deepcopy(game.generator)
+        with torch.no_grad():
+            for p in average.parameters():
+                p.mul_(0.5)
+        assert not torch.equal(game.sample(5, seed=0), game.sample(5, seed=0, network=average))
+        assert average.training
+
+    def test_restores_modes_and_random_state_when_the_network_fails(self):
+        game = ring_game()
+        random = torch.get_rng_state()
+        game.generator.forward = lambda *_: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            game.sample(2, seed=0)
+        assert game.generator.training and torch.equal(torch.get_rng_state(), random)
+
+    def test_noise_of_the_networks_own_repeats(self):
+        class Noisy(nn.Linear):
+            latent_dim = 3
+
+            def forward(self, z, labels=None):
+                return super().forward(z) + torch.randn(len(z), 2)
+
+        game = GAN(Noisy(3, 2), networks(RING.spec.unconditional())[1], Hinge())
+        random = torch.get_rng_state()
+        assert torch.equal(game.sample(4, seed=0), game.sample(4, seed=0))
+        assert torch.equal(torch.get_rng_state(), random)
+
+    def test_refuses_labels_that_would_be_ignored(self):
+        with pytest.raises(UserError, match="not conditional"):
+            ring_game().sample(2, seed=0, labels=torch.zeros(2, dtype=torch.int64))
+
+
+class TestWrongUse:
+    def test_conditional_on_data_without_labels(self):
+        spec = RING.spec.unconditional()
+        with pytest.raises(UserError, match="game.conditional: the data have no labels"):
+            GAN(*networks(spec), Hinge(), conditional=True, spec=spec)
+        game = GAN(*networks(), Hinge(), conditional=True)
+        with pytest.raises(UserError, match="game.conditional: the data have no labels"):
+            game.objective("generator", Batch(RING.samples, None, 0, 0, seed=0))
+
+    def test_class_conditional_networks_in_an_unconditional_game(self):
+        with pytest.raises(UserError, match="needs labels; set game.conditional"):
+            GAN(*networks(), Hinge())
+
+    def test_a_generator_of_the_wrong_shape(self):
+        generator, _ = networks(DataSpec((3,)))
+        with pytest.raises(UserError, match=r"MLPGenerator: expected .* shape \(2,\), got \(3,\)"):
+            GAN(generator, networks(DataSpec((2,)))[1], Hinge(), spec=DataSpec((2,)))
+
+    def test_a_discriminator_that_returns_a_column(self):
+        class Column(nn.Linear):
+            def forward(self, x, labels=None):
+                return super().forward(x)
+
+        generator, _ = networks(DataSpec((2,)))
+        with pytest.raises(UserError, match=r"Column: expected one logit per sample, .* got \(2, 1\)"):
+            GAN(generator, Column(2, 1), Hinge())
+
+    def test_a_generator_without_latent_dim(self):
+        with pytest.raises(UserError, match="Linear: expected an attribute latent_dim"):
+            GAN(nn.Linear(2, 2), networks(DataSpec((2,)))[1], Hinge())
+
+    def test_a_shared_parameter(self):
+        generator, discriminator = networks(DataSpec((2,)))
+        discriminator.extra = generator.layers[0].weight
+        with pytest.raises(UserError, match="share a parameter"):
+            GAN(generator, discriminator, Hinge())
+
+    def test_the_check_leaves_no_trace(self):
+        spec = Digits().spec
+        generator, discriminator = ConvGenerator(spec), ConvDiscriminator(spec, spectral_norm=True)
+        state = copy.deepcopy([generator.state_dict(), discriminator.state_dict()])
+        random = torch.get_rng_state()
+        GAN(generator, discriminator, Hinge(), conditional=True, spec=spec)
+        assert generator.training and discriminator.training
+        for before, module in zip(state, (generator, discriminator), strict=True):
+            assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+        assert torch.equal(torch.get_rng_state(), random)
