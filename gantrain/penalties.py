@@ -1,8 +1,8 @@
 """Gradient penalties on the discriminator.
 
 All are means over this process' samples. A lazy penalty (``every`` > 1) is added at the training steps that are
-multiples of ``every``, multiplied by ``every``: the same on average for a fraction of the cost (Karras et al., Analyzing
-and improving the image quality of StyleGAN, CVPR 2020, section 3.1).
+multiples of ``every``, multiplied by ``every``: the same on average for a fraction of the cost (Karras et al.,
+Analyzing and improving the image quality of StyleGAN, CVPR 2020, section 3.1).
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class WGANGP(Penalty):
 
     def value(self, discriminator: nn.Module, real: Scored, fake: Scored, batch: Any) -> Tensor:
         real_samples, fake_samples = real.samples.detach(), fake.samples.detach()
-        u = batch.uniform("interpolates", *[1] * (real_samples.dim() - 1))
+        u = batch.uniform("interpolates", *[1] * (real_samples.dim() - 1)).to(real_samples.dtype)
         between = torch.lerp(fake_samples, real_samples, u).requires_grad_(True)
         squared = _squared_slopes(discriminator(between, real.labels), between)
         # The root has no derivative at 0; a flat spot gets a zero gradient instead of a NaN.

@@ -14,7 +14,8 @@ from gantrain.errors import UserError
 from gantrain.game import Game, Objective, Player
 from gantrain.losses import Loss, Margins
 from gantrain.penalties import Penalty, Scored
-from gantrain.streams import derive, generator as source
+from gantrain.streams import derive
+from gantrain.streams import generator as source
 
 
 class GAN(Game):

@@ -45,7 +45,8 @@ class Projection(nn.Module):
         self.linear = nn.Linear(features, 1)
         self.embedding = nn.Embedding(classes, features) if classes else None
         if self.embedding is not None:
-            nn.init.zeros_(self.embedding.weight)
+            # On the scale of the linear layer; not zero, which spectral norm would divide by itself.
+            nn.init.normal_(self.embedding.weight, std=features**-0.5)
 
     def forward(self, h: Tensor, labels: Tensor | None) -> Tensor:
         logits = self.linear(h).squeeze(1)

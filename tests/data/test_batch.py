@@ -89,7 +89,7 @@ def test_shapes_types_and_ranges():
         torch.int64,
         torch.int64,
     )
-    assert 0 <= uniform.min() and uniform.max() < 1
+    assert uniform.min() >= 0 and uniform.max() < 1
     assert set(batch.integers("coin", 2).tolist()) <= {0, 1}
     assert torch.equal(labels, batch.real[:, 0].long() % 3), "labels go with their samples"
 
