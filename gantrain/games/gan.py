@@ -31,7 +31,7 @@ class GAN(Game):
         loss: of both players.
         penalties: added to the discriminator's loss.
         conditional: whether the networks are given labels.
-        spec: the data; given, it is checked that the networks fit them.
+        spec: the data, which the networks must fit; by default the generator's own ``spec``, if it has one.
 
     Raises:
         UserError: the game is conditional and the data have no labels; the generator has no ``latent_dim``; a network's
@@ -53,7 +53,7 @@ class GAN(Game):
         self.loss = loss
         self.penalties = tuple(penalties)
         self.conditional = conditional
-        self.spec = spec
+        self.spec = spec or getattr(generator, "spec", None)
         self._check()
 
     def objective(self, player: str, batch: Batch) -> Objective:
