@@ -1,0 +1,275 @@
+"""Pictures: grids of samples, their change over time, points in the plane, paths of toy games.
+
+Figures are made without pyplot, so that no state outlives a call; matplotlib is imported when the first is drawn.
+Pictures are uint8 CHW tensors.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.io import encode_png
+from torchvision.utils import make_grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# One colour a method in all plots of the project; distinct to the colour-blind (Okabe & Ito 2008).
+COLOURS = {
+    "gda": "#D55E00",
+    "extragradient": "#0072B2",
+    "extragradient_plus": "#56B4E9",
+    "optimistic": "#CC79A7",
+    "rapp": "#009E73",
+    "lookahead": "#E69F00",
+    "ceg_plus": "#000000",
+}
+GREY, LIGHT_GREY, STAR = "#777777", "#c8c8c8", "#F0E442"
+PADDING = 2
+VISIBLE = 48
+
+
+def quantised(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as uint8, rounded to the nearest; values outside are clamped."""
+    return images.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def columns(count: int) -> int:
+    """Columns of a grid of ``count`` images: as near to a square as can be."""
+    return math.ceil(math.sqrt(count))
+
+
+def magnification(height: int) -> int:
+    """How many times an image of this height is enlarged so that a person sees it: 6 for 8 pixels, 2 for 32."""
+    return max(1, math.ceil(VISIBLE / height))
+
+
+def row_height(height: int) -> int:
+    """Pixels from the top of a grid of images of this height to the bottom of its first row."""
+    return PADDING + height * magnification(height)
+
+
+def grid(images: Tensor, columns: int | None = None, scale: int | None = None) -> Tensor:
+    """Images beside and below one another, with white lines between them.
+
+    Args:
+        images: ``(n, C, H, W)`` in [-1, 1], with one channel or three.
+        columns: as near to a square as can be by default.
+        scale: by how much each pixel is enlarged; by default as much as a small image needs.
+
+    Returns:
+        uint8, three channels.
+    """
+    per_row = columns or math.ceil(math.sqrt(len(images)))
+    scale = scale or magnification(images.shape[2])
+    enlarged = quantised(images).repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    return make_grid(enlarged, nrow=per_row, padding=PADDING, pad_value=255)
+
+
+def filmstrip(frames: Sequence[tuple[int, Tensor]], scale: int | None = None) -> Tensor:
+    """The same samples at several times: a row for each time, with its step, and a column for each sample.
+
+    Args:
+        frames: (step, images ``(n, C, H, W)`` in [-1, 1]), in the order of time.
+        scale: as in :func:`grid`.
+    """
+    return timeline([(step, grid(images, columns=len(images), scale=scale)) for step, images in frames])
+
+
+def timeline(rows: Sequence[tuple[int, Tensor]]) -> Tensor:
+    """Pictures ``(3, H, W)`` of equal width below one another, the step of each written on its left."""
+    labels = [f"{step:,}".replace(",", " ") for step, _ in rows]
+    size = 13
+    font = _font(size)
+    margin = math.ceil(max(font.getlength(label) for label in labels)) + 12
+    strips = [
+        torch.cat([_label(label, margin, row.shape[1], font), row], 2)
+        for label, (_, row) in zip(labels, rows, strict=True)
+    ]
+    return torch.cat(strips, dim=1)
+
+
+def scatter(points: Any, modes: Any = None, real: Any = None) -> Figure:
+    """Points in the plane on equal axes.
+
+    Args:
+        points: ``(n, 2)``, the generated ones.
+        modes: ``(m, 2)``, centres of the data, marked with crosses.
+        real: ``(k, 2)``, data drawn in light grey underneath; the axes are chosen to show them.
+    """
+    points = _array(points)
+    figure, axes = _figure(4.5, 4.5)
+    if real is not None:
+        axes.scatter(*_array(real).T, s=5, color=LIGHT_GREY, linewidths=0, label="data")
+    axes.scatter(*points.T, s=7, color=COLOURS["extragradient"], alpha=0.6, linewidths=0, label="generated")
+    if modes is not None:
+        axes.scatter(*_array(modes).T, s=60, marker="x", color=COLOURS["gda"], linewidths=1.6, label="modes")
+    framing = [_array(x) for x in (real, modes) if x is not None] or [points]
+    _frame(axes, np.concatenate(framing), margin=0.25)
+    if real is not None or modes is not None:
+        axes.legend(loc="upper right", markerscale=1.2)
+    return figure
+
+
+def trajectory(
+    paths: Mapping[str, tuple[Any, Any]],
+    field: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None,
+    solution: tuple[float, float] | None = None,
+    box: tuple[float, float, float, float] | None = None,
+    view: tuple[float, float, float, float] | None = None,
+) -> Figure:
+    """Paths of several methods through a game of two numbers.
+
+    Args:
+        paths: label -> (x, y), iterates of each player; the first word of a label, a key of ``COLOURS``, gives the
+            colour, and a second path of one method is dashed.
+        field: ``(x, y) -> (u, v)`` on arrays, the direction of the game's descent, ``-F``, drawn as streamlines.
+        solution: marked with a star.
+        box: the constraint set (x_min, x_max, y_min, y_max), drawn as a frame.
+        view: what is shown (x_min, x_max, y_min, y_max). By default the box; or else the paths as far as they stay
+            near the solution, so that one that diverges does not shrink the others to a dot.
+    """
+    paths = {label: (_array(x).ravel(), _array(y).ravel()) for label, (x, y) in paths.items()}
+    figure, axes = _figure(6.4, 5.2)
+    _frame(axes, _corners(view), 0.0) if view else _frame(axes, _interesting(paths, solution, box), 0.06)
+    if field is not None:
+        _stream(axes, field)
+    if box is not None:
+        axes.plot(*_corners(box).T, color=GREY, linewidth=1.2, zorder=2)
+    styles: dict[str, int] = {}
+    for label, (x, y) in paths.items():
+        method = label.split()[0]
+        seen = styles[method] = styles.get(method, -1) + 1
+        few = len(x) <= 60
+        axes.plot(
+            x,
+            y,
+            color=COLOURS.get(method, GREY),
+            linestyle=("-", "--", ":", "-.")[seen % 4],
+            linewidth=1.6,
+            marker="o" if few else None,
+            markersize=3,
+            label=label,
+            zorder=3,
+        )
+        axes.plot(x[0], y[0], "o", color="white", markeredgecolor="black", markersize=7, zorder=5)
+    if solution is not None:
+        axes.plot(
+            *solution,
+            "*",
+            color=STAR,
+            markeredgecolor="black",
+            markersize=15,
+            linestyle="none",
+            zorder=6,
+            label="solution",
+        )
+    axes.set_xlabel("x")
+    axes.set_ylabel("y")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def rendered(figure: Figure) -> Tensor:
+    """A figure as a picture, uint8 ``(3, H, W)``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return torch.from_numpy(np.array(canvas.buffer_rgba())[..., :3]).permute(2, 0, 1).contiguous()
+
+
+def figure_to_png(figure: Figure, path: str | Path) -> None:
+    """Write a figure, cut to what it shows, as a PNG file that appears whole or not at all."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=150, bbox_inches="tight")
+    _replace(Path(path), stream.getvalue())
+
+
+def save_png(image: Tensor, path: str | Path) -> None:
+    """Write a picture, uint8 with one channel or three, as a PNG file that appears whole or not at all."""
+    _replace(Path(path), encode_png(image.contiguous()).numpy().tobytes())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def _array(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_aspect("equal", adjustable="box")
+    axes.tick_params(colors=GREY, labelsize=8)
+    for spine in axes.spines.values():
+        spine.set_color(LIGHT_GREY)
+    return figure, axes
+
+
+def _frame(axes: Axes, points: np.ndarray, margin: float) -> None:
+    """Show the points and, around them, ``margin`` of their extent."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    room = margin * max((high - low).max(), 1e-6)
+    axes.set_xlim(low[0] - room, high[0] + room)
+    axes.set_ylim(low[1] - room, high[1] + room)
+
+
+def _corners(box: tuple[float, float, float, float]) -> np.ndarray:
+    x0, x1, y0, y1 = box
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
+
+
+def _interesting(
+    paths: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    solution: tuple[float, float] | None,
+    box: tuple[float, float, float, float] | None,
+) -> np.ndarray:
+    if box is not None:
+        return _corners(box)
+    points = np.concatenate([np.stack(path, axis=1) for path in paths.values()])
+    points = points[np.isfinite(points).all(axis=1)]
+    if solution is None:
+        return points
+    starts = np.array([[x[0], y[0]] for x, y in paths.values()])
+    reach = 1.5 * np.linalg.norm(starts - np.array(solution), axis=1).max()
+    near = points[np.linalg.norm(points - np.array(solution), axis=1) <= reach]
+    return np.concatenate([near, starts, np.array([solution])])
+
+
+def _stream(axes: Axes, field: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
+    limits = axes.get_xlim(), axes.get_ylim()
+    x, y = np.meshgrid(*(np.linspace(low, high, 60) for low, high in limits))
+    u, v = field(x, y)
+    axes.streamplot(x, y, u, v, color=LIGHT_GREY, linewidth=0.7, arrowsize=0.8, density=1.1, zorder=1)
+    axes.set_xlim(limits[0])
+    axes.set_ylim(limits[1])
+
+
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+def _label(text: str, width: int, height: int, font: Any) -> Tensor:
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (width, height), "white")
+    ImageDraw.Draw(image).text((width - 6, height / 2), text, fill="black", font=font, anchor="rm")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

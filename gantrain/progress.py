@@ -1,0 +1,106 @@
+"""What a run tells the terminal: a live bar, or plain lines where the output goes elsewhere."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+SECONDS_BETWEEN_LINES = 1.0
+SECONDS_BETWEEN_FRAMES = 0.1
+RECENT = 20
+
+
+class Progress:
+    """Progress towards the end of a run's budget, of whatever kind that is.
+
+    Updates come when something is logged; nothing happens in between, and no thread is started. The time left follows
+    from the speed over the last updates.
+
+    Args:
+        steps: of the whole run, shown beside the current one; None where the budget is another.
+        start: the share of the budget used up so far, as for a resumed run.
+        enabled: False on all processes but the first: nothing is written.
+        stream: standard output by default; a live bar if it is a terminal.
+    """
+
+    def __init__(
+        self, steps: int | None = None, start: float = 0.0, enabled: bool = True, stream: TextIO | None = None
+    ):
+        self.steps = steps
+        self.enabled = enabled
+        self._stream = stream or sys.stdout
+        self._recent = deque([(time.monotonic(), start)], maxlen=RECENT)
+        self._shown = -float("inf")
+        self._pending: str | None = None
+        self._bar: Bar | None = None
+        if enabled and self._stream.isatty():
+            columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+            self._bar = Bar(*columns, console=Console(file=self._stream), auto_refresh=False)
+            self._task = self._bar.add_task("starting", total=1.0, completed=start)
+            self._bar.start()
+
+    def update(self, step: int, done: float, values: Mapping[str, float]) -> None:
+        """Show a step.
+
+        Args:
+            step: training steps taken.
+            done: the share of the budget used up; 1 or more at the end.
+            values: the scalars of the step, of which losses and ``images_per_second`` are shown.
+        """
+        if not self.enabled:
+            return
+        now = time.monotonic()
+        self._recent.append((now, done))
+        self._pending = self._line(step, done, values)
+        if self._bar is not None:
+            self._bar.update(self._task, description=self._pending, completed=min(done, 1.0))
+        pause = SECONDS_BETWEEN_LINES if self._bar is None else SECONDS_BETWEEN_FRAMES
+        if now - self._shown >= pause or done >= 1.0:
+            self._show(now)
+
+    def note(self, text: str) -> None:
+        """Write a line that stays."""
+        if not self.enabled:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Show what has not been shown yet and leave the terminal as it was; a second time does nothing."""
+        if self._pending is not None:
+            self._show(time.monotonic())
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _show(self, now: float) -> None:
+        if self._bar is not None:
+            self._bar.refresh()
+        else:
+            print(self._pending, file=self._stream, flush=True)
+        self._shown, self._pending = now, None
+
+    def _line(self, step: int, done: float, values: Mapping[str, float]) -> str:
+        parts = [f"step {step}" if self.steps is None else f"step {step}/{self.steps}"]
+        parts += [f"{name} {value:.3g}" for name, value in values.items() if name.startswith("loss/")]
+        if "images_per_second" in values:
+            parts.append(f"{values['images_per_second']:.0f} images/s")
+        if done < 1.0:
+            parts.append(f"{self._left(done)} left")
+        return "  ".join(parts)
+
+    def _left(self, done: float) -> str:
+        (then, before), (now, _) = self._recent[0], self._recent[-1]
+        if done <= before or now <= then:
+            return "-:--:--"
+        seconds = (1.0 - done) * (now - then) / (done - before)
+        return str(datetime.timedelta(seconds=round(seconds)))
