@@ -1,50 +1,144 @@
-"""Types of configuration values: what a constructor's annotation means in YAML.
+"""Types of the values in config files, as the constructors of parts write them in their annotations.
 
-Booleans are not numbers, strings are not numbers, whole floats such as ``1e3`` are integers where one is wanted, and
-integers are floats where one is wanted.
+YAML is taken at its word: booleans are not numbers, text is not a number, ``1e3`` may stand for the whole number 1000 and
+``0`` for the number 0.0.
 """
 
 from __future__ import annotations
 
 import math
+import numbers
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
 
-def _whole(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise PydanticCustomError("type", "expected a whole number")
-    return value
+def shown(value: Any) -> str:
+    """A value as an error message quotes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "a mapping"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise PydanticCustomError("type", "expected a number")
-    return float(value)
+class Checked:
+    """A scalar that is checked by :meth:`check`, in words of our own.
+
+    Args:
+        expected: what is expected, as the error says it.
+        schema: its JSON schema.
+    """
+
+    def __init__(self, expected: str, schema: dict[str, Any]):
+        self.expected = expected
+        self.schema = schema
+
+    def convert(self, value: Any) -> Any:
+        """The value in the type that the signature wants.
+
+        Raises:
+            ValueError: it is not one of these.
+        """
+        raise NotImplementedError
+
+    def check(self, value: Any) -> Any:
+        try:
+            return self.convert(value)
+        except ValueError:
+            message = f"expected {self.expected}, got {shown(value)}"
+            # Braces would be taken for a template of the message.
+            raise PydanticCustomError("problem", "{message}", {"message": message}) from None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.check)
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return dict(self.schema)
 
 
-def _truth(value: Any) -> Any:
-    if not isinstance(value, bool):
-        raise PydanticCustomError("type", "expected true or false")
-    return value
+class Number(Checked):
+    """A number within bounds.
+
+    Args:
+        whole: whole numbers only.
+        least: smallest value allowed.
+        above: every value must be larger.
+        most: largest value allowed.
+        below: every value must be smaller.
+    """
+
+    def __init__(
+        self,
+        whole: bool = False,
+        least: float | None = None,
+        above: float | None = None,
+        most: float | None = None,
+        below: float | None = None,
+    ):
+        bounds = {
+            f"of at least {least}": ("minimum", least),
+            f"above {above}": ("exclusiveMinimum", above),
+            f"at most {most}": ("maximum", most),
+            f"below {below}": ("exclusiveMaximum", below),
+        }
+        bounds = {words: bound for words, bound in bounds.items() if bound[1] is not None}
+        kind = "a whole number" if whole else "a number"
+        super().__init__(
+            " ".join([kind, " and ".join(bounds)]) if bounds else kind,
+            {"type": "integer" if whole else "number", **dict(bounds.values())},
+        )
+        self.whole = whole
+        self.least, self.above, self.most, self.below = least, above, most, below
+
+    def convert(self, value: Any) -> int | float:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise ValueError
+        if self.whole and value != int(value):
+            raise ValueError
+        value = int(value) if self.whole else float(value)
+        if (
+            (self.least is not None and value < self.least)
+            or (self.above is not None and value <= self.above)
+            or (self.most is not None and value > self.most)
+            or (self.below is not None and value >= self.below)
+        ):
+            raise ValueError
+        return value
 
 
-def _text(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise PydanticCustomError("type", "expected text")
-    return value
+class Switch(Checked):
+    """true or false."""
+
+    def __init__(self) -> None:
+        super().__init__("true or false", {"type": "boolean"})
+
+    def convert(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
 
 
-Int = Annotated[int, BeforeValidator(_whole)]
-PositiveInt = Annotated[Int, Field(gt=0)]
-NonNegativeInt = Annotated[Int, Field(ge=0)]
-Float = Annotated[float, BeforeValidator(_number)]
-PositiveFloat = Annotated[Float, Field(gt=0)]
-NonNegativeFloat = Annotated[Float, Field(ge=0)]
-Fraction = Annotated[Float, Field(ge=0, le=1)]
-Bool = Annotated[bool, BeforeValidator(_truth)]
-Text = Annotated[str, BeforeValidator(_text)]
+class Words(Checked):
+    """Text."""
+
+    def __init__(self) -> None:
+        super().__init__("text", {"type": "string"})
+
+    def convert(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        return value
+
+
+Bool = Annotated[bool, Switch()]
+Text = Annotated[str, Words()]
+Int = Annotated[int, Number(whole=True)]
+Float = Annotated[float, Number()]
+PositiveInt = Annotated[int, Number(whole=True, least=1)]
+NonNegativeInt = Annotated[int, Number(whole=True, least=0)]
+PositiveFloat = Annotated[float, Number(above=0)]
+NonNegativeFloat = Annotated[float, Number(least=0)]
+Fraction = Annotated[float, Number(least=0, most=1)]

@@ -1,0 +1,162 @@
+"""Which parts there are: kind -> name -> ``module:Class``. Nothing here imports them."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic_core import core_schema
+
+from gantrain.signatures import REQUIRED, read_signature, read_source, understood
+
+
+class PartOf:
+    """Marks a value that is a part of a kind: ``Annotated[Any, PartOf("outer")]``."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        from gantrain.parts import plain, validate
+
+        return core_schema.no_info_plain_validator_function(
+            functools.partial(validate, self.kind),
+            serialization=core_schema.plain_serializer_function_ser_schema(plain),
+        )
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"$part": self.kind}
+
+
+# A nested part, where a constructor's annotation names one of these classes.
+MARKERS = {
+    interface: Annotated[Any, PartOf(kind)]
+    for interface, kind in {
+        "Outer": "outer",
+        "Oracle": "sharpness",
+        "Resolvent": "constraint",
+        "Loss": "loss",
+        "Penalty": "penalty",
+        "LRScheduler": "scheduler",
+    }.items()
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of part.
+
+    Args:
+        title: what messages call it.
+        parts: name -> ``module:Class``.
+        supplied: the constructor's first arguments, which the framework gives.
+        reserved: arguments that are not for the user, because the framework takes care of them.
+    """
+
+    title: str
+    parts: dict[str, str] = field(default_factory=dict)
+    supplied: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+
+
+# LBFGS calls a closure again and again, which no move of ours has; SparseAdam takes sparse gradients only.
+_NO_OPTIMIZER = ("Optimizer", "LBFGS", "SparseAdam")
+# It is stepped with a metric, not with the clock.
+_NO_SCHEDULER = ("ReduceLROnPlateau",)
+
+
+def _in(module: str, **classes: str) -> dict[str, str]:
+    return {name: f"gantrain.{module}:{cls}" for name, cls in classes.items()}
+
+
+def _optimizers() -> dict[str, str]:
+    """The classes of torch.optim by lower-case name."""
+    imported = read_source("torch.optim").imported
+    classes = {name for name, (module, _) in imported.items() if name[0].isupper() and module != "torch.optim"}
+    return {name.lower(): f"torch.optim:{name}" for name in sorted(classes.difference(_NO_OPTIMIZER))}
+
+
+def _schedulers() -> dict[str, str]:
+    """The classes of torch.optim.lr_scheduler whose arguments YAML can give, by lower-case name."""
+    module = "torch.optim.lr_scheduler"
+    found = {}
+    for name in sorted(read_source(module).classes):
+        if name.startswith("_") or name in (*_NO_SCHEDULER, "LRScheduler"):
+            continue
+        optimizer, *rest = read_signature(f"{module}:{name}", MARKERS).parameters or (None,)
+        required = (p for p in rest if p.default is REQUIRED)
+        if optimizer and optimizer.name == "optimizer" and all(understood(p.annotation) is not None for p in required):
+            found[name.lower()] = f"{module}:{name}"
+    return found
+
+
+@functools.lru_cache(maxsize=None)
+def kind(name: str) -> Kind:
+    """The kind of parts of that name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return _KINDS[name]()
+
+
+_KINDS = {
+    "outer": lambda: Kind(
+        "outer loop",
+        _in("outer.gda", gda="GDA")
+        | _in("outer.rapp", extragradient="Extragradient", extragradient_plus="ExtragradientPlus", rapp="RAPP")
+        | _in("outer.optimistic", optimistic="Optimistic")
+        | _in("outer.lookahead", lookahead="Lookahead")
+        | _in("outer.ceg_plus", ceg_plus="CEGPlus"),
+    ),
+    "sharpness": lambda: Kind(
+        "gradient oracle", _in("sharpness.sam", sam="SAM") | _in("sharpness.sampa", sampa="SAMPa")
+    ),
+    "constraint": lambda: Kind(
+        "constraint", _in("constraints", box="Box", l2_ball="L2Ball", simplex="Simplex", l1="L1")
+    ),
+    "loss": lambda: Kind(
+        "loss",
+        _in(
+            "losses",
+            minimax="Minimax",
+            non_saturating="NonSaturating",
+            hinge="Hinge",
+            wasserstein="Wasserstein",
+            least_squares="LeastSquares",
+            relativistic="Relativistic",
+        ),
+    ),
+    "penalty": lambda: Kind("penalty", _in("penalties", wgan_gp="WGANGP", r1="R1", r2="R2")),
+    "generator": lambda: Kind(
+        "generator",
+        _in("models.conv", conv="ConvGenerator") | _in("models.mlp", mlp="MLPGenerator"),
+        supplied=("spec",),
+    ),
+    "discriminator": lambda: Kind(
+        "discriminator",
+        _in("models.conv", conv="ConvDiscriminator") | _in("models.mlp", mlp="MLPDiscriminator"),
+        supplied=("spec",),
+    ),
+    "data": lambda: Kind(
+        "data set", _in("data.digits", digits="Digits") | _in("data.gaussian_ring", gaussian_ring="GaussianRing")
+    ),
+    "toy": lambda: Kind(
+        "toy game",
+        _in(
+            "games.toy",
+            bilinear="Bilinear",
+            quadratic="Quadratic",
+            forsaken="Forsaken",
+            global_forsaken="GlobalForsaken",
+            polar="PolarGame",
+        ),
+    ),
+    "optimizer": lambda: Kind("optimizer", _optimizers(), supplied=("params",)),
+    "scheduler": lambda: Kind(
+        "scheduler", _schedulers(), supplied=("optimizer",), reserved=("last_epoch",)
+    ),
+}
+
+KINDS = tuple(_KINDS)
