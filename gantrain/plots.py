@@ -11,12 +11,13 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.io import encode_png
+from torch.nn.functional import pad
 from torchvision.utils import make_grid
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def grid(images: Tensor, columns: int | None = None, scale: int | None = None) -
     per_row = columns or math.ceil(math.sqrt(len(images)))
     scale = scale or magnification(images.shape[2])
     enlarged = quantised(images).repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    if len(enlarged) == 1:  # make_grid leaves out the lines around a single image
+        return pad(enlarged[0].expand(3, -1, -1), [PADDING] * 4, value=255)
     return make_grid(enlarged, nrow=per_row, padding=PADDING, pad_value=255)
 
 
@@ -88,8 +91,7 @@ def filmstrip(frames: Sequence[tuple[int, Tensor]], scale: int | None = None) ->
 def timeline(rows: Sequence[tuple[int, Tensor]]) -> Tensor:
     """Pictures ``(3, H, W)`` of equal width below one another, the step of each written on its left."""
     labels = [f"{step:,}".replace(",", " ") for step, _ in rows]
-    size = 13
-    font = _font(size)
+    font = ImageFont.load_default(13)
     margin = math.ceil(max(font.getlength(label) for label in labels)) + 12
     strips = [
         torch.cat([_label(label, margin, row.shape[1], font), row], 2)
@@ -146,10 +148,13 @@ def trajectory(
     if box is not None:
         axes.plot(*_corners(box).T, color=GREY, linewidth=1.2, zorder=2)
     styles: dict[str, int] = {}
+    reach = np.abs([*axes.get_xlim(), *axes.get_ylim()]).max()
     for label, (x, y) in paths.items():
         method = label.split()[0]
         seen = styles[method] = styles.get(method, -1) + 1
         few = len(x) <= 60
+        far = ~(np.hypot(x, y) < 1e3 * reach)  # the renderer cannot draw lines to points that have diverged
+        x, y = np.where(far, np.nan, x), np.where(far, np.nan, y)
         axes.plot(
             x,
             y,
@@ -175,7 +180,7 @@ def trajectory(
         )
     axes.set_xlabel("x")
     axes.set_ylabel("y")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    figure.legend(loc="outside right center")
     return figure
 
 
@@ -197,7 +202,16 @@ def figure_to_png(figure: Figure, path: str | Path) -> None:
 
 def save_png(image: Tensor, path: str | Path) -> None:
     """Write a picture, uint8 with one channel or three, as a PNG file that appears whole or not at all."""
-    _replace(Path(path), encode_png(image.contiguous()).numpy().tobytes())
+    pixels = image.squeeze(0) if len(image) == 1 else image.permute(1, 2, 0)
+    stream = io.BytesIO()
+    Image.fromarray(pixels.contiguous().numpy()).save(stream, format="PNG")
+    _replace(Path(path), stream.getvalue())
+
+
+def load_png(path: str | Path | BinaryIO) -> Tensor:
+    """A picture file as uint8 ``(3, H, W)``."""
+    with Image.open(path) as image:
+        return _pixels(image)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -247,29 +261,25 @@ def _interesting(
     if solution is None:
         return points
     starts = np.array([[x[0], y[0]] for x, y in paths.values()])
-    reach = 1.5 * np.linalg.norm(starts - np.array(solution), axis=1).max()
-    near = points[np.linalg.norm(points - np.array(solution), axis=1) <= reach]
-    return np.concatenate([near, starts, np.array([solution])])
+    reach = 1.5 * np.hypot(*(starts - solution).T).max()
+    near = points[np.hypot(*(points - solution).T) <= reach]
+    return np.concatenate([near, starts, [solution]])
 
 
 def _stream(axes: Axes, field: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
     limits = axes.get_xlim(), axes.get_ylim()
     x, y = np.meshgrid(*(np.linspace(low, high, 60) for low, high in limits))
     u, v = field(x, y)
-    axes.streamplot(x, y, u, v, color=LIGHT_GREY, linewidth=0.7, arrowsize=0.8, density=1.1, zorder=1)
+    axes.streamplot(x, y, u, v, color=LIGHT_GREY, linewidth=0.7, arrowsize=0.8, density=0.9, zorder=1)
     axes.set_xlim(limits[0])
     axes.set_ylim(limits[1])
 
 
-def _font(size: int) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
-
-
 def _label(text: str, width: int, height: int, font: Any) -> Tensor:
-    from PIL import Image, ImageDraw
-
     image = Image.new("RGB", (width, height), "white")
     ImageDraw.Draw(image).text((width - 6, height / 2), text, fill="black", font=font, anchor="rm")
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return _pixels(image)
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()

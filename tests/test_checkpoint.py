@@ -59,7 +59,7 @@ def test_trees_of_all_kinds_survive(tmp_path):
         "bools": [True, False],
         "ints": (0, -1, 2**62, 10**30),
         "floats": [0.1, 1.0, -0.0, 5e-324, 1.7976931348623157e308, math.inf, -math.inf, math.nan],
-        "text": "ü \n \" \ud800 {}",
+        "text": 'ü \n " \ud800 {}',
         3: {"int keys": 1, -4: ()},
         "3": "not the int key",
         "empty": [{}, [], (), ""],

@@ -9,9 +9,7 @@ from gantrain.ema import EMA
 
 
 def network() -> nn.Module:
-    return nn.Sequential(
-        spectral_norm(nn.Linear(3, 4)), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)
-    ).double()
+    return nn.Sequential(spectral_norm(nn.Linear(3, 4)), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)).double()
 
 
 def train(module: nn.Module, seed: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from gantrain.errors import UserError
 from gantrain.monitor import WALL_CLOCK, Monitor, flattened, read_metrics
+from gantrain.plots import load_png
 
 CONFIG = {"run": {"name": "digits", "steps": 4}, "game": {"optimizer": {"lr": 1e-3, "betas": [0.0, 0.9]}}}
 
@@ -114,9 +116,7 @@ def test_pictures_texts_and_charts(tmp_path):
     written = events(tmp_path)
     (sample,) = written.Images("samples")
     assert (sample.step, sample.width, sample.height) == (3, 4, 4)
-    from torchvision.io import decode_png
-
-    assert torch.equal(decode_png(torch.frombuffer(bytearray(sample.encoded_image_string), dtype=torch.uint8)), image)
+    assert torch.equal(load_png(io.BytesIO(sample.encoded_image_string)), image)
     (plot,) = written.Images("path")
     assert (plot.step, plot.width, plot.height) == (4, 100, 50)
     text = written.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
