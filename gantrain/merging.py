@@ -8,7 +8,6 @@ from typing import Any
 
 from gantrain import yaml_files
 from gantrain.errors import UserError
-from gantrain.schema import nearest
 from gantrain.types import shown
 
 # Mappings whose ``name`` is just a name. Everywhere else it chooses a part, and the keys beside it are that part's.
@@ -70,7 +69,7 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]
         key, equals, value = override.partition("=")
         path = key.split(".")
         if not equals or not all(path):
-            raise UserError(f"{override!r}: expected key=value, as in outer.relaxation=0.5{nearest(override, ['--help'])}")
+            raise UserError(f"{override!r}: expected key=value, as in outer.relaxation=0.5")
         parsed = yaml_files.parse(value, key)
         for part in reversed(path):
             parsed = {part: parsed}
@@ -87,6 +86,8 @@ def merge_trees(old: Any, new: Any) -> Any:
 
 
 def _other_part(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    if not {"name", "target"} & old.keys():
+        return False
     if "name" in new:
         return new["name"] != old.get("name")
     # A part may have an argument called target; a class is text with a colon.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -27,6 +28,24 @@ class PartOf:
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
         return {"$part": self.kind}
+
+
+class PerPlayer(PartOf):
+    """Marks a value that is a part for all players, or a mapping from player to part."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        part = super().__get_pydantic_core_schema__(source, handler)
+        players = core_schema.dict_schema(core_schema.str_schema(), core_schema.nullable_schema(part))
+        return core_schema.tagged_union_schema({"part": part, "players": players}, self._alternative)
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        players = {"type": "object", "additionalProperties": {"$part": self.kind}, "properties": {"name": False}}
+        return {"anyOf": [{"$part": self.kind}, players]}
+
+    @staticmethod
+    def _alternative(value: Any) -> str:
+        by_player = isinstance(value, Mapping) and value and not {"name", "target"} & value.keys()
+        return "players" if by_player else "part"
 
 
 # A nested part, where a constructor's annotation names one of these classes.

@@ -13,9 +13,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from gantrain.types import shown
 
 
-def problem(message: str, kind: str = "problem") -> PydanticCustomError:
+def problem(message: str, kind: str = "problem", **context: Any) -> PydanticCustomError:
     """An error for a validator to raise."""
-    return PydanticCustomError(kind, "{message}", {"message": message})
+    return PydanticCustomError(kind, "{message}", {"message": message, **context})
 
 
 def problem_at(key: Sequence[str | int], message: str, value: Any = None) -> ValidationError:
@@ -34,7 +34,7 @@ def nearest(word: Any, known: Iterable[str]) -> str:
 def one_of(words: Iterable[str]) -> str:
     """``one of a, b, c``, or the only word there is."""
     words = list(words)
-    return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
+    return "".join(words) if len(words) < 2 else f"one of {', '.join(words)}"
 
 
 class Schema(BaseModel):
@@ -54,6 +54,7 @@ class Schema(BaseModel):
         """Say at each wrong key which keys there are; pydantic leaves that open."""
         if isinstance(value, cls):
             return value
+        value = cls.normalised(value)
         if not isinstance(value, Mapping):
             raise problem(f"expected a mapping with the keys {', '.join(cls.model_fields)}, got {shown(value)}")
         try:
@@ -63,17 +64,21 @@ class Schema(BaseModel):
             raise ValidationError.from_exception_data(cls.__name__, details) from None
 
     @classmethod
+    def normalised(cls, value: Any) -> Any:
+        """Shorter ways of writing it, written out."""
+        return value
+
+    @classmethod
     def _explained(cls, error: Any) -> InitErrorDetails:
         kind, loc = error["type"], error["loc"]
         if kind == "extra_forbidden" and len(loc) == 1:
-            known = list(cls.model_fields)
-            kind = problem(f"unknown key; expected {one_of(known)}{nearest(loc[0], known)}")
+            kind = problem("unknown key", "unknown", known=list(cls.model_fields))
         elif kind == "missing" and len(loc) == 1:
             about = cls.model_fields[loc[0]].description or ""
             sentence = about.split(". ")[0].rstrip(".")
             kind = problem(f"is missing{f' ({sentence})' if sentence else ''}", "absent")
         elif error.get("ctx", {}).get("message") is not None:
-            kind = problem(error["ctx"]["message"], kind)
+            kind = PydanticCustomError(kind, "{message}", error["ctx"])
         else:
             return InitErrorDetails(type=kind, loc=loc, input=error["input"], ctx=error.get("ctx", {}))
         return InitErrorDetails(type=kind, loc=loc, input=error["input"])
@@ -112,6 +117,8 @@ def _path(error: Any, data: Any) -> tuple:
 
 def _message(error: Any) -> str:
     kind, context, got = error["type"], error.get("ctx", {}), shown(error["input"])
+    if kind == "unknown":
+        return f"unknown key; expected {one_of(context['known'])}{nearest(error['loc'][-1], context['known'])}"
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", context["expected"])
         return f"expected {context['expected']}, got {got}{nearest(error['input'], known)}"

@@ -47,7 +47,7 @@ class Checked:
     def check(self, value: Any) -> Any:
         try:
             return self.convert(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             message = f"expected {self.expected}, got {shown(value)}"
             # Braces would be taken for a template of the message.
             raise PydanticCustomError("problem", "{message}", {"message": message}) from None

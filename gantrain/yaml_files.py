@@ -48,9 +48,7 @@ class CoreLoader(yaml.SafeLoader):
 
 
 class CoreDumper(yaml.SafeDumper):
-    """Writes what :class:`CoreLoader` reads back to the same."""
-
-    yaml_implicit_resolvers: dict = {}
+    """Writes what :class:`CoreLoader` reads back to the same; text that YAML 1.1 takes for something else is quoted."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

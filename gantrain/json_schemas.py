@@ -1,0 +1,95 @@
+"""JSON schemas of the configs, for editors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gantrain.parts import part_model
+from gantrain.registry import kind as kind_of
+from gantrain.schema import Schema
+
+_TARGET = {
+    "type": "object",
+    "required": ["target"],
+    "properties": {
+        "target": {"type": "string", "pattern": r"^[\w.]+:\w+$", "description": "One of your own: package.module:Class"},
+        "name": False,
+    },
+}
+
+
+def describe(config: type[Schema]) -> dict[str, Any]:
+    """The schema (draft 2020-12) of a config file: every section, and every registered part with its keys.
+
+    Keys are required only where the file has no ``base``, and there only at the top: what a section still lacks may
+    stand in a base.
+    """
+    definitions: dict[str, Any] = {}
+    schema = _lenient(_linked(config.model_json_schema(), definitions))
+    required = [name for name, field in config.model_fields.items() if field.is_required()]
+    sections = schema.pop("$defs", {})
+    if "Data" in sections:
+        sections["Data"] = _data(sections["Data"], definitions)
+    base = {"type": "string", "description": "Another config, relative to this file, over which this one is merged."}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "properties": {"base": base, **schema["properties"]},
+        "if": {"not": {"required": ["base"]}},
+        "then": {"required": required},
+        "$defs": {**sections, **dict(sorted(definitions.items()))},
+    }
+
+
+def _linked(schema: Any, definitions: dict[str, Any]) -> Any:
+    """Replace the marks of parts by references, and define the kinds that are referred to."""
+    if isinstance(schema, list):
+        return [_linked(s, definitions) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$part" not in schema:
+        return {key: _linked(value, definitions) for key, value in schema.items()}
+    kind = schema["$part"]
+    _define(kind, definitions)
+    return {"$ref": f"#/$defs/{kind}", **{k: v for k, v in schema.items() if k != "$part"}}
+
+
+def _define(kind: str, definitions: dict[str, Any]) -> None:
+    if kind in definitions:
+        return
+    about = kind_of(kind)
+    definitions[kind] = {
+        "title": about.title,
+        "anyOf": [
+            {"type": "string", "enum": list(about.parts)},
+            *({"$ref": f"#/$defs/{kind}.{name}"} for name in about.parts),
+            _TARGET,
+        ],
+    }
+    for name in about.parts:
+        schema = _linked(part_model(kind, name).model_json_schema(), definitions)
+        definitions[f"{kind}.{name}"] = {**schema, "required": ["name"]}
+
+
+def _lenient(schema: Any) -> Any:
+    """Without ``required``, which a base may fulfil."""
+    if isinstance(schema, list):
+        return [_lenient(s) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _lenient(value) for key, value in schema.items() if not (key == "required" and isinstance(value, list))}
+
+
+def _data(section: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The data section: each data set's keys with those of the section beside them."""
+    beside = {key: value for key, value in section["properties"].items() if key != "part"}
+    names, *references, target = definitions["data"]["anyOf"]
+    parts = [definitions[reference["$ref"].removeprefix("#/$defs/")] for reference in references]
+    return {
+        "description": section.get("description", ""),
+        "anyOf": [
+            names,
+            *({**part, "properties": part["properties"] | beside} for part in parts),
+            {**target, "properties": target["properties"] | beside},
+        ],
+    }
