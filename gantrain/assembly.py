@@ -38,6 +38,7 @@ def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchr
         loss=build("loss", config.game.loss),
         penalties=[build("penalty", penalty) for penalty in config.game.penalties],
         conditional=config.game.conditional,
+        spec=data.spec,
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
 
 def mean(tensors: list[Tensor]) -> list[Tensor]:
@@ -30,6 +30,20 @@ def broadcast_(tensors: Sequence[Tensor]) -> None:
         dist.broadcast(t, 0)
 
 
+class Sum(torch.autograd.Function):
+    """The sum over all processes of what each passes; its derivative is itself, to any order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return Sum.apply(gradient)
+
+
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over the samples of all processes, on any device and differentiable twice.
 
@@ -44,9 +58,9 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1] + [1] * (x.dim() - 2)
         world = dist.get_world_size()
         count = x.numel() // x.shape[1] * world
-        average = differentiable_all_reduce(x.mean(axes)) / world
+        average = Sum.apply(x.mean(axes)) / world
         centred = x - average.view(shape)
-        variance = differentiable_all_reduce(centred.square().mean(axes)) / world
+        variance = Sum.apply(centred.square().mean(axes)) / world
         if self.track_running_stats:
             self._track(average.detach(), variance.detach() * (count / max(count - 1, 1)))
         scaled = centred * (variance + self.eps).rsqrt().view(shape)

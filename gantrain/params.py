@@ -6,6 +6,7 @@ A parameter keeps its storage for life; nothing else in the package writes to on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +38,17 @@ def add_(targets: Sequence[Tensor], directions: Sequence[Tensor], scale: float |
         torch._foreach_add_(targets, torch._foreach_mul(directions, scale))
     elif targets:
         torch._foreach_add_(targets, directions, alpha=scale)
+
+
+def moved(tree: Any, device: torch.device) -> Any:
+    """A nested dict, list or tuple with all its tensors on ``device``."""
+    if isinstance(tree, Tensor):
+        return tree.to(device)
+    if isinstance(tree, dict):
+        return {key: moved(value, device) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(moved(value, device) for value in tree)
+    return tree
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:

@@ -97,9 +97,11 @@ def sample_run(
     path = checkpoint.newest(folder) if step is None else folder / f"step_{step}"
     if path is None or not path.is_dir():
         saved = sorted(int(p.name[5:]) for p in folder.glob("step_*") if p.name[5:].isdigit())
-        raise UserError(f"{folder}: no checkpoint of step {step}; there are {saved}" if step else f"{folder}: no checkpoint")
+        raise UserError(
+            f"{folder}: no checkpoint of step {step}; there are {saved}" if step else f"{folder}: no checkpoint"
+        )
     step, state = checkpoint.load(path)
-    data = build("data", config.data.part)
+    data = build("data", config.data)
     if images and not data.spec.image:
         raise UserError("--images: the samples are points, not images; leave it away for a plot")
     game = make_game(config, data)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import math
-import shutil
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from accelerate import Accelerator
 
 from gantrain import checkpoint
 from gantrain.assembly import make_game, make_learners
-from gantrain.config import dump, resolved
+from gantrain.config import resolved
 from gantrain.data.batch import Batch, Batches
 from gantrain.distributed import broadcast_, mean
 from gantrain.ema import EMA
@@ -24,6 +23,7 @@ from gantrain.field import Field
 from gantrain.interrupt import Interrupt
 from gantrain.launch import check_processes, expected_processes
 from gantrain.monitor import Monitor
+from gantrain.params import moved
 from gantrain.parts import build
 from gantrain.progress import Progress
 from gantrain.runs import prepare
@@ -51,8 +51,9 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
     check_processes(expected_processes(processes, config), accelerator.num_processes)
     trainer = Trainer(config, accelerator)
     try:
-        with accelerator.main_process_first():
-            prepare(trainer.folder, config, resume, overwrite, write=accelerator.is_main_process)
+        if accelerator.is_main_process:
+            prepare(trainer.folder, config, resume, overwrite)
+        accelerator.wait_for_everyone()
         trainer.start(resume)
         trainer.run()
     finally:
@@ -75,7 +76,7 @@ class Trainer:
         self.accelerator = accelerator
         self.many = accelerator.num_processes > 1
         self.folder = Path(config.run.folder) / config.run.name
-        self.data = build("data", config.data.part)
+        self.data = build("data", config.data)
         self.batches = Batches(
             self.data,
             config.data.batch_size,
@@ -93,11 +94,11 @@ class Trainer:
             self.learners,
             self._batch,
             reduce=mean if self.many else None,
-            autocast=accelerator.autocast if config.run.precision == "bf16" else functools.partial(_no_context),
+            autocast=accelerator.autocast if config.run.precision == "bf16" else nullcontext,
             seed=config.run.seed,
         )
         self.ema = None if config.ema is None else EMA(self.game.generator, config.ema.decay)
-        self.gallery = Gallery(self.game, self.data, config)
+        self.gallery = Gallery(self.game, self.data, config.samples.count, config.run.seed)
         self.step = 0
         self.outer_steps = 0
         self.monitor: Monitor | None = None
@@ -110,8 +111,7 @@ class Trainer:
             self.load(newest)
         main = self.accelerator.is_main_process
         self.monitor = Monitor(self.folder, resolved(self.config), step=self.step, enabled=main)
-        self.monitor.text("config", f"```yaml\n{dump(self.config)}\n```")
-        self.progress = Progress(enabled=main)
+        self.progress = Progress(self.config.run.steps, self.done(), enabled=main)
 
     def run(self) -> None:
         """Train until the first of the budgets is used up, or a signal arrives."""
@@ -190,9 +190,8 @@ class Trainer:
 
     def finish(self) -> None:
         """Write what belongs at the end of a run."""
-        rows = self.monitor.last
-        if rows is not None:
-            self.monitor.hparams(resolved(self.config), rows)
+        if self.monitor.last is not None:
+            self.monitor.hparams(resolved(self.config), self.monitor.last)
 
     def save(self) -> None:
         """Write a checkpoint of everything that a later step depends on."""
@@ -226,9 +225,8 @@ class Trainer:
         _, state = checkpoint.load(folder)
         self.step = state["clock"]["step"]
         self.outer_steps = state["clock"]["outer_steps"]
-        device = self.accelerator.device
-        self.field.load_state_dict(_to(state["field"], device))
-        self.outer.load_state_dict(_to(state["outer"], device))
+        self.field.load_state_dict(moved(state["field"], self.accelerator.device))
+        self.outer.load_state_dict(moved(state["outer"], self.accelerator.device))
         for learner in self.learners:
             learner.player.module.load_state_dict(state[learner.name])
             learner.optimizer.load_state_dict(state[f"optimizer.{learner.name}"])

@@ -40,18 +40,14 @@ class FunctionGame(Game):
         for name, s in strategies.items():
             if not isinstance(s, nn.Module) and not (isinstance(s, Tensor) and s.is_floating_point()):
                 raise UserError(f"player {name}: expected a floating-point tensor or a module, got {s!r:.60}")
-        super().__init__(
-            [Player(name, s if isinstance(s, nn.Module) else Vector(s)) for name, s in strategies.items()]
-        )
+        super().__init__([Player(name, s if isinstance(s, nn.Module) else Vector(s)) for name, s in strategies.items()])
         self.f = f
         self.batches = batches
 
     def fresh(self) -> FunctionGame:
         """A copy with strategies of its own, at the starting point."""
         twin = copy.copy(self)
-        twin.players = {
-            name: Player(name, copy.deepcopy(player.module)) for name, player in self.players.items()
-        }
+        twin.players = {name: Player(name, copy.deepcopy(player.module)) for name, player in self.players.items()}
         return twin
 
     def strategies(self) -> list[Tensor | nn.Module]:

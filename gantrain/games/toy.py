@@ -72,9 +72,7 @@ class Quadratic(ToyGame):
         UserError: ``|rho| L > 1``.
     """
 
-    def __init__(
-        self, lipschitz: PositiveFloat = 1.0, rho: float = -0.1, start: tuple[float, float] = (1.0, 1.0)
-    ):
+    def __init__(self, lipschitz: PositiveFloat = 1.0, rho: float = -0.1, start: tuple[float, float] = (1.0, 1.0)):
         if abs(rho) * lipschitz > 1:
             raise UserError(f"quadratic: |rho| must be at most 1/lipschitz = {1 / lipschitz:g}, got {rho:g}")
         self.b = rho * lipschitz**2

@@ -27,9 +27,7 @@ class Lookahead(Outer):
         base: the loop that is interpolated; gda by default.
     """
 
-    def __init__(
-        self, inner_steps: PositiveInt = 5, relaxation: PositiveFloat = 0.5, base: Outer | None = None
-    ):
+    def __init__(self, inner_steps: PositiveInt = 5, relaxation: PositiveFloat = 0.5, base: Outer | None = None):
         self.inner_steps = inner_steps
         self.relaxation = relaxation
         self.base = base or GDA()
@@ -37,9 +35,7 @@ class Lookahead(Outer):
         self.start: Anchor | None = None
 
     def step(self, field: Field) -> bool:
-        interpolated = {
-            learner.name: learner.parameters + learner.player.statistics for learner in field.learners
-        }
+        interpolated = {learner.name: learner.parameters + learner.player.statistics for learner in field.learners}
         if self.start is None:
             self.start = {name: snapshot(tensors) for name, tensors in interpolated.items()}
         self.taken += self.base.step(field)

@@ -57,7 +57,9 @@ def climbed(climb: str, mu: float, alpha: float) -> Callable[[Objective], Tensor
 
     def bound(objective: Objective) -> Tensor:
         if objective.logits is None or objective.targets is None:
-            raise UserError(f"sharpness.climb: {climb} needs logits and targets, which this loss lacks; use climb: loss")
+            raise UserError(
+                f"sharpness.climb: {climb} needs logits and targets, which this loss lacks; use climb: loss"
+            )
         return lower_bound(objective.logits, objective.targets, climb, mu, alpha).mean()
 
     return bound

@@ -81,7 +81,10 @@ class OuterContract(ABC):
     def test_costs_the_gradients_it_says(self):
         field = pair_field()
         run(self.make(), field, 3 * self.cycle)
-        assert field.evaluations == {"first": 3 * self.cycle * self.gradients, "second": 3 * self.cycle * self.gradients}
+        assert field.evaluations == {
+            "first": 3 * self.cycle * self.gradients,
+            "second": 3 * self.cycle * self.gradients,
+        }
 
     def test_says_when_an_outer_step_is_complete(self):
         completed = run(self.make(), pair_field(), 2 * self.cycle)
