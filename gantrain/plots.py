@@ -148,13 +148,10 @@ def trajectory(
     if box is not None:
         axes.plot(*_corners(box).T, color=GREY, linewidth=1.2, zorder=2)
     styles: dict[str, int] = {}
-    reach = np.abs([*axes.get_xlim(), *axes.get_ylim()]).max()
     for label, (x, y) in paths.items():
         method = label.split()[0]
         seen = styles[method] = styles.get(method, -1) + 1
         few = len(x) <= 60
-        far = ~(np.hypot(x, y) < 1e3 * reach)  # the renderer cannot draw lines to points that have diverged
-        x, y = np.where(far, np.nan, x), np.where(far, np.nan, y)
         axes.plot(
             x,
             y,

@@ -63,7 +63,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, description=self._pending, completed=min(done, 1.0))
         pause = SECONDS_BETWEEN_LINES if self._bar is None else SECONDS_BETWEEN_FRAMES
-        if now - self._shown >= pause or done >= 1.0:
+        if now - self._shown >= pause:
             self._show(now)
 
     def note(self, text: str) -> None:

@@ -83,6 +83,14 @@ def test_numbers_survive_to_the_last_bit(tmp_path):
     assert [row["loss/x"] for row in read_metrics(tmp_path)] == numbers
 
 
+def test_rows_can_be_read_while_the_run_goes_on(tmp_path):
+    monitor = Monitor(tmp_path, CONFIG)
+    monitor.scalars(1, {"loss/x": 2.0})
+    assert read_metrics(tmp_path)[0]["loss/x"] == 2.0
+    assert events(tmp_path).Scalars("loss/x")[0].value == 2.0
+    monitor.close()
+
+
 def test_values_that_are_not_finite_are_null(tmp_path):
     monitor = Monitor(tmp_path, CONFIG)
     monitor.scalars(1, {"a": math.nan, "b": torch.tensor(math.inf), "c": np.float32(-math.inf), "d": 1.0})
