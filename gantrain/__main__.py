@@ -1,6 +1,5 @@
-"""``python -m gantrain``, which launchers such as torchrun start."""
+"""``python -m gantrain``."""
 
 from gantrain.cli import main
 
-if __name__ == "__main__":
-    main()
+main()

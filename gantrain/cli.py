@@ -1,0 +1,153 @@
+"""The commands. They import torch only once the config is known to be good."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import NoReturn
+
+import click
+
+from gantrain import __version__
+from gantrain.errors import UserError
+
+# Seconds that a process other than the first waits before it reports an error: the first usually has the same one, and
+# a launcher ends all processes as soon as one is gone.
+_AFTER_THE_FIRST = 5
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="gantrain", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Train minimax games, and GANs above all, from a YAML file.
+
+    \b
+    gantrain train configs/quickstart.yaml
+    gantrain sample checkpoints/quickstart
+    """
+
+
+@cli.command()
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
+@click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name.")
+@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
+def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool, processes: int | None) -> None:
+    """Train the game that the file CONFIG describes.
+
+    KEY=VALUE changes single keys of the file; the value is read as YAML. The run's folder holds its resolved config,
+    metrics, samples and checkpoints. Ctrl-C writes a checkpoint before it stops. Under torchrun, --processes is the number
+    of processes expected.
+
+    \b
+    gantrain train configs/quickstart.yaml
+    gantrain train configs/quickstart.yaml run.name=wide game.generator.model.width=64
+    gantrain train configs/quickstart.yaml outer.name=rapp outer.relaxation=0.9
+    gantrain train --processes 2 configs/quickstart.yaml
+    gantrain train configs/quickstart.yaml --resume run.steps=6000
+    """
+    from gantrain.config import load
+    from gantrain.launch import check_processes, distributed, launch
+
+    if resume and overwrite:
+        raise UserError("--resume and --overwrite exclude each other; choose one")
+    asked = [] if processes is None else [f"run.processes={processes}"]
+    checked = load(config, [*overrides, *asked])
+    if distributed():
+        check_processes(processes, int(os.environ["WORLD_SIZE"]))
+    elif processes is not None and processes > 1:
+        flags = ["--resume"] * resume + ["--overwrite"] * overwrite
+        sys.exit(launch(["train", "--processes", str(processes), *flags, "--", config, *overrides], processes))
+    from gantrain import trainer
+
+    trainer.train(checked, resume=resume, overwrite=overwrite, processes=processes)
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--number", type=click.IntRange(min=1), default=64, show_default=True, help="How many samples.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the latents.")
+@click.option("--step", type=click.IntRange(min=0), help="Of the checkpoint; the newest by default.")
+@click.option(
+    "--weights",
+    type=click.Choice(["ema", "live"]),
+    help="The averaged weights or those of the optimizer; the averaged ones by default, where the run keeps them.",
+)
+@click.option("--output", metavar="PATH", help="Where to write; into the run's samples by default.")
+@click.option("--images", is_flag=True, help="A folder with one PNG a sample instead of one grid.")
+def sample(
+    run: str, number: int, seed: int, step: int | None, weights: str | None, output: str | None, images: bool
+) -> None:
+    """Sample the generator of the run in the folder RUN, and say where the samples are.
+
+    \b
+    gantrain sample checkpoints/quickstart
+    gantrain sample checkpoints/quickstart --number 1000 --images --output digits
+    gantrain sample checkpoints/quickstart --step 500 --weights live --seed 1
+    """
+    from pathlib import Path
+
+    # Said here, before torch is loaded.
+    if not (Path(run) / "config.yaml").is_file():
+        raise UserError(f"{run}: no run here; expected a folder with config.yaml, as under checkpoints/")
+    from gantrain.sampling import sample_run
+
+    click.echo(sample_run(run, number, seed, step, weights, output, images))
+
+
+@cli.command()
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--output", metavar="FOLDER", help="Where to write; folder/name of the config by default.")
+def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
+    """Solve the toy game that the file CONFIG describes, and say where the results are.
+
+    \b
+    gantrain solve configs/toy/forsaken.yaml
+    gantrain solve configs/toy/forsaken.yaml outer.name=rapp optimizer.lr=0.05 --output forsaken_rapp
+    """
+    from gantrain.config import load_solve
+
+    checked = load_solve(config, overrides)
+    from gantrain.solving import solve_config
+
+    click.echo(solve_config(checked, output))
+
+
+@cli.command()
+@click.option("--solve", is_flag=True, help="Of the configs of gantrain solve.")
+def schema(solve: bool) -> None:
+    """Print the JSON schema of the configs: every key with its meaning, type and default.
+
+    Editors with a YAML language server complete and check a config that begins with the comment
+    "# yaml-language-server: $schema=gantrain.schema.json".
+
+    \b
+    gantrain schema > gantrain.schema.json
+    """
+    from gantrain.config import json_schema
+
+    click.echo(json.dumps(json_schema(solve), indent=2))
+
+
+def main() -> NoReturn:
+    """Run a command and exit: 0 done, 2 something that the user can put right, 130 Ctrl-C, 1 a bug."""
+    # A target: is looked for in the working directory as well.
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        sys.exit(cli(standalone_mode=False))
+    except UserError as error:
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(_AFTER_THE_FIRST)
+        for line in str(error).splitlines():
+            print(f"gantrain: {line}", file=sys.stderr)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)

@@ -1,0 +1,121 @@
+"""Several processes on this host, and whether as many run as were asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from gantrain.errors import UserError
+
+# Seconds that interrupted processes are given to write their checkpoint.
+_GRACE = 120
+
+
+def distributed() -> bool:
+    """Whether a launcher such as torchrun started this process as one of several."""
+    return "WORLD_SIZE" in os.environ
+
+
+def launch(arguments: Sequence[str], processes: int) -> int:
+    """Run ``python -m gantrain`` in several processes on this host, as torchrun does, and wait for them.
+
+    Ctrl-C and SIGTERM are passed on. What fails says so itself; torch's own report is left out.
+
+    Args:
+        arguments: of the command line, without the program.
+        processes: how many.
+
+    Returns:
+        The exit code: that of the process that failed first, 128 + the signal where one ended it, 0 if none failed.
+    """
+    import dataclasses
+    import logging
+    import uuid
+
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // processes)))
+    settings = {
+        "min_nodes": 1,
+        "max_nodes": 1,
+        "nproc_per_node": processes,
+        "run_id": uuid.uuid4().hex,
+        "rdzv_backend": "c10d",
+        "rdzv_endpoint": "localhost:0",
+        "max_restarts": 0,
+        "logs_specs": DefaultLogsSpecs(log_dir=os.devnull),
+        "shutdown_timeout": _GRACE,
+    }
+    known = {field.name for field in dataclasses.fields(LaunchConfig)}
+    config = LaunchConfig(**{key: value for key, value in settings.items() if key in known})
+    try:
+        elastic_launch(config, sys.executable)("-m", "gantrain", *arguments)
+    except ChildFailedError as error:
+        first = min(error.failures.values(), key=lambda failure: failure.timestamp)
+        return first.exitcode if first.exitcode >= 0 else 128 - first.exitcode
+    except SignalException as stop:
+        return 128 + stop.sigval
+    return 0
+
+
+def expected_processes(option: int | None, config: Any) -> int | None:
+    """How many processes were asked for, or None where nobody said.
+
+    Args:
+        option: of the command line; it goes first.
+        config: of the run, whose ``run.processes`` comes second; then the launcher's own number.
+    """
+    if option is not None:
+        return option
+    if config.run.processes is not None:
+        return config.run.processes
+    if distributed():
+        return int(os.environ["WORLD_SIZE"])
+    return _asked_of_accelerate()
+
+
+def check_processes(expected: int | None, actual: int) -> None:
+    """Refuse to go on with fewer or more processes than were asked for.
+
+    Raises:
+        UserError: the numbers differ.
+    """
+    if expected is not None and expected != actual:
+        raise UserError(
+            f"{expected} process{'es were' if expected > 1 else ' was'} asked for, but {actual} run{'s' * (actual == 1)}; "
+            f"start them with `gantrain train --processes {expected} CONFIG` or "
+            f"`torchrun --nproc_per_node {expected} -m gantrain train CONFIG` "
+            "(on CPUs, `accelerate launch` starts only one)"
+        )
+
+
+def _asked_of_accelerate() -> int | None:
+    """``--num_processes`` of the ``accelerate launch`` above this process.
+
+    On CPUs it starts one process, whatever the number, and tells that process nothing of it.
+    """
+    import psutil
+
+    for parent in psutil.Process().parents():
+        try:
+            words = parent.cmdline()
+        except psutil.Error:
+            continue
+        names = [os.path.basename(word) for word in words]
+        if not ({"accelerate", "accelerate-launch", "accelerate.commands.launch"} & set(names[:3])):
+            continue
+        for word, after in zip(words, [*words[1:], ""], strict=True):
+            option, equals, value = word.partition("=")
+            if option.replace("-", "_") == "__num_processes":
+                value = value if equals else after
+                return int(value) if value.isdecimal() else None
+    return None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
