@@ -112,7 +112,7 @@ def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     from gantrain.config import load_solve
 
     checked = load_solve(config, overrides)
-    from gantrain.solving import solve_config
+    from gantrain.toy_run import solve_config
 
     click.echo(solve_config(checked, output))
 

@@ -34,6 +34,10 @@ class Part(Schema):
         return {key: getattr(self, key) for key in type(self).model_fields if key != chosen_by}
 
 
+# What a part is written with, or is mistaken for; everything else is taken for a part that is built already.
+_NO_OBJECT = (str, Mapping, Schema, list, tuple, int, float, type)
+
+
 def model(kind: str) -> Any:
     """The type of the parts of a kind, for a field of a pydantic model."""
     return Annotated[Any, PartOf(kind)]
@@ -50,7 +54,7 @@ def build(kind: str, spec: Any, *supplied: Any) -> Any:
     Raises:
         UserError: the spec is wrong; one line for each problem.
     """
-    if spec is None or not isinstance(spec, (str, Mapping, Part, list, tuple, int, float, type)):
+    if spec is None or not isinstance(spec, _NO_OBJECT):
         return spec
     try:
         part = _adapter(kind).validate_python(spec)
@@ -118,7 +122,7 @@ def validate(kind: str, value: Any) -> Any:
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
-        if value is None or isinstance(value, (Part, list, tuple, int, float, type)):
+        if value is None or isinstance(value, _NO_OBJECT):
             raise problem(f"{expected}, got {shown(value)}")
         return value  # an object that is built already, from Python
     if "target" in value and "name" not in value:

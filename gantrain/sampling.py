@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.io import ImageReadMode, decode_image
 
 from gantrain import checkpoint, plots
 from gantrain.assembly import make_game
@@ -49,15 +48,16 @@ class Gallery:
         plots.save_png(image, path)
         monitor.image("samples", step, image)
         if self.data.spec.image:
-            self._over_time(path.parent, columns=plots.columns(self.count))
+            self._over_time(path.parent)
 
-    def _over_time(self, folder: Path, columns: int) -> None:
+    def _over_time(self, folder: Path) -> None:
         """The first row of up to ten grids, spread evenly over the run so far, below one another."""
-        paths = sorted(folder.glob("step_*.png"))
-        chosen = torch.linspace(0, len(paths) - 1, min(len(paths), ROWS_OVER_TIME)).round().int().tolist()
+        grids = {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.png")}
+        steps = sorted(grids)
+        chosen = torch.linspace(0, len(steps) - 1, min(len(steps), ROWS_OVER_TIME)).round().int().tolist()
         height = plots.row_height(self.data.spec.shape[1])
-        rows = [decode_image(str(paths[i]), ImageReadMode.RGB)[:, :height] for i in chosen]
-        plots.save_png(torch.cat(rows, dim=1), folder / "over_time.png")
+        rows = [(steps[i], plots.load_png(grids[steps[i]])[:, :height]) for i in chosen]
+        plots.save_png(plots.timeline(rows), folder / "over_time.png")
 
 
 def draw(samples: Tensor, data: Any) -> Tensor:
@@ -96,12 +96,11 @@ def sample_run(
     folder, config = open_run(run)
     path = checkpoint.newest(folder) if step is None else folder / f"step_{step}"
     if path is None or not path.is_dir():
-        saved = sorted(int(p.name[5:]) for p in folder.glob("step_*") if p.name[5:].isdigit())
-        raise UserError(
-            f"{folder}: no checkpoint of step {step}; there are {saved}" if step else f"{folder}: no checkpoint"
-        )
+        kept = sorted(int(p.name[5:]) for p in folder.glob("step_*") if p.name[5:].isdigit())
+        wanted = "" if step is None else f" of step {step}; there are {kept}"
+        raise UserError(f"{folder}: no whole checkpoint{wanted}")
     step, state = checkpoint.load(path)
-    data = build("data", config.data)
+    data = build("data", config.data.part)
     if images and not data.spec.image:
         raise UserError("--images: the samples are points, not images; leave it away for a plot")
     game = make_game(config, data)

@@ -76,7 +76,7 @@ class Trainer:
         self.accelerator = accelerator
         self.many = accelerator.num_processes > 1
         self.folder = Path(config.run.folder) / config.run.name
-        self.data = build("data", config.data)
+        self.data = build("data", config.data.part)
         self.batches = Batches(
             self.data,
             config.data.batch_size,

@@ -138,8 +138,7 @@ class GAN(Game):
             raise UserError("labels were given, but the game is not conditional")
         with _evaluating(network), _seeded(derive(seed, "sample networks"), device):
             parts = [
-                network(z[i : i + chunk], None if labels is None else labels[i : i + chunk])
-                for i in range(0, n, chunk)
+                network(z[i : i + chunk], None if labels is None else labels[i : i + chunk]) for i in range(0, n, chunk)
             ]
         return torch.cat(parts)
 

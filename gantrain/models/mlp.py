@@ -25,9 +25,7 @@ class MLPGenerator(nn.Module):
         latent_dim: length of the latent vector.
     """
 
-    def __init__(
-        self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2, latent_dim: PositiveInt = 64
-    ):
+    def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2, latent_dim: PositiveInt = 64):
         super().__init__()
         self.spec = spec
         self.latent_dim = latent_dim
@@ -54,14 +52,10 @@ class MLPDiscriminator(nn.Module):
         spectral_norm: whether every layer's weight is divided by its largest singular value.
     """
 
-    def __init__(
-        self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2, spectral_norm: bool = False
-    ):
+    def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2, spectral_norm: bool = False):
         super().__init__()
         self.spec = spec
-        self.layers = nn.Sequential(
-            nn.Flatten(), *_hidden(math.prod(spec.shape), width, depth, nn.LeakyReLU(0.2))
-        )
+        self.layers = nn.Sequential(nn.Flatten(), *_hidden(math.prod(spec.shape), width, depth, nn.LeakyReLU(0.2)))
         self.logit = Projection(width, spec.classes)
         if spectral_norm:
             spectrally_normalised(self)

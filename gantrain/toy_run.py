@@ -1,0 +1,79 @@
+"""The solve command: a toy game from a config, its trajectory as a table and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gantrain import plots
+from gantrain.config import dump
+from gantrain.games.toy import ToyGame
+from gantrain.parts import build
+from gantrain.solving import Path as Iterates
+from gantrain.solving import solve
+
+
+def solve_config(config: Any, output: str | Path | None = None) -> str:
+    """Solve the toy game that ``config`` describes.
+
+    Writes ``config.yaml``, ``trajectory.csv`` (step, x, y, distance to the solution) and ``trajectory.png`` into
+    ``output``, or ``folder/name`` of the config.
+
+    Returns:
+        A line that says how near to the solution the iterates came, and where the picture lies.
+    """
+    folder = Path(output) if output else Path(config.folder) / config.name
+    game = build("toy", config.game)
+    path = solve(
+        game,
+        outer=config.outer,
+        optimizer=config.optimizer,
+        order=config.order or "simultaneous",
+        samples=config.samples or "fresh",
+        sharpness=config.sharpness,
+        constraint=config.constraint,
+        steps=config.steps,
+    )
+    distances = torch.hypot(path["x"] - game.solution[0], path["y"] - game.solution[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "config.yaml", dump(config))
+    _write(folder / "trajectory.csv", _table(path, distances))
+    method = config.outer.name if "name" in config.outer.model_fields_set else "outer"
+    plots.figure_to_png(_drawn(game, path, method), folder / "trajectory.png")
+    verdict = "which diverged" if not distances[-1].isfinite() else f"distance to the solution {distances[0]:.3g}"
+    if distances[-1].isfinite():
+        verdict += f" at the start, {distances[-1]:.3g} at the end"
+    cost = max(path.evaluations.values())
+    return f"{method}: {config.steps} steps, {cost} gradients a player, {verdict}\n{folder / 'trajectory.png'}"
+
+
+def _drawn(game: ToyGame, path: Iterates, method: str) -> Any:
+    def descent(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        fx, fy = game.field(torch.from_numpy(x), torch.from_numpy(y))
+        return -fx.numpy(), -fy.numpy()
+
+    half = game.domain
+    iterates = {method: (path["x"].numpy(), path["y"].numpy())}
+    return plots.trajectory(iterates, descent, solution=game.solution, view=(-half, half, -half, half))
+
+
+def _table(path: Iterates, distances: torch.Tensor) -> str:
+    stream = io.StringIO()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(["step", "x", "y", "distance"])
+    rows.writerows(
+        (t, *map(repr, row)) for t, row in enumerate(torch.stack([path["x"], path["y"], distances], 1).tolist())
+    )
+    return stream.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
