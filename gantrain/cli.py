@@ -39,8 +39,8 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
     """Train the game that the file CONFIG describes.
 
     KEY=VALUE changes single keys of the file; the value is read as YAML. The run's folder holds its resolved config,
-    metrics, samples and checkpoints. Ctrl-C writes a checkpoint before it stops. Under torchrun, --processes is the number
-    of processes expected.
+    metrics, samples and checkpoints. Ctrl-C writes a checkpoint before it stops. Under torchrun, --processes is the
+    number of processes expected.
 
     \b
     gantrain train configs/quickstart.yaml

@@ -110,7 +110,7 @@ class Learning(Schema):
     optimizer: Annotated[Any, PartOf("optimizer")]
     """Any optimizer of torch.optim by its lower-case name, with its own keys."""
     scheduler: Annotated[Any, PartOf("scheduler")] | None = None
-    """Any learning-rate scheduler of torch.optim.lr_scheduler by its lower-case name; its clock is the training step."""
+    """Any scheduler of torch.optim.lr_scheduler by its lower-case name; its clock is the training step."""
     sharpness: Annotated[Any, PartOf("sharpness")] | None = None
     """A sharpness-aware gradient; null (the default) is the plain one."""
     constraint: Annotated[Any, PartOf("constraint")] | None = None
@@ -206,7 +206,7 @@ class Config(Schema):
         if processes is not None and size % processes:
             raise problem_at(
                 ("data", "batch_size"),
-                f"expected a multiple of run.processes = {processes}, since it counts all processes together, got {size}",
+                f"expected a multiple of run.processes = {processes}, since it counts all of them together, got {size}",
             )
         return self
 
@@ -225,7 +225,7 @@ class SolveConfig(Schema):
     order: Literal["simultaneous", "alternating"] | None = None
     """In which order the players move, unless the outer loop says it. Null (the default): simultaneous."""
     samples: Literal["same", "fresh"] | None = None
-    """Whether the inner moves of a step see the same batch, unless the outer loop says it. Null (the default): fresh."""
+    """Whether the inner moves of a step see the same batch, unless the loop says it. Null (the default): fresh."""
     constraint: Annotated[Any, PerPlayer("constraint")] | None = None
     """A set or penalty for each player; under ``joint``, one for all players together. Default none."""
     sharpness: Annotated[Any, PerPlayer("sharpness")] | None = None

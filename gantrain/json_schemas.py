@@ -12,7 +12,11 @@ _TARGET = {
     "type": "object",
     "required": ["target"],
     "properties": {
-        "target": {"type": "string", "pattern": r"^[\w.]+:\w+$", "description": "One of your own: package.module:Class"},
+        "target": {
+            "type": "string",
+            "pattern": r"^[\w.]+:\w+$",
+            "description": "One of your own: package.module:Class",
+        },
         "name": False,
     },
 }
@@ -77,7 +81,9 @@ def _lenient(schema: Any) -> Any:
         return [_lenient(s) for s in schema]
     if not isinstance(schema, dict):
         return schema
-    return {key: _lenient(value) for key, value in schema.items() if not (key == "required" and isinstance(value, list))}
+    return {
+        key: _lenient(value) for key, value in schema.items() if not (key == "required" and isinstance(value, list))
+    }
 
 
 def _data(section: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -86,8 +86,9 @@ def check_processes(expected: int | None, actual: int) -> None:
         UserError: the numbers differ.
     """
     if expected is not None and expected != actual:
+        asked = "processes were" if expected > 1 else "process was"
         raise UserError(
-            f"{expected} process{'es were' if expected > 1 else ' was'} asked for, but {actual} run{'s' * (actual == 1)}; "
+            f"{expected} {asked} asked for, but {actual} run{'s' if actual == 1 else ''}; "
             f"start them with `gantrain train --processes {expected} CONFIG` or "
             f"`torchrun --nproc_per_node {expected} -m gantrain train CONFIG` "
             "(on CPUs, `accelerate launch` starts only one)"

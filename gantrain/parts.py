@@ -1,7 +1,7 @@
 """Parts: chosen by name in a config, checked against their constructors, and built.
 
-A part is written as a bare ``name``, as ``{name: ..., keys}``, or as ``{target: package.module:Class, keys}`` for one of the
-user's own. The keys are the constructor's arguments.
+A part is written as a bare ``name``, as ``{name: ..., keys}``, or as ``{target: package.module:Class, keys}`` for one
+of the user's own. The keys are the constructor's arguments.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, TypeAdapter, ValidationError, create_model
 
 from gantrain.errors import UserError
-from gantrain.registry import MARKERS, PartOf, kind as kind_of
+from gantrain.registry import MARKERS, PartOf
+from gantrain.registry import kind as kind_of
 from gantrain.schema import Schema, lines, nearest, one_of, problem, problem_at
 from gantrain.signatures import REQUIRED, Signature, inspect_signature, read_signature, understood
-from gantrain.types import Text, shown
+from gantrain.types import shown
 
 
 class Part(Schema):
@@ -64,7 +65,7 @@ def build(kind: str, spec: Any, *supplied: Any) -> Any:
     return _built(part, kind, supplied)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def part_model(kind: str, name: str) -> type[Part]:
     """The pydantic model of a registered part.
 
@@ -85,7 +86,7 @@ def part_model(kind: str, name: str) -> type[Part]:
     return _create(kind, path, {"name": (Literal[name], ...)}, fields, signature)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def target_model(kind: str, target: str) -> type[Part]:
     """The pydantic model of a user's part; this imports it.
 
@@ -154,7 +155,7 @@ def _create(kind: str, path: str, chosen_by: dict, fields: dict, signature: Sign
     return created
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _adapter(kind: str) -> TypeAdapter:
     return TypeAdapter(model(kind))
 

@@ -110,7 +110,7 @@ def _schedulers() -> dict[str, str]:
     return found
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def kind(name: str) -> Kind:
     """The kind of parts of that name.
 
@@ -173,9 +173,7 @@ _KINDS = {
         ),
     ),
     "optimizer": lambda: Kind("optimizer", _optimizers(), supplied=("params",)),
-    "scheduler": lambda: Kind(
-        "scheduler", _schedulers(), supplied=("optimizer",), reserved=("last_epoch",)
-    ),
+    "scheduler": lambda: Kind("scheduler", _schedulers(), supplied=("optimizer",), reserved=("last_epoch",)),
 }
 
 KINDS = tuple(_KINDS)

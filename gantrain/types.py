@@ -1,7 +1,7 @@
 """Types of the values in config files, as the constructors of parts write them in their annotations.
 
-YAML is taken at its word: booleans are not numbers, text is not a number, ``1e3`` may stand for the whole number 1000 and
-``0`` for the number 0.0.
+YAML is taken at its word: booleans are not numbers, text is not a number, ``1e3`` may stand for the whole number 1000
+and ``0`` for the number 0.0.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""YAML 1.2 files: ``1e-3`` is a number, ``on`` is text, a key stands once, and what does not parse is one clear line."""
+"""YAML 1.2 files: ``1e-3`` is a number, ``on`` is text, a key stands once, and what does not parse is one line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class CoreLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.MarkedYAMLError(problem=f"keys must be text, got {shown(key)}", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"keys must be text, got {shown(key)}", problem_mark=key_node.start_mark
+                )
             if key in seen:
                 raise yaml.MarkedYAMLError(problem=f"duplicate key {key!r}", problem_mark=key_node.start_mark)
             seen.add(key)

@@ -58,7 +58,9 @@ def test_an_empty_box_is_refused():
 def test_resolvent_is_applied_after_each_inner_move():
     """Extragradient with projections on the bilinear game, written out."""
     x, y, lr = 0.9, 0.95, 0.4
-    game = gt.games.ZeroSum(lambda a, b: 3 * a * b, x=torch.tensor(x, dtype=torch.float64), y=torch.tensor(y, dtype=torch.float64))
+    game = gt.games.ZeroSum(
+        lambda a, b: 3 * a * b, x=torch.tensor(x, dtype=torch.float64), y=torch.tensor(y, dtype=torch.float64)
+    )
     path = gt.solve(
         game,
         outer="extragradient",
@@ -120,7 +122,9 @@ def test_ceg_plus_with_a_joint_ball(adaptive):
 
 
 def test_ceg_plus_without_constraints_is_eg_plus():
-    game = gt.games.ZeroSum(lambda a, b: a * b + a**3, x=torch.tensor(0.4, dtype=torch.float64), y=torch.tensor(0.1, dtype=torch.float64))
+    game = gt.games.ZeroSum(
+        lambda a, b: a * b + a**3, x=torch.tensor(0.4, dtype=torch.float64), y=torch.tensor(0.1, dtype=torch.float64)
+    )
     one = gt.solve(game, outer={"name": "ceg_plus", "relaxation": 0.4}, steps=10)
     other = gt.solve(game, outer={"name": "extragradient_plus", "relaxation": 0.4}, steps=10)
     torch.testing.assert_close(one["x"], other["x"], rtol=0, atol=1e-15)
@@ -136,7 +140,5 @@ def test_lasso_is_solved_by_proximal_gradient():
     """min ||x - c||^2 / 2 + weight ||x||_1 has the soft-thresholded c as its solution."""
     c = vectors()
     game = gt.games.Minimize(lambda x: (x - c).square().sum() / 2, x=torch.zeros(5).double())
-    path = gt.solve(
-        game, optimizer={"name": "sgd", "lr": 0.5}, constraint={"name": "l1", "weight": 0.4}, steps=100
-    )
+    path = gt.solve(game, optimizer={"name": "sgd", "lr": 0.5}, constraint={"name": "l1", "weight": 0.4}, steps=100)
     torch.testing.assert_close(path["x"][-1], c.sign() * (c.abs() - 0.4).clamp(min=0))

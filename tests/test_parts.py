@@ -86,7 +86,9 @@ def test_every_scheduler_can_be_built_over_sgd(name):
 
 
 def test_the_optimizers_are_those_of_torch_that_a_move_can_step():
-    classes = {n.lower() for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)}
+    classes = {
+        n.lower() for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)
+    }
     assert set(kind("optimizer").parts) == classes - {"optimizer", "lbfgs", "sparseadam"}
 
 
@@ -94,7 +96,9 @@ def test_a_warm_up_before_a_decay():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=1.0)
     warm = {"name": "linearlr", "start_factor": 0.5, "total_iters": 2}
     decay = {"name": "exponentiallr", "gamma": 0.1}
-    scheduler = parts.build("scheduler", {"name": "sequentiallr", "schedulers": [warm, decay], "milestones": [2]}, optimizer)
+    scheduler = parts.build(
+        "scheduler", {"name": "sequentiallr", "schedulers": [warm, decay], "milestones": [2]}, optimizer
+    )
     rates = [optimizer.param_groups[0]["lr"]]
     for _ in range(4):
         optimizer.step()
@@ -128,7 +132,10 @@ def test_betas_of_whole_numbers_become_what_adam_wants():
     [
         ("rap", r"outer: unknown outer loop 'rap'; expected one of gda, .*; did you mean 'rapp'\?"),
         ({"name": "Rapp"}, r"outer.name: unknown outer loop 'Rapp'.* did you mean 'rapp'\?"),
-        ({"name": "rapp", "inner_step": 3}, r"outer.inner_step: unknown key; expected .*; did you mean 'inner_steps'\?"),
+        (
+            {"name": "rapp", "inner_step": 3},
+            r"outer.inner_step: unknown key; expected .*; did you mean 'inner_steps'\?",
+        ),
         ({"name": "rapp", "inner_steps": True}, "outer.inner_steps: expected a whole number of at least 1, got true"),
         ({"name": "rapp", "inner_steps": "3"}, "outer.inner_steps: expected a whole number of at least 1, got '3'"),
         ({"name": "rapp", "inner_steps": 2.5}, "outer.inner_steps: expected a whole number of at least 1, got 2.5"),
@@ -137,13 +144,19 @@ def test_betas_of_whole_numbers_become_what_adam_wants():
         ({"name": "rapp", "relaxation": float("inf")}, "outer.relaxation: expected a number above 0, got inf"),
         ({"name": "rapp", "relaxation": 10**400}, "outer.relaxation: expected a number above 0, got 1000"),
         ({"name": "ceg_plus", "adaptive": 1}, "outer.adaptive: expected true or false, got 1"),
-        ({"name": "gda", "order": "alternate"}, r"outer.order: expected .* got 'alternate'; did you mean 'alternating'\?"),
+        (
+            {"name": "gda", "order": "alternate"},
+            r"outer.order: expected .* got 'alternate'; did you mean 'alternating'\?",
+        ),
         ({"name": "lookahead", "base": {"name": "rapp", "tau": 3}}, "outer.base.tau: unknown key"),
         ({"relaxation": 1}, "outer: expected an outer loop .* by its name, or one of your own by its target"),
         (3, "outer: expected an outer loop .*, got 3"),
         ([], r"outer: expected an outer loop .*, got \[\]"),
         ({"target": "nowhere:X"}, "outer.target: cannot import 'nowhere' .*No module named 'nowhere'"),
-        ({"target": "gantrain.outer:RAP"}, r"outer.target: module 'gantrain.outer' has no class 'RAP'; did you mean 'RAPP'\?"),
+        (
+            {"target": "gantrain.outer:RAP"},
+            r"outer.target: module 'gantrain.outer' has no class 'RAP'; did you mean 'RAPP'\?",
+        ),
         ({"target": "gantrain.outer"}, "outer.target: expected package.module:Class, got 'gantrain.outer'"),
         ({"target": 3}, "outer.target: expected package.module:Class, got 3"),
     ],
@@ -202,7 +215,9 @@ def user_module(tmp_path, monkeypatch):
 
 
 def test_a_users_part_is_checked_and_built_like_ours(user_module):
-    critic = parts.build("discriminator", {"target": "users_own:Critic", "width": 1e1, "scale": 2, "shape": [3, 4]}, "data")
+    critic = parts.build(
+        "discriminator", {"target": "users_own:Critic", "width": 1e1, "scale": 2, "shape": [3, 4]}, "data"
+    )
     assert critic.args == ("data", 10, 2.0, (3, 4))
     with pytest.raises(UserError, match=r"^discriminator.widht: unknown key; .* did you mean 'width'\?$"):
         parts.build("discriminator", {"target": "users_own:Critic", "widht": 3}, "data")

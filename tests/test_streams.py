@@ -7,9 +7,7 @@ from gantrain.streams import derive, generator
 
 
 def test_a_seed_is_63_bits_and_differs_in_every_coordinate():
-    seeds = {
-        derive(seed, stream, step) for seed in range(5) for stream in ("latent", "order") for step in range(200)
-    }
+    seeds = {derive(seed, stream, step) for seed in range(5) for stream in ("latent", "order") for step in range(200)}
     assert len(seeds) == 2000
     assert all(0 <= s < 2**63 for s in seeds)
     assert max(seeds) > 2**62, "the top bit is used"

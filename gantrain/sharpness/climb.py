@@ -20,7 +20,8 @@ def lower_bound(
 
     ``Q = (1 / mu) log sum_j exp(mu phi(F_j))`` with the margins ``F_j = logits_j - logits_target``, and
     ``phi(s) = tanh(alpha s)`` or ``phi(s) = 1 - log(1 + exp(gamma - s))``, ``gamma = log(e - 1)``, so that
-    ``phi(0) = 0``. Source: Improving SAM Requires Rethinking its Optimization Formulation, arXiv 2407.12993, algorithm 1.
+    ``phi(0) = 0``. Source: Improving SAM Requires Rethinking its Optimization Formulation, arXiv 2407.12993, algorithm
+    1.
 
     Args:
         logits: ``(n, K)``, or ``(n,)`` for a binary decision whose class 1 has the logit and class 0 has zero. They are

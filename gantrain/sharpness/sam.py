@@ -59,8 +59,8 @@ class SAM(Oracle):
     """SAM: the gradient at the point where the climbed function is about highest within a radius.
 
     ``eps = rho g / ||g||`` with the gradient ``g`` of what is climbed; the optimizer is given ``grad f(w + eps)`` on
-    the same batch. Two gradients a move. Running statistics and spectral-norm vectors follow the first pass. Source: Foret
-    et al., arXiv 2010.01412; with ``climb: tanh`` or ``log`` it is BiSAM, arXiv 2407.12993; with
+    the same batch. Two gradients a move. Running statistics and spectral-norm vectors follow the first pass. Source:
+    Foret et al., arXiv 2010.01412; with ``climb: tanh`` or ``log`` it is BiSAM, arXiv 2407.12993; with
     ``geometry: elementwise`` ASAM, arXiv 2102.11600.
 
     Args:

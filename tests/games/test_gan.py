@@ -100,8 +100,7 @@ def test_the_game_trains_on_two_processes_as_on_one():
         parameters = game.players[player].parameters
         whole = gradients(game.objective(player, ring_batch(3)), parameters)
         shares = [
-            gradients(game.objective(player, Batches(RING, 16, 0, rank=r, world=2)(3, 0)), parameters)
-            for r in range(2)
+            gradients(game.objective(player, Batches(RING, 16, 0, rank=r, world=2)(3, 0)), parameters) for r in range(2)
         ]
         for expected, *parts in zip(whole, *shares, strict=True):
             if expected is not None:

@@ -92,7 +92,7 @@ def run(game, outer, order, steps=40):
 @pytest.mark.parametrize("name", LOOPS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_contraction_per_outer_step_is_the_spectral_radius(name, order, seed):
-    """Along the leading left eigenvector of the iteration matrix every step contracts by exactly its spectral radius."""
+    """Along the leading left eigenvector of the iteration matrix every step contracts by just its spectral radius."""
     outer, matrix = LOOPS[name]
     field, game = random_game(seed)
     iteration = matrix(field, order == "alternating")
