@@ -19,7 +19,8 @@ def machine() -> str:
             names = [line.partition(":")[2].strip() for line in stream if line.startswith("model name")]
         model = names[0] if names else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {cores} cores, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch {torch.__version__}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{model}, {cores} cores, {torch.get_num_threads()} threads; {versions}"
 
 
 def interleaved(candidates: Mapping[str, Callable[[], None]], rounds: int, warmup: int) -> dict[str, list[float]]:
