@@ -158,6 +158,8 @@ _KINDS = {
         _in("models.conv", conv="ConvDiscriminator") | _in("models.mlp", mlp="MLPDiscriminator"),
         supplied=("spec",),
     ),
+    "classifier": lambda: Kind("classifier", {}, supplied=("spec",)),
+    "augmentation": lambda: Kind("augmentation", {}),
     "data": lambda: Kind(
         "data set", _in("data.digits", digits="Digits") | _in("data.gaussian_ring", gaussian_ring="GaussianRing")
     ),

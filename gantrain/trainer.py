@@ -27,8 +27,8 @@ from gantrain.params import moved
 from gantrain.parts import build
 from gantrain.progress import Progress
 from gantrain.runs import prepare
-from gantrain.sampling import Gallery
 from gantrain.streams import derive
+from gantrain.views import make_view
 
 
 def train(config: Any, resume: bool = False, overwrite: bool = False, processes: int | None = None) -> Path:
@@ -97,8 +97,8 @@ class Trainer:
             autocast=accelerator.autocast if config.run.precision == "bf16" else nullcontext,
             seed=config.run.seed,
         )
-        self.ema = None if config.ema is None else EMA(self.game.generator, config.ema.decay)
-        self.gallery = Gallery(self.game, self.data, config.samples.count, config.run.seed)
+        self.ema = None if config.ema is None else EMA(self.game.product, config.ema.decay)
+        self.view = make_view(config, self.game, self.data, accelerator.device)
         self.step = 0
         self.outer_steps = 0
         self.monitor: Monitor | None = None
@@ -115,7 +115,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the first of the budgets is used up, or a signal arrives."""
-        log, samples, saves = self.config.log.every, self.config.samples.every, self.config.checkpoint.every
+        log, saves = self.config.log.every, self.config.checkpoint.every
+        looks = math.inf if self.view is None else self.view.every
         if self.done() >= 1.0:
             self.progress.note(f"nothing to do: the run has used up its budget at step {self.step}")
         last_time, last_images = time.perf_counter(), self.images
@@ -126,16 +127,16 @@ class Trainer:
                     now, images = time.perf_counter(), self.images
                     self.log((images - last_images) / (now - last_time))
                     last_time, last_images = now, images
-                if self.step % samples == 0:
-                    self.sample()
+                if self.step % looks == 0:
+                    self.look()
                 if self.step % saves == 0:
                     self.save()
                 if self.interrupted(interrupt):
                     self.save()
                     self.progress.note(f"stopped at step {self.step}; go on with --resume")
                     sys.exit(128 + interrupt.received)
-        if self.step % samples:
-            self.sample()
+        if self.view is not None and self.step % looks:
+            self.look()
         if self.step % saves:
             self.save()
         self.finish()
@@ -181,12 +182,14 @@ class Trainer:
         self.monitor.scalars(self.step, values)
         self.progress.update(self.step, self.done(), values)
 
-    def sample(self) -> None:
-        """Write the samples of the fixed latents."""
+    def look(self) -> None:
+        """Show what the product can do: samples of a generator, the accuracy of a classifier."""
         self._share_buffers()
         if self.accelerator.is_main_process:
-            network = self.game.generator if self.ema is None else self.ema.module
-            self.gallery.show(self.folder, self.monitor, self.step, network)
+            network = self.game.product if self.ema is None else self.ema.module
+            found = self.view.show(self.folder, self.monitor, self.step, network)
+            if found is not None:
+                self.progress.note(found)
 
     def finish(self) -> None:
         """Write what belongs at the end of a run."""
