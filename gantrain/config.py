@@ -11,7 +11,7 @@ from pydantic_core import InitErrorDetails
 
 from gantrain import json_schemas, merging, yaml_files
 from gantrain.errors import UserError
-from gantrain.registry import PartOf, PerPlayer
+from gantrain.registry import PartOf, PartOver, PerPlayer
 from gantrain.schema import Schema, lines, problem, problem_at
 from gantrain.types import Bool, Float, NonNegativeInt, Number, PositiveFloat, PositiveInt, Text, Words
 
@@ -171,7 +171,7 @@ class Classification(Schema):
 class Evaluate(Schema):
     """A classifier's accuracy on data that it does not learn from."""
 
-    data: Annotated[Any, PartOf("data")]
+    data: Annotated[Any, PartOver("data")]
     """The data set. Keys that are left away are those of the training data."""
     every: PositiveInt = 500
     """Training steps from one evaluation to the next. Default 500."""
