@@ -37,6 +37,8 @@ def solve_config(config: Any, output: str | Path | None = None) -> str:
     folder = Path(output) if output else Path(config.folder) / config.name
     _check_free(folder)
     game = build("toy", config.game)
+    if not isinstance(game, ToyGame):
+        raise UserError(f"game: expected a subclass of gantrain.games.toy.ToyGame, got {type(game).__name__}")
     path = solve(
         game,
         outer=config.outer,
