@@ -52,30 +52,25 @@ def origin(files: Sequence[tuple[Path, dict[str, Any]]], key: str) -> Path:
     return next((path for path, content in files if _holds(content, key.split("."))), files[0][0])
 
 
-def merge(old: Any, new: Any, key: tuple[str, ...] = (), drop: bool = True) -> Any:
+def merge(old: Any, new: Any, key: tuple[str, ...] = ()) -> Any:
     """``new`` over ``old``: mappings are merged key by key, everything else is replaced.
 
-    A mapping whose keys are positions changes single entries of a list.
-
-    Args:
-        old: what is changed; it stays as it is.
-        new: the changes.
-        key: where both lie in the config.
-        drop: whether the keys of the old part go where ``new`` chooses another by ``name`` or ``target``.
+    Where ``new`` chooses another part by ``name`` or ``target``, the keys of the old part go. A mapping whose keys are
+    positions changes single entries of a list.
     """
     if not isinstance(new, dict):
         return new
     if isinstance(old, list) and new and all(k.isdecimal() for k in new):
-        return _merge_list(old, new, key, drop)
+        return _merge_list(old, new, key)
     if isinstance(old, str) and key not in _NOT_PARTS:
         old = {"name": old}
     if not isinstance(old, dict):
         old = {}
-    elif drop and key not in _NOT_PARTS and (_other_part(old, new) or key in _PER_PLAYER and _other_form(old, new)):
+    elif key not in _NOT_PARTS and (_other_part(old, new) or key in _PER_PLAYER and _other_form(old, new)):
         old = {k: v for k, v in old.items() if k in _BESIDE.get(key, ())}
-    merged = {k: merge(v, new[k], (*key, k), drop) if k in new else v for k, v in old.items()}
+    merged = {k: merge(v, new[k], (*key, k)) if k in new else v for k, v in old.items()}
     # Merged over nothing, so that positions and nulls below mean the same everywhere.
-    return merged | {k: merge(None, v, (*key, k), drop) for k, v in new.items() if k not in old}
+    return merged | {k: merge(None, v, (*key, k)) for k, v in new.items() if k not in old}
 
 
 def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -94,8 +89,7 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]
         parsed = yaml_files.parse(value, f"command line: {key}")
         for part in reversed(path):
             parsed = {part: parsed}
-        # Nothing is dropped, so that a part's keys may stand before its name.
-        tree = merge(tree, parsed, drop=False)
+        tree = merge(tree, parsed)
         keys.append(key)
     return tree, keys
 
@@ -116,13 +110,13 @@ def _other_form(old: dict[str, Any], new: dict[str, Any]) -> bool:
     return bool({"name", "target"} & old.keys()) and any(isinstance(part, dict) for part in new.values())
 
 
-def _merge_list(old: list, new: dict[str, Any], key: tuple[str, ...], drop: bool) -> list:
+def _merge_list(old: list, new: dict[str, Any], key: tuple[str, ...]) -> list:
     merged = list(old)
     for position, value in new.items():
         if int(position) >= len(merged):
             where = ".".join((*key, position))
             raise UserError(f"{where}: there is no such entry; the list has {len(merged)}")
-        merged[int(position)] = merge(merged[int(position)], value, (*key, position), drop)
+        merged[int(position)] = merge(merged[int(position)], value, (*key, position))
     return merged
 
 

@@ -42,6 +42,7 @@ def overridden(*overrides):
             "outer",
             {"name": "lookahead", "base": {"name": "rapp", "inner_steps": 2}},
         ),
+        (["outer.name=gda", "outer.critic_steps=2", "outer.name=lookahead"], "outer", {"name": "lookahead"}),
         (["outer.relaxation=1", "outer.relaxation=2"], "outer", OLD["outer"] | {"relaxation": 2}),
         (["data.name=gaussian_ring"], "data", {"name": "gaussian_ring", "batch_size": 4}),
         (["ema.decay=0.9"], "ema", {"decay": 0.9}),
