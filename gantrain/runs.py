@@ -12,7 +12,10 @@ from gantrain.errors import UserError
 
 CONFIG = "config.yaml"
 # What may change when a run goes on: how long it lasts, where it runs and what it writes, not what it computes.
-CHANGEABLE = ("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.folder", "log", "samples")
+CHANGEABLE = (
+    *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.folder"),
+    *("log", "samples", "checkpoint"),
+)
 
 
 def prepare(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:

@@ -1,0 +1,44 @@
+"""Tiny runs for tests to train."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gantrain import merging
+from gantrain.config import Config
+
+ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.0, 0.9]}
+RING = {
+    "run": {"name": "ring", "steps": 20},
+    "data": {"name": "gaussian_ring", "batch_size": 32, "samples": 500},
+    "game": {
+        "name": "gan",
+        "loss": "non_saturating",
+        "generator": {"model": {"name": "mlp", "width": 16, "latent_dim": 4}, "optimizer": ADAM},
+        "discriminator": {"model": {"name": "mlp", "width": 16}, "optimizer": ADAM},
+    },
+    "ema": {"decay": 0.9},
+    "log": {"every": 2},
+    "samples": {"every": 1000, "count": 16},
+    "checkpoint": {"every": 1000},
+}
+DIGITS = copy.deepcopy(RING) | {"run": {"name": "digits", "steps": 20}, "data": {"name": "digits", "batch_size": 32}}
+DIGITS["game"]["generator"]["model"] = {"name": "conv", "width": 4, "latent_dim": 4}
+DIGITS["game"]["discriminator"]["model"] = {"name": "conv", "width": 4, "spectral_norm": True}
+
+
+def config_of(base: dict[str, Any], folder: Path, *overrides: str) -> Config:
+    """The validated config of a run in ``folder``: ``base`` changed as on the command line."""
+    tree, _ = merging.parse_overrides([*overrides, f"run.folder={folder}", "run.device=cpu"])
+    return Config.model_validate(merging.merge(copy.deepcopy(base), tree))
+
+
+def write(folder: Path, base: dict[str, Any], *overrides: str) -> str:
+    """The same as a file in ``folder``, whose runs lie there too; returns its name."""
+    tree, _ = merging.parse_overrides([*overrides, "run.folder=.", "run.device=cpu"])
+    (folder / "config.yaml").write_text(yaml.safe_dump(merging.merge(copy.deepcopy(base), tree)))
+    return "config.yaml"
