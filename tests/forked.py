@@ -12,12 +12,14 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["gantrain.trainer", "gantrain.cli", "torch.utils.tensorboard", "sklearn.datasets"])
-SECONDS = 120
+_IMPORTED = ("gantrain.cli", "gantrain.trainer", "torch.utils.tensorboard", "sklearn.datasets")
+_context.set_forkserver_preload([*_IMPORTED, "matplotlib.backends.backend_agg"])
+SECONDS = 60
 
 
 class Command:
@@ -72,16 +74,18 @@ def together(function: Callable[..., Any], *arguments: Any, world: int = 2) -> l
         sender.close()
         pipes.append(receiver)
     try:
-        for pipe in pipes:
-            assert pipe.poll(SECONDS), "no answer"
-        answers = [pickle.loads(pipe.recv_bytes()) for pipe in pipes]
+        answers = {}
+        while len(answers) < world:
+            ready = connection.wait([pipe for pipe in pipes if pipe not in answers], SECONDS)
+            assert ready, "no answer"
+            for pipe in ready:
+                answers[pipe], failure = pickle.loads(pipe.recv_bytes())
+                assert failure is None, f"process {pipes.index(pipe)}:\n{failure}"
+        return [answers[pipe] for pipe in pipes]
     finally:
         for process in processes:
-            process.join(5)
+            process.join(1)
             process.kill()
-    for rank, (_, failure) in enumerate(answers):
-        assert failure is None, f"process {rank}:\n{failure}"
-    return [result for result, _ in answers]
 
 
 def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:

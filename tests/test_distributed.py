@@ -10,7 +10,6 @@ import torch.distributed as dist
 from forked import together
 from torch import nn
 
-from gantrain import distributed
 from gantrain.distributed import SyncBatchNorm, broadcast_, joined, mean, synchronise_batch_norm
 from gantrain.errors import UserError
 
@@ -65,10 +64,8 @@ def synchronised() -> dict[str, dict[str, torch.Tensor]]:
             found[name] = passes(module, [x[rows] for x in inputs], cotangent[rows])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             module = synchronise_batch_norm(nn.BatchNorm1d(3))
-            found["half"] = {
-                "output": module(torch.full((2, 3), 1.0 + rank).bfloat16()),
-                **dict(module.named_buffers()),
-            }
+            output = module(torch.full((2, 3), 1.0 + rank).bfloat16())
+        found["half"] = {"output": output.detach(), "mean": module.running_mean}
         return found
 
 
@@ -81,7 +78,6 @@ def answers():
 def test_batch_norm_over_two_processes_is_batch_norm_of_the_whole_batch(answers, name):
     module, inputs, cotangent = case(*CASES[name])
     expected = passes(module, inputs, cotangent)
-    half = len(inputs[0]) // 2
     assert [set(answer[name]) for answer in answers] == [set(expected)] * 2
     for key, tensor in expected.items():
         parts = [answer[name][key] for answer in answers]
@@ -95,14 +91,13 @@ def test_batch_norm_over_two_processes_is_batch_norm_of_the_whole_batch(answers,
         else:
             for part in parts:
                 torch.testing.assert_close(part, tensor)
-    assert half * 2 == len(inputs[0])
 
 
 def test_batch_norm_of_half_precision_is_computed_in_single(answers):
     for rank, answer in enumerate(answers):
         half = answer["half"]
-        assert half["output"].dtype == torch.bfloat16 and half["running_mean"].dtype == torch.float32
-        torch.testing.assert_close(half["running_mean"], torch.full((3,), 0.15))
+        assert half["output"].dtype == torch.bfloat16 and half["mean"].dtype == torch.float32
+        torch.testing.assert_close(half["mean"], torch.full((3,), 0.15))
         torch.testing.assert_close(half["output"].float(), torch.full((2, 3), 2.0 * rank - 1), atol=1e-2, rtol=0)
 
 
@@ -123,12 +118,12 @@ def averages() -> tuple[list[torch.Tensor], list[torch.Tensor], int]:
     with joined(cpu=True, precision="fp32") as processes:
         calls = []
         reduce = dist.all_reduce
-        distributed.dist.all_reduce = lambda *a, **k: (calls.append(a), reduce(*a, **k))[1]
+        dist.all_reduce = lambda *a, **k: (calls.append(a), reduce(*a, **k))[1]
         base = float(processes.process_index)
         averaged = mean([torch.full((2, 3), base), torch.tensor(base + 1), torch.arange(4.0) * base])
         shared = [torch.full((3,), base), torch.tensor(processes.process_index)]
         broadcast_(shared)
-        distributed.dist.all_reduce = reduce
+        dist.all_reduce = reduce
         return averaged, shared, len(calls)
 
 

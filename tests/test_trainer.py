@@ -8,6 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tiny import rows, same, state
 from torch.nn.functional import softplus
 
 from gantrain import checkpoint
@@ -15,7 +16,7 @@ from gantrain.assembly import make_game
 from gantrain.config import dump
 from gantrain.data.batch import Batches
 from gantrain.errors import Notice, UserError
-from gantrain.monitor import WALL_CLOCK, read_metrics
+from gantrain.monitor import read_metrics
 from gantrain.parts import build
 from gantrain.plots import load_png
 from gantrain.trainer import train
@@ -25,26 +26,6 @@ EXTRAGRADIENT = "outer=extragradient"
 CRITICS = "outer={name: gda, critic_steps: 3}"
 RAPP = "outer={name: rapp, inner_steps: 4}"
 LOOKAHEAD = "outer={name: lookahead, inner_steps: 3, base: extragradient}"
-
-
-def same(left, right) -> bool:
-    """Whether two trees agree to the last bit."""
-    if isinstance(left, torch.Tensor):
-        return isinstance(right, torch.Tensor) and left.dtype == right.dtype and torch.equal(left, right)
-    if isinstance(left, dict):
-        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list | tuple):
-        return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
-    return left == right
-
-
-def state(folder: Path, step: int | None = None) -> dict:
-    return checkpoint.load(checkpoint.newest(folder) if step is None else folder / f"step_{step}")[1]
-
-
-def rows(folder: Path) -> list[dict]:
-    """What was logged, without the clock on the wall."""
-    return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in read_metrics(folder)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tiny runs for tests to train."""
+"""Tiny runs for tests to train, and what they leave compared."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
-from gantrain import merging
+from gantrain import checkpoint, merging
 from gantrain.config import Config
+from gantrain.monitor import WALL_CLOCK, read_metrics
 
 ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.0, 0.9]}
 RING = {
@@ -42,3 +44,23 @@ def write(folder: Path, base: dict[str, Any], *overrides: str) -> str:
     tree, _ = merging.parse_overrides([*overrides, "run.folder=.", "run.device=cpu"])
     (folder / "config.yaml").write_text(yaml.safe_dump(merging.merge(copy.deepcopy(base), tree)))
     return "config.yaml"
+
+
+def same(left, right) -> bool:
+    """Whether two trees agree to the last bit."""
+    if isinstance(left, torch.Tensor):
+        return isinstance(right, torch.Tensor) and left.dtype == right.dtype and torch.equal(left, right)
+    if isinstance(left, dict):
+        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
+    return left == right
+
+
+def state(folder: Path, step: int | None = None) -> dict:
+    return checkpoint.load(checkpoint.newest(folder) if step is None else folder / f"step_{step}")[1]
+
+
+def rows(folder: Path) -> list[dict]:
+    """What was logged, without the clock on the wall."""
+    return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in read_metrics(folder)]
