@@ -6,12 +6,13 @@ import json
 import os
 import sys
 import time
-from typing import NoReturn
+import warnings
+from typing import Any, NoReturn
 
 import click
 
 from gantrain import __version__
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 
 # Seconds that a process other than the first waits before it reports an error: the first usually has the same one, and
 # a launcher ends all processes as soon as one is gone.
@@ -155,10 +156,11 @@ def main() -> NoReturn:
     # A target: is looked for in the working directory as well.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
+    warnings.showwarning = _show_warning
     try:
         sys.exit(cli(standalone_mode=False))
     except UserError as error:
-        if os.environ.get("RANK", "0") != "0":
+        if not _first():
             time.sleep(_AFTER_THE_FIRST)
         for line in str(error).splitlines():
             print(f"gantrain: {line}", file=sys.stderr)
@@ -174,3 +176,19 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
+
+
+def _first() -> bool:
+    """Whether this is the first process, which speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Notices as plain lines, of the first process alone; other warnings with their source, as usual."""
+    if not issubclass(category, Notice):
+        _show_with_source(message, category, *where, **more)
+    elif _first():
+        print(f"gantrain: {message}", file=sys.stderr)
+
+
+_show_with_source = warnings.showwarning
