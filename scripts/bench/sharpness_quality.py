@@ -78,9 +78,8 @@ def main() -> None:
             found.setdefault((method, noise), []).append(100 * value)
 
     print(machine())
-    print(
-        f"{arguments.config} {' '.join(arguments.overrides)}: test accuracy in %, mean ± standard error, {arguments.seeds} seeds"
-    )
+    print(" ".join([arguments.config, *arguments.overrides]))
+    print(f"test accuracy in %, mean ± standard error over {arguments.seeds} seeds")
     print(f"{'':<12}" + "".join(f"{f'label noise {noise:.0%}':>22}" for noise in arguments.noise))
     for method in METHODS:
         cells = []
