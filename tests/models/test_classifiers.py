@@ -3,12 +3,21 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import batch_norm, conv2d
+from torch.nn.functional import conv2d
 
 from gantrain.data import DataSpec
 from gantrain.errors import UserError
-from gantrain.models import VGG, ConvClassifier, DenseNet, MLPClassifier, ResNet, WideResNet
-from gantrain.models.resnet import Block
+from gantrain.models import (
+    VGG,
+    ConvClassifier,
+    DenseNet,
+    MLPClassifier,
+    ResNet,
+    WideResNet,
+    densenet,
+    resnet,
+    wide_resnet,
+)
 
 CIFAR10, CIFAR100 = DataSpec((3, 32, 32), 10), DataSpec((3, 32, 32), 100)
 
@@ -90,6 +99,12 @@ def test_only_the_head_depends_on_the_number_of_classes(network):
     assert hundred(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 100)
 
 
+def normalised(x):
+    """Each channel to mean 0 and variance 1 over the batch, as batch norm does in training."""
+    mean, variance = x.mean(dim=(0, 2, 3), keepdim=True), x.var(dim=(0, 2, 3), correction=0, keepdim=True)
+    return (x - mean) / (variance + 1e-5).sqrt()
+
+
 def features(network, x):
     """The shapes of what the convolutions give."""
     shapes = []
@@ -119,13 +134,36 @@ def test_feature_maps_shrink_where_the_papers_say():
 
 def test_a_block_of_resnet_is_the_identity_plus_two_convolutions():
     torch.manual_seed(0)
-    block = Block(3, 5, stride=2).eval()
+    block = resnet.Block(3, 5, stride=2)
     x = torch.randn(2, 3, 6, 6)
-    first, norm, _, second, last = block.layers
-    inner = batch_norm(conv2d(x, first.weight, stride=2, padding=1), norm.running_mean, norm.running_var, eps=1e-5)
-    inner = batch_norm(conv2d(inner.clamp(min=0), second.weight, padding=1), last.running_mean, last.running_var)
+    first, _, _, second, _ = block.layers
+    inner = normalised(conv2d(x, first.weight, stride=2, padding=1))
+    inner = normalised(conv2d(inner.clamp(min=0), second.weight, padding=1))
     inner[:, :3] += x[:, :, ::2, ::2]
     assert torch.allclose(block(x), inner.clamp(min=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("after", "stride"), [(3, 1), (5, 1), (5, 2)])
+def test_a_block_of_a_wide_resnet_is_activated_before_it_branches(after, stride):
+    torch.manual_seed(0)
+    block = wide_resnet.Block(3, after, stride, dropout=0.0)
+    x = torch.randn(2, 3, 6, 6)
+    activated = normalised(x).clamp(min=0)
+    first, _, _, _, second = block.layers
+    inner = normalised(conv2d(activated, first.weight, stride=stride, padding=1)).clamp(min=0)
+    shortcut = x if (after, stride) == (3, 1) else conv2d(activated, block.shortcut.weight, stride=stride)
+    assert torch.allclose(block(x), shortcut + conv2d(inner, second.weight, padding=1), atol=1e-5)
+
+
+def test_a_layer_of_densenet_adds_channels_to_what_it_sees():
+    torch.manual_seed(0)
+    layer = densenet.Layer(3, growth=2)
+    x = torch.randn(2, 3, 6, 6)
+    _, _, narrow, _, _, wide = layer.layers
+    inner = conv2d(normalised(x).clamp(min=0), narrow.weight)
+    assert inner.shape[1] == 8
+    added = conv2d(normalised(inner).clamp(min=0), wide.weight, padding=1)
+    assert torch.allclose(layer(x), torch.cat([x, added], dim=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("network, mode", [(ResNet, "in"), (WideResNet, "out"), (VGG, "in"), (DenseNet, "in")])
