@@ -93,7 +93,8 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path, number):
 
 def test_a_damaged_checkpoint_is_passed_over_with_one_line(tmp_path):
     config = write(tmp_path, RING, "checkpoint.every=10")
-    gantrain(tmp_path, "train", config)
+    command = gantrain(tmp_path, "train", config, "--resume")
+    assert command.output.splitlines()[0] == "no whole checkpoint; starting anew"
     (tmp_path / "ring" / "step_20" / "generator.safetensors").write_bytes(b"")
     command = gantrain(tmp_path, "train", config, "--resume")
     (line,) = command.errors.splitlines()
