@@ -260,6 +260,16 @@ def test_reading_signatures_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
+@pytest.mark.parametrize("value", [True, 2, "3", 3.5, None, [3]])
+def test_a_choice_of_numbers_takes_no_other_value(value):
+    with pytest.raises(UserError, match=r"^data.channels: expected 1 or 3, got "):
+        parts.build("data", {"name": "image_folder", "path": "images", "channels": value})
+    model = parts.part_model("data", "image_folder")
+    taken = model.model_validate({"name": "image_folder", "path": "images", "channels": 3.0}).channels
+    assert taken == 3 and type(taken) is int
+    assert model.model_json_schema()["properties"]["channels"]["enum"] == [1, 3]
+
+
 def test_numbers_are_taken_at_their_word():
     class Values(BaseModel):
         i: types.Int = 0

@@ -5,6 +5,7 @@ from gantrain.data.batch import Batch, Batches
 from gantrain.data.digits import Digits
 from gantrain.data.gaussian_ring import GaussianRing
 from gantrain.data.image_files import ImageArchive, ImageFolder
+from gantrain.data.image_set import ImageSet
 from gantrain.data.spec import DataSpec
 from gantrain.data.standardise import Standardise
 from gantrain.data.torchvision_sets import CIFAR10, CIFAR100, MNIST, STL10, SVHN, FashionMNIST
@@ -26,5 +27,6 @@ __all__ = [
     "GaussianRing",
     "ImageArchive",
     "ImageFolder",
+    "ImageSet",
     "Standardise",
 ]

@@ -1,7 +1,6 @@
 import torch
 
-from gantrain.data import Batches, Digits, GaussianRing, Standardise
-from gantrain.data.image_set import ImageSet
+from gantrain.data import Batches, Digits, GaussianRing, ImageSet, Standardise
 
 
 def coloured():
