@@ -147,6 +147,18 @@ class GAN(Schema):
     discriminator: Discriminator
     """The player that tells samples from data; it moves first."""
 
+    @model_validator(mode="after")
+    def _climbable(self) -> GAN:
+        for player in ("generator", "discriminator"):
+            climb = getattr(getattr(self, player).sharpness, "climb", "loss")
+            if climb != "loss" and getattr(self.loss, "name", None) == "wasserstein":
+                raise problem_at(
+                    (player, "sharpness", "climb"),
+                    f"{climb} climbs the margins of a classification, and the wasserstein loss is none; use climb: "
+                    "loss, or another loss",
+                )
+        return self
+
 
 class EMA(Schema):
     """An exponential moving average of the generator's weights, for sampling."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,14 @@ def mean(tensors: list[Tensor]) -> list[Tensor]:
     flat /= dist.get_world_size()
     parts = flat.split([t.numel() for t in tensors])
     return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
+
+
+def mean_by_name(numbers: dict[Any, float]) -> dict[Any, float]:
+    """Each number averaged over the processes that have it. For the log: it is slow."""
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, numbers)
+    names = dict.fromkeys(name for each in gathered for name in each)
+    return {name: statistics.fmean(each[name] for each in gathered if name in each) for name in names}
 
 
 def broadcast_(tensors: Sequence[Tensor]) -> None:

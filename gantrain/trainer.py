@@ -15,8 +15,8 @@ from accelerate import Accelerator
 from gantrain import checkpoint
 from gantrain.assembly import make_game, make_learners
 from gantrain.config import resolved
-from gantrain.data.batch import Batch, Batches
-from gantrain.distributed import broadcast_, mean
+from gantrain.data.batch import Batches
+from gantrain.distributed import broadcast_, mean, mean_by_name
 from gantrain.ema import EMA
 from gantrain.errors import UserError
 from gantrain.field import Field
@@ -92,9 +92,10 @@ class Trainer:
         self.field = Field(
             self.game,
             self.learners,
-            self._batch,
+            self.batches,
             reduce=mean if self.many else None,
             autocast=accelerator.autocast if config.run.precision == "bf16" else nullcontext,
+            reseed=self._reseed,
             seed=config.run.seed,
         )
         self.ema = None if config.ema is None else EMA(self.game.generator, config.ema.decay)
@@ -251,30 +252,28 @@ class Trainer:
         interrupt.received = int(flag)
         return bool(interrupt.received)
 
-    def _batch(self, draw: int, step: int) -> Batch:
+    def _reseed(self, draw: int) -> None:
         # Dropout and the like draw from the global generator: it, too, is made a function of the draw.
         seed = derive(self.config.run.seed, f"network/{self.accelerator.process_index}", draw)
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-        return self.batches(draw, step)
 
     def _observations(self) -> dict[str, float]:
         """Losses, mean scores and gradient norms of the last observed evaluations, averaged over the processes."""
-        names, values = [], []
-        for player, (objective, _) in self.field.observed.items():
-            names.append(f"loss/{player}")
-            values.append(objective.loss)
-            for name, score in objective.scores.items():
-                if f"score/{name}" not in names:
-                    names.append(f"score/{name}")
-                    values.append(score.mean())
-        stacked = torch.stack([v.float() for v in values])
+        values = {
+            (player, name): value for player, scalars in self.field.observed.items() for name, value in scalars.items()
+        }
+        numbers = dict(zip(values, torch.stack([v.double() for v in values.values()]).tolist(), strict=True))
         if self.many:
-            (stacked,) = mean([stacked])
-        norms = torch.stack([norm for _, norm in self.field.observed.values()]).tolist()
-        observations = dict(zip(names, stacked.tolist(), strict=True))
-        observations |= {f"gradient_norm/{name}": n for name, n in zip(self.field.observed, norms, strict=True)}
+            numbers = mean_by_name(numbers)
+        observations: dict[str, float] = {}
+        for player in self.field.observed:
+            for (owner, name), number in numbers.items():
+                if owner == player:
+                    # Players may score the same thing; the first to do so is heard.
+                    observations.setdefault(name if name.startswith("score/") else f"{name}/{player}", number)
+        norms = [number for (_, name), number in numbers.items() if name == "gradient_norm"]
         return observations | {"gradient_norm/joint": math.hypot(*norms)}
 
     def _share_buffers(self) -> None:

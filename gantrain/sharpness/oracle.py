@@ -18,19 +18,36 @@ class Oracle(ABC):
 
     It happens in two stages with one collective between them: :meth:`evaluate` differentiates on this process's share
     of the batch, what it returns is averaged over the processes, and :meth:`combine` turns the averages into the
-    gradient that the optimizer is given. Parameters are left as they were found, also when an exception passes through.
+    gradient that the optimizer is given. Parameters and optimizer are left as they were found, also when an exception
+    passes through; the oracle's own state changes in :meth:`combine`.
+
+    Attributes:
+        parts: into how many parts an evaluation falls that do not wait for each other. Only the last may move buffers.
     """
 
+    parts: int = 1
+
+    def start(self, here: Here) -> None:  # noqa: B027 - most oracles need nothing
+        """What all parts need before they begin."""
+
     @abstractmethod
-    def evaluate(self, here: Here) -> list[Gradient]:
-        """The gradients to be averaged over the processes, each with one entry for each of ``here.parameters``."""
+    def evaluate(self, here: Here, part: int) -> list[Gradient]:
+        """The gradients of one part that are to be averaged over the processes.
+
+        Args:
+            here: the current point.
+            part: 0 … parts - 1; an oracle in one part need not look at it.
+
+        Returns:
+            Gradients, each with one entry for each of ``here.parameters``: a tensor, or None for zero.
+        """
 
     def combine(self, gradients: list[Gradient]) -> Gradient:
-        """The gradient for the optimizer, from the averages; the first of them by default."""
+        """The gradient for the optimizer, from the averages of all parts; the first of them by default."""
         return gradients[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later evaluation depends on."""
+        """What a later evaluation depends on; the same on all processes."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most oracles keep nothing
@@ -40,5 +57,5 @@ class Oracle(ABC):
 class Plain(Oracle):
     """The gradient of the player's loss."""
 
-    def evaluate(self, here: Here) -> list[Gradient]:
+    def evaluate(self, here: Here, part: int) -> list[Gradient]:
         return [here.gradient()]
