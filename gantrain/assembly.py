@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gantrain.distributed import synchronise_batch_norm
+from gantrain.distributed import Processes, synchronise_batch_norm
 from gantrain.errors import UserError
 from gantrain.field import Learner
 from gantrain.game import Game
@@ -17,21 +17,21 @@ from gantrain.parts import build
 from gantrain.streams import derive
 
 
-def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchronise: bool = False) -> GAN:
+def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchronise: Processes | None = None) -> GAN:
     """The game of a training config, its networks initialised from the run's seed alone.
 
     Args:
         config: the whole config.
         data: the data set, whose spec the networks must fit.
         device: where the networks live; they are initialised on the CPU, so that every device begins alike.
-        synchronise: whether batch norm is taken over all processes.
+        synchronise: the processes over which batch norm is taken together; None leaves each to itself.
     """
     spec = data.spec if config.game.conditional else data.spec.unconditional()
     networks = {}
     for name in ("generator", "discriminator"):
         network = _seeded(name, getattr(config.game, name).model, spec, config.run.seed)
-        if synchronise:
-            network = synchronise_batch_norm(network)
+        if synchronise is not None:
+            network = synchronise_batch_norm(network, synchronise)
         networks[name] = network.to(device)
     return GAN(
         **networks,

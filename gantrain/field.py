@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gantrain.constraints import Resolvent
+from gantrain.distributed import Handover, Processes
 from gantrain.errors import UserError
-from gantrain.game import Game, Objective, Player
+from gantrain.game import Game, Player
 from gantrain.params import copy_, kept, norm, relax_, snapshot
+from gantrain.sharpness.here import Here
 from gantrain.sharpness.oracle import Gradient, Oracle, Plain
-from gantrain.streams import generator
 
 Anchor = dict[str, list[Tensor]]
 
@@ -68,7 +69,8 @@ class Field:
         order: the order of moves for a loop that does not set its own.
         samples: whether the inner moves of a loop that does not set its own take fresh draws or the same.
         constraint: the resolvent of a constraint on all players' parameters together; none by default.
-        reduce: averages a list of gradients over the processes, in one collective; identity by default.
+        processes: that share each batch; one alone by default. Gradients are averaged over them in one collective for
+            each turn of players that move together.
         autocast: context in which objectives are computed.
         reseed: called with the draw before each objective is computed, so that what networks draw for themselves
             (dropout) is a function of the draw: passes on one batch are evaluations of one function. Nothing by
@@ -79,6 +81,7 @@ class Field:
         step: the training step in progress; batches may depend on it (lazy penalties do).
         draws: batches drawn so far.
         evaluations: gradient evaluations so far, by player.
+        divided: names of the players in whose evaluations the processes have roles.
         observing: whether the next evaluations are recorded in ``observed``.
         observed: by player, the last recorded evaluation: ``loss``, ``score/NAME`` (means), ``gradient_norm``, and what
             the oracle itself observes; 0-d tensors.
@@ -92,7 +95,7 @@ class Field:
         order: str = "simultaneous",
         samples: str = "fresh",
         constraint: Resolvent | None = None,
-        reduce: Callable[[list[Tensor]], list[Tensor]] | None = None,
+        processes: Processes | None = None,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
         reseed: Callable[[int], None] | None = None,
         seed: int = 0,
@@ -104,7 +107,7 @@ class Field:
         self.order = order
         self.samples = samples
         self.constraint = constraint
-        self.reduce = reduce
+        self.processes = processes or Processes()
         self.autocast = autocast
         self.reseed = reseed
         self.buffers = [b for learner in self.learners for b in learner.player.buffers]
@@ -114,7 +117,8 @@ class Field:
         self.observing = False
         self.observed: dict[str, dict[str, Tensor]] = {}
         self._unchecked: list[tuple[str, Tensor]] = []
-        self._batch: tuple[tuple[int, int], Any] | None = None
+        self.divided = [learner.name for learner in self.learners if self._divides(learner)]
+        self._batch: tuple[tuple[int, ...], Any] | None = None
 
     def draw(self) -> int:
         """The index of a new batch."""
@@ -122,7 +126,7 @@ class Field:
         return self.draws - 1
 
     def batch(self, draw: int) -> Any:
-        key = (draw, self.step)
+        key = (draw, self.step, self.processes.rank, self.processes.world)
         if self._batch is None or self._batch[0] != key:
             self._batch = (key, self.batches(draw, self.step))
         return self._batch[1]
@@ -163,10 +167,14 @@ class Field:
         if observing:
             self.observed |= {learner.name: {} for learner in learners}
         heres = [Here(self, learner, draw, anchor, observing) for learner in learners]
+        roles = 1 if auxiliary else max((here.oracle.parts for here in heres if here.divided), default=1)
         try:
+            handover = Handover(self.processes, self.buffers, roles)
             with kept(self.buffers) if auxiliary else nullcontext():
                 evaluated = self._evaluated(heres)
-            for learner, gradients in zip(learners, self.averaged(evaluated), strict=True):
+            *evaluated, [buffers] = self.averaged([*evaluated, [handover.sent()]])
+            handover.receive(buffers)
+            for learner, gradients in zip(learners, evaluated, strict=True):
                 gradient = learner.oracle.combine(gradients)
                 for p, g in zip(learner.parameters, gradient, strict=True):
                     p.grad = g
@@ -178,15 +186,32 @@ class Field:
             raise
 
     def _evaluated(self, heres: Sequence[Here]) -> list[list[Gradient]]:
-        """What the oracles evaluate, first all their first parts, then all their second ones, and so on."""
+        """What the oracles evaluate: those in one part, then the first parts of the others, their second ones, …
+
+        In this order processes with different roles need not wait for each other, and every pass begins with the same
+        buffers as if there were no roles.
+        """
         for here in heres:
-            here.oracle.start(here)
+            with here.role():
+                here.oracle.start(here)
         evaluated: list[list[Gradient]] = [[] for _ in heres]
+        for here, gradients in zip(heres, evaluated, strict=True):
+            if here.oracle.parts == 1:
+                gradients += here.oracle.evaluate(here, 0)
         for part in range(max(here.oracle.parts for here in heres)):
             for here, gradients in zip(heres, evaluated, strict=True):
-                if part < here.oracle.parts:
-                    gradients += here.oracle.evaluate(here, part)
+                if part < here.oracle.parts > 1:
+                    gradients += here.part(part)
         return evaluated
+
+    def averaged(self, evaluated: list[list[Gradient]]) -> list[list[Gradient]]:
+        """All gradients of all learners averaged over all processes, in one collective."""
+        flat = [g for gradients in evaluated for gradient in gradients for g in gradient if g is not None]
+        reduced = iter(self.processes.mean(flat))
+        return [
+            [[None if g is None else next(reduced) for g in gradient] for gradient in gradients]
+            for gradients in evaluated
+        ]
 
     def advance(self, learners: Sequence[Learner], anchor: Anchor | None = None, resolve: bool = True) -> None:
         """Let the optimizers step along ``.grad``, from the anchor if there is one."""
@@ -249,103 +274,15 @@ class Field:
         for learner in self.learners:
             learner.oracle.load_state_dict(state["oracles"][learner.name])
 
-    def averaged(self, evaluated: list[list[Gradient]]) -> list[list[Gradient]]:
-        """All gradients of all learners averaged over the processes, in one call of ``reduce``."""
-        if self.reduce is None:
-            return evaluated
-        flat = [g for gradients in evaluated for gradient in gradients for g in gradient if g is not None]
-        reduced = iter(self.reduce(flat))
-        return [
-            [[None if g is None else next(reduced) for g in gradient] for gradient in gradients]
-            for gradients in evaluated
-        ]
-
-
-class Here:
-    """What an oracle may know: one player's parameters at the current joint point, and its gradients there.
-
-    Attributes:
-        oracle: who asks.
-        parameters: the player's parameters; an oracle that moves them puts them back.
-        optimizer: the player's optimizer.
-        origin: where the optimizer will step from (the anchor), or None for the current point.
-        observing: whether what is observed here will be logged.
-    """
-
-    def __init__(self, field: Field, learner: Learner, draw: int, anchor: Anchor | None, observing: bool):
-        self._field = field
-        self._learner = learner
-        self._draw = draw
-        self.observing = observing
-        self.oracle = learner.oracle
-        self.parameters = learner.parameters
-        self.optimizer = learner.optimizer
-        self.origin = None if anchor is None else anchor[learner.name]
-
-    def gradient(
-        self,
-        *targets: Callable[[Objective], Tensor],
-        auxiliary: bool = False,
-        ahead: int = 0,
-        counted: bool = True,
-    ) -> list[Any]:
-        """Gradients of the player's objective with respect to its own parameters.
-
-        Args:
-            targets: functions of the objective to differentiate; the loss by default. With several, one forward
-                pass serves them all and a list of gradients is returned.
-            auxiliary: leave all buffers as they were.
-            ahead: how many draws ahead of the current one the batch is taken.
-            counted: whether this is one of the method's gradient evaluations; what is computed for the log alone is
-                not.
-
-        Returns:
-            A list with a tensor (or None where the target does not depend on it) for each parameter, or a list of
-            such lists.
-        """
-        field, learner = self._field, self._learner
-        draw = self._draw + ahead
-        with kept(field.buffers) if auxiliary else nullcontext():
-            batch = field.batch(draw)
-            if field.reseed is not None:
-                field.reseed(draw)
-            with field.autocast():
-                objective = field.game.objective(learner.name, batch)
-            wanted = [target(objective) for target in targets] or [objective.loss]
-            gradients = [
-                _differentiate(value, learner.parameters, retain_graph=value is not wanted[-1]) for value in wanted
-            ]
-        field.evaluations[learner.name] += counted
-        if not auxiliary:
-            self.observe("loss", objective.loss)
-            for name, score in objective.scores.items():
-                self.observe(f"score/{name}", score)
-        return gradients if len(targets) > 1 else gradients[0]
-
-    def averaged(self, gradients: list[Gradient]) -> list[Gradient]:
-        """The gradients averaged over the processes, in a collective of their own."""
-        return self._field.averaged([gradients])[0]
-
-    def observe(self, name: str, value: Tensor) -> None:
-        """Record the mean of ``value`` under ``name`` for the log, if this evaluation is observed."""
-        if self.observing:
-            self._field.observed[self._learner.name][name] = value.detach().mean()
-
-    def require_finite(self, what: str, value: Tensor) -> None:
-        """Refuse a 0-d tensor that is not finite; see :meth:`Field.require_finite`."""
-        self._field.require_finite(self._learner.name, what, value)
-
-    def random_direction(self) -> Gradient:
-        """Standard normal numbers in the shape of the parameters: a function of the seed, the player and the draw."""
-        stream = f"direction/{self._learner.name}"
-        source = generator(self._field.seed, stream, self._draw)
-        return [torch.randn(p.shape, generator=source, dtype=p.dtype).to(p.device) for p in self.parameters]
-
-
-def _differentiate(value: Tensor, parameters: Sequence[Tensor], retain_graph: bool) -> Gradient:
-    """Gradients by accumulation into ``.grad``, which gives each the memory layout of its parameter: fused
-    optimizers rely on that, and ``torch.autograd.grad`` does not."""
-    for p in parameters:
-        p.grad = None
-    torch.autograd.backward(value, inputs=parameters, retain_graph=retain_graph)
-    return [p.grad for p in parameters]
+    def _divides(self, learner: Learner) -> bool:
+        """Whether the processes divide into roles for the parts of the learner's oracle."""
+        parts, parallel = learner.oracle.parts, learner.oracle.parallel
+        fits = parts > 1 and self.processes.everyone % parts == 0
+        if parallel == "on" and not fits:
+            raise UserError(
+                f"player {learner.name}: sharpness.parallel: on needs {parts} processes or a multiple of it, got "
+                f"{self.processes.everyone}; start as many (--processes), or use parallel: auto"
+            )
+        if fits and parallel != "off":
+            self.processes.divide(parts)
+        return fits and parallel != "off"

@@ -15,8 +15,8 @@ from accelerate import Accelerator
 from gantrain import checkpoint
 from gantrain.assembly import make_game, make_learners
 from gantrain.config import resolved
-from gantrain.data.batch import Batches
-from gantrain.distributed import broadcast_, mean, mean_by_name
+from gantrain.data.batch import Batch, Batches
+from gantrain.distributed import Processes, broadcast_
 from gantrain.ema import EMA
 from gantrain.errors import UserError
 from gantrain.field import Field
@@ -75,6 +75,7 @@ class Trainer:
         self.config = config
         self.accelerator = accelerator
         self.many = accelerator.num_processes > 1
+        self.processes = Processes.launched()
         self.folder = Path(config.run.folder) / config.run.name
         self.data = build("data", config.data.part)
         self.batches = Batches(
@@ -85,15 +86,15 @@ class Trainer:
             accelerator.num_processes,
             accelerator.device,
         )
-        synchronise = self.many and config.run.batch_norm == "sync"
+        synchronise = self.processes if self.many and config.run.batch_norm == "sync" else None
         self.game = make_game(config, self.data, accelerator.device, synchronise)
         self.learners, self.schedulers = make_learners(config, self.game)
         self.outer = build("outer", config.outer)
         self.field = Field(
             self.game,
             self.learners,
-            self.batches,
-            reduce=mean if self.many else None,
+            self._batch,
+            processes=self.processes,
             autocast=accelerator.autocast if config.run.precision == "bf16" else nullcontext,
             reseed=self._reseed,
             seed=config.run.seed,
@@ -252,9 +253,12 @@ class Trainer:
         interrupt.received = int(flag)
         return bool(interrupt.received)
 
+    def _batch(self, draw: int, step: int) -> Batch:
+        return self.batches.shared(self.processes.rank, self.processes.world)(draw, step)
+
     def _reseed(self, draw: int) -> None:
         # Dropout and the like draw from the global generator: it, too, is made a function of the draw.
-        seed = derive(self.config.run.seed, f"network/{self.accelerator.process_index}", draw)
+        seed = derive(self.config.run.seed, f"network/{self.processes.rank}", draw)
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -265,8 +269,7 @@ class Trainer:
             (player, name): value for player, scalars in self.field.observed.items() for name, value in scalars.items()
         }
         numbers = dict(zip(values, torch.stack([v.double() for v in values.values()]).tolist(), strict=True))
-        if self.many:
-            numbers = mean_by_name(numbers)
+        numbers = self.processes.mean_by_name(numbers)
         observations: dict[str, float] = {}
         for player in self.field.observed:
             for (owner, name), number in numbers.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from gantrain.field import Here
+    from gantrain.sharpness.here import Here
 
 Gradient = list["Tensor | None"]
 
@@ -22,13 +22,17 @@ class Oracle(ABC):
     passes through; the oracle's own state changes in :meth:`combine`.
 
     Attributes:
-        parts: into how many parts an evaluation falls that do not wait for each other. Only the last may move buffers.
+        parts: into how many parts an evaluation falls that do not wait for each other. Each is one gradient evaluation,
+            and only the last may move buffers.
+        parallel: whether the processes divide into as many roles, one for each part: "on", "off", or "auto" where their
+            number allows it. The processes of a role share the whole batch.
     """
 
     parts: int = 1
+    parallel: str = "auto"
 
     def start(self, here: Here) -> None:  # noqa: B027 - most oracles need nothing
-        """What all parts need before they begin."""
+        """What all parts need before they begin. All processes do it, also where they have roles."""
 
     @abstractmethod
     def evaluate(self, here: Here, part: int) -> list[Gradient]:
@@ -41,6 +45,13 @@ class Oracle(ABC):
         Returns:
             Gradients, each with one entry for each of ``here.parameters``: a tensor, or None for zero.
         """
+
+    def expected(self, part: int) -> list[Gradient]:
+        """Gradients laid out like those that :meth:`evaluate` returns, for the processes that have another role.
+
+        Only oracles in several parts are asked, after :meth:`start`.
+        """
+        raise NotImplementedError
 
     def combine(self, gradients: list[Gradient]) -> Gradient:
         """The gradient for the optimizer, from the averages of all parts; the first of them by default."""

@@ -13,7 +13,7 @@ from gantrain.sharpness.climb import climbed
 from gantrain.sharpness.oracle import Gradient, Oracle
 
 if TYPE_CHECKING:
-    from gantrain.field import Here
+    from gantrain.sharpness.here import Here
     from gantrain.types import NonNegativeFloat, PositiveFloat
 
 

@@ -17,7 +17,7 @@ from gantrain.sharpness.oracle import Gradient, Oracle
 from gantrain.sharpness.sam import Perturbation
 
 if TYPE_CHECKING:
-    from gantrain.field import Here
+    from gantrain.sharpness.here import Here
     from gantrain.types import Fraction, NonNegativeFloat, PositiveFloat
 
 
@@ -40,6 +40,9 @@ class SAMPa(Oracle):
         geometry: "l2", or "elementwise" as in ASAM.
         ascent: whether all processes climb the "global" gradient, which costs nothing more, or each its "local" one
             (m-sharpness). The local one is not in the checkpoint: a resumed run begins with the global one.
+        parallel: whether half of the processes take the gradient at ``x~_t`` and the other half that at ``y_{t+1}``, at
+            once: "on", "off", or "auto", on where their number is even. Each half shares the whole batch, so 2 N
+            processes make the steps that N make in twice the time; the ascent is then global.
         cosine: log ``cosine/PLAYER``, the cosine between ``grad f(x_t; xi_t)`` and ``grad f(y_t; xi_t)``, which the
             method takes to be near 1. It costs a gradient at each logged step, which is not counted.
     """
@@ -55,12 +58,14 @@ class SAMPa(Oracle):
         alpha: PositiveFloat = 0.1,
         geometry: Literal["l2", "elementwise"] = "l2",
         ascent: Literal["local", "global"] = "global",
+        parallel: Literal["auto", "on", "off"] = "auto",
         cosine: bool = False,
     ):
         self.mix = mix
         self.targets = [climbed("loss", mu, alpha)] + ([] if climb == "loss" else [climbed(climb, mu, alpha)])
         self.perturbation = Perturbation(rho, geometry)
         self.ascent = ascent
+        self.parallel = parallel
         self.cosine = cosine
         self.slope: Gradient | None = None  # grad f(y_t; xi_t), averaged over the processes
         self.direction: Gradient | None = None  # the gradient at y_t of what is climbed, averaged likewise
@@ -78,13 +83,16 @@ class SAMPa(Oracle):
 
     def evaluate(self, here: Here, part: int) -> list[Gradient]:
         if part == 0:
-            local = self.ascent == "local" and self.local is not None
+            local = self.ascent == "local" and self.local is not None and not here.divided
             with self.perturbation.applied(here, self.local if local else self.direction):
                 return [here.gradient(auxiliary=True)]
         with predicted(here, self.slope):
             gradients = self._gradients(here, ahead=1)
         self._next_local = gradients[-1]
         return gradients
+
+    def expected(self, part: int) -> list[Gradient]:
+        return [self.slope] if part == 0 else [self.slope, self.direction][: len(self.targets)]
 
     def combine(self, gradients: list[Gradient]) -> Gradient:
         perturbed, *at_prediction = gradients
