@@ -21,7 +21,7 @@ def serial(tmp_path_factory):
     return folder, results
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def parallel(request, serial):
     folder, alone = serial
     world = request.param
