@@ -7,17 +7,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from gantrain.distributed import Processes, synchronise_batch_norm
+from gantrain.data.spec import DataSpec
+from gantrain.distributed import synchronise_batch_norm
 from gantrain.errors import UserError
 from gantrain.field import Learner
 from gantrain.game import Game
+from gantrain.games.classification import Classification
 from gantrain.games.gan import GAN
 from gantrain.optimizers import make_optimizer, make_scheduler
 from gantrain.parts import build
+from gantrain.processes import Processes
 from gantrain.streams import derive
 
 
-def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchronise: Processes | None = None) -> GAN:
+def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchronise: Processes | None = None) -> Game:
     """The game of a training config, its networks initialised from the run's seed alone.
 
     Args:
@@ -26,18 +29,26 @@ def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchr
         device: where the networks live; they are initialised on the CPU, so that every device begins alike.
         synchronise: the processes over which batch norm is taken together; None leaves each to itself.
     """
-    spec = data.spec if config.game.conditional else data.spec.unconditional()
-    networks = {}
-    for name in ("generator", "discriminator"):
-        network = _seeded(name, getattr(config.game, name).model, spec, config.run.seed)
-        if synchronise is not None:
-            network = synchronise_batch_norm(network, synchronise)
-        networks[name] = network.to(device)
+    game = config.game
+
+    def network(player: str, spec: DataSpec) -> nn.Module:
+        made = _seeded(player, getattr(game, player).model, spec, config.run.seed)
+        return (made if synchronise is None else synchronise_batch_norm(made, synchronise)).to(device)
+
+    if game.name == "classification":
+        return Classification(
+            network("classifier", data.spec),
+            game.label_smoothing,
+            [build("augmentation", augmentation) for augmentation in game.augmentations],
+            data.spec,
+        )
+    spec = data.spec if game.conditional else data.spec.unconditional()
     return GAN(
-        **networks,
-        loss=build("loss", config.game.loss),
-        penalties=[build("penalty", penalty) for penalty in config.game.penalties],
-        conditional=config.game.conditional,
+        network("generator", spec),
+        network("discriminator", spec),
+        loss=build("loss", game.loss),
+        penalties=[build("penalty", penalty) for penalty in game.penalties],
+        conditional=game.conditional,
         spec=data.spec,
     )
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer, model_validator
 from pydantic_core import InitErrorDetails
 
 from gantrain import json_schemas, merging, yaml_files
 from gantrain.errors import UserError
-from gantrain.registry import PartOf, PerPlayer
+from gantrain.registry import PartOf, PartOver, PerPlayer
 from gantrain.schema import Schema, lines, problem, problem_at
-from gantrain.types import Bool, Float, NonNegativeInt, Number, PositiveFloat, PositiveInt, Text, Words
+from gantrain.types import Bool, NonNegativeInt, Number, PositiveFloat, PositiveInt, Words
 
 AnySchema = TypeVar("AnySchema", bound=Schema)
 
@@ -160,8 +160,37 @@ class GAN(Schema):
         return self
 
 
+class Classifier(Learning):
+    """The classifier: its network and how it learns."""
+
+    model: Annotated[Any, PartOf("classifier")]
+    """The network."""
+
+
+class Classification(Schema):
+    """The game with one player: a classifier and the cross-entropy."""
+
+    name: Literal["classification"]
+    """The kind of game."""
+    label_smoothing: Annotated[float, Number(least=0, below=1)] = 0.0
+    """Share of the target distribution that is spread over all classes. Default 0."""
+    augmentations: tuple[Annotated[Any, PartOf("augmentation")], ...] = ()
+    """What is done to the training samples, in this order. Default nothing."""
+    classifier: Classifier
+    """The player."""
+
+
+class Evaluate(Schema):
+    """A classifier's accuracy on data that it does not learn from."""
+
+    data: Annotated[Any, PartOver("data")]
+    """The data set. Keys that are left away are those of the training data."""
+    every: PositiveInt = 500
+    """Training steps from one evaluation to the next. Default 500."""
+
+
 class EMA(Schema):
-    """An exponential moving average of the generator's weights, for sampling."""
+    """An exponential moving average of the weights of the generator, or of the classifier."""
 
     decay: Annotated[float, Number(least=0, below=1)] = 0.999
     """Share of the average that is kept at each training step, at least 0 and below 1. Default 0.999."""
@@ -199,18 +228,41 @@ class Config(Schema):
     """Name, seed, budget, device."""
     data: Data
     """The data set and the batch size."""
-    game: GAN
+    game: Annotated[GAN | Classification, Field(discriminator="name")]
     """Who plays, and for what."""
     outer: Annotated[Any, PartOf("outer")] = {"name": "gda", "order": "alternating"}
     """How the players' joint iterate moves. Default: alternating gradient descent ascent."""
     ema: EMA | None = None
-    """An average of the generator's weights; null (the default) keeps none."""
+    """An average of the weights of the generator, or of the classifier; null (the default) keeps none."""
     log: Log = Log()
     """How often scalars are written."""
-    samples: Samples = Samples()
-    """How often samples are drawn, and how many."""
+    samples: Samples | None = None
+    """How often samples of a GAN are drawn, and how many; null draws none. Default: 64 every 500 steps."""
+    evaluate: Evaluate | None = None
+    """On what data a classifier is evaluated; null (the default) evaluates none."""
     checkpoint: Checkpoint = Checkpoint()
     """How often checkpoints are written, and how many are kept."""
+
+    @classmethod
+    def normalised(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        value = dict(value)
+        if isinstance(value.get("game"), Mapping) and value["game"].get("name") == "gan":
+            value.setdefault("samples", {})
+        evaluate = value.get("evaluate")
+        if isinstance(evaluate, Mapping) and isinstance(value.get("data"), Mapping):
+            training = {key: v for key, v in value["data"].items() if key != "batch_size"}
+            value["evaluate"] = {**evaluate, "data": merging.merge(training, evaluate.get("data", {}), ("evaluate",))}
+        return value
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Config:
+        if isinstance(self.game, GAN) and self.evaluate is not None:
+            raise problem_at(("evaluate",), "measures the accuracy of a classifier, which a gan has not; leave it away")
+        if isinstance(self.game, Classification) and self.samples is not None:
+            raise problem_at(("samples",), "only a gan draws samples, and this game is a classification; leave it away")
+        return self
 
     @model_validator(mode="after")
     def _divisible(self) -> Config:
@@ -219,6 +271,7 @@ class Config(Schema):
             raise problem_at(
                 ("data", "batch_size"),
                 f"expected a multiple of run.processes = {processes}, since it counts all of them together, got {size}",
+                kind="absent",
             )
         return self
 
@@ -242,8 +295,6 @@ class SolveConfig(Schema):
     """A set or penalty for each player; under ``joint``, one for all players together. Default none."""
     sharpness: Annotated[Any, PerPlayer("sharpness")] | None = None
     """A sharpness-aware gradient for all players, or for some. Default none."""
-    start: dict[Text, tuple[Float, ...]] | None = None
-    """Where each player begins; null (the default) leaves it to the game."""
     steps: PositiveInt = 100
     """Outer steps. Default 100."""
     folder: Annotated[str, FolderPath()] = "checkpoints"
@@ -284,7 +335,8 @@ def json_schema(solve: bool = False) -> dict[str, Any]:
 
 
 def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -> AnySchema:
-    content = merging.read_with_base(Path(path))
+    files = merging.read_files(Path(path))
+    content = merging.merge_files(files)
     tree, overridden = merging.parse_overrides(overrides)
     if not content:
         raise UserError(f"{path}: is empty; expected a mapping with the keys {', '.join(schema.model_fields)}")
@@ -294,6 +346,5 @@ def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -
     except ValidationError as error:
         found = lines(error, content)
     given = tuple(f"{key}." for key in overridden)
-    raise UserError(
-        "\n".join(f"{'command line' if f'{key}.'.startswith(given) else path}: {key}: {what}" for key, what in found)
-    )
+    where = ("command line" if f"{key}.".startswith(given) else merging.origin(files, key) for key, _ in found)
+    raise UserError("\n".join(f"{place}: {key}: {what}" for place, (key, what) in zip(where, found, strict=True)))

@@ -2,127 +2,45 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-
-class Processes:
-    """The processes of a run, all alike or divided into roles: blocks of equally many that work on different things.
-
-    What is at work is in force: all processes at first, those of one role inside :meth:`within`. Made by itself it is
-    one process alone, whatever runs beside it; :meth:`launched` are those that a launcher started.
-
-    Attributes:
-        rank: this process' number among those in force.
-        world: how many are in force.
-        group: their group in torch.distributed; None for all.
-    """
-
-    def __init__(self) -> None:
-        self.rank, self.world = 0, 1
-        self.group: dist.ProcessGroup | None = None
-        self.everyone = 1
-        self._roles: dict[int, tuple[int, dist.ProcessGroup | None]] = {1: (0, None)}
-
-    @classmethod
-    def launched(cls) -> Processes:
-        """The processes of torch.distributed's default group; one alone where there is none."""
-        processes = cls()
-        if dist.is_available() and dist.is_initialized():
-            processes.rank, processes.world = dist.get_rank(), dist.get_world_size()
-            processes.everyone = processes.world
-        return processes
-
-    def divide(self, roles: int) -> None:
-        """Prepare a division into ``roles`` blocks, which must divide their number. All processes call it alike."""
-        if roles not in self._roles:
-            size = self.everyone // roles
-            groups = [dist.new_group(list(range(role * size, (role + 1) * size))) for role in range(roles)]
-            role = self.rank // size
-            self._roles[roles] = role, groups[role]
-
-    def role(self, roles: int) -> int:
-        """The role of this process, 0 … roles - 1, in a division that was prepared."""
-        return self._roles[roles][0]
-
-    @contextmanager
-    def within(self, roles: int) -> Iterator[None]:
-        """Put the processes of this one's role in force."""
-        role, group = self._roles[roles]
-        outside = self.rank, self.world, self.group
-        size = self.everyone // roles
-        self.rank, self.world, self.group = self.rank - role * size, size, group
-        try:
-            yield
-        finally:
-            self.rank, self.world, self.group = outside
-
-    def mean(self, tensors: list[Tensor]) -> list[Tensor]:
-        """The tensors averaged over all processes, whichever are in force, in one flat ``all_reduce``.
-
-        The flat buffer is of the tensors' common dtype; all processes must pass the same shapes.
-        """
-        if not tensors or self.everyone == 1:
-            return tensors
-        flat = torch.cat([t.reshape(-1) for t in tensors])
-        dist.all_reduce(flat)
-        flat /= self.everyone
-        parts = flat.split([t.numel() for t in tensors])
-        return [part.view(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
-
-    def mean_by_name(self, numbers: dict[Any, float]) -> dict[Any, float]:
-        """Each number averaged over the processes that have it. For the log: it is slow."""
-        gathered: list[Any] = [numbers]
-        if self.everyone > 1:
-            gathered *= self.everyone
-            dist.all_gather_object(gathered, numbers)
-        names = dict.fromkeys(name for each in gathered for name in each)
-        return {name: statistics.fmean(each[name] for each in gathered if name in each) for name in names}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
-        """A copied network is still of the same run."""
-        return self
+from gantrain.errors import UserError
+from gantrain.processes import Processes
 
 
-class Handover:
-    """Buffers (running statistics and the like) on their way from the processes of the last role to all others.
-
-    It is made before they move. What :meth:`sent` returns is averaged over all processes, and :meth:`receive` takes the
-    averages over.
+@contextmanager
+def joined(cpu: bool, precision: str) -> Iterator[Accelerator]:
+    """The processes that a launcher started, or this one alone, together for as long as the block lasts.
 
     Args:
-        processes: of the run.
-        buffers: floating-point ones are handed over as they are, of counters what they have gained.
-        roles: how many there are; with 1 nothing is handed over.
+        cpu: whether GPUs are left alone.
+        precision: "fp32" or "bf16".
+
+    Raises:
+        UserError: another process has ended, which shows in the next collective.
     """
-
-    def __init__(self, processes: Processes, buffers: Sequence[Tensor], roles: int):
-        shared = buffers if roles > 1 else []
-        self.roles = roles
-        self.last = processes.role(roles) == roles - 1
-        self.statistics = [b for b in shared if b.is_floating_point()]
-        self.counters = [b for b in shared if not b.is_floating_point()]
-        self.before = [c.clone() for c in self.counters]
-
-    def sent(self) -> list[Tensor]:
-        """What averages to the buffers of the last role."""
-        gained = [(now - old).float() for now, old in zip(self.counters, self.before, strict=True)]
-        return [t * self.roles if self.last else torch.zeros_like(t) for t in self.statistics + gained]
-
-    @torch.no_grad()
-    def receive(self, averages: list[Tensor]) -> None:
-        """Take the averages over."""
-        count = len(self.statistics)
-        for buffer, average in zip(self.statistics, averages[:count], strict=True):
-            buffer.copy_(average)
-        for counter, old, gained in zip(self.counters, self.before, averages[count:], strict=True):
-            counter.copy_(old + gained.to(old.dtype))
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if precision == "bf16" else "no")
+    many = accelerator.num_processes > 1
+    try:
+        yield accelerator
+    except RuntimeError as error:
+        # Of gloo's errors there is no class.
+        if many and (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise UserError(f"process {accelerator.process_index}: another process has ended ({error})") from error
+        raise
+    finally:
+        if many:
+            dist.destroy_process_group()
+        # Accelerate's state outlives its Accelerator, and the next run may want another device or precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def broadcast_(tensors: Sequence[Tensor]) -> None:
@@ -150,7 +68,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over the samples of the processes in force, on any device and differentiable twice.
 
     torch's own works on GPUs only, and gradient penalties need the second derivative. Each process must hold equally
-    many samples.
+    many samples. Half precision is computed in single, as torch does.
     """
 
     processes: Processes
@@ -158,6 +76,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.processes.world == 1:
             return super().forward(x)
+        dtype, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
         axes = [0, *range(2, x.dim())]
         shape = [1, -1] + [1] * (x.dim() - 2)
         world, group = self.processes.world, self.processes.group
@@ -168,7 +87,9 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         if self.track_running_stats:
             self._track(average.detach(), variance.detach() * (count / max(count - 1, 1)))
         scaled = centred * (variance + self.eps).rsqrt().view(shape)
-        return scaled if not self.affine else scaled * self.weight.view(shape) + self.bias.view(shape)
+        if self.affine:
+            scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
+        return scaled.to(dtype)
 
     @torch.no_grad()
     def _track(self, average: Tensor, variance: Tensor) -> None:
@@ -182,8 +103,14 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"expected at least 2 dimensions, got {x.dim()}")
 
 
-def synchronise_batch_norm(module: nn.Module, processes: Processes) -> nn.Module:
-    """``module`` with every batch norm replaced by a :class:`SyncBatchNorm` that shares its parameters and buffers."""
+def synchronise_batch_norm(module: nn.Module, processes: Processes | None = None) -> nn.Module:
+    """``module`` with every batch norm replaced by a :class:`SyncBatchNorm` that shares its parameters and buffers.
+
+    Args:
+        module: a network.
+        processes: over which batch norm is taken; those that were launched by default.
+    """
+    processes = processes or Processes.launched()
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         synced = SyncBatchNorm(
             module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats

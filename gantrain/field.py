@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gantrain.constraints import Resolvent
-from gantrain.distributed import Handover, Processes
 from gantrain.errors import UserError
 from gantrain.game import Game, Player
 from gantrain.params import copy_, kept, norm, relax_, snapshot
+from gantrain.processes import Handover, Processes
 from gantrain.sharpness.here import Here
 from gantrain.sharpness.oracle import Gradient, Oracle, Plain
 

@@ -75,6 +75,11 @@ class Game(ABC):
                         "a parameter belongs to one player"
                     )
 
+    @property
+    def product(self) -> nn.Module:
+        """The network that training is for, which is averaged and evaluated: the first player's by default."""
+        return next(iter(self.players.values())).module
+
     @abstractmethod
     def objective(self, player: str, batch: Any) -> Objective:
         """The objective of ``player`` at the current parameters of all players, on ``batch``."""

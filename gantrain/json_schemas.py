@@ -76,14 +76,13 @@ def _define(kind: str, definitions: dict[str, Any]) -> None:
 
 
 def _lenient(schema: Any) -> Any:
-    """Without ``required``, which a base may fulfil."""
+    """Without ``required``, which a base may fulfil; what then fits several alternatives is no error."""
     if isinstance(schema, list):
         return [_lenient(s) for s in schema]
     if not isinstance(schema, dict):
         return schema
-    return {
-        key: _lenient(value) for key, value in schema.items() if not (key == "required" and isinstance(value, list))
-    }
+    kept = {key: value for key, value in schema.items() if not (key == "required" and isinstance(value, list))}
+    return {"anyOf" if key == "oneOf" else key: _lenient(value) for key, value in kept.items()}
 
 
 def _data(section: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,14 @@ class PartOf:
         return {"$part": self.kind}
 
 
+class PartOver(PartOf):
+    """Marks a part that is written as what it changes of another part of the kind."""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        changes = {"type": "object", "properties": {"name": False, "target": False}}
+        return {"anyOf": [{"$part": self.kind}, changes]}
+
+
 class PerPlayer(PartOf):
     """Marks a value that is a part for all players, or a mapping from player to part."""
 
@@ -158,6 +166,8 @@ _KINDS = {
         _in("models.conv", conv="ConvDiscriminator") | _in("models.mlp", mlp="MLPDiscriminator"),
         supplied=("spec",),
     ),
+    "classifier": lambda: Kind("classifier", {}, supplied=("spec",)),
+    "augmentation": lambda: Kind("augmentation", {}),
     "data": lambda: Kind(
         "data set", _in("data.digits", digits="Digits") | _in("data.gaussian_ring", gaussian_ring="GaussianRing")
     ),

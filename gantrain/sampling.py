@@ -29,17 +29,19 @@ class Gallery:
     Args:
         game: whose generator is sampled.
         data: the data set: points are drawn against it.
+        every: training steps from one picture to the next.
         count: the number of samples.
         seed: of the latents.
     """
 
-    def __init__(self, game: GAN, data: Any, count: int, seed: int):
+    def __init__(self, game: GAN, data: Any, every: int, count: int, seed: int):
         self.game = game
         self.data = data
+        self.every = every
         self.count = count
         self.seed = derive(seed, "gallery")
 
-    def show(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> None:
+    def show(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> str | None:
         """Draw the samples of ``network`` into the run's folder and into TensorBoard."""
         samples = self.game.sample(self.count, self.seed, network=network).cpu()
         path = folder / "samples" / f"step_{step:06d}.png"
@@ -94,6 +96,8 @@ def sample_run(
         UserError: no such run, checkpoint or weights; or PNG files are asked of data that are no images.
     """
     folder, config = open_run(run)
+    if config.game.name != "gan":
+        raise UserError(f"{folder}: the game is a {config.game.name}, which has no generator to sample")
     path = checkpoint.newest(folder) if step is None else folder / f"step_{step}"
     if path is None or not path.is_dir():
         kept = sorted(int(p.name[5:]) for p in folder.glob("step_*") if p.name[5:].isdigit())

@@ -13,6 +13,7 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.game import Game, Objective, Player
 from gantrain.losses import Loss, Margins
+from gantrain.modes import evaluating
 from gantrain.penalties import Penalty, Scored
 from gantrain.streams import derive
 from gantrain.streams import generator as source
@@ -55,6 +56,10 @@ class GAN(Game):
         self.conditional = conditional
         self.spec = spec or getattr(generator, "spec", None)
         self._check()
+
+    @property
+    def product(self) -> nn.Module:
+        return self.generator
 
     def objective(self, player: str, batch: Batch) -> Objective:
         """The player's loss, its classification, and the raw logits as scores ``real`` and ``fake``."""
@@ -136,7 +141,7 @@ class GAN(Game):
             labels = (self._classes(n) if labels is None else labels).to(device)
         elif labels is not None:
             raise UserError("labels were given, but the game is not conditional")
-        with _evaluating(network), _seeded(derive(seed, "sample networks"), device):
+        with evaluating(network), _seeded(derive(seed, "sample networks"), device):
             parts = [
                 network(z[i : i + chunk], None if labels is None else labels[i : i + chunk]) for i in range(0, n, chunk)
             ]
@@ -160,7 +165,7 @@ class GAN(Game):
         device = next(self.generator.parameters()).device
         z = torch.zeros(2, self.generator.latent_dim, device=device)
         labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None
-        with _evaluating(self.generator), _evaluating(self.discriminator), _seeded(0, device):
+        with evaluating(self.generator), evaluating(self.discriminator), _seeded(0, device):
             fakes = self.generator(z, labels)
             if spec is not None and tuple(fakes.shape) != (2, *spec.shape):
                 raise UserError(
@@ -178,18 +183,6 @@ class GAN(Game):
 def _objective(loss: Tensor, margins: Margins, scores: dict[str, Tensor]) -> Objective:
     logits, targets = (None, None) if margins is None else margins
     return Objective(loss, logits, targets, scores)
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, with every submodule's own mode put back afterwards."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 
 from gantrain.errors import UserError
 from gantrain.outer.loop import Mover
-from gantrain.params import add_, copy_, dot
+from gantrain.params import add_, dot, norm
 
 if TYPE_CHECKING:
-    from gantrain.field import Field
+    from gantrain.field import Anchor, Field
     from gantrain.types import PositiveFloat
+
+# nu and tau of the line search, and how often it may halve the step size before it takes what it has.
+_NU, _TAU, _HALVINGS = 0.99, 0.5, 40
 
 
 class CEGPlus(Mover):
@@ -29,43 +35,100 @@ class CEGPlus(Mover):
         adaptive: False: alpha = 1. True: ``alpha = sigma / gamma + <w - z, d> / ||d||^2`` with
             ``sigma = -0.99 gamma / 2``, just inside the range of the paper's theorem; lambda is then in (0, 2),
             usually 1.
+        curvature: True: adaptive, with a step size found anew in every step. Beginning with the optimizers' own, gamma
+            is halved while ``gamma ||F w - F z|| > 0.99 ||w - z||``, at one more gradient for each halving. All
+            gradients of a step are on the same batch, and the optimizer must be one without state (SGD without
+            momentum). The paper begins with ``0.99 / ||JF(z)||``, which takes second derivatives.
         samples: whether the second evaluation takes a "fresh" batch (the default) or the "same".
 
     Raises:
-        UserError: an alternating order is asked for.
+        UserError: an alternating order is asked for; fresh samples or an optimizer with state under ``curvature``.
     """
 
     def __init__(
         self,
         relaxation: PositiveFloat = 0.5,
         adaptive: bool = False,
+        curvature: bool = False,
         samples: Literal["fresh", "same"] | None = None,
     ):
-        super().__init__("simultaneous", samples)
+        if curvature and samples == "fresh":
+            raise UserError("outer: ceg_plus with curvature compares gradients of one batch; leave samples away")
+        super().__init__("simultaneous", "same" if curvature else samples)
         self.relaxation = relaxation
-        self.adaptive = adaptive
+        self.adaptive = adaptive or curvature
+        self.curvature = curvature
 
     def step(self, field: Field) -> bool:
         if field.order != self.order:
             raise UserError("outer: ceg_plus moves all players simultaneously; leave order away")
         draws = self.draws(field)
         z = field.snapshot()
-        field.move(next(draws), self.order, z, resolve=False)
-        hz = field.snapshot()
-        field.resolve(field.learners)
-        w = field.snapshot()
-        field.move(next(draws), self.order, z, auxiliary=True, resolve=False)
+        field.evaluate(next(draws), field.learners)
+        draw, scale = next(draws), 1.0
+        slope = {learner.name: [p.grad for p in learner.parameters] for learner in field.learners}
+        forward, d = self._forward_backward(field, z, draw, scale)
+        for _ in range(_HALVINGS if self.curvature else 0):
+            _refuse_state(field)
+            if norm(torch._foreach_sub(forward, d)) <= _NU * norm(forward):
+                break
+            scale *= _TAU
+            for learner in field.learners:
+                for p, g in zip(learner.parameters, slope[learner.name], strict=True):
+                    p.grad = g
+            forward, d = self._forward_backward(field, z, draw, scale)
 
-        # The parameters are now z - gamma F w, so that H w = w + (parameters - z).
-        parameters = [p for learner in field.learners for p in learner.parameters]
-        z, hz, w = ([t for part in point.values() for t in part] for point in (z, hz, w))
-        with torch.no_grad():
-            moved = torch._foreach_sub(w, z)
-            d = torch._foreach_sub(torch._foreach_add(parameters, moved), hz)
-        scale = self.relaxation
+        relaxation = self.relaxation
         if self.adaptive:
             length = dot(d, d)
-            scale = scale * torch.where(length > 0, dot(moved, d) / length - 0.495, 0.0)
-        copy_(parameters, z)
-        add_(parameters, d, scale)
+            relaxation = relaxation * torch.where(length > 0, dot(forward, d) / length - 0.495, 0.0)
+        field.restore(z)
+        add_(_parameters(field), d, relaxation)
         return True
+
+    @staticmethod
+    def _forward_backward(field: Field, z: Anchor, draw: int, scale: float) -> tuple[list[Tensor], list[Tensor]]:
+        """``w - z`` and ``d`` for the gradients ``F z`` in ``.grad``, at ``scale`` times the optimizers' step sizes."""
+        parameters = _parameters(field)
+        with _step_sizes(field, scale):
+            field.advance(field.learners, z, resolve=False)
+            hz = _flat(field.snapshot())
+            field.resolve(field.learners)
+            w = _flat(field.snapshot())
+            field.evaluate(draw, field.learners, z, auxiliary=True)
+            field.advance(field.learners, z, resolve=False)
+        # The parameters are now z - gamma F w, so that H w = w + (parameters - z).
+        with torch.no_grad():
+            forward = torch._foreach_sub(w, _flat(z))
+            return forward, torch._foreach_sub(torch._foreach_add(parameters, forward), hz)
+
+
+def _flat(point: Anchor) -> list[Tensor]:
+    return [t for part in point.values() for t in part]
+
+
+def _parameters(field: Field) -> list[Tensor]:
+    return [p for learner in field.learners for p in learner.parameters]
+
+
+def _refuse_state(field: Field) -> None:
+    for learner in field.learners:
+        if learner.optimizer.state:
+            raise UserError(
+                f"player {learner.name}: ceg_plus with curvature tries several step sizes from one point, and "
+                f"{type(learner.optimizer).__name__} would move its state at each; use sgd without momentum"
+            )
+
+
+@contextmanager
+def _step_sizes(field: Field, scale: float) -> Iterator[None]:
+    """All learning rates multiplied by ``scale``, and put back afterwards."""
+    groups = [group for learner in field.learners for group in learner.optimizer.param_groups]
+    before = [group["lr"] for group in groups]
+    try:
+        for group, lr in zip(groups, before, strict=True):
+            group["lr"] = lr * scale
+        yield
+    finally:
+        for group, lr in zip(groups, before, strict=True):
+            group["lr"] = lr

@@ -1,19 +1,18 @@
 """What runs in each of several processes, and in one alone, for test_roles.py."""
 
 import copy
-from datetime import timedelta
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.functional import cross_entropy, softplus
 
-from gantrain.distributed import Processes, synchronise_batch_norm
+from gantrain.distributed import joined, synchronise_batch_norm
 from gantrain.field import Field, Learner
 from gantrain.game import Game, Objective, Player
 from gantrain.models.spectral import spectrally_normalised
 from gantrain.outer import GDA, Extragradient, Lookahead
+from gantrain.processes import Processes
 from gantrain.sharpness import SAM, Plain, SAMPa
 
 SIZE = 8  # rows of a global batch
@@ -193,20 +192,16 @@ def collectives(name, processes):
     return counts
 
 
-def work(rank, world, folder):
-    """One of the processes."""
+def work(path):
+    """What one of several processes finds, given a file with what one alone has found."""
+    serial = torch.load(path)
     torch.set_num_threads(1)
-    rendezvous = f"file://{folder}/rendezvous_{world}"
-    dist.init_process_group("gloo", init_method=rendezvous, timeout=timedelta(seconds=120), world_size=world, rank=rank)
-    try:
+    with joined(cpu=True, precision="fp32"):
         processes = Processes.launched()
-        serial = torch.load(Path(folder) / "serial.pt")
-        results = {name: solve(name, processes, "auto") for name in RUN[world]}
+        results = {name: solve(name, processes, "auto") for name in RUN[processes.everyone]}
         results["resumed"] = {
             name: solve(name, processes, "on", serial[name]["middle"]) for name in ("classifier", "gan_nested")
         }
         results["off"] = solve("gan_simultaneous", processes, "off")
         results["collectives"] = {name: collectives(name, processes) for name in ("classifier", "gan_unsynchronised")}
-        torch.save(results, Path(folder) / f"world_{world}_rank_{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+        return results

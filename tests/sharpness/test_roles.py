@@ -3,31 +3,28 @@
 import pytest
 import roles_worker as worker
 import torch
+from forked import together
 
 import gantrain as gt
-from gantrain.distributed import Handover, Processes
 from gantrain.errors import UserError
+from gantrain.processes import Handover, Processes
 from gantrain.sharpness.here import Here
 
 
 @pytest.fixture(scope="module")
-def serial(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("roles")
+def serial():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the workers have
     results = {name: worker.solve(name, Processes(), "auto") for name in worker.SCENARIOS}
     torch.set_num_threads(threads)
-    torch.save(results, folder / "serial.pt")
-    return folder, results
+    return results
 
 
-@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
-def parallel(request, serial):
-    folder, alone = serial
-    world = request.param
-    torch.multiprocessing.spawn(worker.work, (world, folder), nprocs=world)
-    ranks = [torch.load(folder / f"world_{world}_rank_{rank}.pt") for rank in range(world)]
-    return world, alone, ranks
+@pytest.fixture(scope="module", params=[2, 4])
+def parallel(request, serial, tmp_path_factory):
+    path = tmp_path_factory.mktemp("roles") / "serial.pt"
+    torch.save(serial, path)
+    return request.param, serial, together(worker.work, str(path), world=request.param)
 
 
 def distance(left, right):

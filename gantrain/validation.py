@@ -1,0 +1,48 @@
+"""How well a classifier does on data that it does not learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from gantrain.games.classification import correct
+from gantrain.modes import evaluating
+from gantrain.monitor import Monitor
+
+
+class Validation:
+    """Loss and accuracy on a data set, logged as ``validation/loss`` and ``validation/accuracy``.
+
+    Args:
+        data: a data set of the classes that the classifier knows.
+        every: training steps from one evaluation to the next.
+        device: where the classifier is.
+        chunk: number of samples in one forward pass.
+    """
+
+    def __init__(self, data: Any, every: int, device: torch.device | str = "cpu", chunk: int = 500):
+        self.data = data
+        self.every = every
+        self.samples = data.samples.to(device)
+        self.labels = data.labels.to(device)
+        self.chunk = chunk
+
+    def show(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> str:
+        """Evaluate the network, log the result, and say it in a line."""
+        loss, accuracy = self.measure(network)
+        monitor.scalars(step, {"validation/loss": loss, "validation/accuracy": accuracy})
+        return f"step {step}: validation accuracy {accuracy:.2%}, loss {loss:.4g}"
+
+    @torch.no_grad()
+    def measure(self, network: nn.Module) -> tuple[float, float]:
+        """Mean cross-entropy (without smoothing) and share of correct classifications, in evaluation mode."""
+        with evaluating(network):
+            logits = torch.cat([network(self.data.decode(chunk)) for chunk in self._chunks()])
+        return cross_entropy(logits, self.labels).item(), correct(logits, self.labels).mean().item()
+
+    def _chunks(self) -> tuple[Tensor, ...]:
+        return self.samples.split(self.chunk)

@@ -1,0 +1,44 @@
+"""What the benchmarks share: interleaved timing, and a line that says on what it was done."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+
+def machine() -> str:
+    """Processor, threads and versions, for the head of a table."""
+    model = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            names = [line.partition(":")[2].strip() for line in stream if line.startswith("model name")]
+        model = names[0] if names else model
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{model}, {cores} cores, {torch.get_num_threads()} threads; {versions}"
+
+
+def interleaved(candidates: Mapping[str, Callable[[], None]], rounds: int, warmup: int) -> dict[str, list[float]]:
+    """Seconds of each call, the candidates taking turns so that a slow spell of the machine hits all of them.
+
+    The order within a round is reversed every other round, since a call may warm the caches of the next.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for turn in range(warmup + rounds):
+        names = list(candidates) if turn % 2 else list(candidates)[::-1]
+        for name in names:
+            start = time.perf_counter()
+            candidates[name]()
+            if turn >= warmup:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def median_ratio(above: list[float], below: list[float]) -> float:
+    """The ratio of the medians."""
+    return statistics.median(above) / statistics.median(below)
