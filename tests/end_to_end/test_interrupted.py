@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     config = write(tmp_path, RING)
     command = Command(tmp_path, "train", config, f"run.folder={config}")
     assert command.wait() == 2
-    assert command.errors == "gantrain: config.yaml/ring: Not a directory\n"
+    assert command.errors == "gantrain: config.yaml/ring: cannot be written: Not a directory\n"
 
 
 def test_signals_have_their_usual_effect_before_after_and_the_second_time():
