@@ -166,10 +166,15 @@ _KINDS = {
         _in("models.conv", conv="ConvDiscriminator") | _in("models.mlp", mlp="MLPDiscriminator"),
         supplied=("spec",),
     ),
-    "classifier": lambda: Kind("classifier", {}, supplied=("spec",)),
+    "classifier": lambda: Kind(
+        "classifier", _in("models.huggingface", huggingface="HuggingFace"), supplied=("spec",)
+    ),
     "augmentation": lambda: Kind("augmentation", {}),
     "data": lambda: Kind(
-        "data set", _in("data.digits", digits="Digits") | _in("data.gaussian_ring", gaussian_ring="GaussianRing")
+        "data set",
+        _in("data.digits", digits="Digits")
+        | _in("data.gaussian_ring", gaussian_ring="GaussianRing")
+        | _in("data.text", text="Text"),
     ),
     "toy": lambda: Kind(
         "toy game",
