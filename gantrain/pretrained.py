@@ -34,7 +34,9 @@ def load(who: str, what: str, name: str, files: str, **options: Any) -> Any:
         ) from None
     folder = Path(name).expanduser()
     if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise UserError(f"{who}: no such folder as {name}; expected one with {files}, or a name on the Hugging Face hub")
+        raise UserError(
+            f"{who}: no such folder as {name}; expected one with {files}, or a name on the Hugging Face hub"
+        )
     cls = getattr(transformers, what)
     with _quietly(transformers.logging):
         if folder.is_dir():

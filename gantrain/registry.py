@@ -166,9 +166,7 @@ _KINDS = {
         _in("models.conv", conv="ConvDiscriminator") | _in("models.mlp", mlp="MLPDiscriminator"),
         supplied=("spec",),
     ),
-    "classifier": lambda: Kind(
-        "classifier", _in("models.huggingface", huggingface="HuggingFace"), supplied=("spec",)
-    ),
+    "classifier": lambda: Kind("classifier", _in("models.huggingface", huggingface="HuggingFace"), supplied=("spec",)),
     "augmentation": lambda: Kind("augmentation", {}),
     "data": lambda: Kind(
         "data set",

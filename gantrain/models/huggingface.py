@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from typing import Any
 
@@ -19,9 +18,9 @@ _WHO = "classifier huggingface"
 class HuggingFace(nn.Module):
     """A sequence classifier of the transformers library: an encoder such as BERT, or a decoder such as GPT-2.
 
-    Weights are read from safetensors only, and a model that comes with code of its own is refused. The layers that the
-    checkpoint lacks, as a rule the head, are initialised at random. All parameters are float32; dropout is the model's
-    own, as its config.json says.
+    Weights are read from safetensors only, and a model that comes with code of its own is refused. A head that the
+    checkpoint lacks, or has for another number of classes, is initialised at random. All parameters are float32;
+    dropout is the model's own, as its config.json says.
 
     Args:
         spec: the data, texts.
@@ -58,8 +57,7 @@ class HuggingFace(nn.Module):
                 f"{_WHO}: {checkpoint} knows {vocabulary} tokens, the data have {spec.vocabulary}; "
                 "use the model's own tokenizer"
             )
-        accepted = inspect.signature(self.network.forward).parameters
-        self.typed = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 2) > 1
+        self.typed = getattr(config, "type_vocab_size", 0) > 1
         self.longest = _longest(self.network)
         self._check_length(spec.shape[-1])
 
@@ -94,16 +92,17 @@ def _pretrained(checkpoint: str, config: Any) -> nn.Module:
         config=config,
         dtype=torch.float32,
         use_safetensors=True,
+        ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
     # A pooler belongs to the head: checkpoints of masked language models have none.
-    body = [
-        key
-        for key in sorted(info["missing_keys"])
-        if key.startswith(f"{network.base_model_prefix}.") and "pooler" not in key.split(".")
-    ]
+    drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    body = [k for k in sorted(drawn) if k.startswith(f"{network.base_model_prefix}.") and "pooler" not in k.split(".")]
     if body:
-        raise UserError(f"{_WHO}: {checkpoint}: its weights lack {body[0]}" + (" and more" if len(body) > 1 else ""))
+        raise UserError(
+            f"{_WHO}: {checkpoint}: {len(body)} of the weights that its config.json describes are not in its files, or "
+            f"have another shape there, {body[0]} for one"
+        )
     return network
 
 
