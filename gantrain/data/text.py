@@ -37,7 +37,8 @@ class Text:
         test: the file with held-out rows.
         split: which of the two files the samples come from.
         max_length: most tokens in a sample, the special ones and both texts of a pair included.
-        text: column of the text: its name in the header or JSON object, or its position from 0 in a file without header.
+        text: column of the text: its name in the header or JSON object, or its position from 0 in a file without
+            header.
         text_pair: column of the second text of a pair; none by default.
         label: column of the class, a whole number or text.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import language
 import pytest
@@ -125,6 +126,17 @@ def test_a_resumed_run_with_dropout_is_the_uninterrupted_one_to_the_last_bit(fil
         assert torch.equal(one["classifier"][words], one["classifier"]["words.weight"])
     config_json = json.loads((files / "bert" / "config.json").read_text())
     assert config_json["hidden_dropout_prob"] > 0 and config_json["attention_probs_dropout_prob"] > 0
+
+
+def test_the_config_for_sst2_runs_on_files_of_its_layout(files, tmp_path):
+    for name in ("train", "dev"):
+        content = (files / f"{name}.tsv").read_text()
+        (tmp_path / f"{name}.tsv").write_text(content.replace("text\tlabel", "sentence\tlabel", 1))
+    changes = {"data.train": tmp_path / "train.tsv", "data.test": tmp_path / "dev.tsv", "run.folder": tmp_path}
+    changes |= dict.fromkeys(("data.tokenizer", "game.classifier.model.checkpoint"), files / "bert")
+    config = Path(__file__).parents[2] / "configs" / "language" / "sst2.yaml"
+    run = train(load(config, [f"{k}={v}" for k, v in changes.items()] + ["run.steps=2", "run.device=cpu"]))
+    assert run == tmp_path / "sst2" and 0 <= accuracy(run) <= 1
 
 
 def test_the_classifier_begins_as_the_seed_says(files, tmp_path):
