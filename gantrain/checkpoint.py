@@ -25,7 +25,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 
 STATE, MANIFEST = "state.json", "manifest.json"
 FORMAT = 1
@@ -109,7 +109,7 @@ def load(path: Path) -> tuple[int, dict[str, Any]]:
 
 
 def newest(folder: Path) -> Path | None:
-    """The whole checkpoint of the highest step in ``folder``, or None; a warning names each newer one passed over."""
+    """The whole checkpoint of the highest step in ``folder``, or None; a notice names each newer one passed over."""
     for step in sorted(_steps(Path(folder)), reverse=True):
         path = Path(folder) / f"step_{step}"
         try:
@@ -117,8 +117,15 @@ def newest(folder: Path) -> Path | None:
                 pass
             return path
         except UserError as error:
-            warnings.warn(f"passing over a damaged checkpoint: {error}", stacklevel=2)
+            warnings.warn(f"passing over a damaged checkpoint: {error}", Notice, stacklevel=2)
     return None
+
+
+def forget(folder: Path, step: int) -> None:
+    """Delete the checkpoints of steps after ``step``, whole or not, because the run goes on from there."""
+    for later in _steps(Path(folder)):
+        if later > step:
+            shutil.rmtree(_aside(Path(folder) / f"step_{later}"))
 
 
 def _encode_parts(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import time
-from typing import NoReturn
+import warnings
+from typing import Any, NoReturn
 
 import click
 
 from gantrain import __version__
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 
 # Seconds that a process other than the first waits before it reports an error: the first usually has the same one, and
 # a launcher ends all processes as soon as one is gone.
@@ -26,21 +28,29 @@ def cli() -> None:
     \b
     gantrain train configs/quickstart.yaml
     gantrain sample checkpoints/quickstart
+    gantrain solve configs/toy/forsaken.yaml
+    gantrain COMMAND --help
     """
 
 
-@cli.command()
+@cli.command(short_help="Train the game that a config describes.")
 @click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
-@click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name.")
+@click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name first.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
 def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool, processes: int | None) -> None:
     """Train the game that the file CONFIG describes.
 
-    KEY=VALUE changes single keys of the file; the value is read as YAML. The run's folder holds its resolved config,
-    metrics, samples and checkpoints. Ctrl-C writes a checkpoint before it stops. Under torchrun, --processes is the
-    number of processes expected.
+    The run lies in checkpoints/NAME, where NAME is the config's run.name: its resolved config, metrics (TensorBoard and
+    metrics.jsonl), samples and checkpoints. Ctrl-C writes a checkpoint and stops; --resume goes on from there.
+
+    KEY=VALUE changes a key of the file, and the value is read as YAML: run.steps=1e4, ema=null, a list's second entry
+    as KEY.1=VALUE. "gantrain schema" prints the keys that there are.
+
+    Under torchrun, --processes is the number of processes expected.
+
+    Exit codes: 0 done, 2 something that you can put right, 130 stopped by Ctrl-C.
 
     \b
     gantrain train configs/quickstart.yaml
@@ -66,15 +76,19 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
     trainer.train(checked, resume=resume, overwrite=overwrite, processes=processes)
 
 
-@cli.command()
+@cli.command(short_help="Sample the generator of a run.")
 @click.argument("run")
-@click.option("--number", type=click.IntRange(min=1), default=64, show_default=True, help="How many samples.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the latents.")
-@click.option("--step", type=click.IntRange(min=0), help="Of the checkpoint; the newest by default.")
+@click.option(
+    "--number", type=click.IntRange(min=1), metavar="N", default=64, show_default=True, help="How many samples."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the latents."
+)
+@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
 @click.option(
     "--weights",
     type=click.Choice(["ema", "live"]),
-    help="The averaged weights or those of the optimizer; the averaged ones by default, where the run keeps them.",
+    help="The averaged weights or the trained ones themselves; by default the averaged ones where the run keeps them.",
 )
 @click.option("--output", metavar="PATH", help="Where to write; into the run's samples by default.")
 @click.option("--images", is_flag=True, help="A folder with one PNG a sample instead of one grid.")
@@ -98,16 +112,21 @@ def sample(
     click.echo(sample_run(run, number, seed, step, weights, output, images))
 
 
-@cli.command()
+@cli.command(short_help="Solve a toy game and draw its path.")
 @click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--output", metavar="FOLDER", help="Where to write; folder/name of the config by default.")
+@click.option("--output", metavar="FOLDER", help="Where to write; checkpoints/NAME by default, with the config's name.")
 def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
-    """Solve the toy game that the file CONFIG describes, and say where the results are.
+    """Solve the toy game that the file CONFIG describes, and say how near to its solution the path ends.
+
+    Writes the path as trajectory.csv and trajectory.png, and the resolved config, over those of an earlier call.
+    KEY=VALUE changes a key of the file, and the value is read as YAML; "gantrain schema --solve" prints the keys that
+    there are.
 
     \b
-    gantrain solve configs/toy/forsaken.yaml
-    gantrain solve configs/toy/forsaken.yaml outer.name=rapp optimizer.lr=0.05 --output forsaken_rapp
+    gantrain solve configs/toy/bilinear.yaml
+    gantrain solve configs/toy/bilinear.yaml outer=gda --output checkpoints/bilinear_gda
+    gantrain solve configs/toy/forsaken.yaml outer.inner_steps=20 steps=50
     """
     from gantrain.config import load_solve
 
@@ -117,8 +136,8 @@ def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     click.echo(solve_config(checked, output))
 
 
-@cli.command()
-@click.option("--solve", is_flag=True, help="Of the configs of gantrain solve.")
+@cli.command(short_help="Print every key that a config may have.")
+@click.option("--solve", is_flag=True, help="Of the configs of gantrain solve, instead of those of gantrain train.")
 def schema(solve: bool) -> None:
     """Print the JSON schema of the configs: every key with its meaning, type and default.
 
@@ -138,16 +157,48 @@ def main() -> NoReturn:
     # A target: is looked for in the working directory as well.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
+    warnings.showwarning = _show_warning
     try:
         sys.exit(cli(standalone_mode=False))
     except UserError as error:
-        if os.environ.get("RANK", "0") != "0":
-            time.sleep(_AFTER_THE_FIRST)
-        for line in str(error).splitlines():
-            print(f"gantrain: {line}", file=sys.stderr)
-        sys.exit(2)
-    except click.ClickException as error:
+        _give_up(str(error))
+    except OSError as error:
+        # What the system refuses to do with a file is not a bug; without a file it may be one.
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        _give_up(f"{error.filename or os.getcwd()}: {error.strerror}")
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        command = getattr(error, "ctx", None)
+        hint = f" (see {command.command_path} --help)" if command else ""
+        message = " ".join(error.format_message().split()).rstrip(".")
+        print(f"gantrain: {message}{hint}", file=sys.stderr)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
+
+
+def _give_up(message: str) -> NoReturn:
+    if not _first():
+        time.sleep(_AFTER_THE_FIRST)
+    for line in message.splitlines():
+        print(f"gantrain: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _first() -> bool:
+    """Whether this is the first process, which speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Notices as plain lines, of the first process alone; other warnings with their source, as usual."""
+    if not issubclass(category, Notice):
+        _show_with_source(message, category, *where, **more)
+    elif _first():
+        print(f"gantrain: {message}", file=sys.stderr)
+
+
+_show_with_source = warnings.showwarning

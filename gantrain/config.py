@@ -13,7 +13,7 @@ from gantrain import json_schemas, merging, yaml_files
 from gantrain.errors import UserError
 from gantrain.registry import PartOf, PartOver, PerPlayer
 from gantrain.schema import Schema, lines, problem, problem_at
-from gantrain.types import Bool, Float, NonNegativeInt, Number, PositiveFloat, PositiveInt, Text, Words
+from gantrain.types import Bool, NonNegativeInt, Number, PositiveFloat, PositiveInt, Words
 
 AnySchema = TypeVar("AnySchema", bound=Schema)
 
@@ -162,6 +162,9 @@ class Classification(Schema):
     """The kind of game."""
     label_smoothing: Annotated[float, Number(least=0, below=1)] = 0.0
     """Share of the target distribution that is spread over all classes. Default 0."""
+    standardise: Bool = False
+    """Whether each channel of the network's input has mean 0 and standard deviation 1 over the training data; else images
+    lie in [-1, 1]. Default false."""
     augmentations: tuple[Annotated[Any, PartOf("augmentation")], ...] = ()
     """What is done to the training samples, in this order. Default nothing."""
     classifier: Classifier
@@ -259,6 +262,7 @@ class Config(Schema):
             raise problem_at(
                 ("data", "batch_size"),
                 f"expected a multiple of run.processes = {processes}, since it counts all of them together, got {size}",
+                kind="absent",
             )
         return self
 
@@ -282,8 +286,6 @@ class SolveConfig(Schema):
     """A set or penalty for each player; under ``joint``, one for all players together. Default none."""
     sharpness: Annotated[Any, PerPlayer("sharpness")] | None = None
     """A sharpness-aware gradient for all players, or for some. Default none."""
-    start: dict[Text, tuple[Float, ...]] | None = None
-    """Where each player begins; null (the default) leaves it to the game."""
     steps: PositiveInt = 100
     """Outer steps. Default 100."""
     folder: Annotated[str, FolderPath()] = "checkpoints"
@@ -324,7 +326,8 @@ def json_schema(solve: bool = False) -> dict[str, Any]:
 
 
 def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -> AnySchema:
-    content = merging.read_with_base(Path(path))
+    files = merging.read_files(Path(path))
+    content = merging.merge_files(files)
     tree, overridden = merging.parse_overrides(overrides)
     if not content:
         raise UserError(f"{path}: is empty; expected a mapping with the keys {', '.join(schema.model_fields)}")
@@ -334,6 +337,5 @@ def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -
     except ValidationError as error:
         found = lines(error, content)
     given = tuple(f"{key}." for key in overridden)
-    raise UserError(
-        "\n".join(f"{'command line' if f'{key}.'.startswith(given) else path}: {key}: {what}" for key, what in found)
-    )
+    where = ("command line" if f"{key}.".startswith(given) else merging.origin(files, key) for key, _ in found)
+    raise UserError("\n".join(f"{place}: {key}: {what}" for place, (key, what) in zip(where, found, strict=True)))

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
+
+from gantrain.errors import UserError
+
+
+@contextmanager
+def joined(cpu: bool, precision: str) -> Iterator[Accelerator]:
+    """The processes that a launcher started, or this one alone, together for as long as the block lasts.
+
+    Args:
+        cpu: whether GPUs are left alone.
+        precision: "fp32" or "bf16".
+
+    Raises:
+        UserError: another process has ended, which shows in the next collective.
+    """
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if precision == "bf16" else "no")
+    many = accelerator.num_processes > 1
+    try:
+        yield accelerator
+    except RuntimeError as error:
+        # Of gloo's errors there is no class.
+        if many and (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise UserError(f"process {accelerator.process_index}: another process has ended ({error})") from error
+        raise
+    finally:
+        if many:
+            dist.destroy_process_group()
+        # Accelerate's state outlives its Accelerator, and the next run may want another device or precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def mean(tensors: list[Tensor]) -> list[Tensor]:
@@ -48,12 +80,13 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm over the samples of all processes, on any device and differentiable twice.
 
     torch's own works on GPUs only, and gradient penalties need the second derivative. Each process must hold equally
-    many samples.
+    many samples. Half precision is computed in single, as torch does.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        dtype, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
         axes = [0, *range(2, x.dim())]
         shape = [1, -1] + [1] * (x.dim() - 2)
         world = dist.get_world_size()
@@ -64,7 +97,9 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         if self.track_running_stats:
             self._track(average.detach(), variance.detach() * (count / max(count - 1, 1)))
         scaled = centred * (variance + self.eps).rsqrt().view(shape)
-        return scaled if not self.affine else scaled * self.weight.view(shape) + self.bias.view(shape)
+        if self.affine:
+            scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
+        return scaled.to(dtype)
 
     @torch.no_grad()
     def _track(self, average: Tensor, variance: Tensor) -> None:

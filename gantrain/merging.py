@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,29 +13,43 @@ from gantrain.types import shown
 
 # Mappings whose ``name`` is just a name. Everywhere else it chooses a part, and the keys beside it are that part's.
 _NOT_PARTS = ((), ("run",))
+# Where a part may stand for all players or, by player, one for each.
+_PER_PLAYER = (("optimizer",), ("sharpness",), ("constraint",))
 # Keys that stand beside a part's own and survive a change of the part.
 _BESIDE = {("data",): ("batch_size",)}
 
 
-def read_with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A config file merged over the one that its ``base`` names, relative to itself, and so on.
+def read_files(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """A config file, then the one that its ``base`` names, relative to itself, and so on; without the ``base`` keys.
 
     Raises:
         UserError: a file is missing or wrong, or the files form a cycle.
     """
-    content = yaml_files.read(path)
-    base = content.pop("base", None)
-    if base is None:
-        return content
-    if not isinstance(base, str):
-        raise UserError(f"{path}: base: expected the path of another config, got {shown(base)}")
-    here = (*above, path.resolve())
-    below = path.parent / base
-    if below.resolve() in here:
-        raise UserError(f"{path}: base: {base} inherits from this file, which would go round in a circle")
-    if not below.is_file():
-        raise UserError(f"{path}: base: no such file as {below}")
-    return merge(read_with_base(below, here), content)
+    files: list[tuple[Path, dict[str, Any]]] = []
+    while True:
+        content = yaml_files.read(path)
+        base = content.pop("base", None)
+        files.append((path, content))
+        if base is None:
+            return files
+        if not isinstance(base, str):
+            raise UserError(f"{path}: base: expected the path of another config, got {shown(base)}")
+        below = path.parent / base
+        if any(below.resolve() == above.resolve() for above, _ in files):
+            raise UserError(f"{path}: base: {base} inherits from this file, which would go round in a circle")
+        if not below.is_file():
+            raise UserError(f"{path}: base: no such file as {below}")
+        path = below
+
+
+def merge_files(files: Sequence[tuple[Path, dict[str, Any]]]) -> dict[str, Any]:
+    """Each file over the one after it."""
+    return functools.reduce(merge, (content for _, content in reversed(files)), {})
+
+
+def origin(files: Sequence[tuple[Path, dict[str, Any]]], key: str) -> Path:
+    """The file that ``a.b.c`` comes from; the first where none holds it."""
+    return next((path for path, content in files if _holds(content, key.split("."))), files[0][0])
 
 
 def merge(old: Any, new: Any, key: tuple[str, ...] = ()) -> Any:
@@ -49,9 +64,10 @@ def merge(old: Any, new: Any, key: tuple[str, ...] = ()) -> Any:
         return _merge_list(old, new, key)
     if isinstance(old, str) and key not in _NOT_PARTS:
         old = {"name": old}
-    if not isinstance(old, dict) or (key not in _NOT_PARTS and _other_part(old, new)):
-        kept = _BESIDE.get(key, ()) if isinstance(old, dict) else ()
-        old = {k: v for k, v in old.items() if k in kept} if kept else {}
+    if not isinstance(old, dict):
+        old = {}
+    elif key not in _NOT_PARTS and (_other_part(old, new) or key in _PER_PLAYER and _other_form(old, new)):
+        old = {k: v for k, v in old.items() if k in _BESIDE.get(key, ())}
     merged = {k: merge(v, new[k], (*key, k)) if k in new else v for k, v in old.items()}
     # Merged over nothing, so that positions and nulls below mean the same everywhere.
     return merged | {k: merge(None, v, (*key, k)) for k, v in new.items() if k not in old}
@@ -70,19 +86,12 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]
         path = key.split(".")
         if not equals or not all(path):
             raise UserError(f"{override!r}: expected key=value, as in outer.relaxation=0.5")
-        parsed = yaml_files.parse(value, key)
+        parsed = yaml_files.parse(value, f"command line: {key}")
         for part in reversed(path):
             parsed = {part: parsed}
-        tree = merge_trees(tree, parsed)
+        tree = merge(tree, parsed)
         keys.append(key)
     return tree, keys
-
-
-def merge_trees(old: Any, new: Any) -> Any:
-    """The same without parts: nothing is dropped, so that the order of overrides does not matter."""
-    if not isinstance(old, dict) or not isinstance(new, dict):
-        return new
-    return old | {k: merge_trees(old.get(k), v) for k, v in new.items()}
 
 
 def _other_part(old: dict[str, Any], new: dict[str, Any]) -> bool:
@@ -90,8 +99,15 @@ def _other_part(old: dict[str, Any], new: dict[str, Any]) -> bool:
         return False
     if "name" in new:
         return new["name"] != old.get("name")
-    # A part may have an argument called target; a class is text with a colon.
-    return isinstance(new.get("target"), str) and ":" in new["target"] and new["target"] != old.get("target")
+    # A part may have a number called target; a class is text.
+    return isinstance(new.get("target"), str) and new["target"] != old.get("target")
+
+
+def _other_form(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether one is a part and the other has parts by player."""
+    if {"name", "target"} & new.keys():
+        return not {"name", "target"} & old.keys()
+    return bool({"name", "target"} & old.keys()) and any(isinstance(part, dict) for part in new.values())
 
 
 def _merge_list(old: list, new: dict[str, Any], key: tuple[str, ...]) -> list:
@@ -102,3 +118,14 @@ def _merge_list(old: list, new: dict[str, Any], key: tuple[str, ...]) -> list:
             raise UserError(f"{where}: there is no such entry; the list has {len(merged)}")
         merged[int(position)] = merge(merged[int(position)], value, (*key, position))
     return merged
+
+
+def _holds(content: Any, path: Sequence[str]) -> bool:
+    for part in path:
+        if isinstance(content, list) and part.isdecimal() and int(part) < len(content):
+            content = content[int(part)]
+        elif isinstance(content, dict) and part in content:
+            content = content[part]
+        else:
+            return False
+    return True

@@ -24,6 +24,8 @@ def make_optimizer(spec: Any, parameters: Sequence[Tensor], key: str = "optimize
     Raises:
         UserError: the optimizer does not accept these values; ``key`` says where they stand.
     """
+    if isinstance(spec, Optimizer):
+        raise UserError(f"{key}: expected a name or a mapping; an optimizer object has parameters of its own")
     try:
         optimizer = build("optimizer", spec, list(parameters))
         if _fusible(optimizer, parameters):
@@ -41,6 +43,8 @@ def make_scheduler(spec: Any, optimizer: Optimizer, key: str = "scheduler") -> L
     Raises:
         UserError: the scheduler does not accept these values; ``key`` says where they stand.
     """
+    if isinstance(spec, LRScheduler):
+        raise UserError(f"{key}: expected a name or a mapping; a scheduler object has an optimizer of its own")
     try:
         return build("scheduler", spec, optimizer)
     except (ValueError, TypeError) as error:

@@ -59,17 +59,22 @@ class Progress:
             return
         now = time.monotonic()
         self._recent.append((now, done))
-        self._pending = self._line(step, done, values)
+        where, losses, pace = self._parts(step, done, values)
+        self._pending = "  ".join([where, *losses, *pace])
         if self._bar is not None:
-            self._bar.update(self._task, description=self._pending, completed=min(done, 1.0))
+            # Two lines, of which each fits a terminal of 80 columns.
+            description = "  ".join([where, *pace]) + "\n" + "  ".join(losses)
+            self._bar.update(self._task, description=description, completed=min(done, 1.0))
         pause = SECONDS_BETWEEN_LINES if self._bar is None else SECONDS_BETWEEN_FRAMES
         if now - self._shown >= pause:
             self._show(now)
 
     def note(self, text: str) -> None:
-        """Write a line that stays."""
+        """Write a line that stays, below what it follows."""
         if not self.enabled:
             return
+        if self._pending is not None:
+            self._show(time.monotonic())
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -89,14 +94,16 @@ class Progress:
             print(self._pending, file=self._stream, flush=True)
         self._shown, self._pending = now, None
 
-    def _line(self, step: int, done: float, values: Mapping[str, float]) -> str:
-        parts = [f"step {step}" if self.steps is None else f"step {step}/{self.steps}"]
-        parts += [f"{name} {value:.3g}" for name, value in values.items() if name.startswith("loss/")]
+    def _parts(self, step: int, done: float, values: Mapping[str, float]) -> tuple[str, list[str], list[str]]:
+        """Where the run stands, the losses, and how fast it goes."""
+        where = f"step {step}" if self.steps is None else f"step {step}/{self.steps}"
+        losses = [f"{name} {value:.3g}" for name, value in values.items() if name.startswith("loss/")]
+        pace = []
         if "images_per_second" in values:
-            parts.append(f"{values['images_per_second']:.0f} images/s")
+            pace.append(f"{values['images_per_second']:.0f} images/s")
         if done < 1.0:
-            parts.append(f"{self._left(done)} left")
-        return "  ".join(parts)
+            pace.append(f"{self._left(done)} left")
+        return where, losses, pace
 
     def _left(self, done: float) -> str:
         (then, before), (now, _) = self._recent[0], self._recent[-1]

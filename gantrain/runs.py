@@ -9,10 +9,16 @@ from typing import Any
 
 from gantrain.config import Config, dump, load, resolved
 from gantrain.errors import UserError
+from gantrain.types import shown
 
 CONFIG = "config.yaml"
+# The first line of a run's config. A folder without it may be anybody's, and is never deleted.
+MARK = "# A run of gantrain: its resolved config."
 # What may change when a run goes on: how long it lasts, where it runs and what it writes, not what it computes.
-CHANGEABLE = ("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.folder", "log", "samples")
+CHANGEABLE = (
+    *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.folder"),
+    *("log", "samples", "checkpoint"),
+)
 
 
 def prepare(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
@@ -24,19 +30,31 @@ def prepare(folder: Path, config: Config, resume: bool, overwrite: bool) -> None
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and the run's folder would lie there; choose another run.name")
-    known = (folder / CONFIG).is_file()
+    known = is_run(folder)
     if not known and folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder}: exists and is not a run; choose another run.name or run.folder")
+    if known and not (resume or overwrite):
+        raise UserError(f"{folder}: this run exists; add --resume to go on, --overwrite to start over, or run.name=NEW")
     if known and resume:
         _check_same(folder, config)
-    elif known and overwrite:
-        shutil.rmtree(folder)
-    elif known:
-        raise UserError(f"{folder}: this run exists; add --resume to go on, --overwrite to start over, or run.name=NEW")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{CONFIG}.tmp"
-    temporary.write_text(dump(config))
-    os.replace(temporary, folder / CONFIG)
+    try:
+        if known and overwrite:
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{CONFIG}.tmp"
+        temporary.write_text(f"{MARK}\n{dump(config)}", encoding="utf-8")
+        os.replace(temporary, folder / CONFIG)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a training run's."""
+    try:
+        with (folder / CONFIG).open(encoding="utf-8", errors="replace") as lines:
+            return lines.readline().rstrip("\n") == MARK
+    except OSError:
+        return False
 
 
 def open_run(run: str | Path) -> tuple[Path, Config]:
@@ -53,12 +71,15 @@ def open_run(run: str | Path) -> tuple[Path, Config]:
 
 def _check_same(folder: Path, config: Config) -> None:
     before, now = _flat(resolved(load(folder / CONFIG))), _flat(resolved(config))
-    for key in sorted(before.keys() | now.keys()):
+    # The outermost part's name first, since all of its keys differ with it.
+    for key in sorted(
+        before.keys() | now.keys(), key=lambda k: (not k.endswith((".name", ".target")), k.count("."), k)
+    ):
         old, new = before.get(key), now.get(key)
         if old != new and not any(key == c or key.startswith(f"{c}.") for c in CHANGEABLE):
             raise UserError(
-                f"{key}: the run in {folder} has {old!r}, this config {new!r}; a resumed run keeps what it computes. "
-                "Change it back, or start another run with run.name=NEW"
+                f"{key}: the run in {folder} has {shown(old)}, this config {shown(new)}; "
+                "a resumed run keeps what it computes. Change it back, or start another run with run.name=NEW"
             )
 
 

@@ -18,9 +18,9 @@ def problem(message: str, kind: str = "problem", **context: Any) -> PydanticCust
     return PydanticCustomError(kind, "{message}", {"message": message, **context})
 
 
-def problem_at(key: Sequence[str | int], message: str, value: Any = None) -> ValidationError:
-    """An error about a key further down than the validator that raises it."""
-    details = InitErrorDetails(type=problem(message), loc=tuple(key), input=value)
+def problem_at(key: Sequence[str | int], message: str, value: Any = None, kind: str = "problem") -> ValidationError:
+    """An error about a key further down than the validator that raises it; "absent" where the key may be unsaid."""
+    details = InitErrorDetails(type=problem(message, kind), loc=tuple(key), input=value)
     return ValidationError.from_exception_data("config", [details])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from gantrain.errors import UserError
 from gantrain.field import Field, Learner
 from gantrain.games.function import FunctionGame
 from gantrain.optimizers import make_optimizer, make_scheduler
+from gantrain.outer.loop import check_moves
 from gantrain.parts import build
+from gantrain.types import shown
 
 
 class Path(dict):
@@ -29,12 +32,13 @@ class Path(dict):
         self.modules = modules
 
 
+@torch.enable_grad()
 def solve(
     game: FunctionGame,
     outer: Any = "gda",
     optimizer: Any = None,
-    order: str = "simultaneous",
-    samples: str = "fresh",
+    order: str | None = "simultaneous",
+    samples: str | None = "fresh",
     sharpness: Any = None,
     constraint: Any = None,
     scheduler: Any = None,
@@ -44,7 +48,8 @@ def solve(
     """Run an outer loop on a game and return the iterate after each outer step.
 
     The game itself stays where it is, and no global state (random generators, default dtype, threads) is touched.
-    Every part is a mapping with a ``name`` as in the YAML files, a bare name, or an object.
+    Every part is a mapping with a ``name`` as in the YAML files, a bare name, or an object, of which each player is
+    given a copy. Optimizers and schedulers cannot be objects, since those belong to parameters of their own.
 
     Args:
         game: players at their starting point.
@@ -64,20 +69,17 @@ def solve(
         A :class:`Path`: ``path["x"]`` has shape ``(steps + 1, *x0.shape)``.
 
     Raises:
-        UserError: an unknown part, key, player or order; a value out of range.
+        UserError: an unknown part, key, player or order; a value out of range; an objective that is not a scalar.
     """
-    for name, value, known in (
-        ("order", order, ("simultaneous", "alternating")),
-        ("samples", samples, ("fresh", "same")),
-    ):
-        if value not in known:
-            raise UserError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+    check_moves(order, samples)
+    if not isinstance(game, FunctionGame):
+        raise UserError(f"game: expected one of gantrain.games, got {shown(game)}")
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise UserError(f"steps: expected a whole number of at least 0, got {steps!r}")
+        raise UserError(f"steps: expected a whole number of at least 0, got {shown(steps)}")
     game = game.fresh()
     data = game.batches if batches is None else batches
-    if data is not None and len(data) == 0:
-        raise UserError("batches: expected at least one batch")
+    if data is not None and not (hasattr(data, "__getitem__") and hasattr(data, "__len__") and len(data)):
+        raise UserError(f"batches: expected a sequence of at least one batch, got {shown(data)}")
 
     optimizers = _by_player("optimizer", {"name": "sgd", "lr": 0.1} if optimizer is None else optimizer, game)
     oracles = _by_player("sharpness", sharpness, game)
@@ -87,7 +89,7 @@ def solve(
         Learner(
             player,
             make_optimizer(_given(optimizers, name), player.parameters, f"optimizer.{name}"),
-            build("sharpness", oracles.get(name)),
+            copy.deepcopy(build("sharpness", oracles.get(name))),
             build("constraint", resolvents.get(name)),
         )
         for name, player in game.players.items()
@@ -101,11 +103,11 @@ def solve(
         game,
         learners,
         lambda draw, step: None if data is None else data[draw % len(data)],
-        order,
-        samples,
+        order or "simultaneous",
+        samples or "fresh",
         build("constraint", resolvents.get("joint")),
     )
-    loop = build("outer", outer)
+    loop = copy.deepcopy(build("outer", "gda" if outer is None else outer))
 
     path = {name: [_vector(player.module)] for name, player in game.players.items()}
     for _ in range(steps):

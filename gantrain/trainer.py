@@ -16,14 +16,14 @@ from gantrain import checkpoint
 from gantrain.assembly import make_game, make_learners
 from gantrain.config import resolved
 from gantrain.data.batch import Batch, Batches
-from gantrain.distributed import broadcast_, mean
+from gantrain.distributed import broadcast_, joined, mean
 from gantrain.ema import EMA
 from gantrain.errors import UserError
 from gantrain.field import Field
 from gantrain.interrupt import Interrupt
 from gantrain.launch import check_processes, expected_processes
 from gantrain.monitor import Monitor
-from gantrain.params import moved
+from gantrain.params import moved, norm
 from gantrain.parts import build
 from gantrain.progress import Progress
 from gantrain.runs import prepare
@@ -47,19 +47,17 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
     cpu = config.run.device == "cpu" or (config.run.device == "auto" and not torch.cuda.is_available())
     if config.run.device == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
-    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if config.run.precision == "bf16" else "no")
-    check_processes(expected_processes(processes, config), accelerator.num_processes)
-    trainer = Trainer(config, accelerator)
-    try:
+    with joined(cpu, config.run.precision) as accelerator:
+        check_processes(expected_processes(processes, config), accelerator.num_processes)
+        trainer = Trainer(config, accelerator)
         if accelerator.is_main_process:
             prepare(trainer.folder, config, resume, overwrite)
         accelerator.wait_for_everyone()
-        trainer.start(resume)
-        trainer.run()
-    finally:
-        trainer.close()
-        if accelerator.num_processes > 1:
-            torch.distributed.destroy_process_group()
+        try:
+            trainer.start(resume)
+            trainer.run()
+        finally:
+            trainer.close()
     return trainer.folder
 
 
@@ -107,38 +105,38 @@ class Trainer:
     def start(self, resume: bool) -> None:
         """Take up the newest checkpoint where there is one, and open the monitor."""
         newest = checkpoint.newest(self.folder) if resume else None
+        main = self.accelerator.is_main_process
         if newest is not None:
             self.load(newest)
-        main = self.accelerator.is_main_process
+            self.accelerator.wait_for_everyone()
+            if main:
+                checkpoint.forget(self.folder, self.step)
         self.monitor = Monitor(self.folder, resolved(self.config), step=self.step, enabled=main)
         self.progress = Progress(self.config.run.steps, self.done(), enabled=main)
+        if resume:
+            self.progress.note(f"going on from step {self.step}" if newest else "no whole checkpoint; starting anew")
 
     def run(self) -> None:
         """Train until the first of the budgets is used up, or a signal arrives."""
         log, saves = self.config.log.every, self.config.checkpoint.every
         looks = math.inf if self.view is None else self.view.every
-        if self.done() >= 1.0:
-            self.progress.note(f"nothing to do: the run has used up its budget at step {self.step}")
         last_time, last_images = time.perf_counter(), self.images
         with Interrupt() as interrupt:
-            while self.done() < 1.0:
-                self.train_step(observe=(self.step + 1) % log == 0)
-                if self.step % log == 0:
+            while not self.over:
+                self.train_step(observe=(self.step + 1) % log == 0 or self.last)
+                if self.field.observing and (self.step % log == 0 or self.over):
                     now, images = time.perf_counter(), self.images
                     self.log((images - last_images) / (now - last_time))
                     last_time, last_images = now, images
-                if self.step % looks == 0:
+                if self.view is not None and (self.step % looks == 0 or self.over):
                     self.look()
-                if self.step % saves == 0:
+                if self.step % saves == 0 or self.over:
                     self.save()
                 if self.interrupted(interrupt):
                     self.save()
+                    self.progress.close()
                     self.progress.note(f"stopped at step {self.step}; go on with --resume")
                     sys.exit(128 + interrupt.received)
-        if self.view is not None and self.step % looks:
-            self.look()
-        if self.step % saves:
-            self.save()
         self.finish()
 
     def train_step(self, observe: bool = False) -> None:
@@ -157,6 +155,16 @@ class Trainer:
         """Real samples drawn so far, over all processes."""
         return self.field.draws * self.config.data.batch_size
 
+    @property
+    def over(self) -> bool:
+        """Whether the budget is used up."""
+        return self.done() >= 1.0
+
+    @property
+    def last(self) -> bool:
+        """Whether the step to come will use up the budget, if it costs as much of it as those before."""
+        return self.step == 0 or self.done() * (1 + 1 / self.step) > 1 - 1e-9
+
     def done(self) -> float:
         """The share of the budget that is used up: 1 or more when the run is over."""
         run = self.config.run
@@ -172,10 +180,7 @@ class Trainer:
         values = self._observations()
         for name, value in values.items():
             if not math.isfinite(value):
-                raise UserError(
-                    f"step {self.step}: {name} is {value}; the training diverged. Lower the learning rate, or go on "
-                    "from an earlier checkpoint"
-                )
+                raise self._diverged(f"{name} is {value}")
         values |= {f"lr/{learner.name}": learner.step_size for learner in self.learners}
         values |= {f"gradients/{name}": count for name, count in self.field.evaluations.items()}
         values |= {"outer_steps": self.outer_steps, "kimg": self.images / 1000, "images_per_second": images_per_second}
@@ -184,7 +189,7 @@ class Trainer:
 
     def look(self) -> None:
         """Show what the product can do: samples of a generator, the accuracy of a classifier."""
-        self._share_buffers()
+        self._check_weights()
         if self.accelerator.is_main_process:
             network = self.game.product if self.ema is None else self.ema.module
             found = self.view.show(self.folder, self.monitor, self.step, network)
@@ -195,9 +200,12 @@ class Trainer:
         """Write what belongs at the end of a run."""
         if self.monitor.last is not None:
             self.monitor.hparams(resolved(self.config), self.monitor.last)
+        self.progress.close()
+        self.progress.note(f"finished at step {self.step}; the run is in {self.folder}")
 
     def save(self) -> None:
         """Write a checkpoint of everything that a later step depends on."""
+        self._check_weights()
         self._share_buffers()
         checkpoint.save(
             self.folder,
@@ -279,6 +287,18 @@ class Trainer:
         observations = dict(zip(names, stacked.tolist(), strict=True))
         observations |= {f"gradient_norm/{name}": n for name, n in zip(self.field.observed, norms, strict=True)}
         return observations | {"gradient_norm/joint": math.hypot(*norms)}
+
+    @torch.no_grad()
+    def _check_weights(self) -> None:
+        """Refuse to write what has diverged, though nothing has been logged since."""
+        norms = torch.stack([norm(learner.parameters) for learner in self.learners]).tolist()
+        for learner, value in zip(self.learners, norms, strict=True):
+            if not math.isfinite(value):
+                raise self._diverged(f"the norm of the weights of player {learner.name} is {value}")
+
+    def _diverged(self, what: str) -> UserError:
+        advice = "lower the learning rates, and start again with --overwrite or another run.name"
+        return UserError(f"step {self.step}: {what}; the training diverged: {advice}")
 
     def _share_buffers(self) -> None:
         """Where each process keeps running statistics of its own, those of the first hold from here on."""

@@ -28,6 +28,15 @@ class CoreLoader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict = {}
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            # Deeply, so that a value that contains itself is refused.
+            return super().construct_object(node, deep=True)
+        except (ValueError, KeyError, AttributeError):
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{shown(node.value)} cannot be read as {kind}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:

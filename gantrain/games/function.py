@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gantrain.errors import UserError
 from gantrain.game import Game, Objective, Player
+from gantrain.types import shown
 
 
 class Vector(nn.Module):
@@ -19,6 +20,18 @@ class Vector(nn.Module):
     def __init__(self, value: Tensor):
         super().__init__()
         self.value = nn.Parameter(value.detach().clone())
+
+
+def scalar(value: Any) -> Tensor:
+    """What a function of the strategies returned, if it is a scalar.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value
+    got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else shown(value)
+    raise UserError(f"the game's function: expected a scalar tensor, got {got}")
 
 
 class FunctionGame(Game):
@@ -74,7 +87,7 @@ class ZeroSum(FunctionGame):
         super().__init__(f, {"x": x, "y": y}, batches)
 
     def objective(self, player: str, batch: Any) -> Objective:
-        value = self.value(batch)
+        value = scalar(self.value(batch))
         return Objective(value if player == "x" else -value)
 
 
@@ -93,7 +106,7 @@ class Minimize(FunctionGame):
 
     def objective(self, player: str, batch: Any) -> Objective:
         value = self.value(batch)
-        return value if isinstance(value, Objective) else Objective(value)
+        return value if isinstance(value, Objective) else Objective(scalar(value))
 
 
 class GeneralSum(FunctionGame):
@@ -119,7 +132,7 @@ class GeneralSum(FunctionGame):
     def objective(self, player: str, batch: Any) -> Objective:
         strategies = self.strategies()
         f = self.fs[player]
-        return Objective(f(*strategies) if batch is None else f(*strategies, batch))
+        return Objective(scalar(f(*strategies) if batch is None else f(*strategies, batch)))
 
 
 class VectorField(FunctionGame):

@@ -109,8 +109,8 @@ class Forsaken(ToyGame):
 class GlobalForsaken(ToyGame):
     """``f(x, y) = x y + phi(x) - phi(y)``, ``phi(z) = z^2/3 - z^4/3 + 2 z^6/21``, on the ball of radius 4/3.
 
-    On the ball ``L = 2.868`` and ``rho`` is about -0.1197. The ball is a constraint on both players together:
-    ``constraint: {joint: {name: l2_ball, radius: 1.3333}}``.
+    On the ball ``L = 2.868``, and ``<F z, z - z*> >= rho ||F z||^2`` (weak Minty) with ``rho`` about -0.1197. The ball
+    is a constraint on both players together: ``constraint: {joint: {name: l2_ball, radius: 1.3333}}``.
 
     Args:
         start: where x and y begin.
@@ -132,8 +132,9 @@ class GlobalForsaken(ToyGame):
 class PolarGame(ToyGame):
     """``F(x, y) = (t x - y, t y + x)``, ``t = a (s - 1) (16 s - 9) / 16``, ``s = x^2 + y^2``.
 
-    Limit cycles at the radii 1 and 3/4 surround the solution. On the square of half side 1.1: ``L`` = 18.548, 13.938,
-    6.306 and ``rho`` = -0.0477, -0.0358, -0.0159 for ``a`` = 1, 3/4, 1/3.
+    Limit cycles at the radii 1 and 3/4 surround the solution. On the square of half side 1.1, ``L`` = 18.548, 13.938,
+    6.306 for ``a`` = 1, 3/4, 1/3, and ``<F z, z - z*> >= rho ||F z||^2`` (weak Minty) with ``rho`` = -0.0477, -0.0358,
+    -0.0159.
 
     Args:
         a: strength of the radial part.

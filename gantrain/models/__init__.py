@@ -1,7 +1,23 @@
-"""Networks by family: a generator and a discriminator each, or a classifier, built from the data's shape."""
+"""Networks by family, built from the data's shape: generators, discriminators, classifiers."""
 
-from gantrain.models.conv import ConvDiscriminator, ConvGenerator
+from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator
+from gantrain.models.densenet import DenseNet
 from gantrain.models.huggingface import HuggingFace
-from gantrain.models.mlp import MLPDiscriminator, MLPGenerator
+from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator
+from gantrain.models.resnet import ResNet
+from gantrain.models.vgg import VGG
+from gantrain.models.wide_resnet import WideResNet
 
-__all__ = ["ConvDiscriminator", "ConvGenerator", "HuggingFace", "MLPDiscriminator", "MLPGenerator"]
+__all__ = [
+    "VGG",
+    "ConvClassifier",
+    "ConvDiscriminator",
+    "ConvGenerator",
+    "DenseNet",
+    "HuggingFace",
+    "MLPClassifier",
+    "MLPDiscriminator",
+    "MLPGenerator",
+    "ResNet",
+    "WideResNet",
+]

@@ -6,8 +6,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
+from gantrain.errors import UserError
+
 if TYPE_CHECKING:
     from gantrain.field import Field
+
+
+def check_moves(order: str | None, samples: str | None) -> None:
+    """Refuse words that say nothing about inner moves; None leaves it to whoever runs the loop.
+
+    Raises:
+        UserError: another order than simultaneous or alternating, other samples than fresh or same.
+    """
+    for key, value, known in (
+        ("order", order, ("simultaneous", "alternating")),
+        ("samples", samples, ("fresh", "same")),
+    ):
+        if value is not None and value not in known:
+            raise UserError(f"{key}: expected one of {', '.join(known)}, got {value!r}")
 
 
 class Outer(ABC):
@@ -41,6 +57,9 @@ class Mover(Outer):
             of those before it. None leaves it to whoever runs the loop, who takes simultaneous.
         samples: whether each inner move takes a "fresh" batch, or all inner moves of a step the "same". None leaves it
             to whoever runs the loop, who takes fresh.
+
+    Raises:
+        UserError: another word.
     """
 
     def __init__(
@@ -48,6 +67,7 @@ class Mover(Outer):
         order: Literal["simultaneous", "alternating"] | None = None,
         samples: Literal["fresh", "same"] | None = None,
     ):
+        check_moves(order, samples)
         self.order = order
         self.samples = samples
 

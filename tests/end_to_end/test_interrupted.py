@@ -1,0 +1,144 @@
+"""Real signals to real processes: what is resumed ends as if it had never been stopped."""
+
+from __future__ import annotations
+
+import math
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from forked import Command, gantrain, until
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import DIGITS, RING, rows, same, state, write
+
+from gantrain import checkpoint
+from gantrain.interrupt import Interrupt
+
+# Between them: batch norm, spectral norm, a lazy penalty, a schedule, labels, an oracle with a state.
+METHODS = {
+    "gda": (
+        DIGITS,
+        "outer={name: gda, order: alternating}",
+        "game.conditional=true",
+        "game.penalties=[{name: r1, every: 5}]",
+        "game.generator.scheduler={name: cosineannealinglr, T_max: 48}",
+    ),
+    "rapp": (RING, "outer={name: rapp, inner_steps: 3}", "game.discriminator.sharpness={name: sampa, rho: 0.1}"),
+    # Cycles of 25 steps and checkpoints at every third: each checkpoint lies within a cycle.
+    "lookahead": (DIGITS, "outer={name: lookahead, inner_steps: 25, base: extragradient}"),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_killed_again_and_again_ends_as_one_never_interrupted(tmp_path, method):
+    base, *overrides = METHODS[method]
+    config = write(tmp_path, base, "run.name=killed", "run.steps=1000000", "samples.every=24", *overrides)
+    run, resumed_from = tmp_path / "killed", []
+    for part in range(3):
+        command = Command(tmp_path, "train", config, "--resume", "checkpoint.every=3")
+        limit = 12 * part + random.randrange(3, 12)
+        until(lambda command=command, limit=limit: newest(run) >= limit or not command.running())
+        time.sleep(random.uniform(0, 0.03))
+        command.kill()
+        assert command.wait() == -signal.SIGKILL, command.output + command.errors
+        resumed_from.append(newest(run))
+    if method == "lookahead":
+        assert any(step % 25 for step in resumed_from)
+        assert state(run)["outer"]["taken"] == resumed_from[-1] % 25
+    end = resumed_from[-1] + 9
+    gantrain(tmp_path, "train", config, "--resume", "checkpoint.every=3", f"run.steps={end}")
+    gantrain(tmp_path, "train", config, "run.name=straight", f"run.steps={end}")
+    straight, killed = tmp_path / "straight", f"killed after {resumed_from}"
+    assert checkpoint.newest(run).name == f"step_{end}"
+    assert same(state(run), state(straight)), killed
+    assert rows(run) == rows(straight) and len(rows(run)) == math.ceil(end / 2), killed
+    assert scalars(run) == scalars(straight), killed
+    pictures = {path.name: path.read_bytes() for path in (straight / "samples").iterdir()}
+    assert {path.name: path.read_bytes() for path in (run / "samples").iterdir()} == pictures and pictures
+    assert {path.name for path in run.glob("step_*")} == {f"step_{end - 3}", f"step_{end}"}
+
+
+def newest(run: Path) -> int:
+    return max((int(path.name[5:]) for path in run.glob("step_*") if path.name[5:].isdigit()), default=0)
+
+
+def scalars(run: Path) -> dict[str, list]:
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    tags = set(events.Tags()["scalars"]) - {"images_per_second"}
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path, number):
+    config = write(tmp_path, RING, "run.steps=1000000")
+    command = Command(tmp_path, "train", config)
+    until(lambda: (tmp_path / "ring" / "metrics.jsonl").exists() or not command.running())
+    until(lambda: "step" in command.output or not command.running())
+    command.kill(number)
+    assert command.wait() == 128 + number
+    assert command.errors == ""
+    step = newest(tmp_path / "ring")
+    *_, shown, last = command.output.splitlines()
+    assert last == f"stopped at step {step}; go on with --resume"
+    assert shown.startswith(f"step {step - step % 2}/1000000  loss/discriminator ") and shown.endswith(" left")
+    steps = f"run.steps={step + 5}"
+    gantrain(tmp_path, "train", config, "--resume", steps)
+    gantrain(tmp_path, "train", config, "run.name=straight", steps)
+    assert same(state(tmp_path / "ring"), state(tmp_path / "straight"))
+    assert rows(tmp_path / "ring") == rows(tmp_path / "straight")
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_one_line(tmp_path):
+    config = write(tmp_path, RING, "checkpoint.every=10")
+    command = gantrain(tmp_path, "train", config, "--resume")
+    assert command.output.splitlines()[0] == "no whole checkpoint; starting anew"
+    (tmp_path / "ring" / "step_20" / "generator.safetensors").write_bytes(b"")
+    command = gantrain(tmp_path, "train", config, "--resume")
+    (line,) = command.errors.splitlines()
+    assert line.startswith("gantrain: passing over a damaged checkpoint: ring/step_20/generator.safetensors: damaged")
+    assert command.output.splitlines()[0] == "going on from step 10"
+
+
+def test_divergence_is_one_line_and_exit_code_2(tmp_path):
+    config = write(tmp_path, RING, "game.loss=wasserstein", "game.generator.optimizer={name: sgd, lr: 1.0e+6}")
+    command = Command(tmp_path, "train", config, "game.discriminator.optimizer={name: sgd, lr: 1.0e+6}")
+    assert command.wait() == 2
+    (line,) = command.errors.splitlines()
+    assert line.startswith("gantrain: step 2: loss/discriminator is ")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    config = write(tmp_path, RING)
+    command = Command(tmp_path, "train", config, f"run.folder={config}")
+    assert command.wait() == 2
+    assert command.errors == "gantrain: config.yaml/ring: Not a directory\n"
+
+
+def test_signals_have_their_usual_effect_before_after_and_the_second_time():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with Interrupt() as interrupt:
+        assert interrupt.received == 0
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    with pytest.raises(ZeroDivisionError), Interrupt():
+        raise ZeroDivisionError
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_outside_the_main_thread_signals_are_left_alone():
+    found = []
+
+    def work():
+        with Interrupt() as interrupt:
+            found.append(interrupt.received)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [0]

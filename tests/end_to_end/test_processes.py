@@ -1,0 +1,206 @@
+"""Several processes compute what one computes, and are started and stopped as users do it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from forked import Command, together, until
+from tiny import DIGITS, RING, config_of, rows, same, state, write
+
+from gantrain import checkpoint
+from gantrain.distributed import joined
+from gantrain.monitor import WALL_CLOCK, read_metrics
+from gantrain.runs import prepare
+from gantrain.trainer import Trainer, train
+
+LOOKAHEAD = "outer={name: lookahead, inner_steps: 3, base: extragradient}"
+# Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
+SGD = ("game.generator.optimizer={name: sgd, lr: 0.05}", "game.discriminator.optimizer={name: sgd, lr: 0.05}")
+NO_NORM = "game.generator.model.norm=none"
+RUNS = {
+    "gda_batch_norm": (DIGITS, "outer={name: gda, order: alternating}", *SGD, "game.conditional=true"),
+    "gda_no_norm": (
+        DIGITS,
+        "outer={name: gda, critic_steps: 2}",
+        NO_NORM,
+        *SGD,
+        "game.penalties=[{name: r1, every: 2}]",
+    ),
+    "lookahead_batch_norm": (DIGITS, LOOKAHEAD, *SGD),
+    "lookahead_no_norm": (DIGITS, LOOKAHEAD, NO_NORM, *SGD),
+    "adam": (RING, LOOKAHEAD),
+}
+# Evaluations of the operator in 20 steps: alternating players are evaluated one after the other.
+EVALUATIONS = {"gda_batch_norm": 40, "gda_no_norm": 40, "lookahead_batch_norm": 40, "lookahead_no_norm": 40, "adam": 40}
+
+
+def train_all(folder: str) -> dict[str, tuple[int, list[torch.Tensor]]]:
+    """Train each run; returns the collectives of its steps, and all of its parameters and buffers."""
+    with joined(cpu=True, precision="fp32") as processes:
+        return {name: train_one(Path(folder), name, processes) for name in RUNS}
+
+
+def train_one(folder: Path, name: str, processes: Accelerator) -> tuple[int, list[torch.Tensor]]:
+    base, *overrides = RUNS[name]
+    config = config_of(base, folder, f"run.name={name}", *overrides)
+    calls, reduce = [], dist.all_reduce
+
+    class Counted(Trainer):
+        def train_step(self, observe: bool = False) -> None:
+            dist.all_reduce = lambda *a, **k: (calls.append(a), reduce(*a, **k))[1]
+            super().train_step(observe)
+            dist.all_reduce = reduce
+
+    trainer = train_with(processes, config, False, Counted)
+    modules = [trainer.game.generator, trainer.game.discriminator, trainer.ema.module]
+    return len(calls), [t.detach() for module in modules for t in module.state_dict().values()]
+
+
+def train_with(processes: Accelerator, config: Any, resume: bool, kind: type[Trainer] = Trainer) -> Trainer:
+    """What ``train`` does, within processes that have joined already."""
+    trainer = kind(config, processes)
+    if processes.is_main_process:
+        prepare(trainer.folder, config, resume, False)
+    processes.wait_for_everyone()
+    trainer.start(resume)
+    trainer.run()
+    trainer.close()
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    return folder, together(train_all, str(folder))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_train_what_one_trains(two, tmp_path, name):
+    folder, answers = two
+    base, *overrides = RUNS[name]
+    one = train(config_of(base, tmp_path, f"run.name={name}", *overrides))
+    (step, expected), (other, found) = checkpoint.load(one / "step_20"), checkpoint.load(folder / name / "step_20")
+    assert step == other == 20
+    for part in ("generator", "discriminator", "ema"):
+        assert list(found[part]) == list(expected[part])
+        for key, tensor in expected[part].items():
+            torch.testing.assert_close(found[part][key], tensor, atol=1e-5, rtol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+    logged, again = read_metrics(one), read_metrics(folder / name)
+    assert [row["step"] for row in again] == [row["step"] for row in logged] and len(logged) == 10
+    for row, other_row in zip(logged, again, strict=True):
+        assert other_row.keys() == row.keys()
+        for key in row.keys() - WALL_CLOCK:
+            assert other_row[key] == pytest.approx(row[key], rel=1e-4, abs=1e-5), key
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_processes_are_alike_to_the_last_bit(two, name):
+    _, answers = two
+    (_, first), (_, second) = (answer[name] for answer in answers)
+    assert len(first) == len(second) > 10
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("name", ["gda_no_norm", "lookahead_no_norm", "adam"])
+def test_one_evaluation_of_the_operator_takes_one_collective(two, name):
+    _, answers = two
+    assert [answer[name][0] for answer in answers] == [EVALUATIONS[name]] * 2
+
+
+def test_a_signal_stops_two_processes_which_go_on_as_if_nothing_had_been(tmp_path):
+    config = write(tmp_path, DIGITS, LOOKAHEAD, "run.steps=1000000", "checkpoint.every=7")
+    command = Command(tmp_path, "train", "--processes", "2", config)
+    run = tmp_path / "digits"
+    until(lambda: (run / "step_14").exists() or not command.running())
+    command.kill(signal.SIGTERM)
+    assert command.wait() == 128 + signal.SIGTERM, command.errors
+    assert command.errors == ""
+    step = re.fullmatch(r"stopped at step (\d+); go on with --resume", command.output.splitlines()[-1])[1]
+    assert checkpoint.newest(run).name == f"step_{step}"
+    together(train_on, str(tmp_path), int(step) + 10)
+    assert same(state(run), state(tmp_path / "straight")) and rows(run) == rows(tmp_path / "straight")
+
+
+def train_on(folder: str, steps: int) -> None:
+    """Resume the run, then train the same without a stop."""
+    with joined(cpu=True, precision="fp32") as processes:
+        for name, resume in (("digits", True), ("straight", False)):
+            config = config_of(DIGITS, Path(folder), LOOKAHEAD, f"run.name={name}", f"run.steps={steps}")
+            train_with(processes, config, resume)
+
+
+def test_a_signal_to_one_process_stops_both_at_one_step(tmp_path):
+    assert together(stopped, str(tmp_path)) == [(128 + signal.SIGTERM, 6)] * 2
+    assert checkpoint.newest(tmp_path / "ring").name == "step_6"
+
+
+def stopped(folder: str) -> tuple[int, int]:
+    """The exit code, and the step at which the run stopped, if the second process is told to in step 5."""
+    steps = []
+
+    class Told(Trainer):
+        def train_step(self, observe: bool = False) -> None:
+            super().train_step(observe)
+            steps.append(self.step)
+            if self.step == 5 and not self.accelerator.is_main_process:
+                signal.raise_signal(signal.SIGTERM)
+
+    with joined(cpu=True, precision="fp32") as processes, pytest.raises(SystemExit) as stop:
+        train_with(processes, config_of(RING, Path(folder)), False, Told)
+    return stop.value.code, steps[-1]
+
+
+@pytest.mark.slow
+def test_torchrun_starts_processes_and_their_error_is_one_line(tmp_path):
+    config = write(tmp_path, RING)
+    torchrun = ["torch.distributed.run", "--nproc_per_node", "2", "-m", "gantrain"]
+    done = python(tmp_path, *torchrun, "train", config)
+    assert done.returncode == 0, done.stderr
+    assert "finished at step 20" in done.stdout
+    together(train_on_ring, str(tmp_path))
+    assert same(state(tmp_path / "ring"), state(tmp_path / "again"))
+    for again in (
+        python(tmp_path, *torchrun, "train", config),
+        python(tmp_path, "gantrain", "train", "--processes", "2", config),
+    ):
+        ours = [line for line in again.stderr.splitlines() if "gantrain:" in line or "rank1" in line]
+        assert ours == [
+            "gantrain: ring: this run exists; add --resume to go on, --overwrite to start over, or run.name=NEW"
+        ]
+    assert again.returncode == 2 and again.stderr.splitlines() == ours
+
+
+def train_on_ring(folder: str) -> None:
+    train(config_of(RING, Path(folder), "run.name=again"))
+
+
+@pytest.mark.slow
+def test_accelerate_that_starts_one_of_two_processes_is_found_out(tmp_path):
+    config = write(tmp_path, RING)
+    launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "gantrain"]
+    done = python(tmp_path, *launcher, "train", config)
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("gantrain:"))
+    assert "2 processes were asked for, but 1 runs" in line
+    assert "returned non-zero exit status 2" in done.stderr
+    assert not (tmp_path / "ring").exists()
+
+
+def python(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )

@@ -1,0 +1,119 @@
+"""Real processes without the seconds that importing torch takes: each is forked from a server that has imported it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+_context = multiprocessing.get_context("forkserver")
+_IMPORTED = ("gantrain.cli", "gantrain.trainer", "torch.utils.tensorboard", "sklearn.datasets")
+_context.set_forkserver_preload([*_IMPORTED, "matplotlib.backends.backend_agg"])
+SECONDS = 60
+
+
+class Command:
+    """``gantrain ARGUMENTS`` in the working directory ``folder``."""
+
+    def __init__(self, folder: Path, *arguments: str):
+        self.files = [Path(tempfile.mkstemp(dir=folder, suffix=suffix)[1]) for suffix in (".out", ".err")]
+        self.process = _context.Process(target=_command, args=(str(folder), arguments, [str(f) for f in self.files]))
+        self.process.start()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(self.process.pid, number)
+
+    def running(self) -> bool:
+        return self.process.is_alive()
+
+    def wait(self) -> int:
+        """The exit code; minus the signal for a process that died from one."""
+        self.process.join(SECONDS)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError(f"still running after {SECONDS} seconds:\n{self.output}{self.errors}")
+        return self.process.exitcode
+
+    @property
+    def output(self) -> str:
+        return self.files[0].read_text()
+
+    @property
+    def errors(self) -> str:
+        return self.files[1].read_text()
+
+
+def gantrain(folder: Path, *arguments: str) -> Command:
+    """The command, once it has ended well."""
+    command = Command(folder, *arguments)
+    code = command.wait()
+    assert code == 0, f"exit code {code}:\n{command.output}{command.errors}"
+    return command
+
+
+def together(function: Callable[..., Any], *arguments: Any, world: int = 2) -> list[Any]:
+    """What ``function(*arguments)`` returns in each of several processes that a launcher might have started."""
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        port = found.getsockname()[1]
+    pipes, processes = [], []
+    for rank in range(world):
+        receiver, sender = _context.Pipe(duplex=False)
+        processes.append(_context.Process(target=_rank, args=(sender, rank, world, port, function, arguments)))
+        processes[-1].start()
+        sender.close()
+        pipes.append(receiver)
+    try:
+        answers = {}
+        while len(answers) < world:
+            ready = connection.wait([pipe for pipe in pipes if pipe not in answers], SECONDS)
+            assert ready, "no answer"
+            for pipe in ready:
+                answers[pipe], failure = pickle.loads(pipe.recv_bytes())
+                assert failure is None, f"process {pipes.index(pipe)}:\n{failure}"
+        return [answers[pipe] for pipe in pipes]
+    finally:
+        for process in processes:
+            process.join(1)
+            process.kill()
+
+
+def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
+    """Wait for the condition."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited too long"
+        time.sleep(0.002)
+
+
+def _command(folder: str, arguments: tuple[str, ...], files: list[str]) -> None:
+    for descriptor, file in zip((1, 2), files, strict=True):
+        os.dup2(os.open(file, os.O_WRONLY), descriptor)
+    os.setsid()
+    os.chdir(folder)
+    sys.argv = ["gantrain", *arguments]
+    from gantrain.cli import main
+
+    main()
+
+
+def _rank(pipe: Any, rank: int, world: int, port: int, function: Callable[..., Any], arguments: tuple) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    result, failure = None, None
+    try:
+        result = function(*arguments)
+    except BaseException:
+        failure = traceback.format_exc()
+    # Pickled here, since multiprocessing shares a tensor's memory only for as long as its owner lives.
+    pipe.send_bytes(pickle.dumps((result, failure)))

@@ -1,0 +1,169 @@
+"""The commands as a user meets them: real processes, their output and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gantrain.cli import cli
+
+ROOT = Path(__file__).parent.parent
+QUICKSTART = str(ROOT / "configs" / "quickstart.yaml")
+BILINEAR = str(ROOT / "configs" / "toy" / "bilinear.yaml")
+ENV = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "RANK")}
+
+
+@pytest.fixture
+def gantrain(tmp_path):
+    """Runs ``python -m gantrain`` in an empty folder; returns the exit code, stdout and stderr."""
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "gantrain", *map(str, arguments)]
+        env = ENV | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=env)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def one_line(result, *words):
+    code, out, err = result
+    assert code == 2 and out == ""
+    assert err.startswith("gantrain: ") and err.count("\n") == 1 and err.endswith("\n")
+    assert all(word in err for word in words)
+
+
+# Every way in which a config can be wrong is in test_config.py and its neighbours; these are one of each kind.
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run.stpes=3"], ["command line: run.stpes: unknown key", "did you mean 'steps'?"]),
+        (["outer.name=lookahead", "outer.base=rap"], ["outer.base: unknown outer loop 'rap'", "did you mean 'rapp'?"]),
+        (["run.steps"], ["'run.steps': expected key=value"]),
+        (["outer.target=nowhere:X"], ["outer.target: cannot import 'nowhere'"]),
+        (["--resume", "--overwrite"], ["--resume and --overwrite exclude each other"]),
+        (["--processes", "3"], ["data.batch_size: expected a multiple of run.processes = 3"]),
+        (["--overwite"], ["No such option '--overwite'", "train --help"]),
+    ],
+)
+def test_a_bad_command_is_one_line_and_leaves_nothing_behind(gantrain, tmp_path, arguments, words):
+    one_line(gantrain("train", QUICKSTART, *arguments), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_file_is_one_line_and_leaves_nothing_behind(gantrain, tmp_path):
+    one_line(gantrain("train", "no.yaml"), "no.yaml: no such file")
+    (tmp_path / "c.yaml").write_text("run:\n  steps: 1\n  steps: 2\n")
+    one_line(gantrain("train", "c.yaml"), "c.yaml:3:3: duplicate key 'steps'")
+    assert [p.name for p in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_what_only_torch_can_know_is_one_line_too(gantrain, tmp_path):
+    one_line(gantrain("solve", BILINEAR, "optimizer.lr=-1"), "optimizer.x: Invalid learning rate: -1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_is_found_in_the_working_directory(tmp_path):
+    # An installed command has its own folder on the path instead.
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "gantrain"
+    script.write_text("from gantrain.cli import main\nmain()\n")
+    (tmp_path / "mine.py").write_text("from gantrain.outer import GDA\nclass Mine(GDA): pass\n")
+    command = [sys.executable, str(script), "solve", BILINEAR, "outer={target: mine:Mine}", "steps=2"]
+    env = ENV | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=env)
+    assert done.stderr == "" and done.stdout.startswith("Mine: 2 steps, 2 gradients a player, distance")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "stream", "words"),
+    [
+        (["--version"], 0, 1, ["gantrain 0."]),
+        (["--help"], 0, 1, ["train ", "sample ", "solve ", "schema "]),
+        ([], 2, 2, ["Usage:", "train "]),
+        (["trian"], 2, 2, ["gantrain: No such command 'trian'", "--help"]),
+        (["train"], 2, 2, ["gantrain: Missing argument 'CONFIG'", "train --help"]),
+        (["train", QUICKSTART, "--processes", "0"], 2, 2, ["gantrain: Invalid value for '--processes'"]),
+        (["sample", "nowhere"], 2, 2, ["gantrain: nowhere: no run here"]),
+    ],
+)
+def test_where_the_answer_goes(gantrain, arguments, code, stream, words):
+    result = gantrain(*arguments)
+    assert result[0] == code and result[3 - stream] == ""
+    assert all(word in result[stream] for word in words)
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "solve", "schema"])
+def test_help_shows_commands_that_can_be_copied(command):
+    result = CliRunner().invoke(cli, [command, "--help"])
+    assert result.exit_code == 0
+    examples = [line.split() for line in result.output.splitlines() if line.startswith(f"  gantrain {command} ")]
+    assert examples
+    for words in examples:
+        for word in words:
+            assert not word.startswith("configs/") or (ROOT / word).is_file()
+        options = {option for p in cli.commands[command].params for option in p.opts}
+        assert {word for word in words if word.startswith("--")} <= options
+
+
+def test_the_overrides_in_the_help_are_accepted():
+    from gantrain.config import load, load_solve
+
+    for command, loader in (("train", load), ("solve", load_solve)):
+        for line in cli.commands[command].help.splitlines():
+            words = line.split()
+            if words[:2] == ["gantrain", command]:
+                (config,) = (word for word in words if word.startswith("configs/"))
+                loader(ROOT / config, [word for word in words if "=" in word])
+
+
+def test_schema_prints_json(gantrain):
+    for flags, key in ([], "run"), (["--solve"], "steps"):
+        code, out, err = gantrain("schema", *flags)
+        assert (code, err) == (0, "") and key in json.loads(out)["properties"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["schema"],
+        ["train", QUICKSTART, "run.stpes=3"],
+        ["solve", BILINEAR, "outer=gdda"],
+        ["sample", "nowhere"],
+    ],
+)
+def test_torch_is_not_imported_before_it_is_needed(arguments):
+    code = (
+        "import sys\nfrom gantrain.cli import main\n"
+        f"sys.argv = ['gantrain', *{arguments!r}]\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=ENV)
+    assert done.stderr.splitlines()[-1] == "False"
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc")
+def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path):
+    command = [sys.executable, "-m", "gantrain", "solve", BILINEAR, "steps=1e9"]
+    env = ENV | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=env
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    while "libtorch_cpu" not in maps.read_text() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == "" and err.strip() == ""
+    assert list(tmp_path.iterdir()) == []
