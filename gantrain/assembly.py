@@ -18,23 +18,24 @@ from gantrain.games.classification import Classification
 from gantrain.games.gan import GAN
 from gantrain.optimizers import make_optimizer, make_scheduler
 from gantrain.parts import build
+from gantrain.processes import Processes
 from gantrain.streams import derive
 
 
-def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchronise: bool = False) -> Game:
+def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchronise: Processes | None = None) -> Game:
     """The game of a training config, its networks initialised from the run's seed alone.
 
     Args:
         config: the whole config.
         data: the data set, whose spec the networks must fit.
         device: where the networks live; they are initialised on the CPU, so that every device begins alike.
-        synchronise: whether batch norm is taken over all processes.
+        synchronise: the processes over which batch norm is taken together; None leaves each to itself.
     """
     game = config.game
 
     def network(player: str, spec: DataSpec) -> nn.Module:
         made = _seeded(player, getattr(game, player).model, spec, config.run.seed)
-        return (synchronise_batch_norm(made) if synchronise else made).to(device)
+        return (made if synchronise is None else synchronise_batch_norm(made, synchronise)).to(device)
 
     if game.name == "classification":
         classifier = network("classifier", data.spec)

@@ -147,6 +147,18 @@ class GAN(Schema):
     discriminator: Discriminator
     """The player that tells samples from data; it moves first."""
 
+    @model_validator(mode="after")
+    def _climbable(self) -> GAN:
+        for player in ("generator", "discriminator"):
+            climb = getattr(getattr(self, player).sharpness, "climb", "loss")
+            if climb != "loss" and getattr(self.loss, "name", None) == "wasserstein":
+                raise problem_at(
+                    (player, "sharpness", "climb"),
+                    f"{climb} climbs the margins of a classification, and the wasserstein loss is none; use climb: "
+                    "loss, or another loss",
+                )
+        return self
+
 
 class Classifier(Learning):
     """The classifier: its network and how it learns."""
@@ -163,8 +175,8 @@ class Classification(Schema):
     label_smoothing: Annotated[float, Number(least=0, below=1)] = 0.0
     """Share of the target distribution that is spread over all classes. Default 0."""
     standardise: Bool = False
-    """Whether each channel of the network's input has mean 0 and standard deviation 1 over the training data; else images
-    lie in [-1, 1]. Default false."""
+    """Whether the channels of the network's input have mean 0 and standard deviation 1 over the training data; else
+    images lie in [-1, 1]. Default false."""
     augmentations: tuple[Annotated[Any, PartOf("augmentation")], ...] = ()
     """What is done to the training samples, in this order. Default nothing."""
     classifier: Classifier

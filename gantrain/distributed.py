@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from gantrain.errors import UserError
+from gantrain.processes import Processes
 
 
 @contextmanager
@@ -42,20 +43,6 @@ def joined(cpu: bool, precision: str) -> Iterator[Accelerator]:
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def mean(tensors: list[Tensor]) -> list[Tensor]:
-    """The tensors averaged over all processes, in one flat ``all_reduce``.
-
-    The flat buffer is of the tensors' common dtype; all processes must pass the same shapes.
-    """
-    if not tensors:
-        return []
-    flat = torch.cat([t.reshape(-1) for t in tensors])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    parts = flat.split([t.numel() for t in tensors])
-    return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
-
-
 def broadcast_(tensors: Sequence[Tensor]) -> None:
     """Overwrite the tensors with those of the first process; buffers that each process updates on its own need it."""
     for t in tensors:
@@ -63,37 +50,40 @@ def broadcast_(tensors: Sequence[Tensor]) -> None:
 
 
 class Sum(torch.autograd.Function):
-    """The sum over all processes of what each passes; its derivative is itself, to any order."""
+    """The sum over the processes of a group of what each passes; its derivative is itself, to any order."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+        ctx.group = group
         total = x.contiguous().clone()
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=group)
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return Sum.apply(gradient)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return Sum.apply(gradient, ctx.group), None
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over the samples of all processes, on any device and differentiable twice.
+    """Batch norm over the samples of the processes in force, on any device and differentiable twice.
 
     torch's own works on GPUs only, and gradient penalties need the second derivative. Each process must hold equally
     many samples. Half precision is computed in single, as torch does.
     """
 
+    processes: Processes
+
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
+        if not self.training or self.processes.world == 1:
             return super().forward(x)
         dtype, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
         axes = [0, *range(2, x.dim())]
         shape = [1, -1] + [1] * (x.dim() - 2)
-        world = dist.get_world_size()
+        world, group = self.processes.world, self.processes.group
         count = x.numel() // x.shape[1] * world
-        average = Sum.apply(x.mean(axes)) / world
+        average = Sum.apply(x.mean(axes), group) / world
         centred = x - average.view(shape)
-        variance = Sum.apply(centred.square().mean(axes)) / world
+        variance = Sum.apply(centred.square().mean(axes), group) / world
         if self.track_running_stats:
             self._track(average.detach(), variance.detach() * (count / max(count - 1, 1)))
         scaled = centred * (variance + self.eps).rsqrt().view(shape)
@@ -113,17 +103,24 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"expected at least 2 dimensions, got {x.dim()}")
 
 
-def synchronise_batch_norm(module: nn.Module) -> nn.Module:
-    """``module`` with every batch norm replaced by a :class:`SyncBatchNorm` that shares its parameters and buffers."""
+def synchronise_batch_norm(module: nn.Module, processes: Processes | None = None) -> nn.Module:
+    """``module`` with every batch norm replaced by a :class:`SyncBatchNorm` that shares its parameters and buffers.
+
+    Args:
+        module: a network.
+        processes: over which batch norm is taken; those that were launched by default.
+    """
+    processes = processes or Processes.launched()
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         synced = SyncBatchNorm(
             module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
         )
         synced._parameters.update(module._parameters)
         synced._buffers.update(module._buffers)
+        synced.processes = processes
         return synced.train(module.training)
     for name, child in module.named_children():
-        replaced = synchronise_batch_norm(child)
+        replaced = synchronise_batch_norm(child, processes)
         if replaced is not child:
             setattr(module, name, replaced)
     return module

@@ -6,8 +6,9 @@ optimizer step and applies the resolvent of the player's constraint.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,12 +16,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gantrain.constraints import Resolvent
-from gantrain.game import Game, Objective, Player
-from gantrain.params import copy_, norm, relax_, snapshot
+from gantrain.errors import UserError
+from gantrain.game import Game, Player
+from gantrain.params import copy_, kept, norm, relax_, snapshot
+from gantrain.processes import Handover, Processes
+from gantrain.sharpness.here import Here
 from gantrain.sharpness.oracle import Gradient, Oracle, Plain
-from gantrain.streams import generator
 
 Anchor = dict[str, list[Tensor]]
+
+# Numbers on a device that await the check that they are finite; looking at one makes the step wait for the device.
+_UNCHECKED = 100
 
 
 class Learner:
@@ -63,16 +69,22 @@ class Field:
         order: the order of moves for a loop that does not set its own.
         samples: whether the inner moves of a loop that does not set its own take fresh draws or the same.
         constraint: the resolvent of a constraint on all players' parameters together; none by default.
-        reduce: averages a list of gradients over the processes, in one collective; identity by default.
+        processes: that share each batch; one alone by default. Gradients are averaged over them in one collective for
+            each turn of players that move together.
         autocast: context in which objectives are computed.
+        reseed: called with the draw before each objective is computed, so that what networks draw for themselves
+            (dropout) is a function of the draw: passes on one batch are evaluations of one function. Nothing by
+            default.
         seed: of the oracles' own random draws.
 
     Attributes:
         step: the training step in progress; batches may depend on it (lazy penalties do).
         draws: batches drawn so far.
         evaluations: gradient evaluations so far, by player.
-        observing: whether the next plain evaluations are recorded in ``observed``.
-        observed: by player, the objective (loss detached) and the gradient norm of the last recorded evaluation.
+        divided: names of the players in whose evaluations the processes have roles.
+        observing: whether the next evaluations are recorded in ``observed``.
+        observed: by player, the last recorded evaluation: ``loss``, ``score/NAME`` (means), ``gradient_norm``, and what
+            the oracle itself observes; 0-d tensors.
     """
 
     def __init__(
@@ -83,8 +95,9 @@ class Field:
         order: str = "simultaneous",
         samples: str = "fresh",
         constraint: Resolvent | None = None,
-        reduce: Callable[[list[Tensor]], list[Tensor]] | None = None,
+        processes: Processes | None = None,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
+        reseed: Callable[[int], None] | None = None,
         seed: int = 0,
     ):
         self.seed = seed
@@ -94,15 +107,18 @@ class Field:
         self.order = order
         self.samples = samples
         self.constraint = constraint
-        self.reduce = reduce
+        self.processes = processes or Processes()
         self.autocast = autocast
+        self.reseed = reseed
         self.buffers = [b for learner in self.learners for b in learner.player.buffers]
         self.step = 0
         self.draws = 0
         self.evaluations = {learner.name: 0 for learner in self.learners}
         self.observing = False
-        self.observed: dict[str, tuple[Objective, Tensor | None]] = {}
-        self._batch: tuple[tuple[int, int], Any] | None = None
+        self.observed: dict[str, dict[str, Tensor]] = {}
+        self._unchecked: list[tuple[str, Tensor]] = []
+        self.divided = [learner.name for learner in self.learners if self._divides(learner)]
+        self._batch: tuple[tuple[int, ...], Any] | None = None
 
     def draw(self) -> int:
         """The index of a new batch."""
@@ -110,7 +126,7 @@ class Field:
         return self.draws - 1
 
     def batch(self, draw: int) -> Any:
-        key = (draw, self.step)
+        key = (draw, self.step, self.processes.rank, self.processes.world)
         if self._batch is None or self._batch[0] != key:
             self._batch = (key, self.batches(draw, self.step))
         return self._batch[1]
@@ -143,19 +159,59 @@ class Field:
     def evaluate(
         self, draw: int, learners: Sequence[Learner], anchor: Anchor | None = None, auxiliary: bool = False
     ) -> None:
-        """Fill ``.grad`` of the learners' parameters with their oracles' gradients at the current point."""
-        with self.buffers_kept() if auxiliary else nullcontext():
-            evaluated = [
-                learner.oracle.evaluate(Here(self, learner, draw, anchor, record=not auxiliary)) for learner in learners
-            ]
-        evaluated = self.averaged(evaluated)
-        for learner, gradients in zip(learners, evaluated, strict=True):
-            gradient = learner.oracle.combine(gradients)
-            for p, g in zip(learner.parameters, gradient, strict=True):
-                p.grad = g
-            if self.observing and not auxiliary:
-                objective, _ = self.observed[learner.name]
-                self.observed[learner.name] = objective, norm([g for g in gradient if g is not None])
+        """Fill ``.grad`` of the learners' parameters with their oracles' gradients at the current point.
+
+        If an exception passes through, parameters and optimizers are as they were, and ``.grad`` is None.
+        """
+        observing = self.observing and not auxiliary
+        if observing:
+            self.observed |= {learner.name: {} for learner in learners}
+        heres = [Here(self, learner, draw, anchor, observing) for learner in learners]
+        roles = 1 if auxiliary else max((here.oracle.parts for here in heres if here.divided), default=1)
+        try:
+            handover = Handover(self.processes, self.buffers, roles)
+            with kept(self.buffers) if auxiliary else nullcontext():
+                evaluated = self._evaluated(heres)
+            *evaluated, [buffers] = self.averaged([*evaluated, [handover.sent()]])
+            handover.receive(buffers)
+            for learner, gradients in zip(learners, evaluated, strict=True):
+                gradient = learner.oracle.combine(gradients)
+                for p, g in zip(learner.parameters, gradient, strict=True):
+                    p.grad = g
+                if observing:
+                    self.observed[learner.name]["gradient_norm"] = norm([g for g in gradient if g is not None])
+        except BaseException:
+            for p in (p for learner in learners for p in learner.parameters):
+                p.grad = None
+            raise
+
+    def _evaluated(self, heres: Sequence[Here]) -> list[list[Gradient]]:
+        """What the oracles evaluate: those in one part, then the first parts of the others, their second ones, …
+
+        In this order processes with different roles need not wait for each other, and every pass begins with the same
+        buffers as if there were no roles.
+        """
+        for here in heres:
+            with here.role():
+                here.oracle.start(here)
+        evaluated: list[list[Gradient]] = [[] for _ in heres]
+        for here, gradients in zip(heres, evaluated, strict=True):
+            if here.oracle.parts == 1:
+                gradients += here.oracle.evaluate(here, 0)
+        for part in range(max(here.oracle.parts for here in heres)):
+            for here, gradients in zip(heres, evaluated, strict=True):
+                if part < here.oracle.parts > 1:
+                    gradients += here.part(part)
+        return evaluated
+
+    def averaged(self, evaluated: list[list[Gradient]]) -> list[list[Gradient]]:
+        """All gradients of all learners averaged over all processes, in one collective."""
+        flat = [g for gradients in evaluated for gradient in gradients for g in gradient if g is not None]
+        reduced = iter(self.processes.mean(flat))
+        return [
+            [[None if g is None else next(reduced) for g in gradient] for gradient in gradients]
+            for gradients in evaluated
+        ]
 
     def advance(self, learners: Sequence[Learner], anchor: Anchor | None = None, resolve: bool = True) -> None:
         """Let the optimizers step along ``.grad``, from the anchor if there is one."""
@@ -190,14 +246,23 @@ class Field:
             for learner in self.learners:
                 relax_(learner.parameters, anchor[learner.name], relaxation)
 
-    @contextmanager
-    def buffers_kept(self):
-        """Leave all buffers as they are on entry, also when an exception passes through."""
-        held = snapshot(self.buffers)
-        try:
-            yield
-        finally:
-            copy_(self.buffers, held)
+    def require_finite(self, player: str, what: str, value: Tensor) -> None:
+        """Refuse a 0-d tensor that is not finite.
+
+        At once on a CPU, where looking at it is free. Elsewhere the look is put off to the next observed step, or until
+        there are a hundred to look at, so that steps do not wait for the device; the caller sees to it that nothing
+        finite comes of the number meanwhile.
+
+        Raises:
+            UserError: it is not finite; or an earlier one, which was put off, is not.
+        """
+        self._unchecked.append((f"step {self.step}, player {player}: {what}", value.detach()))
+        if not self.observing and value.device.type != "cpu" and len(self._unchecked) < _UNCHECKED:
+            return
+        unchecked, self._unchecked = self._unchecked, []
+        for (about, _), number in zip(unchecked, torch.stack([v.double() for _, v in unchecked]).tolist(), strict=True):
+            if not math.isfinite(number):
+                raise UserError(f"{about} is {number}; the training diverged. Lower the learning rate")
 
     def state_dict(self) -> dict[str, Any]:
         oracles = {learner.name: learner.oracle.state_dict() for learner in self.learners}
@@ -209,83 +274,15 @@ class Field:
         for learner in self.learners:
             learner.oracle.load_state_dict(state["oracles"][learner.name])
 
-    def averaged(self, evaluated: list[list[Gradient]]) -> list[list[Gradient]]:
-        """All gradients of all learners averaged over the processes, in one call of ``reduce``."""
-        if self.reduce is None:
-            return evaluated
-        flat = [g for gradients in evaluated for gradient in gradients for g in gradient if g is not None]
-        reduced = iter(self.reduce(flat))
-        return [
-            [[None if g is None else next(reduced) for g in gradient] for gradient in gradients]
-            for gradients in evaluated
-        ]
-
-
-class Here:
-    """What an oracle may know: one player's parameters at the current joint point, and its gradients there.
-
-    Attributes:
-        parameters: the player's parameters; an oracle that moves them puts them back.
-        optimizer: the player's optimizer.
-        origin: where the optimizer will step from (the anchor), or None for the current point.
-    """
-
-    def __init__(self, field: Field, learner: Learner, draw: int, anchor: Anchor | None, record: bool):
-        self._field = field
-        self._learner = learner
-        self._draw = draw
-        self._record = record and field.observing
-        self.parameters = learner.parameters
-        self.optimizer = learner.optimizer
-        self.origin = None if anchor is None else anchor[learner.name]
-
-    def gradient(
-        self,
-        *targets: Callable[[Objective], Tensor],
-        auxiliary: bool = False,
-        ahead: int = 0,
-    ) -> list[Any]:
-        """Gradients of the player's objective with respect to its own parameters.
-
-        Args:
-            targets: functions of the objective to differentiate; the loss by default. With several, one forward
-                pass serves them all and a list of gradients is returned.
-            auxiliary: leave all buffers as they were.
-            ahead: how many draws ahead of the current one the batch is taken.
-
-        Returns:
-            A list with a tensor (or None where the target does not depend on it) for each parameter, or a list of
-            such lists.
-        """
-        field, learner = self._field, self._learner
-        with field.buffers_kept() if auxiliary else nullcontext():
-            with field.autocast():
-                objective = field.game.objective(learner.name, field.batch(self._draw + ahead))
-            wanted = [target(objective) for target in targets] or [objective.loss]
-            gradients = [
-                _differentiate(value, learner.parameters, retain_graph=value is not wanted[-1]) for value in wanted
-            ]
-        field.evaluations[learner.name] += 1
-        if self._record and not auxiliary:
-            scores = {name: value.detach() for name, value in objective.scores.items()}
-            field.observed[learner.name] = Objective(objective.loss.detach(), scores=scores), None
-        return gradients if len(targets) > 1 else gradients[0]
-
-    def averaged(self, gradient: Gradient) -> Gradient:
-        """The gradient averaged over the processes, in a collective of its own."""
-        return self._field.averaged([[gradient]])[0][0]
-
-    def random_direction(self) -> Gradient:
-        """Standard normal numbers in the shape of the parameters: a function of the seed, the player and the draw."""
-        stream = f"direction/{self._learner.name}"
-        source = generator(self._field.seed, stream, self._draw)
-        return [torch.randn(p.shape, generator=source, dtype=p.dtype).to(p.device) for p in self.parameters]
-
-
-def _differentiate(value: Tensor, parameters: Sequence[Tensor], retain_graph: bool) -> Gradient:
-    """Gradients by accumulation into ``.grad``, which gives each the memory layout of its parameter: fused
-    optimizers rely on that, and ``torch.autograd.grad`` does not."""
-    for p in parameters:
-        p.grad = None
-    torch.autograd.backward(value, inputs=parameters, retain_graph=retain_graph)
-    return [p.grad for p in parameters]
+    def _divides(self, learner: Learner) -> bool:
+        """Whether the processes divide into roles for the parts of the learner's oracle."""
+        parts, parallel = learner.oracle.parts, learner.oracle.parallel
+        fits = parts > 1 and self.processes.everyone % parts == 0
+        if parallel == "on" and not fits:
+            raise UserError(
+                f"player {learner.name}: sharpness.parallel: on needs {parts} processes or a multiple of it, got "
+                f"{self.processes.everyone}; start as many (--processes), or use parallel: auto"
+            )
+        if fits and parallel != "off":
+            self.processes.divide(parts)
+        return fits and parallel != "off"

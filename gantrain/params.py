@@ -5,7 +5,8 @@ A parameter keeps its storage for life; nothing else in the package writes to on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +23,16 @@ def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     """Write ``sources`` into ``targets``."""
     if targets:
         torch._foreach_copy_(targets, sources)
+
+
+@contextmanager
+def kept(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Write the values of ``tensors`` on entry back on leaving, also when an exception passes through."""
+    saved = snapshot(tensors)
+    try:
+        yield
+    finally:
+        copy_(tensors, saved)
 
 
 @torch.no_grad()

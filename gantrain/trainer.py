@@ -16,7 +16,7 @@ from gantrain import checkpoint
 from gantrain.assembly import make_game, make_learners
 from gantrain.config import resolved
 from gantrain.data.batch import Batch, Batches
-from gantrain.distributed import broadcast_, joined, mean
+from gantrain.distributed import broadcast_, joined
 from gantrain.ema import EMA
 from gantrain.errors import UserError
 from gantrain.field import Field
@@ -25,6 +25,7 @@ from gantrain.launch import check_processes, expected_processes
 from gantrain.monitor import Monitor
 from gantrain.params import moved, norm
 from gantrain.parts import build
+from gantrain.processes import Processes
 from gantrain.progress import Progress
 from gantrain.runs import prepare
 from gantrain.streams import derive
@@ -73,6 +74,7 @@ class Trainer:
         self.config = config
         self.accelerator = accelerator
         self.many = accelerator.num_processes > 1
+        self.processes = Processes.launched()
         self.folder = Path(config.run.folder) / config.run.name
         self.data = build("data", config.data.part)
         self.batches = Batches(
@@ -83,7 +85,7 @@ class Trainer:
             accelerator.num_processes,
             accelerator.device,
         )
-        synchronise = self.many and config.run.batch_norm == "sync"
+        synchronise = self.processes if self.many and config.run.batch_norm == "sync" else None
         self.game = make_game(config, self.data, accelerator.device, synchronise)
         self.learners, self.schedulers = make_learners(config, self.game)
         self.outer = build("outer", config.outer)
@@ -91,8 +93,9 @@ class Trainer:
             self.game,
             self.learners,
             self._batch,
-            reduce=mean if self.many else None,
+            processes=self.processes,
             autocast=accelerator.autocast if config.run.precision == "bf16" else nullcontext,
+            reseed=self._reseed,
             seed=config.run.seed,
         )
         self.ema = None if config.ema is None else EMA(self.game.product, config.ema.decay)
@@ -263,29 +266,29 @@ class Trainer:
         return bool(interrupt.received)
 
     def _batch(self, draw: int, step: int) -> Batch:
+        return self.batches.shared(self.processes.rank, self.processes.world)(draw, step)
+
+    def _reseed(self, draw: int) -> None:
         # Dropout and the like draw from the global generator: it, too, is made a function of the draw.
-        seed = derive(self.config.run.seed, f"network/{self.accelerator.process_index}", draw)
+        seed = derive(self.config.run.seed, f"network/{self.processes.rank}", draw)
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-        return self.batches(draw, step)
 
     def _observations(self) -> dict[str, float]:
         """Losses, mean scores and gradient norms of the last observed evaluations, averaged over the processes."""
-        names, values = [], []
-        for player, (objective, _) in self.field.observed.items():
-            names.append(f"loss/{player}")
-            values.append(objective.loss)
-            for name, score in objective.scores.items():
-                if f"score/{name}" not in names:
-                    names.append(f"score/{name}")
-                    values.append(score.mean())
-        stacked = torch.stack([v.float() for v in values])
-        if self.many:
-            (stacked,) = mean([stacked])
-        norms = torch.stack([norm for _, norm in self.field.observed.values()]).tolist()
-        observations = dict(zip(names, stacked.tolist(), strict=True))
-        observations |= {f"gradient_norm/{name}": n for name, n in zip(self.field.observed, norms, strict=True)}
+        values = {
+            (player, name): value for player, scalars in self.field.observed.items() for name, value in scalars.items()
+        }
+        numbers = dict(zip(values, torch.stack([v.double() for v in values.values()]).tolist(), strict=True))
+        numbers = self.processes.mean_by_name(numbers)
+        observations: dict[str, float] = {}
+        for player in self.field.observed:
+            for (owner, name), number in numbers.items():
+                if owner == player:
+                    # Players may score the same thing; the first to do so is heard.
+                    observations.setdefault(name if name.startswith("score/") else f"{name}/{player}", number)
+        norms = [number for (_, name), number in numbers.items() if name == "gradient_norm"]
         return observations | {"gradient_norm/joint": math.hypot(*norms)}
 
     @torch.no_grad()

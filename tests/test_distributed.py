@@ -10,8 +10,9 @@ import torch.distributed as dist
 from forked import together
 from torch import nn
 
-from gantrain.distributed import SyncBatchNorm, broadcast_, joined, mean, synchronise_batch_norm
+from gantrain.distributed import SyncBatchNorm, broadcast_, joined, synchronise_batch_norm
 from gantrain.errors import UserError
+from gantrain.processes import Processes
 
 
 def case(options: dict, shape: tuple[int, ...]) -> tuple[nn.Module, list[torch.Tensor], torch.Tensor]:
@@ -120,7 +121,9 @@ def averages() -> tuple[list[torch.Tensor], list[torch.Tensor], int]:
         reduce = dist.all_reduce
         dist.all_reduce = lambda *a, **k: (calls.append(a), reduce(*a, **k))[1]
         base = float(processes.process_index)
-        averaged = mean([torch.full((2, 3), base), torch.tensor(base + 1), torch.arange(4.0) * base])
+        averaged = Processes.launched().mean(
+            [torch.full((2, 3), base), torch.tensor(base + 1), torch.arange(4.0) * base]
+        )
         shared = [torch.full((3,), base), torch.tensor(processes.process_index)]
         broadcast_(shared)
         dist.all_reduce = reduce

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 from typing import Any
 
@@ -104,6 +105,12 @@ class Batches:
         self.device = device
         # Two epochs: a batch may straddle them, and a look ahead goes back and forth between them.
         self._permutation = lru_cache(maxsize=2)(self._permute)
+
+    def shared(self, rank: int, world: int) -> Batches:
+        """The same batches as seen by process ``rank`` of ``world`` that share them."""
+        other = copy.copy(self)
+        other.rank, other.world = rank, world
+        return other
 
     def __call__(self, index: int, step: int) -> Batch:
         share = self.batch_size // self.world

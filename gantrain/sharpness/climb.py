@@ -35,10 +35,15 @@ def lower_bound(
         ``(n,)``.
 
     Raises:
-        UserError: ``mu <= 0``, or an unknown ``phi``.
+        UserError: ``mu <= 0``, an unknown ``phi``, or shapes that do not fit.
     """
     if mu <= 0:
         raise UserError(f"mu: expected a number above 0, got {mu}")
+    if logits.dim() not in (1, 2) or targets.shape != logits.shape[:1]:
+        raise UserError(
+            f"lower_bound: expected logits (n, K) or (n,) and targets (n,), got {tuple(logits.shape)} and "
+            f"{tuple(targets.shape)}"
+        )
     if logits.dim() == 1:
         logits = torch.stack([torch.zeros_like(logits), logits], dim=1)
     margins = logits - logits.gather(1, targets.long().unsqueeze(1))
@@ -59,7 +64,8 @@ def climbed(climb: str, mu: float, alpha: float) -> Callable[[Objective], Tensor
     def bound(objective: Objective) -> Tensor:
         if objective.logits is None or objective.targets is None:
             raise UserError(
-                f"sharpness.climb: {climb} needs logits and targets, which this loss lacks; use climb: loss"
+                f"sharpness.climb: {climb} climbs the margins of a classification, but this objective has no logits "
+                "and targets; use climb: loss, or return gt.Objective(loss, logits, targets)"
             )
         return lower_bound(objective.logits, objective.targets, climb, mu, alpha).mean()
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
 
-from gantrain.params import add_, copy_, norm, snapshot
+from gantrain.params import add_, kept, norm
 from gantrain.sharpness.climb import climbed
 from gantrain.sharpness.oracle import Gradient, Oracle
 
 if TYPE_CHECKING:
-    from gantrain.field import Here
+    from gantrain.sharpness.here import Here
     from gantrain.types import NonNegativeFloat, PositiveFloat
 
 
@@ -22,7 +21,7 @@ class Perturbation:
     """The ascent step of a sharpness-aware method.
 
     ``l2``: ``eps = rho g / ||g||``. ``elementwise``: ``eps = rho p^2 g / || |p| g ||``, ASAM's (Kwon et al., arXiv
-    2102.11600). A zero gradient gives no perturbation.
+    2102.11600). A zero gradient gives no perturbation, one that is not finite an error.
     """
 
     def __init__(self, rho: float, geometry: str):
@@ -30,29 +29,29 @@ class Perturbation:
         self.geometry = geometry
 
     @contextmanager
-    def applied(self, parameters: Sequence[Tensor], gradient: Gradient) -> Iterator[None]:
+    def applied(self, here: Here, gradient: Gradient) -> Iterator[None]:
         """Perturb the parameters, and restore a saved copy on leaving, also when an exception passes through."""
-        saved = snapshot(parameters)
-        try:
-            self._add(parameters, gradient)
+        with kept(here.parameters):
+            self._add(here, gradient)
             yield
-        finally:
-            copy_(parameters, saved)
 
     @torch.no_grad()
-    def _add(self, parameters: Sequence[Tensor], gradient: Gradient) -> None:
-        reached = [(p, g) for p, g in zip(parameters, gradient, strict=True) if g is not None]
-        targets = [p for p, _ in reached]
-        directions = [g for _, g in reached]
+    def _add(self, here: Here, gradient: Gradient) -> None:
+        reached = [(p, g) for p, g in zip(here.parameters, gradient, strict=True) if g is not None]
         if not reached:
             return
+        targets, directions = map(list, zip(*reached, strict=True))
         if self.geometry == "elementwise":
-            scaled = torch._foreach_mul(torch._foreach_abs(targets), directions)
+            scaled = torch._foreach_mul(targets, directions)
             length = norm(scaled)
-            directions = torch._foreach_mul(torch._foreach_mul(targets, targets), directions)
+            directions = torch._foreach_mul(targets, scaled)
         else:
             length = norm(directions)
-        add_(targets, directions, torch.where(length > 0, self.rho / length, 0.0))
+        here.require_finite("the norm of the gradient that sharpness climbs", length)
+        # Until that is looked at, an overflow must not pass for a step of length zero.
+        length = torch.where(length == 0, 1.0, length).masked_fill(length.isinf(), torch.nan)
+        # In this order, since rho / length overflows where the gradient is tiny.
+        add_(targets, torch._foreach_div(directions, length), self.rho)
 
 
 class SAM(Oracle):
@@ -90,10 +89,9 @@ class SAM(Oracle):
         self.direction = direction
         self.previous: Gradient | None = None
 
-    def evaluate(self, here: Here) -> list[Gradient]:
-        plain = self.direction == "gradient"
-        with self.perturbation.applied(here.parameters, self._ascent(here)):
-            return [here.gradient(auxiliary=plain)]
+    def evaluate(self, here: Here, part: int) -> list[Gradient]:
+        with self.perturbation.applied(here, self._ascent(here)):
+            return [here.gradient(auxiliary=self.direction == "gradient")]
 
     def combine(self, gradients: list[Gradient]) -> Gradient:
         if self.direction == "previous":
@@ -106,7 +104,7 @@ class SAM(Oracle):
         if self.direction == "previous":
             return self.previous or [None] * len(here.parameters)
         direction = here.gradient(self.climb)
-        return here.averaged(direction) if self.ascent == "global" else direction
+        return here.averaged([direction])[0] if self.ascent == "global" else direction
 
     def state_dict(self) -> dict[str, Any]:
         return {"previous": self.previous}

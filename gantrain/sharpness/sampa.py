@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
-from gantrain.params import copy_, snapshot
+from gantrain.params import copy_, dot, kept, norm
 from gantrain.sharpness.climb import climbed
 from gantrain.sharpness.oracle import Gradient, Oracle
 from gantrain.sharpness.sam import Perturbation
 
 if TYPE_CHECKING:
-    from gantrain.field import Here
+    from gantrain.sharpness.here import Here
     from gantrain.types import Fraction, NonNegativeFloat, PositiveFloat
 
 
@@ -24,9 +27,9 @@ class SAMPa(Oracle):
     ``x~_t = x_t + rho grad f(y_t; xi_t) / ||.||``; ``y_{t+1}`` is where the player's optimizer would go from ``x_t``
     along ``grad f(y_t; xi_t)``, its momentum and weight decay included and its state unchanged; the optimizer is given
     ``(1 - mix) grad f(x~_t; xi_t) + mix grad f(y_{t+1}; xi_{t+1})``; ``y_0 = x_0``. Running statistics and
-    spectral-norm vectors follow the pass at ``y_{t+1}``. Two gradients a move, and one more in the first. Source:
-    Sharpness-Aware Minimization Parallelized, arXiv 2410.10683; the published code with mix = 0 falls back to
-    SGD, this does not.
+    spectral-norm vectors follow the pass at ``y_{t+1}``. Two gradients a move, and one more in the first; a climb other
+    than the loss shares the pass at ``y_{t+1}`` with it. Source: Sharpness-Aware Minimization Parallelized, arXiv
+    2410.10683; the published code with mix = 0 falls back to SGD, this does not.
 
     Args:
         rho: radius of the perturbation, in units of the parameters' norm.
@@ -35,8 +38,16 @@ class SAMPa(Oracle):
         mu: BiSAM's inverse temperature.
         alpha: BiSAM's slope of tanh.
         geometry: "l2", or "elementwise" as in ASAM.
-        ascent: whether each process climbs its "local" gradient or all the "global".
+        ascent: whether all processes climb the "global" gradient, which costs nothing more, or each its "local" one
+            (m-sharpness). The local one is not in the checkpoint: a resumed run begins with the global one.
+        parallel: whether half of the processes take the gradient at ``x~_t`` and the other half that at ``y_{t+1}``, at
+            once: "on", "off", or "auto", on where their number is even. Each half shares the whole batch, so 2 N
+            processes make the steps that N make in twice the time; the ascent is then global.
+        cosine: log ``cosine/PLAYER``, the cosine between ``grad f(x_t; xi_t)`` and ``grad f(y_t; xi_t)``, which the
+            method takes to be near 1. It costs a gradient at each logged step, which is not counted.
     """
+
+    parts = 2
 
     def __init__(
         self,
@@ -46,75 +57,101 @@ class SAMPa(Oracle):
         mu: PositiveFloat = 10.0,
         alpha: PositiveFloat = 0.1,
         geometry: Literal["l2", "elementwise"] = "l2",
-        ascent: Literal["local", "global"] = "local",
+        ascent: Literal["local", "global"] = "global",
+        parallel: Literal["auto", "on", "off"] = "auto",
+        cosine: bool = False,
     ):
         self.mix = mix
         self.targets = [climbed("loss", mu, alpha)] + ([] if climb == "loss" else [climbed(climb, mu, alpha)])
         self.perturbation = Perturbation(rho, geometry)
         self.ascent = ascent
-        self.slope: Gradient | None = None  # grad f at y_t, averaged over the processes
-        self.direction: Gradient | None = None  # the gradient at y_t of what is climbed
+        self.parallel = parallel
+        self.cosine = cosine
+        self.slope: Gradient | None = None  # grad f(y_t; xi_t), averaged over the processes
+        self.direction: Gradient | None = None  # the gradient at y_t of what is climbed, averaged likewise
+        self.local: Gradient | None = None  # the same on this process' share of the batch
+        self._next_local: Gradient | None = None
 
-    def evaluate(self, here: Here) -> list[Gradient]:
+    def start(self, here: Here) -> None:
         if self.slope is None:
             gradients = self._gradients(here, ahead=0)
-            self._keep([here.averaged(g) for g in gradients], gradients[-1])
-        with self.perturbation.applied(here.parameters, self.direction):
-            perturbed = here.gradient(auxiliary=True)
+            averaged = here.averaged(gradients)
+            self.slope, self.direction, self.local = averaged[0], averaged[-1], gradients[-1]
+        if self.cosine and here.observing:
+            (plain,) = here.averaged([here.gradient(auxiliary=True, counted=False)])
+            here.observe("cosine", _cosine(plain, self.slope))
+
+    def evaluate(self, here: Here, part: int) -> list[Gradient]:
+        if part == 0:
+            local = self.ascent == "local" and self.local is not None and not here.divided
+            with self.perturbation.applied(here, self.local if local else self.direction):
+                return [here.gradient(auxiliary=True)]
         with predicted(here, self.slope):
             gradients = self._gradients(here, ahead=1)
-        self.direction = gradients[-1]
-        return [perturbed, *gradients]
+        self._next_local = gradients[-1]
+        return gradients
+
+    def expected(self, part: int) -> list[Gradient]:
+        return [self.slope] if part == 0 else [self.slope, self.direction][: len(self.targets)]
 
     def combine(self, gradients: list[Gradient]) -> Gradient:
         perturbed, *at_prediction = gradients
-        self._keep(at_prediction, self.direction)
-        return [
-            None if a is None or b is None else torch.lerp(a, b, self.mix)
-            for a, b in zip(perturbed, self.slope, strict=True)
-        ]
+        self.slope, self.direction, self.local = at_prediction[0], at_prediction[-1], self._next_local
+        return [_mixed(a, b, self.mix) for a, b in zip(perturbed, self.slope, strict=True)]
 
     def _gradients(self, here: Here, ahead: int) -> list[Gradient]:
         gradients = here.gradient(*self.targets, ahead=ahead)
         return gradients if len(self.targets) > 1 else [gradients]
 
-    def _keep(self, averaged: list[Gradient], local: Gradient) -> None:
-        self.slope = averaged[0]
-        self.direction = averaged[-1] if self.ascent == "global" else local
-
     def state_dict(self) -> dict[str, Any]:
-        return {"slope": self.slope, "direction": self.direction}
+        # For most runs the two are one.
+        return {"slope": self.slope, "direction": None if self.direction is self.slope else self.direction}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.slope = state["slope"]
-        self.direction = state["direction"]
+        self.direction = self.slope if state["direction"] is None else state["direction"]
+        self.local = None
 
 
 @contextmanager
 def predicted(here: Here, gradient: Gradient) -> Iterator[None]:
-    """The parameters where the optimizer would go along ``gradient``; parameters and optimizer state are restored."""
-    saved = snapshot(here.parameters)
-    kept = {p: _cloned(here.optimizer.state[p]) for p in here.parameters if p in here.optimizer.state}
-    try:
+    """The parameters where the optimizer would go along ``gradient``; parameters and optimizer state are kept."""
+    with kept(here.parameters):
         if here.origin is not None:
             copy_(here.parameters, here.origin)
         for p, g in zip(here.parameters, gradient, strict=True):
             p.grad = g
-        here.optimizer.step()
+        with _state_kept(here.optimizer):
+            here.optimizer.step()
+        yield
+
+
+@contextmanager
+def _state_kept(optimizer: Optimizer) -> Iterator[None]:
+    """Let the optimizer work on a copy of its state; afterwards it has its own tensors again, untouched."""
+    own = dict(optimizer.state)
+    optimizer.state.update({p: _copied(state) for p, state in own.items()})
+    try:
         yield
     finally:
-        copy_(here.parameters, saved)
-        _restore_state(here, kept)
+        optimizer.state.clear()
+        optimizer.state.update(own)
 
 
-def _cloned(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in state.items()}
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.clone() if isinstance(v, Tensor) else copy.deepcopy(v) for k, v in state.items()}
 
 
-def _restore_state(here: Here, kept: dict) -> None:
-    for p in here.parameters:
-        if p in kept:
-            here.optimizer.state[p].clear()
-            here.optimizer.state[p].update(kept[p])
-        else:
-            here.optimizer.state.pop(p, None)
+def _mixed(a: Tensor | None, b: Tensor | None, mix: float) -> Tensor | None:
+    """``(1 - mix) a + mix b``, where None is zero; None if both are."""
+    if a is None and b is None:
+        return None
+    return torch.lerp(torch.zeros_like(b) if a is None else a, torch.zeros_like(a) if b is None else b, mix)
+
+
+def _cosine(left: Gradient, right: Gradient) -> Tensor:
+    """The cosine of the angle between two gradients; 0 where one of them is zero."""
+    pairs = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
+    a, b = map(list, zip(*pairs, strict=True))
+    product = norm(a) * norm(b)
+    return torch.where(product > 0, dot(a, b) / product, 0.0)

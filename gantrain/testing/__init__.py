@@ -2,6 +2,7 @@
 
 from gantrain.testing.loss import LossContract
 from gantrain.testing.model import ClassifierContract, DiscriminatorContract, GeneratorContract, ModelContract
+from gantrain.testing.oracle import OracleContract
 from gantrain.testing.outer import OuterContract
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "GeneratorContract",
     "LossContract",
     "ModelContract",
+    "OracleContract",
     "OuterContract",
 ]

@@ -27,6 +27,12 @@ METHODS = {
         "game.generator.scheduler={name: cosineannealinglr, T_max: 48}",
     ),
     "rapp": (RING, "outer={name: rapp, inner_steps: 3}", "game.discriminator.sharpness={name: sampa, rho: 0.1}"),
+    "sharpness": (
+        DIGITS,
+        "outer={name: lookahead, inner_steps: 5, base: extragradient}",
+        "game.discriminator.sharpness={name: sampa, rho: 0.1, climb: tanh, cosine: true}",
+        "game.generator.sharpness={name: sam, rho: 0.05, climb: log, mu: 2.0}",
+    ),
     # Cycles of 25 steps and checkpoints at every third: each checkpoint lies within a cycle.
     "lookahead": (DIGITS, "outer={name: lookahead, inner_steps: 25, base: extragradient}"),
 }

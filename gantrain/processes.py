@@ -1,0 +1,125 @@
+"""The processes that share a run's batches, and the roles into which they may divide."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Processes:
+    """The processes of a run, all alike or divided into roles: blocks of equally many that work on different things.
+
+    What is at work is in force: all processes at first, those of one role inside :meth:`within`. Made by itself it is
+    one process alone, whatever runs beside it; :meth:`launched` are those that a launcher started.
+
+    Attributes:
+        rank: this process' number among those in force.
+        world: how many are in force.
+        group: their group in torch.distributed; None for all.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.world = 0, 1
+        self.group: dist.ProcessGroup | None = None
+        self.everyone = 1
+        self._roles: dict[int, tuple[int, dist.ProcessGroup | None]] = {1: (0, None)}
+
+    @classmethod
+    def launched(cls) -> Processes:
+        """The processes of torch.distributed's default group; one alone where there is none."""
+        processes = cls()
+        if dist.is_available() and dist.is_initialized():
+            processes.rank, processes.world = dist.get_rank(), dist.get_world_size()
+            processes.everyone = processes.world
+        return processes
+
+    def divide(self, roles: int) -> None:
+        """Prepare a division into ``roles`` blocks, which must divide their number. All processes call it alike."""
+        if roles not in self._roles:
+            size = self.everyone // roles
+            groups = [dist.new_group(list(range(role * size, (role + 1) * size))) for role in range(roles)]
+            role = self.rank // size
+            self._roles[roles] = role, groups[role]
+
+    def role(self, roles: int) -> int:
+        """The role of this process, 0 … roles - 1, in a division that was prepared."""
+        return self._roles[roles][0]
+
+    @contextmanager
+    def within(self, roles: int) -> Iterator[None]:
+        """Put the processes of this one's role in force."""
+        role, group = self._roles[roles]
+        outside = self.rank, self.world, self.group
+        size = self.everyone // roles
+        self.rank, self.world, self.group = self.rank - role * size, size, group
+        try:
+            yield
+        finally:
+            self.rank, self.world, self.group = outside
+
+    def mean(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The tensors averaged over all processes, whichever are in force, in one flat ``all_reduce``.
+
+        The flat buffer is of the tensors' common dtype; all processes must pass the same shapes.
+        """
+        if not tensors or self.everyone == 1:
+            return tensors
+        flat = torch.cat([t.reshape(-1) for t in tensors])
+        dist.all_reduce(flat)
+        flat /= self.everyone
+        parts = flat.split([t.numel() for t in tensors])
+        return [part.view(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
+
+    def mean_by_name(self, numbers: dict[Any, float]) -> dict[Any, float]:
+        """Each number averaged over the processes that have it. For the log: it is slow."""
+        gathered: list[Any] = [numbers]
+        if self.everyone > 1:
+            gathered *= self.everyone
+            dist.all_gather_object(gathered, numbers)
+        names = dict.fromkeys(name for each in gathered for name in each)
+        return {name: statistics.fmean(each[name] for each in gathered if name in each) for name in names}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
+        """A copied network is still of the same run."""
+        return self
+
+
+class Handover:
+    """Buffers (running statistics and the like) on their way from the processes of the last role to all others.
+
+    It is made before they move. What :meth:`sent` returns is averaged over all processes, and :meth:`receive` takes the
+    averages over.
+
+    Args:
+        processes: of the run.
+        buffers: floating-point ones are handed over as they are, of counters what they have gained.
+        roles: how many there are; with 1 nothing is handed over.
+    """
+
+    def __init__(self, processes: Processes, buffers: Sequence[Tensor], roles: int):
+        shared = buffers if roles > 1 else []
+        self.roles = roles
+        self.last = processes.role(roles) == roles - 1
+        self.statistics = [b for b in shared if b.is_floating_point()]
+        self.counters = [b for b in shared if not b.is_floating_point()]
+        self.before = [c.clone() for c in self.counters]
+
+    def sent(self) -> list[Tensor]:
+        """What averages to the buffers of the last role."""
+        gained = [(now - old).float() for now, old in zip(self.counters, self.before, strict=True)]
+        return [t * self.roles if self.last else torch.zeros_like(t) for t in self.statistics + gained]
+
+    @torch.no_grad()
+    def receive(self, averages: list[Tensor]) -> None:
+        """Take the averages over."""
+        count = len(self.statistics)
+        for buffer, average in zip(self.statistics, averages[:count], strict=True):
+            buffer.copy_(average)
+        for counter, old, gained in zip(self.counters, self.before, averages[count:], strict=True):
+            counter.copy_(old + gained.to(old.dtype))

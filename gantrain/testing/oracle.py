@@ -1,0 +1,224 @@
+"""The contract of gradient oracles."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from gantrain.field import Field, Learner
+from gantrain.game import Game, Objective, Player
+from gantrain.models.spectral import spectrally_normalised
+from gantrain.sharpness.oracle import Oracle, Plain
+
+
+class Broken(Exception):
+    """What :class:`Duel` raises on request."""
+
+
+class Duel(Game):
+    """Two classifiers of one batch, each disturbed by the other's logits, in double precision.
+
+    The batch is ``(inputs (n, 3), targets (n,))`` of three classes. Each player has batch norm, a frozen parameter and
+    one that no objective reaches.
+
+    Args:
+        spectral: whether the weights are spectrally normalised.
+
+    Attributes:
+        passes_left: evaluations until an objective raises :class:`Broken`, after its forward pass; None for never.
+    """
+
+    def __init__(self, spectral: bool = False):
+        players = []
+        for i, name in enumerate(("first", "second")):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(i)
+                module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3)).double()
+                if spectral:
+                    spectrally_normalised(module)
+            module.register_parameter("frozen", nn.Parameter(torch.ones(2).double(), requires_grad=False))
+            module.register_parameter("unreached", nn.Parameter(torch.ones(2).double()))
+            players.append(Player(name, module))
+        super().__init__(players)
+        self.passes_left: int | None = None
+
+    def objective(self, player: str, batch: tuple[Tensor, Tensor]) -> Objective:
+        inputs, targets = batch
+        first, second = (p.module(inputs) for p in self.players.values())
+        if self.passes_left == 0:
+            raise Broken
+        if self.passes_left is not None:
+            self.passes_left -= 1
+        own = first if player == "first" else second
+        value = cross_entropy(own, targets) + 0.1 * (first * second).mean() * (1 if player == "first" else -1)
+        return Objective(value, logits=own, targets=targets)
+
+
+def duel_batches(draw: int, step: int) -> tuple[Tensor, Tensor]:
+    """The batch of a draw, a pure function."""
+    source = torch.Generator().manual_seed(draw)
+    return torch.randn(12, 3, generator=source, dtype=torch.float64), torch.randint(3, (12,), generator=source)
+
+
+def duel_field(make: Callable[[], Oracle], spectral: bool = False, **settings: Any) -> Field:
+    """A field over a new :class:`Duel` whose players both use the oracle, over AdamW."""
+    game = Duel(spectral)
+    learners = [
+        Learner(player, torch.optim.AdamW(player.parameters, lr=0.02, weight_decay=0.1), make())
+        for player in game.players.values()
+    ]
+    return Field(game, learners, duel_batches, **settings)
+
+
+def run(field: Field, moves: int) -> Field:
+    """Move on fresh batches."""
+    for _ in range(moves):
+        field.move(field.draw())
+        field.step += 1
+    return field
+
+
+class OracleContract(ABC):
+    """What every gradient oracle keeps.
+
+    Attributes:
+        gradients: gradient evaluations in a move.
+        first: further ones in the first move.
+    """
+
+    gradients: int = 2
+    first: int = 0
+
+    @abstractmethod
+    def make(self) -> Oracle:
+        """A new oracle that differs from the plain gradient."""
+
+    def make_flat(self) -> Oracle | None:
+        """The oracle with a radius of zero, if that makes it the plain gradient of the loss; None if not."""
+        return None
+
+    def test_costs_the_gradients_it_says(self):
+        field = run(duel_field(self.make), 3)
+        assert set(field.evaluations.values()) == {self.first + 3 * self.gradients}
+
+    def test_differs_from_the_plain_gradient(self):
+        assert not _same(_parameters(run(duel_field(self.make), 3)), _parameters(run(duel_field(Plain), 3)))
+
+    def test_is_the_plain_gradient_at_radius_zero(self):
+        if self.make_flat() is not None:
+            flat, plain = run(duel_field(self.make_flat), 3), run(duel_field(Plain), 3)
+            assert _same(_parameters(flat), _parameters(plain))
+
+    def test_an_evaluation_moves_nothing_but_buffers_and_grad(self):
+        field = run(duel_field(self.make, spectral=True), 2)
+        before = _parameters(field), copy.deepcopy(_optimizers(field)), _state_tensors(field)
+        field.evaluate(field.draw(), field.learners)
+        assert _same(_parameters(field), before[0]) and _equal(_optimizers(field), before[1])
+        assert all(a is b for a, b in zip(_state_tensors(field), before[2], strict=True))
+        for learner in field.learners:
+            assert all(p.grad is None or p.grad.dtype == p.dtype for p in learner.parameters)
+
+    def test_parameters_keep_their_storage(self):
+        field = duel_field(self.make, spectral=True)
+        before = [p.data_ptr() for learner in field.learners for p in learner.parameters]
+        run(field, 3)
+        assert [p.data_ptr() for learner in field.learners for p in learner.parameters] == before
+
+    def test_what_gets_no_gradient_stays_put(self):
+        field = run(duel_field(self.make), 3)
+        for player in field.game.players.values():
+            assert player.module.unreached.grad is None
+            assert torch.equal(player.module.frozen, torch.ones(2).double())
+            assert torch.equal(player.module.unreached, torch.ones(2).double())
+
+    def test_a_move_tracks_one_pass(self):
+        field = run(duel_field(self.make), 3)
+        # Each player's pass runs both networks.
+        for player in field.game.players.values():
+            assert player.module[1].num_batches_tracked == 2 * (3 + self.first)
+
+    def test_an_auxiliary_move_leaves_buffers_alone(self):
+        field = run(duel_field(self.make, spectral=True), 2)
+        before = [b.clone() for b in field.buffers]
+        field.move(field.draw(), auxiliary=True)
+        assert _same(field.buffers, before)
+
+    def test_goes_on_bit_identically_from_its_state(self):
+        straight = run(duel_field(self.make, spectral=True), 5)
+        for split in range(1, 5):
+            field, resumed = run(duel_field(self.make, spectral=True), split), duel_field(self.make, spectral=True)
+            for new, old in zip(resumed.learners, field.learners, strict=True):
+                new.player.module.load_state_dict(old.player.module.state_dict())
+                new.optimizer.load_state_dict(copy.deepcopy(old.optimizer.state_dict()))
+            resumed.step = field.step
+            resumed.load_state_dict(copy.deepcopy(field.state_dict()))
+            run(resumed, 5 - split)
+            assert _same(_parameters(resumed) + resumed.buffers, _parameters(straight) + straight.buffers), split
+
+    def test_an_exception_leaves_things_as_they_were_and_the_move_can_be_made_again(self):
+        straight = run(duel_field(self.make), 3)
+        for passes in range(2 * self.gradients):
+            field = run(duel_field(self.make), 2)
+            draw = field.draw()
+            before = _parameters(field), copy.deepcopy(_optimizers(field)), copy.deepcopy(field.state_dict()["oracles"])
+            field.game.passes_left = passes
+            with contextlib.suppress(Broken):
+                field.move(draw)
+            assert field.game.passes_left == 0, "the move made fewer passes than it says"
+            assert _same(_parameters(field), before[0]) and _equal(_optimizers(field), before[1])
+            assert _equal(field.state_dict()["oracles"], before[2])
+            assert all(p.grad is None for learner in field.learners for p in learner.parameters)
+            field.game.passes_left = None
+            field.move(draw)
+            assert _same(_parameters(field), _parameters(straight)), passes
+
+    def test_leaves_the_global_generator_alone(self):
+        before = torch.get_rng_state()
+        run(duel_field(self.make, spectral=True), 2)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_observing_changes_nothing(self):
+        field, observed = run(duel_field(self.make, spectral=True), 4), duel_field(self.make, spectral=True)
+        for _ in range(4):
+            observed.observing = observed.step % 2 == 1
+            run(observed, 1)
+        assert _same(_parameters(field) + field.buffers, _parameters(observed) + observed.buffers)
+        assert field.evaluations == observed.evaluations
+        for scalars in observed.observed.values():
+            assert {"loss", "gradient_norm"} <= scalars.keys()
+            assert all(value.dim() == 0 and value.isfinite() for value in scalars.values())
+
+
+def _parameters(field: Field) -> list[Tensor]:
+    return [p.detach().clone() for player in field.game.players.values() for p in player.module.parameters()]
+
+
+def _optimizers(field: Field) -> list[Any]:
+    return [learner.optimizer.state_dict()["state"] for learner in field.learners]
+
+
+def _state_tensors(field: Field) -> list[Tensor]:
+    states = [state for learner in field.learners for state in learner.optimizer.state.values()]
+    return [value for state in states for value in state.values() if isinstance(value, Tensor)]
+
+
+def _same(left: list[Tensor], right: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def _equal(left: Any, right: Any) -> bool:
+    """Whether two trees of dicts, lists and tensors are equal to the last bit."""
+    if isinstance(left, Tensor):
+        return isinstance(right, Tensor) and torch.equal(left, right)
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
+    if isinstance(left, (list, tuple)):
+        return len(left) == len(right) and all(map(_equal, left, right))
+    return left == right

@@ -1,0 +1,207 @@
+"""What runs in each of several processes, and in one alone, for test_roles.py."""
+
+import copy
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.functional import cross_entropy, softplus
+
+from gantrain.distributed import joined, synchronise_batch_norm
+from gantrain.field import Field, Learner
+from gantrain.game import Game, Objective, Player
+from gantrain.models.spectral import spectrally_normalised
+from gantrain.outer import GDA, Extragradient, Lookahead
+from gantrain.processes import Processes
+from gantrain.sharpness import SAM, Plain, SAMPa
+
+SIZE = 8  # rows of a global batch
+
+
+def rows(draw, processes, *shape):
+    """This process' rows of a global draw."""
+    source = torch.Generator().manual_seed(draw)
+    numbers = torch.randn(SIZE, *shape, generator=source, dtype=torch.float64)
+    share = SIZE // processes.world
+    return numbers[processes.rank * share : (processes.rank + 1) * share]
+
+
+class Classifier(Game):
+    """One player with batch norm, and dropout on request."""
+
+    def __init__(self, processes, dropout=0.0):
+        torch.manual_seed(0)
+        module = nn.Sequential(
+            nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(dropout), nn.Linear(6, 3)
+        ).double()
+        super().__init__([Player("x", synchronise_batch_norm(module, processes))])
+
+    def objective(self, player, batch):
+        logits = self.players["x"].module(batch)
+        targets = batch[:, :3].argmax(1)
+        return Objective(cross_entropy(logits, targets), logits, targets, {"logit": logits.detach()})
+
+
+class TinyGAN(Game):
+    """A discriminator with spectral norm and a generator with batch norm."""
+
+    def __init__(self, processes):
+        torch.manual_seed(0)
+        d = spectrally_normalised(nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 1))).double()
+        g = nn.Sequential(nn.Linear(2, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)).double()
+        super().__init__([Player("d", d), Player("g", synchronise_batch_norm(g, processes))])
+
+    def objective(self, player, batch):
+        real, z = batch[:, :2] * 0.3 + 1.0, batch[:, 2:]
+        d, g = (p.module for p in self.players.values())
+        if player == "g":
+            fake = d(g(z)).squeeze(1)
+            return Objective(softplus(-fake).mean(), fake, torch.ones(len(fake), dtype=torch.int64))
+        with torch.no_grad():
+            samples = g(z)
+        logits = torch.cat([d(real), d(samples)]).squeeze(1)
+        targets = torch.arange(len(logits)).lt(len(real)).long()
+        loss = softplus(-logits[: len(real)]).mean() + softplus(logits[len(real) :]).mean()
+        return Objective(loss, logits, targets, {"real": logits[: len(real)].detach()})
+
+
+def sampa(parallel, **settings):
+    return SAMPa(rho=0.1, mix=0.2, parallel=parallel, **settings)
+
+
+def scenario(name, processes, parallel):
+    """A field and a loop."""
+    if name.startswith("classifier"):
+        game = Classifier(processes, dropout=0.3 if name == "classifier_dropout" else 0.0)
+        oracles = {"x": sampa(parallel, climb="log" if name == "classifier_log" else "loss", cosine=True)}
+        loop, order = GDA(), "simultaneous"
+    else:
+        # Alone, batch norm looks at this process' rows.
+        game = TinyGAN(Processes() if name == "gan_unsynchronised" else processes)
+        oracles, loop, order = {
+            "gan_simultaneous": ({"d": sampa(parallel), "g": Plain()}, GDA(), "simultaneous"),
+            "gan_unsynchronised": ({"d": sampa(parallel), "g": SAM(0.1)}, GDA(), "simultaneous"),
+            "gan_alternating": ({"d": sampa(parallel), "g": SAM(0.1, ascent="global")}, GDA(), "alternating"),
+            "gan_nested": (
+                {"d": sampa(parallel, climb="tanh"), "g": sampa(parallel)},
+                Lookahead(2, 0.5, Extragradient()),
+                "simultaneous",
+            ),
+        }[name]
+    torch.manual_seed(0)
+    learners = [
+        Learner(player, torch.optim.AdamW(player.parameters, lr=0.01, weight_decay=0.1), oracles[player.name])
+        for player in game.players.values()
+    ]
+    field = Field(
+        game,
+        learners,
+        lambda draw, step: rows(draw, processes, 4),
+        order,
+        processes=processes,
+        reseed=lambda draw: torch.manual_seed(1000 * draw + processes.rank),
+    )
+    return field, loop
+
+
+SCENARIOS = (
+    "classifier",
+    "gan_simultaneous",
+    "gan_nested",
+    "gan_alternating",
+    "classifier_log",
+    "classifier_dropout",
+)
+# By the number of processes.
+RUN = {2: SCENARIOS, 4: SCENARIOS[:3]}
+SPLIT = 6
+
+
+def steps(name):
+    """Long where little is left out, short elsewhere."""
+    return 50 if name == "classifier" else 12
+
+
+def tensors(field):
+    state = [t.clone() for p in field.game.players.values() for t in p.module.state_dict().values()]
+    return state + [g.clone() for learner in field.learners if learner.oracle.parts > 1 for g in learner.oracle.slope]
+
+
+def whole(field, loop):
+    """All that a later step depends on."""
+    return copy.deepcopy(
+        {
+            "modules": {n: p.module.state_dict() for n, p in field.game.players.items()},
+            "optimizers": {each.name: each.optimizer.state_dict() for each in field.learners},
+            "field": field.state_dict(),
+            "loop": loop.state_dict(),
+            "step": field.step,
+        }
+    )
+
+
+def take_up(state, field, loop):
+    for name, player in field.game.players.items():
+        player.module.load_state_dict(state["modules"][name])
+    for learner in field.learners:
+        learner.optimizer.load_state_dict(state["optimizers"][learner.name])
+    field.load_state_dict(state["field"])
+    loop.load_state_dict(state["loop"])
+    field.step = state["step"]
+
+
+def solve(name, processes, parallel, state=None):
+    """Take the steps; what came of it."""
+    field, loop = scenario(name, processes, parallel)
+    if state is not None:
+        take_up(state, field, loop)
+    middle = None
+    with torch.random.fork_rng(devices=[]):
+        while field.step < steps(name):
+            if field.step == SPLIT:
+                middle = whole(field, loop)
+            field.observing = field.step == steps(name) - 1
+            loop.step(field)
+            field.step += 1
+    numbers = {(p, n): float(v) for p, scalars in field.observed.items() for n, v in scalars.items()}
+    return {
+        "tensors": tensors(field),
+        "evaluations": field.evaluations,
+        "observed": processes.mean_by_name(numbers),
+        "middle": middle,
+    }
+
+
+def collectives(name, processes):
+    """Collectives over all processes in each of three later moves."""
+    field, loop = scenario(name, processes, "on")
+    loop.step(field)
+    counts, reduce = [], dist.all_reduce
+
+    def counting(tensor, *arguments, group=None, **settings):
+        counts[-1] += group is None
+        return reduce(tensor, *arguments, group=group, **settings)
+
+    dist.all_reduce = counting
+    try:
+        for _ in range(3):
+            counts.append(0)
+            loop.step(field)
+    finally:
+        dist.all_reduce = reduce
+    return counts
+
+
+def work(path):
+    """What one of several processes finds, given a file with what one alone has found."""
+    serial = torch.load(path)
+    torch.set_num_threads(1)
+    with joined(cpu=True, precision="fp32"):
+        processes = Processes.launched()
+        results = {name: solve(name, processes, "auto") for name in RUN[processes.everyone]}
+        results["resumed"] = {
+            name: solve(name, processes, "on", serial[name]["middle"]) for name in ("classifier", "gan_nested")
+        }
+        results["off"] = solve("gan_simultaneous", processes, "off")
+        results["collectives"] = {name: collectives(name, processes) for name in ("classifier", "gan_unsynchronised")}
+        return results

@@ -1,0 +1,202 @@
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import gantrain as gt
+from gantrain.config import load
+from gantrain.errors import UserError
+from gantrain.field import Field, Learner
+from gantrain.game import Player
+from gantrain.sharpness import SAM
+
+CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+
+
+def square(x):
+    return (x**2).sum()
+
+
+def solve(f, x, sharpness, **settings):
+    return gt.solve(gt.games.Minimize(f, x=x), sharpness=sharpness, **{"steps": 3, **settings})
+
+
+@pytest.mark.parametrize(
+    "sharpness, message",
+    [
+        ({"name": "sam", "rho": -0.1}, "sharpness.rho: expected a number of at least 0.*, got -0.1"),
+        ({"name": "sampa", "rho": -1}, "sharpness.rho: expected a number of at least 0.*, got -1"),
+        ({"name": "sampa", "mix": 1.5}, "sharpness.mix: expected a number of at least 0.* and at most 1.*, got 1.5"),
+        ({"name": "sampa", "mix": -0.5}, "sharpness.mix: expected a number of at least 0.* and at most 1.*, got -0.5"),
+        ({"name": "sam", "climb": "tanh", "mu": 0.0}, "sharpness.mu: expected a number above 0.*, got 0.0"),
+        ({"name": "sam", "mu": -2}, "sharpness.mu: expected a number above 0.*, got -2"),
+        ({"name": "sampa", "climb": "sigmoid"}, "sharpness.climb: expected 'loss', 'tanh' or 'log', got 'sigmoid'"),
+        ({"name": "sam", "mix": 0.2}, "sharpness.mix: unknown key"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(sharpness, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        solve(square, torch.ones(2), sharpness)
+
+
+@pytest.mark.parametrize("name", ["sam", "sampa"])
+def test_a_climb_of_margins_needs_a_classification(name):
+    with pytest.raises(UserError, match="^sharpness.climb: tanh climbs the margins of a classification, .*climb: loss"):
+        solve(square, torch.ones(2), {"name": name, "climb": "tanh"})
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_a_config_that_climbs_the_margins_of_the_wasserstein_loss_is_refused(player):
+    sharpness = f"game.{player}.sharpness={{name: sampa, climb: log}}"
+    with pytest.raises(UserError) as refused:
+        load(CONFIG, ["game.loss=wasserstein", sharpness])
+    (line,) = str(refused.value).splitlines()
+    assert f"game.{player}.sharpness.climb: log climbs the margins of a classification, and the wasserstein" in line
+    assert "use climb: loss" in line
+    assert load(CONFIG, ["game.loss=hinge", sharpness])
+    assert load(CONFIG, ["game.loss=wasserstein", f"game.{player}.sharpness={{name: sampa, climb: loss}}"])
+
+
+@pytest.mark.parametrize("geometry", ["l2", "elementwise"])
+@pytest.mark.parametrize("name", ["sam", "sampa"])
+def test_a_zero_gradient_gives_no_perturbation(name, geometry):
+    path = solve(square, torch.zeros(3), {"name": name, "geometry": geometry})
+    assert torch.equal(path["x"], torch.zeros(4, 3))
+
+
+def test_a_tiny_gradient_gives_the_whole_radius():
+    # rho / ||g|| alone would overflow.
+    seen = []
+
+    def f(x):
+        seen.append(x.detach().clone())
+        return 1e-40 * x.sum()
+
+    solve(f, torch.zeros(1), {"name": "sam", "rho": 0.05}, steps=1)
+    torch.testing.assert_close(seen[1], torch.tensor([0.05]), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+@pytest.mark.parametrize("sharpness", [{"name": "sam"}, {"name": "sam", "geometry": "elementwise"}, {"name": "sampa"}])
+def test_a_gradient_that_is_not_finite_names_the_player_and_the_step(sharpness, bad):
+    def f(x, factor):
+        return (factor * x).sum()
+
+    factors = [torch.ones(2), torch.ones(2), torch.tensor([1.0, bad])]
+    # SAMPa meets the batch of step 2 when it looks ahead, and refuses what came of it there.
+    with pytest.raises(UserError, match="^step 2, player x: the norm of the gradient .* (inf|nan); the training div"):
+        solve(f, torch.ones(2), sharpness, batches=factors, steps=9)
+
+
+def test_on_a_device_an_overflow_becomes_nan_and_is_told_when_observed():
+    field = Field(gt.games.Minimize(square, x=torch.ones(2)), [], lambda draw, step: None)
+
+    class Far:
+        """A number that is not on the CPU until it is looked at."""
+
+        def __init__(self, value):
+            self.value, self.device = torch.tensor(value), torch.device("cuda")
+
+        def detach(self):
+            return self
+
+        def double(self):
+            looked.append(self)
+            return self.value.double()
+
+    looked = []
+    field.step = 7
+    field.require_finite("x", "the norm", Far(1.0))
+    field.require_finite("x", "the norm", Far(float("inf")))
+    field.step = 8
+    field.require_finite("x", "the norm", Far(1.0))
+    assert not looked
+    field.observing = True
+    with pytest.raises(UserError, match="^step 7, player x: the norm is inf"):
+        field.require_finite("x", "the norm", Far(1.0))
+    field.observing = False
+    with pytest.raises(UserError, match="^step 8, player x: the norm is inf"):
+        for _ in range(100):
+            field.require_finite("x", "the norm", Far(float("inf")))
+
+
+def test_an_overflowing_norm_is_no_step_of_length_zero(monkeypatch):
+    monkeypatch.setattr(Field, "require_finite", lambda *_: None)
+    path = solve(lambda x: 1e30 * x.sum(), torch.ones(2), {"name": "sam"}, optimizer={"name": "sgd", "lr": 0.0})
+    assert path["x"].isfinite().all()
+    seen = []
+
+    def f(x):
+        seen.append(x.detach().clone())
+        return 1e30 * (x**2).sum()
+
+    solve(f, torch.ones(2), {"name": "sam"}, steps=1)
+    assert seen[1].isnan().all()
+
+
+class Odd(nn.Module):
+    """A frozen parameter, one that nothing depends on, and one that does something."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.frozen = nn.Parameter(torch.full((3,), 2.0), requires_grad=False)
+        self.unreached = nn.Parameter(torch.full((3,), 3.0))
+
+
+@pytest.mark.parametrize("geometry", ["l2", "elementwise"])
+@pytest.mark.parametrize("name", ["sam", "sampa"])
+def test_frozen_and_unreached_parameters_stay(name, geometry):
+    sharpness = {"name": name, "geometry": geometry}
+    optimizer = {"name": "adamw", "lr": 0.1, "weight_decay": 0.5}
+    path = solve(lambda m: (m.weight * m.frozen).square().sum(), Odd(), sharpness, optimizer=optimizer)
+    module = path.modules["x"]
+    assert torch.equal(module.frozen, torch.full((3,), 2.0)) and torch.equal(module.unreached, torch.full((3,), 3.0))
+    assert (module.weight < 0.9).all()
+
+
+def test_a_player_with_nothing_to_train_is_refused():
+    module = nn.Linear(2, 1).requires_grad_(False)
+    with pytest.raises(UserError, match="^player x: no trainable parameter"):
+        solve(lambda m: m.weight.sum(), module, {"name": "sam"})
+
+
+def test_a_parameter_of_two_players_is_refused():
+    one, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    other.weight = one.weight
+    with pytest.raises(UserError, match=re.escape("players x and y share a parameter of shape (2, 2)")):
+        gt.games.ZeroSum(lambda x, y: x.weight.sum() * y.weight.sum(), x=one, y=other)
+
+
+def test_a_parameter_reached_in_one_pass_only_counts_as_zero_in_the_other():
+    # The branch on the batch reaches b on odd draws only.
+    module = nn.ParameterDict({"a": torch.ones(1), "b": torch.ones(1)})
+
+    def f(m, odd):
+        return m["a"].square().sum() + (m["b"].square().sum() if odd else 0.0)
+
+    path = gt.solve(
+        gt.games.Minimize(f, x=module),
+        optimizer={"name": "sgd", "lr": 0.1},
+        sharpness={"name": "sampa", "rho": 0.0, "mix": 0.25},
+        batches=[False, True],
+        steps=1,
+    )
+    # At x: no gradient of b; at y_1, where b is still 1, it is 2.
+    torch.testing.assert_close(path["x"][1], torch.tensor([1 - 0.1 * (0.75 * 2 + 0.25 * 1.6), 1 - 0.1 * 0.25 * 2]))
+
+
+def test_the_radius_is_that_of_the_trainable_and_reached_parameters():
+    seen = []
+
+    def f(m):
+        seen.append(m.weight.detach().clone())
+        return m.weight.square().sum()
+
+    player = Player("x", Odd())
+    game = gt.games.Minimize(f, x=player.module)
+    learner = Learner(game.players["x"], torch.optim.SGD(player.parameters, 0.1), SAM(rho=0.6))
+    Field(game, [learner], lambda draw, step: None).move(0)
+    torch.testing.assert_close((seen[1] - seen[0]).norm(), torch.tensor(0.6))

@@ -1,0 +1,231 @@
+"""Whole paths against the methods written out on one flat vector, with optimizers written by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+import gantrain as gt
+from gantrain.streams import generator
+
+STEPS = 12
+SGD = {"name": "sgd", "lr": 0.3}
+HEAVY = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.05, "nesterov": True}
+MOMENTUM = {"name": "sgd", "lr": 0.1, "momentum": 0.8, "weight_decay": 0.1}
+ADAM = {"name": "adam", "lr": 0.03, "betas": [0.5, 0.9]}
+ADAMW = {"name": "adamw", "lr": 0.03, "betas": [0.9, 0.99], "weight_decay": 0.2}
+OPTIMIZERS = [SGD, HEAVY, MOMENTUM, ADAM, ADAMW]
+
+
+def step(spec, x, g, state):
+    """``(x, state)`` after one step of the optimizer along ``g``."""
+    lr, decay = spec["lr"], spec.get("weight_decay", 0.0)
+    if spec["name"] == "sgd":
+        momentum = spec.get("momentum", 0.0)
+        g = g + decay * x
+        velocity = g if state is None else momentum * state + g
+        g = g + momentum * velocity if spec.get("nesterov") else velocity
+        return x - lr * g, velocity if momentum else None
+    b1, b2 = spec["betas"]
+    t, m, v = (0, torch.zeros_like(x), torch.zeros_like(x)) if state is None else state
+    t, m, v = t + 1, b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+    x = x * (1 - lr * decay)
+    return x - lr * (m / (1 - b1**t)) / ((v / (1 - b2**t)).sqrt() + 1e-8), (t, m, v)
+
+
+def q(logits, targets, phi, mu, alpha):
+    """BiSAM's Q, sample by sample and class by class, averaged."""
+    total = 0.0
+    for row, target in zip(logits, targets.tolist(), strict=True):
+        terms = []
+        for logit in row:
+            margin = logit - row[target]
+            if phi == "tanh":
+                value = torch.tanh(alpha * margin)
+            else:
+                value = 1 - torch.log(1 + torch.exp(math.log(math.e - 1) - margin))
+            terms.append(torch.exp(mu * value))
+        total = total + torch.log(sum(terms)) / mu
+    return total / len(logits)
+
+
+class Linear:
+    """A multinomial regression with a bend in it; the strategy is a tensor ``(3, 4)``."""
+
+    start = torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def logits(self, x, inputs):
+        return 2 * torch.tanh(inputs @ x.view(3, 4).T)
+
+    def played(self):
+        def f(x, batch):
+            logits = self.logits(x, batch[0])
+            return gt.Objective(nn.functional.cross_entropy(logits, batch[1]), logits, batch[1])
+
+        return gt.games.Minimize(f, x=self.start)
+
+
+class Network(Linear):
+    """A two-layer network as a module."""
+
+    def __init__(self):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(2)
+            self.module = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+        self.start = nn.utils.parameters_to_vector(self.module.parameters()).detach()
+
+    def logits(self, x, inputs):
+        if isinstance(x, nn.Module):
+            return x(inputs)
+        named = dict(self.module.named_parameters())
+        parts = x.split([p.numel() for p in named.values()])
+        return functional_call(self.module, {n: v.view(p.shape) for (n, p), v in zip(named.items(), parts)}, inputs)  # noqa: B905
+
+    def played(self):
+        game = super().played()
+        return gt.games.Minimize(game.f, x=self.module)
+
+
+def batches(count=5):
+    source = torch.Generator().manual_seed(3)
+    return [
+        (torch.randn(6, 4, generator=source, dtype=torch.float64), torch.randint(3, (6,), generator=source))
+        for _ in range(count)
+    ]
+
+
+class Reference:
+    """The problem and its derivatives on a flat vector; draw ``t`` takes batch ``t`` modulo their number."""
+
+    def __init__(self, problem, climb="loss", mu=10.0, alpha=0.1):
+        self.problem, self.data = problem, batches()
+        self.climb, self.mu, self.alpha = climb, mu, alpha
+
+    def slope(self, x, t, climbed=False):
+        x = x.detach().requires_grad_()
+        inputs, targets = self.data[t % len(self.data)]
+        logits = self.problem.logits(x, inputs)
+        if climbed and self.climb != "loss":
+            value = q(logits, targets, self.climb, self.mu, self.alpha)
+        else:
+            value = nn.functional.cross_entropy(logits, targets)
+        return torch.autograd.grad(value, x)[0]
+
+    def up(self, x, g, rho, geometry):
+        if geometry == "elementwise":
+            return x + rho * x**2 * g / (x.abs() * g).norm()
+        return x + rho * g / g.norm()
+
+    def sam(self, optimizer, rho, geometry="l2"):
+        x, state = self.problem.start.reshape(-1), None
+        path = [x]
+        for t in range(STEPS):
+            ascended = self.up(x, self.slope(x, t, climbed=True), rho, geometry)
+            x, state = step(optimizer, x, self.slope(ascended, t), state)
+            path.append(x)
+        return torch.stack(path)
+
+    def sampa(self, optimizer, rho, mix, geometry="l2"):
+        x, state = self.problem.start.reshape(-1), None
+        path = [x]
+        slope, climb = self.slope(x, 0), self.slope(x, 0, climbed=True)  # at y_0 = x_0
+        for t in range(STEPS):
+            perturbed = self.slope(self.up(x, climb, rho, geometry), t)
+            y, _ = step(optimizer, x, slope, state)
+            slope, climb = self.slope(y, t + 1), self.slope(y, t + 1, climbed=True)
+            x, state = step(optimizer, x, (1 - mix) * perturbed + mix * slope, state)
+            path.append(x)
+        return torch.stack(path)
+
+
+def solved(problem, optimizer, sharpness, **settings):
+    path = gt.solve(
+        problem.played(),
+        optimizer=optimizer,
+        sharpness=sharpness,
+        batches=batches(),
+        **{"steps": STEPS, **settings},
+    )
+    return path["x"].reshape(len(path["x"]), -1)
+
+
+def agree(path, expected):
+    assert (path[-1] - path[0]).abs().max() > 1e-2
+    torch.testing.assert_close(path, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o['name']}{o['lr']}")
+@pytest.mark.parametrize("geometry", ["l2", "elementwise"])
+def test_sam_and_asam(optimizer, geometry):
+    sharpness = {"name": "sam", "rho": 0.2, "geometry": geometry}
+    agree(solved(Linear(), optimizer, sharpness), Reference(Linear()).sam(optimizer, 0.2, geometry))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o['name']}{o['lr']}")
+@pytest.mark.parametrize("mix", [0.0, 0.2, 1.0])
+def test_sampa(optimizer, mix):
+    sharpness = {"name": "sampa", "rho": 0.2, "mix": mix}
+    agree(solved(Linear(), optimizer, sharpness), Reference(Linear()).sampa(optimizer, 0.2, mix))
+
+
+def test_sampa_elementwise():
+    sharpness = {"name": "sampa", "rho": 0.2, "mix": 0.2, "geometry": "elementwise"}
+    agree(solved(Linear(), HEAVY, sharpness), Reference(Linear()).sampa(HEAVY, 0.2, 0.2, "elementwise"))
+
+
+@pytest.mark.parametrize("climb", ["tanh", "log"])
+@pytest.mark.parametrize("name", ["sam", "sampa"])
+def test_bisam(name, climb):
+    sharpness = {"name": name, "rho": 0.2, "climb": climb, "mu": 3.0, "alpha": 0.5}
+    reference = Reference(Linear(), climb, 3.0, 0.5)
+    expected = reference.sam(MOMENTUM, 0.2) if name == "sam" else reference.sampa(MOMENTUM, 0.2, 0.2)
+    agree(solved(Linear(), MOMENTUM, sharpness), expected)
+
+
+def test_the_radius_is_over_all_parameters_of_a_module_together():
+    problem = Network()
+    agree(solved(problem, ADAM, {"name": "sam", "rho": 0.3}), Reference(problem).sam(ADAM, 0.3))
+    agree(solved(problem, HEAVY, {"name": "sampa", "rho": 0.3, "mix": 0.2}), Reference(problem).sampa(HEAVY, 0.3, 0.2))
+
+
+def test_optsam_climbs_the_perturbed_gradient_before():
+    reference = Reference(Linear())
+    x, before = reference.problem.start.reshape(-1), None
+    path = [x]
+    for t in range(STEPS):
+        before = reference.slope(x if before is None else reference.up(x, before, 0.2, "l2"), t)
+        x, _ = step(SGD, x, before, None)
+        path.append(x)
+    agree(solved(Linear(), SGD, {"name": "sam", "rho": 0.2, "direction": "previous"}), torch.stack(path))
+
+
+def test_randsam_climbs_a_random_direction():
+    reference = Reference(Linear())
+    x = reference.problem.start.reshape(-1)
+    path = [x]
+    for t in range(STEPS):
+        direction = torch.randn(3, 4, generator=generator(0, "direction/x", t), dtype=torch.float64).reshape(-1)
+        x, _ = step(SGD, x, reference.slope(reference.up(x, direction, 0.2, "l2"), t), None)
+        path.append(x)
+    agree(solved(Linear(), SGD, {"name": "sam", "rho": 0.2, "direction": "random"}), torch.stack(path))
+
+
+def test_sampa_predicts_from_the_anchor_of_an_extragradient_step():
+    reference, mix, rho = Reference(Linear()), 0.2, 0.2
+    z, state = reference.problem.start.reshape(-1), None
+    path, draw = [z], 0
+    slope = reference.slope(z, 0)
+    for _ in range(STEPS):
+        w = z
+        for _ in range(2):
+            perturbed = reference.slope(reference.up(w, slope, rho, "l2"), draw)
+            y, _ = step(MOMENTUM, z, slope, state)
+            slope = reference.slope(y, draw + 1)
+            w, state = step(MOMENTUM, z, (1 - mix) * perturbed + mix * slope, state)
+            draw += 1
+        z = w
+        path.append(z)
+    sharpness = {"name": "sampa", "rho": rho, "mix": mix}
+    agree(solved(Linear(), MOMENTUM, sharpness, outer="extragradient"), torch.stack(path))

@@ -1,0 +1,100 @@
+from gantrain.sharpness import SAM, SAMPa
+from gantrain.testing import OracleContract
+
+
+class TestSAM(OracleContract):
+    def make(self):
+        return SAM(rho=0.1)
+
+    def make_flat(self):
+        return SAM(rho=0.0)
+
+
+class TestSAMOverAllProcesses(OracleContract):
+    def make(self):
+        return SAM(rho=0.1, ascent="global")
+
+
+class TestASAM(OracleContract):
+    def make(self):
+        return SAM(rho=0.1, geometry="elementwise")
+
+    def make_flat(self):
+        return SAM(rho=0.0, geometry="elementwise")
+
+
+class TestOptSAM(OracleContract):
+    gradients = 1
+
+    def make(self):
+        return SAM(rho=0.1, direction="previous")
+
+    def make_flat(self):
+        return SAM(rho=0.0, direction="previous")
+
+
+class TestRandSAM(OracleContract):
+    gradients = 1
+
+    def make(self):
+        return SAM(rho=0.1, direction="random")
+
+    def make_flat(self):
+        return SAM(rho=0.0, direction="random")
+
+
+class TestBiSAMTanh(OracleContract):
+    def make(self):
+        return SAM(rho=0.1, climb="tanh")
+
+    def make_flat(self):
+        return SAM(rho=0.0, climb="tanh")
+
+
+class TestBiSAMLog(OracleContract):
+    def make(self):
+        return SAM(rho=0.1, climb="log", mu=1.0)
+
+    def make_flat(self):
+        return SAM(rho=0.0, climb="log", mu=1.0)
+
+
+class TestSAMPa0(OracleContract):
+    first = 1
+
+    def make(self):
+        return SAMPa(rho=0.1, mix=0.0)
+
+    def make_flat(self):
+        return SAMPa(rho=0.0, mix=0.0)
+
+
+class TestSAMPa02(OracleContract):
+    first = 1
+
+    def make(self):
+        return SAMPa(rho=0.1, mix=0.2, cosine=True)
+
+
+class TestSAMPa1(OracleContract):
+    first = 1
+
+    def make(self):
+        return SAMPa(rho=0.1, mix=1.0, ascent="local")
+
+
+class TestSAMPaTanh(OracleContract):
+    first = 1
+
+    def make(self):
+        return SAMPa(rho=0.1, mix=0.2, climb="tanh")
+
+    def make_flat(self):
+        return SAMPa(rho=0.0, mix=0.0, climb="tanh")
+
+
+class TestSAMPaElementwise(OracleContract):
+    first = 1
+
+    def make(self):
+        return SAMPa(rho=0.1, mix=0.2, geometry="elementwise")

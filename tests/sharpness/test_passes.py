@@ -1,0 +1,155 @@
+"""Which pass moves buffers, on which batch, and what is left of it."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import gantrain as gt
+from gantrain.field import Field, Learner
+from gantrain.models.spectral import spectrally_normalised
+from gantrain.optimizers import make_optimizer
+from gantrain.registry import kind
+from gantrain.sharpness import SAM, Plain, SAMPa
+
+
+def network():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)).double()
+        return spectrally_normalised(module)
+
+
+def batch(draw, step=0):
+    source = torch.Generator().manual_seed(draw)
+    return torch.randn(8, 4, generator=source, dtype=torch.float64), torch.randint(3, (8,), generator=source)
+
+
+def loss(module, data):
+    logits = module(data[0])
+    return gt.Objective(cross_entropy(logits, data[1]), logits, data[1], scores={"logit": logits.detach()})
+
+
+def field(oracle, optimizer=None, f=loss, **settings):
+    game = gt.games.Minimize(f, x=network())
+    player = game.players["x"]
+    optimizer = make_optimizer(optimizer or {"name": "sgd", "lr": 0.1, "momentum": 0.9}, player.parameters)
+    return Field(game, [Learner(player, optimizer, oracle)], batch, **settings)
+
+
+def buffers(module):
+    return [b.clone() for b in module.buffers()]
+
+
+@pytest.mark.parametrize("climb", ["loss", "tanh"])
+def test_sams_buffers_follow_the_pass_at_the_current_point(climb):
+    one, plain = field(SAM(rho=0.5, climb=climb)), field(Plain())
+    one.move(0)
+    plain.move(0)
+    assert all(map(torch.equal, buffers(one.game.players["x"].module), buffers(plain.game.players["x"].module)))
+
+
+def test_sampas_buffers_follow_the_passes_at_the_predicted_points():
+    one = field(SAMPa(rho=0.5, mix=0.2))
+    twin = copy.deepcopy(one.game.players["x"].module)
+    twin(batch(0)[0])
+    # y_1 is one step of plain SGD; both start from the same point.
+    plain = field(Plain())
+    plain.move(0)
+    with torch.no_grad():
+        for p, q in zip(twin.parameters(), plain.game.players["x"].module.parameters(), strict=True):
+            p.copy_(q)
+    twin(batch(1)[0])
+    one.move(0)
+    assert all(map(torch.equal, buffers(one.game.players["x"].module), buffers(twin)))
+
+
+def test_sampa_takes_the_perturbed_gradient_on_this_batch_and_the_other_on_the_next():
+    seen = []
+
+    def f(module, data):
+        seen.append(next(draw for draw in range(9) if torch.equal(batch(draw)[0], data[0])))
+        return loss(module, data)
+
+    one = field(SAMPa(), f=f)
+    for draw in range(3):
+        one.move(draw)
+    assert seen == [0, 0, 1, 1, 2, 2, 3]
+
+
+def test_every_optimizer_steps_to_the_predicted_point_and_keeps_its_state():
+    tried = []
+    for name in kind("optimizer").parts:
+        points = []
+
+        def f(module, data, points=points):
+            points.append([p.detach().clone() for p in module.parameters()])
+            return loss(module, data)
+
+        if name == "muon":  # takes matrices only
+            continue
+        one = field(SAMPa(mix=1.0), {"name": name, "lr": 1e-2}, f)
+        (learner,) = one.learners
+        one.move(0)
+        one.move(1)
+        points.clear()
+        slope = [g.clone() for g in learner.oracle.slope]
+        before = copy.deepcopy(learner.optimizer.state_dict())
+        tensors = [v for state in learner.optimizer.state.values() for v in state.values() if torch.is_tensor(v)]
+        one.evaluate(2, one.learners)
+        after = learner.optimizer.state_dict()
+        assert str(before) == str(after), name
+        kept = [v for state in learner.optimizer.state.values() for v in state.values() if torch.is_tensor(v)]
+        assert all(a is b for a, b in zip(tensors, kept, strict=True)), name
+        # Let it really go there.
+        for p, g in zip(learner.parameters, slope, strict=True):
+            p.grad = g
+        learner.optimizer.step()
+        assert all(map(torch.equal, points[1], learner.parameters)), name
+        tried.append(name)
+    assert {"sgd", "adam", "adamw", "rmsprop", "rprop", "asgd", "nadam", "adafactor"} <= set(tried)
+
+
+def test_every_pass_on_a_batch_is_of_one_function():
+    # With dropout the objective is random; its randomness belongs to the batch.
+    masks = {}
+
+    def f(module, data):
+        draw = next(draw for draw in range(9) if torch.equal(batch(draw)[0], data[0]))
+        mask = torch.nn.functional.dropout(torch.ones(32), 0.5)
+        assert torch.equal(masks.setdefault(draw, mask), mask)
+        return loss(module, data)
+
+    for oracle in (SAM(), SAMPa(cosine=True)):
+        one = field(oracle, f=f, reseed=torch.manual_seed)
+        one.observing = True
+        with torch.random.fork_rng(devices=[]):
+            for draw in range(3):
+                one.move(draw)
+    assert len(masks) == 4 and not torch.equal(masks[0], masks[1])
+
+
+def test_sampas_cosine_is_that_between_the_gradients_at_x_and_y():
+    one = field(SAMPa(rho=0.3, cosine=True))
+    one.move(0)
+    module = one.game.players["x"].module
+    slope = torch.cat([g.reshape(-1) for g in one.learners[0].oracle.slope])
+    twin = copy.deepcopy(module)
+    plain = torch.autograd.grad(loss(twin, batch(1)).loss, list(twin.parameters()))
+    plain = torch.cat([g.reshape(-1) for g in plain])
+    one.observing = True
+    one.move(1)
+    observed = one.observed["x"]
+    expected = torch.dot(plain, slope) / plain.norm() / slope.norm()
+    assert 0.5 < expected < 1 - 1e-6
+    torch.testing.assert_close(observed["cosine"], expected, rtol=0, atol=1e-14)
+    assert set(observed) == {"loss", "score/logit", "gradient_norm", "cosine"}
+
+
+def test_nothing_is_observed_of_a_cosine_nobody_asked_for():
+    one = field(SAMPa())
+    one.observing = True
+    one.move(0)
+    assert "cosine" not in one.observed["x"]

@@ -1,0 +1,121 @@
+"""SAMPa's two gradients taken by different processes, on real processes."""
+
+import pytest
+import roles_worker as worker
+import torch
+from forked import together
+
+import gantrain as gt
+from gantrain.errors import UserError
+from gantrain.processes import Handover, Processes
+from gantrain.sharpness.here import Here
+
+
+@pytest.fixture(scope="module")
+def serial():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the workers have
+    results = {name: worker.solve(name, Processes(), "auto") for name in worker.SCENARIOS}
+    torch.set_num_threads(threads)
+    return results
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def parallel(request, serial, tmp_path_factory):
+    path = tmp_path_factory.mktemp("roles") / "serial.pt"
+    torch.save(serial, path)
+    return request.param, serial, together(worker.work, str(path), world=request.param)
+
+
+def distance(left, right):
+    return max((a.double() - b.double()).abs().max().item() for a, b in zip(left, right, strict=True))
+
+
+def test_serial_and_parallel_iterates_are_the_same(parallel):
+    world, alone, ranks = parallel
+    for name in worker.RUN[world]:
+        mine = ranks[0][name]["tensors"]
+        assert distance(mine, alone[name]["tensors"]) < 1e-9, name
+        if world == 2 and name not in ("gan_simultaneous", "gan_alternating"):
+            # One process to a role sees what one process sees; the plain player's gradient is a sum of two halves.
+            assert all(map(torch.equal, mine, alone[name]["tensors"])), name
+
+
+def test_processes_stay_the_same_to_the_last_bit(parallel):
+    world, _, ranks = parallel
+    for name in worker.RUN[world]:
+        for other in ranks[1:]:
+            assert all(map(torch.equal, ranks[0][name]["tensors"], other[name]["tensors"])), name
+
+
+def test_the_cost_is_that_of_the_serial_method(parallel):
+    world, alone, ranks = parallel
+    for name in worker.RUN[world]:
+        assert all(rank[name]["evaluations"] == alone[name]["evaluations"] for rank in ranks)
+    assert ranks[0]["gan_simultaneous"]["evaluations"] == {"d": 2 * 12 + 1, "g": 12}
+
+
+def test_a_step_has_one_collective(parallel):
+    _, _, ranks = parallel
+    for rank in ranks:
+        assert rank["collectives"] == {"classifier": [1, 1, 1], "gan_unsynchronised": [1, 1, 1]}
+
+
+def test_what_is_observed_is_the_same(parallel):
+    _, alone, ranks = parallel
+    for name in ("classifier", "gan_simultaneous"):
+        expected = alone[name]["observed"]
+        for rank in ranks:
+            assert rank[name]["observed"] == pytest.approx(expected, abs=1e-9)
+    assert {("x", "cosine"), ("x", "loss"), ("x", "score/logit"), ("x", "gradient_norm")} == set(
+        alone["classifier"]["observed"]
+    )
+
+
+def test_a_run_goes_on_with_any_number_of_processes(parallel):
+    world, alone, ranks = parallel
+    for name, resumed in ranks[0]["resumed"].items():
+        assert distance(resumed["tensors"], alone[name]["tensors"]) < 1e-9
+        if world == 2:
+            assert all(map(torch.equal, resumed["tensors"], alone[name]["tensors"]))
+        # And back.
+        back = worker.solve(name, Processes(), "off", ranks[-1][name]["middle"])
+        assert distance(back["tensors"], alone[name]["tensors"]) < 1e-9
+
+
+def test_without_roles_the_processes_share_every_pass(parallel):
+    _, alone, ranks = parallel
+    assert distance(ranks[0]["off"]["tensors"], alone["gan_simultaneous"]["tensors"]) < 1e-9
+
+
+def test_parallel_needs_an_even_number_of_processes():
+    three = Processes()
+    three.rank, three.world, three.everyone = 0, 3, 3
+    for processes, count in ((three, 3), (Processes(), 1)):
+        with pytest.raises(UserError, match=f"^player x: sharpness.parallel: on needs 2 processes or .*, got {count};"):
+            worker.scenario("classifier", processes, "on")
+        field, _ = worker.scenario("classifier", processes, "auto")
+        assert field.evaluations == {"x": 0}
+    with pytest.raises(UserError, match="^player x: sharpness.parallel: on needs 2 processes"):
+        gt.solve(gt.games.Minimize(lambda x: x.sum(), x=torch.ones(1)), sharpness={"name": "sampa", "parallel": "on"})
+
+
+def test_a_gradient_that_appears_later_is_refused_where_roles_could_not_tell():
+    field, _ = worker.scenario("classifier", Processes(), "auto")
+    here = Here(field, field.learners[0], 0, None, False)
+    one = torch.ones(1)
+    with pytest.raises(UserError, match="^player x: a parameter that had no gradient at first .*parallel: off"):
+        here._scaled([one], [None], 2)
+    assert here._scaled([None, one, None], [one, one, None], 2) == [torch.zeros(1), 2 * one, None]
+
+
+def test_counters_larger_than_the_flat_buffer_holds_are_handed_over():
+    counter, statistic = torch.tensor(2**40 + 1), torch.tensor(0.25)
+    processes = Processes()
+    processes._roles[2] = (1, None)
+    handover = Handover(processes, [counter, statistic], 2)
+    counter += 3
+    sent = [t / 2 for t in handover.sent()]
+    counter -= 2
+    handover.receive(sent)
+    assert counter == 2**40 + 4 and statistic == 0.25
