@@ -12,7 +12,7 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.pretrained import load
 
-_WHO = "classifier huggingface"
+_WHO = "model huggingface"
 
 
 class HuggingFace(nn.Module):

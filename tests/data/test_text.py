@@ -91,6 +91,19 @@ def test_held_out_rows_have_the_classes_of_the_training_file(tmp_path, tokenizer
     assert data.samples.shape == (2, 6)
 
 
+def test_a_part_of_the_training_file_can_be_held_out_and_the_labels_of_the_rest_be_noisy(tmp_path, tokenizer):
+    train = file(tmp_path, language.opinions(60, seed=0))
+    whole = Text(train, tokenizer)
+    noise = {"validation": 0.3, "label_noise": 0.5, "noise_seed": 1}
+    kept, held = (Text(train, tokenizer, split=split, **noise) for split in ("train", "validation"))
+    assert (len(kept.samples), len(held.samples)) == (42, 18) and kept.spec == held.spec == whole.spec
+    original = {tuple(row): label for row, label in zip(whole.samples.tolist(), whole.labels.tolist(), strict=True)}
+    assert {*map(tuple, kept.samples.tolist()), *map(tuple, held.samples.tolist())} == original.keys()
+    assert held.labels.tolist() == [original[tuple(row)] for row in held.samples.tolist()]
+    changed = sum(original[tuple(row)] != y for row, y in zip(kept.samples.tolist(), kept.labels.tolist(), strict=True))
+    assert 2 <= changed <= 20
+
+
 def test_a_tab_separated_file_as_of_glue_through_the_config(tmp_path, tokenizer):
     path = tmp_path / "train.tsv"
     path.write_text('index\tsentence1\tsentence2\tlabel\n0\tthe "film\ta plot\tentailment\n1\tend\tend\tnot\n')
@@ -125,7 +138,7 @@ def test_a_class_that_training_does_not_know_is_refused(tmp_path, tokenizer):
     train, test = file(tmp_path, rows("a", "b")), file(tmp_path, rows("a", "c"), "test.jsonl")
     with pytest.raises(UserError, match=r"test\.jsonl:2: no row of .*train\.jsonl has the label 'c'$"):
         Text(train, tokenizer, test=test, split="test")
-    with pytest.raises(UserError, match="split: test was asked for, but there is no file test"):
+    with pytest.raises(UserError, match="data.split: test was asked for, but data.test names no file"):
         Text(train, tokenizer, split="test")
 
 
@@ -146,7 +159,7 @@ def test_a_text_without_a_token_is_refused_where_the_tokenizer_adds_none(tmp_pat
 
 
 def test_a_length_without_room_for_text_is_refused(tmp_path, tokenizer):
-    with pytest.raises(UserError, match="max_length: expected more than the 2 special tokens of a sample"):
+    with pytest.raises(UserError, match="data.max_length: expected more than the 2 special tokens of a sample"):
         Text(file(tmp_path, rows(0, 1)), tokenizer, max_length=2)
 
 
@@ -154,6 +167,6 @@ def test_a_broken_tokenizer_is_one_line(tmp_path, tokenizer):
     broken = tmp_path / "broken"
     shutil.copytree(tokenizer, broken)
     (broken / "tokenizer.json").write_text("{")
-    with pytest.raises(UserError, match=r"^data set text: tokenizer: .*broken: expected a folder with tok") as error:
+    with pytest.raises(UserError, match=r"^data.tokenizer: .*broken: expected a folder with tok") as error:
         Text(file(tmp_path, rows(0, 1)), str(broken))
     assert "\n" not in str(error.value)

@@ -159,7 +159,7 @@ def test_without_the_extra_one_line_says_how_to_install_it(files, tmp_path):
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (
         2,
-        "gantrain: data set text: tokenizer: needs the package transformers, which is not installed; "
+        "gantrain: data.tokenizer: needs the package transformers, which is not installed; "
         "pip install 'gantrain[language]'\n",
     )
     assert not (tmp_path / "opinions").exists()

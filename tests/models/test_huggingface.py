@@ -142,7 +142,7 @@ def test_a_masked_language_model_without_pooler_is_a_body(tmp_path):
     ],
 )
 def test_data_that_do_not_fit_are_refused(bert, spec, message):
-    with pytest.raises(UserError, match=f"^classifier huggingface: .*{message}"):
+    with pytest.raises(UserError, match=f"^model huggingface: .*{message}"):
         HuggingFace(spec, bert)
 
 
@@ -210,6 +210,6 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
     own = {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": own}))
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    with pytest.raises(UserError, match="classifier huggingface: checkpoint: "):
+    with pytest.raises(UserError, match="model huggingface: checkpoint: "):
         HuggingFace(SPEC, str(tmp_path))
     assert not (tmp_path / "ran").exists()
