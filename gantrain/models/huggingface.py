@@ -13,6 +13,7 @@ from gantrain.errors import UserError
 from gantrain.pretrained import load
 
 _WHO = "model huggingface"
+_FILES = "config.json and model.safetensors"
 
 
 class HuggingFace(nn.Module):
@@ -39,7 +40,8 @@ class HuggingFace(nn.Module):
         if not spec.vocabulary:
             raise UserError(f"{_WHO}: reads texts, as of the data set text, and these data are numbers")
         self.padding = spec.padding
-        config = load(f"{_WHO}: checkpoint", "AutoConfig", checkpoint, "config.json", num_labels=spec.classes)
+        files = _FILES if pretrained else "config.json"
+        config = load(f"{_WHO}: checkpoint", "AutoConfig", checkpoint, files, num_labels=spec.classes)
         if config.is_encoder_decoder:
             raise UserError(f"{_WHO}: {checkpoint} is an encoder-decoder; choose an encoder or a decoder alone")
         if config.pad_token_id is None:
@@ -88,7 +90,7 @@ def _pretrained(checkpoint: str, config: Any) -> nn.Module:
         f"{_WHO}: checkpoint",
         "AutoModelForSequenceClassification",
         checkpoint,
-        "config.json and model.safetensors",
+        _FILES,
         config=config,
         dtype=torch.float32,
         use_safetensors=True,
