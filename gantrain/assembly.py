@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
 from torch import nn
 
 from gantrain.data.spec import DataSpec
+from gantrain.data.standardise import Standardise
 from gantrain.distributed import synchronise_batch_norm
 from gantrain.errors import UserError
 from gantrain.field import Learner
@@ -36,8 +38,12 @@ def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchr
         return (made if synchronise is None else synchronise_batch_norm(made, synchronise)).to(device)
 
     if game.name == "classification":
+        classifier = network("classifier", data.spec)
+        if game.standardise:
+            standardise = _standardisation(data).to(device)
+            classifier = nn.Sequential(OrderedDict(standardise=standardise, network=classifier))
         return Classification(
-            network("classifier", data.spec),
+            classifier,
             game.label_smoothing,
             [build("augmentation", augmentation) for augmentation in game.augmentations],
             data.spec,
@@ -66,6 +72,12 @@ def make_learners(config: Any, game: Game) -> tuple[list[Learner], dict[str, Any
         if parts.scheduler is not None:
             schedulers[name] = make_scheduler(parts.scheduler, optimizer, f"{key}.scheduler")
     return learners, schedulers
+
+
+def _standardisation(data: Any) -> Standardise:
+    if data.spec.vocabulary:
+        raise UserError("game.standardise: these data are tokens, not numbers; leave it away")
+    return Standardise.of(data)
 
 
 def _seeded(name: str, spec: Any, data_spec: Any, seed: int) -> nn.Module:

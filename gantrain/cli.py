@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -160,11 +161,12 @@ def main() -> NoReturn:
     try:
         sys.exit(cli(standalone_mode=False))
     except UserError as error:
-        if not _first():
-            time.sleep(_AFTER_THE_FIRST)
-        for line in str(error).splitlines():
-            print(f"gantrain: {line}", file=sys.stderr)
-        sys.exit(2)
+        _give_up(str(error))
+    except OSError as error:
+        # What the system refuses to do with a file is not a bug; without a file it may be one.
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        _give_up(f"{error.filename or os.getcwd()}: {error.strerror}")
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
@@ -176,6 +178,14 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
+
+
+def _give_up(message: str) -> NoReturn:
+    if not _first():
+        time.sleep(_AFTER_THE_FIRST)
+    for line in message.splitlines():
+        print(f"gantrain: {line}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _first() -> bool:

@@ -174,6 +174,9 @@ class Classification(Schema):
     """The kind of game."""
     label_smoothing: Annotated[float, Number(least=0, below=1)] = 0.0
     """Share of the target distribution that is spread over all classes. Default 0."""
+    standardise: Bool = False
+    """Whether the channels of the network's input have mean 0 and standard deviation 1 over the training data; else
+    images lie in [-1, 1]. Default false."""
     augmentations: tuple[Annotated[Any, PartOf("augmentation")], ...] = ()
     """What is done to the training samples, in this order. Default nothing."""
     classifier: Classifier

@@ -166,11 +166,32 @@ _KINDS = {
         _in("models.conv", conv="ConvDiscriminator") | _in("models.mlp", mlp="MLPDiscriminator"),
         supplied=("spec",),
     ),
-    "classifier": lambda: Kind("classifier", {}, supplied=("spec",)),
-    "augmentation": lambda: Kind("augmentation", {}),
-    "data": lambda: Kind(
-        "data set", _in("data.digits", digits="Digits") | _in("data.gaussian_ring", gaussian_ring="GaussianRing")
+    "classifier": lambda: Kind(
+        "classifier",
+        _in("models.resnet", resnet="ResNet")
+        | _in("models.vgg", vgg="VGG")
+        | _in("models.wide_resnet", wide_resnet="WideResNet")
+        | _in("models.densenet", densenet="DenseNet")
+        | _in("models.conv", conv="ConvClassifier")
+        | _in("models.mlp", mlp="MLPClassifier"),
+        supplied=("spec",),
     ),
+    "data": lambda: Kind(
+        "data set",
+        _in("data.digits", digits="Digits")
+        | _in("data.gaussian_ring", gaussian_ring="GaussianRing")
+        | _in(
+            "data.torchvision_sets",
+            cifar10="CIFAR10",
+            cifar100="CIFAR100",
+            mnist="MNIST",
+            fashion_mnist="FashionMNIST",
+            svhn="SVHN",
+            stl10="STL10",
+        )
+        | _in("data.image_files", image_folder="ImageFolder", image_archive="ImageArchive"),
+    ),
+    "augmentation": lambda: Kind("augmentation", _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout")),
     "toy": lambda: Kind(
         "toy game",
         _in(

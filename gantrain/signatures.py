@@ -183,6 +183,8 @@ def _understood(annotation: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         members = [m for m in map(_understood, arguments) if m is not None]
         return typing.Union[tuple(members)] if set(members) - {type(None)} else None  # noqa: UP007 - built at run time
+    if origin is typing.Literal and all(type(a) is int for a in arguments):
+        return typing.Annotated[int, vocabulary.Choice(*arguments)]
     if origin is typing.Literal or origin is typing.Annotated:
         return annotation
     if origin is dict:

@@ -117,7 +117,7 @@ class Trainer:
         self.monitor = Monitor(self.folder, resolved(self.config), step=self.step, enabled=main)
         self.progress = Progress(self.config.run.steps, self.done(), enabled=main)
         if resume:
-            self.progress.note(f"going on from step {self.step}" if newest else "no checkpoint yet; starting anew")
+            self.progress.note(f"going on from step {self.step}" if newest else "no whole checkpoint; starting anew")
 
     def run(self) -> None:
         """Train until the first of the budgets is used up, or a signal arrives."""

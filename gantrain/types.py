@@ -109,6 +109,24 @@ class Number(Checked):
         return value
 
 
+class Choice(Checked):
+    """One of some whole numbers; a bare ``Literal`` would take true for 1.
+
+    Args:
+        choices: the numbers.
+    """
+
+    def __init__(self, *choices: int):
+        *others, last = map(str, choices)
+        super().__init__(f"{', '.join(others)} or {last}" if others else last, {"enum": list(choices)})
+        self.choices = choices
+
+    def convert(self, value: Any) -> int:
+        if isinstance(value, bool) or value not in self.choices:
+            raise ValueError
+        return int(value)
+
+
 class Switch(Checked):
     """true or false."""
 

@@ -87,7 +87,7 @@ def test_every_kind_of_part_survives_being_written_down(write):
 def test_defaults_are_filled_in(write):
     config = resolved(load(write(MINIMAL)))
     assert config["run"]["seed"] == 0 and config["run"]["folder"] == "checkpoints"
-    assert config["data"] == {"name": "digits", "size": 8, "split": config["data"]["split"], "batch_size": 64}
+    assert config["data"]["name"] == "digits" and config["data"]["batch_size"] == 64 and config["data"]["size"] == 8
     assert config["outer"] == {"name": "gda", "order": "alternating", "samples": None, "critic_steps": 1}
     assert config["game"]["generator"]["optimizer"]["lr"] == 1e-3
     assert config["ema"] is None and config["game"]["penalties"] == []
@@ -124,7 +124,7 @@ WRONG = {
     "game.loss=hing": "game.loss: unknown loss 'hing'; expected one of minimax, .*; did you mean 'hinge'?",
     "game.generator.optimizer.name=Adm": "game.generator.optimizer.name: unknown optimizer 'Adm'; .* 'adam'?",
     "outer.base.name=rap": "outer.base.name: unknown outer loop 'rap'; expected one of gda, .*; did you mean 'rapp'?",
-    "data.name=mnist": "data.name: unknown data set 'mnist'; expected one of digits, gaussian_ring",
+    "data.name=nist": "data.name: unknown data set 'nist'; expected one of digits, .*; did you mean 'mnist'?",
     "game.penalties=[r9]": "game.penalties.0: unknown penalty 'r9'; expected one of wgan_gp, r1, r2",
     "run.device=gpu": "run.device: expected 'auto', 'cpu' or 'cuda', got 'gpu'; did you mean 'cpu'?",
     "run.steps=true": "run.steps: expected a whole number of at least 1, got true",
@@ -149,7 +149,7 @@ WRONG = {
     "game.generator=conv": "game.generator: expected a mapping with the keys model, optimizer, .*, got 'conv'",
     "run=null": "run: expected a mapping with the keys name, .*, got null",
     "outer=null": "outer: expected an outer loop (one of gda, .*), got null",
-    "data={name: null}": "data.name: unknown data set null; expected one of digits, gaussian_ring",
+    "data={name: null}": "data.name: unknown data set null; expected one of digits, gaussian_ring, .*",
     "game.penalties=[{weight: 3}]": "game.penalties.0: expected a penalty (.*) by its name, or one of your own .*",
     "run.name=a/b": "run.name: expected the name of a folder, without separators, got 'a/b'",
     "run.name=..": "run.name: expected the name of a folder, without separators, got '..'",

@@ -54,7 +54,7 @@ BAD = {
     "run.steps ": 3,
     "run.seed": True,
     "run.device": "gpu",
-    "data": "mnist",
+    "data": "nist",
     "data.batch_size": -1,
     "data.sise": 8,
     "game.loss": "hing",

@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gantrain import parts, types
+from gantrain.data import DataSpec
 from gantrain.errors import UserError
 from gantrain.registry import KINDS, MARKERS, kind
 from gantrain.signatures import REQUIRED, argument_docs, read_signature
@@ -28,7 +29,7 @@ def imported(path):
 def required(model):
     """A value for every key that has no default."""
     examples = {"T_max": 5, "T_0": 5, "base_lr": 0.1, "max_lr": 0.2, "milestones": [3], "gamma": 0.5, "step_size": 3}
-    examples["schedulers"] = ["linearlr", "constantlr"]
+    examples |= {"schedulers": ["linearlr", "constantlr"], "path": "images"}
     return {key: examples[key] for key, field in model.model_fields.items() if field.is_required() and key != "name"}
 
 
@@ -58,10 +59,21 @@ def test_every_argument_of_our_own_parts_is_a_key_with_a_description(k, name):
     assert [key for key in arguments if not fields[key].description] == []
 
 
-@pytest.mark.parametrize("k", ["outer", "sharpness", "constraint", "loss", "penalty", "data", "toy"])
+@pytest.mark.parametrize("k", ["outer", "sharpness", "constraint", "loss", "penalty", "data", "augmentation", "toy"])
 def test_every_part_that_needs_nothing_can_be_built(k):
     for name, path in kind(k).parts.items():
-        assert type(parts.build(k, name)) is imported(path)
+        if not {"root", "path"} & parts.part_model(k, name).model_fields.keys():  # those need files
+            assert type(parts.build(k, name)) is imported(path)
+
+
+@pytest.mark.parametrize("k", ["generator", "discriminator", "classifier"])
+def test_every_network_can_be_built_from_the_spec_of_the_data(k):
+    spec = DataSpec((3, 32, 32), 10)
+    with torch.device("meta"):
+        for name, path in kind(k).parts.items():
+            assert type(parts.build(k, name, spec)) is imported(path)
+    blocks = parts.build("classifier", {"name": "densenet", "blocks": [2, 2], "growth": 4}, spec)
+    assert blocks(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("name", kind("optimizer").parts)
@@ -246,6 +258,16 @@ def test_reading_signatures_imports_no_torch():
         "sys.exit('torch' in sys.modules or 'gantrain.outer' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("value", [True, 2, "3", 3.5, None, [3]])
+def test_a_choice_of_numbers_takes_no_other_value(value):
+    with pytest.raises(UserError, match=r"^data.channels: expected 1 or 3, got "):
+        parts.build("data", {"name": "image_folder", "path": "images", "channels": value})
+    model = parts.part_model("data", "image_folder")
+    taken = model.model_validate({"name": "image_folder", "path": "images", "channels": 3.0}).channels
+    assert taken == 3 and type(taken) is int
+    assert model.model_json_schema()["properties"]["channels"]["enum"] == [1, 3]
 
 
 def test_numbers_are_taken_at_their_word():

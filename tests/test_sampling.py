@@ -112,3 +112,10 @@ def test_a_path_without_a_run_is_one_line(tmp_path):
     assert (
         command.errors == "gantrain: nowhere: no run here; expected a folder with config.yaml, as under checkpoints/\n"
     )
+
+
+def test_a_file_where_a_folder_should_be_is_one_line(run, tmp_path):
+    (tmp_path / "file").touch()
+    command = Command(tmp_path, "sample", str(run), "--output", "file/grid.png")
+    assert command.wait() == 2
+    assert command.errors in ("gantrain: file: File exists\n", "gantrain: file: Not a directory\n")

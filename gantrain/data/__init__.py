@@ -1,8 +1,32 @@
-"""Data sets, and batches that are a function of ``(seed, draw)``."""
+"""Data sets, augmentations, and batches that are a function of ``(seed, draw)``."""
 
+from gantrain.data.augment import Crop, Cutout, Flip
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.digits import Digits
 from gantrain.data.gaussian_ring import GaussianRing
+from gantrain.data.image_files import ImageArchive, ImageFolder
+from gantrain.data.image_set import ImageSet
 from gantrain.data.spec import DataSpec
+from gantrain.data.standardise import Standardise
+from gantrain.data.torchvision_sets import CIFAR10, CIFAR100, MNIST, STL10, SVHN, FashionMNIST
 
-__all__ = ["Batch", "Batches", "DataSpec", "Digits", "GaussianRing"]
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "MNIST",
+    "STL10",
+    "SVHN",
+    "Batch",
+    "Batches",
+    "Crop",
+    "Cutout",
+    "DataSpec",
+    "Digits",
+    "FashionMNIST",
+    "Flip",
+    "GaussianRing",
+    "ImageArchive",
+    "ImageFolder",
+    "ImageSet",
+    "Standardise",
+]

@@ -5,24 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gantrain.data.images import decode
-from gantrain.data.spec import DataSpec
+from gantrain.data.image_set import ImageSet
+from gantrain.data.splits import training_part
 
 if TYPE_CHECKING:
-    from gantrain.types import PositiveInt
+    from gantrain.types import Fraction, NonNegativeInt, PositiveInt
 
 
-class Digits:
+class Digits(ImageSet):
     """1797 grey images of the digits 0 to 9, 8 x 8 pixels with 17 grey levels, or larger by interpolation.
 
     Source: Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI repository, 1998.
 
     Args:
         size: height and width in pixels; above 8 the images are enlarged by bicubic interpolation.
-        split: "all", or one of two fixed parts: "test" is every fifth sample, "train" the others.
+        split: "all", or a fixed part: "test" is every fifth sample; of the others "validation" is what is held out and
+            "train" what is left.
+        validation: fraction of the samples outside the test part that is held out, always the same.
+        label_noise: probability that a label of the parts "all" and "train" is replaced by a random class; validation
+            and test labels stay clean.
+        noise_seed: of the label noise.
+
+    Raises:
+        UserError: the part is empty.
 
     Attributes:
         samples: ``(n, 1, size, size)`` uint8.
@@ -30,7 +37,14 @@ class Digits:
         spec: shape and classes.
     """
 
-    def __init__(self, size: PositiveInt = 8, split: Literal["all", "train", "test"] = "all"):
+    def __init__(
+        self,
+        size: PositiveInt = 8,
+        split: Literal["all", "train", "validation", "test"] = "all",
+        validation: Fraction = 0.0,
+        label_noise: Fraction = 0.0,
+        noise_seed: NonNegativeInt = 0,
+    ):
         from sklearn.datasets import load_digits  # takes a second to import
 
         data = load_digits()
@@ -42,10 +56,8 @@ class Digits:
             images, labels = images[chosen], labels[chosen]
         if size != 8:
             images = interpolate(images, size=(size, size), mode="bicubic", antialias=size < 8)
-        self.samples = images.mul(255).round().clamp(0, 255).to(torch.uint8)
-        self.labels = labels
-        self.spec = DataSpec((1, size, size), classes=10)
-
-    def decode(self, raw: Tensor) -> Tensor:
-        """uint8 to float32 in [-1, 1]."""
-        return decode(raw)
+        samples = images.mul(255).round().clamp(0, 255).to(torch.uint8)
+        if split != "test":
+            fraction = 0.0 if split == "all" else validation
+            samples, labels = training_part(samples, labels, 10, split, fraction, label_noise, noise_seed)
+        super().__init__(samples, labels, classes=10)

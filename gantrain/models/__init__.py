@@ -1,6 +1,21 @@
-"""Networks by family: a generator and a discriminator each, built from the data's shape."""
+"""Networks by family, built from the data's shape: generators, discriminators, classifiers."""
 
-from gantrain.models.conv import ConvDiscriminator, ConvGenerator
-from gantrain.models.mlp import MLPDiscriminator, MLPGenerator
+from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator
+from gantrain.models.densenet import DenseNet
+from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator
+from gantrain.models.resnet import ResNet
+from gantrain.models.vgg import VGG
+from gantrain.models.wide_resnet import WideResNet
 
-__all__ = ["ConvDiscriminator", "ConvGenerator", "MLPDiscriminator", "MLPGenerator"]
+__all__ = [
+    "VGG",
+    "ConvClassifier",
+    "ConvDiscriminator",
+    "ConvGenerator",
+    "DenseNet",
+    "MLPClassifier",
+    "MLPDiscriminator",
+    "MLPGenerator",
+    "ResNet",
+    "WideResNet",
+]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
+from gantrain.models.classification import classes, he_initialised
 from gantrain.models.conditioning import Embedded, Projection
 from gantrain.models.spectral import spectrally_normalised
 
@@ -91,6 +92,37 @@ class ConvDiscriminator(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """``(n, channels, size, size)`` and ``(n,)`` to logits ``(n,)``."""
         return self.logit(self.layers(x), labels)
+
+
+class ConvClassifier(nn.Module):
+    """Convolutions that halve the size down to 4 x 4, normalised, with ReLU; then a dense layer.
+
+    Args:
+        spec: the data.
+        width: channels after the first layer; they double with each halving.
+        norm: what follows each convolution: batch norm, group norm (up to 8 groups) or nothing.
+
+    Raises:
+        UserError: the data have no labels, or are not square images of a size that fits.
+    """
+
+    def __init__(self, spec: DataSpec, width: PositiveInt = 32, norm: Literal["batch", "group", "none"] = "batch"):
+        super().__init__()
+        before, halvings = _stages(spec)
+        self.spec = spec
+        layers: list[nn.Module] = []
+        for i in range(halvings + 1):
+            after = width * 2**i
+            kernel, stride = (4, 2) if i else (3, 1)
+            layers.append(nn.Conv2d(before, after, kernel, stride, 1, bias=norm == "none"))
+            layers += [*_normalised(norm, after), nn.ReLU()]
+            before = after
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * before, classes(spec, "conv")))
+        he_initialised(self, "fan_in")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(n, channels, size, size)`` to logits ``(n, classes)``."""
+        return self.layers(x)
 
 
 def _stages(spec: DataSpec) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
+from gantrain.models.classification import classes
 from gantrain.models.conditioning import Embedded, Projection
 from gantrain.models.spectral import spectrally_normalised
 
@@ -63,6 +64,29 @@ class MLPDiscriminator(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """``(n, *shape)`` and ``(n,)`` to logits ``(n,)``."""
         return self.logit(self.layers(x), labels)
+
+
+class MLPClassifier(nn.Module):
+    """Dense layers with ReLU.
+
+    Args:
+        spec: the data.
+        width: units of each hidden layer.
+        depth: number of hidden layers.
+
+    Raises:
+        UserError: the data have no labels.
+    """
+
+    def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2):
+        super().__init__()
+        self.spec = spec
+        hidden = _hidden(math.prod(spec.shape), width, depth, nn.ReLU())
+        self.layers = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, classes(spec, "mlp")))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(n, *shape)`` to logits ``(n, classes)``."""
+        return self.layers(x)
 
 
 def _hidden(features: int, width: int, depth: int, activation: nn.Module) -> list[nn.Module]:

@@ -47,6 +47,7 @@ def accuracy(task: tuple[str, str, float, int, tuple[str, ...]]) -> tuple[str, f
                 f"run.folder={folder}",
                 f"run.seed={seed}",
                 f"data.label_noise={noise}",
+                f"data.noise_seed={seed}",
                 "run.device=cpu",
                 "evaluate.every=1000000",
                 "checkpoint.every=1000000",
@@ -78,10 +79,8 @@ def main() -> None:
             found.setdefault((method, noise), []).append(100 * value)
 
     print(machine())
-    print(
-        f"{arguments.config} {' '.join(arguments.overrides)}: "
-        f"test accuracy in %, mean ± standard error, {arguments.seeds} seeds"
-    )
+    print(" ".join([arguments.config, *arguments.overrides]))
+    print(f"test accuracy in %, mean ± standard error over {arguments.seeds} seeds")
     print(f"{'':<12}" + "".join(f"{f'label noise {noise:.0%}':>22}" for noise in arguments.noise))
     for method in METHODS:
         cells = []

@@ -139,6 +139,27 @@ def train_on(folder: str, steps: int) -> None:
             train_with(processes, config, resume)
 
 
+def test_a_signal_to_one_process_stops_both_at_one_step(tmp_path):
+    assert together(stopped, str(tmp_path)) == [(128 + signal.SIGTERM, 6)] * 2
+    assert checkpoint.newest(tmp_path / "ring").name == "step_6"
+
+
+def stopped(folder: str) -> tuple[int, int]:
+    """The exit code, and the step at which the run stopped, if the second process is told to in step 5."""
+    steps = []
+
+    class Told(Trainer):
+        def train_step(self, observe: bool = False) -> None:
+            super().train_step(observe)
+            steps.append(self.step)
+            if self.step == 5 and not self.accelerator.is_main_process:
+                signal.raise_signal(signal.SIGTERM)
+
+    with joined(cpu=True, precision="fp32") as processes, pytest.raises(SystemExit) as stop:
+        train_with(processes, config_of(RING, Path(folder)), False, Told)
+    return stop.value.code, steps[-1]
+
+
 @pytest.mark.slow
 def test_torchrun_starts_processes_and_their_error_is_one_line(tmp_path):
     config = write(tmp_path, RING)

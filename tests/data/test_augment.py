@@ -1,0 +1,126 @@
+import pytest
+import torch
+from torchvision.transforms import functional
+
+from gantrain.data import Batch, Batches, Crop, Cutout, Flip
+
+
+def make_batch(n=64, shape=(3, 10, 8), index=0, rank=0, world=1, seed=7):
+    """This process' share of ``n`` random images, as a batch."""
+    images = torch.rand(n, *shape, generator=torch.Generator().manual_seed(index)) * 2 - 1
+    share = n // world
+    return Batch(images[rank * share : (rank + 1) * share], None, index, 0, seed, rank, world)
+
+
+def cropped(image, batch, i, padding, fill):
+    """By torchvision, for one sample."""
+    top, left = (int(batch.integers(f"crop/{side}", 2 * padding + 1)[i]) for side in ("top", "left"))
+    padded = functional.pad(image, [padding] * 4, fill=fill)
+    return functional.crop(padded, top, left, *image.shape[1:])
+
+
+def cut(image, batch, i, size, probability, fill):
+    """Pixel by pixel, as DeVries and Taylor's mask is made: a square around a centre, clipped to the image."""
+    if batch.uniform("cutout")[i] >= probability:
+        return image
+    height, width = image.shape[1:]
+    y, x = int(batch.integers("cutout/row", height)[i]), int(batch.integers("cutout/column", width)[i])
+    image = image.clone()
+    for row in range(max(0, y - size // 2), min(height, y - size // 2 + size)):
+        for column in range(max(0, x - size // 2), min(width, x - size // 2 + size)):
+            image[:, row, column] = fill
+    return image
+
+
+@pytest.mark.parametrize(("padding", "fill"), [(4, -1.0), (1, 0.5), (9, 0.0)])
+def test_crop_is_torchvisions_pad_and_crop_of_each_sample(padding, fill):
+    batch = make_batch()
+    expected = torch.stack([cropped(image, batch, i, padding, fill) for i, image in enumerate(batch.real)])
+    assert torch.equal(Crop(padding, fill)(batch.real, batch), expected)
+
+
+def test_crop_reaches_all_positions_by_itself_for_each_sample():
+    batch = make_batch(n=2000, shape=(1, 3, 3))
+    rows, columns = torch.meshgrid(torch.arange(3.0), torch.arange(3.0), indexing="ij")
+    marks = (1 + rows * 3 + columns).expand(2000, 1, 3, 3)
+    seen = {tuple(image.flatten().tolist()) for image in Crop(1, fill=0.0)(marks, batch)}
+    assert len(seen) == 9, "three places in each direction"
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_flip_mirrors_some_samples_left_to_right(probability):
+    batch = make_batch(n=1000, shape=(2, 4, 4))
+    out = Flip(probability)(batch.real, batch)
+    mirrored = torch.stack([functional.hflip(image) for image in batch.real])
+    changed = (out != batch.real).flatten(1).any(1)
+    assert torch.equal(out[changed], mirrored[changed])
+    assert changed.float().mean().item() == pytest.approx(probability, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("size", "probability", "fill"), [(4, 1.0, 0.0), (5, 0.5, -1.0), (16, 0.7, 0.25), (1, 1.0, 9.0)]
+)
+def test_cutout_blanks_the_square_of_each_sample(size, probability, fill):
+    batch = make_batch()
+    expected = torch.stack([cut(image, batch, i, size, probability, fill) for i, image in enumerate(batch.real)])
+    out = Cutout(size, probability, fill)(batch.real, batch)
+    assert torch.equal(out, expected)
+    assert not torch.equal(out, batch.real)
+
+
+def test_cutout_is_centred_on_every_pixel_alike():
+    batch = make_batch(n=6400, shape=(1, 8, 8))
+    holes = Cutout(1, fill=9.0)(batch.real, batch) == 9
+    assert holes.flatten(1).sum(1).eq(1).all()
+    assert (holes.sum(0) - 100).abs().max() < 50, "5 standard deviations of a hundred"
+
+
+EVERY = [Crop(), Flip(), Cutout(4, 0.5)]
+
+
+@pytest.mark.parametrize("change", EVERY)
+def test_a_change_is_a_function_of_seed_and_draw_and_differs_between_samples_and_draws(change):
+    batch, twin = make_batch(), make_batch()
+    same = batch.real[:1].expand(len(batch), -1, -1, -1)
+    out = change(same, batch)
+    assert torch.equal(out, change(same, batch)) and torch.equal(out, change(same, twin))
+    assert len(out.unique(dim=0)) > 1
+    assert not torch.equal(out, change(same, make_batch(index=1)))
+    assert not torch.equal(out, change(same, make_batch(seed=8)))
+
+
+@pytest.mark.parametrize("change", EVERY)
+@pytest.mark.parametrize("world", [2, 4])
+def test_the_shards_together_are_the_whole(change, world):
+    whole = make_batch()
+    shards = [make_batch(rank=rank, world=world) for rank in range(world)]
+    assert torch.equal(torch.cat([change(b.real, b) for b in shards]), change(whole.real, whole))
+
+
+@pytest.mark.parametrize("change", EVERY)
+def test_images_are_not_changed_in_place_and_keep_shape_and_type(change):
+    batch = make_batch()
+    before = batch.real.clone()
+    for dtype in (torch.float32, torch.float64):
+        out = change(batch.real.to(dtype), batch)
+        assert (out.shape, out.dtype) == (batch.real.shape, dtype)
+    assert torch.equal(batch.real, before)
+
+
+def test_changes_draw_independently_of_each_other_and_of_the_global_generator():
+    batch = make_batch(n=4000, shape=(1, 2, 2))
+    state = torch.get_rng_state()
+    marked = torch.tensor([[[[1.0, 2.0], [1.0, 2.0]]]]).expand(4000, 1, 2, 2)
+    flipped = Flip()(marked, batch)[:, 0, 0, 0] == 2
+    cutted = (Cutout(4, 0.5, fill=9.0)(marked, batch) == 9).flatten(1).any(1)
+    assert torch.corrcoef(torch.stack([flipped, cutted]).float())[0, 1].abs() < 0.1
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_real_batch_is_changed_alike_however_often_it_is_seen():
+    from gantrain.data import Digits
+
+    batches = Batches(Digits(), 16, seed=3)
+    one, again = batches(5, 0), batches(5, 9)
+    for change in EVERY:
+        assert torch.equal(change(one.real, one), change(again.real, again))
