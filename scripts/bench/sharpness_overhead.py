@@ -86,14 +86,10 @@ def minimum(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Callable[[], No
     return step
 
 
-def theirs(network: nn.Module, batch: tuple[Tensor, Tensor], foreach: bool) -> Callable[[], None]:
+def theirs(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Callable[[], None]:
     import pytorch_optimizer
 
     optimizer = pytorch_optimizer.SAM(network.parameters(), torch.optim.SGD, rho=RHO, fused=True, **SGD)
-    # Its own argument of that name reaches the base optimizer too, which must be fused or foreach.
-    for group in optimizer.param_groups:
-        group["foreach"] = foreach
-    optimizer.base_optimizer.defaults["foreach"] = None
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -126,9 +122,7 @@ def main() -> None:
         "gantrain SAMPa": ours(copy.deepcopy(network), batch, SAMPa(RHO)),
     }
     if importlib.util.find_spec("pytorch_optimizer"):
-        candidates[f"pytorch_optimizer {version('pytorch_optimizer')} SAM"] = theirs(
-            copy.deepcopy(network), batch, foreach=False
-        )
+        candidates[f"pytorch_optimizer {version('pytorch_optimizer')} SAM"] = theirs(copy.deepcopy(network), batch)
     seconds = interleaved(candidates, arguments.rounds, warmup=3, clock=time.process_time)
 
     count = sum(p.numel() for p in network.parameters())
