@@ -198,7 +198,7 @@ class Field:
         for here, gradients in zip(heres, evaluated, strict=True):
             if here.oracle.parts == 1:
                 gradients += here.oracle.evaluate(here, 0)
-        for part in range(max(here.oracle.parts for here in heres)):
+        for part in range(max((here.oracle.parts for here in heres), default=0)):
             for here, gradients in zip(heres, evaluated, strict=True):
                 if part < here.oracle.parts > 1:
                     gradients += here.part(part)

@@ -26,10 +26,12 @@ class SAMPa(Oracle):
 
     ``x~_t = x_t + rho grad f(y_t; xi_t) / ||.||``; ``y_{t+1}`` is where the player's optimizer would go from ``x_t``
     along ``grad f(y_t; xi_t)``, its momentum and weight decay included and its state unchanged; the optimizer is given
-    ``(1 - mix) grad f(x~_t; xi_t) + mix grad f(y_{t+1}; xi_{t+1})``; ``y_0 = x_0``. Running statistics and
-    spectral-norm vectors follow the pass at ``y_{t+1}``. Two gradients a move, and one more in the first; a climb other
-    than the loss shares the pass at ``y_{t+1}`` with it. Source: Sharpness-Aware Minimization Parallelized, arXiv
-    2410.10683; the published code with mix = 0 falls back to SGD, this does not.
+    ``(1 - mix) grad f(x~_t; xi_t) + mix grad f(y_{t+1}; xi_{t+1})``; ``y_0 = x_0``. The batch ``xi_{t+1}`` is the draw
+    after the present one, which is that of the player's next move unless the loop has critic steps or takes the same
+    samples again. Running statistics and spectral-norm vectors follow the pass at ``y_{t+1}``. Two gradients a move,
+    and one more in the first; a climb other than the loss shares the pass at ``y_{t+1}`` with it. Source:
+    Sharpness-Aware Minimization Parallelized, arXiv 2410.10683; the published code with mix = 0 falls back to SGD, this
+    does not.
 
     Args:
         rho: radius of the perturbation, in units of the parameters' norm.

@@ -23,19 +23,25 @@ def machine() -> str:
     return f"{model}, {cores} cores, {torch.get_num_threads()} threads; {versions}"
 
 
-def interleaved(candidates: Mapping[str, Callable[[], None]], rounds: int, warmup: int) -> dict[str, list[float]]:
+def interleaved(
+    candidates: Mapping[str, Callable[[], None]],
+    rounds: int,
+    warmup: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
     """Seconds of each call, the candidates taking turns so that a slow spell of the machine hits all of them.
 
-    The order within a round is reversed every other round, since a call may warm the caches of the next.
+    The order within a round is reversed every other round, since a call may warm the caches of the next. On a machine
+    that others use, ``time.process_time`` as the clock leaves out the time that the process waited for a processor.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(warmup + rounds):
         names = list(candidates) if turn % 2 else list(candidates)[::-1]
         for name in names:
-            start = time.perf_counter()
+            start = clock()
             candidates[name]()
             if turn >= warmup:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 

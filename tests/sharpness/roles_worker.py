@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, softplus
 from gantrain.distributed import joined, synchronise_batch_norm
 from gantrain.field import Field, Learner
 from gantrain.game import Game, Objective, Player
+from gantrain.games.function import FunctionGame
 from gantrain.models.spectral import spectrally_normalised
 from gantrain.outer import GDA, Extragradient, Lookahead
 from gantrain.processes import Processes
@@ -172,6 +173,36 @@ def solve(name, processes, parallel, state=None):
     }
 
 
+def shard_loss(x, batch):
+    """A loss of bare weights ``(4, 3)`` on some rows."""
+    return cross_entropy(torch.tanh(batch @ x) * 2, batch[:, :3].argmax(1))
+
+
+def start():
+    return torch.randn(4, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+
+class Weights(FunctionGame):
+    """One player whose strategy is bare weights."""
+
+    def __init__(self):
+        super().__init__(shard_loss, {"x": start()})
+
+    def objective(self, player, batch):
+        return Objective(self.value(batch))
+
+
+def local(processes, oracle):
+    """The weights after three moves with lr = 0.5, each process climbing its own gradient."""
+    game = Weights()
+    player = game.players["x"]
+    learner = Learner(player, torch.optim.SGD(player.parameters, lr=0.5), oracle)
+    field = Field(game, [learner], lambda draw, step: rows(draw, processes, 4), processes=processes)
+    for _ in range(3):
+        field.move(field.draw())
+    return player.parameters[0].detach().clone()
+
+
 def collectives(name, processes):
     """Collectives over all processes in each of three later moves."""
     field, loop = scenario(name, processes, "on")
@@ -203,5 +234,9 @@ def work(path):
             name: solve(name, processes, "on", serial[name]["middle"]) for name in ("classifier", "gan_nested")
         }
         results["off"] = solve("gan_simultaneous", processes, "off")
+        results["local"] = {
+            "sam": local(processes, SAM(0.3)),
+            "sampa": local(processes, SAMPa(0.3, 0.2, ascent="local", parallel="off")),
+        }
         results["collectives"] = {name: collectives(name, processes) for name in ("classifier", "gan_unsynchronised")}
         return results

@@ -97,3 +97,10 @@ def test_an_infinitesimal_radius_is_plain_under_every_optimizer():
         for sharpness in ({"name": "sam", "rho": 0.0}, {"name": "sampa", "rho": 0.0, "mix": 0.0}):
             path = gt.solve(game(), sharpness=sharpness, **settings)
             assert torch.equal(path["x"], plain["x"]) and torch.equal(path["y"], plain["y"]), name
+
+
+def test_a_game_of_one_has_no_critics_to_move():
+    settings = {"sharpness": ORACLES["sam"], "steps": 2, "batches": [torch.ones(2).double(), torch.zeros(2).double()]}
+    game = gt.games.Minimize(lambda x, b: ((x - b) ** 2).sum(), x=torch.ones(2).double())
+    path = gt.solve(game, outer={"name": "gda", "critic_steps": 2}, **settings)
+    assert path.evaluations == {"x": 4} and path["x"].isfinite().all()

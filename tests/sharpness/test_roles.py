@@ -88,6 +88,38 @@ def test_without_roles_the_processes_share_every_pass(parallel):
     assert distance(ranks[0]["off"]["tensors"], alone["gan_simultaneous"]["tensors"]) < 1e-9
 
 
+def test_a_local_ascent_is_that_of_the_rows_of_each_process(parallel):
+    world, _, ranks = parallel
+    shards = [[torch.chunk(worker.rows(t, Processes(), 4), world)[i] for t in range(4)] for i in range(world)]
+
+    def slopes(points, t):
+        leaves = [x.clone().requires_grad_() for x in points]
+        return [
+            torch.autograd.grad(worker.shard_loss(x, shard[t]), x)[0] for x, shard in zip(leaves, shards, strict=True)
+        ]
+
+    def up(x, directions):
+        return [x + 0.3 * g / g.norm() for g in directions]
+
+    def mean(gradients):
+        return sum(gradients) / world
+
+    x = worker.start()
+    for t in range(3):
+        x = x - 0.5 * mean(slopes(up(x, slopes([x] * world, t)), t))
+    for rank in ranks:
+        torch.testing.assert_close(rank["local"]["sam"], x, rtol=0, atol=1e-12)
+
+    x = worker.start()
+    here = slopes([x] * world, 0)
+    for t in range(3):
+        perturbed = mean(slopes(up(x, here), t))
+        here = slopes([x - 0.5 * mean(here)] * world, t + 1)
+        x = x - 0.5 * (0.8 * perturbed + 0.2 * mean(here))
+    for rank in ranks:
+        torch.testing.assert_close(rank["local"]["sampa"], x, rtol=0, atol=1e-12)
+
+
 def test_parallel_needs_an_even_number_of_processes():
     three = Processes()
     three.rank, three.world, three.everyone = 0, 3, 3
