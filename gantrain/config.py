@@ -19,6 +19,7 @@ from gantrain.sections import (
     Checkpoint,
     Classification,
     Data,
+    Evaluate,
     FolderName,
     FolderPath,
     Log,
@@ -47,6 +48,13 @@ class Config(Schema):
     """How often scalars are written."""
     checkpoint: Checkpoint = Checkpoint()
     """How often checkpoints are written, and how many are kept."""
+
+    @classmethod
+    def normalised(cls, value: Any) -> Any:
+        evaluate = value.get("evaluate") if isinstance(value, Mapping) else None
+        if not isinstance(evaluate, Mapping):
+            return value
+        return {**value, "evaluate": {**evaluate, "data": _over_training_data(value.get("data"), evaluate.get("data"))}}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -77,6 +85,8 @@ class GANConfig(Config):
     """Who plays, and for what."""
     samples: Samples | None = Samples()
     """How often samples are drawn, and how many; null draws none."""
+    evaluate: Evaluate | None = None
+    """How near the samples are to data, measured now and then; null (the default) measures nothing."""
 
 
 class ClassificationConfig(Config):
@@ -86,13 +96,6 @@ class ClassificationConfig(Config):
     """Who plays, and for what."""
     evaluate: Accuracy | None = None
     """On what data the classifier is evaluated; null (the default) evaluates none."""
-
-    @classmethod
-    def normalised(cls, value: Any) -> Any:
-        evaluate = value.get("evaluate") if isinstance(value, Mapping) else None
-        if not isinstance(evaluate, Mapping):
-            return value
-        return {**value, "evaluate": {**evaluate, "data": _over_training_data(value.get("data"), evaluate.get("data"))}}
 
 
 GAMES = {"gan": GANConfig, "classification": ClassificationConfig}

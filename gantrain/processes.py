@@ -85,6 +85,14 @@ class Processes:
         names = dict.fromkeys(name for each in gathered for name in each)
         return {name: statistics.fmean(each[name] for each in gathered if name in each) for name in names}
 
+    def from_first(self, value: Any) -> Any:
+        """What the first process passes, in all of them."""
+        if self.everyone > 1:
+            box = [value]
+            dist.broadcast_object_list(box, src=0)
+            return box[0]
+        return value
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
         """A copied network is still of the same run."""
         return self

@@ -14,10 +14,12 @@ from gantrain.types import shown
 CONFIG = "config.yaml"
 # The first line of a run's config. A folder without it may be anybody's, and is never deleted.
 MARK = "# A run of gantrain: its resolved config."
+# The folder in a run's that holds the checkpoint of the best evaluation.
+BEST = "best"
 # What may change when a run goes on: how long it lasts, where it runs and what it writes, not what it computes.
 CHANGEABLE = (
     *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
-    *("log", "samples", "checkpoint"),
+    *("log", "samples", "evaluate", "checkpoint"),
 )
 
 

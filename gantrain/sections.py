@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import InitErrorDetails
 
 from gantrain.registry import PartOf, PartOver
 from gantrain.schema import Schema, problem, problem_at
-from gantrain.types import Bool, NonNegativeInt, Number, PositiveFloat, PositiveInt, Words
+from gantrain.types import Bool, NonNegativeInt, Number, PositiveFloat, PositiveInt, Text, Words
 
 
 class FolderName(Words):
@@ -178,6 +178,55 @@ class Classification(Schema):
     """What is done to the training samples, in this order. Default nothing."""
     classifier: Classifier
     """The player."""
+
+
+class Inception(Schema):
+    """The InceptionV3 by which FID, IS and KID are defined."""
+
+    name: Literal["inception"] = "inception"
+    """The kind of features."""
+    weights: Annotated[str, FolderPath()] | None = None
+    """The file of its weights; null (the default) looks where torch-fidelity keeps it, and then downloads it."""
+    digest: Text | None = None
+    """SHA-256 of other weights than the published, or its first 8 or more digits; values are then not called FID."""
+
+    @classmethod
+    def normalised(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Evaluate(Schema):
+    """How near a generator's samples are to data, measured while it trains."""
+
+    every: PositiveInt = 1000
+    """Training steps from one evaluation to the next. Default 1000."""
+    metrics: Annotated[tuple[Literal["fid", "isc", "kid", "prc", "ppl"], ...], Field(min_length=1)] = ("fid",)
+    """fid (Fréchet distance, the default), isc (Inception score), kid (kernel distance), prc (precision and recall),
+    ppl (perceptual path length)."""
+    samples: PositiveInt = 10000
+    """Samples that are drawn for it. Default 10000; published FIDs have 50000."""
+    weights: Literal["ema", "live", "anchor"] | None = None
+    """Whose samples: the averaged weights (the default, where there are any), those of the optimizer, or the last outer
+    iterate."""
+    features: Inception | Annotated[str, FolderPath()] = Inception()
+    """inception (the default), or the folder of a run of a classification, whose features are then taken."""
+    data: Annotated[Any, PartOver("data")] | None = None
+    """What the samples are compared with: keys that differ from those of the training data, which are the default."""
+    subset_size: Annotated[int, Number(whole=True, least=2)] = 1000
+    """Samples in each of the subsets of which kid is a mean. Default 1000."""
+    infinity: Bool = False
+    """Whether fid is extrapolated to infinitely many samples as well. Default false."""
+    batch_size: PositiveInt = 64
+    """Images that the network of the features sees at once. Default 64."""
+    best: Literal["fid", "isc", "kid", "precision", "recall", "ppl"] | None = None
+    """The metric whose best checkpoint is kept in the folder best; null (the default) takes the first of metrics."""
+
+    @model_validator(mode="after")
+    def _measured(self) -> Evaluate:
+        needed = {"precision": "prc", "recall": "prc"}.get(self.best or "", self.best)
+        if needed is not None and needed not in self.metrics:
+            raise problem_at(("best",), f"{self.best} is not measured; add {needed} to evaluate.metrics")
+        return self
 
 
 class Accuracy(Schema):

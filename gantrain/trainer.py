@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from gantrain import checkpoint
 from gantrain.assembly import make_game, make_learners
@@ -21,16 +23,18 @@ from gantrain.distributed import broadcast_, joined
 from gantrain.ema import EMA
 from gantrain.errors import UserError
 from gantrain.field import Field
+from gantrain.game import Player
 from gantrain.interrupt import Interrupt
 from gantrain.launch import check_processes, expected_processes
 from gantrain.monitor import Monitor
-from gantrain.params import moved, norm
+from gantrain.params import copy_, moved, norm
 from gantrain.parts import build
 from gantrain.processes import Processes
 from gantrain.progress import Progress
-from gantrain.runs import prepare
+from gantrain.runs import BEST, prepare
 from gantrain.streams import derive
-from gantrain.views import make_view
+from gantrain.view import View
+from gantrain.views import make_views
 
 
 def train(config: Any, resume: bool = False, overwrite: bool = False, processes: int | None = None) -> Path:
@@ -112,7 +116,8 @@ class Trainer:
             seed=config.run.seed,
         )
         self.ema = None if config.ema is None else EMA(self.game.product, config.ema.decay)
-        self.view = make_view(config, self.game, self.data, accelerator.device)
+        self.views = make_views(config, self.game, self.data, accelerator.device)
+        self.best: dict[str, Any] | None = None
         self.step = 0
         self.outer_steps = 0
         self.monitor: Monitor | None = None
@@ -127,6 +132,8 @@ class Trainer:
             self.accelerator.wait_for_everyone()
             if main:
                 checkpoint.forget(self.folder, self.step)
+            best = checkpoint.newest(self.folder / BEST)
+            self.best = None if best is None else checkpoint.load(best)[1]["evaluation"]
         self.monitor = Monitor(self.folder, resolved(self.config), step=self.step, enabled=main)
         self.progress = Progress(self.config.run.steps, self.done(), enabled=main)
         if resume:
@@ -135,7 +142,6 @@ class Trainer:
     def run(self) -> None:
         """Train until the first of the budgets is used up, or a signal arrives."""
         log, saves = self.config.log.every, self.config.checkpoint.every
-        looks = math.inf if self.view is None else self.view.every
         last_time, last_images = time.perf_counter(), self.images
         with Interrupt() as interrupt:
             while not self.over:
@@ -144,8 +150,9 @@ class Trainer:
                     now, images = time.perf_counter(), self.images
                     self.log((images - last_images) / (now - last_time))
                     last_time, last_images = now, images
-                if self.view is not None and (self.step % looks == 0 or self.over):
-                    self.look()
+                for view in self.views:
+                    if self.step % view.every == 0 or self.over:
+                        self.look(view)
                 if self.step % saves == 0 or self.over:
                     self.save()
                 if self.interrupted(interrupt):
@@ -203,14 +210,39 @@ class Trainer:
         self.monitor.scalars(self.step, values)
         self.progress.update(self.step, self.done(), values)
 
-    def look(self) -> None:
-        """Show what the product can do: samples of a generator, the accuracy of a classifier."""
+    def look(self, view: View) -> None:
+        """Show what the product can do, and keep the checkpoint if it is the best so far."""
         self._check_weights()
-        if self.accelerator.is_main_process:
-            network = self.game.product if self.ema is None else self.ema.module
-            found = self.view.show(self.folder, self.monitor, self.step, network)
-            if found is not None:
-                self.progress.note(found)
+        main, found = self.accelerator.is_main_process, None
+        if main or view.everyone:
+            found = view.show(self.folder, self.monitor, self.step, self.product(view.weights))
+        found = self.processes.from_first(found)
+        if found is None:
+            return
+        self.progress.note(found.line)
+        if self.best is None or found.name != self.best["name"] or found.cost <= self.best["cost"]:
+            self.best = {"name": found.name, "cost": found.cost}
+            state = self.state() | {"evaluation": self.best}
+            checkpoint.save(
+                self.folder / BEST, self.step, state, 1, is_main=main, barrier=self.accelerator.wait_for_everyone
+            )
+
+    def product(self, weights: str | None = None) -> nn.Module:
+        """The network that training is for.
+
+        Args:
+            weights: "ema", "live", "anchor" (those of the last outer iterate), or None for the average where there is
+                one.
+        """
+        anchor = self.outer.anchor()
+        if weights == "anchor" and anchor is not None:
+            (name,) = (name for name, p in self.game.players.items() if p.module is self.game.product)
+            twin = Player(name, copy.deepcopy(self.game.product))
+            copy_(twin.parameters + twin.statistics, anchor[name])
+            return twin.module
+        if weights in ("live", "anchor") or self.ema is None:
+            return self.game.product
+        return self.ema.module
 
     def finish(self) -> None:
         """Write what belongs at the end of a run."""

@@ -12,9 +12,10 @@ from torch.nn.functional import cross_entropy
 from gantrain.games.classification import correct
 from gantrain.modes import evaluating
 from gantrain.monitor import Monitor
+from gantrain.view import Finding, View
 
 
-class Validation:
+class Validation(View):
     """Loss and accuracy on a data set, logged as ``validation/loss`` and ``validation/accuracy``.
 
     Args:
@@ -31,11 +32,12 @@ class Validation:
         self.labels = data.labels.to(device)
         self.chunk = chunk
 
-    def show(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> str:
+    def show(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Finding:
         """Evaluate the network, log the result, and say it in a line."""
         loss, accuracy = self.measure(network)
         monitor.scalars(step, {"validation/loss": loss, "validation/accuracy": accuracy})
-        return f"step {step}: validation accuracy {accuracy:.2%}, loss {loss:.4g}"
+        line = f"step {step}: validation accuracy {accuracy:.2%}, loss {loss:.4g}"
+        return Finding(line, "validation/accuracy", -accuracy)
 
     @torch.no_grad()
     def measure(self, network: nn.Module) -> tuple[float, float]:

@@ -6,17 +6,32 @@ from typing import Any
 
 import torch
 
+from gantrain.errors import UserError
+from gantrain.evaluation import Evaluation
+from gantrain.gallery import Gallery
 from gantrain.game import Game
 from gantrain.parts import build
-from gantrain.sampling import Gallery
 from gantrain.validation import Validation
+from gantrain.view import View
 
 
-def make_view(config: Any, game: Game, data: Any, device: torch.device | str = "cpu") -> Gallery | Validation | None:
-    """What is looked at while the run goes on: samples of a generator, a classifier's accuracy, or nothing."""
+def make_views(config: Any, game: Game, data: Any, device: torch.device | str = "cpu") -> list[View]:
+    """Samples of a generator and their metrics, or a classifier's accuracy: what the config asks for.
+
+    Raises:
+        UserError: averaged weights are to be looked at and the run keeps none; the data or features do not fit.
+    """
+    views: list[View] = []
     if config.game.name == "classification":
-        evaluate = config.evaluate
-        return None if evaluate is None else Validation(build("data", evaluate.data), evaluate.every, device)
+        if config.evaluate is not None:
+            views.append(Validation(build("data", config.evaluate.data), config.evaluate.every, device))
+        return views
     if config.samples is not None:
-        return Gallery(game, data, config.samples.every, config.samples.count, config.run.seed)
-    return None
+        views.append(Gallery(game, data, config.samples.every, config.samples.count, config.run.seed))
+    if config.evaluate is not None:
+        if config.evaluate.weights == "ema" and config.ema is None:
+            raise UserError(
+                "evaluate.weights: ema was asked for, and the run keeps no average; add ema: {decay: 0.999}"
+            )
+        views.append(Evaluation(config, game, data, device))
+    return views
