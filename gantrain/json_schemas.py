@@ -22,27 +22,38 @@ _TARGET = {
 }
 
 
-def describe(config: type[Schema]) -> dict[str, Any]:
-    """The schema (draft 2020-12) of a config file: every section, and every registered part with its keys.
+def describe(*configs: type[Schema]) -> dict[str, Any]:
+    """The schema (draft 2020-12) of a file that is one of these configs: every section, and every part with its keys.
 
     Keys are required only where the file has no ``base``, and there only at the top: what a section still lacks may
     stand in a base.
     """
     definitions: dict[str, Any] = {}
-    schema = _lenient(_linked(config.model_json_schema(), definitions))
-    required = [name for name, field in config.model_fields.items() if field.is_required()]
-    sections = schema.pop("$defs", {})
+    schemas = [_lenient(_linked(config.model_json_schema(), definitions)) for config in configs]
+    sections = {name: section for schema in schemas for name, section in schema.pop("$defs", {}).items()}
     if "Data" in sections:
         sections["Data"] = _data(sections["Data"], definitions)
     base = {"type": "string", "description": "Another config, relative to this file, over which this one is merged."}
+    keys = dict.fromkeys(key for schema in schemas for key in schema["properties"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
-        "properties": {"base": base, **schema["properties"]},
+        **schemas[0],
+        "properties": {
+            "base": base,
+            **{key: _either([s["properties"][key] for s in schemas if key in s["properties"]]) for key in keys},
+        },
         "if": {"not": {"required": ["base"]}},
-        "then": {"required": required},
+        "then": {"required": [name for name, field in configs[0].model_fields.items() if field.is_required()]},
         "$defs": {**sections, **dict(sorted(definitions.items()))},
     }
+
+
+def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    """What fits one of the schemas of a key that several configs have."""
+    different = [schema for i, schema in enumerate(schemas) if schema not in schemas[:i]]
+    if len(different) == 1:
+        return different[0]
+    return {"description": different[0].get("description", ""), "anyOf": different}
 
 
 def _linked(schema: Any, definitions: dict[str, Any]) -> Any:
@@ -71,8 +82,7 @@ def _define(kind: str, definitions: dict[str, Any]) -> None:
         ],
     }
     for name in about.parts:
-        schema = _linked(part_model(kind, name).model_json_schema(), definitions)
-        definitions[f"{kind}.{name}"] = {**schema, "required": ["name"]}
+        definitions[f"{kind}.{name}"] = _lenient(_linked(part_model(kind, name).model_json_schema(), definitions))
 
 
 def _lenient(schema: Any) -> Any:

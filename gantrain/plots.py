@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.utils import make_grid
 
+from gantrain.data.images import encode
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -40,8 +42,8 @@ VISIBLE = 48
 
 
 def quantised(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as uint8, rounded to the nearest; values outside are clamped."""
-    return images.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()
+    """Images in [-1, 1] as uint8 on the CPU: see :func:`gantrain.data.images.encode`."""
+    return encode(images).cpu()
 
 
 def columns(count: int) -> int:

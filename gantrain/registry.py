@@ -173,7 +173,8 @@ _KINDS = {
         | _in("models.wide_resnet", wide_resnet="WideResNet")
         | _in("models.densenet", densenet="DenseNet")
         | _in("models.conv", conv="ConvClassifier")
-        | _in("models.mlp", mlp="MLPClassifier"),
+        | _in("models.mlp", mlp="MLPClassifier")
+        | _in("models.huggingface", huggingface="HuggingFace"),
         supplied=("spec",),
     ),
     "data": lambda: Kind(
@@ -189,7 +190,8 @@ _KINDS = {
             svhn="SVHN",
             stl10="STL10",
         )
-        | _in("data.image_files", image_folder="ImageFolder", image_archive="ImageArchive"),
+        | _in("data.image_files", image_folder="ImageFolder", image_archive="ImageArchive")
+        | _in("data.text", text="Text"),
     ),
     "augmentation": lambda: Kind("augmentation", _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout")),
     "toy": lambda: Kind(

@@ -16,7 +16,7 @@ CONFIG = "config.yaml"
 MARK = "# A run of gantrain: its resolved config."
 # What may change when a run goes on: how long it lasts, where it runs and what it writes, not what it computes.
 CHANGEABLE = (
-    *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.folder"),
+    *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
     *("log", "samples", "checkpoint"),
 )
 

@@ -112,8 +112,6 @@ def _path(error: Any, data: Any) -> tuple:
         elif error["type"] not in ("absent", "missing") or key != error["loc"][-1]:
             continue
         path.append(key)
-    if error["type"] == "union_tag_invalid":
-        path.append(error["ctx"]["discriminator"].strip("'"))
     return tuple(path)
 
 
@@ -124,13 +122,6 @@ def _message(error: Any) -> str:
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", context["expected"])
         return f"expected {context['expected']}, got {got}{nearest(error['input'], known)}"
-    if kind == "union_tag_invalid":
-        known = re.findall(r"'([^']*)'", context["expected_tags"])
-        return f"expected {one_of(known)}, got {shown(context['tag'])}{nearest(context['tag'], known)}"
-    if kind == "union_tag_not_found":
-        return f"is missing its {context['discriminator']}"
-    if kind in ("model_type", "model_attributes_type"):
-        return f"expected a mapping, got {got}"
     if kind in ("tuple_type", "list_type"):
         return f"expected a list, got {got}"
     if kind == "dict_type":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
     cpu = config.run.device == "cpu" or (config.run.device == "auto" and not torch.cuda.is_available())
     if config.run.device == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
-    with joined(cpu, config.run.precision) as accelerator:
+    with joined(cpu, config.run.precision) as accelerator, threads(config.run.threads):
         check_processes(expected_processes(processes, config), accelerator.num_processes)
         trainer = Trainer(config, accelerator)
         if accelerator.is_main_process:
@@ -60,6 +61,18 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
         finally:
             trainer.close()
     return trainer.folder
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Let torch use that many CPU threads, then as many as before; None changes nothing."""
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Trainer:

@@ -14,8 +14,9 @@ from gantrain.validation import Validation
 
 def make_view(config: Any, game: Game, data: Any, device: torch.device | str = "cpu") -> Gallery | Validation | None:
     """What is looked at while the run goes on: samples of a generator, a classifier's accuracy, or nothing."""
-    if config.evaluate is not None:
-        return Validation(build("data", config.evaluate.data), config.evaluate.every, device)
+    if config.game.name == "classification":
+        evaluate = config.evaluate
+        return None if evaluate is None else Validation(build("data", evaluate.data), evaluate.every, device)
     if config.samples is not None:
         return Gallery(game, data, config.samples.every, config.samples.count, config.run.seed)
     return None

@@ -11,8 +11,8 @@ from gantrain import yaml_files
 from gantrain.config import json_schema, load, load_solve, resolved
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-TRAIN = sorted(CONFIGS.glob("*.yaml"))
 SOLVE = sorted((CONFIGS / "toy").glob("*.yaml"))
+TRAIN = sorted(set(CONFIGS.glob("**/*.yaml")).difference(SOLVE))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
-from tiny import rows, same, state
+from tiny import RING, config_of, rows, same, state
 from torch.nn.functional import softplus
 
 from gantrain import checkpoint
@@ -19,7 +19,7 @@ from gantrain.errors import Notice, UserError
 from gantrain.monitor import read_metrics
 from gantrain.parts import build
 from gantrain.plots import load_png
-from gantrain.trainer import train
+from gantrain.trainer import Trainer, train
 
 GDA = "outer={name: gda, order: alternating}"
 EXTRAGRADIENT = "outer=extragradient"
@@ -240,3 +240,15 @@ def test_more_processes_asked_for_than_run_is_an_error(ring, tmp_path):
     with pytest.raises(UserError, match="4 processes were asked for, but 1 runs"):
         train(ring(), processes=4)
     assert not list(tmp_path.iterdir())
+
+
+def test_threads_are_set_for_the_run_alone(tmp_path, monkeypatch):
+    before, during = torch.get_num_threads(), []
+    step = Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", lambda *a, **k: during.append(torch.get_num_threads()) or step(*a, **k))
+    torch.set_num_threads(2)
+    try:
+        train(config_of(RING, tmp_path, "run.steps=2", "run.threads=1"))
+        assert during == [1, 1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -8,6 +8,7 @@ from gantrain.data.image_files import ImageArchive, ImageFolder
 from gantrain.data.image_set import ImageSet
 from gantrain.data.spec import DataSpec
 from gantrain.data.standardise import Standardise
+from gantrain.data.text import Text
 from gantrain.data.torchvision_sets import CIFAR10, CIFAR100, MNIST, STL10, SVHN, FashionMNIST
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "ImageFolder",
     "ImageSet",
     "Standardise",
+    "Text",
 ]

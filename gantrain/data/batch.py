@@ -20,7 +20,7 @@ class Batch:
     Asked twice for the same stream, a batch answers with the same numbers.
 
     Attributes:
-        real: ``(b, *shape)`` float32; images in [-1, 1].
+        real: ``(b, *shape)`` float32, images in [-1, 1]; int64 token ids of texts.
         labels: ``(b,)`` int64, or None where the data have none.
         index: number of the draw.
         step: the training step; lazy penalties look at it.

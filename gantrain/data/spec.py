@@ -13,14 +13,17 @@ class DataSpec:
     """What one sample looks like.
 
     Args:
-        shape: of one sample: ``(channels, height, width)`` of an image, ``(features,)`` of a point.
+        shape: of one sample: ``(channels, height, width)`` of an image, ``(features,)`` of a point, ``(length,)`` of a
+            text, ``(2, length)`` of a pair of texts: token ids, and which of the two each token belongs to.
         classes: number of classes of the labels; 0 for data without labels, and for unconditional models.
-        vocabulary: number of different tokens where a sample is a text of ``shape[0]`` of them, int64; 0 for numbers.
+        vocabulary: number of different tokens where a sample is a text of ``shape[-1]`` of them, int64; 0 for numbers.
+        padding: the token that fills up shorter texts and is no part of them; None where there is none.
     """
 
     shape: tuple[int, ...]
     classes: int = 0
     vocabulary: int = 0
+    padding: int | None = None
 
     @property
     def image(self) -> bool:

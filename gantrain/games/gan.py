@@ -134,16 +134,38 @@ class GAN(Game):
         Raises:
             UserError: the game is conditional, and neither labels nor the data's spec were given.
         """
+        z = torch.randn(n, self.generator.latent_dim, generator=source(seed, "sample"))
+        if self.conditional and labels is None:
+            labels = self._classes(n)
+        return self.generate(z, labels, derive(seed, "sample networks"), network, chunk)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        z: Tensor,
+        labels: Tensor | None = None,
+        seed: int = 0,
+        network: nn.Module | None = None,
+        chunk: int = 500,
+    ) -> Tensor:
+        """The samples of given latents, in evaluation mode; nothing is left changed, as with :meth:`sample`.
+
+        Args:
+            z: ``(n, latent_dim)``, on any device.
+            labels: ``(n,)``, in a conditional game.
+            seed: of noise that the network draws itself.
+            network: instead of the game's own generator, such as an average of it.
+            chunk: number of samples in one forward pass.
+        """
+        if labels is not None and not self.conditional:
+            raise UserError("labels were given, but the game is not conditional")
         network = self.generator if network is None else network
         device = next(network.parameters()).device
-        z = torch.randn(n, self.generator.latent_dim, generator=source(seed, "sample")).to(device)
-        if self.conditional:
-            labels = (self._classes(n) if labels is None else labels).to(device)
-        elif labels is not None:
-            raise UserError("labels were given, but the game is not conditional")
-        with evaluating(network), _seeded(derive(seed, "sample networks"), device):
+        z, labels = z.to(device), None if labels is None else labels.to(device)
+        with evaluating(network), _seeded(seed, device):
             parts = [
-                network(z[i : i + chunk], None if labels is None else labels[i : i + chunk]) for i in range(0, n, chunk)
+                network(z[i : i + chunk], None if labels is None else labels[i : i + chunk])
+                for i in range(0, len(z), chunk)
             ]
         return torch.cat(parts)
 

@@ -2,6 +2,7 @@
 
 from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator
 from gantrain.models.densenet import DenseNet
+from gantrain.models.huggingface import HuggingFace
 from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator
 from gantrain.models.resnet import ResNet
 from gantrain.models.vgg import VGG
@@ -13,6 +14,7 @@ __all__ = [
     "ConvDiscriminator",
     "ConvGenerator",
     "DenseNet",
+    "HuggingFace",
     "MLPClassifier",
     "MLPDiscriminator",
     "MLPGenerator",

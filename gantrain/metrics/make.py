@@ -1,0 +1,34 @@
+"""The extractor that a config or a command names."""
+
+from __future__ import annotations
+
+import torch
+
+from gantrain.errors import UserError
+from gantrain.metrics.classifier import Classifier
+from gantrain.metrics.extractor import Extractor
+from gantrain.metrics.inception import Inception
+
+
+def make_extractor(
+    features: str = "inception",
+    weights: str | None = None,
+    digest: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Extractor:
+    """The network that ``features`` names.
+
+    Args:
+        features: "inception", or the folder of a run whose game is classification.
+        weights: for "inception", the path of its weights: see :class:`gantrain.metrics.Inception`.
+        digest: for "inception", vouches for weights that are not the published ones.
+        device: where the network is.
+
+    Raises:
+        UserError: the weights or the run cannot be had.
+    """
+    if features == "inception":
+        return Inception(weights, digest, device)
+    if weights is not None or digest is not None:
+        raise UserError(f"weights: those of the classifier {features} are in its checkpoint; leave it away")
+    return Classifier.of_run(features, device)

@@ -1,0 +1,126 @@
+"""Sequence classifiers of Hugging Face, to be fine-tuned or trained from scratch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gantrain.data.spec import DataSpec
+from gantrain.errors import UserError
+from gantrain.pretrained import load
+
+_WHO = "model huggingface"
+_FILES = "config.json and model.safetensors"
+
+
+class HuggingFace(nn.Module):
+    """A sequence classifier of the transformers library: an encoder such as BERT, or a decoder such as GPT-2.
+
+    Weights are read from safetensors only, and a model that comes with code of its own is refused. A head that the
+    checkpoint lacks, or has for another number of classes, is initialised at random. All parameters are float32;
+    dropout is the model's own, as its config.json says.
+
+    Args:
+        spec: the data, texts.
+        checkpoint: folder of a model, or its name on the Hugging Face hub, such as ``bert-base-uncased``.
+        pretrained: whether its weights are taken; false takes its config.json alone and trains from scratch.
+
+    Attributes:
+        network: the model of transformers.
+
+    Raises:
+        UserError: the data are not texts, or the model cannot be loaded or does not fit them.
+    """
+
+    def __init__(self, spec: DataSpec, checkpoint: str, pretrained: bool = True):
+        super().__init__()
+        if not spec.vocabulary:
+            raise UserError(f"{_WHO}: reads texts, as of the data set text, and these data are numbers")
+        self.padding = spec.padding
+        files = _FILES if pretrained else "config.json"
+        config = load(f"{_WHO}: checkpoint", "AutoConfig", checkpoint, files, num_labels=spec.classes)
+        if config.is_encoder_decoder:
+            raise UserError(f"{_WHO}: {checkpoint} is an encoder-decoder; choose an encoder or a decoder alone")
+        if config.pad_token_id is None:
+            config.pad_token_id = spec.padding
+        elif spec.padding is not None and config.pad_token_id != spec.padding:
+            raise UserError(
+                f"{_WHO}: {checkpoint} fills up texts with token {config.pad_token_id}, the data with "
+                f"{spec.padding}; use the model's own tokenizer"
+            )
+        self.network = _pretrained(checkpoint, config) if pretrained else _from_scratch(config)
+        self.network.train()  # a loaded one is in evaluation mode
+        vocabulary = self.network.get_input_embeddings().num_embeddings
+        if spec.vocabulary > vocabulary:
+            raise UserError(
+                f"{_WHO}: {checkpoint} knows {vocabulary} tokens, the data have {spec.vocabulary}; "
+                "use the model's own tokenizer"
+            )
+        self.typed = getattr(config, "type_vocab_size", 0) > 1
+        self.longest = _longest(self.network)
+        self._check_length(spec.shape[-1])
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(n, length)`` token ids, or ``(n, 2, length)`` ids and token types, to logits ``(n, classes)``.
+
+        Padding is not attended to, and what of it all samples share is cut off, since it costs time and nothing else.
+        """
+        ids, types = tokens.unbind(1) if tokens.dim() == 3 else (tokens, None)
+        mask = torch.ones_like(ids) if self.padding is None else (ids != self.padding).long()
+        places = torch.arange(1, ids.shape[1] + 1, device=ids.device)
+        length = max(int((mask * places).max()), 1)
+        self._check_length(length)
+        inputs = {"input_ids": ids[:, :length], "attention_mask": mask[:, :length]}
+        if self.typed and types is not None:
+            inputs["token_type_ids"] = types[:, :length]
+        return self.network(**inputs).logits
+
+    def _check_length(self, length: int) -> None:
+        if length > self.longest:
+            raise UserError(
+                f"{_WHO}: takes texts of at most {self.longest} tokens, got one of {length}; lower data.max_length"
+            )
+
+
+def _pretrained(checkpoint: str, config: Any) -> nn.Module:
+    network, info = load(
+        f"{_WHO}: checkpoint",
+        "AutoModelForSequenceClassification",
+        checkpoint,
+        _FILES,
+        config=config,
+        dtype=torch.float32,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    # A pooler belongs to the head: checkpoints of masked language models have none.
+    drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    body = [k for k in sorted(drawn) if k.startswith(f"{network.base_model_prefix}.") and "pooler" not in k.split(".")]
+    if body:
+        raise UserError(
+            f"{_WHO}: {checkpoint}: {len(body)} of the weights that its config.json describes are not in its files, or "
+            f"have another shape there, {body[0]} for one"
+        )
+    return network
+
+
+def _from_scratch(config: Any) -> nn.Module:
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, trust_remote_code=False)
+
+
+def _longest(network: nn.Module) -> float:
+    """The most tokens for which the network has positions."""
+    positions = getattr(network.config, "max_position_embeddings", None) or -1
+    # RoBERTa and its kin count positions from one above that of padding.
+    lost = [
+        module.padding_idx + 1
+        for name, module in network.named_modules()
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None
+    ]
+    return positions - max(lost, default=0) if positions > 0 else math.inf

@@ -1,0 +1,221 @@
+"""The sections of the configs: what may be written in each, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic_core import InitErrorDetails
+
+from gantrain.registry import PartOf, PartOver
+from gantrain.schema import Schema, problem, problem_at
+from gantrain.types import Bool, NonNegativeInt, Number, PositiveFloat, PositiveInt, Words
+
+
+class FolderName(Words):
+    """The name of a folder in another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expected = "the name of a folder, without separators"
+
+    def convert(self, value: Any) -> str:
+        value = super().convert(value)
+        if value.strip() in ("", ".", "..") or any(c in value for c in "/\\\0"):
+            raise ValueError
+        return value
+
+
+class FolderPath(Words):
+    """The path of a folder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expected = "the path of a folder"
+
+    def convert(self, value: Any) -> str:
+        value = super().convert(value)
+        if not value.strip() or "\0" in value:
+            raise ValueError
+        return value
+
+
+class Run(Schema):
+    """How long a run lasts, where, and under what name."""
+
+    name: Annotated[str, FolderName()]
+    """The run's name: its folder is ``folder/name``. No path separators."""
+    seed: NonNegativeInt = 0
+    """Everything random is derived from it, whatever the number of processes. Default 0."""
+    steps: PositiveInt | None = None
+    """Training steps (steps of the innermost outer loop). The run stops at the first of steps, gradients and kimg."""
+    gradients: PositiveInt | None = None
+    """Gradient evaluations of the player that is evaluated most."""
+    kimg: PositiveFloat | None = None
+    """Thousands of real samples seen, over all processes."""
+    folder: Annotated[str, FolderPath()] = "checkpoints"
+    """Where runs lie. Default checkpoints."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto (the default) takes a GPU where there is one."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the networks' arithmetic; parameters are always fp32. Default fp32."""
+    processes: PositiveInt | None = None
+    """Processes that must run; null (the default) takes as many as were launched."""
+    threads: PositiveInt | None = None
+    """CPU threads of each process; null (the default) leaves them to torch. Small networks are fastest with one."""
+    batch_norm: Literal["sync", "local"] = "sync"
+    """Whether batch norm looks at the batch of all processes (sync, the default) or of each alone (local)."""
+
+    @model_validator(mode="after")
+    def _usable(self) -> Run:
+        if self.steps is None and self.gradients is None and self.kimg is None:
+            raise problem("says nowhere when to stop; expected at least one of steps, gradients, kimg")
+        return self
+
+
+class Data(Schema):
+    """The data set, and how much of it is seen at once. The data set's keys stand beside ``batch_size``."""
+
+    part: Annotated[Any, PartOf("data")]
+    batch_size: PositiveInt = 64
+    """Samples in a batch over all processes together. Default 64."""
+
+    @classmethod
+    def normalised(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return {"part": value}
+        part = {k: v for k, v in value.items() if k != "batch_size"}
+        return {"part": part} | {k: v for k, v in value.items() if k == "batch_size"}
+
+    @classmethod
+    def _explained(cls, error: Any) -> InitErrorDetails:
+        if error["type"] == "unknown" and len(error["loc"]) == 2:
+            error["ctx"]["known"].append("batch_size")
+        return super()._explained(error)
+
+    @model_serializer(mode="wrap")
+    def _joined(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain = handler(self)
+        return {**plain.pop("part"), **plain}
+
+
+class Learning(Schema):
+    """A player: its network and how it learns."""
+
+    model: Any
+    optimizer: Annotated[Any, PartOf("optimizer")]
+    """Any optimizer of torch.optim by its lower-case name, with its own keys."""
+    scheduler: Annotated[Any, PartOf("scheduler")] | None = None
+    """Any scheduler of torch.optim.lr_scheduler by its lower-case name; its clock is the training step."""
+    sharpness: Annotated[Any, PartOf("sharpness")] | None = None
+    """A sharpness-aware gradient; null (the default) is the plain one."""
+    constraint: Annotated[Any, PartOf("constraint")] | None = None
+    """A set or a penalty on all of the player's parameters, applied after each move; none by default."""
+
+
+class Generator(Learning):
+    """The generator: its network and how it learns."""
+
+    model: Annotated[Any, PartOf("generator")]
+    """The network."""
+
+
+class Discriminator(Learning):
+    """The discriminator: its network and how it learns."""
+
+    model: Annotated[Any, PartOf("discriminator")]
+    """The network."""
+
+
+class GAN(Schema):
+    """A generative adversarial network."""
+
+    name: Literal["gan"]
+    """The kind of game."""
+    loss: Annotated[Any, PartOf("loss")]
+    """The loss of both players."""
+    penalties: tuple[Annotated[Any, PartOf("penalty")], ...] = ()
+    """Terms added to the discriminator's objective. Default none."""
+    conditional: Bool = False
+    """Whether the networks are told the class of each sample. Default false."""
+    generator: Generator
+    """The player that makes samples."""
+    discriminator: Discriminator
+    """The player that tells samples from data; it moves first."""
+
+    @model_validator(mode="after")
+    def _climbable(self) -> GAN:
+        for player in ("generator", "discriminator"):
+            climb = getattr(getattr(self, player).sharpness, "climb", "loss")
+            if climb != "loss" and getattr(self.loss, "name", None) == "wasserstein":
+                raise problem_at(
+                    (player, "sharpness", "climb"),
+                    f"{climb} climbs the margins of a classification, and the wasserstein loss is none; use climb: "
+                    "loss, or another loss",
+                )
+        return self
+
+
+class Classifier(Learning):
+    """The classifier: its network and how it learns."""
+
+    model: Annotated[Any, PartOf("classifier")]
+    """The network."""
+
+
+class Classification(Schema):
+    """The game with one player: a classifier and the cross-entropy."""
+
+    name: Literal["classification"]
+    """The kind of game."""
+    label_smoothing: Annotated[float, Number(least=0, below=1)] = 0.0
+    """Share of the target distribution that is spread over all classes. Default 0."""
+    standardise: Bool = False
+    """Whether the channels of the network's input have mean 0 and standard deviation 1 over the training data; else
+    images lie in [-1, 1]. Default false."""
+    augmentations: tuple[Annotated[Any, PartOf("augmentation")], ...] = ()
+    """What is done to the training samples, in this order. Default nothing."""
+    classifier: Classifier
+    """The player."""
+
+
+class Accuracy(Schema):
+    """A classifier's accuracy on data that it does not learn from."""
+
+    data: Annotated[Any, PartOver("data")]
+    """The data set. Keys that are left away are those of the training data."""
+    every: PositiveInt = 500
+    """Training steps from one evaluation to the next. Default 500."""
+
+
+class EMA(Schema):
+    """An exponential moving average of the weights of the generator, or of the classifier."""
+
+    decay: Annotated[float, Number(least=0, below=1)] = 0.999
+    """Share of the average that is kept at each training step, at least 0 and below 1. Default 0.999."""
+
+
+class Log(Schema):
+    """Scalars in metrics.jsonl and TensorBoard."""
+
+    every: PositiveInt = 20
+    """Training steps from one row to the next. Default 20."""
+
+
+class Samples(Schema):
+    """Grids of generated samples."""
+
+    every: PositiveInt = 500
+    """Training steps from one grid to the next. Default 500."""
+    count: PositiveInt = 64
+    """Samples in a grid. Default 64."""
+
+
+class Checkpoint(Schema):
+    """What a run can be resumed from."""
+
+    every: PositiveInt = 500
+    """Training steps from one checkpoint to the next. Default 500."""
+    keep: PositiveInt = 2
+    """How many of the newest checkpoints are kept. Default 2."""

@@ -1,0 +1,165 @@
+"""Fine-tuning from a YAML file, with every gradient oracle, on texts whose class a few words give away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import language
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from gantrain import checkpoint
+from gantrain.config import load
+from gantrain.models import HuggingFace
+from gantrain.trainer import Trainer, train
+
+pytest.importorskip("transformers")
+
+ORACLES = {
+    "plain": None,
+    "sam": {"name": "sam", "rho": 0.05},
+    "asam": {"name": "sam", "rho": 0.5, "geometry": "elementwise"},
+    "sampa": {"name": "sampa", "rho": 0.05, "mix": 0.1},
+    "bisam": {"name": "sam", "rho": 0.05, "climb": "tanh"},
+}
+
+
+class Tied(HuggingFace):
+    """With a weight that has two names, and one that nothing uses."""
+
+    def __init__(self, spec, checkpoint: str):
+        super().__init__(spec, checkpoint)
+        self.words = self.network.get_input_embeddings()
+        self.unused = nn.Linear(3, 2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The networks are too small for more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("language")
+    language.bert(folder / "bert")
+    language.write(folder / "train.tsv", language.opinions(400, seed=0))
+    language.write(folder / "dev.tsv", language.opinions(200, seed=1))
+    pairs = [
+        {"first": one["text"], "second": two["text"], "same": "yes" if one["label"] == two["label"] else "no"}
+        for one, two in zip(language.opinions(1200, seed=2), language.opinions(2400, seed=3)[::2], strict=True)
+    ]
+    language.write(folder / "pairs.jsonl", pairs[:1000])
+    language.write(folder / "more_pairs.jsonl", pairs[1000:])
+    return folder
+
+
+def config(files, folder, **changes):
+    """The checked config of a run in ``folder``, by way of a YAML file."""
+    content = {
+        "run": {"name": "opinions", "steps": 60, "folder": str(folder), "device": "cpu"},
+        "data": {
+            "name": "text",
+            "train": str(files / "train.tsv"),
+            "test": str(files / "dev.tsv"),
+            "tokenizer": str(files / "bert"),
+            "batch_size": 32,
+        },
+        "game": {
+            "name": "classification",
+            "classifier": {
+                "model": {"name": "huggingface", "checkpoint": str(files / "bert")},
+                "optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.01},
+            },
+        },
+        "evaluate": {"data": {"split": "test"}, "every": 30},
+        "checkpoint": {"every": 1000},
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return load(path, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+
+
+def accuracy(run):
+    rows = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [row["validation/accuracy"] for row in rows if "validation/accuracy" in row][-1]
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+def test_every_oracle_learns_to_tell_opinions(files, tmp_path, oracle):
+    checked = config(files, tmp_path, **{"game.classifier.sharpness": ORACLES[oracle]})
+    assert accuracy(train(checked)) > 0.95
+
+
+def test_pairs_are_told_apart_from_scratch(files, tmp_path):
+    """The label depends on both texts, and on neither alone."""
+    data = {"train": str(files / "pairs.jsonl"), "test": str(files / "more_pairs.jsonl")}
+    data |= {"text": "first", "text_pair": "second", "label": "same", "max_length": 24}
+    changes = {f"data.{key}": value for key, value in data.items()}
+    changes |= {"run.steps": 300, "game.classifier.model.pretrained": False}
+    assert accuracy(train(config(files, tmp_path, **changes))) > 0.9
+
+
+@pytest.mark.parametrize("oracle", ["plain", "sam", "sampa"])
+@pytest.mark.parametrize("model", ["huggingface", "tied"])
+def test_a_resumed_run_with_dropout_is_the_uninterrupted_one_to_the_last_bit(files, tmp_path, oracle, model):
+    changes = {"game.classifier.sharpness": ORACLES[oracle], "ema": {"decay": 0.9}, "evaluate.every": 1000}
+    if model == "tied":
+        changes["game.classifier.model"] = {"target": f"{__name__}:Tied", "checkpoint": str(files / "bert")}
+    whole = train(config(files, tmp_path, **changes, **{"run.name": "whole", "run.steps": 6}))
+    train(config(files, tmp_path, **changes, **{"run.name": "halves", "run.steps": 3}))
+    halves = train(config(files, tmp_path, **changes, **{"run.name": "halves", "run.steps": 6}), resume=True)
+    (_, one), (_, two) = (checkpoint.load(checkpoint.newest(run)) for run in (whole, halves))
+    assert one["classifier"].keys() == two["classifier"].keys() and one["clock"]["step"] == 6
+    for part in ("classifier", "ema"):
+        assert all(torch.equal(torch.as_tensor(one[part][k]), torch.as_tensor(two[part][k])) for k in one[part])
+    if model == "tied":
+        words = "network.bert.embeddings.word_embeddings.weight"
+        assert torch.equal(one["classifier"][words], one["classifier"]["words.weight"])
+    config_json = json.loads((files / "bert" / "config.json").read_text())
+    assert config_json["hidden_dropout_prob"] > 0 and config_json["attention_probs_dropout_prob"] > 0
+
+
+def test_the_config_for_sst2_runs_on_files_of_its_layout(files, tmp_path):
+    for name in ("train", "dev"):
+        content = (files / f"{name}.tsv").read_text()
+        (tmp_path / f"{name}.tsv").write_text(content.replace("text\tlabel", "sentence\tlabel", 1))
+    changes = {"data.train": tmp_path / "train.tsv", "data.test": tmp_path / "dev.tsv", "run.folder": tmp_path}
+    changes |= dict.fromkeys(("data.tokenizer", "game.classifier.model.checkpoint"), files / "bert")
+    config = Path(__file__).parents[2] / "configs" / "language" / "sst2.yaml"
+    run = train(load(config, [f"{k}={v}" for k, v in changes.items()] + ["run.steps=2", "run.device=cpu"]))
+    assert run == tmp_path / "sst2" and 0 <= accuracy(run) <= 1
+
+
+def test_the_classifier_begins_as_the_seed_says(files, tmp_path):
+    from accelerate import Accelerator
+
+    def head(seed):
+        trainer = Trainer(config(files, tmp_path, **{"run.seed": seed}), Accelerator(cpu=True))
+        return trainer.game.classifier.network.classifier.weight
+
+    assert torch.equal(head(0), head(0)) and not torch.equal(head(0), head(1))
+
+
+def test_without_the_extra_one_line_says_how_to_install_it(files, tmp_path):
+    """And nothing else needs it."""
+    config(files, tmp_path)
+    program = (
+        "import sys; sys.modules['transformers'] = None; sys.argv = ['gantrain', 'train', 'config.yaml']\n"
+        "from gantrain.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "gantrain: data.tokenizer: needs the package transformers, which is not installed; "
+        "pip install 'gantrain[language]'\n",
+    )
+    assert not (tmp_path / "opinions").exists()
