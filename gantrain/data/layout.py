@@ -44,7 +44,7 @@ class Layout:
 
     def __init__(self, names: Iterable[str], where: str):
         self._where = where
-        places = {name: place for name in names if (place := _place(name)) is not None}
+        places = {name: place for name in names if (place := place_of(name)) is not None}
         if not places:
             raise UserError(f"data.path: no image in {where}; expected files called {', '.join(SUFFIXES)}")
         while len({p[0] for p in places.values()}) == 1 and min(map(len, places.values())) > 2:
@@ -86,7 +86,7 @@ class Layout:
         return {name: number[place[0]] if self.classes else None for name, place in ordered}
 
 
-def _place(name: str) -> tuple[str, ...] | None:
+def place_of(name: str) -> tuple[str, ...] | None:
     """The folders and the name of an image file, or None of any other."""
     place = tuple(folder for folder in name.split("/") if folder not in ("", ".", ".."))
     hidden = any(folder.startswith(".") or folder == "__MACOSX" for folder in place)

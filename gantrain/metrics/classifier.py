@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,7 +17,6 @@ from gantrain.assembly import make_game
 from gantrain.ema import EMA
 from gantrain.errors import UserError
 from gantrain.metrics.extractor import Extractor, Output, PathDistance
-from gantrain.modes import evaluating
 from gantrain.parts import build
 from gantrain.runs import open_run
 
@@ -24,7 +25,7 @@ class Classifier(Extractor):
     """A network that ends in a linear layer; features are what that layer is given, logits what it returns.
 
     Args:
-        network: ``(n, *shape)`` float32 to logits ``(n, classes)``; switched to evaluation mode, without gradients.
+        network: ``(n, *shape)`` float32 to logits ``(n, classes)``; a copy of it is taken, in evaluation mode.
         decode: stored images, uint8, to what the network was trained on.
         shape: of the images that it was trained on, ``(channels, height, width)``.
         name: as it shall appear in the names of metrics.
@@ -47,7 +48,7 @@ class Classifier(Extractor):
         self.channels = shape[0]
         self.device = torch.device(device)
         self.preprocessing = f"as in the classifier's own training, at its own {' x '.join(map(str, shape[1:]))} pixels"
-        self._network = network.to(self.device).eval().requires_grad_(False)
+        self._network = copy.deepcopy(network).to(self.device).eval().requires_grad_(False)
         self._decode = decode
         self.weights = _digest(network)
         self.identity = f"classifier {self.weights} on {self.device.type}"
@@ -94,7 +95,8 @@ class Classifier(Extractor):
     def __call__(self, images: Tensor) -> Output:
         return self._run(self._decode(images))
 
-    def distance(self) -> PathDistance:
+    @cached_property
+    def path_distance(self) -> PathDistance:
         return FeatureDistance(self)
 
     def features(self, levels: Tensor) -> Tensor:
@@ -118,8 +120,7 @@ class Classifier(Extractor):
         hooks = [m.register_forward_hook(lambda layer, _, output: outputs.update({layer: output})) for m in linear]
         black = torch.zeros(2, *self.shape, dtype=torch.uint8, device=self.device)
         try:
-            with evaluating(self._network):
-                logits = self._network(self._decode(black))
+            logits = self._network(self._decode(black))
         finally:
             for hook in hooks:
                 hook.remove()

@@ -57,8 +57,9 @@ class Extractor(ABC):
     def __call__(self, images: Tensor) -> Output:
         """uint8 ``(n, channels, height, width)`` to features and logits, without gradients."""
 
+    @property
     @abstractmethod
-    def distance(self) -> PathDistance:
+    def path_distance(self) -> PathDistance:
         """The distance of two images that perceptual path length is measured in.
 
         Raises:

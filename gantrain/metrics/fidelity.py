@@ -9,10 +9,10 @@ from gantrain.metrics.extractor import Extractor
 
 
 def register(extractor: Extractor) -> str:
-    """Register an extractor with torch-fidelity, for ``calculate_metrics(feature_extractor=name)``, and return the name.
+    """Register an extractor with torch-fidelity and return the name to give to ``calculate_metrics``.
 
-    The name has the beginning of the weights' SHA-256, so that statistics which torch-fidelity caches under it are of
-    these weights. To register an extractor again is no error.
+    The name has the beginning of the weights' SHA-256, so that what torch-fidelity caches under it is of these weights.
+    To register an extractor again is no error.
     """
     from torch_fidelity import FeatureExtractorBase, register_feature_extractor
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY

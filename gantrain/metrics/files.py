@@ -6,6 +6,9 @@ import hashlib
 import io
 import os
 import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +20,13 @@ from torch import Tensor
 
 from gantrain.data import pictures
 from gantrain.data.image_files import ImageArchive
+from gantrain.data.layout import place_of
 from gantrain.errors import Notice, UserError
 from gantrain.metrics.processes import PIECE
 from gantrain.metrics.sources import Images, Source, chosen
+
+# Pieces that are read before they are needed.
+_AHEAD = 2
 
 
 def open_images(path: str | Path, channels: Literal[1, 3] = 3) -> Source:
@@ -59,10 +66,10 @@ class Folder(Source):
             raise UserError(f"{path}: there is no such folder")
         self._channels = channels
         self._files = sorted(
-            Path(folder, file).relative_to(self._path).as_posix()
+            name
             for folder, _, files in os.walk(self._path, followlinks=True)
             for file in files
-            if file.lower().endswith(pictures.SUFFIXES) and not file.startswith(".")
+            if place_of(name := Path(folder, file).relative_to(self._path).as_posix()) is not None
         )
         if not self._files:
             raise UserError(f"{path}: holds no image; expected files called {', '.join(pictures.SUFFIXES)}")
@@ -94,6 +101,17 @@ class Folder(Source):
             self._look_for_transparency(name, content)
             images.append(image)
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)
+
+    def pieces(self, wanted: Iterable[tuple[int, int]], device: torch.device | str) -> Iterator[Tensor]:
+        # A thread reads and decodes what comes next while the caller works on what came last.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            ahead: deque[Future[Tensor]] = deque()
+            for index, size in wanted:
+                ahead.append(pool.submit(self.piece, index, size, "cpu"))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result().to(device)
+            while ahead:
+                yield ahead.popleft().result().to(device)
 
     def take(self, samples: int | None) -> Folder:
         rows = chosen(self, samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cached_property
 from importlib.metadata import version
 
 import torch
@@ -68,7 +69,8 @@ class Inception(Extractor):
         rgb = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
         return Output(*self._network(rgb.contiguous(memory_format=torch.channels_last)))
 
-    def distance(self) -> PathDistance:
+    @cached_property
+    def path_distance(self) -> PathDistance:
         return LPIPS(self.device)
 
 

@@ -1,53 +1,37 @@
-"""The Inception score in one pass."""
+"""The Inception score."""
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.special import xlogy
+from typing import Any
 
-from gantrain.metrics.processes import Processes
+from gantrain.errors import UserError
+from gantrain.metrics.collection import Collected
+from gantrain.metrics.extractor import Extractor
+from gantrain.metrics.metric import Metric, named
+from gantrain.metrics.options import Options
+from gantrain.metrics.reference import Reference
+from gantrain.metrics.report import Value
+from gantrain.metrics.sources import Source
 
 
-class InceptionScore:
-    """``exp(E_x KL(p(y|x) ‖ p(y)))``: mean and standard deviation over splits of the shuffled samples.
+class InceptionScore(Metric):
+    """``exp(E_x KL(p(y|x) ‖ p(y)))``: mean and spread over splits of the shuffled samples.
 
-    With ``q`` the mean of ``p`` over a split, the exponent is ``E_x Σ_y p log p - Σ_y q log q``; so a split needs the
-    sums of both alone, and memory does not grow with the number of samples. Shuffle and splits are torch-fidelity's.
     Source: Salimans et al., Improved techniques for training GANs, NeurIPS 2016, section 4.
-
-    Args:
-        samples: how many there will be, at least one for each split.
-        splits: number of splits.
-        classes: number of logits.
-        seed: of the shuffle.
-        device: where the sums are kept.
     """
 
-    def __init__(self, samples: int, splits: int, classes: int, seed: int, device: torch.device | str = "cpu"):
-        order = np.random.RandomState(seed).permutation(samples)
-        bounds = [i * samples // splits for i in range(splits + 1)]
-        split_of = np.empty(samples, dtype=np.int64)
-        split_of[order] = np.repeat(np.arange(splits), np.diff(bounds))
-        self._split_of = torch.from_numpy(split_of)
-        options = {"dtype": torch.float64, "device": device}
-        self._count = torch.tensor(np.diff(bounds), **options)
-        self._p = torch.zeros(splits, classes, **options)
-        self._p_log_p = torch.zeros(splits, **options)
+    key = "isc"
+    compares = False
+    uses = "score"
 
-    def update(self, rows: Tensor, features: Tensor, logits: Tensor) -> None:
-        logits = logits.to(self._p)
-        p = logits.softmax(1)
-        split = self._split_of[rows].to(p.device)
-        self._p.index_add_(0, split, p)
-        self._p_log_p.index_add_(0, split, (p * logits.log_softmax(1)).sum(1))
+    def check(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
+        if count < options.splits:
+            raise UserError(f"{source.name}: isc has {options.splits} splits, and there are {count} images; take more")
 
-    def merge(self, processes: Processes) -> None:
-        self._p, self._p_log_p = processes.sum(self._p), processes.sum(self._p_log_p)
+    def values(self, fake: Collected, real: Reference, extractor: Extractor, options: Options) -> dict[str, Value]:
+        scores = fake.score.scores
+        spread = scores.std(correction=0).item()
+        return {named(extractor, "inception_score"): Value(scores.mean().item(), spread, lower_is_better=False)}
 
-    def result(self) -> tuple[float, float]:
-        """Mean and standard deviation over the splits."""
-        q = self._p / self._count[:, None]
-        scores = (self._p_log_p / self._count - xlogy(q, q).sum(1)).exp()
-        return scores.mean().item(), scores.std(correction=0).item()
+    def about(self, extractor: Extractor, options: Options) -> dict[str, Any]:
+        return {"splits": options.splits, "seed": options.seed}

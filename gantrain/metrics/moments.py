@@ -1,4 +1,4 @@
-"""Mean and covariance of features in one pass, and the Fréchet distance."""
+"""Mean and covariance of features in one pass."""
 
 from __future__ import annotations
 
@@ -38,8 +38,11 @@ class Moments:
         moments.count, moments.mean, moments.scatter = count, mean, scatter
         return moments
 
-    def update(self, features: Tensor) -> None:
-        """Take in ``(n, d)``."""
+    def update(self, rows: Tensor, features: Tensor, logits: Tensor) -> None:
+        self.take_in(features)
+
+    def take_in(self, features: Tensor) -> None:
+        """``(n, d)``, n may be 0."""
         if not len(features):
             return
         features = features.to(self.mean)
@@ -89,10 +92,10 @@ class MomentsByPart:
 
     def update(self, rows: Tensor, features: Tensor, logits: Tensor) -> None:
         if len(self.parts) == 1:
-            return self.parts[0].update(features)
+            return self.parts[0].take_in(features)
         of = self._part[rows].to(features.device)
         for i, moments in enumerate(self.parts):
-            moments.update(features[of == i])
+            moments.take_in(features[of == i])
 
     def merge(self, processes: Processes) -> None:
         for moments in self.parts:
@@ -104,36 +107,3 @@ class MomentsByPart:
         for moments in self.parts[1:]:
             whole = whole.joined(moments)
         return whole
-
-
-def frechet_distance(a: Moments, b: Moments) -> float:
-    """``|μ_a - μ_b|² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½)``.
-
-    Source: Heusel et al., GANs trained by a two time-scale update rule converge to a local Nash equilibrium, NeurIPS
-    2017, eq. 6; computed by torch-fidelity.
-    """
-    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
-
-    plain = [{"mu": m.mean.cpu().numpy(), "sigma": m.covariance.cpu().numpy()} for m in (a, b)]
-    return fid_statistics_to_metric(*plain, verbose=False)[KEY_METRIC_FID]
-
-
-def extrapolated(parts: list[Moments], real: Moments) -> float:
-    """The Fréchet distance that infinitely many samples would have: the intercept of its line in ``1 / n``.
-
-    The distance of n samples is too large by about ``c / n``. It is computed of all samples, of each half and of each
-    quarter, averaged over the parts of one size, and fitted by least squares. Source: Chong and Forsyth, Effectively
-    unbiased FID and Inception score and where to find them, CVPR 2020, section 4.
-
-    Args:
-        parts: four parts of the samples, of about equal size.
-        real: the other distribution, taken as it is.
-    """
-    first, second, third, fourth = parts
-    halves = [first.joined(second), third.joined(fourth)]
-    levels = [[halves[0].joined(halves[1])], halves, parts]
-    inverse = torch.tensor([torch.stack([1 / m.count for m in level]).mean() for level in levels], dtype=torch.float64)
-    distances = torch.tensor([sum(frechet_distance(m, real) for m in level) / len(level) for level in levels])
-    distances = distances.double()
-    slope = ((inverse - inverse.mean()) * distances).sum() / (inverse - inverse.mean()).square().sum()
-    return float(distances.mean() - slope * inverse.mean())

@@ -38,17 +38,13 @@ def extract(
     Raises:
         UserError: in all processes, what is wrong with an image that one of them met.
     """
-    error = None
-    try:
+    with processes.together():
         for rows, images in _batches(source, samples, extractor, batch_size, processes):
             output = extractor(images)
             if not output.features.isfinite().all():
                 raise UserError(f"{source.name}: the extractor {extractor.name} returned NaN or infinity")
             for accumulator in accumulators:
                 accumulator.update(rows, output.features, output.logits)
-    except UserError as found:
-        error = found
-    processes.agree(error)
     for accumulator in accumulators:
         accumulator.merge(processes)
 
@@ -59,9 +55,9 @@ def _batches(
     """This process' pieces, every ``world``-th of them, joined or cut into batches."""
     rows: list[Tensor] = []
     images: list[Tensor] = []
-    for index in range(processes.rank, -(-samples // PIECE), processes.world):
-        size = min(PIECE, samples - index * PIECE)
-        piece = source.piece(index, size, extractor.device)
+    indices = range(processes.rank, -(-samples // PIECE), processes.world)
+    sizes = [(index, min(PIECE, samples - index * PIECE)) for index in indices]
+    for (index, size), piece in zip(sizes, source.pieces(sizes, extractor.device), strict=True):
         extractor.check(tuple(piece.shape[1:]), source.name)
         rows.append(torch.arange(index * PIECE, index * PIECE + size))
         images.append(piece)

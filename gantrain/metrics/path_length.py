@@ -1,4 +1,4 @@
-"""Perceptual path length: how much a generator's images change along a short step between two latents."""
+"""How much a generator's images change along a short step between two latents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,45 +32,47 @@ class Paths:
     latent_dim: int
 
 
-@torch.no_grad()
-def path_length(
-    source: Generated, samples: int, distance: PathDistance, epsilon: float, processes: Processes
-) -> tuple[float, float]:
-    """Mean and standard deviation over paths of ``d(G(z_0), G(z_0 + ε (z_1 - z_0))) / ε²``.
+@dataclass(frozen=True)
+class PathLengths:
+    """Of many paths.
 
-    Both ends of a path have the same label and the same noise. Of the distances the lowest and the highest per cent are
-    left out. Images are not rounded to 8 bits, for then the step between two levels would be measured and not the path.
-    Source: Karras et al., A style-based generator architecture for GANs, CVPR 2019, section 4.1, for paths that start
-    in the latent space z.
+    Attributes:
+        values: ``(samples,)`` float64.
+        label: of their distance.
+    """
+
+    values: Tensor
+    label: str
+
+
+@torch.no_grad()
+def path_lengths(
+    source: Generated, samples: int, distance: PathDistance, epsilon: float, processes: Processes
+) -> PathLengths:
+    """``d(G(z_0), G(z_0 + ε (z_1 - z_0))) / ε²`` for pairs of latents.
+
+    Both ends have the same label and the same noise. Images are not rounded to 8 bits, for then the step between two
+    levels would be measured and not the path.
 
     Args:
         source: the generator.
         samples: number of paths.
-        distance: a squared one.
-        epsilon: length of the step, relative to the path.
+        distance: d, a squared one.
+        epsilon: ε, the length of the step relative to the path.
         processes: that share the paths; all get the result.
 
     Raises:
-        UserError: the source has no latents, or its generator returns NaN.
+        UserError: the generator returns NaN.
     """
     distances = torch.zeros(samples, dtype=torch.float64)
-    error = None
-    try:
+    with processes.together():
         for index in range(processes.rank, -(-samples // PIECE), processes.world):
             rows = torch.arange(index * PIECE, min((index + 1) * PIECE, samples))
             distances[rows] = _distances(source, index, rows, distance, epsilon).double().cpu()
-    except UserError as found:
-        error = found
-    processes.agree(error)
-    found = processes.sum(distances).numpy()
-    low, high = np.percentile(found, 1, method="lower"), np.percentile(found, 99, method="higher")
-    kept = found[(low <= found) & (found <= high)]
-    return float(kept.mean()), float(kept.std())
+    return PathLengths(processes.sum(distances), distance.label)
 
 
 def _distances(source: Generated, index: int, rows: Tensor, distance: PathDistance, epsilon: float) -> Tensor:
-    if source.paths is None:
-        raise UserError(f"{source.name}: ppl needs the generator's latents, and none were given")
     ends = torch.randn(2, PIECE, source.paths.latent_dim, generator=generator(source.seed, "evaluation paths", index))
     start, end = ends[:, : len(rows)]
     labels = source.labels_of(rows)

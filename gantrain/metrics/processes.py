@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -44,16 +46,22 @@ class Processes:
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
-    def agree(self, error: UserError | None) -> None:
-        """Go on if no process has an error; every process must call this.
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is wrong in one process is wrong in all: every process must enter, and none waits for one that gave up.
 
         Raises:
-            UserError: of the first process that has one, in all of them, so that none waits for one that gave up.
+            UserError: that of the first process whose block raised one.
         """
-        errors = [None if error is None else str(error)]
+        error = None
+        try:
+            yield
+        except UserError as found:
+            error = found
+        messages = [None if error is None else str(error)]
         if self.world > 1:
-            errors = [None] * self.world
-            dist.all_gather_object(errors, None if error is None else str(error))
-        found = next((e for e in errors if e is not None), None)
-        if found is not None:
-            raise UserError(found) from error
+            mine, messages = messages[0], [None] * self.world
+            dist.all_gather_object(messages, mine)
+        wrong = next((m for m in messages if m is not None), None)
+        if wrong is not None:
+            raise UserError(wrong) from error

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from gantrain.metrics.cache import Cache
 from gantrain.metrics.extractor import Extractor
-from gantrain.metrics.moments import Moments, MomentsByPart
-from gantrain.metrics.neighbourhoods import Features
+from gantrain.metrics.features import Features
+from gantrain.metrics.moments import Moments
 from gantrain.metrics.passing import Accumulator, extract
 from gantrain.metrics.processes import Processes
 from gantrain.metrics.sources import Source
@@ -26,15 +26,14 @@ class Reference:
         features: ``(n, d)``, for kernel distance, precision and recall, if asked for.
     """
 
-    moments: Moments | None
-    features: Tensor | None
+    moments: Moments | None = None
+    features: Tensor | None = None
 
 
 def refer_to(
     real: Source,
     extractor: Extractor,
-    moments: bool,
-    features: bool,
+    uses: Set[str],
     batch_size: int,
     processes: Processes,
     cache: str | Path | None,
@@ -47,8 +46,7 @@ def refer_to(
     Args:
         real: it has an end.
         extractor: of the features.
-        moments: whether they are wanted.
-        features: whether they are wanted.
+        uses: which attributes of :class:`Reference` are wanted.
         batch_size: images in one forward pass.
         processes: that take part.
         cache: a folder, or None.
@@ -57,34 +55,34 @@ def refer_to(
         UserError: an image cannot be read, or does not fit the extractor.
     """
     d = extractor.dimensions
-    shapes = {
-        "moments": {"count": (), "mean": (d,), "scatter": (d, d)} if moments else None,
-        "features": {"values": (real.count, d)} if features else None,
-    }
-    wanted = {kind: shape for kind, shape in shapes.items() if shape is not None}
+    shapes = {"moments": {"count": (), "mean": (d,), "scatter": (d, d)}, "features": {"values": (real.count, d)}}
+    wanted = {kind: shape for kind, shape in shapes.items() if kind in uses}
     found: dict[str, dict[str, Tensor]] = {}
     keys = {}
-    if cache is not None and processes.rank == 0:
-        base = {"images": real.digest(), "samples": real.count, "extractor": extractor.identity}
-        keys = {kind: base | {"kind": kind} for kind in wanted}
-        kept = {kind: Cache(cache).load(keys[kind], shape) for kind, shape in wanted.items()}
-        found = {kind: tensors for kind, tensors in kept.items() if tensors is not None}
+    with processes.together():
+        if cache is not None and processes.rank == 0:
+            base = {"images": real.digest(), "samples": real.count, "extractor": extractor.identity}
+            keys = {kind: base | {"kind": kind} for kind in wanted}
+            kept = {kind: Cache(cache).load(keys[kind], shape) for kind, shape in wanted.items()}
+            found = {kind: tensors for kind, tensors in kept.items() if tensors is not None}
     missing = processes.from_first([kind for kind in wanted if kind not in found])
     if missing:
-        by_part = MomentsByPart(torch.empty(0), 1, d, extractor.device)
-        all_features = Features(real.count, d) if "features" in missing else None
-        accumulators: list[Accumulator] = [by_part] if "moments" in missing else []
-        accumulators += [] if all_features is None else [all_features]
-        extract(real, real.count, extractor, accumulators, batch_size, processes)
-        if processes.rank == 0:
-            if "moments" in missing:
-                found["moments"] = vars(by_part.whole)
-            if all_features is not None:
-                found["features"] = {"values": all_features.values}
-            if cache is not None:
-                for kind in missing:
-                    Cache(cache).save(keys[kind], found[kind])
+        found |= _computed(real, missing, extractor, batch_size, processes)
+        if cache is not None and processes.rank == 0:
+            for kind in missing:
+                Cache(cache).save(keys[kind], found[kind])
     return Reference(
         Moments.of(**found["moments"]) if "moments" in found else None,
         found["features"]["values"] if "features" in found else None,
     )
+
+
+def _computed(
+    real: Source, kinds: list[str], extractor: Extractor, batch_size: int, processes: Processes
+) -> dict[str, dict[str, Tensor]]:
+    moments = Moments(extractor.dimensions, extractor.device)
+    kept: dict[str, Accumulator] = {}
+    for kind in kinds:
+        kept[kind] = moments if kind == "moments" else Features(real.count, extractor.dimensions)
+    extract(real, real.count, extractor, list(kept.values()), batch_size, processes)
+    return {kind: vars(accumulator) for kind, accumulator in kept.items()}

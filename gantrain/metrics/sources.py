@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,10 @@ class Source(ABC):
         Raises:
             UserError: they cannot be had; the message names the file or the sample.
         """
+
+    def pieces(self, wanted: Iterable[tuple[int, int]], device: torch.device | str) -> Iterator[Tensor]:
+        """The pieces of these indices and sizes, one after the other."""
+        return (self.piece(index, size, device) for index, size in wanted)
 
     @abstractmethod
     def take(self, samples: int | None) -> Source:
