@@ -102,14 +102,63 @@ def sample(
     gantrain sample checkpoints/quickstart --number 1000 --images --output digits
     gantrain sample checkpoints/quickstart --step 500 --weights live --seed 1
     """
-    from pathlib import Path
-
-    # Said here, before torch is loaded.
-    if not (Path(run) / "config.yaml").is_file():
-        raise UserError(f"{run}: no run here; expected a folder with config.yaml, as under checkpoints/")
+    _require_run(run)
     from gantrain.sampling import sample_run
 
     click.echo(sample_run(run, number, seed, step, weights, output, images))
+
+
+@cli.command(name="eval", short_help="Measure how good a run is.")
+@click.argument("run", required=False)
+@click.option("--images", metavar="PATH", help="A folder or archive of images instead of a run.")
+@click.option("--against", metavar="DATA", help="Folder, archive or data set to compare with; by default the run's.")
+@click.option("--metrics", metavar="LIST", help="Of fid,isc,kid,prc,ppl; by default the run's, or the first four.")
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="How many; by default the run's, or 10000.")
+@click.option("--features", metavar="NAME", help="inception, or the folder of a classification; by default the run's.")
+@click.option("--feature-weights", metavar="PATH", help="File of InceptionV3's weights.")
+@click.option("--digest", metavar="HEX", help="SHA-256 that vouches for other weights than the published ones.")
+@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
+@click.option(
+    "--weights", type=click.Choice(["ema", "live"]), help="Averaged or trained; averaged where there are any."
+)
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Of the samples.")
+@click.option("--draws", type=click.IntRange(min=1), metavar="N", default=1, help="Sample anew N times, for errors.")
+@click.option("--infinity", is_flag=True, help="Extrapolate fid to infinitely many samples as well.")
+@click.option("--subset-size", type=click.IntRange(min=2), metavar="N", help="Images in a subset of kid; 1000.")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", default=64, show_default=True)
+@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+def evaluate(
+    run: str | None, images: str | None, metrics: str | None, processes: int | None, as_json: bool, **options: Any
+) -> None:
+    """Measure how good RUN is: the metrics of its generator's samples, or its classifier's accuracy.
+
+    RUN is the folder of a run or of one of its checkpoints, such as RUN/best. FID and its kin are torch-fidelity's,
+    with InceptionV3; with the features of a classifier of your own (--features) they bear its name.
+
+    \b
+    gantrain eval checkpoints/quickstart
+    gantrain eval checkpoints/quickstart/best --metrics fid,kid --draws 5 --json
+    gantrain eval checkpoints/cifar10 --against "{name: cifar10, split: test}" --samples 50000
+    gantrain eval --images samples/ --against photographs.zip --metrics fid
+    """
+    from gantrain.launch import check_processes, distributed, launch
+
+    if (run is None) == (images is None):
+        raise UserError("eval: name a run, or images with --images; one of the two")
+    if run is not None:
+        _require_run(run)
+    if distributed():
+        check_processes(processes, int(os.environ["WORLD_SIZE"]))
+    elif processes is not None and processes > 1:
+        sys.exit(launch(sys.argv[1:], processes))
+    from gantrain import eval_run
+
+    wanted = None if metrics is None else tuple(metrics.replace(",", " ").split())
+    request = eval_run.Request(metrics=wanted, **options)
+    report = eval_run.evaluate_run(run, request) if images is None else eval_run.evaluate_images(images, request)
+    if _first():
+        click.echo(eval_run.as_json(report) if as_json else eval_run.table(report))
 
 
 @cli.command(short_help="Solve a toy game and draw its path.")
@@ -178,6 +227,17 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
+
+
+def _require_run(run: str) -> None:
+    """Say that there is no run before torch is loaded."""
+    from pathlib import Path
+
+    from gantrain.runs import CONFIG
+
+    place = Path(run)
+    if not any((p / CONFIG).is_file() for p in (place, *place.parents[:2])):
+        raise UserError(f"{run}: no run here; expected a folder with {CONFIG}, as under checkpoints/")
 
 
 def _give_up(message: str) -> NoReturn:

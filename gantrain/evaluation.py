@@ -45,8 +45,10 @@ class Evaluation(View):
         self.seed = derive(config.run.seed, "evaluation")
         self.cache = Path(config.run.folder) / CACHE
         self.extractor = extractor_of(section.features, device)
-        self.real = Images(build("data", section.data))
-        self.extractor.check(tuple(data.spec.shape), "data")
+        against = build("data", section.data)
+        for name, spec in (("data", data.spec), ("evaluate.data", against.spec)):
+            self.extractor.check(tuple(spec.shape), name)
+        self.real = Images(against)
 
     def show(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Finding:
         """Measure, log, and say in a line what was found."""
