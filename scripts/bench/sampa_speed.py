@@ -4,7 +4,8 @@
 
 All candidates are measured in turns within one run, on a residual network for 32 x 32 images. "Two plain gradients side
 by side" is the physical limit: two processes that know nothing of each other each take one gradient of the whole batch,
-without an optimizer, so that two busy cores slow each other as much as they do in SAMPa on two.
+without an optimizer, so that two busy cores slow each other as much as they do in SAMPa on two. Data-parallel SAM has
+half a batch on each process, and batch norm there looks at its own half (run.batch_norm: local), the faster of the two.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from timing import machine
 
-from gantrain.assembly import synchronise_batch_norm
 from gantrain.data.batch import Batches
 from gantrain.data.image_set import ImageSet
 from gantrain.field import Field, Learner
@@ -48,10 +48,7 @@ def made(oracle, processes: Processes, depth: int, batch: int) -> Field:
     source = torch.Generator().manual_seed(0)
     samples = torch.randint(256, (8 * batch, 3, 32, 32), generator=source, dtype=torch.uint8)
     data = ImageSet(samples, torch.randint(10, (8 * batch,), generator=source), 10)
-    network = ResNet(data.spec, depth=depth)
-    if processes.world > 1:
-        network = synchronise_batch_norm(network, processes)
-    game = Classification(network)
+    game = Classification(ResNet(data.spec, depth=depth))
     (player,) = game.players.values()
     optimizer = make_optimizer({"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}, player.parameters)
     batches = Batches(data, batch, 0)
