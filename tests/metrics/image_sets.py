@@ -1,4 +1,4 @@
-"""Image sets, generators and extractors whose distances are known."""
+"""Image sets, generators and extractors for tests."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ from gantrain.models import ConvDiscriminator, ConvGenerator
 from gantrain.plots import save_png
 
 DIGITS = Digits()
+CLASSIFICATION = {
+    "run": {"name": "digits-classifier", "steps": 150},
+    "data": {"name": "digits", "batch_size": 64, "split": "train"},
+    "game": {
+        "name": "classification",
+        "standardise": True,
+        "classifier": {"model": {"name": "conv", "width": 2}, "optimizer": {"name": "adam", "lr": 1e-2}},
+    },
+    "log": {"every": 50},
+    "checkpoint": {"every": 150},
+}
 
 
 class Stack:

@@ -14,7 +14,7 @@ from torch import nn
 
 from gantrain.errors import Notice
 from gantrain.metrics import Classifier, Generated, Options, evaluate
-from gantrain.metrics.cache import Cache
+from gantrain.metrics.cache import Cache, _digest
 
 OPTIONS = Options(subset_size=50, subsets=5)
 KEY, TENSORS, SHAPES = (
@@ -99,10 +99,8 @@ def damage(path, kind, tmp_path):
     elif kind == "empty":
         path.write_bytes(b"")
     else:
-        about = {"format": "1", "key": json.dumps(KEY), "sha256": "0"}
-        other = (
-            {"mean": torch.zeros(4)} if kind == "shape" else {"mean": torch.full((3,), 9.0), "count": torch.tensor(2.0)}
-        )
+        other = {"mean": torch.zeros(4)} if kind == "shape" else TENSORS
+        about = {"format": "1", "key": json.dumps(KEY), "sha256": "0" if kind == "digest" else _digest(other)}
         if kind == "key":
             about["key"] = json.dumps({"images": "b"})
         path.write_bytes(safetensors.torch.save(other, metadata=about))
