@@ -45,13 +45,15 @@ class Cache:
         """
         path = self.path(key)
         try:
-            with safetensors.safe_open(path, "pt") as file:
-                about = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
-        except FileNotFoundError:
+            # Read at once: safetensors' own reader opens the file twice, and it may be replaced in between.
+            content = path.read_bytes()
+            tensors = safetensors.torch.load(content)
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
             return _damaged(path, str(error))
+        about = header.get("__metadata__", {})
         if about.get("format") != FORMAT or about.get("key") != _written(key):
             return _damaged(path, "it belongs to something else")
         if {name: tuple(t.shape) for name, t in tensors.items()} != dict(shapes):

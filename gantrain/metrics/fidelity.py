@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gantrain.errors import UserError
 from gantrain.metrics.extractor import Extractor
 
 
@@ -38,6 +39,11 @@ def register(extractor: Extractor) -> str:
             return torch.zeros(1, extractor.channels, 8, 8, dtype=torch.uint8)
 
         def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            # torch-fidelity makes everything RGB.
+            if extractor.channels == 1:
+                if (images != images[:, :1]).any():
+                    raise UserError(f"{extractor.name}: takes grey images, and these are coloured")
+                images = images[:, :1]
             output = extractor(images.to(extractor.device))
             return tuple(getattr(output, layer) for layer in self.features_list)
 

@@ -139,7 +139,9 @@ class Folder(Source):
         if self._transparent:
             return
         with Image.open(io.BytesIO(content)) as image:
-            self._transparent = image.has_transparency_data
+            if not image.has_transparency_data:
+                return
+            self._transparent = image.convert("RGBA").getchannel("A").getextrema()[0] < 255
         if self._transparent:
             warnings.warn(
                 Notice(
