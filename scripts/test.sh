@@ -9,5 +9,7 @@ arguments=()
 for argument in "$@"; do
     if [ "$argument" = "--all" ]; then arguments+=(-m ""); else arguments+=("$argument"); fi
 done
+# The networks of the tests are small, and several processes share the machine.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 ruff check .
 python -m pytest "${arguments[@]}"

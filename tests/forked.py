@@ -19,7 +19,7 @@ from typing import Any
 _context = multiprocessing.get_context("forkserver")
 _IMPORTED = ("gantrain.cli", "gantrain.trainer", "torch.utils.tensorboard", "sklearn.datasets")
 _context.set_forkserver_preload([*_IMPORTED, "matplotlib.backends.backend_agg"])
-SECONDS = 60
+SECONDS = 240
 
 
 class Command:
