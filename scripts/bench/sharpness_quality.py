@@ -3,7 +3,7 @@
     python scripts/bench/sharpness_quality.py [--config FILE] [--seeds 5] [--noise 0 0.4] [key=value …]
 
 Every method has the config's optimizer, schedule, batches and number of epochs; only `sharpness` differs. SAM and its
-kin take two gradients where SGD takes one. The accuracy is that of the last step, on the config's evaluation data.
+kin take two gradients where SGD takes one. The accuracy is that of the last step, on the test split.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def accuracy(task: tuple[str, str, float, int, tuple[str, ...]]) -> tuple[str, f
                 f"data.label_noise={noise}",
                 f"data.noise_seed={seed}",
                 "run.device=cpu",
-                "evaluate.every=1000000",
+                "evaluate={every: 1000000, data: {split: test}}",
                 "checkpoint.every=1000000",
                 f"game.classifier.sharpness={'null' if oracle is None else oracle}",
                 *overrides,
