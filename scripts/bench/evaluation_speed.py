@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import importlib.util
 import io
+import os
 import statistics
 import subprocess
 import sys
@@ -211,16 +212,17 @@ def in_a_fresh_process(method: str, samples: int) -> float:
 
 
 def table(arguments: argparse.Namespace) -> list[str]:
-    lines = [machine(), ""]
+    lines = [machine(), f"load average at the start {os.getloadavg()[0]:.1f}", ""]
     n = arguments.images
     lines.append(f"{n} RGB images of {arguments.size} x {arguments.size} pixels, batches of {arguments.batch}, CPU")
-    lines.append(f"{'':<28}{'images/s':>9}{'time':>8}   {'of the mean features'}")
+    lines.append(f"{'':<28}{'images/s':>9}{'best':>8}{'time':>8}   mean of the features")
     with tempfile.TemporaryDirectory() as folder:
         found = candidates(n, arguments.batch, arguments.size, Path(folder))
         means = {name: run().double() for name, run in found.items()}
         seconds = interleaved(found, arguments.rounds, warmup=0)
     reference = "torch-fidelity, PNG files"
     for name, values in seconds.items():
+        speeds = n / statistics.median(values), n / min(values)
         ratio = median_ratio(values, seconds[reference])
         apart = ((means[name] - means[reference]).norm() / means[reference].norm()).item()
         lines.append(
