@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from gantrain.errors import UserError
 from gantrain.metrics.classifier import Classifier
 from gantrain.metrics.extractor import Extractor
 from gantrain.metrics.inception import Inception
+from gantrain.schema import nearest
 
 
 def make_extractor(
@@ -29,6 +32,9 @@ def make_extractor(
     """
     if features == "inception":
         return Inception(weights, digest, device)
+    if not Path(features).is_dir():
+        hint = nearest(features, ["inception"])
+        raise UserError(f"features: {features!r} is neither inception nor the folder of a classifier's run{hint}")
     if weights is not None or digest is not None:
         raise UserError(f"weights: those of the classifier {features} are in its checkpoint; leave it away")
     return Classifier.of_run(features, device)

@@ -215,3 +215,25 @@ class TestWrongUse:
         for before, module in zip(state, (generator, discriminator), strict=True):
             assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
         assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_samples_of_given_latents_leave_no_trace_and_their_noise_is_that_of_the_seed():
+    game = digit_game()
+    game.generator.train()
+    game.generator.layers.append(nn.Dropout(0.5))  # stays off
+    before, drawn = copy.deepcopy(game.generator.state_dict()), torch.get_rng_state()
+    z, labels = torch.randn(5, game.generator.latent_dim, generator=torch.Generator().manual_seed(1)), torch.arange(5)
+    whole = game.generate(z, labels)
+    assert torch.equal(whole, game.generate(z, labels, chunk=5)) and whole.shape == (5, *game.spec.shape)
+    torch.testing.assert_close(whole, torch.cat([game.generate(z[i : i + 2], labels[i : i + 2]) for i in (0, 2, 4)]))
+    assert game.generator.training and torch.equal(drawn, torch.get_rng_state())
+    assert all(torch.equal(before[name], tensor) for name, tensor in game.generator.state_dict().items())
+    noisy = copy.deepcopy(game.generator)
+    noisy.layers.append(Noise())
+    first, again, other = (game.generate(z, labels, seed, network=noisy) for seed in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + torch.randn_like(x)

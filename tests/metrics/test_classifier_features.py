@@ -100,7 +100,10 @@ def test_what_is_no_classifier_is_one_line(tmp_path, classifier_run):
     run = train(config_of(RING, tmp_path, "run.steps=1"))
     with pytest.raises(UserError, match="ring: the game is a gan; features are those of a classification"):
         make_extractor(str(run))
-    with pytest.raises(UserError, match="nowhere: no run here"):
-        make_extractor(str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="empty: no run here"):
+        (tmp_path / "empty").mkdir()
+        make_extractor(str(tmp_path / "empty"))
+    with pytest.raises(UserError, match="features: 'incepton' is neither inception nor .*; did you mean 'inception'?"):
+        make_extractor("incepton")
     with pytest.raises(UserError, match="weights: those of the classifier .* are in its checkpoint"):
         make_extractor(str(classifier_run), weights="x.pth")

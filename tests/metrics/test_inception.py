@@ -40,6 +40,10 @@ def content() -> bytes:
         for name, tensor in tensors.items():
             if name.endswith("conv.weight"):
                 tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5)
+            elif name.endswith(("bn.weight", "bn.running_var")):
+                tensor.uniform_(0.7, 1.3)
+            elif name.endswith(("bn.bias", "bn.running_mean")):
+                tensor.normal_(0, 0.1)
     assert len(tensors) == 566
     file = io.BytesIO()
     torch.save(tensors, file)
