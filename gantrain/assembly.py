@@ -37,6 +37,7 @@ def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchr
         made = _seeded(player, getattr(game, player).model, spec, config.run.seed)
         return (made if synchronise is None else synchronise_batch_norm(made, synchronise)).to(device)
 
+    augmentations = [build("augmentation", augmentation) for augmentation in game.augmentations]
     if game.name == "classification":
         classifier = network("classifier", data.spec)
         if game.standardise:
@@ -45,7 +46,7 @@ def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchr
         return Classification(
             classifier,
             game.label_smoothing,
-            [build("augmentation", augmentation) for augmentation in game.augmentations],
+            augmentations,
             data.spec,
         )
     spec = data.spec if game.conditional else data.spec.unconditional()
@@ -54,6 +55,7 @@ def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchr
         network("discriminator", spec),
         loss=build("loss", game.loss),
         penalties=[build("penalty", penalty) for penalty in game.penalties],
+        augmentations=augmentations,
         conditional=game.conditional,
         spec=data.spec,
     )

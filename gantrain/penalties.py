@@ -8,14 +8,19 @@ Analyzing and improving the image quality of StyleGAN, CVPR 2020, section 3.1).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 if TYPE_CHECKING:
     from gantrain.types import NonNegativeFloat, PositiveFloat, PositiveInt
+
+
+# Samples and labels to logits: the network, behind the game's augmentations if there are any.
+Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 
 
 @dataclass
@@ -52,10 +57,10 @@ class Penalty(ABC):
         return step % self.every == 0
 
     @abstractmethod
-    def value(self, discriminator: nn.Module, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def value(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
         """The penalty without its weight: a scalar."""
 
-    def __call__(self, discriminator: nn.Module, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def __call__(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
         """What is added to the discriminator's loss at a step at which the penalty is due."""
         return self.weight * self.every * self.value(discriminator, real, fake, batch)
 
@@ -75,7 +80,7 @@ class R1(Penalty):
     def __init__(self, weight: PositiveFloat = 10.0, every: PositiveInt = 1):
         super().__init__(weight, every)
 
-    def value(self, discriminator: nn.Module, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def value(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
         return _squared_slopes(real.logits, real.samples).mean() / 2
 
 
@@ -94,7 +99,7 @@ class R2(Penalty):
     def __init__(self, weight: PositiveFloat = 10.0, every: PositiveInt = 1):
         super().__init__(weight, every)
 
-    def value(self, discriminator: nn.Module, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def value(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
         return _squared_slopes(fake.logits, fake.samples).mean() / 2
 
 
@@ -114,7 +119,7 @@ class WGANGP(Penalty):
         super().__init__(weight, every)
         self.target = target
 
-    def value(self, discriminator: nn.Module, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def value(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
         real_samples, fake_samples = real.samples.detach(), fake.samples.detach()
         u = batch.uniform("interpolates", *[1] * (real_samples.dim() - 1)).to(real_samples.dtype)
         between = torch.lerp(fake_samples, real_samples, u).requires_grad_(True)

@@ -158,12 +158,20 @@ _KINDS = {
     "penalty": lambda: Kind("penalty", _in("penalties", wgan_gp="WGANGP", r1="R1", r2="R2")),
     "generator": lambda: Kind(
         "generator",
-        _in("models.conv", conv="ConvGenerator") | _in("models.mlp", mlp="MLPGenerator"),
+        _in("models.conv", conv="ConvGenerator")
+        | _in("models.mlp", mlp="MLPGenerator")
+        | _in("models.dcgan", dcgan="DCGANGenerator")
+        | _in("models.sngan", sngan="SNGANGenerator")
+        | _in("models.r3gan", r3gan="R3GANGenerator"),
         supplied=("spec",),
     ),
     "discriminator": lambda: Kind(
         "discriminator",
-        _in("models.conv", conv="ConvDiscriminator") | _in("models.mlp", mlp="MLPDiscriminator"),
+        _in("models.conv", conv="ConvDiscriminator")
+        | _in("models.mlp", mlp="MLPDiscriminator")
+        | _in("models.dcgan", dcgan="DCGANDiscriminator")
+        | _in("models.sngan", sngan="SNGANDiscriminator")
+        | _in("models.r3gan", r3gan="R3GANDiscriminator"),
         supplied=("spec",),
     ),
     "classifier": lambda: Kind(
@@ -193,7 +201,9 @@ _KINDS = {
         | _in("data.image_files", image_folder="ImageFolder", image_archive="ImageArchive")
         | _in("data.text", text="Text"),
     ),
-    "augmentation": lambda: Kind("augmentation", _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout")),
+    "augmentation": lambda: Kind(
+        "augmentation", _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color")
+    ),
     "toy": lambda: Kind(
         "toy game",
         _in(

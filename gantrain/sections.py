@@ -137,6 +137,8 @@ class GAN(Schema):
     """The loss of both players."""
     penalties: tuple[Annotated[Any, PartOf("penalty")], ...] = ()
     """Terms added to the discriminator's objective. Default none."""
+    augmentations: tuple[Annotated[Any, PartOf("augmentation")], ...] = ()
+    """What is done to real and fake samples before the discriminator sees them, in this order. Default nothing."""
     conditional: Bool = False
     """Whether the networks are told the class of each sample. Default false."""
     generator: Generator

@@ -11,8 +11,8 @@ from gantrain.config import dump, load, load_solve, resolved
 from gantrain.errors import UserError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-TRAIN = sorted(CONFIGS.glob("*.yaml"))
 SOLVE = sorted((CONFIGS / "toy").glob("*.yaml"))
+TRAIN = sorted(set(CONFIGS.glob("**/*.yaml")).difference(SOLVE))
 
 MINIMAL = """
 run: {name: a, steps: 3}

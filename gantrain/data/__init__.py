@@ -1,6 +1,6 @@
 """Data sets, augmentations, and batches that are a function of ``(seed, draw)``."""
 
-from gantrain.data.augment import Crop, Cutout, Flip
+from gantrain.data.augment import Color, Crop, Cutout, Flip
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.digits import Digits
 from gantrain.data.gaussian_ring import GaussianRing
@@ -19,6 +19,7 @@ __all__ = [
     "SVHN",
     "Batch",
     "Batches",
+    "Color",
     "Crop",
     "Cutout",
     "DataSpec",

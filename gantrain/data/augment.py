@@ -1,7 +1,11 @@
 """Random changes of training images, drawn for each sample and made for the whole batch at once.
 
 An augmentation is called with images ``(n, c, h, w)`` and the batch that they come from, whose draws it uses: the same
-batch is changed alike whenever it is seen, and its shards on several processes as it is as a whole.
+batch is changed alike whenever it is seen, and its shards on several processes as it is as a whole. All are
+differentiable in the images, to any order.
+
+DiffAugment (Zhao et al., Differentiable augmentation for data-efficient GAN training, NeurIPS 2020) is ``color``, then
+``crop`` with a padding of an eighth of the size and fill 0, then ``cutout`` of half the size.
 """
 
 from __future__ import annotations
@@ -13,9 +17,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from gantrain.data.batch import Batch
+from gantrain.errors import UserError
 
 if TYPE_CHECKING:
-    from gantrain.types import Float, Fraction, PositiveInt
+    from gantrain.types import Float, Fraction, NonNegativeFloat, PositiveInt
 
 
 class Crop:
@@ -33,7 +38,7 @@ class Crop:
         self.fill = fill
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
-        n, channels, height, width = images.shape
+        n, channels, height, width = _shape(images, "crop")
         top = batch.integers("crop/top", 2 * self.padding + 1)
         left = batch.integers("crop/left", 2 * self.padding + 1)
         rows = _from(top, height)[:, None, :, None]
@@ -54,6 +59,7 @@ class Flip:
         self.probability = probability
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
+        _shape(images, "flip")
         chosen = batch.uniform("flip") < self.probability
         return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
@@ -75,7 +81,7 @@ class Cutout:
         self.fill = fill
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
-        height, width = images.shape[2:]
+        height, width = _shape(images, "cutout")[2:]
         chosen = batch.uniform("cutout") < self.probability
         rows = self._inside(batch.integers("cutout/row", height), height)
         columns = self._inside(batch.integers("cutout/column", width), width)
@@ -87,6 +93,48 @@ class Cutout:
         position = torch.arange(length, device=centre.device)
         start = (centre - self.size // 2)[:, None]
         return (position >= start) & (position < start + self.size)
+
+
+class Color:
+    """Brightness, saturation and contrast of each sample, in this order.
+
+    ``x + b``, then ``s`` times the distance of each colour from the pixel's mean, then ``c`` times the distance from
+    the image's mean; ``b``, ``s - 1`` and ``c - 1`` are uniform and symmetric around 0. Values may leave [-1, 1].
+    Source: Zhao et al., Differentiable augmentation for data-efficient GAN training, NeurIPS 2020, and its code.
+
+    Args:
+        brightness: largest b, where the range from black to white is 2.
+        saturation: largest s - 1.
+        contrast: largest c - 1.
+    """
+
+    def __init__(
+        self, brightness: NonNegativeFloat = 0.5, saturation: NonNegativeFloat = 1.0, contrast: NonNegativeFloat = 0.5
+    ):
+        self.brightness = brightness
+        self.saturation = saturation
+        self.contrast = contrast
+
+    def __call__(self, images: Tensor, batch: Batch) -> Tensor:
+        _shape(images, "color")
+        images = images + self._within("color/brightness", self.brightness, images, batch)
+        saturation = 1 + self._within("color/saturation", self.saturation, images, batch)
+        images = torch.lerp(images.mean(dim=1, keepdim=True), images, saturation)
+        contrast = 1 + self._within("color/contrast", self.contrast, images, batch)
+        return torch.lerp(images.mean(dim=(1, 2, 3), keepdim=True), images, contrast)
+
+    @staticmethod
+    def _within(stream: str, most: float, images: Tensor, batch: Batch) -> Tensor:
+        """``(n, 1, 1, 1)``: uniform between -most and most."""
+        return ((2 * batch.uniform(stream, 1, 1, 1) - 1) * most).to(images.dtype)
+
+
+def _shape(images: Tensor, name: str) -> torch.Size:
+    if images.dim() != 4:
+        raise UserError(
+            f"augmentation {name}: expected images, got samples of shape {tuple(images.shape[1:])}; leave it away"
+        )
+    return images.shape
 
 
 def _from(start: Tensor, length: int) -> Tensor:

@@ -37,6 +37,7 @@ class Batch:
         self._size = len(real) * world
         self._rows = slice(rank * len(real), (rank + 1) * len(real))
         self._drawn: dict[tuple[Any, ...], Tensor] = {}
+        self._prefix = ""
 
     def __len__(self) -> int:
         return len(self.real)
@@ -53,7 +54,14 @@ class Batch:
         """``(b,)`` int64 numbers uniform in 0 … high - 1."""
         return self._draw(torch.randint, stream, (), high)
 
+    def under(self, name: str) -> Batch:
+        """The same batch with draws of its own: those of the streams ``name/stream``."""
+        other = copy.copy(self)
+        other._prefix = f"{self._prefix}{name}/"
+        return other
+
     def _draw(self, sampler: Any, stream: str, shape: tuple[int, ...], *arguments: int) -> Tensor:
+        stream = self._prefix + stream
         key = (sampler, stream, shape, *arguments)
         if key not in self._drawn:
             source = generator(self._seed, stream, self.index)

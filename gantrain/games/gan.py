@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +27,17 @@ class GAN(Game):
     two objectives are of one function. If the game is conditional, the fakes bear the labels of the batch's real
     samples: real and fake are paired by class, and the classes are as frequent among fakes as in the data.
 
+    With augmentations ``T``, both players see ``D(T(x))`` for ``D(x)``, of real and fake samples alike (Zhao et al.,
+    Differentiable augmentation for data-efficient GAN training, NeurIPS 2020, eqs. 4-5), and penalties differentiate
+    through ``T``. Real and fake samples are changed by different draws, which both players share.
+
     Args:
         generator: ``(n, latent_dim)`` and labels to samples ``(n, *shape)``; has ``latent_dim``.
         discriminator: ``(n, *shape)`` and labels to logits ``(n,)``.
         loss: of both players.
         penalties: added to the discriminator's loss.
         conditional: whether the networks are given labels.
+        augmentations: ``(samples, batch) -> samples``, differentiable, applied in turn before the discriminator.
         spec: the data, which the networks must fit; by default the generator's own ``spec``, if it has one.
 
     Raises:
@@ -47,6 +53,7 @@ class GAN(Game):
         penalties: Sequence[Penalty] = (),
         conditional: bool = False,
         spec: DataSpec | None = None,
+        augmentations: Sequence[Callable[[Tensor, Batch], Tensor]] = (),
     ):
         super().__init__([Player("discriminator", discriminator), Player("generator", generator)])
         self.generator = generator
@@ -54,6 +61,7 @@ class GAN(Game):
         self.loss = loss
         self.penalties = tuple(penalties)
         self.conditional = conditional
+        self.augmentations = tuple(augmentations)
         self.spec = spec or getattr(generator, "spec", None)
         self._check()
 
@@ -79,30 +87,36 @@ class GAN(Game):
         if "fake" in differentiated:
             fake_samples.requires_grad_(True)
 
-        real = Scored(real_samples, labels, self.discriminator(real_samples, labels))
-        fake = Scored(fake_samples, labels, self.discriminator(fake_samples, labels))
+        real = Scored(real_samples, labels, self._score(batch.under("real"), real_samples, labels))
+        fake = Scored(fake_samples, labels, self._score(batch.under("fake"), fake_samples, labels))
         loss = self.loss.discriminator(real.logits, fake.logits)
         scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
         for penalty in due:
-            term = penalty(self.discriminator, real, fake, batch)
+            term = penalty(partial(self._score, batch.under("penalty")), real, fake, batch)
             scores[type(penalty).__name__.lower()] = term.detach()
             loss = loss + term
         return _objective(loss, self.loss.discriminator_margins(real.logits, fake.logits), scores)
 
     def _generator_objective(self, batch: Batch) -> Objective:
         labels = self._labels(batch)
-        fake = self.discriminator(self._fakes(batch, labels), labels)
+        fake = self._score(batch.under("fake"), self._fakes(batch, labels), labels)
         scores = {"fake": fake.detach()}
         real = None
         if self.loss.needs_real:
             with torch.no_grad():
-                real = self.discriminator(batch.real, labels)
+                real = self._score(batch.under("real"), batch.real, labels)
             scores["real"] = real
         loss = self.loss.generator(real, fake)
         return _objective(loss, self.loss.generator_margins(real, fake), scores)
 
     def _fakes(self, batch: Batch, labels: Tensor | None) -> Tensor:
         return self.generator(batch.normal("latent", self.generator.latent_dim), labels)
+
+    def _score(self, batch: Batch, samples: Tensor, labels: Tensor | None) -> Tensor:
+        """``(n,)``: what the discriminator says of the augmented samples."""
+        for augmentation in self.augmentations:
+            samples = augmentation(samples, batch)
+        return self.discriminator(samples, labels)
 
     def _labels(self, batch: Batch) -> Tensor | None:
         if not self.conditional:
@@ -194,7 +208,7 @@ class GAN(Game):
                     f"generator {type(self.generator).__name__}: expected samples of the data's shape {spec.shape}, "
                     f"got {tuple(fakes.shape[1:])}"
                 )
-            logits = self.discriminator(fakes, labels)
+            logits = self._score(Batch(fakes, labels, index=0, step=0, seed=0), fakes, labels)
         if tuple(logits.shape) != (2,):
             raise UserError(
                 f"discriminator {type(self.discriminator).__name__}: expected one logit per sample, shape (2,) for two "

@@ -1,10 +1,13 @@
 """Networks by family, built from the data's shape: generators, discriminators, classifiers."""
 
 from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator
+from gantrain.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from gantrain.models.densenet import DenseNet
 from gantrain.models.huggingface import HuggingFace
 from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator
+from gantrain.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from gantrain.models.resnet import ResNet
+from gantrain.models.sngan import SNGANDiscriminator, SNGANGenerator
 from gantrain.models.vgg import VGG
 from gantrain.models.wide_resnet import WideResNet
 
@@ -13,11 +16,17 @@ __all__ = [
     "ConvClassifier",
     "ConvDiscriminator",
     "ConvGenerator",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
     "DenseNet",
     "HuggingFace",
     "MLPClassifier",
     "MLPDiscriminator",
     "MLPGenerator",
+    "R3GANDiscriminator",
+    "R3GANGenerator",
     "ResNet",
+    "SNGANDiscriminator",
+    "SNGANGenerator",
     "WideResNet",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from gantrain.errors import UserError
 
@@ -53,6 +54,32 @@ class Projection(nn.Module):
         if self.embedding is None:
             return logits
         return logits + (self.embedding(_given(labels)) * h).sum(dim=1)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm of images ``(n, features, h, w)`` with a scale and a shift for each class, or one for all without any.
+
+    Scales begin at 1, shifts at 0. Source: Dumoulin et al., A learned representation for artistic style, ICLR 2017,
+    eq. 5; for GANs, Miyato and Koyama, cGANs with projection discriminator, ICLR 2018, section 5.
+
+    Args:
+        features: number of channels.
+        classes: number of classes; 0 for none.
+    """
+
+    def __init__(self, features: int, classes: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(features, affine=not classes)
+        # Plain parameters rather than embedding layers, whose weights spectral norm would divide by.
+        self.scale = nn.Parameter(torch.ones(classes, features)) if classes else None
+        self.shift = nn.Parameter(torch.zeros(classes, features)) if classes else None
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        x = self.norm(x)
+        if self.scale is None:
+            return x
+        scale, shift = (embedding(_given(labels), table)[:, :, None, None] for table in (self.scale, self.shift))
+        return torch.addcmul(shift, x, scale)
 
 
 def _given(labels: Tensor | None) -> Tensor:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.errors import UserError
 from gantrain.models.classification import classes, he_initialised
 from gantrain.models.conditioning import Embedded, Projection
 from gantrain.models.spectral import spectrally_normalised
+from gantrain.models.square import doublings, square
 
 if TYPE_CHECKING:
     from gantrain.types import PositiveInt
@@ -43,11 +43,11 @@ class ConvGenerator(nn.Module):
         norm: Literal["batch", "group", "none"] = "batch",
     ):
         super().__init__()
-        channels, doublings = _stages(spec)
+        channels, steps = _stages(spec)
         self.spec = spec
         self.latent_dim = latent_dim
         self.embed = Embedded(spec.classes, latent_dim)
-        widths = [width * 2 ** (doublings - 1 - i) for i in range(doublings)]
+        widths = [width * 2 ** (steps - 1 - i) for i in range(steps)]
         self.dense = nn.Linear(self.embed.features, widths[0] * 16, bias=norm == "none")
         layers: list[nn.Module] = [nn.Unflatten(1, (widths[0], 4, 4)), *_normalised(norm, widths[0]), nn.ReLU()]
         for before, after in zip(widths, widths[1:], strict=False):
@@ -127,13 +127,8 @@ class ConvClassifier(nn.Module):
 
 def _stages(spec: DataSpec) -> tuple[int, int]:
     """Channels, and how often 4 x 4 is doubled to get the image's size."""
-    if len(spec.shape) != 3 or spec.shape[1] != spec.shape[2] or spec.shape[1] not in _SIZES:
-        sizes = ", ".join(map(str, _SIZES))
-        raise UserError(
-            f"model conv: expected square images of {sizes} pixels, got data of shape {spec.shape}; "
-            "choose another size, or the model mlp"
-        )
-    return spec.shape[0], (spec.shape[1] // 4).bit_length() - 1
+    channels, size = square(spec, "conv", _SIZES)
+    return channels, doublings(size)
 
 
 def _normalised(norm: str, channels: int) -> list[nn.Module]:

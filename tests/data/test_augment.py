@@ -2,7 +2,8 @@ import pytest
 import torch
 from torchvision.transforms import functional
 
-from gantrain.data import Batch, Batches, Crop, Cutout, Flip
+from gantrain.data import Batch, Batches, Color, Crop, Cutout, Flip
+from gantrain.errors import UserError
 
 
 def make_batch(n=64, shape=(3, 10, 8), index=0, rank=0, world=1, seed=7):
@@ -75,7 +76,27 @@ def test_cutout_is_centred_on_every_pixel_alike():
     assert (holes.sum(0) - 100).abs().max() < 50, "5 standard deviations of a hundred"
 
 
-EVERY = [Crop(), Flip(), Cutout(4, 0.5)]
+@pytest.mark.parametrize("channels", [1, 3])
+def test_color_is_brightness_then_saturation_then_contrast_of_each_sample(channels):
+    batch = make_batch(n=16, shape=(channels, 4, 5))
+    expected = []
+    for i, x in enumerate(batch.real):
+        b, s, c = (float(batch.uniform(f"color/{k}", 1, 1, 1)[i]) for k in ("brightness", "saturation", "contrast"))
+        x = x + (b - 0.5) * 2 * 0.4
+        grey = x.mean(0)
+        x = grey + (x - grey) * (1 + (2 * s - 1) * 0.9)
+        expected.append(x.mean() + (x - x.mean()) * (1 + (2 * c - 1) * 0.3))
+    assert torch.allclose(Color(0.4, 0.9, 0.3)(batch.real, batch), torch.stack(expected), atol=1e-6)
+
+
+def test_color_of_zero_strength_changes_nothing_and_its_draws_are_independent():
+    batch = make_batch(n=4000, shape=(3, 2, 2))
+    assert torch.allclose(Color(0.0, 0.0, 0.0)(batch.real, batch), batch.real, atol=1e-6)
+    draws = [batch.uniform(f"color/{k}", 1, 1, 1).flatten() for k in ("brightness", "saturation", "contrast")]
+    assert (torch.corrcoef(torch.stack(draws)) - torch.eye(3)).abs().max() < 0.1
+
+
+EVERY = [Crop(), Flip(), Cutout(4, 0.5), Color()]
 
 
 @pytest.mark.parametrize("change", EVERY)
@@ -115,6 +136,29 @@ def test_changes_draw_independently_of_each_other_and_of_the_global_generator():
     cutted = (Cutout(4, 0.5, fill=9.0)(marked, batch) == 9).flatten(1).any(1)
     assert torch.corrcoef(torch.stack([flipped, cutted]).float())[0, 1].abs() < 0.1
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("change", EVERY)
+def test_a_change_is_differentiable_in_the_images_to_second_order(change):
+    batch = make_batch(n=3, shape=(2, 5, 4))
+    images = batch.real.double().requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda x: change(x, batch), images)
+    assert torch.autograd.gradgradcheck(lambda x: change(x, batch).square(), images)
+
+
+@pytest.mark.parametrize("change", EVERY)
+def test_points_are_refused(change):
+    batch = Batch(torch.zeros(4, 2), None, 0, 0, seed=0)
+    with pytest.raises(UserError, match=r"augmentation \w+: expected images, got samples of shape \(2,\)"):
+        change(batch.real, batch)
+
+
+@pytest.mark.parametrize("change", EVERY)
+def test_one_batch_under_two_names_is_changed_in_two_ways(change):
+    batch = make_batch()
+    one, again, other = (change(batch.real, batch.under(name)) for name in ("real", "real", "fake"))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert not torch.equal(one, change(batch.real, batch))
 
 
 def test_a_real_batch_is_changed_alike_however_often_it_is_seen():

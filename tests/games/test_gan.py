@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gantrain.data import Batch, Batches, DataSpec, Digits, GaussianRing
+from gantrain.data import Batch, Batches, Color, Crop, Cutout, DataSpec, Digits, GaussianRing
 from gantrain.errors import UserError
 from gantrain.games.gan import GAN
 from gantrain.losses import Hinge, Minimax, NonSaturating, Relativistic, Wasserstein
@@ -105,6 +105,90 @@ def test_the_game_trains_on_two_processes_as_on_one():
         for expected, *parts in zip(whole, *shares, strict=True):
             if expected is not None:
                 assert torch.allclose(sum(parts) / 2, expected, atol=1e-6)
+
+
+DIFF_AUGMENT = [Color(), Crop(1, fill=0.0), Cutout(4)]
+
+
+class TestAugmentations:
+    batch = Batches(Digits(), 8, seed=0)(3, 0)
+
+    @staticmethod
+    def game(loss=None, **keys):
+        spec = Digits().spec.unconditional()
+        torch.manual_seed(0)
+        return GAN(ConvGenerator(spec, width=4, norm="none"), ConvDiscriminator(spec, width=4), loss or Relativistic(),
+                   spec=spec, augmentations=DIFF_AUGMENT, **keys)  # fmt: skip
+
+    @staticmethod
+    def augmented(samples, batch):
+        for augmentation in DIFF_AUGMENT:
+            samples = augmentation(samples, batch)
+        return samples
+
+    @pytest.mark.parametrize("loss", [Hinge(), Relativistic()])
+    def test_both_players_see_real_and_fake_samples_augmented_by_different_draws(self, loss):
+        game, batch = self.game(loss), self.batch
+        fakes = game.generator(batch.normal("latent", 64))
+        real = game.discriminator(self.augmented(batch.real, batch.under("real")))
+        fake = game.discriminator(self.augmented(fakes, batch.under("fake")))
+        d, g = (game.objective(player, batch) for player in ("discriminator", "generator"))
+        assert torch.allclose(d.loss, loss.discriminator(real, fake))
+        assert torch.allclose(g.loss, loss.generator(real, fake))
+        assert not torch.allclose(d.scores["real"], game.discriminator(batch.real), atol=1e-4)
+        alike = self.augmented(batch.real, batch.under("fake"))
+        assert not torch.allclose(alike, self.augmented(batch.real, batch.under("real")))
+
+    def test_the_generator_learns_through_them(self):
+        game, batch = self.game(Hinge()), self.batch
+        parameters = game.players["generator"].parameters
+        fakes = game.generator(batch.normal("latent", 64))
+        logits = game.discriminator(self.augmented(fakes, batch.under("fake")))
+        expected = torch.autograd.grad(-logits.mean(), parameters)
+        for a, b in zip(gradients(game.objective("generator", batch), parameters), expected, strict=True):
+            assert torch.allclose(a, b, atol=1e-7) and a.any()
+
+    def test_penalties_differentiate_through_them(self):
+        game, batch = self.game(penalties=[R1(1.0), WGANGP(2.0)]), self.batch
+        x = batch.real.clone().requires_grad_(True)
+        logits = game.discriminator(self.augmented(x, batch.under("real")))
+        (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+        objective = game.objective("discriminator", batch)
+        r1 = slope.flatten(1).square().sum(1).mean() / 2
+        assert torch.allclose(objective.scores["r1"], r1)
+
+        u = batch.uniform("interpolates", 1, 1, 1)
+        between = (u * batch.real + (1 - u) * game.generator(batch.normal("latent", 64)).detach()).requires_grad_(True)
+        logits = game.discriminator(self.augmented(between, batch.under("penalty")))
+        (slope,) = torch.autograd.grad(logits.sum(), between, create_graph=True)
+        gp = 2 * (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        assert torch.allclose(objective.scores["wgangp"], gp)
+
+        real = game.discriminator(self.augmented(batch.real, batch.under("real")))
+        fakes = game.generator(batch.normal("latent", 64)).detach()
+        loss = game.loss.discriminator(real, game.discriminator(self.augmented(fakes, batch.under("fake"))))
+        parameters = game.players["discriminator"].parameters
+        expected = torch.autograd.grad(loss + r1 + gp, parameters)
+        for a, b in zip(gradients(objective, parameters), expected, strict=True):
+            assert torch.allclose(a, b, atol=1e-6)
+
+    def test_samples_are_not_augmented(self):
+        game = self.game()
+        plain = GAN(game.generator, game.discriminator, Hinge())
+        assert torch.equal(game.sample(4, seed=0), plain.sample(4, seed=0))
+
+    def test_shares_on_two_processes_are_the_whole(self):
+        game = self.game(Hinge(), penalties=[R1()])
+        parameters = game.players["discriminator"].parameters
+        whole = gradients(game.objective("discriminator", self.batch), parameters)
+        shares = [gradients(game.objective("discriminator", Batches(Digits(), 8, 0, rank=r, world=2)(3, 0)), parameters)
+                  for r in range(2)]  # fmt: skip
+        for expected, *parts in zip(whole, *shares, strict=True):
+            assert torch.allclose(sum(parts) / 2, expected, atol=1e-6)
+
+    def test_points_are_refused_before_any_step(self):
+        with pytest.raises(UserError, match="augmentation color: expected images"):
+            GAN(*networks(RING.spec.unconditional()), Hinge(), spec=RING.spec, augmentations=DIFF_AUGMENT)
 
 
 class TestSample:

@@ -65,6 +65,72 @@ class TestConditionalSpectralMLPDiscriminator(DiscriminatorContract):
         return models.MLPDiscriminator(self.spec, width=8, spectral_norm=True)
 
 
+class TestDCGANGenerator(GeneratorContract):
+    spec, couples_samples = COLOUR, True
+
+    def make(self):
+        return models.DCGANGenerator(self.spec.unconditional(), width=4, latent_dim=5)
+
+
+class TestConditionalDCGANDiscriminator(DiscriminatorContract):
+    spec, conditional, couples_samples = COLOUR, True, True
+
+    def make(self):
+        return models.DCGANDiscriminator(self.spec, width=4)
+
+
+# Attention begins as the identity: its gate is 0.
+ATTENTION = frozenset(f"blocks.1.attention.{layer}.weight" for layer in "fghv")
+
+
+class TestSNGANGenerator(GeneratorContract):
+    spec, couples_samples, unreached = LARGE, True, ATTENTION
+
+    def make(self):
+        return models.SNGANGenerator(self.spec.unconditional(), width=4, latent_dim=5, attention=16)
+
+
+class TestConditionalSpectralSNGANGenerator(GeneratorContract):
+    spec, conditional, couples_samples = LARGE, True, True
+
+    def make(self):
+        return models.SNGANGenerator(self.spec, width=4, latent_dim=5, spectral_norm=True)
+
+
+class TestSNGANDiscriminator(DiscriminatorContract):
+    spec = LARGE
+
+    def make(self):
+        return models.SNGANDiscriminator(self.spec.unconditional(), width=4)
+
+
+class TestConditionalSNGANDiscriminatorWithAttention(DiscriminatorContract):
+    spec, conditional = LARGE, True
+    unreached = ATTENTION
+
+    def make(self):
+        return models.SNGANDiscriminator(self.spec, width=4, attention=8, spectral_norm=False)
+
+
+def inner_layers(*blocks):
+    """The last layer of each residual block begins at 0."""
+    return frozenset(f"layers.{i}.layers.{j}.{kind}" for i in blocks for j in (0, 2) for kind in ("weight", "bias"))
+
+
+class TestR3GANGenerator(GeneratorContract):
+    spec, unreached = COLOUR, inner_layers(0, 2, 4)
+
+    def make(self):
+        return models.R3GANGenerator(self.spec.unconditional(), width=8, blocks=1, latent_dim=5)
+
+
+class TestConditionalR3GANDiscriminator(DiscriminatorContract):
+    spec, conditional, unreached = COLOUR, True, inner_layers(1, 3, 5)
+
+    def make(self):
+        return models.R3GANDiscriminator(self.spec, width=8, blocks=1)
+
+
 class TestResNet(ClassifierContract):
     spec, couples_samples = COLOUR, True
 

@@ -1,0 +1,90 @@
+"""The deep convolutional networks of Radford et al., for images of 16, 32, 64 and 128 pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from gantrain.data.spec import DataSpec
+from gantrain.models.conditioning import Embedded, Projection
+from gantrain.models.square import doublings, square
+
+if TYPE_CHECKING:
+    from gantrain.types import PositiveInt
+
+_SIZES = (16, 32, 64, 128)
+
+
+class DCGANGenerator(nn.Module):
+    """The latent vector projected to 4 x 4, then strided transposed convolutions; batch norm and ReLU between.
+
+    Weights are drawn from ``N(0, 0.02^2)``, the scales of batch norm around 1. With classes, an embedding of the label
+    is concatenated to the latent vector. Source: Radford et al., Unsupervised representation learning with deep
+    convolutional generative adversarial networks, ICLR 2016, figure 1 and section 4.
+
+    Args:
+        spec: the data.
+        width: channels before the last layer; they double with each layer towards the latent vector, so that the
+            paper's 128 at 64 pixels begins with 1024.
+        latent_dim: length of the latent vector.
+
+    Raises:
+        UserError: the data are not square images of a size that fits.
+    """
+
+    def __init__(self, spec: DataSpec, width: PositiveInt = 128, latent_dim: PositiveInt = 100):
+        super().__init__()
+        channels, size = square(spec, "dcgan", _SIZES)
+        self.spec = spec
+        self.latent_dim = latent_dim
+        self.embed = Embedded(spec.classes, latent_dim)
+        widths = [width << i for i in reversed(range(doublings(size)))]
+        layers = [nn.Linear(self.embed.features, widths[0] * 16, bias=False), nn.Unflatten(1, (widths[0], 4, 4))]
+        for before, after in zip(widths, [*widths[1:], channels], strict=True):
+            layers += [nn.BatchNorm2d(before), nn.ReLU(), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
+        self.layers = nn.Sequential(*layers, nn.Tanh())
+        _initialise(self)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, size, size)`` in [-1, 1]."""
+        return self.layers(self.embed(z, labels))
+
+
+class DCGANDiscriminator(nn.Module):
+    """Strided convolutions down to 4 x 4, then a linear logit; leaky ReLU, and batch norm but after the first.
+
+    Batch norm couples the samples of a batch, so that a gradient penalty is no function of each alone. With classes,
+    the label enters by projection. Initialisation and source as for the generator.
+
+    Args:
+        spec: the data.
+        width: channels after the first layer; they double with each.
+
+    Raises:
+        UserError: the data are not square images of a size that fits.
+    """
+
+    def __init__(self, spec: DataSpec, width: PositiveInt = 128):
+        super().__init__()
+        channels, size = square(spec, "dcgan", _SIZES)
+        self.spec = spec
+        widths = [width << i for i in range(doublings(size))]
+        layers = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.logit = Projection(16 * widths[-1], spec.classes)
+        _initialise(self)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``(n, channels, size, size)`` and ``(n,)`` to logits ``(n,)``."""
+        return self.logit(self.layers(x), labels)
+
+
+def _initialise(network: nn.Module) -> None:
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(layer.weight, std=0.02)
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, mean=1.0, std=0.02)

@@ -1,0 +1,176 @@
+"""The networks of R3GAN: residual blocks with grouped convolutions and without any normalisation."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, conv_transpose2d
+
+from gantrain.data.spec import DataSpec
+from gantrain.errors import UserError
+from gantrain.models.conditioning import Embedded, Projection
+from gantrain.models.square import doublings, square
+
+if TYPE_CHECKING:
+    from gantrain.types import PositiveInt
+
+_SIZES = (8, 16, 32, 64, 128, 256)
+_SLOPE = 0.2
+
+
+class R3GANGenerator(nn.Module):
+    """A learnt 4 x 4 basis weighted by the latent vector, then stages of residual blocks, doubled in size between.
+
+    Maps of up to 32 pixels have ``width`` channels, larger ones half of those of the map before. With classes, an
+    embedding of the label is concatenated to the latent vector. Images go through tanh; in the published code they are
+    clipped when they are saved. Source: Huang et al., The GAN is dead; long live the GAN! A modern GAN baseline,
+    NeurIPS 2024, section 4 (config E) and its published code.
+
+    Args:
+        spec: the data.
+        width: channels of maps of up to 32 pixels; a multiple of ``group_width`` / 2.
+        blocks: residual blocks in each stage.
+        group_width: channels in each group of the grouped convolutions.
+        latent_dim: length of the latent vector.
+
+    Raises:
+        UserError: the data are not square images of a size that fits; a stage's channels make no whole groups.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        width: PositiveInt = 768,
+        blocks: PositiveInt = 2,
+        group_width: PositiveInt = 16,
+        latent_dim: PositiveInt = 64,
+    ):
+        super().__init__()
+        channels, widths = _widths(spec, width, group_width)
+        total = blocks * len(widths)
+        self.spec = spec
+        self.latent_dim = latent_dim
+        self.embed = Embedded(spec.classes, latent_dim)
+        self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
+        self.weights = _msr(nn.Linear(self.embed.features, widths[0], bias=False))
+        self.layers = nn.Sequential()
+        for i, after in enumerate(widths):
+            if i:
+                self.layers.extend([*_mixing(widths[i - 1], after), Resample(up=True)])
+            self.layers.extend([Block(after, group_width, total) for _ in range(blocks)])
+        self.layers.extend([_msr(nn.Conv2d(widths[-1], channels, 1, bias=False)), nn.Tanh()])
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, size, size)`` in [-1, 1]."""
+        return self.layers(self.weights(self.embed(z, labels))[:, :, None, None] * self.basis)
+
+
+class R3GANDiscriminator(nn.Module):
+    """The generator's mirror image: stages of residual blocks, halved in size between, then a 4 x 4 basis to a logit.
+
+    With classes, the label enters by projection. Source as for the generator.
+
+    Args:
+        spec: the data.
+        width: channels of maps of up to 32 pixels; a multiple of ``group_width`` / 2.
+        blocks: residual blocks in each stage.
+        group_width: channels in each group of the grouped convolutions.
+
+    Raises:
+        UserError: the data are not square images of a size that fits; a stage's channels make no whole groups.
+    """
+
+    def __init__(
+        self, spec: DataSpec, width: PositiveInt = 768, blocks: PositiveInt = 2, group_width: PositiveInt = 16
+    ):
+        super().__init__()
+        channels, widths = _widths(spec, width, group_width)
+        widths.reverse()
+        total = blocks * len(widths)
+        self.spec = spec
+        self.layers = nn.Sequential(_msr(nn.Conv2d(channels, widths[0], 1, bias=False)))
+        for i, after in enumerate(widths):
+            if i:
+                self.layers.extend([Resample(up=False), *_mixing(widths[i - 1], after)])
+            self.layers.extend([Block(after, group_width, total) for _ in range(blocks)])
+        basis = _msr(nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False))
+        self.layers.extend([basis, nn.Flatten()])
+        self.logit = Projection(widths[-1], spec.classes)
+        _msr(self.logit.linear)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``(n, channels, size, size)`` and ``(n,)`` to logits ``(n,)``."""
+        return self.logit(self.layers(x), labels)
+
+
+class Block(nn.Module):
+    """``x + W_3 a(W_2 a(W_1 x + b_1) + b_2)``: 1 x 1 to twice the channels, 3 x 3 in groups, 1 x 1 back.
+
+    ``a`` is a leaky ReLU. The initialisation takes the place of normalisation, as in fix-up (Zhang et al., ICLR 2019):
+    the last layer is 0, and the others are He's times ``L^(-1/4)`` for ``L`` blocks in the network.
+
+    Args:
+        channels: of the feature map.
+        group_width: channels in each group.
+        total: L.
+    """
+
+    def __init__(self, channels: int, group_width: int, total: int):
+        super().__init__()
+        inner = 2 * channels
+        gain = nn.init.calculate_gain("leaky_relu", _SLOPE) * total**-0.25
+        self.layers = nn.Sequential(
+            _msr(nn.Conv2d(channels, inner, 1), gain),
+            nn.LeakyReLU(_SLOPE),
+            _msr(nn.Conv2d(inner, inner, 3, 1, 1, groups=inner // group_width), gain),
+            nn.LeakyReLU(_SLOPE),
+            _msr(nn.Conv2d(inner, channels, 1, bias=False), 0.0),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class Resample(nn.Module):
+    """Double or halve the size with the filter (1, 2, 1) in both directions: linear interpolation."""
+
+    def __init__(self, up: bool):
+        super().__init__()
+        self.up = up
+        line = torch.tensor([1.0, 2.0, 1.0])
+        self.register_buffer("kernel", torch.outer(line, line) / (4 if up else 16), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        kernel = self.kernel.to(x.dtype).expand(channels, 1, 3, 3)
+        if self.up:
+            return conv_transpose2d(x, kernel, stride=2, groups=channels)[:, :, :-1, :-1]
+        return conv2d(x, kernel, stride=2, padding=1, groups=channels)
+
+
+def _widths(spec: DataSpec, width: int, group_width: int) -> tuple[int, list[int]]:
+    """The images' channels, and those of the feature maps from 4 x 4 to the image."""
+    channels, size = square(spec, "r3gan", _SIZES)
+    widths = [width * 32 // max(32, 4 << i) for i in range(doublings(size) + 1)]
+    for w in widths:
+        if not w or 2 * w % group_width:
+            raise UserError(
+                f"model r3gan: width: twice the channels of a stage, {2 * w}, must be a multiple of group_width = "
+                f"{group_width}; choose another width"
+            )
+    return channels, widths
+
+
+def _mixing(before: int, after: int) -> list[nn.Module]:
+    return [] if before == after else [_msr(nn.Conv2d(before, after, 1, bias=False))]
+
+
+def _msr(layer: nn.Module, gain: float = 1.0) -> nn.Module:
+    """Weights from ``N(0, gain^2 / fan_in)``, biases 0."""
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

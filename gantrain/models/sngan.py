@@ -1,0 +1,207 @@
+"""The spectrally normalised residual networks of Miyato et al., for images of 32, 48, 64 and 128 pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, relu
+
+from gantrain.data.spec import DataSpec
+from gantrain.errors import UserError
+from gantrain.models.attention import SelfAttention
+from gantrain.models.conditioning import ConditionalBatchNorm, Projection
+from gantrain.models.spectral import spectrally_normalised
+from gantrain.models.square import square
+
+if TYPE_CHECKING:
+    from gantrain.types import PositiveInt
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The networks of one image size: channels in units of the width, which they have at the image's end.
+
+    Args:
+        generator: channels of the first feature map and after each block; every block doubles the size.
+        discriminator: channels after each block.
+        halvings: how many of the discriminator's blocks, from the first, halve the size.
+        widths: the paper's widths of generator and discriminator.
+    """
+
+    generator: tuple[int, ...]
+    discriminator: tuple[int, ...]
+    halvings: int
+    widths: tuple[int, int] = (64, 64)
+
+
+# Tables 3, 4 and 6 of the paper's appendix; 64 pixels as 128, one block shorter.
+_STAGES = {
+    32: Stages((1, 1, 1, 1), (1, 1, 1, 1), 2, (256, 128)),
+    48: Stages((8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
+    64: Stages((16, 8, 4, 2, 1), (1, 2, 4, 8, 16), 5),
+    128: Stages((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
+}
+
+
+class SNGANGenerator(nn.Module):
+    """A dense layer to a small map, residual blocks that double its size, batch norm, ReLU and a convolution.
+
+    With classes, every batch norm but the last has a scale and a shift of its own for each class. Initialised as in the
+    published code of arXiv 2310.13459: Xavier with gain 1, of bypasses with gain sqrt 2.
+    Source: Miyato et al., Spectral normalization for generative adversarial networks, ICLR 2018, appendix B.4.
+
+    Args:
+        spec: the data.
+        width: channels before the last layer; by default the paper's 256 at 32 pixels, where all blocks are as wide,
+            and 64 at others, which have up to 16 times as many at the other end.
+        latent_dim: length of the latent vector.
+        attention: size in pixels of the feature map that attends to itself; null (the default) for none. Zhang et al.
+            (SAGAN, ICML 2019) take 32 at 128 pixels.
+        spectral_norm: whether every layer's weight is divided by its largest singular value, as in SAGAN.
+
+    Raises:
+        UserError: the data are not square images of a size that fits; no feature map has the size of ``attention``.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        width: PositiveInt | None = None,
+        latent_dim: PositiveInt = 128,
+        attention: PositiveInt | None = None,
+        spectral_norm: bool = False,
+    ):
+        super().__init__()
+        channels, size = square(spec, "sngan", _STAGES)
+        stages = _STAGES[size]
+        width = width or stages.widths[0]
+        widths = [width * units for units in stages.generator]
+        sizes = [size >> (len(widths) - 1 - i) for i in range(len(widths))]
+        _check_attention(attention, sizes[1:])
+        self.spec = spec
+        self.latent_dim = latent_dim
+        self.dense = nn.Linear(latent_dim, widths[0] * sizes[0] ** 2)
+        self.unflatten = nn.Unflatten(1, (widths[0], sizes[0], sizes[0]))
+        self.blocks = nn.ModuleList(
+            GeneratorBlock(widths[i], widths[i + 1], spec.classes, attention == sizes[i + 1])
+            for i in range(len(widths) - 1)
+        )
+        self.to_image = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, 1, 1), nn.Tanh())
+        _initialise(self)
+        if spectral_norm:
+            spectrally_normalised(self)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, size, size)`` in [-1, 1]."""
+        h = self.unflatten(self.dense(z))
+        for block in self.blocks:
+            h = block(h, labels)
+        return self.to_image(h)
+
+
+class SNGANDiscriminator(nn.Module):
+    """Residual blocks, the first of which halve the size, then ReLU, the mean over all positions and a linear logit.
+
+    With classes, the label enters by projection. No normalisation across the batch. Initialised as the generator.
+    Source: Miyato et al., Spectral normalization for generative adversarial networks, ICLR 2018, appendix B.4, whose
+    sum over positions is a mean in the published code of arXiv 2310.13459, and here.
+
+    Args:
+        spec: the data.
+        width: channels after the first block; by default the paper's 128 at 32 pixels, where all blocks are as wide,
+            and 64 at others, which have up to 16 times as many at the other end.
+        attention: size in pixels of the feature map that attends to itself; null (the default) for none.
+        spectral_norm: whether every layer's weight is divided by its largest singular value.
+
+    Raises:
+        UserError: the data are not square images of a size that fits; no feature map has the size of ``attention``.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        width: PositiveInt | None = None,
+        attention: PositiveInt | None = None,
+        spectral_norm: bool = True,
+    ):
+        super().__init__()
+        channels, size = square(spec, "sngan", _STAGES)
+        stages = _STAGES[size]
+        width = width or stages.widths[1]
+        widths = [channels, *(width * units for units in stages.discriminator)]
+        sizes = [size >> min(i, stages.halvings) for i in range(len(widths))]
+        _check_attention(attention, sizes[1:])
+        self.spec = spec
+        self.blocks = nn.Sequential()
+        for i in range(len(widths) - 1):
+            attend = attention == sizes[i + 1] and attention not in sizes[1 : i + 1]
+            block = DiscriminatorBlock(widths[i], widths[i + 1], sizes[i + 1] < sizes[i], attend, first=i == 0)
+            self.blocks.append(block)
+        self.logit = Projection(widths[-1], spec.classes)
+        _initialise(self)
+        if spectral_norm:
+            spectrally_normalised(self)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``(n, channels, size, size)`` and ``(n,)`` to logits ``(n,)``."""
+        return self.logit(relu(self.blocks(x)).mean(dim=(2, 3)), labels)
+
+
+class GeneratorBlock(nn.Module):
+    """Norm, ReLU, doubled size, convolution, norm, ReLU, convolution; plus the doubled input.
+
+    The bypass has a 1 x 1 convolution where the number of channels changes, and no parameters elsewhere.
+    """
+
+    def __init__(self, before: int, after: int, classes: int, attend: bool):
+        super().__init__()
+        self.norm1 = ConditionalBatchNorm(before, classes)
+        self.conv1 = nn.Conv2d(before, after, 3, 1, 1)
+        self.norm2 = ConditionalBatchNorm(after, classes)
+        self.conv2 = nn.Conv2d(after, after, 3, 1, 1)
+        self.bypass = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
+        self.attention = SelfAttention(after) if attend else nn.Identity()
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        h = self.conv1(interpolate(relu(self.norm1(x, labels)), scale_factor=2))
+        h = self.conv2(relu(self.norm2(h, labels)))
+        # A 1 x 1 convolution commutes with doubling, and costs a quarter before it.
+        return self.attention(h + interpolate(self.bypass(x), scale_factor=2))
+
+
+class DiscriminatorBlock(nn.Module):
+    """ReLU (but in the first block, which sees the image), convolution, ReLU, convolution, halved size; plus the input.
+
+    The bypass has a 1 x 1 convolution where the size or the number of channels changes, and no parameters elsewhere.
+    """
+
+    def __init__(self, before: int, after: int, halve: bool, attend: bool, first: bool):
+        super().__init__()
+        self.first = first
+        self.halve = halve
+        self.conv1 = nn.Conv2d(before, after, 3, 1, 1)
+        self.conv2 = nn.Conv2d(after, after, 3, 1, 1)
+        self.bypass = nn.Conv2d(before, after, 1) if halve or before != after else nn.Identity()
+        self.attention = SelfAttention(after) if attend else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv2(relu(self.conv1(x if self.first else relu(x))))
+        if self.halve:
+            h, x = avg_pool2d(h, 2), avg_pool2d(x, 2)
+        return self.attention(h + self.bypass(x))
+
+
+def _initialise(network: nn.Module) -> None:
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight, gain=2**0.5 if name.endswith("bypass") else 1.0)
+
+
+def _check_attention(attention: int | None, sizes: list[int]) -> None:
+    if attention is not None and attention not in sizes:
+        known = ", ".join(map(str, sorted(set(sizes))))
+        raise UserError(
+            f"model sngan: attention: expected the size of one of its feature maps ({known} pixels), got {attention}"
+        )

@@ -1,0 +1,299 @@
+"""The published networks of GANs: sizes as counted by hand, initialisation, and their layers against formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool2d, batch_norm, conv2d, interpolate, linear, relu
+
+from gantrain.data import DataSpec
+from gantrain.errors import UserError
+from gantrain.models import (
+    DCGANDiscriminator,
+    DCGANGenerator,
+    R3GANDiscriminator,
+    R3GANGenerator,
+    SNGANDiscriminator,
+    SNGANGenerator,
+)
+from gantrain.models.attention import SelfAttention
+from gantrain.models.conditioning import ConditionalBatchNorm
+from gantrain.models.r3gan import Resample
+from gantrain.models.spectral import spectrally_normalised
+
+
+def image(size, classes=0, channels=3):
+    return DataSpec((channels, size, size), classes)
+
+
+def count(network, spec, **keys):
+    """Parameters, without allocating any."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in network(spec, **keys).parameters())
+
+
+def conv(a, b, k, bias=True):
+    return a * b * k * k + b * bias
+
+
+def sngan_generator(start, widths, classes=0):
+    total = (128 + 1) * widths[0] * start**2
+    for a, b in zip(widths, widths[1:], strict=False):
+        norms = 2 * (a + b) * (classes or 1)
+        total += norms + conv(a, b, 3) + conv(b, b, 3) + (conv(a, b, 1) if a != b else 0)
+    return total + 2 * widths[-1] + conv(widths[-1], 3, 3)
+
+
+def sngan_discriminator(widths, halvings, classes=0):
+    total = 0
+    for i, (a, b) in enumerate(zip([3, *widths], widths, strict=False)):
+        total += conv(a, b, 3) + conv(b, b, 3) + (conv(a, b, 1) if i < halvings or a != b else 0)
+    return total + widths[-1] + 1 + classes * widths[-1]
+
+
+# Table by table of Miyato et al., appendix B.4.
+SNGAN = {
+    32: (4, [256] * 4, [128] * 4, 2),
+    48: (6, [512, 256, 128, 64], [64, 128, 256, 512, 1024], 4),
+    64: (4, [1024, 512, 256, 128, 64], [64, 128, 256, 512, 1024], 5),
+    128: (4, [1024, 1024, 512, 256, 128, 64], [64, 128, 256, 512, 1024, 1024], 5),
+}
+
+
+@pytest.mark.parametrize("size", SNGAN)
+@pytest.mark.parametrize("classes", [0, 10])
+def test_sngan_has_the_papers_layers(size, classes):
+    start, generator, discriminator, halvings = SNGAN[size]
+    assert count(SNGANGenerator, image(size, classes)) == sngan_generator(start, generator, classes)
+    assert count(SNGANDiscriminator, image(size, classes)) == sngan_discriminator(discriminator, halvings, classes)
+
+
+def test_the_pair_of_the_rapp_paper_has_as_many_parameters_as_counted_by_hand():
+    assert count(SNGANGenerator, image(32)) == 528_384 + 3 * 1_181_184 + 512 + 6_915
+    assert count(SNGANDiscriminator, image(32)) == 151_680 + 311_680 + 2 * 295_168 + 129
+
+
+def test_dcgan_has_as_many_parameters_as_pytorchs_example():
+    """Of half the paper's width, and without the bias of the logit: 3 576 704 and 2 765 568."""
+    assert count(DCGANGenerator, image(64), width=64) == 3_576_704
+    assert count(DCGANDiscriminator, image(64), width=64) == 2_765_568 + 1
+
+
+def r3gan_stages(widths, blocks):
+    def block(c):
+        return conv(c, 2 * c, 1) + 2 * c * 16 * 9 + 2 * c + conv(2 * c, c, 1, False)
+
+    mixing = sum(a * b for a, b in zip(widths, widths[1:], strict=False) if a != b)
+    return blocks * sum(map(block, widths)) + mixing
+
+
+@pytest.mark.parametrize("size, widths", [(32, [768] * 4), (64, [768] * 4 + [384]), (256, [768] * 4 + [384, 192, 96])])
+def test_r3gan_has_the_published_widths(size, widths):
+    c = widths[0]
+    stages = r3gan_stages(widths, blocks=2) + widths[-1] * 3
+    assert count(R3GANGenerator, image(size)) == stages + c * 16 + 64 * c
+    assert count(R3GANDiscriminator, image(size)) == stages + c * 16 + c + 1
+
+
+@pytest.mark.parametrize("size", [48, 64, 128])
+@pytest.mark.parametrize("classes", [0, 3])
+def test_sngan_makes_and_takes_images_of_its_sizes(size, classes):
+    spec = image(size, classes, channels=1)
+    g, d = SNGANGenerator(spec, width=2, latent_dim=3), SNGANDiscriminator(spec, width=2)
+    labels = torch.tensor([0, 2]) if classes else None
+    x = g(torch.randn(2, 3), labels)
+    assert x.shape == (2, 1, size, size) and d(x, labels).shape == (2,)
+
+
+@pytest.mark.parametrize("generator, discriminator", [(DCGANGenerator, DCGANDiscriminator),
+                                                      (R3GANGenerator, R3GANDiscriminator)])  # fmt: skip
+@pytest.mark.parametrize("size", [16, 128])
+def test_so_do_the_others(generator, discriminator, size):
+    spec = image(size, 3, channels=1)
+    g, d = generator(spec, width=32, latent_dim=3), discriminator(spec, width=32)
+    labels = torch.tensor([0, 2])
+    x = g(torch.randn(2, 3), labels)
+    assert x.shape == (2, 1, size, size) and d(x, labels).shape == (2,)
+
+
+def test_sngans_generator_computes_what_the_paper_draws():
+    g = SNGANGenerator(image(48), width=1, latent_dim=5)
+    p = dict(g.named_parameters())
+    z = torch.randn(4, 5)
+
+    def normed(h, name):
+        return relu(batch_norm(h, None, None, p[f"{name}.weight"], p[f"{name}.bias"], training=True))
+
+    h = linear(z, p["dense.weight"], p["dense.bias"]).view(4, 8, 6, 6)
+    for i in range(3):
+        b = f"blocks.{i}"
+        up = interpolate(normed(h, f"{b}.norm1.norm"), scale_factor=2, mode="nearest")
+        inner = conv2d(up, p[f"{b}.conv1.weight"], p[f"{b}.conv1.bias"], padding=1)
+        inner = conv2d(normed(inner, f"{b}.norm2.norm"), p[f"{b}.conv2.weight"], p[f"{b}.conv2.bias"], padding=1)
+        h = inner + conv2d(interpolate(h, scale_factor=2), p[f"{b}.bypass.weight"], p[f"{b}.bypass.bias"])
+    expected = conv2d(normed(h, "to_image.0"), p["to_image.2.weight"], p["to_image.2.bias"], padding=1).tanh()
+    assert torch.allclose(g(z), expected, atol=1e-5)
+
+
+def test_sngans_discriminator_computes_what_the_paper_draws():
+    d = SNGANDiscriminator(image(32), width=3, spectral_norm=False)
+    p = dict(d.named_parameters())
+    x = h = torch.randn(4, 3, 32, 32)
+    for i in range(4):
+        b = f"blocks.{i}"
+        inner = conv2d(h if i == 0 else relu(h), p[f"{b}.conv1.weight"], p[f"{b}.conv1.bias"], padding=1)
+        inner = conv2d(relu(inner), p[f"{b}.conv2.weight"], p[f"{b}.conv2.bias"], padding=1)
+        if i < 2:
+            bypass = conv2d(h, p[f"{b}.bypass.weight"], p[f"{b}.bypass.bias"])
+            h = avg_pool2d(inner, 2) + avg_pool2d(bypass, 2)
+        else:
+            h = inner + h
+    expected = linear(avg_pool2d(relu(h), 8).flatten(1), p["logit.linear.weight"], p["logit.linear.bias"])[:, 0]
+    assert torch.allclose(d(x), expected, atol=1e-5)
+
+
+def test_sngan_is_drawn_from_xaviers_distribution_with_more_for_bypasses():
+    torch.manual_seed(0)
+    g, d = SNGANGenerator(image(48), width=8), SNGANDiscriminator(image(32), width=32, spectral_norm=False)
+    layers = [(n, m) for net in (g, d) for n, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert sum("bypass" in name for name, _ in layers) == 5
+    for name, layer in layers:
+        fan_in, fan_out = layer.weight[0].numel(), layer.weight.shape[0] * layer.weight[0, 0].numel()
+        bound = math.sqrt(6 / (fan_in + fan_out)) * (math.sqrt(2) if "bypass" in name else 1)
+        largest = layer.weight.abs().max().item()
+        assert 0.85 * bound < largest <= bound * (1 + 1e-6), name
+
+
+def test_dcgan_is_drawn_as_in_the_paper():
+    torch.manual_seed(0)
+    for network in (DCGANGenerator(image(32), width=32), DCGANDiscriminator(image(32), width=32)):
+        for m in network.modules():
+            if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                assert m.weight.std().item() == pytest.approx(0.02, rel=0.1) and abs(m.weight.mean()) < 2e-3
+            if isinstance(m, nn.BatchNorm2d):
+                assert abs(m.weight.mean() - 1) < 0.02 and 0.01 < m.weight.std() < 0.03 and not m.bias.any()
+
+
+def test_r3gans_blocks_begin_as_the_identity_and_keep_the_variance_by_the_number_of_blocks():
+    torch.manual_seed(0)
+    d = R3GANDiscriminator(image(32), width=128, blocks=2)
+    gain = math.sqrt(2 / (1 + 0.2**2)) * 8**-0.25
+    blocks = [layer for layer in d.layers if hasattr(layer, "layers")]
+    assert len(blocks) == 8
+    x = torch.randn(2, 128, 4, 4)
+    for block in blocks:
+        assert torch.equal(block(x), x)
+        for layer in (block.layers[0], block.layers[2]):
+            fan_in = layer.weight[0].numel()
+            assert layer.weight.std().item() == pytest.approx(gain / math.sqrt(fan_in), rel=0.05)
+            assert not layer.bias.any()
+    assert blocks[0].layers[2].weight.shape == (256, 16, 3, 3), "groups of 16 channels"
+    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm | nn.GroupNorm) for m in d.modules())
+
+
+def test_resampling_is_linear_interpolation():
+    line = torch.tensor([1.0, 3.0, 9.0, 5.0])
+    x = line[:, None] + 10 * line[None, :]
+    up = Resample(up=True)(x[None, None])[0, 0]
+    along = torch.tensor([0.5, 1.0, 2.0, 3.0, 6.0, 9.0, 7.0, 5.0])  # beyond the edge lie zeros
+    assert torch.allclose(up[1:, 1:], (along[:, None] + 10 * along[None, :])[1:, 1:])
+    down = Resample(up=False)(x[None, None])[0, 0]
+    assert down[1, 1].item() == pytest.approx((3 + 2 * 9 + 5) / 4 * 11)
+    flat = Resample(up=False)(Resample(up=True)(torch.ones(1, 5, 8, 8)))
+    assert torch.allclose(flat[:, :, 1:, 1:], torch.ones(()))
+
+
+def test_attention_is_the_papers_sums():
+    torch.manual_seed(0)
+    layer, x = SelfAttention(16), torch.randn(2, 16, 3, 2)
+    assert torch.equal(layer(x), x), "it begins as the identity"
+    with torch.no_grad():
+        layer.gamma.fill_(0.7)
+    f, g, h, v = (getattr(layer, name).weight.flatten(1) for name in "fghv")
+    assert f.shape == (2, 16) and v.shape == (16, 2)
+    for image_, out in zip(x.flatten(2), layer(x).flatten(2), strict=True):
+        for j in range(6):
+            scores = torch.stack([(f @ image_[:, i]) @ (g @ image_[:, j]) for i in range(6)])
+            beta = scores.exp() / scores.exp().sum()
+            o = v @ sum(beta[i] * (h @ image_[:, i]) for i in range(6))
+            assert torch.allclose(out[:, j], image_[:, j] + 0.7 * o, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [8, 16, 32])
+def test_attention_stands_once_behind_the_map_of_its_size(size):
+    seen = []
+    networks = [SNGANGenerator(image(32), width=8, latent_dim=3, attention=size)]
+    networks += [SNGANDiscriminator(image(32), width=8, attention=size)] if size < 32 else []
+    for network in networks:
+        (layer,) = (m for m in network.modules() if isinstance(m, SelfAttention))
+        layer.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0].shape[-2:]))
+        network(torch.randn(2, 3) if isinstance(network, SNGANGenerator) else torch.randn(2, 3, 32, 32))
+    assert seen == len(networks) * [(size, size)]
+
+
+def test_conditional_batch_norm_is_batch_norm_with_the_classes_own_scale_and_shift():
+    layer, plain = ConditionalBatchNorm(3, classes=4), ConditionalBatchNorm(3, classes=0)
+    x, labels = torch.randn(5, 3, 2, 2), torch.tensor([0, 3, 1, 3, 0])
+    assert torch.allclose(layer(x, labels), plain(x, None), atol=1e-6), "before anything is learnt"
+    with torch.no_grad():
+        layer.scale.normal_()
+        layer.shift.normal_()
+    mean, variance = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), unbiased=False)
+    for i, y in enumerate(labels):
+        for c in range(3):
+            normed = (x[i, c] - mean[c]) / torch.sqrt(variance[c] + 1e-5)
+            assert torch.allclose(layer(x, labels)[i, c], layer.scale[y, c] * normed + layer.shift[y, c], atol=1e-5)
+    with pytest.raises(UserError, match="needs labels"):
+        layer(x, None)
+
+
+def test_spectral_norm_reaches_every_layer_of_the_pair_and_no_batch_norm():
+    for network in (SNGANGenerator(image(32, 3), width=8, latent_dim=4, spectral_norm=True),
+                    SNGANDiscriminator(image(32, 3), width=8)):  # fmt: skip
+        for m in network.modules():
+            kind = isinstance(m, nn.Conv2d | nn.Linear | nn.Embedding)
+            assert nn.utils.parametrize.is_parametrized(m) == kind
+    d = SNGANDiscriminator(image(32), width=8)
+    with torch.no_grad():
+        for _ in range(50):
+            d(torch.randn(2, 3, 32, 32))
+    for m in d.modules():
+        if isinstance(m, nn.Conv2d | nn.Linear):
+            assert torch.linalg.matrix_norm(m.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+    assert spectrally_normalised(ConditionalBatchNorm(3, 4)).scale is not None
+
+
+@pytest.mark.parametrize("network, keys", [(SNGANDiscriminator, {"attention": 8}), (R3GANDiscriminator, {})])
+def test_gradient_penalties_reach_the_parameters(network, keys):
+    torch.manual_seed(0)
+    d = network(image(32), width=16, **keys)
+    with torch.no_grad():
+        for p in d.parameters():
+            p.add_(0.05 * torch.randn_like(p))  # away from the zeros at which they begin
+    x = torch.randn(2, 3, 32, 32, requires_grad=True)
+    (slope,) = torch.autograd.grad(d(x).sum(), x, create_graph=True)
+    gradients = torch.autograd.grad(slope.square().sum(), list(d.parameters()), allow_unused=True)
+    reached = [n for (n, _), g in zip(d.named_parameters(), gradients, strict=True) if g is not None and g.any()]
+    assert {n for n, _ in d.named_parameters() if n.endswith(("weight", "original"))} <= set(reached)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: SNGANGenerator(image(28)), "model sngan: expected square images of 32, 48, 64, 128 pixels, got .*28"),
+        (lambda: SNGANDiscriminator(DataSpec((2,))), r"model sngan: .* got data of shape \(2,\)"),
+        (lambda: DCGANGenerator(image(8)), "model dcgan: expected square images of 16, 32, 64, 128 pixels"),
+        (lambda: DCGANDiscriminator(DataSpec((3, 32, 16))), "model dcgan: .* got data of shape"),
+        (lambda: R3GANGenerator(image(48)), "model r3gan: expected square images of 8, 16, 32, 64, 128, 256 pixels"),
+        (lambda: R3GANDiscriminator(image(64), width=24), "model r3gan: width: .* 24, must be a multiple of .* 16"),
+        (lambda: R3GANGenerator(image(256), width=4), "model r3gan: width: .* must be a multiple of group_width"),
+        (lambda: SNGANGenerator(image(32), attention=7), r"attention: .* \(8, 16, 32 pixels\), got 7"),
+        (lambda: SNGANDiscriminator(image(64), attention=64), r"attention: .* \(2, 4, 8, 16, 32 pixels\), got 64"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(make, message):
+    with pytest.raises(UserError, match=message), torch.device("meta"):
+        make()
