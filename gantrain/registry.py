@@ -196,14 +196,10 @@ _KINDS = {
     "augmentation": lambda: Kind("augmentation", _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout")),
     "toy": lambda: Kind(
         "toy game",
-        _in(
-            "games.toy",
-            bilinear="Bilinear",
-            quadratic="Quadratic",
-            forsaken="Forsaken",
-            global_forsaken="GlobalForsaken",
-            polar="PolarGame",
-        ),
+        _in("games.toy.linear", bilinear="Bilinear", quadratic="Quadratic", lower_bound="LowerBound")
+        | _in("games.toy.cycles", forsaken="Forsaken", global_forsaken="GlobalForsaken", polar="PolarGame")
+        | _in("games.toy.dirac", dirac="DiracGAN")
+        | _in("games.toy.random_quadratic", random_quadratic="RandomQuadratic"),
     ),
     "optimizer": lambda: Kind("optimizer", _optimizers(), supplied=("params",)),
     "scheduler": lambda: Kind("scheduler", _schedulers(), supplied=("optimizer",), reserved=("last_epoch",)),
