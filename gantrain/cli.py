@@ -185,10 +185,35 @@ def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     click.echo(solve_config(checked, output))
 
 
+@cli.command(name="map", short_help="Draw where outer loops converge.")
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--output", metavar="FOLDER", help="Where to write; checkpoints/NAME by default, with the config's name.")
+def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
+    """Draw for which games and settings the outer loops of the file CONFIG converge.
+
+    The game is the quadratic one with Lipschitz constant L and cohypomonotonicity rho. Each loop's contraction per
+    outer step is taken from its iteration matrix, and measured in a run; dashed is what the theorems guarantee. Writes
+    map.png, map.csv and the resolved config. "gantrain schema --map" prints the keys that there are.
+
+    \b
+    gantrain map configs/theory/map.yaml
+    gantrain map configs/theory/map.yaml outers.0.inner_steps=5 gamma=0.7 --output checkpoints/few_inner_steps
+    gantrain map configs/theory/map_gamma.yaml rho=-0.1
+    """
+    from gantrain.config import load_map
+
+    checked = load_map(config, overrides)
+    from gantrain.analysis.convergence_map import map_config
+
+    click.echo(map_config(checked, output))
+
+
 @cli.command(short_help="Print every key that a config may have.")
-@click.option("--solve", is_flag=True, help="Of the configs of gantrain solve, instead of those of gantrain train.")
-def schema(solve: bool) -> None:
-    """Print the JSON schema of the configs: every key with its meaning, type and default.
+@click.option("--solve", "command", flag_value="solve", help="Of the configs of gantrain solve.")
+@click.option("--map", "command", flag_value="map", help="Of the configs of gantrain map.")
+def schema(command: str | None) -> None:
+    """Print the JSON schema of the configs of gantrain train: every key with its meaning, type and default.
 
     Editors with a YAML language server complete and check a config that begins with the comment
     "# yaml-language-server: $schema=gantrain.schema.json".
@@ -198,7 +223,7 @@ def schema(solve: bool) -> None:
     """
     from gantrain.config import json_schema
 
-    click.echo(json.dumps(json_schema(solve), indent=2))
+    click.echo(json.dumps(json_schema(command or "train"), indent=2))
 
 
 def main() -> NoReturn:

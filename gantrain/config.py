@@ -1,4 +1,4 @@
-"""The config of a training run, and of ``gantrain solve``: what may be written in the YAML file."""
+"""The configs of training runs, of ``gantrain solve`` and of ``gantrain map``: what may be written in the YAML file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from gantrain import json_schemas, merging, yaml_files
 from gantrain.errors import UserError
@@ -26,7 +26,7 @@ from gantrain.sections import (
     Run,
     Samples,
 )
-from gantrain.types import PositiveInt, shown
+from gantrain.types import Float, PositiveFloat, PositiveInt, Text, shown
 
 AnySchema = TypeVar("AnySchema", bound=Schema)
 
@@ -133,6 +133,42 @@ class SolveConfig(Schema):
     """Where results lie. Default checkpoints."""
 
 
+class Axis(Schema):
+    """An axis of a convergence map."""
+
+    key: Text
+    """What varies: rho, gamma, or a key of the outer loops, such as relaxation, inner_steps or base.relaxation."""
+    low: Float
+    """The first value."""
+    high: Float
+    """The last value."""
+    count: PositiveInt = 41
+    """How many values, evenly spaced. Default 41."""
+
+
+class MapConfig(Schema):
+    """A convergence map: where outer loops contract on the quadratic game with Lipschitz constant L."""
+
+    name: Annotated[str, FolderName()]
+    """What the results are called: they lie in ``folder/name``. No path separators."""
+    outers: Annotated[list[Annotated[Any, PartOf("outer")]], Field(min_length=1)]
+    """The outer loops, each with a map of its own."""
+    x: Axis
+    """The horizontal axis."""
+    y: Axis
+    """The vertical axis."""
+    rho: Float = -0.3
+    """The game's cohypomonotonicity, times L, unless an axis says it. Default -0.3."""
+    gamma: PositiveFloat = 0.9
+    """The step size, times L, unless an axis says it. Default 0.9."""
+    order: Literal["simultaneous", "alternating"] | None = None
+    """In which order the players move, unless the outer loop says it. Null (the default): simultaneous."""
+    steps: PositiveInt = 40
+    """Outer steps of each run that is measured. Default 40."""
+    folder: Annotated[str, FolderPath()] = "checkpoints"
+    """Where results lie. Default checkpoints."""
+
+
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The config of a training run.
 
@@ -151,6 +187,11 @@ def load_solve(path: str | Path, overrides: Sequence[str] = ()) -> SolveConfig:
     return _load(SolveConfig, path, overrides)
 
 
+def load_map(path: str | Path, overrides: Sequence[str] = ()) -> MapConfig:
+    """The config of ``gantrain map``; see :func:`load`."""
+    return _load(MapConfig, path, overrides)
+
+
 def resolved(config: Schema) -> dict[str, Any]:
     """The config as plain data, every default filled in."""
     return config.model_dump(mode="json")
@@ -161,9 +202,9 @@ def dump(config: Schema) -> str:
     return yaml_files.text(resolved(config))
 
 
-def json_schema(solve: bool = False) -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of a training run's config, or of the one of ``gantrain solve``."""
-    return json_schemas.describe(*([SolveConfig] if solve else GAMES.values()))
+def json_schema(command: Literal["train", "solve", "map"] = "train") -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of the configs of a command."""
+    return json_schemas.describe(*{"train": GAMES.values(), "solve": [SolveConfig], "map": [MapConfig]}[command])
 
 
 def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -> AnySchema:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -35,6 +36,8 @@ COLOURS = {
     "rapp": "#009E73",
     "lookahead": "#E69F00",
     "ceg_plus": "#000000",
+    "lookahead_ceg_plus": "#8A4B08",
+    "lookahead_extragradient": "#4B0092",
 }
 GREY, LIGHT_GREY, STAR = "#777777", "#c8c8c8", "#F0E442"
 PADDING = 2
@@ -149,22 +152,9 @@ def trajectory(
         _stream(axes, field)
     if box is not None:
         axes.plot(*_corners(box).T, color=GREY, linewidth=1.2, zorder=2)
-    styles: dict[str, int] = {}
-    for label, (x, y) in paths.items():
-        method = label.split()[0]
-        seen = styles[method] = styles.get(method, -1) + 1
-        few = len(x) <= 60
-        axes.plot(
-            x,
-            y,
-            color=COLOURS.get(method, GREY),
-            linestyle=("-", "--", ":", "-.")[seen % 4],
-            linewidth=1.6,
-            marker="o" if few else None,
-            markersize=3,
-            label=label,
-            zorder=3,
-        )
+    for (label, (x, y)), style in zip(paths.items(), _styles(paths), strict=True):
+        marker = "o" if len(x) <= 60 else None
+        axes.plot(x, y, linewidth=1.6, marker=marker, markersize=3, label=label, zorder=3, **style)
         axes.plot(x[0], y[0], "o", color="white", markeredgecolor="black", markersize=7, zorder=5)
     if solution is not None:
         axes.plot(
@@ -179,6 +169,36 @@ def trajectory(
         )
     axes.set_xlabel("x")
     axes.set_ylabel("y")
+    figure.legend(loc="outside right center")
+    return figure
+
+
+def curves(
+    lines: Mapping[str, tuple[Any, Any]],
+    xlabel: str,
+    ylabel: str,
+    logarithmic: str = "",
+    references: Mapping[str, tuple[Any, Any]] | None = None,
+) -> Figure:
+    """Numbers over numbers, one line for each method.
+
+    Args:
+        lines: label -> (x, y); colours and dashes as in :func:`trajectory`. What is not finite is left out, and on a
+            logarithmic axis what is not positive.
+        xlabel: with its unit.
+        ylabel: with its unit.
+        logarithmic: which axes are: "", "x", "y" or "xy".
+        references: lines to compare with, thin and grey.
+    """
+    figure, axes = _figure(6.4, 4.2)
+    axes.set_aspect("auto")
+    for x, y in (references or {}).values():
+        axes.plot(_array(x), _array(y), color=GREY, linewidth=0.9, linestyle="--", zorder=2)
+    for (label, (x, y)), style in zip(lines.items(), _styles(lines), strict=True):
+        axes.plot(_array(x), _array(y), linewidth=1.6, label=label, zorder=3, **style)
+    for label, (x, y) in (references or {}).items():
+        axes.annotate(label, (_array(x)[-1], _array(y)[-1]), color=GREY, fontsize=8, ha="right", va="bottom")
+    axes.set(xlabel=xlabel, ylabel=ylabel, **{f"{axis}scale": "log" for axis in logarithmic})
     figure.legend(loc="outside right center")
     return figure
 
@@ -233,6 +253,15 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     for spine in axes.spines.values():
         spine.set_color(LIGHT_GREY)
     return figure, axes
+
+
+def _styles(labels: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Colour and dashes of each label: its first word is the method, and a second line of one method is dashed."""
+    seen: Counter[str] = Counter()
+    for label in labels:
+        method = label.split()[0]
+        yield {"color": COLOURS.get(method, GREY), "linestyle": ("-", "--", ":", "-.")[seen[method] % 4]}
+        seen[method] += 1
 
 
 def _frame(axes: Axes, points: np.ndarray, margin: float) -> None:

@@ -206,14 +206,10 @@ _KINDS = {
     ),
     "toy": lambda: Kind(
         "toy game",
-        _in(
-            "games.toy",
-            bilinear="Bilinear",
-            quadratic="Quadratic",
-            forsaken="Forsaken",
-            global_forsaken="GlobalForsaken",
-            polar="PolarGame",
-        ),
+        _in("games.toy.linear", bilinear="Bilinear", quadratic="Quadratic", lower_bound="LowerBound")
+        | _in("games.toy.cycles", forsaken="Forsaken", global_forsaken="GlobalForsaken", polar="PolarGame")
+        | _in("games.toy.dirac", dirac="DiracGAN")
+        | _in("games.toy.random_quadratic", random_quadratic="RandomQuadratic"),
     ),
     "optimizer": lambda: Kind("optimizer", _optimizers(), supplied=("params",)),
     "scheduler": lambda: Kind("scheduler", _schedulers(), supplied=("optimizer",), reserved=("last_epoch",)),

@@ -14,7 +14,7 @@ import torch
 from gantrain import plots
 from gantrain.config import dump
 from gantrain.errors import UserError
-from gantrain.games.toy import ToyGame
+from gantrain.games.toy import SolvedGame, ToyGame
 from gantrain.parts import build
 from gantrain.solving import Path as Iterates
 from gantrain.solving import solve
@@ -25,8 +25,9 @@ PICTURE = "trajectory.png"
 def solve_config(config: Any, output: str | Path | None = None) -> str:
     """Solve the toy game that ``config`` describes.
 
-    Writes ``config.yaml``, ``trajectory.csv`` (step, x, y, distance to the solution) and ``trajectory.png`` into
-    ``output``, or ``folder/name`` of the config.
+    Writes ``config.yaml``, ``trajectory.csv`` (step, the players' numbers, distance to the solution) and
+    ``trajectory.png`` into ``output``, or ``folder/name`` of the config. The picture shows the path of a game of two
+    scalars, and the distance of any other.
 
     Returns:
         A line that says how near to the solution the iterates came, and one that says where the picture lies.
@@ -37,8 +38,8 @@ def solve_config(config: Any, output: str | Path | None = None) -> str:
     folder = Path(output) if output else Path(config.folder) / config.name
     _check_free(folder)
     game = build("toy", config.game)
-    if not isinstance(game, ToyGame):
-        raise UserError(f"game: expected a subclass of gantrain.games.toy.ToyGame, got {type(game).__name__}")
+    if not isinstance(game, SolvedGame):
+        raise UserError(f"game: expected a subclass of gantrain.games.toy.SolvedGame, got {type(game).__name__}")
     path = solve(
         game,
         outer=config.outer,
@@ -49,15 +50,15 @@ def solve_config(config: Any, output: str | Path | None = None) -> str:
         constraint=config.constraint,
         steps=config.steps,
     )
-    distances = torch.hypot(path["x"] - game.solution[0], path["y"] - game.solution[1])
+    distances = game.distances(path)
     own = "target" in type(config.outer).model_fields
     method = config.outer.target.partition(":")[2] if own else config.outer.name
-    figure = _drawn(game, path, method)
+    figure = _drawn(game, path, method) if isinstance(game, ToyGame) else _fallen(distances, method)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         plots.figure_to_png(figure, folder / PICTURE)
-        _write(folder / "trajectory.csv", _table(path, distances))
-        _write(folder / "config.yaml", dump(config))
+        write(folder / "trajectory.csv", _table(path, distances))
+        write(folder / "config.yaml", dump(config))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     cost = max(path.evaluations.values())
@@ -88,17 +89,24 @@ def _drawn(game: ToyGame, path: Iterates, method: str) -> Any:
     return plots.trajectory(iterates, descent, solution=game.solution, view=(-half, half, -half, half))
 
 
+def _fallen(distances: torch.Tensor, method: str) -> Any:
+    steps = np.arange(len(distances))
+    return plots.curves({method: (steps, distances.numpy())}, "outer step", "distance to the solution", logarithmic="y")
+
+
 def _table(path: Iterates, distances: torch.Tensor) -> str:
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(["step", "x", "y", "distance"])
-    rows.writerows(
-        (t, *map(repr, row)) for t, row in enumerate(torch.stack([path["x"], path["y"], distances], 1).tolist())
-    )
+    columns = {"step": torch.arange(len(distances))}
+    for name, values in path.items():
+        columns |= {name: values} if values.ndim == 1 else {f"{name}.{i}": v for i, v in enumerate(values.unbind(1))}
+    columns["distance"] = distances
+    rows.writerow(columns)
+    rows.writerows(zip(*(map(repr, column.tolist()) for column in columns.values()), strict=True))
     return stream.getvalue()
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

@@ -18,6 +18,7 @@ from gantrain.cli import cli
 ROOT = Path(__file__).parent.parent
 QUICKSTART = str(ROOT / "configs" / "quickstart.yaml")
 BILINEAR = str(ROOT / "configs" / "toy" / "bilinear.yaml")
+MAP = str(ROOT / "configs" / "theory" / "map.yaml")
 ENV = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "RANK")}
 
 
@@ -101,7 +102,7 @@ def test_where_the_answer_goes(gantrain, arguments, code, stream, words):
     assert all(word in result[stream] for word in words)
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "solve", "schema"])
+@pytest.mark.parametrize("command", ["train", "sample", "solve", "map", "schema"])
 def test_help_shows_commands_that_can_be_copied(command):
     result = CliRunner().invoke(cli, [command, "--help"])
     assert result.exit_code == 0
@@ -115,9 +116,9 @@ def test_help_shows_commands_that_can_be_copied(command):
 
 
 def test_the_overrides_in_the_help_are_accepted():
-    from gantrain.config import load, load_solve
+    from gantrain.config import load, load_map, load_solve
 
-    for command, loader in (("train", load), ("solve", load_solve)):
+    for command, loader in (("train", load), ("solve", load_solve), ("map", load_map)):
         for line in cli.commands[command].help.splitlines():
             words = line.split()
             if words[:2] == ["gantrain", command]:
@@ -126,7 +127,7 @@ def test_the_overrides_in_the_help_are_accepted():
 
 
 def test_schema_prints_json(gantrain):
-    for flags, key in ([], "run"), (["--solve"], "steps"):
+    for flags, key in ([], "run"), (["--solve"], "steps"), (["--map"], "outers"):
         code, out, err = gantrain("schema", *flags)
         assert (code, err) == (0, "") and key in json.loads(out)["properties"]
 
@@ -139,6 +140,7 @@ def test_schema_prints_json(gantrain):
         ["schema"],
         ["train", QUICKSTART, "run.stpes=3"],
         ["solve", BILINEAR, "outer=gdda"],
+        ["map", MAP, "outers=[gdda]"],
         ["sample", "nowhere"],
     ],
 )

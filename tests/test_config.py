@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gantrain.config import dump, load, load_solve, resolved
+from gantrain.config import dump, load, load_map, load_solve, resolved
 from gantrain.errors import UserError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SOLVE = sorted((CONFIGS / "toy").glob("*.yaml"))
-TRAIN = sorted(set(CONFIGS.glob("**/*.yaml")).difference(SOLVE))
+MAPS = sorted((CONFIGS / "theory").glob("*.yaml"))
+TRAIN = sorted(set(CONFIGS.glob("**/*.yaml")).difference(SOLVE, MAPS))
 
 MINIMAL = """
 run: {name: a, steps: 3}
@@ -62,6 +63,12 @@ def test_the_configs_that_are_shipped_load_and_survive_being_written_down(path, 
 def test_so_do_the_toy_games(path, write):
     config = load_solve(path)
     assert load_solve(write(dump(config))) == config
+
+
+@pytest.mark.parametrize("path", MAPS, ids=lambda p: p.stem)
+def test_and_the_maps(path, write):
+    config = load_map(path)
+    assert load_map(write(dump(config))) == config
 
 
 def test_every_kind_of_part_survives_being_written_down(write):

@@ -8,19 +8,20 @@ import jsonschema
 import pytest
 
 from gantrain import yaml_files
-from gantrain.config import json_schema, load, load_solve, resolved
+from gantrain.config import json_schema, load, load_map, load_solve, resolved
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-SOLVE = sorted((CONFIGS / "toy").glob("*.yaml"))
-TRAIN = sorted(set(CONFIGS.glob("**/*.yaml")).difference(SOLVE))
+LOADERS = {"train": load, "solve": load_solve, "map": load_map}
+OTHERS = {"toy": "solve", "theory": "map"}
+SHIPPED = {path: OTHERS.get(path.parent.name, "train") for path in sorted(CONFIGS.glob("**/*.yaml"))}
 
 
 @pytest.fixture(scope="module")
 def validators():
-    schemas = [json_schema(), json_schema(solve=True)]
-    for schema in schemas:
+    schemas = {command: json_schema(command) for command in LOADERS}
+    for schema in schemas.values():
         jsonschema.Draft202012Validator.check_schema(schema)
-    return [jsonschema.Draft202012Validator(schema) for schema in schemas]
+    return {command: jsonschema.Draft202012Validator(schema) for command, schema in schemas.items()}
 
 
 def changed(content, key, value):
@@ -28,12 +29,13 @@ def changed(content, key, value):
     return content | {first: changed(content.get(first, {}), rest, value) if rest else value}
 
 
-@pytest.mark.parametrize("path", TRAIN + SOLVE, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_it_takes_the_configs_that_are_shipped_and_what_they_resolve_to(validators, path):
-    toy = path in SOLVE
-    validators[toy].validate(yaml_files.read(path))
-    validators[toy].validate(resolved(load_solve(path) if toy else load(path)))
-    assert not validators[not toy].is_valid(yaml_files.read(path))
+    command = SHIPPED[path]
+    validators[command].validate(yaml_files.read(path))
+    validators[command].validate(resolved(LOADERS[command](path)))
+    for other in LOADERS.keys() - {command}:
+        assert not validators[other].is_valid(yaml_files.read(path))
 
 
 GOOD = {
@@ -70,19 +72,19 @@ BAD = {
 
 @pytest.mark.parametrize(("key", "value"), GOOD.items(), ids=list(GOOD))
 def test_it_takes_what_loads(validators, key, value):
-    validators[0].validate(changed(yaml_files.read(CONFIGS / "quickstart.yaml"), key, value))
+    validators["train"].validate(changed(yaml_files.read(CONFIGS / "quickstart.yaml"), key, value))
 
 
 @pytest.mark.parametrize(("key", "value"), BAD.items(), ids=list(BAD))
 def test_it_refuses_what_does_not_load(validators, key, value):
-    assert not validators[0].is_valid(changed(yaml_files.read(CONFIGS / "quickstart.yaml"), key, value))
+    assert not validators["train"].is_valid(changed(yaml_files.read(CONFIGS / "quickstart.yaml"), key, value))
 
 
 def test_sections_are_required_where_there_is_no_base(validators):
     content = yaml_files.read(CONFIGS / "quickstart.yaml")
     del content["data"]
-    assert not validators[0].is_valid(content)
-    assert validators[0].is_valid({"base": "quickstart.yaml", "run": {"seed": 1}})
+    assert not validators["train"].is_valid(content)
+    assert validators["train"].is_valid({"base": "quickstart.yaml", "run": {"seed": 1}})
 
 
 def test_an_editor_finds_names_meanings_and_defaults():

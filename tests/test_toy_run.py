@@ -12,6 +12,7 @@ import pytest
 from gantrain import plots
 from gantrain.config import load_solve
 from gantrain.errors import UserError
+from gantrain.games.toy import RandomQuadratic
 from gantrain.toy_run import solve_config
 
 TOY = Path(__file__).parent.parent / "configs" / "toy"
@@ -37,13 +38,22 @@ def global_forsaken(z):
     return np.array([y + 2 * x / 3 - 4 * x**3 / 3 + 4 * x**5 / 7, -(x - 2 * y / 3 + 4 * y**3 / 3 - 4 * y**5 / 7)])
 
 
+def lower_bound(z):
+    return np.array([np.sqrt(8) * z[1] - z[0], -z[1] - np.sqrt(8) * z[0]])
+
+
+def dirac(z, r1=0.3):
+    x, y = z
+    return np.array([-y / (1 + np.exp(x * y)), x / (1 + np.exp(-x * y)) + r1 * y])
+
+
 def polar(z):
     s = z @ z
     t = (s - 1) * (16 * s - 9) / 48
     return np.array([t * z[0] - z[1], t * z[1] + z[0]])
 
 
-FIELDS = ("bilinear", "quadratic", "forsaken", "global_forsaken", "polar")
+FIELDS = ("bilinear", "quadratic", "lower_bound", "forsaken", "global_forsaken", "polar", "dirac")
 
 
 def clipped(z):
@@ -92,6 +102,22 @@ SHOWN = {
         lambda: proximal(quadratic, [0.8, 0], 0.9, 2, 1, 20),
         0,
         (100, 2000),
+    ),
+    "lower_bound": ("lower_bound", [], lambda: proximal(lower_bound, [0.8, 0], 1 / 3, 2, 0.2, 200), 0, (0, 1e-3)),
+    "lower_bound beyond": (
+        "lower_bound",
+        ["outer.relaxation=0.35"],
+        lambda: proximal(lower_bound, [0.8, 0], 1 / 3, 2, 0.35, 200),
+        0,
+        (2, 6),
+    ),
+    "dirac": ("dirac", [], lambda: proximal(dirac, [1, 0], 0.2, 1, 1, 300), 0, (0, 1e-3)),
+    "dirac without r1": (
+        "dirac",
+        ["game.r1=0"],
+        lambda: proximal(lambda z: dirac(z, 0), [1, 0], 0.2, 1, 1, 300),
+        0,
+        (0.5, 1),
     ),
     "forsaken": (
         "forsaken",
@@ -147,7 +173,26 @@ def test_the_table_is_the_method_written_by_hand_and_shows_what_the_comment_says
 
 
 def test_every_shipped_game_is_shown_above():
-    assert set(FIELDS) == {path.stem for path in TOY.glob("*.yaml")} and set(FIELDS) <= set(SHOWN)
+    planar = {path.stem for path in TOY.glob("*.yaml")} - {"random_quadratic"}
+    assert set(FIELDS) == planar and set(FIELDS) <= set(SHOWN)
+
+
+def test_a_game_of_several_players_is_a_table_of_all_numbers_and_a_picture_of_the_distance(tmp_path):
+    line = solve_config(load_solve(TOY / "random_quadratic.yaml", ["steps=60"]), tmp_path / "out")
+    game = RandomQuadratic(4, 3, 1.0, -0.02, 0)
+    assert -0.5 < game.rho < 0
+    field, start = game.matrix.numpy(), np.concatenate([p.module.value.detach() for p in game.players.values()])
+    path = proximal(lambda z: field @ z, start, 0.9, 10, 0.9, 60)
+    with (tmp_path / "out" / "trajectory.csv").open() as stream:
+        header, *rows = csv.reader(stream)
+    assert header == ["step", *(f"x{i}.{j}" for i in range(1, 5) for j in range(3)), "distance"]
+    table = np.array(rows, float)
+    np.testing.assert_allclose(table[:, 1:-1], path, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(table[:, -1], np.linalg.norm(path, axis=1), rtol=1e-9)
+    assert table[-1, -1] < 0.05 and "rapp: 60 steps, 600 gradients a player" in line
+    green = np.array([0x00, 0x9E, 0x73])
+    picture = plots.load_png(tmp_path / "out" / "trajectory.png").permute(1, 2, 0).numpy().astype(int)
+    assert (np.abs(picture - green).max(axis=2) < 10).sum() > 200
 
 
 def test_the_config_written_repeats_the_run(tmp_path):
@@ -237,6 +282,6 @@ def test_results_lie_in_folder_and_name_by_default(tmp_path, monkeypatch):
 
 def test_a_target_that_is_no_toy_game(tmp_path):
     config = load_solve(TOY / "bilinear.yaml", ["game={target: gantrain.outer:GDA}"])
-    with pytest.raises(UserError, match="^game: expected a subclass of gantrain.games.toy.ToyGame, got GDA$"):
+    with pytest.raises(UserError, match="^game: expected a subclass of gantrain.games.toy.SolvedGame, got GDA$"):
         solve_config(config, tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -1,0 +1,204 @@
+"""The map command: where outer loops contract on the quadratic game, by their matrices and by runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gantrain import merging, plots
+from gantrain.analysis import map_plot
+from gantrain.analysis.guarantees import guaranteed
+from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
+from gantrain.config import Axis, MapConfig, dump
+from gantrain.errors import UserError
+from gantrain.games.function import VectorField
+from gantrain.outer import Lookahead, Outer
+from gantrain.parts import Part, build, plain
+from gantrain.solving import solve
+from gantrain.toy_run import write
+
+PICTURE = "map.png"
+
+
+@dataclass(frozen=True)
+class ConvergenceMap:
+    """The contraction of one loop over a plane of settings; all arrays are ``(len(y), len(x))``.
+
+    Args:
+        label: the loop; its first word is the method.
+        exact: the spectral radius of the iteration matrix.
+        measured: the contraction per outer step in a run.
+        guaranteed: whether a theorem guarantees convergence; None where none is known.
+    """
+
+    label: str
+    exact: np.ndarray
+    measured: np.ndarray
+    guaranteed: np.ndarray | None
+
+
+def map_config(config: MapConfig, output: str | Path | None = None) -> str:
+    """Draw the maps that ``config`` describes.
+
+    Writes ``config.yaml``, ``map.csv`` (loop, x, y, spectral radius, measured rate, guaranteed) and ``map.png`` into
+    ``output``, or ``folder/name`` of the config.
+
+    Returns:
+        For each loop how much of the map contracts, and where the picture lies.
+
+    Raises:
+        UserError: an axis that a loop does not have, or ``output`` holds something other than an earlier map.
+    """
+    folder = Path(output) if output else Path(config.folder) / config.name
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, and the map would lie there; choose another name or --output")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / PICTURE).is_file():
+        raise UserError(f"{folder}: exists and is not a map; choose another name or --output")
+    maps = [convergence_map(config, i) for i in range(len(config.outers))]
+    figure = map_plot.maps(maps, _values(config.x), _values(config.y), config.x.key, config.y.key)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        plots.figure_to_png(figure, folder / PICTURE)
+        write(folder / "map.csv", _table(config, maps))
+        write(folder / "config.yaml", dump(config))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    lines = [f"{m.label}: contracts on {(m.exact < 1).mean():.0%} of the map{_promise(m)}" for m in maps]
+    return "\n".join([*lines, str(folder / PICTURE)])
+
+
+def convergence_map(config: MapConfig, index: int) -> ConvergenceMap:
+    """The map of the loop ``config.outers[index]``.
+
+    Raises:
+        UserError: the loop lacks the key of an axis, or a value is out of range.
+    """
+    plane = np.meshgrid(_values(config.x), _values(config.y))
+    axes = dict(zip((config.x.key, config.y.key), plane, strict=True))
+    if len(axes) < 2:
+        raise UserError(f"y.key: {config.y.key} is on the other axis already")
+    rho, gamma = (axes.pop(key, np.full(plane[0].shape, getattr(config, key))) for key in ("rho", "gamma"))
+    if np.abs(rho).max() > 1 or gamma.min() <= 0:
+        raise UserError("rho must lie between -1 and 1 (times 1/L) and gamma above 0, on the axes also")
+    field = gamma[..., None, None] * quadratic(rho)
+    exact, measured = np.empty(rho.shape), np.empty(rho.shape)
+    promised: np.ndarray | None = np.zeros(rho.shape, bool)
+    for outer, where in _loops(config, index, axes, rho.shape):
+        order = config.order or "simultaneous"
+        exact[where] = spectral_radius(iteration_matrix(outer, field[where], (1, 1), order))
+        measured[where] = measured_rate(outer, field[where], order, config.steps)
+        known = guaranteed(outer, rho[where], gamma[where]) if _simultaneous(outer, order) else None
+        if known is None or promised is None:
+            promised = None
+        else:
+            promised[where] = known
+    return ConvergenceMap(label(config.outers[index], axes), exact, measured, promised)
+
+
+def quadratic(rho: np.ndarray) -> np.ndarray:
+    """The matrix of the quadratic game's field with ``L = 1``, ``(..., 2, 2)``: a rotation by ``arccos(rho)``."""
+    b, a = rho, np.sqrt(1 - rho**2)
+    return np.stack([np.stack([b, a], -1), np.stack([-a, b], -1)], -2)
+
+
+def measured_rate(outer: Outer, scaled_field: np.ndarray, order: str, steps: int) -> np.ndarray:
+    """The geometric mean of the contraction per outer step, over the second half of a run, on many games at once.
+
+    Args:
+        outer: the loop, run over SGD.
+        scaled_field: ``gamma M`` of each game, ``(k, 2, 2)``.
+        order: of the players.
+        steps: outer steps.
+
+    Returns:
+        ``(k,)``, infinite where the run left the range of float64.
+    """
+    m = torch.from_numpy(scaled_field)
+
+    def field(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return m[:, 0, 0] * x + m[:, 0, 1] * y, m[:, 1, 0] * x + m[:, 1, 1] * y
+
+    ones = torch.ones(len(m), dtype=torch.float64)
+    path = solve(VectorField(field, {"x": ones, "y": ones / 2}), outer, {"name": "sgd", "lr": 1.0}, order, steps=steps)
+    lengths = torch.hypot(path["x"], path["y"]).numpy()
+    first, last = lengths[steps // 2], lengths[-1]
+    with np.errstate(all="ignore"):
+        rate = np.where(last == 0, 0.0, (last / first) ** (1 / (steps - steps // 2)))
+    return np.where(np.isfinite(last), rate, np.inf)
+
+
+def label(outer: Part, without: Container[str] = ()) -> str:
+    """A loop in a few words: the method, and the settings that are not the default ones, but those that vary."""
+    return " ".join([method(outer), *_settings(outer, without)])
+
+
+def method(outer: Part) -> str:
+    """The name of a method in pictures: that of the loop, with that of its base where it has one other than gda."""
+    chosen_by = next(iter(type(outer).model_fields))
+    name = getattr(outer, chosen_by).rpartition(":")[2]
+    base = outer.arguments.get("base")
+    inner = "gda" if base is None else base if isinstance(base, str) else method(base)
+    return name if inner == "gda" else f"{name}_{inner}"
+
+
+def _settings(outer: Part, without: Container[str], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in outer.arguments.items():
+        if isinstance(value, Part):
+            found += _settings(value, without, f"{prefix}{key}.")
+        elif prefix + key not in without and value != type(outer).model_fields[key].default:
+            found.append(f"{prefix}{key}={value:g}" if isinstance(value, float) else f"{prefix}{key}={value}")
+    return found
+
+
+def _values(axis: Axis) -> np.ndarray:
+    return np.linspace(axis.low, axis.high, axis.count)
+
+
+def _loops(
+    config: MapConfig, index: int, axes: dict[str, np.ndarray], shape: tuple[int, ...]
+) -> Iterator[tuple[Outer, np.ndarray]]:
+    """The loop with each combination of the values on the axes that are its own, and where on the map that is."""
+    for chosen in itertools.product(*(np.unique(values) for values in axes.values())):
+        spec = plain(config.outers[index])
+        where = np.ones(shape, bool)
+        for (key, values), value in zip(axes.items(), chosen, strict=True):
+            tree = float(value)
+            for name in reversed(key.split(".")):
+                tree = {name: tree}
+            spec = merging.merge(spec, tree)
+            where &= values == value
+        try:
+            yield build("outer", spec), where
+        except UserError as error:
+            raise UserError(str(error).replace("outer", f"outers.{index}", 1)) from None
+
+
+def _simultaneous(outer: Outer, order: str) -> bool:
+    while isinstance(outer, Lookahead):
+        outer = outer.base
+    return (getattr(outer, "order", None) or order) == "simultaneous"
+
+
+def _promise(m: ConvergenceMap) -> str:
+    return "" if m.guaranteed is None else f", is guaranteed to on {m.guaranteed.mean():.0%}"
+
+
+def _table(config: MapConfig, maps: list[ConvergenceMap]) -> str:
+    stream = io.StringIO()
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(["outer", config.x.key, config.y.key, "spectral_radius", "measured", "guaranteed"])
+    x, y = np.meshgrid(_values(config.x), _values(config.y))
+    for m in maps:
+        promised = np.full(x.shape, "") if m.guaranteed is None else m.guaranteed.astype(int)
+        columns = (a.ravel().tolist() for a in (x, y, m.exact, m.measured, promised))
+        rows.writerows((m.label, *row) for row in zip(*columns, strict=True))
+    return stream.getvalue()

@@ -1,0 +1,57 @@
+"""For which games the theorems say that an outer loop converges.
+
+``rho`` is the game's cohypomonotonicity and ``L`` its Lipschitz constant; the step size is gamma. What a theorem
+guarantees holds for every such game, so that on one game a loop may well converge beyond it. The text of the RAPP
+paper (arXiv 2310.13459) was not at hand: conditions that follow from its definitions by a short calculation are given
+with that calculation, and are sufficient; they agree with the ranges that the paper states.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gantrain.outer import GDA, RAPP, CEGPlus, Lookahead, Outer
+
+
+def guaranteed(outer: Outer, rho: np.ndarray | float, gamma: np.ndarray | float) -> np.ndarray | None:
+    """Where convergence is guaranteed for every game with these constants; moves are simultaneous.
+
+    Args:
+        outer: the loop.
+        rho: ``rho L``.
+        gamma: ``gamma L``.
+
+    Returns:
+        Booleans of the shape of ``rho`` and ``gamma``; None where no theorem is known here.
+
+    The cases:
+
+    - RAPP with three inner steps or more, as if they were many (arXiv 2310.13459, section 5): the exact resolvent of
+      ``gamma F`` is nonexpansive if and only if ``rho >= -gamma / 2``, and the inner steps contract if
+      ``gamma L < 1``; with ``lambda < 1``. So ``rho > -1/(2L)``.
+    - EG+ and CEG+ (Pethick et al., ICLR 2022; tight at ``gamma = 1/L`` by its theorem 3.4): ``lambda < 1 + 2 rho /
+      gamma``, ``gamma <= 1/L``. So ``rho > -(1 - lambda) / (2L)``, which is -1/(2L) only as lambda goes to 0.
+    - Extragradient: EG+ with ``lambda = 1``, so ``rho > 0``; the limiting case ``rho = 0`` is Korpelevich's theorem.
+    - GDA, also with a relaxation lambda, which is a smaller step size: ``lambda gamma < 2 rho`` (cocoercivity).
+    - Lookahead over GDA, ``tau = 2``: ``z - lambda gamma (F z + F(z - gamma F z))`` is the average of GDA and EG+, and
+      ``lambda gamma < rho + gamma (1 - gamma^2 L^2) / 2``. With the best step size ``gamma = 1 / (sqrt(3) L)`` and
+      lambda near 0, ``rho > -1 / (3 sqrt(3) L)``.
+    - Lookahead over a loop that is guaranteed itself, lambda < 1 and any tau: Krasnosel'skii-Mann (section 7 there).
+    """
+    rho, gamma = np.broadcast_arrays(np.asarray(rho, float), np.asarray(gamma, float))
+    if isinstance(outer, Lookahead):
+        if isinstance(outer.base, GDA) and outer.inner_steps == 2:
+            return outer.relaxation * gamma < rho + gamma * (1 - gamma**2) / 2
+        base = guaranteed(outer.base, rho, gamma)
+        return None if base is None else base & (outer.relaxation < 1)
+    if isinstance(outer, GDA):
+        return gamma < 2 * rho if outer.critic_steps == 1 else None
+    inner_steps = 2 if isinstance(outer, CEGPlus) and not outer.adaptive else getattr(outer, "inner_steps", None)
+    if not isinstance(outer, RAPP | CEGPlus) or inner_steps is None:
+        return None
+    if inner_steps == 1:
+        return outer.relaxation * gamma < 2 * rho
+    if inner_steps == 2:
+        korpelevich = (outer.relaxation == 1) & (rho == 0) & (gamma < 1)
+        return ((gamma <= 1) & (outer.relaxation < 1 + 2 * rho / gamma)) | korpelevich
+    return (gamma < 1) & (outer.relaxation < 1) & (rho > -gamma / 2)

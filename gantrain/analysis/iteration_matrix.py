@@ -1,0 +1,114 @@
+"""The outer loops as matrices: on a linear field ``F z = M z`` every loop is linear, and its matrix says all of it.
+
+The state of a loop is the joint iterate ``z`` (n numbers), and for ``optimistic`` the gradient remembered beneath it.
+A loop converges from every start if and only if the spectral radius of its matrix is below 1, and that is then its
+rate per outer step. All functions take stacks of matrices ``(..., n, n)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gantrain.errors import UserError
+from gantrain.outer import GDA, RAPP, CEGPlus, Lookahead, Optimistic, Outer
+from gantrain.outer.loop import Mover
+
+
+def iteration_matrix(
+    outer: Outer, scaled_field: np.ndarray, sizes: Sequence[int] | None = None, order: str = "simultaneous"
+) -> np.ndarray:
+    """The matrix of one outer step over SGD without momentum.
+
+    Args:
+        outer: the loop.
+        scaled_field: ``gamma M``, ``(..., n, n)``.
+        sizes: numbers in each player's strategy, in the order in which the players move; needed where they alternate.
+        order: "simultaneous" or "alternating", unless the loop says it.
+
+    Returns:
+        ``(..., m, m)``: m = n, or 2 n where the loop remembers a gradient.
+
+    Raises:
+        UserError: the loop is not linear, or none of ours.
+    """
+    if isinstance(outer, Lookahead):
+        return lookahead(iteration_matrix(outer.base, scaled_field, sizes, order), outer, scaled_field.shape[-1])
+    if not isinstance(outer, Mover):
+        raise UserError(f"outer: the iteration matrix of {type(outer).__name__} is not known")
+    move = _Move(scaled_field, sizes if (outer.order or order) == "alternating" else None)
+    identity = move.identity
+    if isinstance(outer, RAPP):
+        return rapp(move, outer.inner_steps, outer.relaxation)
+    if isinstance(outer, CEGPlus) and not outer.adaptive:
+        return rapp(move, 2, outer.relaxation)  # without constraints it is EG+
+    if isinstance(outer, GDA) and outer.critic_steps == 1:
+        return move(identity, identity)
+    if isinstance(outer, Optimistic):
+        return optimistic(move)
+    raise UserError(f"outer: {type(outer).__name__} as configured is not linear, so that it has no iteration matrix")
+
+
+def spectral_radius(matrix: np.ndarray) -> np.ndarray:
+    """The largest modulus of the eigenvalues of each matrix, ``(...)``; infinite where an entry is not finite."""
+    finite = np.isfinite(matrix).all(axis=(-2, -1))
+    radius = np.abs(np.linalg.eigvals(np.where(finite[..., None, None], matrix, 0.0))).max(axis=-1)
+    return np.where(finite, radius, np.inf)
+
+
+class _Move:
+    """One move of all players, ``anchor - gamma F(point)``, of matrices that act on the state.
+
+    Args:
+        scaled_field: ``gamma M``.
+        sizes: of the players if each sees the moves of those before it; None if all are evaluated at the point.
+    """
+
+    def __init__(self, scaled_field: np.ndarray, sizes: Sequence[int] | None):
+        self.field = scaled_field
+        self.identity = np.broadcast_to(np.eye(scaled_field.shape[-1]), scaled_field.shape)
+        ends = np.cumsum([0, *(sizes or [scaled_field.shape[-1]])])
+        self.blocks = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+    def __call__(self, anchor: np.ndarray, point: np.ndarray) -> np.ndarray:
+        return anchor - self.gradient(anchor, point)
+
+    def gradient(self, anchor: np.ndarray, point: np.ndarray) -> np.ndarray:
+        """``gamma F`` where each player is evaluated."""
+        point, gradient = point.copy(), np.empty_like(point)
+        for block in self.blocks:
+            gradient[..., block, :] = self.field[..., block, :] @ point
+            point[..., block, :] = anchor[..., block, :] - gradient[..., block, :]
+        return gradient
+
+
+def rapp(move: _Move, inner_steps: int, relaxation: float) -> np.ndarray:
+    """``w <- I - gamma M w``, ``inner_steps`` times from ``w = I``; then ``I + lambda (w - I)``.
+
+    For simultaneous moves, ``w = sum_{t <= tau} (-gamma M)^t``, which is near ``(I + gamma M)^-1`` if
+    ``gamma L < 1``. Extragradient, EG+ and, without constraints, CEG+ are the case of two inner steps.
+    """
+    w = move.identity
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(inner_steps):
+            w = move(move.identity, w)
+        return move.identity + relaxation * (w - move.identity)
+
+
+def lookahead(base: np.ndarray, outer: Lookahead, n: int) -> np.ndarray:
+    """``I + lambda (B^tau - I)`` of the base's matrix B; what a base remembers besides the n numbers is not relaxed."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        taken = np.linalg.matrix_power(base, outer.inner_steps)
+        start = np.broadcast_to(np.eye(base.shape[-1]), base.shape)
+        relaxed = start + outer.relaxation * (taken - start)
+    return np.concatenate([relaxed[..., :n, :], taken[..., n:, :]], axis=-2)
+
+
+def optimistic(move: _Move) -> np.ndarray:
+    """``w = z - g;  g <- gamma M w;  z <- z - g`` on the state ``(z, g)``, with ``g`` the remembered ``gamma F w``."""
+    nothing = np.zeros_like(move.field)
+    z = np.concatenate([move.identity, nothing], axis=-1)
+    past = np.concatenate([nothing, move.identity], axis=-1)
+    gradient = move.gradient(z, z - past)
+    return np.concatenate([z - gradient, gradient], axis=-2)

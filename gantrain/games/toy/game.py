@@ -1,0 +1,54 @@
+"""What toy games have in common: a known solution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from gantrain.games.function import VectorField
+
+
+class SolvedGame(VectorField):
+    """A game given by its vector field, whose solution is known.
+
+    Args:
+        f: the field, as in :class:`~gantrain.games.function.VectorField`.
+        strategies: the starting point by player.
+        solution: by player, in the same order; numbers or tensors of the strategies' shapes.
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., tuple[Tensor, ...]],
+        strategies: dict[str, Tensor],
+        solution: Sequence[float | Tensor],
+    ):
+        super().__init__(f, strategies)
+        self.solution = tuple(solution)
+
+    def distances(self, path: Mapping[str, Tensor]) -> Tensor:
+        """How far each iterate of a path, ``(steps + 1, *shape)`` by player, is from the solution: ``(steps + 1,)``."""
+        away = [path[name] - at for name, at in zip(self.players, self.solution, strict=True)]
+        return torch.linalg.vector_norm(torch.cat([a.reshape(len(a), -1) for a in away], 1), dim=1)
+
+
+class ToyGame(SolvedGame):
+    """A game between two scalars given by its vector field ``F(x, y) = (F_x, F_y)``, both of which are descended.
+
+    Attributes:
+        solution: ``(x, y)``.
+        domain: half the side of the square around the origin that pictures show.
+    """
+
+    solution: tuple[float, float] = (0.0, 0.0)
+    domain: float = 1.5
+
+    def __init__(self, start: tuple[float, float]):
+        x, y = (torch.tensor(float(v), dtype=torch.float64) for v in start)
+        super().__init__(self.field, {"x": x, "y": y}, self.solution)
+
+    def field(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """``F(x, y)``, elementwise."""
+        raise TypeError(f"{type(self).__name__} must define field(x, y)")

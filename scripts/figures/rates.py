@@ -1,0 +1,58 @@
+"""Draw two rates: RAPP's last iterate on a cohypomonotone game, and where SAM and SAMPa stall on a convex problem.
+
+python scripts/figures/rates.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from trajectories import save
+
+from gantrain import plots
+from gantrain.games import Minimize, VectorField
+from gantrain.solving import solve
+
+RHO, GAMMA = -0.3, 0.9
+
+
+def rapp():
+    """``||F z_k||^2`` on rotations of many speeds ``l <= L = 1``, each with cohypomonotonicity ``RHO``."""
+    speed = torch.logspace(-2, 0, 30, dtype=torch.float64)
+    b = RHO * speed**2
+    a = torch.sqrt(speed**2 - b**2)
+    start = torch.full_like(speed, 1 / np.sqrt(2 * len(speed)))
+    game = VectorField(lambda x, y: (a * y + b * x, b * y - a * x), {"x": start, "y": start})
+    lines, k = {}, np.arange(1, 301)
+    for outer, label in (
+        ({"name": "rapp", "inner_steps": 10, "relaxation": 0.5}, "rapp"),
+        ({"name": "extragradient_plus", "relaxation": 0.2}, "extragradient_plus"),
+        ("extragradient", "extragradient"),
+    ):
+        path = solve(game, outer, {"name": "sgd", "lr": GAMMA}, steps=len(k))
+        values = (speed**2 * (path["x"] ** 2 + path["y"] ** 2)).sum(1)[1:]
+        lines[label] = k, values.where(values < 3, torch.nan)
+    return plots.curves(lines, "outer step $k$", r"$\|Fz_k\|^2$", "xy", {"$1/k$": (k, 0.4 / k)})
+
+
+def sam():
+    """The distance to the minimum of ``x^2 / 2``."""
+    game = Minimize(lambda x: (x * x).sum() / 2, torch.tensor([1.0], dtype=torch.float64))
+    lines = {}
+    for name in ("sam", "sampa"):
+        for rho in (0.1, 0.01):
+            sharpness = {"name": name, "rho": rho}
+            path = solve(game, "gda", {"name": "sgd", "lr": 0.3}, sharpness=sharpness, steps=60)
+            lines[f"{name} $\\rho={rho}$"] = np.arange(61), path["x"].abs()[:, 0]
+    path = solve(game, "gda", {"name": "sgd", "lr": 0.3}, steps=60)["x"].abs()[:, 0]
+    return plots.curves(lines | {"gda (no perturbation)": (np.arange(61), path)}, "step", r"$|x - x^*|$", "y")
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "scripts/bench/results/figures")
+    folder.mkdir(parents=True, exist_ok=True)
+    save(rapp(), folder / "rate_rapp.png")
+    save(sam(), folder / "sharpness_stalls.png")

@@ -1,0 +1,102 @@
+"""Draw the limit cycles of GDA and extragradient, and the loops that leave them, on Forsaken and PolarGame.
+
+    python scripts/figures/trajectories.py [FOLDER]
+
+One figure of the methods that are caught and one of those that arrive, for each game. Settings are our choice (those of the figures of arXiv
+2310.13459 were not found): small step sizes for the loops that follow the field, and for the others larger ones.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from gantrain import plots
+from gantrain.games.toy import Forsaken, PolarGame, ToyGame
+from gantrain.solving import solve
+
+BOX = {"name": "box", "low": -1.5, "high": 1.5}
+CEG_PLUS = {"name": "ceg_plus", "relaxation": 0.5}
+
+# file -> (game, constraint, runs: label -> (outer loop, step size, outer steps))
+FIGURES = {
+    "forsaken_cycles": (
+        Forsaken(),
+        BOX,
+        {"gda": ("gda", 0.05, 300), "extragradient": ("extragradient", 0.08, 200)},
+    ),
+    "forsaken_converges": (
+        Forsaken(),
+        BOX,
+        {
+            "rapp": ({"name": "rapp", "inner_steps": 10, "relaxation": 0.5}, 0.5, 150),
+            "lookahead": ({"name": "lookahead", "inner_steps": 20, "relaxation": 0.2}, 0.15, 60),
+            "lookahead_ceg_plus": (
+                {"name": "lookahead", "inner_steps": 20, "relaxation": 0.2, "base": CEG_PLUS},
+                0.15,
+                60,
+            ),
+        },
+    ),
+    "polar_cycles": (
+        PolarGame(a=1.0),
+        None,
+        {"gda": ("gda", 0.02, 500), "extragradient": ("extragradient", 0.02, 500)},
+    ),
+    "polar_converges": (
+        PolarGame(a=1.0),
+        None,
+        {
+            "rapp": ({"name": "rapp", "inner_steps": 10, "relaxation": 0.9}, 0.15, 400),
+            "lookahead": ({"name": "lookahead", "inner_steps": 20, "relaxation": 0.2}, 0.1, 60),
+            "lookahead_ceg_plus": (
+                {"name": "lookahead", "inner_steps": 20, "relaxation": 0.2, "base": CEG_PLUS},
+                0.15,
+                60,
+            ),
+        },
+    ),
+}
+
+
+def draw(name: str):
+    """The figure of that name, and by method how far from the solution its path ends."""
+    game, constraint, runs = FIGURES[name]
+    paths, ends = {}, {}
+    for method, (outer, lr, steps) in runs.items():
+        path = solve(game, outer, {"name": "sgd", "lr": lr}, constraint=constraint, steps=steps)
+        paths[f"{method} $\\gamma={lr}$"] = path["x"], path["y"]
+        ends[method] = game.distances(path)[-1].item()
+    half = game.domain
+    view = (-half, half, -half, half)
+    return plots.trajectory(paths, descent(game), solution=game.solution, view=view), ends
+
+
+def descent(game: ToyGame):
+    """``-F`` on arrays."""
+    import torch
+
+    def along(x, y):
+        fx, fy = game.field(torch.from_numpy(x), torch.from_numpy(y))
+        return -fx.numpy(), -fy.numpy()
+
+    return along
+
+
+def save(figure, path: Path) -> None:
+    """Write a figure as a PNG of few colours, which a third of the bytes are enough for."""
+    plots.figure_to_png(figure, path)
+    with Image.open(path) as image:
+        few = image.convert("RGB").quantize(96)
+    few.save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "scripts/bench/results/figures")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FIGURES:
+        figure, ends = draw(name)
+        save(figure, folder / f"{name}.png")
+        print(name, {method: f"{end:.2g}" for method, end in ends.items()})

@@ -1,0 +1,92 @@
+"""The iteration matrix is the loop, to the last digits, and its spectral radius is the rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
+from gantrain.errors import UserError
+from gantrain.games import VectorField
+from gantrain.parts import build
+from gantrain.solving import solve
+
+SIZES = (2, 1, 3)
+GAMMA = 0.2
+
+LOOPS = [
+    {"name": "gda"},
+    {"name": "extragradient"},
+    {"name": "extragradient_plus", "relaxation": 0.3},
+    {"name": "rapp", "inner_steps": 7, "relaxation": 0.8},
+    {"name": "rapp", "inner_steps": 1, "relaxation": 0.4},
+    {"name": "ceg_plus", "relaxation": 0.3},
+    {"name": "optimistic"},
+    {"name": "lookahead", "inner_steps": 3, "relaxation": 0.6},
+    {"name": "lookahead", "inner_steps": 4, "relaxation": 0.6, "base": {"name": "ceg_plus", "relaxation": 0.2}},
+    {"name": "lookahead", "inner_steps": 3, "relaxation": 0.6, "base": "optimistic"},
+    {"name": "lookahead", "inner_steps": 2, "base": {"name": "lookahead", "inner_steps": 3, "base": "extragradient"}},
+]
+
+
+def name(outer):
+    base = outer.get("base")
+    inner = base if isinstance(base, str) else name(base) if base else ""
+    return f"{outer['name']} {inner}".strip()
+
+
+def ran(matrix, start, outer, order, steps):
+    m = torch.from_numpy(matrix)
+
+    def field(*z):
+        return (m @ torch.cat(z)).split(SIZES)
+
+    parts = torch.from_numpy(start).split(SIZES)
+    game = VectorField(field, {f"x{i}": part for i, part in enumerate(parts)})
+    path = solve(game, outer, {"name": "sgd", "lr": GAMMA}, order, steps=steps)
+    return torch.cat(list(path.values()), dim=1).numpy()
+
+
+@pytest.mark.parametrize("order", ["simultaneous", "alternating"])
+@pytest.mark.parametrize("outer", LOOPS, ids=name)
+def test_its_powers_are_the_iterates_and_its_radius_their_rate(outer, order):
+    if order == "alternating" and "ceg_plus" in name(outer):
+        pytest.skip("defined for simultaneous moves only")
+    rng = np.random.default_rng(5)
+    matrix, start = rng.normal(size=(6, 6)) + np.eye(6), rng.normal(size=6)
+    iteration = iteration_matrix(build("outer", outer), GAMMA * matrix, SIZES, order)
+    state = np.concatenate([start, np.zeros(len(iteration) - 6)])
+    path = ran(matrix, start, outer, order, steps=60)
+    for point in path[:10]:
+        np.testing.assert_allclose(point, state[:6], rtol=1e-10, atol=1e-12)
+        state = iteration @ state
+    # The component along a left eigenvector grows by the eigenvalue at each step; of all steps, that of the leading
+    # one is what is left over. Lengths turn with the phase, so their growth is compared over many steps.
+    values, vectors = np.linalg.eig(iteration.T)
+    leading = np.argmax(np.abs(values))
+    radius = spectral_radius(iteration)
+    assert radius == pytest.approx(np.abs(values[leading]))
+    if len(iteration) == 6:
+        along = np.abs(path @ vectors[:, leading])
+        assert (along[-1] / along[0]) ** (1 / 60) == pytest.approx(radius, rel=1e-8)
+
+
+def test_stacks_of_matrices():
+    fields = np.random.default_rng(0).normal(size=(4, 3, 2, 2))
+    outer = build("outer", LOOPS[-1])
+    stacked = iteration_matrix(outer, fields, (1, 1), "alternating")
+    for i in np.ndindex(4, 3):
+        np.testing.assert_allclose(stacked[i], iteration_matrix(outer, fields[i], (1, 1), "alternating"))
+        assert spectral_radius(stacked)[i] == pytest.approx(np.abs(np.linalg.eigvals(stacked[i])).max())
+
+
+def test_a_matrix_that_overflows_has_an_infinite_radius():
+    outer = build("outer", {"name": "rapp", "inner_steps": 2000})
+    assert spectral_radius(iteration_matrix(outer, 10 * np.eye(2))) == np.inf
+
+
+@pytest.mark.parametrize("outer", [{"name": "ceg_plus", "adaptive": True}, {"name": "gda", "critic_steps": 3}])
+def test_a_loop_without_a_matrix(outer):
+    with pytest.raises(UserError, match="as configured is not linear, so that it has no iteration matrix"):
+        iteration_matrix(build("outer", outer), np.eye(2))
