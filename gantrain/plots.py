@@ -10,6 +10,7 @@ import io
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -152,13 +153,13 @@ def trajectory(
     styles: dict[str, int] = {}
     for label, (x, y) in paths.items():
         method = label.split()[0]
-        seen = styles[method] = styles.get(method, -1) + 1
+        colour, style = _line(method, styles)
         few = len(x) <= 60
         axes.plot(
             x,
             y,
-            color=COLOURS.get(method, GREY),
-            linestyle=("-", "--", ":", "-.")[seen % 4],
+            color=colour,
+            linestyle=style,
             linewidth=1.6,
             marker="o" if few else None,
             markersize=3,
@@ -180,6 +181,59 @@ def trajectory(
     axes.set_xlabel("x")
     axes.set_ylabel("y")
     figure.legend(loc="outside right center")
+    return figure
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A mean with its standard error along a cost.
+
+    Attributes:
+        label: in the legend.
+        method: a key of ``COLOURS`` where it has a colour; further curves of one method are dashed.
+        x: ascending.
+        mean: at each x.
+        error: half the height of the band at each x; NaN draws none.
+    """
+
+    label: str
+    method: str
+    x: Any
+    mean: Any
+    error: Any
+
+
+def curves(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | None = None) -> Figure:
+    """Curves with bands, a panel for each quantity, with one legend for all.
+
+    Args:
+        panels: name of the quantity -> its curves. A quantity that is positive and spans more than a factor of 20 has
+            a logarithmic axis.
+        unit: of the horizontal axis.
+        mark: a vertical line at this x.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * len(panels), 3.8), dpi=100, layout="constrained")
+    for position, (name, drawn) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), position)
+        _soften(axes)
+        styles: dict[str, int] = {}
+        for curve in drawn:
+            x, mean, error = (np.asarray(values, dtype=float) for values in (curve.x, curve.mean, curve.error))
+            colour, style = _line(curve.method, styles)
+            marker = "o" if len(x) <= 30 else None
+            axes.plot(x, mean, color=colour, linestyle=style, linewidth=1.6, marker=marker, ms=3, label=curve.label)
+            axes.fill_between(x, mean - error, mean + error, color=colour, alpha=0.2, linewidth=0)
+        means = np.concatenate([np.asarray(curve.mean, dtype=float) for curve in drawn])
+        if means.min() > 0 and means.max() > 20 * means.min():
+            axes.set_yscale("log")
+        if mark is not None:
+            axes.axvline(mark, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_xlabel(unit)
+        axes.set_title(name, fontsize=10)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
     return figure
 
 
@@ -229,10 +283,20 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.set_aspect("equal", adjustable="box")
+    _soften(axes)
+    return figure, axes
+
+
+def _soften(axes: Axes) -> None:
     axes.tick_params(colors=GREY, labelsize=8)
     for spine in axes.spines.values():
         spine.set_color(LIGHT_GREY)
-    return figure, axes
+
+
+def _line(method: str, styles: dict[str, int]) -> tuple[str, str]:
+    """Colour and style of the next line of a method; ``styles`` counts them."""
+    seen = styles[method] = styles.get(method, -1) + 1
+    return COLOURS.get(method, GREY), ("-", "--", ":", "-.")[seen % 4]
 
 
 def _frame(axes: Axes, points: np.ndarray, margin: float) -> None:
