@@ -5,6 +5,10 @@
 Each config is a method. All see the same data, networks and loss as far as their files agree, and each player of each
 takes the same number of gradients. The samples are judged by the features of checkpoints/digits-classifier, so the
 distance is not the FID of papers. The same command goes on where it was stopped.
+
+The learning rates of the seven methods in configs/digits/sgd and configs/digits/adam were found with equal effort: four
+values each, the same for both players, one run of 500 gradients with seed 100, and the lowest distance at its end was
+kept. SGD: 0.03, 0.1, 0.2, 0.3; Adam: 3e-4, 1e-3, 3e-3, 1e-2. Nothing else was tuned.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from gantrain.sweep import plan, train
 CONFIGS = [
     *("configs/digits/sgd/gda.yaml", "configs/digits/sgd/extragradient.yaml", "configs/digits/sgd/lookahead.yaml"),
     *("configs/digits/sgd/lookahead_extragradient.yaml", "configs/digits/sgd/rapp.yaml"),
-    *("configs/digits/gda.yaml", "configs/digits/lookahead.yaml"),
+    *("configs/digits/adam/gda.yaml", "configs/digits/adam/lookahead.yaml"),
 ]
 FEATURES = "checkpoints/digits-classifier"
 EVALUATIONS = 5
