@@ -101,9 +101,9 @@ def test_a_run_that_fails_stops_no_other(tmp_path):
     command = Command(tmp_path, "sweep", config, sgd, "game.discriminator.optimizer={name: sgd, lr: 0.1}")
     assert command.wait() == 1 and command.errors == ""
     first, second, summary, listed = command.output.splitlines()
-    assert first.startswith("1/2 optimizer=sgd-lr=1e_30,seed=0: failed: step ")
+    assert first.startswith("1/2 optimizer=sgd-lr=1e+30,seed=0: failed: step ")
     assert second == "2/2 optimizer=sgd-lr=0.1,seed=0: finished"
-    assert summary.startswith("failed: 1 of 2 runs") and listed.startswith("  optimizer=sgd-lr=1e_30,seed=0: step ")
+    assert summary.startswith("failed: 1 of 2 runs") and listed.startswith("  optimizer=sgd-lr=1e+30,seed=0: step ")
 
 
 @pytest.mark.parametrize(
