@@ -8,7 +8,8 @@ distance is not the FID of papers. The same command goes on where it was stopped
 
 The learning rates of the seven methods in configs/digits/sgd and configs/digits/adam were found with equal effort: four
 values each, the same for both players, one run of 500 gradients with seed 100, and the lowest distance at its end was
-kept. SGD: 0.03, 0.1, 0.2, 0.3; Adam: 3e-4, 1e-3, 3e-3, 1e-2. Nothing else was tuned.
+kept: results/gan_quality_search.txt. Nothing else was tuned. The average of the weights looks back 200 training steps,
+which are more gradients for a method that takes several of them a step.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from timing import machine
 from gantrain.comparison import compare, picture, table
 from gantrain.config import load
 from gantrain.plots import figure_to_png
-from gantrain.sweep import plan, train
+from gantrain.sweep import finished, plan, train
 
 CONFIGS = [
     *("configs/digits/sgd/gda.yaml", "configs/digits/sgd/extragradient.yaml", "configs/digits/sgd/lookahead.yaml"),
@@ -59,15 +60,18 @@ def main() -> None:
         every = max(1, arguments.gradients // (EVALUATIONS * gradients_a_step(config.outer)))
         points[config.run.name] = path, [*given, f"evaluate.every={every}", f"checkpoint.every={every}"]
     seeds = range(arguments.first, arguments.first + arguments.seeds)
-    code = train(plan(Path(arguments.folder), points, seeds), arguments.workers, lambda line: print(line, flush=True))
-    if code:
+    planned = plan(Path(arguments.folder), points, seeds)
+    code = train(planned, arguments.workers, lambda line: print(line, flush=True))
+    if code > 1:
         sys.exit(code)
 
-    comparison = compare([arguments.folder])
+    # A run that diverged has no value at the end; the table's number of seeds tells of it.
+    comparison = compare([run.folder for run in planned if finished(run)])
     print(machine())
     print("python", " ".join(sys.argv))
     print(table(comparison))
     figure_to_png(picture(comparison), arguments.picture or f"{arguments.folder}.png")
+    sys.exit(code)
 
 
 def gradients_a_step(outer) -> int:

@@ -86,8 +86,8 @@ def test_a_killed_sweep_takes_its_runs_along_and_goes_on_as_if_never_killed(tmp_
 def test_ctrl_c_stops_the_runs_at_a_checkpoint_and_starts_no_other(tmp_path):
     config = write(tmp_path, RING, "run.steps=1000000")
     command = Command(tmp_path, "sweep", config, "--seeds", "3", "--workers", "2")
-    logs = tmp_path / "ring"
-    until(lambda: all((logs / f"seed={s}" / "metrics.jsonl").exists() for s in (0, 1)) or not command.running())
+    logs = [tmp_path / "ring" / f"seed={seed}" / "metrics.jsonl" for seed in (0, 1)]
+    until(lambda: all(log.exists() and log.stat().st_size for log in logs) or not command.running())
     os.killpg(command.process.pid, signal.SIGINT)
     assert command.wait() == 130 and command.errors == ""
     assert command.output == "stopped; the same command goes on\n"
