@@ -171,6 +171,8 @@ def compare(runs: Sequence[str | Path], metrics: Sequence[str] | None = None, at
     for folder in _expanded(runs):
         _, config = open_run(folder)
         found.setdefault(_without_seed(config), []).append((_series(folder, config.run.seed, at), config))
+    if not found:
+        raise UserError("no run to compare; name the folder of a run, or of runs")
     groups = []
     for members in found.values():
         members.sort(key=lambda member: member[0].seed)
