@@ -108,9 +108,11 @@ def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: I
 
 def finished(run: Planned) -> bool:
     """Whether the run's newest checkpoint is one at which its budget is used up."""
+    if not is_run(run.folder):
+        return False
     from gantrain import checkpoint
 
-    newest = checkpoint.newest(run.folder) if is_run(run.folder) else None
+    newest = checkpoint.newest(run.folder)
     if newest is None:
         return False
     step, state = checkpoint.load(newest)
