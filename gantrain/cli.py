@@ -76,6 +76,67 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
     trainer.train(checked, resume=resume, overwrite=overwrite, processes=processes)
 
 
+@cli.command(short_help="Train a grid of configs with several seeds.")
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--over", multiple=True, metavar="KEY=VALUES", help="A key and its values, between commas.")
+@click.option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="How many seeds.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Runs at once.")
+def sweep(config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds: int, workers: int) -> None:
+    """Train the game of the file CONFIG with all combinations of the values of --over, each with N seeds.
+
+    The values of a key are a list in YAML without its brackets: commas within {} and [] do not count. --over may be
+    given for several keys. KEY=VALUE holds for all runs. Seeds count up from run.seed.
+
+    The runs lie in checkpoints/NAME, where NAME is the config's run.name, and are called by their values, such as
+    outer=gda,seed=0. The same command goes on where it was stopped: finished runs are skipped, others resumed. All
+    configs are checked before the first run starts; a run that fails then stops no other. "gantrain compare" shows
+    what came out.
+
+    Exit codes: 0 done, 1 a run failed, 2 something that you can put right, 130 stopped by Ctrl-C.
+
+    \b
+    gantrain sweep configs/digits/base.yaml --over outer=gda,extragradient --seeds 5 --workers 2
+    gantrain sweep configs/digits/base.yaml --over "outer={name: rapp, inner_steps: 3},{name: rapp, inner_steps: 5}"
+    gantrain sweep configs/digits/rapp.yaml --over outer.relaxation=0.5,0.9 --over outer.inner_steps=2,3,5
+    """
+    from gantrain.launch import distributed
+
+    if distributed():
+        raise UserError("sweep: starts its processes itself; use --workers, and run.processes for many in each run")
+    from gantrain.sweep import grid, train
+
+    sys.exit(train(grid(config, overrides, over, seeds), workers, click.echo))
+
+
+@cli.command(short_help="Compare runs at equal cost, over their seeds.")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--metrics", metavar="LIST", help="Such as fid,isc; by default those evaluated, or else the losses.")
+@click.option(
+    "--at",
+    type=click.Choice(["gradients", "kimg", "step"]),
+    default="gradients",
+    show_default=True,
+    help="What is equal: gradient evaluations, thousands of samples, or training steps.",
+)
+@click.option("--output", metavar="FOLDER", help="Write comparison.png, comparison.csv and curves.csv there.")
+def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | None) -> None:
+    """Compare runs: mean ± standard error over the seeds, at a cost that all of them have reached.
+
+    RUN is the folder of a run, or a folder of runs such as a sweep's. Runs that differ only in the seed are taken
+    together. The value of a run at a cost between two measurements is interpolated; "best" is the best up to there.
+
+    \b
+    gantrain compare checkpoints/digits
+    gantrain compare checkpoints/digits --metrics fid,isc --output comparison
+    gantrain compare checkpoints/digits_gda checkpoints/digits_rapp --metrics loss/generator --at step
+    """
+    from gantrain.comparison import compare_runs
+
+    wanted = None if metrics is None else metrics.replace(",", " ").split()
+    click.echo(compare_runs(runs, wanted, at, output))
+
+
 @cli.command(short_help="Sample the generator of a run.")
 @click.argument("run")
 @click.option(

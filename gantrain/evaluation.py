@@ -80,7 +80,8 @@ def extractor_of(features: Any, device: torch.device | str) -> Extractor:
     return make_extractor(features.name, features.weights, features.digest, device)
 
 
-_NAMES = {
+# What the metrics are called in a report: with InceptionV3, and with other features.
+NAMES = {
     "fid": ("fid", "frechet_distance"),
     "isc": ("inception_score",),
     "kid": ("kid", "kernel_distance"),
@@ -90,7 +91,7 @@ _NAMES = {
 
 def best_of(report: Report, metric: str) -> str:
     """The name in the report of what a config calls ``metric``; of precision and recall, precision stands for prc."""
-    known = _NAMES.get(metric, ("precision" if metric == "prc" else metric,))
+    known = NAMES.get(metric, ("precision" if metric == "prc" else metric,))
     for name in report.values:
         if name.partition("[")[0] in known:
             return name

@@ -11,6 +11,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -203,6 +204,57 @@ def curves(
     return figure
 
 
+@dataclass(frozen=True)
+class Curve:
+    """A mean with its standard error along a cost.
+
+    Attributes:
+        label: in the legend.
+        method: a key of ``COLOURS`` where it has a colour; further curves of one method are dashed.
+        x: ascending.
+        mean: at each x.
+        error: half the height of the band at each x; NaN draws none.
+    """
+
+    label: str
+    method: str
+    x: Any
+    mean: Any
+    error: Any
+
+
+def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | None = None) -> Figure:
+    """Curves with bands, a panel for each quantity, with one legend for all.
+
+    Args:
+        panels: name of the quantity -> its curves. A quantity that is positive and spans more than a factor of 20 has
+            a logarithmic axis.
+        unit: of the horizontal axis.
+        mark: a vertical line at this x.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * len(panels), 3.8), dpi=100, layout="constrained")
+    for position, (name, drawn) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), position)
+        _soften(axes)
+        for curve, style in zip(drawn, _styles(curve.method for curve in drawn), strict=True):
+            x, mean, error = (np.asarray(values, dtype=float) for values in (curve.x, curve.mean, curve.error))
+            marker = "o" if len(x) <= 30 else None
+            axes.plot(x, mean, linewidth=1.6, marker=marker, markersize=3, label=curve.label, **style)
+            axes.fill_between(x, mean - error, mean + error, color=style["color"], alpha=0.2, linewidth=0)
+        means = np.concatenate([np.asarray(curve.mean, dtype=float) for curve in drawn])
+        if means.min() > 0 and means.max() > 20 * means.min():
+            axes.set_yscale("log")
+        if mark is not None:
+            axes.axvline(mark, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_xlabel(unit)
+        axes.set_title(name, fontsize=10)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
+    return figure
+
+
 def rendered(figure: Figure) -> Tensor:
     """A figure as a picture, uint8 ``(3, H, W)``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -249,10 +301,14 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.set_aspect("equal", adjustable="box")
+    _soften(axes)
+    return figure, axes
+
+
+def _soften(axes: Axes) -> None:
     axes.tick_params(colors=GREY, labelsize=8)
     for spine in axes.spines.values():
         spine.set_color(LIGHT_GREY)
-    return figure, axes
 
 
 def _styles(labels: Iterable[str]) -> Iterator[dict[str, str]]:

@@ -30,6 +30,24 @@ def prepare(folder: Path, config: Config, resume: bool, overwrite: bool) -> None
         UserError: the folder holds a run already and neither ``resume`` nor ``overwrite`` is asked for; it holds
             something else; or the run to be resumed has another config.
     """
+    check(folder, config, resume, overwrite)
+    try:
+        if overwrite and is_run(folder):
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{CONFIG}.tmp"
+        temporary.write_text(f"{MARK}\n{dump(config)}", encoding="utf-8")
+        os.replace(temporary, folder / CONFIG)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def check(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
+    """Whether :func:`prepare` would go on.
+
+    Raises:
+        UserError: as there.
+    """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and the run's folder would lie there; choose another run.name")
     known = is_run(folder)
@@ -39,15 +57,6 @@ def prepare(folder: Path, config: Config, resume: bool, overwrite: bool) -> None
         raise UserError(f"{folder}: this run exists; add --resume to go on, --overwrite to start over, or run.name=NEW")
     if known and resume:
         _check_same(folder, config)
-    try:
-        if known and overwrite:
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"{CONFIG}.tmp"
-        temporary.write_text(f"{MARK}\n{dump(config)}", encoding="utf-8")
-        os.replace(temporary, folder / CONFIG)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
 def is_run(folder: Path) -> bool:
@@ -72,7 +81,7 @@ def open_run(run: str | Path) -> tuple[Path, Config]:
 
 
 def _check_same(folder: Path, config: Config) -> None:
-    before, now = _flat(resolved(load(folder / CONFIG))), _flat(resolved(config))
+    before, now = flat(resolved(load(folder / CONFIG))), flat(resolved(config))
     # The outermost part's name first, since all of its keys differ with it.
     for key in sorted(
         before.keys() | now.keys(), key=lambda k: (not k.endswith((".name", ".target")), k.count("."), k)
@@ -85,7 +94,8 @@ def _check_same(folder: Path, config: Config) -> None:
             )
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by their dotted paths."""
     if isinstance(tree, dict) and tree:
-        return {k: v for key, part in tree.items() for k, v in _flat(part, f"{prefix}{key}.").items()}
+        return {k: v for key, part in tree.items() for k, v in flat(part, f"{prefix}{key}.").items()}
     return {prefix[:-1]: tree}

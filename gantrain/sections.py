@@ -73,6 +73,11 @@ class Run(Schema):
             raise problem("says nowhere when to stop; expected at least one of steps, gradients, kimg")
         return self
 
+    def used(self, steps: int, gradients: int, kimg: float) -> float:
+        """The share of the budget that is used up by as much as that: 1 or more when the run is over."""
+        amounts = ((steps, self.steps), (gradients, self.gradients), (kimg, self.kimg))
+        return max(amount / budget for amount, budget in amounts if budget is not None)
+
 
 class Data(Schema):
     """The data set, and how much of it is seen at once. The data set's keys stand beside ``batch_size``."""

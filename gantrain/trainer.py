@@ -190,13 +190,7 @@ class Trainer:
 
     def done(self) -> float:
         """The share of the budget that is used up: 1 or more when the run is over."""
-        run = self.config.run
-        used = (
-            (self.step, run.steps),
-            (max(self.field.evaluations.values()), run.gradients),
-            (self.images / 1000, run.kimg),
-        )
-        return max(amount / budget for amount, budget in used if budget is not None)
+        return self.config.run.used(self.step, max(self.field.evaluations.values()), self.images / 1000)
 
     def log(self, images_per_second: float) -> None:
         """Write the scalars of the step just taken."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_a_target_is_found_in_the_working_directory(tmp_path):
     ("arguments", "code", "stream", "words"),
     [
         (["--version"], 0, 1, ["gantrain 0."]),
-        (["--help"], 0, 1, ["train ", "sample ", "solve ", "schema "]),
+        (["--help"], 0, 1, ["train ", "sweep ", "compare ", "sample ", "solve ", "schema "]),
         ([], 2, 2, ["Usage:", "train "]),
         (["trian"], 2, 2, ["gantrain: No such command 'trian'", "--help"]),
         (["train"], 2, 2, ["gantrain: Missing argument 'CONFIG'", "train --help"]),
@@ -102,7 +103,7 @@ def test_where_the_answer_goes(gantrain, arguments, code, stream, words):
     assert all(word in result[stream] for word in words)
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "solve", "map", "schema"])
+@pytest.mark.parametrize("command", ["train", "sweep", "compare", "eval", "sample", "solve", "map", "schema"])
 def test_help_shows_commands_that_can_be_copied(command):
     result = CliRunner().invoke(cli, [command, "--help"])
     assert result.exit_code == 0
@@ -126,6 +127,20 @@ def test_the_overrides_in_the_help_are_accepted():
                 loader(ROOT / config, [word for word in words if "=" in word])
 
 
+def test_the_sweeps_in_the_help_are_accepted(monkeypatch):
+    from gantrain.sweep import grid
+
+    monkeypatch.chdir(ROOT)
+    sizes = []
+    for line in cli.commands["sweep"].help.splitlines():
+        words = shlex.split(line) if line.strip().startswith("gantrain sweep") else []
+        if words:
+            given = cli.commands["sweep"].make_context("sweep", words[2:]).params
+            planned = grid(given["config"], given["overrides"], given["over"], given["seeds"])
+            sizes.append(len({run.folder for run in planned}))
+    assert sizes == [10, 2, 6]
+
+
 def test_schema_prints_json(gantrain):
     for flags, key in ([], "run"), (["--solve"], "steps"), (["--map"], "outers"):
         code, out, err = gantrain("schema", *flags)
@@ -139,6 +154,7 @@ def test_schema_prints_json(gantrain):
         ["train", "--help"],
         ["schema"],
         ["train", QUICKSTART, "run.stpes=3"],
+        ["sweep", QUICKSTART, "--over", "outer=gdda"],
         ["solve", BILINEAR, "outer=gdda"],
         ["map", MAP, "outers=[gdda]"],
         ["sample", "nowhere"],

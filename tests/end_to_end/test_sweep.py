@@ -1,0 +1,142 @@
+"""Sweeps of real runs, stopped, killed and failing, and what compare makes of them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+
+import psutil
+import pytest
+from forked import Command, gantrain, until
+from tiny import RING, rows, same, state, write
+
+from gantrain import plots
+
+GRID = ("--over", "outer=gda,{name: rapp, inner_steps: 2}", "--seeds", "2")
+NAMES = {f"outer={method},seed={seed}" for method in ("gda", "rapp-inner_steps=2") for seed in (0, 1)}
+
+
+def folders(place):
+    return {path.name for path in place.iterdir()}
+
+
+def session(command):
+    """The processes that a command has started, itself included."""
+    found = []
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == command.process.pid and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
+        except (ProcessLookupError, psutil.Error):
+            continue
+    return found
+
+
+def checkpoints(place):
+    return [path for path in place.glob("*/step_*") if path.name.removeprefix("step_").isdecimal()]
+
+
+def test_a_sweep_and_its_comparison(tmp_path):
+    config = write(tmp_path, RING, "run.steps=null", "run.gradients=24", "log.every=3")
+    done = gantrain(tmp_path, "sweep", config, *GRID, "--workers", "2")
+    assert {line.partition(" ")[2] for line in done.output.splitlines()} == {f"{name}: finished" for name in NAMES}
+    assert folders(tmp_path / "ring") == NAMES
+    run = tmp_path / "ring" / "outer=rapp-inner_steps=2,seed=1"
+    gantrain(tmp_path, "train", config, "run.name=alone", "run.seed=1", "outer={name: rapp, inner_steps: 2}")
+    assert same(state(run), state(tmp_path / "alone")) and rows(run) == rows(tmp_path / "alone")
+
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").rglob("*")}
+    assert gantrain(tmp_path, "sweep", config, *GRID).output == "4 of 4 runs were finished before\n"
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").rglob("*")} == before
+
+    shown = gantrain(tmp_path, "compare", "ring", "--output", "out").output
+    assert "at 24 gradient evaluations" in shown and shown.endswith("out/comparison.png\n")
+    with (tmp_path / "out" / "comparison.csv").open() as stream:
+        table = {(row["metric"], row["group"]): row for row in csv.DictReader(stream)}
+    assert {metric for metric, _ in table} == {"loss/discriminator", "loss/generator"}
+    lasts = [rows(tmp_path / "ring" / f"outer=gda,seed={seed}")[-1]["loss/generator"] for seed in (0, 1)]
+    row = table["loss/generator", "outer=gda"]
+    assert row["seeds"] == "2" and row["gradients"] == "24.0"
+    assert float(row["last"]) == pytest.approx(sum(lasts) / 2)
+    assert float(row["last_error"]) == pytest.approx(abs(lasts[0] - lasts[1]) / 2)
+    assert f"{float(row['last']):.4g} ± {float(row['last_error']):.2g}" in shown
+    with (tmp_path / "out" / "curves.csv").open() as stream:
+        curve = [r for r in csv.DictReader(stream) if r["metric"] == "loss/generator" and "rapp" in r["group"]]
+    assert [float(r["gradients"]) for r in curve] == [6, 12, 18, 24]
+    assert plots.load_png(tmp_path / "out" / "comparison.png").float().std() > 10
+
+
+def test_a_killed_sweep_takes_its_runs_along_and_goes_on_as_if_never_killed(tmp_path):
+    config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=20", "checkpoint.keep=1")
+    sweep = ("sweep", config, "--over", "outer=gda", "--seeds", "2", "--workers", "2")
+    command = Command(tmp_path, *sweep)
+    until(lambda: len({path.parent for path in checkpoints(tmp_path / "ring")}) == 2 or not command.running())
+    command.kill(signal.SIGKILL)
+    assert command.wait() == -signal.SIGKILL, command.errors
+    until(lambda: not session(command))
+    end = max(int(path.name[5:]) for path in checkpoints(tmp_path / "ring")) + 5
+    gantrain(tmp_path, *sweep, f"run.steps={end}")
+    gantrain(tmp_path, "train", config, "outer=gda", "run.name=straight", "run.seed=1", f"run.steps={end}")
+    run = tmp_path / "ring" / "outer=gda,seed=1"
+    assert rows(run) == rows(tmp_path / "straight") and same(state(run), state(tmp_path / "straight"))
+
+
+def test_ctrl_c_stops_the_runs_at_a_checkpoint_and_starts_no_other(tmp_path):
+    config = write(tmp_path, RING, "run.steps=1000000")
+    command = Command(tmp_path, "sweep", config, "--seeds", "3", "--workers", "2")
+    logs = [tmp_path / "ring" / f"seed={seed}" / "metrics.jsonl" for seed in (0, 1)]
+    until(lambda: all(log.exists() and log.stat().st_size for log in logs) or not command.running())
+    os.killpg(command.process.pid, signal.SIGINT)
+    assert command.wait() == 130 and command.errors == ""
+    assert command.output == "stopped; the same command goes on\n"
+    assert folders(tmp_path / "ring") == {path.parent.name for path in checkpoints(tmp_path / "ring")} != set()
+    assert "seed=2" not in folders(tmp_path / "ring")
+
+
+def test_a_run_that_fails_stops_no_other(tmp_path):
+    config = write(tmp_path, RING, "game.loss=wasserstein", "run.steps=4")
+    sgd = "--over=game.generator.optimizer={name: sgd, lr: 1.0e+30},{name: sgd, lr: 0.1}"
+    command = Command(tmp_path, "sweep", config, sgd, "game.discriminator.optimizer={name: sgd, lr: 0.1}")
+    assert command.wait() == 1 and command.errors == ""
+    first, second, summary, listed = command.output.splitlines()
+    assert first.startswith("1/2 optimizer=sgd-lr=1e+30,seed=0: failed: step ")
+    assert second == "2/2 optimizer=sgd-lr=0.1,seed=0: finished"
+    assert summary.startswith("failed: 1 of 2 runs") and listed.startswith("  optimizer=sgd-lr=1e+30,seed=0: step ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--over", "outer=gda,rap"], "command line: outer: unknown outer loop 'rap'.* did you mean 'rapp'"),
+        (
+            ["--over", "game.generator.optimizer.lr=1,-1", "--over", "outer=gda,gda"],
+            "two runs would be called lr=1,out",
+        ),
+        (["--over", "outer"], "--over 'outer': expected KEY=VALUE,VALUE"),
+        (["--over", "outer="], "--over outer: expected one value or more"),
+        (["--over", "outer={name: gda"], "--over outer:1:.*"),
+        (["--over", "run.seed=1,2"], "--over run.seed: a sweep sets it itself: use --seeds"),
+        (["--over", "outer=gda", "--over", "outer=rapp"], "--over outer is given twice"),
+        (["--over", "run.steps=[1]"], "run.steps: expected"),
+    ],
+)
+def test_a_bad_grid_is_one_line_and_nothing_is_written(tmp_path, arguments, message):
+    refused(tmp_path, write(tmp_path, RING), arguments, message)
+    assert not (tmp_path / "ring").exists()
+
+
+def test_a_run_in_the_way_is_refused_before_anything_starts(tmp_path):
+    config = write(tmp_path, RING, "run.steps=2")
+    gantrain(tmp_path, "train", config, "run.name=outer=gda,seed=0", "run.folder=ring", "outer=gda")
+    refused(tmp_path, config, ["--over", "outer=rapp,gda", "ema.decay=0.5"], "ema.decay: the run in .* has 0.9, this")
+    assert folders(tmp_path / "ring") == {"outer=gda,seed=0"}
+    refused(tmp_path, config, ["run.name=outer=gda,seed=0", "run.folder=ring"], "is a run, and the sweep's runs would")
+
+
+def refused(place, config, arguments, message):
+    command = Command(place, "sweep", config, *arguments)
+    assert command.wait() == 2 and command.output == ""
+    (line,) = command.errors.splitlines()
+    assert line.startswith("gantrain: ") and re.search(message, line), line
