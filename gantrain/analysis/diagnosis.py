@@ -164,7 +164,7 @@ def diagnose(
             measured["lipschitz"].append(lipschitz(here))
             measured["rho"].append(cohypomonotonicity(here))
             if index == 0:
-                hessians = {name: extremes(*_own(here, name), count=count, restarts=4) for name in game.players}
+                hessians = {name: extremes(*_own(here, name), count=count, restarts=3) for name in game.players}
                 jacobian = _spectrum(here, hessians, count)
                 size = here.size
             products += here.products
@@ -191,7 +191,7 @@ def _spectrum(here: Linearised, hessians: Mapping[str, np.ndarray], count: int) 
     if len(hessians) == 1:
         return next(iter(hessians.values())).astype(complex)[::-1]
     # The transpose has the same eigenvalues, and its products cost less.
-    found = [eigenvalues(here.transposed, here.value, count, which, restarts=4) for which in ("LM", "LI")]
+    found = [eigenvalues(here.transposed, here.value, count, which, restarts=3) for which in ("LM", "LI")]
     distinct: list[complex] = []
     for value in np.concatenate(found):
         if all(abs(value - other) > 1e-3 * abs(value) for other in distinct):

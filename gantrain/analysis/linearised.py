@@ -17,20 +17,21 @@ from gantrain.params import kept
 
 @contextmanager
 def undisturbed(game: Game, seed: int = 0) -> Iterator[None]:
-    """Evaluation mode and a random state of its own; on leaving, the game and the global state are as they were.
+    """Evaluation mode and a random state of its own; on leaving, modes, buffers and global state are as they were.
 
     In evaluation mode batch norm uses its running statistics, spectral norm its present vectors, and dropout does
     nothing: ``F`` is then a function of the parameters and the batch. Attention is computed by its plain formula, since
     the fused ones have no second derivative.
 
     Args:
-        game: whose players' modes, parameters and buffers are restored.
+        game: whose players' modes and buffers are restored.
         seed: of what networks draw for themselves.
     """
     modules = [player.module for player in game.players.values()]
-    tensors = [t for player in game.players.values() for t in (*player.parameters, *player.buffers)]
-    devices = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
-    with _all_evaluating(modules), kept(tensors), torch.random.fork_rng(devices=devices), torch.enable_grad():
+    buffers = [b for player in game.players.values() for b in player.buffers]
+    parameters = [p for player in game.players.values() for p in player.parameters]
+    devices = sorted({t.device.index for t in parameters if t.device.type == "cuda"})
+    with _all_evaluating(modules), kept(buffers), torch.random.fork_rng(devices=devices), torch.enable_grad():
         torch.manual_seed(seed)
         with sdpa_kernel(SDPBackend.MATH):
             yield
