@@ -222,6 +222,34 @@ def evaluate(
         click.echo(eval_run.as_json(report) if as_json else eval_run.table(report))
 
 
+@cli.command(short_help="Say what shape a run's game has, and what that suggests.")
+@click.argument("run")
+@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
+@click.option(
+    "--to", type=click.IntRange(min=0), metavar="N", help="Step of a later checkpoint: the angle along the path to it."
+)
+@click.option("--batches", type=click.IntRange(min=1), metavar="N", help="Batches; by default the run's, or 3.")
+@click.option("--eigenvalues", type=click.IntRange(min=1), metavar="N", help="Of each kind; the run's, or 4.")
+@click.option("--radius", type=click.FloatRange(min=0, min_open=True), metavar="R", help="Of sharpness; 0.05.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+def diagnose(run: str, step: int | None, to: int | None, as_json: bool, **options: Any) -> None:
+    """Measure the game of RUN at a checkpoint: spectrum, share of rotation, L and rho, sharpness of each player.
+
+    RUN is the folder of a run or of one of its checkpoints, such as RUN/best. It ends in plain words: whether rotation
+    or sharpness dominates, which outer loop the theory suggests, and what evidence would change that. A picture of the
+    spectrum, the numbers and TensorBoard events are written into RUN/diagnosis/step_N.
+
+    \b
+    gantrain diagnose checkpoints/quickstart
+    gantrain diagnose checkpoints/quickstart --step 2500 --to 3000
+    gantrain diagnose checkpoints/quickstart/best --batches 8 --json
+    """
+    _require_run(run)
+    from gantrain.diagnose_run import diagnose_run
+
+    click.echo(diagnose_run(run, step, to, as_json, **options))
+
+
 @cli.command(short_help="Solve a toy game and draw its path.")
 @click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")

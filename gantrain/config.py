@@ -19,6 +19,7 @@ from gantrain.sections import (
     Checkpoint,
     Classification,
     Data,
+    Diagnose,
     Evaluate,
     FolderName,
     FolderPath,
@@ -44,6 +45,8 @@ class Config(Schema):
     """How the players' joint iterate moves. Default: alternating gradient descent ascent."""
     ema: EMA | None = None
     """An average of the weights of the generator, or of the classifier; null (the default) keeps none."""
+    diagnose: Diagnose | None = None
+    """Spectrum, rotation and sharpness of the game, measured now and then; null (the default) measures nothing."""
     log: Log = Log()
     """How often scalars are written."""
     checkpoint: Checkpoint = Checkpoint()

@@ -57,11 +57,16 @@ class Player:
 class Game(ABC):
     """Players in the order in which they move, each of which minimises its own objective.
 
-    ``players`` maps each name to its :class:`Player`.
+    Attributes:
+        players: each name's :class:`Player`.
+        joint: whether an objective is a function of all players' parameters that can be differentiated in each, which
+            takes memory; in training only the player's own count.
 
     Raises:
         UserError: two players share a parameter.
     """
+
+    joint = False
 
     def __init__(self, players: Sequence[Player]):
         self.players = {player.name: player for player in players}

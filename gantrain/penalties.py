@@ -52,9 +52,9 @@ class Penalty(ABC):
         self.weight = weight
         self.every = every
 
-    def due(self, step: int) -> bool:
-        """Whether the penalty is applied at this training step."""
-        return step % self.every == 0
+    def due(self, step: int | None) -> bool:
+        """Whether the penalty is applied at this training step; None stands for the average over all steps."""
+        return step is None or step % self.every == 0
 
     @abstractmethod
     def value(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
@@ -62,7 +62,8 @@ class Penalty(ABC):
 
     def __call__(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
         """What is added to the discriminator's loss at a step at which the penalty is due."""
-        return self.weight * self.every * self.value(discriminator, real, fake, batch)
+        scale = self.weight if batch.step is None else self.weight * self.every
+        return scale * self.value(discriminator, real, fake, batch)
 
 
 class R1(Penalty):
@@ -120,7 +121,7 @@ class WGANGP(Penalty):
         self.target = target
 
     def value(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
-        real_samples, fake_samples = real.samples.detach(), fake.samples.detach()
+        real_samples, fake_samples = real.samples, fake.samples
         u = batch.uniform("interpolates", *[1] * (real_samples.dim() - 1)).to(real_samples.dtype)
         between = torch.lerp(fake_samples, real_samples, u).requires_grad_(True)
         squared = _squared_slopes(discriminator(between, real.labels), between)

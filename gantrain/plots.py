@@ -255,6 +255,30 @@ def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | N
     return figure
 
 
+def spectrum(jacobian: np.ndarray, hessians: Mapping[str, np.ndarray]) -> Figure:
+    """Eigenvalues of a game's Jacobian in the complex plane, and those of each player's Hessian on lines of their own.
+
+    Args:
+        jacobian: complex.
+        hessians: real, by player.
+    """
+    figure, axes = _figure(5.5, 4.5)
+    axes.set_aspect("auto")
+    axes.axhline(0, color=LIGHT_GREY, linewidth=0.8, zorder=1)
+    axes.axvline(0, color=LIGHT_GREY, linewidth=0.8, zorder=1)
+    colours = [COLOURS["extragradient"], *(c for name, c in COLOURS.items() if name != "extragradient")]
+    height = max(float(np.abs(jacobian.imag).max(initial=0.0)), 1e-12)
+    axes.scatter(jacobian.real, jacobian.imag, s=40, color=colours[0], zorder=3, label="Jacobian")
+    for row, (name, values) in enumerate(hessians.items(), start=1):
+        level = np.full(len(values), -height * (1 + 0.3 * row))
+        colour = colours[row % len(colours)]
+        axes.scatter(values, level, s=40, marker="|", color=colour, zorder=3, label=f"Hessian, {name}")
+    axes.set_xlabel("real part")
+    axes.set_ylabel("imaginary part")
+    figure.legend(loc="outside upper center", ncols=1 + len(hessians), fontsize=8)
+    return figure
+
+
 def rendered(figure: Figure) -> Tensor:
     """A figure as a picture, uint8 ``(3, H, W)``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -245,6 +245,19 @@ class Accuracy(Schema):
     """Training steps from one evaluation to the next. Default 500."""
 
 
+class Diagnose(Schema):
+    """What the game looks like about its present point, measured while it trains."""
+
+    every: PositiveInt = 1000
+    """Training steps from one diagnosis to the next. Default 1000."""
+    batches: PositiveInt = 3
+    """Batches on which it is measured, for the spread. Default 3."""
+    eigenvalues: PositiveInt = 4
+    """How many of each kind. Default 4."""
+    radius: PositiveFloat = 0.05
+    """Radius of the ball in which each player's sharpness is measured. Default 0.05."""
+
+
 class EMA(Schema):
     """An exponential moving average of the weights of the generator, or of the classifier."""
 

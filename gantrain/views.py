@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gantrain.diagnosing import Diagnosing
 from gantrain.errors import UserError
 from gantrain.evaluation import Evaluation
 from gantrain.gallery import Gallery
@@ -16,12 +17,14 @@ from gantrain.view import View
 
 
 def make_views(config: Any, game: Game, data: Any, device: torch.device | str = "cpu") -> list[View]:
-    """Samples of a generator and their metrics, or a classifier's accuracy: what the config asks for.
+    """A diagnosis of the game; samples of a generator and their metrics, or a classifier's accuracy: as configured.
 
     Raises:
         UserError: averaged weights are to be looked at and the run keeps none; the data or features do not fit.
     """
     views: list[View] = []
+    if config.diagnose is not None:
+        views.append(Diagnosing(config, game, data, device))
     if config.game.name == "classification":
         if config.evaluate is not None:
             views.append(Validation(build("data", config.evaluate.data), config.evaluate.every, device))

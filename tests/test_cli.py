@@ -103,7 +103,9 @@ def test_where_the_answer_goes(gantrain, arguments, code, stream, words):
     assert all(word in result[stream] for word in words)
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "compare", "eval", "sample", "solve", "map", "schema"])
+@pytest.mark.parametrize(
+    "command", ["train", "sweep", "compare", "eval", "sample", "diagnose", "solve", "map", "schema"]
+)
 def test_help_shows_commands_that_can_be_copied(command):
     result = CliRunner().invoke(cli, [command, "--help"])
     assert result.exit_code == 0

@@ -131,7 +131,7 @@ def test_curves_have_the_colour_of_their_method_and_a_band_of_their_error():
         plots.Curve("one", "rapp", x, [1, 2, 3], [0.5, 0.5, 0.5]),
         plots.Curve("two", "rapp", x, [1, 2, 90], [math.nan] * 3),
     ]
-    figure = plots.curves({"fid": drawn, "loss": drawn[:1]}, "steps", mark=1.5)
+    figure = plots.comparison({"fid": drawn, "loss": drawn[:1]}, "steps", mark=1.5)
     first, second = figure.axes
     lines = {line.get_label(): line for line in first.get_lines()}
     assert lines["one"].get_color() == lines["two"].get_color() == plots.COLOURS["rapp"]

@@ -1,1 +1,1 @@
-"""What theory says of the outer loops, and of the games they are run on."""
+"""What theory says of outer loops and of games, and what of it shows in the games themselves."""

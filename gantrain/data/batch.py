@@ -23,11 +23,18 @@ class Batch:
         real: ``(b, *shape)`` float32, images in [-1, 1]; int64 token ids of texts.
         labels: ``(b,)`` int64, or None where the data have none.
         index: number of the draw.
-        step: the training step; lazy penalties look at it.
+        step: the training step; lazy penalties look at it. None: they count with their average over the steps.
     """
 
     def __init__(
-        self, real: Tensor, labels: Tensor | None, index: int, step: int, seed: int, rank: int = 0, world: int = 1
+        self,
+        real: Tensor,
+        labels: Tensor | None,
+        index: int,
+        step: int | None,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
     ):
         self.real = real
         self.labels = labels
@@ -120,7 +127,7 @@ class Batches:
         other.rank, other.world = rank, world
         return other
 
-    def __call__(self, index: int, step: int) -> Batch:
+    def __call__(self, index: int, step: int | None) -> Batch:
         share = self.batch_size // self.world
         rows = self._rows(index * self.batch_size + self.rank * share, share)
         real = self.decode(self.samples.index_select(0, rows))

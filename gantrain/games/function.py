@@ -149,7 +149,20 @@ class VectorField(FunctionGame):
     def objective(self, player: str, batch: Any) -> Objective:
         strategies = self.strategies()
         index = list(self.players).index(player)
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.joint):
             direction = self.f(*strategies)[index]
-        # The gradient of a linear function is its coefficient.
-        return Objective((strategies[index] * direction).sum())
+        return Objective(_Along.apply(strategies[index], direction))
+
+
+class _Along(torch.autograd.Function):
+    """``<x, direction>``, whose gradient in x is the direction even where that depends on x: once more differentiated,
+    it gives the derivatives of the direction."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, direction: Tensor) -> Tensor:
+        ctx.save_for_backward(direction)
+        return (x * direction).sum()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.saved_tensors[0], None

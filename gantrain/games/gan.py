@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -77,7 +77,7 @@ class GAN(Game):
 
     def _discriminator_objective(self, batch: Batch) -> Objective:
         labels = self._labels(batch)
-        with torch.no_grad():
+        with self._opponent():
             fake_samples = self._fakes(batch, labels)
         real_samples = batch.real
         due = [penalty for penalty in self.penalties if penalty.due(batch.step)]
@@ -103,11 +103,15 @@ class GAN(Game):
         scores = {"fake": fake.detach()}
         real = None
         if self.loss.needs_real:
-            with torch.no_grad():
+            with self._opponent():
                 real = self._score(batch.under("real"), batch.real, labels)
-            scores["real"] = real
+            scores["real"] = real.detach()
         loss = self.loss.generator(real, fake)
         return _objective(loss, self.loss.generator_margins(real, fake), scores)
+
+    def _opponent(self) -> AbstractContextManager:
+        """Around what depends on the other player's parameters alone."""
+        return nullcontext() if self.joint else torch.no_grad()
 
     def _fakes(self, batch: Batch, labels: Tensor | None) -> Tensor:
         return self.generator(batch.normal("latent", self.generator.latent_dim), labels)

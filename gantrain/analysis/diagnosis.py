@@ -1,0 +1,209 @@
+"""What is measured of a game at a point, and how it is said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from gantrain.analysis.curvature import cohypomonotonicity, lipschitz, path_angles, rotation_share, sharpness
+from gantrain.analysis.linearised import Linearised, undisturbed
+from gantrain.analysis.spectrum import eigenvalues, extremes
+from gantrain.game import Game
+
+# Where the path to a later point is looked at: as far before and beyond it as half of it is long.
+ALONG = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Values of one quantity on several batches; ``nan`` where it could not be had."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Of the finite ones; ``nan`` if there are none."""
+        return float(np.mean(self._finite)) if self._finite else math.nan
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the batches; 0 for a single one."""
+        return float(np.std(self._finite, ddof=1)) if len(self._finite) > 1 else 0.0
+
+    @property
+    def least(self) -> float:
+        return min(self._finite, default=math.nan)
+
+    @property
+    def most(self) -> float:
+        return max(self._finite, default=math.nan)
+
+    @property
+    def _finite(self) -> list[float]:
+        return [v for v in self.values if math.isfinite(v)]
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g} ± {self.spread:.2g}  ({self.least:.4g} to {self.most:.4g})"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A game at a point.
+
+    Attributes:
+        size: number of parameters of all players.
+        jacobian: its eigenvalues, complex: those largest in modulus and those that turn fastest, of the first batch.
+        hessians: by player, the largest and smallest eigenvalues of its own Hessian, of the first batch, ascending.
+        rotation: :func:`~gantrain.analysis.curvature.rotation_share`.
+        lipschitz: :func:`~gantrain.analysis.curvature.lipschitz`.
+        rho: :func:`~gantrain.analysis.curvature.cohypomonotonicity`.
+        sharpness: by player, :func:`~gantrain.analysis.curvature.sharpness`.
+        radius: of the sharpness.
+        products: Jacobian-vector products that it took.
+        angles: cosine by place on the path to a later point; empty where there is none.
+    """
+
+    size: int
+    jacobian: np.ndarray
+    hessians: Mapping[str, np.ndarray]
+    rotation: Sample
+    lipschitz: Sample
+    rho: Sample
+    sharpness: Mapping[str, Sample]
+    radius: float
+    products: int
+    angles: Mapping[float, float] = field(default_factory=dict)
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """What a log takes; only what there is."""
+        values = {
+            "rotation_share": self.rotation.mean,
+            "rotation_share/spread": self.rotation.spread,
+            "lipschitz": self.lipschitz.mean,
+            "lipschitz/spread": self.lipschitz.spread,
+            "rho": self.rho.mean,
+            "rho/spread": self.rho.spread,
+        }
+        if len(self.jacobian):
+            values["jacobian/largest_modulus"] = float(np.abs(self.jacobian).max())
+            values["jacobian/largest_imaginary"] = float(np.abs(self.jacobian.imag).max())
+        for name, ends in self.hessians.items():
+            if len(ends):
+                values[f"hessian/{name}/largest"] = float(ends[-1])
+                values[f"hessian/{name}/smallest"] = float(ends[0])
+        for name, sample in self.sharpness.items():
+            values[f"sharpness/{name}"] = sample.mean
+            values[f"sharpness/{name}/spread"] = sample.spread
+        return {f"diagnose/{name}": value for name, value in values.items()}
+
+    @property
+    def lines(self) -> list[str]:
+        """The numbers as lines for a terminal."""
+        rows = {
+            "share of rotation": str(self.rotation),
+            "L, largest stretching": str(self.lipschitz),
+            "rho, where the steps go": str(self.rho),
+            **{f"sharpness, {name}": f"{s}  within {self.radius:g}" for name, s in self.sharpness.items()},
+            "eigenvalues, Jacobian": _listed(self.jacobian),
+            **{f"eigenvalues, {name}": _listed(ends[::-1]) for name, ends in self.hessians.items()},
+        }
+        if self.angles:
+            rows["along the path"] = ", ".join(f"{t:g}: {cosine:.2f}" for t, cosine in self.angles.items())
+        width = max(map(len, rows))
+        return [f"{name:<{width}}  {value}" for name, value in rows.items()]
+
+    def plain(self) -> dict[str, Any]:
+        """As numbers, lists and texts; what could not be had is None."""
+        samples = {"rotation_share": self.rotation, "lipschitz": self.lipschitz, "rho": self.rho}
+        samples |= {f"sharpness/{name}": sample for name, sample in self.sharpness.items()}
+        return {
+            "parameters": self.size,
+            "products": self.products,
+            "radius": self.radius,
+            "jacobian": [[float(v.real), float(v.imag)] for v in self.jacobian],
+            "hessians": {name: ends.tolist() for name, ends in self.hessians.items()},
+            "batches": {name: [v if math.isfinite(v) else None for v in s.values] for name, s in samples.items()},
+            "angles": [[t, cosine if math.isfinite(cosine) else None] for t, cosine in self.angles.items()],
+        }
+
+
+def diagnose(
+    game: Game,
+    batches: Callable[[int], Any],
+    number: int = 3,
+    count: int = 4,
+    radius: float = 0.05,
+    there: Mapping[str, Sequence[Tensor]] | None = None,
+) -> Diagnosis:
+    """Measure a game at its current point, in evaluation mode, and leave everything as it was.
+
+    Args:
+        game: the game.
+        batches: the i-th batch, the same whenever it is asked for.
+        number: of batches.
+        count: eigenvalues of each kind.
+        radius: of the sharpness, in units of the parameters' norm.
+        there: a later point, as in :func:`~gantrain.analysis.curvature.path_angles`.
+    """
+    measured: dict[str, list[float]] = {"rotation": [], "lipschitz": [], "rho": []}
+    sharp: dict[str, list[float]] = {name: [] for name in game.players}
+    products = 0
+    with undisturbed(game):
+        for index in range(number):
+            batch = batches(index)
+            for name, values in sharp.items():
+                values.append(sharpness(game, name, batch, radius))
+            here = Linearised(game, batch)
+            measured["rotation"].append(rotation_share(here, probes=4, seed=index))
+            measured["lipschitz"].append(lipschitz(here))
+            measured["rho"].append(cohypomonotonicity(here))
+            if index == 0:
+                hessians = {name: extremes(*_own(here, name), count=count, restarts=3) for name in game.players}
+                jacobian = _spectrum(here, hessians, count)
+                size = here.size
+            products += here.products
+            del here  # before parameters are moved: with it goes the graph
+        angles = {} if there is None else dict(zip(ALONG, path_angles(game, batches(0), there, ALONG), strict=True))
+    return Diagnosis(
+        size=size,
+        jacobian=jacobian,
+        hessians=hessians,
+        sharpness={name: Sample(tuple(values)) for name, values in sharp.items()},
+        radius=radius,
+        products=products,
+        angles=angles,
+        **{name: Sample(tuple(values)) for name, values in measured.items()},
+    )
+
+
+def _own(here: Linearised, name: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    return lambda v: here.hessian(name, v), here.value[here.slices[name]]
+
+
+def _spectrum(here: Linearised, hessians: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+    """The largest eigenvalues and the fastest turning ones, each once; of one player they are its Hessian's."""
+    if len(hessians) == 1:
+        return next(iter(hessians.values())).astype(complex)[::-1]
+    # The transpose has the same eigenvalues, and its products cost less.
+    found = [eigenvalues(here.transposed, here.value, count, which, restarts=3) for which in ("LM", "LI")]
+    distinct: list[complex] = []
+    for value in np.concatenate(found):
+        if all(abs(value - other) > 1e-3 * abs(value) for other in distinct):
+            distinct.append(value)
+    return np.array(distinct, complex)
+
+
+def _listed(values: np.ndarray) -> str:
+    if not len(values):
+        return "none converged"
+    return "  ".join(_number(v) for v in values if v.imag >= 0)
+
+
+def _number(value: complex) -> str:
+    return f"{value.real:.4g} ± {value.imag:.4g}i" if value.imag else f"{value.real:.4g}"
