@@ -39,6 +39,8 @@ COLOURS = {
     "ceg_plus": "#000000",
     "lookahead_ceg_plus": "#8A4B08",
     "lookahead_extragradient": "#4B0092",
+    "sam": "#2020E0",
+    "sampa": "#AA0055",
 }
 GREY, LIGHT_GREY, STAR = "#777777", "#c8c8c8", "#F0E442"
 PADDING = 2
@@ -198,7 +200,7 @@ def curves(
     for (label, (x, y)), style in zip(lines.items(), _styles(lines), strict=True):
         axes.plot(_array(x), _array(y), linewidth=1.6, label=label, zorder=3, **style)
     for label, (x, y) in (references or {}).items():
-        axes.annotate(label, (_array(x)[-1], _array(y)[-1]), color=GREY, fontsize=8, ha="right", va="bottom")
+        axes.annotate(label, (_array(x)[0], _array(y)[0]), color=GREY, fontsize=8, ha="left", va="bottom")
     axes.set(xlabel=xlabel, ylabel=ylabel, **{f"{axis}scale": "log" for axis in logarithmic})
     figure.legend(loc="outside right center")
     return figure

@@ -78,6 +78,7 @@ def main() -> None:
         for method, noise, value in pool.map(accuracy, tasks):
             found.setdefault((method, noise), []).append(100 * value)
 
+    torch.set_num_threads(1)  # as in each run
     print(machine())
     print(" ".join([arguments.config, *arguments.overrides]))
     print(f"test accuracy in %, mean ± standard error over {arguments.seeds} seeds")

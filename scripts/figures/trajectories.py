@@ -2,9 +2,15 @@
 
     python scripts/figures/trajectories.py [FOLDER]
 
+<<<<<<< HEAD
 One figure of the methods that are caught and one of those that arrive, for each game. Settings are our choice (those of
 the figures of arXiv 2310.13459 were not found): small step sizes for the loops that follow the field, and for the
 others larger ones.
+=======
+For each game one figure of the methods that are caught and one of those that arrive. The settings are our choice,
+since those of the figures of arXiv 2310.13459 were not found: small step sizes for the loops that follow the field,
+larger ones for the others.
+>>>>>>> theory
 """
 
 from __future__ import annotations
@@ -87,10 +93,10 @@ def descent(game: ToyGame):
 
 
 def save(figure, path: Path) -> None:
-    """Write a figure as a PNG of few colours, which a third of the bytes are enough for."""
+    """Write a figure as a PNG of 256 colours, which takes a third of the bytes."""
     plots.figure_to_png(figure, path)
     with Image.open(path) as image:
-        few = image.convert("RGB").quantize(96)
+        few = image.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
     few.save(path, optimize=True)
 
 
