@@ -2,15 +2,9 @@
 
     python scripts/figures/trajectories.py [FOLDER]
 
-<<<<<<< HEAD
-One figure of the methods that are caught and one of those that arrive, for each game. Settings are our choice (those of
-the figures of arXiv 2310.13459 were not found): small step sizes for the loops that follow the field, and for the
-others larger ones.
-=======
 For each game one figure of the methods that are caught and one of those that arrive. The settings are our choice,
 since those of the figures of arXiv 2310.13459 were not found: small step sizes for the loops that follow the field,
 larger ones for the others.
->>>>>>> theory
 """
 
 from __future__ import annotations
