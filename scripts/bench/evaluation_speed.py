@@ -222,11 +222,12 @@ def table(arguments: argparse.Namespace) -> list[str]:
         seconds = interleaved(found, arguments.rounds, warmup=0)
     reference = "torch-fidelity, PNG files"
     for name, values in seconds.items():
-        speeds = n / statistics.median(values), n / min(values)
+        speeds = f"{n / statistics.median(values):>9.2f}{n / min(values):>8.2f}"
         ratio = median_ratio(values, seconds[reference])
         apart = ((means[name] - means[reference]).norm() / means[reference].norm()).item()
-        lines.append(f"{name:<28}{speeds[0]:>9.2f}{speeds[1]:>8.2f}{ratio:>8.2f}   {apart:.1e} from torch-fidelity's")
-    lines += ["time: relative to torch-fidelity's; target 0.80, and as fast as the fastest", ""]
+        lines.append(f"{name:<28}{speeds}{ratio:>8.2f}   {apart:.1e} from torch-fidelity's")
+    lines.append("images/s: the median of the rounds, and the best; time: ratio of the medians to torch-fidelity's,")
+    lines += ["target 0.80 and as fast as the fastest", ""]
     few, many = arguments.memory
     lines.append("peak memory of FID and Inception score, MB beyond that of ten samples")
     lines.append(f"{'':<28}{f'{few} samples':>16}{f'{many} samples':>16}")
