@@ -174,7 +174,7 @@ def test_a_config_that_cannot_be_evaluated_is_refused_before_anything_is_written
         "evaluate.metrics=[fid, fdi]": "evaluate.metrics.1: expected .*",
         "evaluate.metrics=[]": "evaluate.metrics: expected at least 1 value.*",
         "evaluate.sampels=3": "evaluate.sampels: unknown key; .*did you mean 'samples'.*",
-        "evaluate.features=nowhere": "nowhere: no run here; .*",
+        "evaluate.features=nowhere": "features: .nowhere. is neither inception nor the folder of a classifier.s run.*",
         "ema=null evaluate.weights=ema": "evaluate.weights: ema was asked for, and the run keeps no average; .*",
         "evaluate.data={size: 16}": ".*: images of 16 x 16 pixels .*",
     }
