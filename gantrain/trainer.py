@@ -301,8 +301,9 @@ class Trainer:
             return False
         flag = torch.tensor(float(interrupt.received), device=self.accelerator.device)
         torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        interrupt.received = int(flag)
-        return bool(interrupt.received)
+        # A signal that has arrived meanwhile is not in the flag: it holds for the next time.
+        interrupt.received = int(flag) or interrupt.received
+        return bool(flag)
 
     def _batch(self, draw: int, step: int) -> Batch:
         return self.batches.shared(self.processes.rank, self.processes.world)(draw, step)

@@ -204,3 +204,34 @@ def python(folder: Path, module: str, *arguments: str) -> subprocess.CompletedPr
         text=True,
         timeout=120,
     )
+
+
+def test_a_signal_that_arrives_while_the_processes_agree_is_not_lost(tmp_path):
+    assert together(told_while_agreeing, str(tmp_path)) == [(128 + signal.SIGTERM, 8)] * 2
+
+
+def told_while_agreeing(folder: str) -> tuple[int, int]:
+    """The exit code and the last step, if all processes are told to stop when they have just been asked at step 6."""
+    steps = []
+    reduce = torch.distributed.all_reduce
+
+    class Told(Trainer):
+        def train_step(self, observe: bool = False) -> None:
+            super().train_step(observe)
+            steps.append(self.step)
+
+        def interrupted(self, interrupt) -> bool:
+            def told(*arguments) -> None:
+                reduce(*arguments)
+                if self.step == 6:
+                    signal.raise_signal(signal.SIGTERM)
+
+            torch.distributed.all_reduce = told
+            try:
+                return super().interrupted(interrupt)
+            finally:
+                torch.distributed.all_reduce = reduce
+
+    with joined(cpu=True, precision="fp32") as processes, pytest.raises(SystemExit) as stop:
+        train_with(processes, config_of(RING, Path(folder)), False, Told)
+    return stop.value.code, steps[-1]
