@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import os
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from gantrain import plots
 from gantrain.config import resolved
 from gantrain.errors import UserError
 from gantrain.evaluation import NAMES
+from gantrain.files import write
 from gantrain.monitor import read_metrics
 from gantrain.runs import CHANGEABLE, flat, is_run, open_run
 from gantrain.schema import nearest, one_of
@@ -148,8 +148,8 @@ def compare_runs(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         plots.figure_to_png(picture(comparison), folder / PICTURE)
-        _write(folder / "comparison.csv", _summary(comparison))
-        _write(folder / "curves.csv", _curves(comparison))
+        write(folder / "comparison.csv", _summary(comparison))
+        write(folder / "curves.csv", _curves(comparison))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     return f"{text}\n\n{folder / PICTURE}"
@@ -342,9 +342,3 @@ def _csv(rows: Sequence[Sequence[Any]]) -> str:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch.nn.functional import pad
 from torchvision.utils import make_grid
 
 from gantrain.data.images import encode
+from gantrain.files import write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -294,7 +294,7 @@ def figure_to_png(figure: Figure, path: str | Path) -> None:
     """Write a figure, cut to what it shows, as a PNG file that appears whole or not at all."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150, bbox_inches="tight")
-    _replace(Path(path), stream.getvalue())
+    write(path, stream.getvalue())
 
 
 def save_png(image: Tensor, path: str | Path) -> None:
@@ -302,19 +302,13 @@ def save_png(image: Tensor, path: str | Path) -> None:
     pixels = image.squeeze(0) if len(image) == 1 else image.permute(1, 2, 0)
     stream = io.BytesIO()
     Image.fromarray(pixels.contiguous().numpy()).save(stream, format="PNG")
-    _replace(Path(path), stream.getvalue())
+    write(path, stream.getvalue())
 
 
 def load_png(path: str | Path | BinaryIO) -> Tensor:
     """A picture file as uint8 ``(3, H, W)``."""
     with Image.open(path) as image:
         return _pixels(image)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def _array(values: Any) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from gantrain import plots
 from gantrain.config import dump
 from gantrain.errors import UserError
+from gantrain.files import write
 from gantrain.games.toy import SolvedGame, ToyGame
 from gantrain.parts import build
 from gantrain.solving import Path as Iterates
@@ -104,9 +104,3 @@ def _table(path: Iterates, distances: torch.Tensor) -> str:
     rows.writerow(columns)
     rows.writerows(zip(*(map(repr, column.tolist()) for column in columns.values()), strict=True))
     return stream.getvalue()
-
-
-def write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

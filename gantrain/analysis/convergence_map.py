@@ -19,11 +19,11 @@ from gantrain.analysis.guarantees import guaranteed
 from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
 from gantrain.config import Axis, MapConfig, dump
 from gantrain.errors import UserError
+from gantrain.files import write
 from gantrain.games.function import VectorField
 from gantrain.outer import Lookahead, Outer
 from gantrain.parts import Part, build, plain
 from gantrain.solving import solve
-from gantrain.toy_run import write
 
 PICTURE = "map.png"
 

@@ -12,13 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from gantrain import checkpoint
-from gantrain.assembly import make_game
-from gantrain.ema import EMA
 from gantrain.errors import UserError
 from gantrain.metrics.extractor import Extractor, Output, PathDistance
-from gantrain.parts import build
 from gantrain.runs import open_run
+from gantrain.saved import open_saved
 
 
 class Classifier(Extractor):
@@ -69,20 +66,10 @@ class Classifier(Extractor):
         folder, config = open_run(folder)
         if config.game.name != "classification":
             raise UserError(f"{folder}: the game is a {config.game.name}; features are those of a classification")
-        path = checkpoint.newest(folder)
-        if path is None:
-            raise UserError(f"{folder}: no whole checkpoint")
-        _, state = checkpoint.load(path)
-        data = build("data", config.data.part)
-        if not data.spec.image or data.samples.dtype != torch.uint8:
+        saved = open_saved(folder)
+        if not saved.data.spec.image or saved.data.samples.dtype != torch.uint8:
             raise UserError(f"{folder}: a classifier of other data than images; the metrics are of images")
-        network = make_game(config, data).classifier
-        network.load_state_dict(state["classifier"])
-        if "ema" in state:
-            ema = EMA(network, config.ema.decay)
-            ema.load_state_dict(state["ema"])
-            network = ema.module
-        return cls(network, data.decode, data.spec.shape, folder.resolve().name, device)
+        return cls(saved.network, saved.data.decode, saved.data.spec.shape, folder.resolve().name, device)
 
     def check(self, shape: tuple[int, ...], source: str) -> None:
         if tuple(shape) != self.shape:
