@@ -33,7 +33,10 @@ def describe(*configs: type[Schema]) -> dict[str, Any]:
     sections = {name: section for schema in schemas for name, section in schema.pop("$defs", {}).items()}
     if "Data" in sections:
         sections["Data"] = _data(sections["Data"], definitions)
-    base = {"type": "string", "description": "Another config, relative to this file, over which this one is merged."}
+    base = {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+        "description": "Another config, relative to this file, over which this one is merged; or several, in turn.",
+    }
     keys = dict.fromkeys(key for schema in schemas for key in schema["properties"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -19,27 +19,31 @@ _PER_PLAYER = (("optimizer",), ("sharpness",), ("constraint",))
 _BESIDE = {("data",): ("batch_size",)}
 
 
-def read_files(path: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """A config file, then the one that its ``base`` names, relative to itself, and so on; without the ``base`` keys.
+def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """A config file, then those that its ``base`` names, relative to itself, each with its own; without the keys.
+
+    Of several bases the last goes over those before it: it comes first here.
+
+    Args:
+        path: of the file.
+        above: the files that inherit from it.
 
     Raises:
-        UserError: a file is missing or wrong, or the files form a cycle.
+        UserError: a file is missing or wrong, or inherits from itself.
     """
-    files: list[tuple[Path, dict[str, Any]]] = []
-    while True:
-        content = yaml_files.read(path)
-        base = content.pop("base", None)
-        files.append((path, content))
-        if base is None:
-            return files
+    content = yaml_files.read(path)
+    bases = content.pop("base", None)
+    files = [(path, content)]
+    for base in reversed(_listed(bases)):
         if not isinstance(base, str):
-            raise UserError(f"{path}: base: expected the path of another config, got {shown(base)}")
+            raise UserError(f"{path}: base: expected the path of another config or a list of some, got {shown(bases)}")
         below = path.parent / base
-        if any(below.resolve() == above.resolve() for above, _ in files):
+        if any(below.resolve() == file.resolve() for file in (*above, path)):
             raise UserError(f"{path}: base: {base} inherits from this file, which would go round in a circle")
         if not below.is_file():
             raise UserError(f"{path}: base: no such file as {below}")
-        path = below
+        files += read_files(below, (*above, path))
+    return files
 
 
 def merge_files(files: Sequence[tuple[Path, dict[str, Any]]]) -> dict[str, Any]:
@@ -92,6 +96,12 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]
         tree = merge(tree, parsed)
         keys.append(key)
     return tree, keys
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def _other_part(old: dict[str, Any], new: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from gantrain.errors import UserError
 CONFIGS = Path(__file__).parent.parent / "configs"
 SOLVE = sorted((CONFIGS / "toy").glob("*.yaml"))
 MAPS = sorted((CONFIGS / "theory").glob("*.yaml"))
-TRAIN = sorted(set(CONFIGS.glob("**/*.yaml")).difference(SOLVE, MAPS))
+TRAIN = sorted(set(CONFIGS.glob("**/[!_]*.yaml")).difference(SOLVE, MAPS))
 
 MINIMAL = """
 run: {name: a, steps: 3}

@@ -13,7 +13,7 @@ from gantrain.config import json_schema, load, load_map, load_solve, resolved
 CONFIGS = Path(__file__).parent.parent / "configs"
 LOADERS = {"train": load, "solve": load_solve, "map": load_map}
 OTHERS = {"toy": "solve", "theory": "map"}
-SHIPPED = {path: OTHERS.get(path.parent.name, "train") for path in sorted(CONFIGS.glob("**/*.yaml"))}
+SHIPPED = {path: OTHERS.get(path.parent.name, "train") for path in sorted(CONFIGS.glob("**/[!_]*.yaml"))}
 
 
 @pytest.fixture(scope="module")

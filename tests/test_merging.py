@@ -146,14 +146,32 @@ def test_each_key_has_the_file_that_said_it_last(chain):
     }
 
 
+def test_of_several_bases_the_last_goes_over_those_before_it(tmp_path):
+    """And each is read with its own bases, also where they share one."""
+    for name, text in {
+        "base.yaml": "a: 0\nb: 0\nc: 0\nd: 0\n",
+        "left.yaml": "base: base.yaml\nb: 1\nc: 1\n",
+        "right.yaml": "c: 2\n",
+        "top.yaml": "base: [left.yaml, right.yaml]\nd: 3\n",
+        "diamond.yaml": "base: [left.yaml, base.yaml]\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    files = read_files(tmp_path / "top.yaml")
+    assert merge_files(files) == {"a": 0, "b": 1, "c": 2, "d": 3}
+    assert [origin(files, key).stem for key in "abcd"] == ["base", "left", "right", "top"]
+    assert merge_files(read_files(tmp_path / "diamond.yaml")) == dict.fromkeys("abcd", 0)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
+        ({"a.yaml": "base: [3]"}, "a.yaml: base: expected the path of another config or a list of some, got .3."),
+        ({"a.yaml": "base: [b.yaml, a.yaml]", "b.yaml": "c: 1"}, "a.yaml: base: a.yaml inherits from this file, .*"),
         ({"a.yaml": "base: a.yaml"}, "a.yaml: base: a.yaml inherits from this file, .*circle"),
         ({"a.yaml": "base: b.yaml", "b.yaml": "base: ./a.yaml"}, "b.yaml: base: ./a.yaml inherits from this file.*"),
         ({"a.yaml": "base: b.yaml"}, "a.yaml: base: no such file as .*b.yaml"),
         ({"a.yaml": "base: ."}, "a.yaml: base: no such file as .*"),
-        ({"a.yaml": "base: 3"}, "a.yaml: base: expected the path of another config, got 3"),
+        ({"a.yaml": "base: 3"}, "a.yaml: base: expected the path of another config or a list of some, got 3"),
         ({"a.yaml": "base: b.yaml", "b.yaml": "c: [1"}, r"b.yaml:1:6: .*expected ',' or '\]'.*"),
     ],
 )
