@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", default="checkpoints/gan_quality")
     parser.add_argument("--picture", help="a PNG file; FOLDER.png by default")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     configs = [word for word in arguments.arguments if "=" not in word] or CONFIGS
     overrides = [word for word in arguments.arguments if "=" in word]
 
