@@ -77,19 +77,30 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         if not self.training or self.processes.world == 1:
             return super().forward(x)
         dtype, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
-        axes = [0, *range(2, x.dim())]
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        world, group = self.processes.world, self.processes.group
-        count = x.numel() // x.shape[1] * world
-        average = Sum.apply(x.mean(axes), group) / world
-        centred = x - average.view(shape)
-        variance = Sum.apply(centred.square().mean(axes), group) / world
+        shape = [-1] + [1] * (x.dim() - 2)
+        count = x.numel() // x.shape[1] * self.processes.world
+
+        def each(channels: Tensor) -> Tensor:
+            return channels.view(shape).expand(len(x), *(-1 for _ in range(x.dim() - 1)))
+
+        # First over the positions of each sample, which is many times faster on a CPU than over all axes at once.
+        mean = x.reshape(*x.shape[:2], -1).mean(2).mean(0)
+        variance = (x - each(mean)).square().reshape(*x.shape[:2], -1).mean(2).mean(0)
+        means, variances = self._gathered(torch.stack([mean, variance])).unbind(1)
+        average = means.mean(0)
+        variance = (variances + (means - average).square()).mean(0)
         if self.track_running_stats:
             self._track(average.detach(), variance.detach() * (count / max(count - 1, 1)))
-        scaled = centred * (variance + self.eps).rsqrt().view(shape)
-        if self.affine:
-            scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
-        return scaled.to(dtype)
+        scale = (variance + self.eps).rsqrt()
+        scale = scale * self.weight if self.affine else scale
+        shift = self.bias - average * scale if self.affine else -average * scale
+        return (x * each(scale) + each(shift)).to(dtype)
+
+    def _gathered(self, moments: Tensor) -> Tensor:
+        """``(world, *shape)``: the tensors of all processes, in one collective; differentiable as :class:`Sum`."""
+        rows = moments.new_zeros(self.processes.world, *moments.shape)
+        rows[self.processes.rank] = moments
+        return Sum.apply(rows, self.processes.group)
 
     @torch.no_grad()
     def _track(self, average: Tensor, variance: Tensor) -> None:
