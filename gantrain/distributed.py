@@ -27,7 +27,7 @@ def joined(cpu: bool) -> Iterator[Accelerator]:
     Raises:
         UserError: another process has ended, which shows in the next collective.
     """
-    accelerator = Accelerator(cpu=cpu)
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # autocast is ours, whatever the launcher says
     many = accelerator.num_processes > 1
     try:
         yield accelerator

@@ -67,7 +67,8 @@ class Field:
     Args:
         game: whose objectives are differentiated.
         learners: one for each player, in the order in which they move.
-        batches: ``(draw, step) -> batch``, a pure function: asked twice, it returns the same batch.
+        batches: ``(draw, step) -> batch``, a pure function of these and of :attr:`share`: asked twice, it returns the
+            same batch.
         order: the order of moves for a loop that does not set its own.
         samples: whether the inner moves of a loop that does not set its own take fresh draws or the same.
         constraint: the resolvent of a constraint on all players' parameters together; none by default.

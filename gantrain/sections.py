@@ -60,7 +60,8 @@ class Run(Schema):
     """auto (the default) takes a GPU where there is one."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the networks' arithmetic; parameters, losses and penalties are always fp32. In fp16 a multiple of each loss is
-    differentiated (loss_scale in the log), which is halved wherever the gradient overflows. Default fp32."""
+    differentiated (loss_scale in the log), which is halved wherever the gradient overflows; a gradient penalty through
+    batch norm may overflow at any, and wants bf16. Default fp32."""
     processes: PositiveInt | None = None
     """Processes that must run; null (the default) takes as many as were launched."""
     threads: PositiveInt | None = None
