@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,6 +14,7 @@ from gantrain.errors import UserError
 from gantrain.registry import PartOf, PerPlayer
 from gantrain.schema import Schema, lines, nearest, one_of, problem_at
 from gantrain.sections import (
+    BESIDE_DATA,
     EMA,
     GAN,
     Accuracy,
@@ -71,13 +73,15 @@ class Config(Schema):
 
     @model_validator(mode="after")
     def _divisible(self) -> Config:
-        size, processes = self.data.batch_size, self.run.processes
-        if processes is not None and size % processes:
-            raise problem_at(
-                ("data", "batch_size"),
-                f"expected a multiple of run.processes = {processes}, since it counts all of them together, got {size}",
-                kind="absent",
-            )
+        size, shares = self.data.batch_size, {}
+        if self.run.processes is not None:
+            shares["run.processes"] = self.run.processes
+        if self.data.accumulation > 1:
+            shares["data.accumulation"] = self.data.accumulation
+        if size % math.prod(shares.values()):
+            of = " * ".join(f"{key} = {number}" for key, number in shares.items())
+            message = f"expected a multiple of {of}, since it counts all of them together, got {size}"
+            raise problem_at(("data", "batch_size"), message, kind="absent")
         return self
 
 
@@ -107,7 +111,7 @@ GAMES = {"gan": GANConfig, "classification": ClassificationConfig}
 def _over_training_data(training: Any, changes: Any) -> Any:
     """A data set that is written as what it changes of the training data."""
     if isinstance(training, Mapping):
-        training = {key: value for key, value in training.items() if key != "batch_size"}
+        training = {key: value for key, value in training.items() if key not in BESIDE_DATA}
     return merging.merge(training, {} if changes is None else changes, ("evaluate", "data"))
 
 

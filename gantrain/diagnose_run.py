@@ -38,7 +38,7 @@ def diagnose_run(
     Raises:
         UserError: no such run or checkpoint, the later one is not later, or the weights are not finite.
     """
-    with joined(not torch.cuda.is_available(), "fp32") as accelerator:
+    with joined(not torch.cuda.is_available()) as accelerator:
         saved = open_saved(run, step, "live", device=accelerator.device)
         for name, player in saved.game.players.items():
             if not norm(player.parameters).isfinite():

@@ -13,21 +13,21 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from gantrain.errors import UserError
+from gantrain.precision import full
 from gantrain.processes import Processes
 
 
 @contextmanager
-def joined(cpu: bool, precision: str) -> Iterator[Accelerator]:
+def joined(cpu: bool) -> Iterator[Accelerator]:
     """The processes that a launcher started, or this one alone, together for as long as the block lasts.
 
     Args:
         cpu: whether GPUs are left alone.
-        precision: "fp32" or "bf16".
 
     Raises:
         UserError: another process has ended, which shows in the next collective.
     """
-    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16" if precision == "bf16" else "no")
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # autocast is ours, whatever the launcher says
     many = accelerator.num_processes > 1
     try:
         yield accelerator
@@ -39,7 +39,7 @@ def joined(cpu: bool, precision: str) -> Iterator[Accelerator]:
     finally:
         if many:
             dist.destroy_process_group()
-        # Accelerate's state outlives its Accelerator, and the next run may want another device or precision.
+        # Accelerate's state outlives its Accelerator, and the next run may want another device.
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -76,7 +76,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.processes.world == 1:
             return super().forward(x)
-        dtype, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
+        dtype, x = x.dtype, full(x)
         shape = [-1] + [1] * (x.dim() - 2)
         count = x.numel() // x.shape[1] * self.processes.world
 

@@ -68,7 +68,7 @@ def evaluate_run(run: str, request: Request) -> Report:
     Raises:
         UserError: no such run or checkpoint; what is asked for does not fit it.
     """
-    with joined(not torch.cuda.is_available(), "fp32") as accelerator:
+    with joined(not torch.cuda.is_available()) as accelerator:
         device = accelerator.device
         saved = open_saved(run, request.step, request.weights, device=device)
         if saved.config.game.name == "classification":
@@ -94,7 +94,7 @@ def evaluate_images(images: str, request: Request) -> Report:
     Raises:
         UserError: they cannot be read; there is nothing to compare with; what is asked for does not fit them.
     """
-    with joined(not torch.cuda.is_available(), "fp32") as accelerator:
+    with joined(not torch.cuda.is_available()) as accelerator:
         extractor = _extractor(request, None, accelerator.device)
         metrics = request.metrics or METRICS
         real = _real(request.against, extractor)

@@ -18,6 +18,8 @@ from torch.optim import Optimizer
 from gantrain.constraints import Resolvent
 from gantrain.errors import UserError
 from gantrain.game import Game, Player
+from gantrain.loss_scale import LossScale
+from gantrain.micro_batches import MicroBatches
 from gantrain.params import copy_, kept, norm, relax_, snapshot
 from gantrain.processes import Handover, Processes
 from gantrain.sharpness.here import Here
@@ -65,7 +67,8 @@ class Field:
     Args:
         game: whose objectives are differentiated.
         learners: one for each player, in the order in which they move.
-        batches: ``(draw, step) -> batch``, a pure function: asked twice, it returns the same batch.
+        batches: ``(draw, step) -> batch``, a pure function of these and of :attr:`share`: asked twice, it returns the
+            same batch.
         order: the order of moves for a loop that does not set its own.
         samples: whether the inner moves of a loop that does not set its own take fresh draws or the same.
         constraint: the resolvent of a constraint on all players' parameters together; none by default.
@@ -76,11 +79,14 @@ class Field:
             (dropout) is a function of the draw: passes on one batch are evaluations of one function. Nothing by
             default.
         seed: of the oracles' own random draws.
+        accumulation: micro-batches into which each process cuts its share of a batch; see :attr:`share`.
+        scaled: whether losses are scaled while they are differentiated, as float16 needs it.
 
     Attributes:
         step: the training step in progress; batches may depend on it (lazy penalties do).
         draws: batches drawn so far.
         evaluations: gradient evaluations so far, by player.
+        loss_scales: by player, where losses are scaled.
         divided: names of the players in whose evaluations the processes have roles.
         observing: whether the next evaluations are recorded in ``observed``.
         observed: by player, the last recorded evaluation: ``loss``, ``score/NAME`` (means), ``gradient_norm``, and what
@@ -99,6 +105,8 @@ class Field:
         autocast: Callable[[], AbstractContextManager] = nullcontext,
         reseed: Callable[[int], None] | None = None,
         seed: int = 0,
+        accumulation: int = 1,
+        scaled: bool = False,
     ):
         self.seed = seed
         self.game = game
@@ -111,6 +119,8 @@ class Field:
         self.autocast = autocast
         self.reseed = reseed
         self.buffers = [b for learner in self.learners for b in learner.player.buffers]
+        self.micro_batches = MicroBatches(accumulation, self.buffers)
+        self.loss_scales = {learner.name: LossScale() for learner in self.learners} if scaled else {}
         self.step = 0
         self.draws = 0
         self.evaluations = {learner.name: 0 for learner in self.learners}
@@ -125,8 +135,18 @@ class Field:
         self.draws += 1
         return self.draws - 1
 
+    @property
+    def share(self) -> tuple[int, int]:
+        """The share of each batch that is at work: its number, and how many there are.
+
+        Part i of N on process r of W is share iW + r of NW, as it would be on NW processes. The i-th parts of all
+        processes lie together, so that batch norm over them does not depend on W.
+        """
+        part, parts = self.micro_batches.current
+        return part * self.processes.world + self.processes.rank, parts * self.processes.world
+
     def batch(self, draw: int) -> Any:
-        key = (draw, self.step, self.processes.rank, self.processes.world)
+        key = (draw, self.step, *self.share)
         if self._batch is None or self._batch[0] != key:
             self._batch = (key, self.batches(draw, self.step))
         return self._batch[1]
@@ -174,6 +194,9 @@ class Field:
                 evaluated = self._evaluated(heres)
             *evaluated, [buffers] = self.averaged([*evaluated, [handover.sent()]])
             handover.receive(buffers)
+            for learner in learners:
+                if learner.name in self.divided and self.loss_scales:
+                    self.loss_scales[learner.name].settle(self.processes, learner.parameters[0].device)
             for learner, gradients in zip(learners, evaluated, strict=True):
                 gradient = learner.oracle.combine(gradients)
                 for p, g in zip(learner.parameters, gradient, strict=True):
@@ -192,12 +215,14 @@ class Field:
         buffers as if there were no roles.
         """
         for here in heres:
-            with here.role():
-                here.oracle.start(here)
+            if here.oracle.parts > 1:
+                with here.role():
+                    here.oracle.start(here)
         evaluated: list[list[Gradient]] = [[] for _ in heres]
         for here, gradients in zip(heres, evaluated, strict=True):
             if here.oracle.parts == 1:
-                gradients += here.oracle.evaluate(here, 0)
+                here.oracle.start(here)
+                gradients += here.part(0)
         for part in range(max((here.oracle.parts for here in heres), default=0)):
             for here, gradients in zip(heres, evaluated, strict=True):
                 if part < here.oracle.parts > 1:
@@ -266,11 +291,14 @@ class Field:
 
     def state_dict(self) -> dict[str, Any]:
         oracles = {learner.name: learner.oracle.state_dict() for learner in self.learners}
-        return {"draws": self.draws, "evaluations": dict(self.evaluations), "oracles": oracles}
+        scales = {name: scale.state_dict() for name, scale in self.loss_scales.items()}
+        return {"draws": self.draws, "evaluations": dict(self.evaluations), "oracles": oracles, "loss_scales": scales}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.draws = state["draws"]
         self.evaluations = dict(state["evaluations"])
+        for name, scale in self.loss_scales.items():
+            scale.load_state_dict(state["loss_scales"][name])
         for learner in self.learners:
             learner.oracle.load_state_dict(state["oracles"][learner.name])
 

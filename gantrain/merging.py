@@ -16,7 +16,7 @@ _NOT_PARTS = ((), ("run",))
 # Where a part may stand for all players or, by player, one for each.
 _PER_PLAYER = (("optimizer",), ("sharpness",), ("constraint",))
 # Keys that stand beside a part's own and survive a change of the part.
-_BESIDE = {("data",): ("batch_size",)}
+_BESIDE = {("data",): ("batch_size", "accumulation")}
 
 
 def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:

@@ -76,6 +76,13 @@ class Processes:
         parts = flat.split([t.numel() for t in tensors])
         return [part.view(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
 
+    def lowest(self, tensor: Tensor) -> Tensor:
+        """The elementwise minimum over the processes in force."""
+        if self.world > 1:
+            tensor = tensor.clone()
+            dist.all_reduce(tensor, dist.ReduceOp.MIN, group=self.group)
+        return tensor
+
     def mean_by_name(self, numbers: dict[Any, float]) -> dict[Any, float]:
         """Each number averaged over the processes that have it. For the log: it is slow."""
         gathered: list[Any] = [numbers]

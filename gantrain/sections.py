@@ -58,14 +58,17 @@ class Run(Schema):
     """Where runs lie. Default checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto (the default) takes a GPU where there is one."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the networks' arithmetic; parameters are always fp32. Default fp32."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the networks' arithmetic; parameters, losses and penalties are always fp32. In fp16 a multiple of each loss is
+    differentiated (loss_scale in the log), which is halved wherever the gradient overflows; a gradient penalty through
+    batch norm may overflow at any, and wants bf16. Default fp32."""
     processes: PositiveInt | None = None
     """Processes that must run; null (the default) takes as many as were launched."""
     threads: PositiveInt | None = None
     """CPU threads of each process; null (the default) leaves them to torch. Small networks are fastest with one."""
     batch_norm: Literal["sync", "local"] = "sync"
-    """Whether batch norm looks at the batch of all processes (sync, the default) or of each alone (local)."""
+    """Whether batch norm looks at the batch of all processes (sync, the default) or of each alone (local); of micro-
+    batches, if there are any, at one at a time."""
 
     @model_validator(mode="after")
     def _usable(self) -> Run:
@@ -79,24 +82,32 @@ class Run(Schema):
         return max(amount / budget for amount, budget in amounts if budget is not None)
 
 
+# Keys of the section that are not the data set's.
+BESIDE_DATA = ("batch_size", "accumulation")
+
+
 class Data(Schema):
-    """The data set, and how much of it is seen at once. The data set's keys stand beside ``batch_size``."""
+    """The data set, and how much of it is seen at once. The data set's keys stand beside these."""
 
     part: Annotated[Any, PartOf("data")]
     batch_size: PositiveInt = 64
     """Samples in a batch over all processes together. Default 64."""
+    accumulation: PositiveInt = 1
+    """Micro-batches into which each process cuts its share of a batch, one after the other, to take the gradient of the
+    same batch in less memory. They are to a run what as many processes would be: batch norm and m-sharpness see each
+    alone. A diagnosis takes batches whole. Default 1."""
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return {"part": value}
-        part = {k: v for k, v in value.items() if k != "batch_size"}
-        return {"part": part} | {k: v for k, v in value.items() if k == "batch_size"}
+        own = {k: v for k, v in value.items() if k in BESIDE_DATA}
+        return {"part": {k: v for k, v in value.items() if k not in own}} | own
 
     @classmethod
     def _explained(cls, error: Any) -> InitErrorDetails:
         if error["type"] == "unknown" and len(error["loc"]) == 2:
-            error["ctx"]["known"].append("batch_size")
+            error["ctx"]["known"] += BESIDE_DATA
         return super()._explained(error)
 
     @model_serializer(mode="wrap")

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from gantrain.launch import check_processes, expected_processes
 from gantrain.monitor import Monitor
 from gantrain.params import copy_, moved, norm
 from gantrain.parts import build
+from gantrain.precision import autocast
 from gantrain.processes import Processes
 from gantrain.progress import Progress
 from gantrain.runs import BEST, prepare
@@ -53,7 +54,7 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
     cpu = config.run.device == "cpu" or (config.run.device == "auto" and not torch.cuda.is_available())
     if config.run.device == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
-    with joined(cpu, config.run.precision) as accelerator, threads(config.run.threads):
+    with joined(cpu) as accelerator, threads(config.run.threads):
         check_processes(expected_processes(processes, config), accelerator.num_processes)
         trainer = Trainer(config, accelerator)
         if accelerator.is_main_process:
@@ -101,6 +102,7 @@ class Trainer:
             accelerator.process_index,
             accelerator.num_processes,
             accelerator.device,
+            config.data.accumulation,
         )
         synchronise = self.processes if self.many and config.run.batch_norm == "sync" else None
         self.game = make_game(config, self.data, accelerator.device, synchronise)
@@ -111,9 +113,11 @@ class Trainer:
             self.learners,
             self._batch,
             processes=self.processes,
-            autocast=accelerator.autocast if config.run.precision == "bf16" else nullcontext,
+            autocast=autocast(config.run.precision, accelerator.device),
             reseed=self._reseed,
             seed=config.run.seed,
+            accumulation=config.data.accumulation,
+            scaled=config.run.precision == "fp16",
         )
         self.ema = None if config.ema is None else EMA(self.game.product, config.ema.decay)
         self.views = make_views(config, self.game, self.data, accelerator.device)
@@ -199,6 +203,7 @@ class Trainer:
             if not math.isfinite(value):
                 raise self._diverged(f"{name} is {value}")
         values |= {f"lr/{learner.name}": learner.step_size for learner in self.learners}
+        values |= {f"loss_scale/{name}": scale.scale for name, scale in self.field.loss_scales.items()}
         values |= {f"gradients/{name}": count for name, count in self.field.evaluations.items()}
         values |= {"outer_steps": self.outer_steps, "kimg": self.images / 1000, "images_per_second": images_per_second}
         self.monitor.scalars(self.step, values)
@@ -306,11 +311,11 @@ class Trainer:
         return bool(flag)
 
     def _batch(self, draw: int, step: int) -> Batch:
-        return self.batches.shared(self.processes.rank, self.processes.world)(draw, step)
+        return self.batches.shared(*self.field.share)(draw, step)
 
     def _reseed(self, draw: int) -> None:
         # Dropout and the like draw from the global generator: it, too, is made a function of the draw.
-        seed = derive(self.config.run.seed, f"network/{self.processes.rank}", draw)
+        seed = derive(self.config.run.seed, f"network/{self.field.share[0]}", draw)
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)

@@ -126,7 +126,7 @@ WRONG = {
     "run.stpes=3": "run.stpes: unknown key; expected one of name, seed, steps, .*; did you mean 'steps'?",
     "ruin=3": "ruin: unknown key; expected one of run, data, game, .*; did you mean 'run'?",
     "game.generator.model.widht=3": "game.generator.model.widht: unknown key; .*; did you mean 'width'?",
-    "data.batchsize=3": "data.batchsize: unknown key; expected one of name, .*, batch_size; did you mean 'batch_size'?",
+    "data.batchsize=3": "data.batchsize: unknown key; expected one of name, .*; did you mean 'batch_size'?",
     "log.foo=3": "log.foo: unknown key; expected every",
     "game.loss=hing": "game.loss: unknown loss 'hing'; expected one of minimax, .*; did you mean 'hinge'?",
     "game.generator.optimizer.name=Adm": "game.generator.optimizer.name: unknown optimizer 'Adm'; .* 'adam'?",
@@ -167,6 +167,7 @@ WRONG = {
     "game.loss={target: json}": "game.loss.target: expected package.module:Class, got 'json'",
     "run.steps=": "run: says nowhere when to stop; expected at least one of steps, gradients, kimg",
     "run.processes=5": "data.batch_size: expected a multiple of run.processes = 5, .*, got 64",
+    "data.accumulation=5": "data.batch_size: expected a multiple of data.accumulation = 5, .*, got 64",
 }
 
 

@@ -55,7 +55,7 @@ def passes(module: nn.Module, inputs: list[torch.Tensor], cotangent: torch.Tenso
 
 
 def synchronised() -> dict[str, dict[str, torch.Tensor]]:
-    with joined(cpu=True, precision="fp32") as processes:
+    with joined(cpu=True) as processes:
         rank, found = processes.process_index, {}
         for name, (options, shape) in CASES.items():
             module, inputs, cotangent = case(options, shape)
@@ -116,7 +116,7 @@ def test_replacing_batch_norm_keeps_names_weights_and_everything_else():
 
 
 def averages() -> tuple[list[torch.Tensor], list[torch.Tensor], int]:
-    with joined(cpu=True, precision="fp32") as processes:
+    with joined(cpu=True) as processes:
         calls = []
         reduce = dist.all_reduce
         dist.all_reduce = lambda *a, **k: (calls.append(a), reduce(*a, **k))[1]
@@ -142,7 +142,7 @@ def test_the_mean_takes_one_collective_and_the_first_process_speaks():
 
 def deserted() -> str:
     try:
-        with joined(cpu=True, precision="fp32") as processes:
+        with joined(cpu=True) as processes:
             if processes.process_index == 0:
                 raise UserError("the disk is full")
             processes.wait_for_everyone()

@@ -72,7 +72,7 @@ def test_what_is_logged_is_the_metric_of_the_weights_that_were_asked_for(tmp_pat
 def trainer_seed(folder):
     from gantrain.distributed import joined
 
-    with joined(True, "fp32") as accelerator:
+    with joined(True) as accelerator:
         (view,) = (v for v in Trainer(evaluated(folder), accelerator).views if hasattr(v, "extractor"))
         return view.seed
 

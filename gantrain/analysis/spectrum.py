@@ -45,6 +45,8 @@ def eigenvalues(
 def extremes(product: Product, like: Tensor, count: int = 6, restarts: int = 10, tolerance: float = 1e-4) -> np.ndarray:
     """The largest and the smallest eigenvalues of a symmetric matrix, half of ``count`` each, ascending, float64.
 
+    Of an odd number, one more of the largest.
+
     The arguments are those of :func:`eigenvalues`.
     """
     return np.sort(_arpack(eigsh, product, like, count, "BE", restarts, tolerance))
@@ -82,6 +84,8 @@ def _arpack(
     if not apply(start).any():  # ARPACK takes a zero product for a failure
         return np.zeros(count, complex if solver is eigs else float)
     count = min(count, size - 2)
+    if which == "BE" and count == 1:  # one of both ends is refused
+        which = "LA"
     matrix = LinearOperator((size, size), apply, dtype=np.float64)
     options = {"ncv": min(max(basis, 2 * count + 2), size), "v0": start, "tol": tolerance, "maxiter": restarts}
     try:

@@ -91,9 +91,10 @@ class Batches:
         rank: this process' number.
         world: number of processes; each takes ``batch_size / world`` consecutive rows.
         device: where batches live.
+        accumulation: micro-batches into which each process' share will be cut.
 
     Raises:
-        UserError: the processes cannot share a batch evenly.
+        UserError: the processes and micro-batches cannot share a batch evenly.
     """
 
     def __init__(
@@ -104,11 +105,13 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        accumulation: int = 1,
     ):
-        if batch_size % world:
+        if batch_size % (world * accumulation):
+            cut = f" of {accumulation} micro-batches each (data.accumulation)" if accumulation > 1 else ""
             raise UserError(
-                f"data.batch_size: {batch_size} samples cannot be shared evenly by {world} processes; "
-                f"use a multiple of {world}"
+                f"data.batch_size: {batch_size} samples cannot be shared evenly by {world} processes{cut}; "
+                f"use a multiple of {world * accumulation}"
             )
         self.samples = dataset.samples.to(device)
         self.labels = None if dataset.labels is None else dataset.labels.to(device)

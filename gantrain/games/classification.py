@@ -13,6 +13,7 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.game import Game, Objective, Player
 from gantrain.modes import evaluating
+from gantrain.precision import full
 
 
 class Classification(Game):
@@ -48,7 +49,7 @@ class Classification(Game):
         samples = batch.real
         for augmentation in self.augmentations:
             samples = augmentation(samples, batch)
-        logits = self.classifier(samples)
+        logits = full(self.classifier(samples))
         loss = cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         return Objective(loss, logits, batch.labels, {"accuracy": correct(logits, batch.labels)})
 

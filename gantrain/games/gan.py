@@ -16,6 +16,7 @@ from gantrain.game import Game, Objective, Player
 from gantrain.losses import Loss, Margins
 from gantrain.modes import evaluating
 from gantrain.penalties import Penalty, Scored
+from gantrain.precision import full
 from gantrain.streams import derive
 from gantrain.streams import generator as source
 
@@ -114,13 +115,13 @@ class GAN(Game):
         return nullcontext() if self.joint else torch.no_grad()
 
     def _fakes(self, batch: Batch, labels: Tensor | None) -> Tensor:
-        return self.generator(batch.normal("latent", self.generator.latent_dim), labels)
+        return full(self.generator(batch.normal("latent", self.generator.latent_dim), labels))
 
     def _score(self, batch: Batch, samples: Tensor, labels: Tensor | None) -> Tensor:
         """``(n,)``: what the discriminator says of the augmented samples."""
         for augmentation in self.augmentations:
             samples = augmentation(samples, batch)
-        return self.discriminator(samples, labels)
+        return full(self.discriminator(samples, labels))
 
     def _labels(self, batch: Batch) -> Tensor | None:
         if not self.conditional:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrize import register_parametrization
 
 _LAYERS = (nn.Linear, nn.Conv2d, nn.Embedding)
+
+
+class SpectralNorm(_SpectralNorm):
+    """PyTorch's own, which also under autocast iterates in the weight's precision: that of its vectors."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        device = weight.device.type
+        if not torch.is_autocast_enabled(device):
+            return super().forward(weight)
+        with torch.autocast(device, enabled=False):
+            return super().forward(weight)
 
 
 def spectrally_normalised(network: nn.Module) -> nn.Module:
@@ -14,5 +27,5 @@ def spectrally_normalised(network: nn.Module) -> nn.Module:
     One power iteration per forward pass in training mode tracks the singular value; its vectors are buffers.
     """
     for layer in [m for m in network.modules() if isinstance(m, _LAYERS)]:
-        spectral_norm(layer)
+        register_parametrization(layer, "weight", SpectralNorm(layer.weight))
     return network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from gantrain.errors import UserError
 from gantrain.game import Objective
+from gantrain.loss_scale import NotFinite
 from gantrain.params import kept
 from gantrain.sharpness.oracle import Gradient
 from gantrain.streams import generator
@@ -46,21 +48,29 @@ class Here:
         """The processes that work together on a part of the evaluation in force."""
         return self._field.processes.within(self.oracle.parts if self.divided else 1)
 
+    @property
+    def micro_batch(self) -> int:
+        """The number of the part of this process' share of the batch that is at work."""
+        return self._field.micro_batches.current[0]
+
     def part(self, part: int) -> list[Gradient]:
-        """One part of the oracle's evaluation, to be averaged over all processes.
+        """One part of the oracle's evaluation, averaged over the micro-batches, to be averaged over all processes.
 
         Where they have roles, those with this one multiply what they find by the number of roles and the others add
         zeros: the mean over all is then the mean over those with this role.
         """
         if not self.divided:
-            return self.oracle.evaluate(self, part)
+            return self._accumulated(part)
         roles, expected = self.oracle.parts, self.oracle.expected(part)
         if self._field.processes.role(roles) != part:
             self._field.evaluations[self._learner.name] += 1
             return [[None if e is None else torch.zeros_like(e) for e in gradient] for gradient in expected]
         with self.role():
-            found = self.oracle.evaluate(self, part)
+            found = self._accumulated(part)
         return [self._scaled(gradient, e, roles) for gradient, e in zip(found, expected, strict=True)]
+
+    def _accumulated(self, part: int) -> list[Gradient]:
+        return self._field.micro_batches.mean(lambda: self.oracle.evaluate(self, part))
 
     def _scaled(self, gradient: Gradient, expected: Gradient, scale: int) -> Gradient:
         if any(e is None and g is not None for g, e in zip(gradient, expected, strict=True)):
@@ -80,7 +90,7 @@ class Here:
         ahead: int = 0,
         counted: bool = True,
     ) -> list[Any]:
-        """Gradients of the player's objective with respect to its own parameters.
+        """Gradients of the player's objective on this process' micro-batch with respect to the player's parameters.
 
         Args:
             targets: functions of the objective to differentiate; the loss by default. With several, one forward
@@ -93,34 +103,69 @@ class Here:
         Returns:
             A list with a tensor (or None where the target does not depend on it) for each parameter, or a list of
             such lists.
+
+        Raises:
+            UserError: in float16, the loss or its gradient is not finite, or the device cannot compute it.
         """
-        field, learner = self._field, self._learner
-        draw = self._draw + ahead
+        field, name = self._field, self._learner.name
+        evaluate = partial(self._evaluate, self._draw + ahead, targets)
         with kept(field.buffers) if auxiliary else nullcontext():
-            batch = field.batch(draw)
-            if field.reseed is not None:
-                field.reseed(draw)
-            with field.autocast():
-                objective = field.game.objective(learner.name, batch)
-            wanted = [target(objective) for target in targets] or [objective.loss]
-            gradients = [
-                _differentiate(value, learner.parameters, retain_graph=value is not wanted[-1]) for value in wanted
-            ]
-        field.evaluations[learner.name] += counted
+            objective, gradients = self._in_range(evaluate) if field.loss_scales else evaluate()
+        # The micro-batches together are one evaluation.
+        field.evaluations[name] += counted and self.micro_batch == 0
         if not auxiliary:
             self.observe("loss", objective.loss)
             for name, score in objective.scores.items():
                 self.observe(f"score/{name}", score)
         return gradients if len(targets) > 1 else gradients[0]
 
-    def averaged(self, gradients: list[Gradient]) -> list[Gradient]:
-        """The gradients averaged over all processes, in a collective of their own, in which all must take part."""
-        return self._field.averaged([gradients])[0]
+    def _evaluate(
+        self, draw: int, targets: Sequence[Callable[[Objective], Tensor]], scale: float = 1.0
+    ) -> tuple[Objective, list[Gradient]]:
+        """The objective, and the gradients of its targets times the scale."""
+        field, parameters = self._field, self.parameters
+        batch = field.batch(draw)
+        if field.reseed is not None:
+            field.reseed(draw)
+        with field.autocast():
+            objective = field.game.objective(self._learner.name, batch)
+        wanted = [target(objective) for target in targets] or [objective.loss]
+        if scale != 1.0:
+            wanted = [value * scale for value in wanted]
+        last = wanted[-1]
+        return objective, [_differentiate(value, parameters, retain_graph=value is not last) for value in wanted]
+
+    def _in_range(self, evaluate: Callable[[float], Any]) -> tuple[Objective, list[Gradient]]:
+        """The same in float16, at a scale at which the gradients are finite."""
+        field, name = self._field, self._learner.name
+        try:
+            return field.loss_scales[name].evaluated(evaluate, field.buffers, field.processes)
+        except NotFinite as error:
+            raise UserError(
+                f"step {field.step}, player {name}: {error} is not finite in fp16; the training diverged. Lower the "
+                "learning rate, or use run.precision: bf16"
+            ) from None
+        except RuntimeError as error:
+            # Of operations that a device lacks there is no class.
+            if "Half" not in str(error):
+                raise
+            raise UserError(
+                f"player {name}: run.precision: fp16: {str(error).splitlines()[0]}; use bf16 or fp32"
+            ) from error
+
+    def averaged(self, evaluate: Callable[[], list[Gradient]]) -> list[Gradient]:
+        """The gradients that ``evaluate`` finds, averaged over the micro-batches and all processes.
+
+        They take a collective of their own, in which all processes must take part: it belongs into
+        :meth:`Oracle.start`.
+        """
+        return self._field.averaged([self._field.micro_batches.mean(evaluate)])[0]
 
     def observe(self, name: str, value: Tensor) -> None:
         """Record the mean of ``value`` under ``name`` for the log, if this evaluation is observed."""
         if self.observing:
-            self._field.observed[self._learner.name][name] = value.detach().mean()
+            observed = self._field.observed[self._learner.name]
+            observed[name] = self._field.micro_batches.included(observed.get(name), value.detach().mean())
 
     def require_finite(self, what: str, value: Tensor) -> None:
         """Refuse a 0-d tensor that is not finite; see :meth:`Field.require_finite`."""

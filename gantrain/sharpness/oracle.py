@@ -16,10 +16,10 @@ Gradient = list["Tensor | None"]
 class Oracle(ABC):
     """How one player's gradient is obtained at the current point.
 
-    It happens in two stages with one collective between them: :meth:`evaluate` differentiates on this process's share
-    of the batch, what it returns is averaged over the processes, and :meth:`combine` turns the averages into the
-    gradient that the optimizer is given. Parameters and optimizer are left as they were found, also when an exception
-    passes through; the oracle's own state changes in :meth:`combine`.
+    It happens in two stages with one collective between them: :meth:`evaluate` differentiates on a micro-batch (this
+    process' share of the batch, or a part of it), what it returns is averaged over the micro-batches and the processes,
+    and :meth:`combine` turns the averages into the gradient that the optimizer is given. Parameters and optimizer are
+    left as they were found, also when an exception passes through; the oracle's own state changes in :meth:`combine`.
 
     Attributes:
         parts: into how many parts an evaluation falls that do not wait for each other. Each is one gradient evaluation,
@@ -32,11 +32,11 @@ class Oracle(ABC):
     parallel: str = "auto"
 
     def start(self, here: Here) -> None:  # noqa: B027 - most oracles need nothing
-        """What all parts need before they begin. All processes do it, also where they have roles."""
+        """What all parts and micro-batches need before they begin. All processes do it, also where they have roles."""
 
     @abstractmethod
     def evaluate(self, here: Here, part: int) -> list[Gradient]:
-        """The gradients of one part that are to be averaged over the processes.
+        """The gradients of one part that are to be averaged over the micro-batches and the processes.
 
         Args:
             here: the current point.

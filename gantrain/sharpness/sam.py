@@ -68,7 +68,8 @@ class SAM(Oracle):
         mu: BiSAM's inverse temperature.
         alpha: BiSAM's slope of tanh.
         geometry: "l2", or "elementwise" as in ASAM.
-        ascent: whether each process climbs its "local" gradient (m-sharpness, as in the SAM paper) or all the "global".
+        ascent: whether each process climbs its "local" gradient (m-sharpness, as in the SAM paper; with accumulation
+            that of each micro-batch) or all the "global".
         direction: "gradient" of what is climbed; or one of the foils of the SAMPa paper, which save the first gradient:
             the "previous" perturbed gradient (OptSAM; no perturbation in the first move) or a "random" one (RandSAM).
     """
@@ -88,6 +89,11 @@ class SAM(Oracle):
         self.ascent = ascent
         self.direction = direction
         self.previous: Gradient | None = None
+        self._whole: Gradient | None = None  # the gradient that all climb together
+
+    def start(self, here: Here) -> None:
+        if self.direction == "gradient" and self.ascent == "global":
+            (self._whole,) = here.averaged(lambda: [here.gradient(self.climb)])
 
     def evaluate(self, here: Here, part: int) -> list[Gradient]:
         with self.perturbation.applied(here, self._ascent(here)):
@@ -96,6 +102,7 @@ class SAM(Oracle):
     def combine(self, gradients: list[Gradient]) -> Gradient:
         if self.direction == "previous":
             self.previous = list(gradients[0])
+        self._whole = None
         return gradients[0]
 
     def _ascent(self, here: Here) -> Gradient:
@@ -103,8 +110,7 @@ class SAM(Oracle):
             return here.random_direction()
         if self.direction == "previous":
             return self.previous or [None] * len(here.parameters)
-        direction = here.gradient(self.climb)
-        return here.averaged([direction])[0] if self.ascent == "global" else direction
+        return here.gradient(self.climb) if self.ascent == "local" else self._whole
 
     def state_dict(self) -> dict[str, Any]:
         return {"previous": self.previous}

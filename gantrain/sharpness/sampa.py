@@ -41,7 +41,8 @@ class SAMPa(Oracle):
         alpha: BiSAM's slope of tanh.
         geometry: "l2", or "elementwise" as in ASAM.
         ascent: whether all processes climb the "global" gradient, which costs nothing more, or each its "local" one
-            (m-sharpness). The local one is not in the checkpoint: a resumed run begins with the global one.
+            (m-sharpness; with accumulation that of each micro-batch, all of which are kept in memory). The local one is
+            not in the checkpoint: a resumed run begins with the global one.
         parallel: whether half of the processes take the gradient at ``x~_t`` and the other half that at ``y_{t+1}``, at
             once: "on", "off", or "auto", on where their number is even. Each half shares the whole batch, so 2 N
             processes make the steps that N make in twice the time; the ascent is then global.
@@ -71,39 +72,40 @@ class SAMPa(Oracle):
         self.cosine = cosine
         self.slope: Gradient | None = None  # grad f(y_t; xi_t), averaged over the processes
         self.direction: Gradient | None = None  # the gradient at y_t of what is climbed, averaged likewise
-        self.local: Gradient | None = None  # the same on this process' share of the batch
-        self._next_local: Gradient | None = None
+        self.local: dict[int, Gradient] = {}  # the same on each micro-batch, if that is climbed
+        self._next_local: dict[int, Gradient] = {}
 
     def start(self, here: Here) -> None:
         if self.slope is None:
-            gradients = self._gradients(here, ahead=0)
-            averaged = here.averaged(gradients)
-            self.slope, self.direction, self.local = averaged[0], averaged[-1], gradients[-1]
+            averaged = here.averaged(lambda: self._gradients(here, ahead=0))
+            self.slope, self.direction = averaged[0], averaged[-1]
+            self.local, self._next_local = self._next_local, {}
         if self.cosine and here.observing:
-            (plain,) = here.averaged([here.gradient(auxiliary=True, counted=False)])
+            (plain,) = here.averaged(lambda: [here.gradient(auxiliary=True, counted=False)])
             here.observe("cosine", _cosine(plain, self.slope))
 
     def evaluate(self, here: Here, part: int) -> list[Gradient]:
         if part == 0:
-            local = self.ascent == "local" and self.local is not None and not here.divided
-            with self.perturbation.applied(here, self.local if local else self.direction):
+            with self.perturbation.applied(here, self.local.get(here.micro_batch, self.direction)):
                 return [here.gradient(auxiliary=True)]
         with predicted(here, self.slope):
-            gradients = self._gradients(here, ahead=1)
-        self._next_local = gradients[-1]
-        return gradients
+            return self._gradients(here, ahead=1)
 
     def expected(self, part: int) -> list[Gradient]:
         return [self.slope] if part == 0 else [self.slope, self.direction][: len(self.targets)]
 
     def combine(self, gradients: list[Gradient]) -> Gradient:
         perturbed, *at_prediction = gradients
-        self.slope, self.direction, self.local = at_prediction[0], at_prediction[-1], self._next_local
+        self.slope, self.direction = at_prediction[0], at_prediction[-1]
+        self.local, self._next_local = self._next_local, {}
         return [_mixed(a, b, self.mix) for a, b in zip(perturbed, self.slope, strict=True)]
 
     def _gradients(self, here: Here, ahead: int) -> list[Gradient]:
         gradients = here.gradient(*self.targets, ahead=ahead)
-        return gradients if len(self.targets) > 1 else [gradients]
+        gradients = gradients if len(self.targets) > 1 else [gradients]
+        if self.ascent == "local" and not here.divided:
+            self._next_local[here.micro_batch] = gradients[-1]
+        return gradients
 
     def state_dict(self) -> dict[str, Any]:
         # For most runs the two are one.
@@ -112,7 +114,7 @@ class SAMPa(Oracle):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.slope = state["slope"]
         self.direction = self.slope if state["direction"] is None else state["direction"]
-        self.local = None
+        self.local = {}
 
 
 @contextmanager

@@ -179,6 +179,15 @@ class OracleContract(ABC):
             field.move(draw)
             assert _same(_parameters(field), _parameters(straight)), passes
 
+    def test_micro_batches_that_are_alike_are_as_one(self):
+        one, cut = run(duel_field(self.make, spectral=True), 3), run(duel_field(self.make, True, accumulation=3), 3)
+        assert _same(_parameters(one) + one.buffers, _parameters(cut) + cut.buffers)
+        assert one.evaluations == cut.evaluations
+
+    def test_a_loss_scale_changes_nothing(self):
+        one, scaled = duel_field(self.make, spectral=True), duel_field(self.make, True, scaled=True)
+        assert _same(_parameters(run(one, 3)) + one.buffers, _parameters(run(scaled, 3)) + scaled.buffers)
+
     def test_leaves_the_global_generator_alone(self):
         before = torch.get_rng_state()
         run(duel_field(self.make, spectral=True), 2)

@@ -300,7 +300,7 @@ def main() -> None:
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
     print(f"{machine()}; {device}")
     print(f"widths {arguments.width} and {arguments.width // 2}, batches of {arguments.batch}, SGD, hinge loss")
-    with joined(arguments.device == "cpu", "fp32") as accelerator:
+    with joined(arguments.device == "cpu") as accelerator:
         if "loops" in arguments.tables:
             outer_loops(accelerator, arguments)
         if "settings" in arguments.tables:

@@ -40,6 +40,9 @@ def test_eigenvalues_are_those_of_the_matrix_written_out():
     own = np.linalg.eigvalsh(matrix[:half, :half].numpy())
     found = extremes(lambda v: game.hessian("x", v), game.value[:half], 4, restarts=50)
     np.testing.assert_allclose(found, [*own[:2], *own[-2:]], rtol=1e-4)
+    for count, ends in ((1, own[-1:]), (3, [own[0], *own[-2:]])):
+        found = extremes(lambda v: game.hessian("x", v), game.value[:half], count, restarts=50)
+        np.testing.assert_allclose(found, ends, rtol=1e-4)
     assert lipschitz(game) == pytest.approx(np.linalg.norm(matrix.numpy(), 2), rel=1e-3)
 
 

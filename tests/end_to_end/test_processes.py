@@ -46,7 +46,7 @@ EVALUATIONS = {"gda_batch_norm": 40, "gda_no_norm": 40, "lookahead_batch_norm": 
 
 def train_all(folder: str) -> dict[str, tuple[int, list[torch.Tensor]]]:
     """Train each run; returns the collectives of its steps, and all of its parameters and buffers."""
-    with joined(cpu=True, precision="fp32") as processes:
+    with joined(cpu=True) as processes:
         return {name: train_one(Path(folder), name, processes) for name in RUNS}
 
 
@@ -133,7 +133,7 @@ def test_a_signal_stops_two_processes_which_go_on_as_if_nothing_had_been(tmp_pat
 
 def train_on(folder: str, steps: int) -> None:
     """Resume the run, then train the same without a stop."""
-    with joined(cpu=True, precision="fp32") as processes:
+    with joined(cpu=True) as processes:
         for name, resume in (("digits", True), ("straight", False)):
             config = config_of(DIGITS, Path(folder), LOOKAHEAD, f"run.name={name}", f"run.steps={steps}")
             train_with(processes, config, resume)
@@ -155,7 +155,7 @@ def stopped(folder: str) -> tuple[int, int]:
             if self.step == 5 and not self.accelerator.is_main_process:
                 signal.raise_signal(signal.SIGTERM)
 
-    with joined(cpu=True, precision="fp32") as processes, pytest.raises(SystemExit) as stop:
+    with joined(cpu=True) as processes, pytest.raises(SystemExit) as stop:
         train_with(processes, config_of(RING, Path(folder)), False, Told)
     return stop.value.code, steps[-1]
 
@@ -232,6 +232,6 @@ def told_while_agreeing(folder: str) -> tuple[int, int]:
             finally:
                 torch.distributed.all_reduce = reduce
 
-    with joined(cpu=True, precision="fp32") as processes, pytest.raises(SystemExit) as stop:
+    with joined(cpu=True) as processes, pytest.raises(SystemExit) as stop:
         train_with(processes, config_of(RING, Path(folder)), False, Told)
     return stop.value.code, steps[-1]

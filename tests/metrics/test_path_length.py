@@ -124,7 +124,7 @@ def test_a_path_that_breaks_is_one_line():
 
 
 def shared():
-    with joined(cpu=True, precision="fp32"):
+    with joined(cpu=True):
         return path_lengths(Generated(None, paths=linear(0.1)), 150, Squared(), 0.1, Processes()).values
 
 

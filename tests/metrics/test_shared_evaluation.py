@@ -35,7 +35,7 @@ def measured(folder=None, cache=None, path=None):
 
 
 def in_a_process(*arguments):
-    with joined(cpu=True, precision="fp32"):
+    with joined(cpu=True):
         return measured(*arguments)
 
 
@@ -61,7 +61,7 @@ def test_they_share_a_folder_and_a_cache(tmp_path):
 
 
 def wrong(kind, folder):
-    with joined(cpu=True, precision="fp32") as processes:
+    with joined(cpu=True) as processes:
         rank = processes.process_index
 
         def sample(n, seed):

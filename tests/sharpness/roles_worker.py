@@ -227,7 +227,7 @@ def work(path):
     """What one of several processes finds, given a file with what one alone has found."""
     serial = torch.load(path)
     torch.set_num_threads(1)
-    with joined(cpu=True, precision="fp32"):
+    with joined(cpu=True):
         processes = Processes.launched()
         results = {name: solve(name, processes, "auto") for name in RUN[processes.everyone]}
         results["resumed"] = {
