@@ -74,7 +74,7 @@ class Processes:
         dist.all_reduce(flat)
         flat /= self.everyone
         parts = flat.split([t.numel() for t in tensors])
-        return [part.view(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
+        return [_like(t, part.view(t.shape).to(t.dtype)) for part, t in zip(parts, tensors, strict=True)]
 
     def mean_by_name(self, numbers: dict[Any, float]) -> dict[Any, float]:
         """Each number averaged over the processes that have it. For the log: it is slow."""
@@ -96,6 +96,11 @@ class Processes:
     def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
         """A copied network is still of the same run."""
         return self
+
+
+def _like(t: Tensor, values: Tensor) -> Tensor:
+    """The values in the memory layout of ``t``, on which fused optimizers rely."""
+    return values if t.stride() == values.stride() else torch.empty_like(t).copy_(values)
 
 
 class Handover:
