@@ -47,7 +47,7 @@ class Request:
         draws: how often the generator is sampled anew.
         infinity: whether the Fréchet distance is extrapolated in the number of samples.
         subset_size: of the kernel distance.
-        batch_size: images that the extractor sees at once.
+        batch_size: images that the extractor, or the classifier, sees at once.
     """
 
     metrics: Sequence[str] | None = None
@@ -205,6 +205,6 @@ def _accuracy(saved: Saved, request: Request, device: torch.device) -> Report:
         data = build("data", section.data)
     else:
         raise UserError(f"{saved.folder}: the run names no data to be evaluated on; name some with --against")
-    loss, accuracy = Validation(data, 1, device).measure(saved.network)
+    loss, accuracy = Validation(data, 1, device, request.batch_size).measure(saved.network)
     about = {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights, "samples": len(data.samples)}
     return Report({"accuracy": Value(accuracy, lower_is_better=False), "loss": Value(loss)}, about)
