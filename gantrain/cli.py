@@ -330,6 +330,12 @@ def main() -> NoReturn:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
         _give_up(f"{error.filename or os.getcwd()}: {error.strerror}")
+    except (RuntimeError, MemoryError) as error:
+        from gantrain.memory import described, is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        _give_up(f"{described(error)}; close other programs, or take a smaller batch or network")
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)

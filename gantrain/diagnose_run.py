@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gantrain import plots
 from gantrain.analysis.advice import advise
+from gantrain.arithmetic import single_precision
 from gantrain.config import resolved
 from gantrain.diagnosing import Diagnosing, log
 from gantrain.distributed import joined
@@ -38,7 +39,7 @@ def diagnose_run(
     Raises:
         UserError: no such run or checkpoint, the later one is not later, or the weights are not finite.
     """
-    with joined(not torch.cuda.is_available()) as accelerator:
+    with joined(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
         saved = open_saved(run, step, "live", device=accelerator.device)
         for name, player in saved.game.players.items():
             if not norm(player.parameters).isfinite():

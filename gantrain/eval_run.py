@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
-from gantrain import yaml_files
+from gantrain import memory, yaml_files
+from gantrain.arithmetic import single_precision
 from gantrain.distributed import joined
 from gantrain.errors import UserError
 from gantrain.evaluation import CACHE, extractor_of
@@ -44,7 +47,7 @@ class Request:
         draws: how often the generator is sampled anew.
         infinity: whether the Fréchet distance is extrapolated in the number of samples.
         subset_size: of the kernel distance.
-        batch_size: images that the extractor sees at once.
+        batch_size: images that the extractor, or the classifier, sees at once.
     """
 
     metrics: Sequence[str] | None = None
@@ -68,7 +71,7 @@ def evaluate_run(run: str, request: Request) -> Report:
     Raises:
         UserError: no such run or checkpoint; what is asked for does not fit it.
     """
-    with joined(not torch.cuda.is_available()) as accelerator:
+    with _measuring(request) as accelerator:
         device = accelerator.device
         saved = open_saved(run, request.step, request.weights, device=device)
         if saved.config.game.name == "classification":
@@ -94,7 +97,7 @@ def evaluate_images(images: str, request: Request) -> Report:
     Raises:
         UserError: they cannot be read; there is nothing to compare with; what is asked for does not fit them.
     """
-    with joined(not torch.cuda.is_available()) as accelerator:
+    with _measuring(request) as accelerator:
         extractor = _extractor(request, None, accelerator.device)
         metrics = request.metrics or METRICS
         real = _real(request.against, extractor)
@@ -130,6 +133,22 @@ def table(report: Report) -> str:
 def as_json(report: Report) -> str:
     """The report as JSON."""
     return json.dumps(report.plain(), indent=2)
+
+
+@contextmanager
+def _measuring(request: Request) -> Iterator[Accelerator]:
+    """The processes together, in full single precision."""
+    with joined(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
+        half = max(1, request.batch_size // 2)
+        smaller = f"--batch-size {half}, or " if half < request.batch_size else ""
+        with memory.out_of_memory(
+            lambda: "eval",
+            lambda: (
+                f"with {request.batch_size} images at once in fp32; try {smaller}fewer --samples, or --metrics "
+                "without kid and prc, which keep all features"
+            ),
+        ):
+            yield accelerator
 
 
 def _evaluate(
@@ -186,6 +205,6 @@ def _accuracy(saved: Saved, request: Request, device: torch.device) -> Report:
         data = build("data", section.data)
     else:
         raise UserError(f"{saved.folder}: the run names no data to be evaluated on; name some with --against")
-    loss, accuracy = Validation(data, 1, device).measure(saved.network)
+    loss, accuracy = Validation(data, 1, device, request.batch_size).measure(saved.network)
     about = {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights, "samples": len(data.samples)}
     return Report({"accuracy": Value(accuracy, lower_is_better=False), "loss": Value(loss)}, about)

@@ -51,14 +51,16 @@ def add_(targets: Sequence[Tensor], directions: Sequence[Tensor], scale: float |
         torch._foreach_add_(targets, directions, alpha=scale)
 
 
-def moved(tree: Any, device: torch.device) -> Any:
-    """A nested dict, list or tuple with all its tensors on ``device``."""
+def moved(
+    tree: Any, device: torch.device | None = None, memory_format: torch.memory_format = torch.preserve_format
+) -> Any:
+    """A nested dict, list or tuple with its tensors on ``device``, those of four dimensions in ``memory_format``."""
     if isinstance(tree, Tensor):
-        return tree.to(device)
+        return tree.to(device, memory_format=memory_format if tree.dim() == 4 else torch.preserve_format)
     if isinstance(tree, dict):
-        return {key: moved(value, device) for key, value in tree.items()}
+        return {key: moved(value, device, memory_format) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return type(tree)(moved(value, device) for value in tree)
+        return type(tree)(moved(value, device, memory_format) for value in tree)
     return tree
 
 

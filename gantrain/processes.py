@@ -74,7 +74,7 @@ class Processes:
         dist.all_reduce(flat)
         flat /= self.everyone
         parts = flat.split([t.numel() for t in tensors])
-        return [part.view(t.shape).to(t.dtype) for part, t in zip(parts, tensors, strict=True)]
+        return [_like(t, part.view(t.shape).to(t.dtype)) for part, t in zip(parts, tensors, strict=True)]
 
     def lowest(self, tensor: Tensor) -> Tensor:
         """The elementwise minimum over the processes in force."""
@@ -103,6 +103,11 @@ class Processes:
     def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
         """A copied network is still of the same run."""
         return self
+
+
+def _like(t: Tensor, values: Tensor) -> Tensor:
+    """The values in the memory layout of ``t``, on which fused optimizers rely."""
+    return values if t.stride() == values.stride() else torch.empty_like(t).copy_(values)
 
 
 class Handover:

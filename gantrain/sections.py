@@ -62,6 +62,15 @@ class Run(Schema):
     """Of the networks' arithmetic; parameters, losses and penalties are always fp32. In fp16 a multiple of each loss is
     differentiated (loss_scale in the log), which is halved wherever the gradient overflows; a gradient penalty through
     batch norm may overflow at any, and wants bf16. Default fp32."""
+    tf32: Bool = False
+    """Whether a GPU computes products and convolutions of fp32 in TF32, which keeps 10 bits of fraction for 23. Changes
+    nothing on a CPU. Default false: full single precision, also in convolutions, for which torch alone takes TF32."""
+    compile: Bool = False
+    """Whether the networks go through torch.compile, which needs a C++ compiler on the machine and a minute at first.
+    Penalties, samples, evaluations and diagnoses run uncompiled. Default false."""
+    channels_last: Bool = False
+    """Whether images and the weights of convolutions lie in memory with their channels last, which is fastest for
+    convolutions, above all in half precision on a GPU. Default false."""
     processes: PositiveInt | None = None
     """Processes that must run; null (the default) takes as many as were launched."""
     threads: PositiveInt | None = None

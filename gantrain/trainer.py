@@ -15,7 +15,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from gantrain import checkpoint
+from gantrain import checkpoint, memory
+from gantrain.arithmetic import Arithmetic, plain
 from gantrain.assembly import make_game, make_learners
 from gantrain.config import resolved
 from gantrain.data.batch import Batch, Batches
@@ -49,12 +50,21 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
 
     Raises:
         UserError: the parts do not fit together, the run exists, fewer processes started than were asked for, or the
-            training diverged.
+            training diverged or needs more memory than there is.
     """
     cpu = config.run.device == "cpu" or (config.run.device == "auto" and not torch.cuda.is_available())
     if config.run.device == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
-    with joined(cpu) as accelerator, threads(config.run.threads):
+    with (
+        joined(cpu) as accelerator,
+        threads(config.run.threads),
+        Arithmetic(config.run).in_force(),
+        memory.out_of_memory(
+            lambda: "before the first step" if trainer is None else f"step {trainer.step}",
+            lambda: memory.of_training(config, accelerator.num_processes),
+        ),
+    ):
+        trainer = None
         check_processes(expected_processes(processes, config), accelerator.num_processes)
         trainer = Trainer(config, accelerator)
         if accelerator.is_main_process:
@@ -106,6 +116,8 @@ class Trainer:
         )
         synchronise = self.processes if self.many and config.run.batch_norm == "sync" else None
         self.game = make_game(config, self.data, accelerator.device, synchronise)
+        self.arithmetic = Arithmetic(config.run)
+        self.arithmetic.prepare(self.game, self.data.spec, accelerator.device)
         self.learners, self.schedulers = make_learners(config, self.game)
         self.outer = build("outer", config.outer)
         self.field = Field(
@@ -142,6 +154,8 @@ class Trainer:
         self.progress = Progress(self.config.run.steps, self.done(), enabled=main)
         if resume:
             self.progress.note(f"going on from step {self.step}" if newest else "no whole checkpoint; starting anew")
+        if self.arithmetic.compile:
+            self.progress.note("the first step compiles the networks, which may take a minute")
 
     def run(self) -> None:
         """Train until the first of the budgets is used up, or a signal arrives."""
@@ -214,7 +228,8 @@ class Trainer:
         self._check_weights()
         main, found = self.accelerator.is_main_process, None
         if main or view.everyone:
-            found = view.show(self.folder, self.monitor, self.step, self.product(view.weights))
+            with plain():
+                found = view.show(self.folder, self.monitor, self.step, self.product(view.weights))
         found = self.processes.from_first(found)
         if found is None:
             return
@@ -280,7 +295,7 @@ class Trainer:
 
     def load(self, folder: Path) -> None:
         """Go back to a checkpoint."""
-        _, state = checkpoint.load(folder)
+        state = self.arithmetic.laid_out(checkpoint.load(folder)[1])
         self.step = state["clock"]["step"]
         self.outer_steps = state["clock"]["outer_steps"]
         self.field.load_state_dict(moved(state["field"], self.accelerator.device))
@@ -311,7 +326,9 @@ class Trainer:
         return bool(flag)
 
     def _batch(self, draw: int, step: int) -> Batch:
-        return self.batches.shared(*self.field.share)(draw, step)
+        batch = self.batches.shared(*self.field.share)(draw, step)
+        batch.real = self.arithmetic.laid_out(batch.real)
+        return batch
 
     def _reseed(self, draw: int) -> None:
         # Dropout and the like draw from the global generator: it, too, is made a function of the draw.

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from gantrain.arithmetic import uncompiled
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
@@ -77,11 +78,16 @@ class GAN(Game):
         return self._generator_objective(batch)
 
     def _discriminator_objective(self, batch: Batch) -> Objective:
+        due = [penalty for penalty in self.penalties if penalty.due(batch.step)]
+        # Penalties differentiate the discriminator twice, which a compiled network does not allow.
+        with uncompiled() if due else nullcontext():
+            return self._penalised_objective(batch, due)
+
+    def _penalised_objective(self, batch: Batch, due: Sequence[Penalty]) -> Objective:
         labels = self._labels(batch)
         with self._opponent():
             fake_samples = self._fakes(batch, labels)
         real_samples = batch.real
-        due = [penalty for penalty in self.penalties if penalty.due(batch.step)]
         differentiated = frozenset().union(*(penalty.differentiates for penalty in due))
         if "real" in differentiated:
             real_samples = real_samples.detach().requires_grad_(True)
@@ -100,7 +106,8 @@ class GAN(Game):
 
     def _generator_objective(self, batch: Batch) -> Objective:
         labels = self._labels(batch)
-        fake = self._score(batch.under("fake"), self._fakes(batch, labels), labels)
+        with self._constant(self.discriminator):
+            fake = self._score(batch.under("fake"), self._fakes(batch, labels), labels)
         scores = {"fake": fake.detach()}
         real = None
         if self.loss.needs_real:
@@ -113,6 +120,21 @@ class GAN(Game):
     def _opponent(self) -> AbstractContextManager:
         """Around what depends on the other player's parameters alone."""
         return nullcontext() if self.joint else torch.no_grad()
+
+    @contextmanager
+    def _constant(self, network: nn.Module) -> Iterator[None]:
+        """Around what is differentiated through the other player's network, but not in its parameters.
+
+        Nothing is then kept for their gradients, which a compiled network would also compute.
+        """
+        parameters = [] if self.joint else [p for p in network.parameters() if p.requires_grad]
+        try:
+            for p in parameters:
+                p.requires_grad_(False)
+            yield
+        finally:
+            for p in parameters:
+                p.requires_grad_(True)
 
     def _fakes(self, batch: Batch, labels: Tensor | None) -> Tensor:
         return full(self.generator(batch.normal("latent", self.generator.latent_dim), labels))

@@ -1,0 +1,156 @@
+"""How networks compute: compiled or not, in which memory layout, in which kind of single precision.
+
+What is computed is the same within rounding, so that checkpoints do not depend on any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gantrain.errors import UserError
+from gantrain.params import moved
+
+if TYPE_CHECKING:
+    from gantrain.data.spec import DataSpec
+    from gantrain.game import Game
+    from gantrain.sections import Run
+
+_COMPILER = {
+    # Batches of a run have one size, or a few.
+    "dynamic": False,
+    # Dropout draws what it draws uncompiled, as a function of the seed.
+    "options": {"fallback_random": True},
+}
+
+
+class Arithmetic:
+    """The arithmetic of a run's networks in training, as its section ``run`` says.
+
+    Compiled are the forward and backward passes of the networks. Whatever differentiates a network twice, which
+    compiled ones do not allow, or runs it on batches of other sizes, does so under :func:`plain` or :func:`uncompiled`.
+    """
+
+    def __init__(self, run: Run):
+        self.compile = run.compile
+        self.channels_last = run.channels_last
+        self.tf32 = run.tf32
+
+    def prepare(self, game: Game, spec: DataSpec, device: torch.device) -> None:
+        """Lay out and compile the networks of all players, in place; parameters and buffers stay the same objects.
+
+        Nothing is compiled before a network first runs. A deep copy of a compiled network is not compiled.
+
+        Raises:
+            UserError: the data are no images, which alone have channels; this machine cannot compile.
+        """
+        if self.channels_last and not spec.image:
+            raise UserError(f"run.channels_last: the data are no images, but of shape {spec.shape}; set it to false")
+        if self.compile:
+            with self.in_force():
+                torch.compile(_one_more, dynamic=False, options={"fx_graph_cache": False})(torch.ones(2, device=device))
+        for player in game.players.values():
+            for t in [*player.module.parameters(), *player.module.buffers()]:
+                t.data = self.laid_out(t.data)
+            if self.compile:
+                player.module.compile(**_COMPILER)
+
+    def laid_out(self, tree: Any) -> Any:
+        """A tensor, or nested dicts, lists and tuples of them, in the layout in which the networks have theirs."""
+        return moved(tree, memory_format=torch.channels_last) if self.channels_last else tree
+
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """Around a run: the process computes in this way, and afterwards as before.
+
+        Raises:
+            UserError: a network cannot be compiled, or is differentiated twice though it is.
+        """
+        with single_precision(self.tf32), _compiling() if self.compile else nullcontext():
+            yield
+
+
+def uncompiled() -> AbstractContextManager:
+    """Where this is in force, networks run uncompiled."""
+    return torch.compiler.set_stance("force_eager")
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Where this is in force, networks run uncompiled and in full single precision, as for measurements."""
+    with uncompiled(), single_precision(tf32=False):
+        yield
+
+
+@contextmanager
+def single_precision(tf32: bool) -> Iterator[None]:
+    """Products and convolutions of float32 in TF32 where the device has it, or in full; afterwards as before.
+
+    TF32 has the range of float32 and 10 bits of fraction for its 23. torch alone takes it in convolutions.
+    """
+    before, name = [s.fp32_precision for s in _settings()], _matmul_name()
+    _set(["tf32" if tf32 else "ieee"] * 3, "high" if tf32 else "highest")
+    try:
+        yield
+    finally:
+        _set(before, name or ("high" if before[0] == "tf32" else "highest"))
+
+
+def _settings() -> list[Any]:
+    return [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]
+
+
+def _matmul_name() -> str | None:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        # Somebody has set the two names of one thing to different values.
+        return None
+
+
+def _set(precisions: list[str], name: str) -> None:
+    # The old names of these settings raise when they are read while the new ones say otherwise, and torch's compiler
+    # reads them. An old one sets the new ones too, those of the CPU included, which are not touched here.
+    cpu = torch.backends.mkldnn.matmul.fp32_precision
+    torch.set_float32_matmul_precision(name)
+    torch.backends.mkldnn.matmul.fp32_precision = cpu
+    torch.backends.cudnn.allow_tf32 = precisions[1] == "tf32"
+    for setting, precision in zip(_settings(), precisions, strict=True):
+        setting.fp32_precision = precision
+
+
+def _one_more(x: torch.Tensor) -> torch.Tensor:
+    return x + 1
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._functorch import config
+
+    settings = {
+        # An oracle may differentiate two targets of one forward pass.
+        "donated_buffer": False,
+        # Else a vector of spectral norm is kept for the backward pass in the buffer itself, which the next forward pass
+        # moves: the discriminator's of fake samples, before that of real ones has been differentiated.
+        "treat_parameters_as_free_to_save": False,
+    }
+    try:
+        with config.patch(settings):
+            yield
+    except TorchDynamoException as error:
+        reason = " ".join(str(error).split("\n\n")[0].split())
+        raise UserError(
+            f"run.compile: the networks cannot be compiled ({reason}); install a C++ compiler and Python's headers "
+            "(Debian and Ubuntu: apt-get install g++ python3-dev), or set it to false"
+        ) from error
+    except RuntimeError as error:
+        if "does not currently support double backward" in str(error):
+            raise UserError(
+                "run.compile: something other than a penalty differentiates a compiled network twice, which cannot be; "
+                "make it a penalty, or set run.compile to false"
+            ) from error
+        raise
