@@ -15,10 +15,10 @@ class SpectralNorm(_SpectralNorm):
 
     def forward(self, weight: Tensor) -> Tensor:
         device = weight.device.type
-        if not torch.is_autocast_enabled(device):
-            return super().forward(weight)
-        with torch.autocast(device, enabled=False):
-            return super().forward(weight)
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return super().forward(weight)
+        return super().forward(weight)
 
 
 def spectrally_normalised(network: nn.Module) -> nn.Module:
