@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from gantrain.game import Game
     from gantrain.sections import Run
 
-_COMPILER = {
-    # Batches of a run have one size, or a few.
-    "dynamic": False,
-    # Dropout draws what it draws uncompiled, as a function of the seed.
-    "options": {"fallback_random": True},
-}
-
 
 class Arithmetic:
     """The arithmetic of a run's networks in training, as its section ``run`` says.
@@ -56,7 +49,7 @@ class Arithmetic:
             for t in [*player.module.parameters(), *player.module.buffers()]:
                 t.data = self.laid_out(t.data)
             if self.compile:
-                player.module.compile(**_COMPILER)
+                player.module.compile(**compiler())
 
     def laid_out(self, tree: Any) -> Any:
         """A tensor, or nested dicts, lists and tuples of them, in the layout in which the networks have theirs."""
@@ -71,6 +64,30 @@ class Arithmetic:
         """
         with single_precision(self.tf32), _compiling() if self.compile else nullcontext():
             yield
+
+
+def compiler() -> dict[str, Any]:
+    """What torch.compile is told."""
+    from torch._inductor.custom_graph_pass import CustomGraphPass
+    from torch.utils.checkpoint import CheckpointPolicy
+
+    class KeepMoved(CustomGraphPass):
+        """What a forward pass writes into a buffer is kept for the backward pass, if that needs it.
+
+        To save memory it would be computed again from the buffer, as though that still held what it held before: the
+        vectors of spectral norm would be moved twice, and those of real samples from where the fake ones left them.
+        """
+
+        def __call__(self, graph: torch.fx.Graph) -> None:
+            for node in graph.find_nodes(op="call_function", target=torch.ops.aten.copy_.default):
+                if node.args[0].op == "placeholder" and isinstance(node.args[1], torch.fx.Node):
+                    node.args[1].meta["recompute"] = CheckpointPolicy.MUST_SAVE
+
+        def uuid(self) -> str:
+            return "gantrain.arithmetic.KeepMoved 1"
+
+    # Dropout draws what it draws uncompiled, as a function of the seed. Batches of a run have one size, or a few.
+    return {"dynamic": False, "options": {"fallback_random": True, "joint_custom_post_pass": KeepMoved()}}
 
 
 def uncompiled() -> AbstractContextManager:
@@ -91,8 +108,9 @@ def single_precision(tf32: bool) -> Iterator[None]:
 
     TF32 has the range of float32 and 10 bits of fraction for its 23. torch alone takes it in convolutions.
     """
-    before, name = [s.fp32_precision for s in _settings()], _matmul_name()
-    _set(["tf32" if tf32 else "ieee"] * 3, "high" if tf32 else "highest")
+    before, name = [s.fp32_precision for s in _settings()], _name_of_products()
+    precision = "tf32" if tf32 else "ieee"
+    _set([precision, precision, precision, "ieee"], "high" if tf32 else "highest")
     try:
         yield
     finally:
@@ -100,10 +118,12 @@ def single_precision(tf32: bool) -> Iterator[None]:
 
 
 def _settings() -> list[Any]:
-    return [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]
+    """Of a GPU's products, convolutions and recurrent layers, and of a CPU's products."""
+    backends = torch.backends
+    return [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul]
 
 
-def _matmul_name() -> str | None:
+def _name_of_products() -> str | None:
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
@@ -113,10 +133,8 @@ def _matmul_name() -> str | None:
 
 def _set(precisions: list[str], name: str) -> None:
     # The old names of these settings raise when they are read while the new ones say otherwise, and torch's compiler
-    # reads them. An old one sets the new ones too, those of the CPU included, which are not touched here.
-    cpu = torch.backends.mkldnn.matmul.fp32_precision
+    # reads them. Old ones first, since they set the new ones too.
     torch.set_float32_matmul_precision(name)
-    torch.backends.mkldnn.matmul.fp32_precision = cpu
     torch.backends.cudnn.allow_tf32 = precisions[1] == "tf32"
     for setting, precision in zip(_settings(), precisions, strict=True):
         setting.fp32_precision = precision
@@ -131,15 +149,9 @@ def _compiling() -> Iterator[None]:
     from torch._dynamo.exc import TorchDynamoException
     from torch._functorch import config
 
-    settings = {
-        # An oracle may differentiate two targets of one forward pass.
-        "donated_buffer": False,
-        # Else a vector of spectral norm is kept for the backward pass in the buffer itself, which the next forward pass
-        # moves: the discriminator's of fake samples, before that of real ones has been differentiated.
-        "treat_parameters_as_free_to_save": False,
-    }
     try:
-        with config.patch(settings):
+        # An oracle may differentiate two targets of one forward pass.
+        with config.patch(donated_buffer=False):
             yield
     except TorchDynamoException as error:
         reason = " ".join(str(error).split("\n\n")[0].split())
