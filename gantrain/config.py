@@ -107,7 +107,7 @@ GAMES = {"gan": GANConfig, "classification": ClassificationConfig}
 def _over_training_data(training: Any, changes: Any) -> Any:
     """A data set that is written as what it changes of the training data."""
     if isinstance(training, Mapping):
-        training = {key: value for key, value in training.items() if key != "batch_size"}
+        training = {key: value for key, value in training.items() if key not in Data.beside()}
     return merging.merge(training, {} if changes is None else changes, ("evaluate", "data"))
 
 

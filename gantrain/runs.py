@@ -19,6 +19,7 @@ BEST = "best"
 # What may change when a run goes on: how long it lasts, where it runs and what it writes, not what it computes.
 CHANGEABLE = (
     *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
+    *("data.storage", "data.workers"),
     *("log", "samples", "evaluate", "diagnose", "checkpoint"),
 )
 

@@ -80,23 +80,34 @@ class Run(Schema):
 
 
 class Data(Schema):
-    """The data set, and how much of it is seen at once. The data set's keys stand beside ``batch_size``."""
+    """The data set, and how much of it is seen at once. The data set's keys stand beside these."""
 
     part: Annotated[Any, PartOf("data")]
     batch_size: PositiveInt = 64
     """Samples in a batch over all processes together. Default 64."""
+    storage: Literal["auto", "device", "memory", "disk"] = "auto"
+    """Where the samples are kept: on the device; in memory; on disk, where they are read again in each epoch. auto (the
+    default) takes the first of these into which they fit comfortably. Batches are the same."""
+    workers: NonNegativeInt | None = None
+    """Processes that read ahead from disk, for each process of the run; null (the default) takes one for each core, at
+    most 8; 0 reads when a batch is needed."""
+
+    @classmethod
+    def beside(cls) -> set[str]:
+        """The keys of the section that are not the data set's."""
+        return cls.model_fields.keys() - {"part"}
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return {"part": value}
-        part = {k: v for k, v in value.items() if k != "batch_size"}
-        return {"part": part} | {k: v for k, v in value.items() if k == "batch_size"}
+        part = {k: v for k, v in value.items() if k not in cls.beside()}
+        return {"part": part} | {k: v for k, v in value.items() if k in cls.beside()}
 
     @classmethod
     def _explained(cls, error: Any) -> InitErrorDetails:
         if error["type"] == "unknown" and len(error["loc"]) == 2:
-            error["ctx"]["known"].append("batch_size")
+            error["ctx"]["known"] += [key for key in cls.model_fields if key in cls.beside()]
         return super()._explained(error)
 
     @model_serializer(mode="wrap")
