@@ -1,3 +1,4 @@
+import io
 import tarfile
 
 import numpy as np
@@ -128,3 +129,32 @@ def test_batches_are_the_same_to_the_bit_wherever_the_samples_are(workers, folde
         assert torch.equal(batches(index, index).real, reference(index, index).real)
         assert torch.equal(batches(index, index).labels, reference(index, index).labels)
     batches.close()
+
+
+def image(kind):
+    pixels = np.random.default_rng(5).integers(0, 256, (12, 12, 4), dtype=np.uint8)
+    made = Image.fromarray(pixels[:9] if kind == "larger" else pixels[:, :, :3] if kind != "RGBA" else pixels)
+    file = io.BytesIO()
+    (made.convert({"grey": "L", "palette": "P"}.get(kind, made.mode))).save(file, "PNG")
+    return file.getvalue()[: 300 if kind == "truncated" else None]
+
+
+@pytest.mark.parametrize("kind", ["grey", "palette", "RGBA", "truncated", "larger"])
+def test_odd_images_are_the_same_or_named_alike_in_all_storages(kind, tmp_path):
+    for i in range(8):
+        (tmp_path / f"{i}.png").write_bytes(image("RGB" if i != 3 else kind))
+    found = {}
+    for where, workers in (("memory", 0), ("disk", 0), ("disk", 1)):
+        data = ImageFolder(str(tmp_path))
+        try:
+            place(data, where)
+            batches = Batches(data, 8, seed=0, workers=workers)
+            found[where, workers] = batches(0, 0).real.flatten().tolist()
+            batches.close()
+        except UserError as error:
+            found[where, workers] = str(error)
+    first, *others = found.values()
+    assert others == [first, first]
+    assert isinstance(first, str) == (kind in ("truncated", "larger"))
+    if isinstance(first, str):
+        assert first.startswith(f"data.path: 3.png in {tmp_path} ") and "set data.on_error to skip" in first
