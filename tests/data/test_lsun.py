@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from gantrain.data import LSUN
+from gantrain.data import LSUN, Batches
 from gantrain.errors import UserError
 from gantrain.parts import build
 
@@ -46,6 +46,10 @@ def test_several_categories_are_classes(root):
     data = build("data", spec)
     assert data.labels.tolist() == [0, 0, 0, 1, 1] and data.class_names == ("tower", "bridge")
     assert data.spec.classes == 2 and data.samples.to("cpu").shape == (5, 3, 8, 8)
+    ahead, here = Batches(data, 4, 0, workers=2), Batches(data, 4, 0)
+    for i in range(3):
+        assert torch.equal(ahead(i, 0).real, here(i, 0).real)
+    ahead.close()
     assert len(build("data", {**spec, "categories": "tower", "split": "validation"}).samples) == 1
 
 

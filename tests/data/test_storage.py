@@ -1,4 +1,5 @@
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -118,10 +119,15 @@ def test_whoever_uses_samples_need_not_know_where_they_are(folder):
     assert sources[0].digest() == sources[1].digest() != few.digest() == same.digest()
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
-def test_batches_are_the_same_to_the_bit_wherever_the_samples_are(workers, folder):
-    held, unread = (ImageFolder(folder, validation=0.2, label_noise=0.3) for _ in range(2))
+@pytest.mark.parametrize("kind, workers", [("folder", 0), ("folder", 1), ("folder", 3), ("zip", 2), ("tar", 2)])
+def test_batches_are_the_same_to_the_bit_wherever_the_samples_are(kind, workers, folder):
+    if kind == "folder":
+        held, unread = (ImageFolder(folder, validation=0.2, label_noise=0.3) for _ in range(2))
+    else:
+        path = shutil.make_archive(folder, kind, folder)
+        held, unread = (ImageArchive(path, validation=0.2, label_noise=0.3) for _ in range(2))
     place(held, "memory")
+    assert torch.equal(unread.samples.to("cpu"), held.samples), "read here before the workers are made"
     reference = Batches(held, 24, seed=2)
     batches = Batches(unread, 24, seed=2, workers=workers)
     assert reference.workers == 0 and batches.workers == workers
