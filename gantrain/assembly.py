@@ -22,7 +22,13 @@ from gantrain.processes import Processes
 from gantrain.streams import derive
 
 
-def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchronise: Processes | None = None) -> Game:
+def make_game(
+    config: Any,
+    data: Any,
+    device: torch.device | str = "cpu",
+    synchronise: Processes | None = None,
+    saved: bool = False,
+) -> Game:
     """The game of a training config, its networks initialised from the run's seed alone.
 
     Args:
@@ -30,6 +36,7 @@ def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchr
         data: the data set, whose spec the networks must fit.
         device: where the networks live; they are initialised on the CPU, so that every device begins alike.
         synchronise: the processes over which batch norm is taken together; None leaves each to itself.
+        saved: whether a checkpoint will be loaded, which holds what is otherwise measured on the data.
     """
     game = config.game
 
@@ -41,7 +48,7 @@ def make_game(config: Any, data: Any, device: torch.device | str = "cpu", synchr
     if game.name == "classification":
         classifier = network("classifier", data.spec)
         if game.standardise:
-            standardise = _standardisation(data).to(device)
+            standardise = _standardisation(data, saved).to(device)
             classifier = nn.Sequential(OrderedDict(standardise=standardise, network=classifier))
         return Classification(
             classifier,
@@ -76,10 +83,11 @@ def make_learners(config: Any, game: Game) -> tuple[list[Learner], dict[str, Any
     return learners, schedulers
 
 
-def _standardisation(data: Any) -> Standardise:
+def _standardisation(data: Any, saved: bool) -> Standardise:
     if data.spec.vocabulary:
         raise UserError("game.standardise: these data are tokens, not numbers; leave it away")
-    return Standardise.of(data)
+    channels = data.spec.shape[0]
+    return Standardise(torch.zeros(channels), torch.ones(channels)) if saved else Standardise.of(data)
 
 
 def _seeded(name: str, spec: Any, data_spec: Any, seed: int) -> nn.Module:

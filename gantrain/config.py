@@ -14,7 +14,6 @@ from gantrain.errors import UserError
 from gantrain.registry import PartOf, PerPlayer
 from gantrain.schema import Schema, lines, nearest, one_of, problem_at
 from gantrain.sections import (
-    BESIDE_DATA,
     EMA,
     GAN,
     Accuracy,
@@ -111,7 +110,7 @@ GAMES = {"gan": GANConfig, "classification": ClassificationConfig}
 def _over_training_data(training: Any, changes: Any) -> Any:
     """A data set that is written as what it changes of the training data."""
     if isinstance(training, Mapping):
-        training = {key: value for key, value in training.items() if key not in BESIDE_DATA}
+        training = {key: value for key, value in training.items() if key not in Data.beside()}
     return merging.merge(training, {} if changes is None else changes, ("evaluate", "data"))
 
 

@@ -62,4 +62,6 @@ def draw(samples: Tensor, data: Any) -> Tensor:
     """Samples as one picture, uint8 CHW: a grid of images, or points against the data."""
     if data.spec.image:
         return plots.grid(samples)
-    return plots.rendered(plots.scatter(samples, modes=getattr(data, "modes", None), real=data.samples[:2000]))
+    return plots.rendered(
+        plots.scatter(samples, modes=getattr(data, "modes", None), real=data.samples[:2000].to("cpu"))
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 from gantrain import yaml_files
 from gantrain.errors import UserError
+from gantrain.sections import Data
 from gantrain.types import shown
 
 # Mappings whose ``name`` is just a name. Everywhere else it chooses a part, and the keys beside it are that part's.
@@ -16,7 +17,7 @@ _NOT_PARTS = ((), ("run",))
 # Where a part may stand for all players or, by player, one for each.
 _PER_PLAYER = (("optimizer",), ("sharpness",), ("constraint",))
 # Keys that stand beside a part's own and survive a change of the part.
-_BESIDE = {("data",): ("batch_size", "accumulation")}
+_BESIDE = {("data",): Data.beside()}
 
 
 def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:

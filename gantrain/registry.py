@@ -195,9 +195,13 @@ _KINDS = {
             cifar100="CIFAR100",
             mnist="MNIST",
             fashion_mnist="FashionMNIST",
+            kmnist="KMNIST",
             svhn="SVHN",
             stl10="STL10",
         )
+        | _in("data.celeba", celeba="CelebA")
+        | _in("data.lsun", lsun="LSUN")
+        | _in("data.imagenet", imagenet="ImageNet")
         | _in("data.image_files", image_folder="ImageFolder", image_archive="ImageArchive")
         | _in("data.text", text="Text"),
     ),

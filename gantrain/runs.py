@@ -19,7 +19,7 @@ BEST = "best"
 # What may change when a run goes on: how long it lasts, where it runs and what it writes, not what it computes.
 CHANGEABLE = (
     *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
-    *("run.compile", "run.channels_last", "data.accumulation"),
+    *("run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
     *("log", "samples", "evaluate", "diagnose", "checkpoint"),
 )
 

@@ -71,7 +71,7 @@ def open_saved(
     path = place if checkpoint.CHECKPOINT.fullmatch(place.name) else _choose(place, step)
     step, state = checkpoint.load(path)
     data = build("data", config.data.part)
-    game = make_game(config, data, device)
+    game = make_game(config, data, device, saved=True)
     weights = weights or ("ema" if "ema" in state else "live")
     if weights == "ema" and "ema" not in state:
         raise UserError(f"{path}: this run keeps no average of its weights; use --weights live")

@@ -91,10 +91,6 @@ class Run(Schema):
         return max(amount / budget for amount, budget in amounts if budget is not None)
 
 
-# Keys of the section that are not the data set's.
-BESIDE_DATA = ("batch_size", "accumulation")
-
-
 class Data(Schema):
     """The data set, and how much of it is seen at once. The data set's keys stand beside these."""
 
@@ -105,18 +101,29 @@ class Data(Schema):
     """Micro-batches into which each process cuts its share of a batch, one after the other, to take the gradient of the
     same batch in less memory. They are to a run what as many processes would be: batch norm and m-sharpness see each
     alone. A diagnosis takes batches whole. Default 1."""
+    storage: Literal["auto", "device", "memory", "disk"] = "auto"
+    """Where the samples are kept: on the device; in memory; on disk, where they are read again in each epoch. auto (the
+    default) takes the first of these into which they fit comfortably. Batches are the same."""
+    workers: NonNegativeInt | None = None
+    """Processes that read ahead from disk, for each process of the run; null (the default) takes one for each core, at
+    most 8; 0 reads when a batch is needed."""
+
+    @classmethod
+    def beside(cls) -> set[str]:
+        """The keys of the section that are not the data set's."""
+        return cls.model_fields.keys() - {"part"}
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return {"part": value}
-        own = {k: v for k, v in value.items() if k in BESIDE_DATA}
-        return {"part": {k: v for k, v in value.items() if k not in own}} | own
+        part = {k: v for k, v in value.items() if k not in cls.beside()}
+        return {"part": part} | {k: v for k, v in value.items() if k in cls.beside()}
 
     @classmethod
     def _explained(cls, error: Any) -> InitErrorDetails:
         if error["type"] == "unknown" and len(error["loc"]) == 2:
-            error["ctx"]["known"] += BESIDE_DATA
+            error["ctx"]["known"] += [key for key in cls.model_fields if key in cls.beside()]
         return super()._explained(error)
 
     @model_serializer(mode="wrap")

@@ -20,6 +20,7 @@ from gantrain.arithmetic import Arithmetic, plain
 from gantrain.assembly import make_game, make_learners
 from gantrain.config import resolved
 from gantrain.data.batch import Batch, Batches
+from gantrain.data.storage import described, place
 from gantrain.distributed import broadcast_, joined
 from gantrain.ema import EMA
 from gantrain.errors import UserError
@@ -105,6 +106,7 @@ class Trainer:
         self.processes = Processes.launched()
         self.folder = Path(config.run.folder) / config.run.name
         self.data = build("data", config.data.part)
+        place(self.data, config.data.storage, accelerator.device)
         self.batches = Batches(
             self.data,
             config.data.batch_size,
@@ -113,6 +115,7 @@ class Trainer:
             accelerator.num_processes,
             accelerator.device,
             config.data.accumulation,
+            config.data.workers,
         )
         synchronise = self.processes if self.many and config.run.batch_norm == "sync" else None
         self.game = make_game(config, self.data, accelerator.device, synchronise)
@@ -152,6 +155,7 @@ class Trainer:
             self.best = None if best is None else checkpoint.load(best)[1]["evaluation"]
         self.monitor = Monitor(self.folder, resolved(self.config), step=self.step, enabled=main)
         self.progress = Progress(self.config.run.steps, self.done(), enabled=main)
+        self.progress.note(described(self.data.samples, self.batches.workers))
         if resume:
             self.progress.note(f"going on from step {self.step}" if newest else "no whole checkpoint; starting anew")
         if self.arithmetic.compile:
@@ -309,7 +313,7 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
 
     def close(self) -> None:
-        for part in (self.progress, self.monitor):
+        for part in (self.batches, self.progress, self.monitor):
             if part is not None:
                 part.close()
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
+from gantrain.data.storage import place
 from gantrain.games.classification import correct
 from gantrain.modes import evaluating
 from gantrain.monitor import Monitor
@@ -28,7 +29,8 @@ class Validation(View):
     def __init__(self, data: Any, every: int, device: torch.device | str = "cpu", chunk: int = 500):
         self.data = data
         self.every = every
-        self.samples = data.samples.to(device)
+        place(data, device=device)
+        self.device = device
         self.labels = data.labels.to(device)
         self.chunk = chunk
 
@@ -43,8 +45,6 @@ class Validation(View):
     def measure(self, network: nn.Module) -> tuple[float, float]:
         """Mean cross-entropy (without smoothing) and share of correct classifications, in evaluation mode."""
         with evaluating(network):
-            logits = torch.cat([network(self.data.decode(chunk)) for chunk in self._chunks()])
+            chunks = (chunk.to(self.device) for chunk in self.data.samples.split(self.chunk))
+            logits = torch.cat([network(self.data.decode(chunk)) for chunk in chunks])
         return cross_entropy(logits, self.labels).item(), correct(logits, self.labels).mean().item()
-
-    def _chunks(self) -> tuple[Tensor, ...]:
-        return self.samples.split(self.chunk)

@@ -29,7 +29,7 @@ def imported(path):
 def required(model):
     """A value for every key that has no default."""
     examples = {"T_max": 5, "T_0": 5, "base_lr": 0.1, "max_lr": 0.2, "milestones": [3], "gamma": 0.5, "step_size": 3}
-    examples |= {"schedulers": ["linearlr", "constantlr"], "path": "images"}
+    examples |= {"schedulers": ["linearlr", "constantlr"], "path": "images", "size": 64}
     examples |= {"train": "train.tsv", "tokenizer": "bert-base-uncased", "checkpoint": "bert-base-uncased"}
     return {key: examples[key] for key, field in model.model_fields.items() if field.is_required() and key != "name"}
 

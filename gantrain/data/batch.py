@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gantrain.data.ahead import Ahead, automatic_workers
 from gantrain.errors import UserError
 from gantrain.streams import generator
 
@@ -82,7 +83,8 @@ class Batches:
 
     Epoch ``e`` is the permutation seeded by ``(seed, "order", e)``. Draw ``i`` takes the positions
     ``[i B, (i + 1) B)`` of the epochs laid end to end, so that every sample comes up exactly once per epoch and
-    batches straddle epochs where they must. The samples are kept on the device as they are stored (images as uint8).
+    batches straddle epochs where they must. The samples are left where they are, as they are stored (images as uint8):
+    on the device, in memory, or in files (see :func:`gantrain.data.storage.place`). Batches are the same to the bit.
 
     Args:
         dataset: its ``samples``, ``labels`` and ``decode``.
@@ -92,9 +94,14 @@ class Batches:
         world: number of processes; each takes ``batch_size / world`` consecutive rows.
         device: where batches live.
         accumulation: micro-batches into which each process' share will be cut.
+        workers: processes that read ahead what lies in files; None for as many as there are cores, 0 for none.
+
+    Attributes:
+        workers: as given, or found; 0 where the samples do not lie in files.
 
     Raises:
-        UserError: the processes and micro-batches cannot share a batch evenly.
+        UserError: the processes and micro-batches cannot share a batch evenly; it is larger than the data. When a batch
+            is asked for: an image cannot be read.
     """
 
     def __init__(
@@ -106,6 +113,7 @@ class Batches:
         world: int = 1,
         device: torch.device | str = "cpu",
         accumulation: int = 1,
+        workers: int | None = 0,
     ):
         if batch_size % (world * accumulation):
             cut = f" of {accumulation} micro-batches each (data.accumulation)" if accumulation > 1 else ""
@@ -113,16 +121,24 @@ class Batches:
                 f"data.batch_size: {batch_size} samples cannot be shared evenly by {world} processes{cut}; "
                 f"use a multiple of {world * accumulation}"
             )
-        self.samples = dataset.samples.to(device)
-        self.labels = None if dataset.labels is None else dataset.labels.to(device)
+        if batch_size > len(dataset.samples):
+            raise UserError(
+                f"data.batch_size: {batch_size} samples asked for, but the training part has {len(dataset.samples)}; "
+                f"use at most {len(dataset.samples)}"
+            )
+        self.samples = dataset.samples
+        in_files = not isinstance(self.samples, Tensor)
+        self._at = torch.device("cpu") if in_files else self.samples.device
+        self.labels = None if dataset.labels is None else dataset.labels.to(self._at)
         self.decode = dataset.decode
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.world = world
-        self.device = device
-        # Two epochs: a batch may straddle them, and a look ahead goes back and forth between them.
-        self._permutation = lru_cache(maxsize=2)(self._permute)
+        self.device = torch.device(device)
+        self.workers = (automatic_workers() if workers is None else workers) if in_files else 0
+        self._order = Order(len(self.samples), batch_size, seed, self._at)
+        self._ahead = Ahead(self.samples, self._order.rows, self.workers) if in_files else None
 
     def shared(self, rank: int, world: int) -> Batches:
         """The same batches as seen by process ``rank`` of ``world`` that share them."""
@@ -132,16 +148,48 @@ class Batches:
 
     def __call__(self, index: int, step: int | None) -> Batch:
         share = self.batch_size // self.world
-        rows = self._rows(index * self.batch_size + self.rank * share, share)
-        real = self.decode(self.samples.index_select(0, rows))
-        labels = None if self.labels is None else self.labels.index_select(0, rows)
+        first = self.rank * share
+        rows = self._order.rows(index, first, share)
+        stored = self.samples.index_select(0, rows) if self._ahead is None else self._ahead(index, first, share)
+        real = self.decode(self._moved(stored))
+        labels = None if self.labels is None else self._moved(self.labels.index_select(0, rows))
         return Batch(real, labels, index, step, self.seed, self.rank, self.world)
 
-    def _rows(self, position: int, count: int) -> Tensor:
-        """The samples at ``count`` positions of the epochs laid end to end."""
+    def close(self) -> None:
+        """End the processes that read ahead."""
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def _moved(self, stored: Tensor) -> Tensor:
+        if stored.device.type == self.device.type:
+            return stored
+        return stored.pin_memory().to(self.device, non_blocking=True)
+
+
+class Order:
+    """Which samples the draws are made of: see :class:`Batches`.
+
+    Args:
+        samples: how many there are.
+        batch_size: of a draw.
+        seed: of the permutations.
+        device: where rows are needed.
+    """
+
+    def __init__(self, samples: int, batch_size: int, seed: int, device: torch.device):
+        self.samples = samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.device = device
+        # Two epochs: a batch may straddle them, and a look ahead goes back and forth between them.
+        self._permutation = lru_cache(maxsize=2)(self._permute)
+
+    def rows(self, draw: int, first: int, count: int) -> Tensor:
+        """The samples at ``count`` positions of a draw's batch from ``first``."""
+        position = draw * self.batch_size + first
         parts = []
         while count:
-            epoch, start = divmod(position, len(self.samples))
+            epoch, start = divmod(position, self.samples)
             part = self._permutation(epoch)[start : start + count]
             parts.append(part)
             position += len(part)
@@ -149,5 +197,4 @@ class Batches:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _permute(self, epoch: int) -> Tensor:
-        order = torch.randperm(len(self.samples), generator=generator(self.seed, "order", epoch))
-        return order.to(self.device)
+        return torch.randperm(self.samples, generator=generator(self.seed, "order", epoch)).to(self.device)

@@ -1,23 +1,25 @@
-"""Images kept in memory."""
+"""Images as they are stored, and as networks see them."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from gantrain.data.file_samples import FileSamples
 from gantrain.data.images import decode
 from gantrain.data.spec import DataSpec
 
 
 class ImageSet:
-    """Images in memory as they are stored, 0 to 255, which networks see in [-1, 1].
+    """Images that are stored as 0 to 255, which networks see in [-1, 1].
 
     Attributes:
-        samples: ``(n, channels, height, width)`` uint8.
+        samples: ``(n, channels, height, width)`` uint8, in memory or still in their files. Either way ``samples[rows]``
+            and ``samples.split(n)`` are parts of them, and ``to(device)`` gives those as a tensor.
         labels: ``(n,)`` int64, or None where there are no classes.
         spec: shape and classes.
     """
 
-    def __init__(self, samples: Tensor, labels: Tensor | None, classes: int):
+    def __init__(self, samples: Tensor | FileSamples, labels: Tensor | None, classes: int):
         self.samples = samples
         self.labels = labels
         self.spec = DataSpec(tuple(samples.shape[1:]), classes)

@@ -7,9 +7,13 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
+from torch.utils.data import get_worker_info
+
+Key = TypeVar("Key")
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -19,7 +23,7 @@ _AT_ONCE = 64
 _WORTH_A_THREAD = 16384
 
 
-def load(content: bytes, channels: int, size: int | None) -> np.ndarray:
+def load(content: bytes, channels: int, size: int | None, crop: int | None = None) -> np.ndarray:
     """An image file as an array ``(height, width, channels)`` of uint8.
 
     The orientation that a camera noted is applied. Transparent pixels are laid over white; a palette is looked up; 16
@@ -30,6 +34,7 @@ def load(content: bytes, channels: int, size: int | None) -> np.ndarray:
         channels: 1 for grey, 3 for colour.
         size: the shorter side is scaled to it (bicubic, antialiased) and the longer one cropped around the centre; None
             leaves the image as it is.
+        crop: side of the square around the centre that is cut out before; None for none.
 
     Raises:
         Exception: the file is no image, or damaged; Pillow raises what it likes.
@@ -46,31 +51,55 @@ def load(content: bytes, channels: int, size: int | None) -> np.ndarray:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if channels == 1 else "RGB")
+    if crop is not None:
+        image = _centre(image, crop)
     if size is not None:
         image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
 def load_all(
-    files: Iterable[tuple[str, bytes | Exception]], channels: int, size: int | None
-) -> Iterator[tuple[str, np.ndarray | Exception]]:
-    """Each file's name with its image, or with what is wrong with it, in order; large files are decoded by threads.
+    files: Iterable[tuple[Key, bytes | Exception]], channels: int, size: int | None, crop: int | None = None
+) -> Iterator[tuple[Key, np.ndarray | Exception]]:
+    """Each file's key with its image, or with what is wrong with it, in order.
+
+    Large files are decoded by threads, except in a worker process, which has others beside it.
 
     Args:
-        files: names, and contents or what was wrong with reading them; no more than a few are in memory at a time.
+        files: keys, and contents or what was wrong with reading them; no more than a few are in memory at a time.
         channels: see :func:`load`.
         size: see :func:`load`.
+        crop: see :func:`load`.
     """
 
-    def loaded(file: tuple[str, bytes | Exception]) -> tuple[str, np.ndarray | Exception]:
+    def loaded(file: tuple[Key, bytes | Exception]) -> tuple[Key, np.ndarray | Exception]:
         name, content = file
         try:
-            return name, content if isinstance(content, Exception) else load(content, channels, size)
+            return name, content if isinstance(content, Exception) else load(content, channels, size, crop)
         except Exception as error:
             return name, error
 
     files = iter(files)
+    alone = get_worker_info() is None
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         while chunk := list(islice(files, _AT_ONCE)):
             size_of_all = sum(len(content) for _, content in chunk if isinstance(content, bytes))
-            yield from (pool.map if size_of_all > _WORTH_A_THREAD * len(chunk) else map)(loaded, chunk)
+            threads = alone and size_of_all > _WORTH_A_THREAD * len(chunk)
+            yield from (pool.map if threads else map)(loaded, chunk)
+
+
+def pixels(image: np.ndarray) -> str:
+    """Width and height of ``(height, width, channels)``, in words."""
+    return f"{image.shape[1]} x {image.shape[0]}"
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with an image, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _centre(image: Image.Image, side: int) -> Image.Image:
+    if min(image.size) < side:
+        raise ValueError(f"it has {image.width} x {image.height} pixels, and a square of {side} is to be cut out")
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))

@@ -34,7 +34,7 @@ class Standardise(nn.Module):
         """
         count, total, squares = 0, 0.0, 0.0
         for chunk in dataset.samples.split(1000):
-            values = dataset.decode(chunk).double().transpose(0, 1).flatten(1)
+            values = dataset.decode(chunk.to("cpu")).double().transpose(0, 1).flatten(1)
             count += values.shape[1]
             total = total + values.sum(1)
             squares = squares + values.square().sum(1)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from gantrain.data import published
 from gantrain.data.image_set import ImageSet
 from gantrain.data.images import resized
 from gantrain.data.splits import training_part
-from gantrain.errors import UserError
 
 if TYPE_CHECKING:
     from gantrain.types import Fraction, NonNegativeInt, PositiveInt
@@ -53,55 +50,17 @@ class TorchvisionSet(ImageSet):
         label_noise: Fraction = 0.0,
         noise_seed: NonNegativeInt = 0,
     ):
-        found = self._find(Path(root), "test" if split == "test" else "train", download)
+        chosen = self._chosen("test" if split == "test" else "train")
+        found = published.find(self.dataset, Path(root), download, self.files, **chosen)
         samples, labels = _images(found.data), torch.as_tensor(_first(found, "targets", "labels")).long()
         if split != "test":
             samples, labels = training_part(samples, labels, self.classes, split, validation, label_noise, noise_seed)
         super().__init__(samples if size is None else resized(samples, size), labels, self.classes)
 
-    def _find(self, root: Path, part: str, download: bool) -> Any:
-        try:
-            return self._open(root, part)
-        except RuntimeError as error:
-            if not download:
-                where = f"set data.download to true, or put {self.files} there"
-                raise UserError(f"data.root: {self.dataset} is not in {str(root)!r}; {where}") from error
-        self._download(root, part)
-        return self._open(root, part)
-
-    def _open(self, root: Path, part: str, download: bool = False) -> Any:
-        """torchvision's data set.
-
-        Raises:
-            RuntimeError: it is not there, or damaged.
-        """
-        from torchvision import datasets  # takes a second to import
-
-        by_name = self.dataset in ("SVHN", "STL10")
-        chosen = {"split": part} if by_name else {"train": part == "train"}
-        return getattr(datasets, self.dataset)(root, download=download, **chosen)
-
-    def _download(self, root: Path, part: str) -> None:
-        """Through a folder of its own, file by file into ``root``: what is there is whole, also after an interrupt."""
-        created = [folder for folder in (root, *root.parents) if not folder.exists()]
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=".download-", dir=root) as temporary:
-                self._open(Path(temporary), part, download=True)
-                for file in sorted(p for p in Path(temporary).rglob("*") if p.is_file()):
-                    target = root / file.relative_to(temporary)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    os.replace(file, target)
-        except (OSError, RuntimeError) as error:  # URLError is an OSError
-            reason = " ".join(str(getattr(error, "reason", error)).split())
-            raise UserError(
-                f"data.root: {self.dataset} is not in {str(root)!r} and cannot be downloaded ({reason}); "
-                f"put {self.files} there, or use image_folder or image_archive"
-            ) from error
-        finally:
-            for folder in created:
-                with suppress(OSError):  # it is not empty: the download succeeded
-                    folder.rmdir()
+    @classmethod
+    def _chosen(cls, part: str) -> dict[str, Any]:
+        """How torchvision calls the part."""
+        return {"split": part} if cls.dataset in ("SVHN", "STL10") else {"train": part == "train"}
 
 
 class CIFAR10(TorchvisionSet):
@@ -143,6 +102,16 @@ class FashionMNIST(TorchvisionSet):
 
     dataset = "FashionMNIST"
     files = "the four files *-ubyte of https://github.com/zalandoresearch/fashion-mnist, unpacked, in FashionMNIST/raw"
+
+
+class KMNIST(TorchvisionSet):
+    """Kuzushiji-MNIST: 60000 + 10000 grey images of handwritten Japanese characters, 28 x 28 pixels, 10 classes.
+
+    Source: Clanuwat et al., Deep learning for classical Japanese literature, 2018.
+    """
+
+    dataset = "KMNIST"
+    files = "the four files *-ubyte of http://codh.rois.ac.jp/kmnist, unpacked, in KMNIST/raw"
 
 
 class SVHN(TorchvisionSet):

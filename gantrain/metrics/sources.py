@@ -1,4 +1,4 @@
-"""Where the images of an evaluation come from: a generator, or a data set in memory."""
+"""Where the images of an evaluation come from: a generator, or a data set."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ from gantrain.streams import derive, generator
 
 if TYPE_CHECKING:
     from gantrain.games.gan import GAN
+
+
+# Samples of a data set that are read at once for its digest.
+_CHUNK = 1000
 
 
 class Source(ABC):
@@ -163,7 +167,7 @@ class Generated(Source):
 
 
 class Images(Source):
-    """A data set in memory.
+    """A data set, in memory or in files that are read piece by piece.
 
     Args:
         data: its ``samples`` are uint8 ``(n, channels, height, width)``.
@@ -175,7 +179,7 @@ class Images(Source):
 
     def __init__(self, data: Any, name: str = "data"):
         self.name = name
-        self.samples: Tensor = data.samples
+        self.samples: Any = data.samples
         if self.samples.dtype != torch.uint8 or self.samples.ndim != 4:
             raise UserError(f"{name}: these data are no images of 8 bits, and the metrics are of images")
         if not len(self.samples):
@@ -197,7 +201,8 @@ class Images(Source):
     def digest(self) -> str:
         if self._digest is None:
             content = hashlib.sha256(str(tuple(self.samples.shape)).encode())
-            content.update(self.samples.cpu().contiguous().numpy())
+            for chunk in self.samples.split(_CHUNK):
+                content.update(chunk.to("cpu").contiguous().numpy())
             self._digest = content.hexdigest()
         return self._digest
 

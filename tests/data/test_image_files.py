@@ -51,6 +51,11 @@ def written(kind, files, folder, name="pictures"):
     return ImageArchive, str(path)
 
 
+def read(data):
+    """All samples, which lie in their files unless these are a compressed tar."""
+    return data.samples.to("cpu")
+
+
 KINDS = ["folder", "zip", "tar", "tar.gz", "tar.xz"]
 
 
@@ -60,12 +65,18 @@ def test_images_and_labels_in_the_order_of_their_paths_whatever_the_container(ki
     cls, path = written(kind, {"notes.txt": b"hello", **files}, tmp_path)
     data = cls(path)
     expected = np.stack([pixels[name] for name in ("a/1.png", "b/1.png", "b/2.png")])
-    assert data.samples.dtype == torch.uint8 and data.samples.is_contiguous()
-    assert np.array_equal(data.samples.permute(0, 2, 3, 1).numpy(), expected)
+    assert isinstance(data.samples, torch.Tensor) == kind.startswith("tar."), "only a compressed tar is read at once"
+    assert (data.samples.dtype, data.samples.ndim, tuple(data.samples.shape)) == (torch.uint8, 4, (3, 3, 4, 4))
+    assert read(data).dtype == torch.uint8 and read(data).is_contiguous()
+    assert np.array_equal(read(data).permute(0, 2, 3, 1).numpy(), expected)
+    for rows in (torch.tensor([2, 0]), slice(1, 3)):
+        assert torch.equal(data.samples[rows].to("cpu"), read(data)[rows])
+    assert [len(part) for part in data.samples.split(2)] == [2, 1]
+    assert torch.equal(torch.cat([part.to("cpu") for part in data.samples.split(2)]), read(data))
     assert data.labels.tolist() == [0, 1, 1] and data.labels.dtype == torch.int64
     assert data.class_names == ("a", "b") and data.skipped == 0
     assert (data.spec.shape, data.spec.classes) == ((3, 4, 4), 2)
-    assert data.decode(data.samples).max() <= 1
+    assert data.decode(read(data)).max() <= 1
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar.xz"])
@@ -76,10 +87,10 @@ def test_parts(kind, tmp_path):
     assert len(cls(path).samples) == 20
     test = cls(path, split="test")
     assert test.labels.tolist() == [1, 1] and test.spec.classes == 2, "numbered as in train"
-    assert np.array_equal(test.samples[1].permute(1, 2, 0).numpy(), pixels["test/b/1.png"])
+    assert np.array_equal(read(test)[1].permute(1, 2, 0).numpy(), pixels["test/b/1.png"])
     train, held_out = (cls(path, split=split, validation=0.25) for split in ("train", "validation"))
     assert (len(train.samples), len(held_out.samples)) == (15, 5)
-    assert torch.cat([train.samples, held_out.samples]).unique(dim=0).shape[0] == 20
+    assert torch.cat([read(train), read(held_out)]).unique(dim=0).shape[0] == 20
     noisy = cls(path, label_noise=1.0, noise_seed=1)
     assert not torch.equal(noisy.labels, cls(path).labels)
     assert cls(path, split="test", label_noise=1.0).labels.tolist() == [1, 1]
@@ -144,10 +155,10 @@ def test_an_image_that_is_wrong_is_named_or_skipped_and_counted(kind, fault, tmp
     content, what = FAULTS[fault]
     cls, path = written(kind, spoiled(wrong=content), tmp_path)
     with pytest.raises(UserError, match=rf"^data.path: a/wrong.png in .*pictures.* {what}.*set data.on_error to skip$"):
-        cls(path)
+        read(cls(path))
     with caplog.at_level(logging.WARNING, "gantrain"):
         data = cls(path, on_error="skip")
-    assert len(data.samples) == len(data.labels) == 6 and data.skipped == 1
+    assert len(read(data)) == len(data.labels) == 6 and data.skipped == 1
     (record,) = caplog.records
     assert "1 of 7 images in" in record.getMessage() and f"a/wrong.png {what}" in record.getMessage()
     assert "\n" not in record.getMessage()
@@ -158,18 +169,18 @@ def test_a_truncated_jpeg_is_noticed(tmp_path):
     Image.fromarray(png(64, 64)[0]).save(file, "JPEG")
     cls, path = written("folder", {"a.jpg": file.getvalue(), "b.jpg": file.getvalue()[:-400]}, tmp_path)
     with pytest.raises(UserError, match="b.jpg in .* cannot be read .*truncated"):
-        cls(path)
+        read(cls(path))
 
 
 def test_the_odd_one_out_is_skipped_also_where_it_comes_first(tmp_path):
     cls, path = written("folder", spoiled(**{"00": png(9, 9)[1]}), tmp_path)
     data = cls(path, on_error="skip")
-    assert data.samples.shape == (6, 3, 4, 4)
+    assert read(data).shape == (6, 3, 4, 4)
 
 
 def test_with_a_size_images_of_all_sizes_are_welcome(tmp_path):
     cls, path = written("folder", spoiled(wide=png(5, 30)[1], tall=png(40, 6)[1]), tmp_path)
-    assert cls(path, size=4).samples.shape == (8, 3, 4, 4)
+    assert read(cls(path, size=4)).shape == (8, 3, 4, 4)
 
 
 def test_where_every_image_is_wrong_skipping_does_not_help(tmp_path):
@@ -214,7 +225,7 @@ def test_a_damaged_file_in_a_zip_is_that_files_fault(tmp_path):
     content[start : start + 10] = bytes(10)
     Path(path).write_bytes(content)
     with pytest.raises(UserError, match="data.path: a/1.png in .* cannot be read"):
-        cls(path)
+        read(cls(path))
     assert cls(path, on_error="skip").skipped == 1
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torchvision
 
-from gantrain.data import CIFAR10, CIFAR100, MNIST, STL10, SVHN, FashionMNIST
+from gantrain.data import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, FashionMNIST
 from gantrain.errors import UserError
 from gantrain.parts import build
 from gantrain.registry import kind
@@ -52,9 +52,9 @@ def make_cifar(folder, monkeypatch, fine=False):
     return made
 
 
-def make_mnist(folder, fashion=False):
+def make_mnist(folder, name="MNIST"):
     """The four files of MNIST's format, unpacked."""
-    raw = folder / ("FashionMNIST" if fashion else "MNIST") / "raw"
+    raw = folder / name / "raw"
     raw.mkdir(parents=True)
     made = {}
     for part, name, n in (("train", "train", 12), ("test", "t10k", 5)):
@@ -98,7 +98,8 @@ MAKERS = {
     CIFAR10: make_cifar,
     CIFAR100: lambda folder, patch: make_cifar(folder, patch, fine=True),
     MNIST: lambda folder, patch: make_mnist(folder),
-    FashionMNIST: lambda folder, patch: make_mnist(folder, fashion=True),
+    FashionMNIST: lambda folder, patch: make_mnist(folder, "FashionMNIST"),
+    KMNIST: lambda folder, patch: make_mnist(folder, "KMNIST"),
     SVHN: make_svhn,
     STL10: make_stl10,
 }
