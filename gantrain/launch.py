@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from gantrain.errors import UserError
@@ -18,10 +20,31 @@ def distributed() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
+@contextmanager
+def before_joining() -> Iterator[None]:
+    """What is wrong in one process before the processes join is said to the others, which would wait for it.
+
+    Raises:
+        UserError: what was wrong, as it is said by all.
+    """
+    try:
+        yield
+    except UserError:
+        if not distributed():
+            raise
+        import torch
+
+        from gantrain.distributed import joined
+        from gantrain.processes import Processes
+
+        with joined(not torch.cuda.is_available(), "fp32"), Processes.launched().together():
+            raise
+
+
 def launch(arguments: Sequence[str], processes: int) -> int:
     """Run ``python -m gantrain`` in several processes on this host, as torchrun does, and wait for them.
 
-    Ctrl-C and SIGTERM are passed on. What fails says so itself; torch's own report is left out.
+    Ctrl-C and SIGTERM are passed on. What fails says so itself, unless it was killed; torch's own report is left out.
 
     Args:
         arguments: of the command line, without the program.
@@ -56,8 +79,12 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "gantrain", *arguments)
     except ChildFailedError as error:
-        first = min(error.failures.values(), key=lambda failure: failure.timestamp)
-        return first.exitcode if first.exitcode >= 0 else 128 - first.exitcode
+        rank, first = min(error.failures.items(), key=lambda item: (item[1].timestamp, item[1].exitcode))
+        if first.exitcode >= 0:
+            return first.exitcode
+        name = signal.Signals(-first.exitcode).name
+        print(f"gantrain: process {rank} was ended by {name}; go on with --resume", file=sys.stderr)
+        return 128 - first.exitcode
     except SignalException as stop:
         return 128 + stop.sigval
     return 0

@@ -59,6 +59,25 @@ def check(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
         _check_same(folder, config)
 
 
+def check_alike(here: dict[str, Any], there: dict[str, Any]) -> None:
+    """Whether this process is given what the first one is given, perhaps by another file on another host.
+
+    Args:
+        here: this process' resolved config, and what else must be the same.
+        there: the first process'.
+
+    Raises:
+        UserError: something differs, other than where files lie.
+    """
+    here, there = flat(here), flat(there)
+    for key in sorted(here.keys() | there.keys()):
+        if here.get(key) != there.get(key) and key.rpartition(".")[2] not in ("folder", "path", "root"):
+            raise UserError(
+                f"{key}: {shown(here.get(key))} here, and {shown(there.get(key))} in the first process; start all "
+                "processes with the same config"
+            )
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder is a training run's."""
     try:
