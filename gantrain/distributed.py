@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import psutil
@@ -21,7 +23,8 @@ from gantrain.launch import distributed
 from gantrain.processes import Processes, signed
 
 # In the store that the processes share: what the first one to fail says.
-_LAST_WORDS = "gantrain/error"
+_LAST_WORDS = "error"
+_groups = itertools.count()
 
 
 @contextmanager
@@ -64,9 +67,17 @@ def _connect(cpu: bool) -> dist.Store:
     interface = _interface(os.environ.get("MASTER_ADDR", ""))
     if interface is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-    store, rank, world = next(dist.rendezvous("env://"))
+    store, rank, world = _rendezvous()
+    # What an earlier group has left in the store is not for this one.
+    store = dist.PrefixStore(f"gantrain/{next(_groups)}", store)
     dist.init_process_group("gloo" if cpu else "cpu:gloo,cuda:nccl", store=store, rank=rank, world_size=world)
     return store
+
+
+@cache
+def _rendezvous() -> tuple[dist.Store, int, int]:
+    """What the processes share, this one's number, and how many they are. It lasts as long as the process."""
+    return next(dist.rendezvous("env://"))
 
 
 def _interface(first: str) -> str | None:
