@@ -66,11 +66,12 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
         with everyone.together():
             check_alike(here, there)
             trainer = Trainer(config, accelerator)
-        sample = trainer.sample_of_data()
+            sample = trainer.sample_of_data()
         first = everyone.from_first(sample)
         with everyone.together():
             if sample != first:
                 raise UserError("data: are not those of the first process; all hosts need the same files")
+        with everyone.together():
             if accelerator.is_main_process:
                 prepare(folder, config, resume, overwrite)
         try:

@@ -64,7 +64,7 @@ def gantrain(folder: Path, *arguments: str) -> Command:
 
 def hosts(folders: Sequence[Path], *arguments: str) -> list[Command]:
     """The command once in each folder, as a launcher starts it on as many hosts with one process each."""
-    port = _free_port()
+    port = free_port()
     return [
         Command(folder, *arguments, LOCAL_RANK="0", **_place(rank, len(folders), port))
         for rank, folder in enumerate(folders)
@@ -73,7 +73,7 @@ def hosts(folders: Sequence[Path], *arguments: str) -> list[Command]:
 
 def together(function: Callable[..., Any], *arguments: Any, world: int = 2) -> list[Any]:
     """What ``function(*arguments)`` returns in each of several processes that a launcher might have started."""
-    port = _free_port()
+    port = free_port()
     pipes, processes = [], []
     for rank in range(world):
         receiver, sender = _context.Pipe(duplex=False)
@@ -96,18 +96,19 @@ def together(function: Callable[..., Any], *arguments: Any, world: int = 2) -> l
             process.kill()
 
 
+def free_port() -> int:
+    """A port that nothing listens at."""
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]
+
+
 def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
     """Wait for the condition."""
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "waited too long"
         time.sleep(0.002)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
 
 
 def _place(rank: int, world: int, port: int) -> dict[str, str]:
