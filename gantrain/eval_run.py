@@ -20,7 +20,7 @@ from gantrain.processes import Processes
 from gantrain.registry import kind
 from gantrain.saved import Saved, open_saved
 from gantrain.sections import Inception
-from gantrain.validation import Validation
+from gantrain.validation import Validation, check
 
 SAMPLES = 10000
 METRICS = ("fid", "isc", "kid", "prc")
@@ -189,6 +189,7 @@ def _accuracy(saved: Saved, request: Request, device: torch.device) -> Report:
         data = build("data", section.data)
     else:
         raise UserError(f"{saved.folder}: the run names no data to be evaluated on; name some with --against")
+    check(data, saved.data.spec, "evaluate.data" if request.against is None else "--against")
     loss, accuracy = Validation(data, 1, device).measure(saved.network)
     about = {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights, "samples": len(data.samples)}
     return Report({"accuracy": Value(accuracy, lower_is_better=False), "loss": Value(loss)}, about)

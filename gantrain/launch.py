@@ -51,7 +51,8 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         processes: how many.
 
     Returns:
-        The exit code: that of the process that failed first, 128 + the signal where one ended it, 0 if none failed.
+        The exit code: that of the process whose failure was the cause, 128 + the signal where one ended it, 0 if none
+        failed.
     """
     import dataclasses
     import logging
@@ -79,7 +80,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "gantrain", *arguments)
     except ChildFailedError as error:
-        rank, first = min(error.failures.items(), key=lambda item: (item[1].timestamp, item[1].exitcode))
+        rank, first = min(error.failures.items(), key=lambda item: _lateness(item[1].exitcode, item[1].timestamp))
         if first.exitcode >= 0:
             return first.exitcode
         name = signal.Signals(-first.exitcode).name
@@ -88,6 +89,13 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     except SignalException as stop:
         return 128 + stop.sigval
     return 0
+
+
+def _lateness(exitcode: int, timestamp: int) -> tuple[int, int]:
+    """What came first is the cause: a signal from outside, then an error, then the end of those that are left."""
+    if exitcode == -signal.SIGTERM:
+        return 2, timestamp
+    return int(exitcode >= 0), timestamp
 
 
 def expected_processes(option: int | None, config: Any) -> int | None:

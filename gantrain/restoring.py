@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from gantrain.errors import UserError
 
 _ADVICE = (
-    "the checkpoint is of another network: give the config, and the code, that it was trained with, or train a run of "
-    "another name"
+    "the checkpoint is of another network; take the config and the code that it was trained with, or train another run "
+    "(run.name=NEW)"
 )
 
 
@@ -45,5 +45,5 @@ def restore(module: nn.Module, state: dict[str, Any], name: str, folder: Path) -
         key, more = wrong[0], len(set(wrong)) - 1
         there, here = (f"has the shape {tuple(t[key].shape)}" if key in t else "is missing" for t in (saved, own))
         others = f" ({more} other{'s' if more > 1 else ''} differ{'s' if more == 1 else ''} as well)" if more else ""
-        raise UserError(f"{folder}/{name}: {key} {there}, and in the network it {here}{others}; {_ADVICE}")
+        raise UserError(f"{folder}/{name}.safetensors: {key} {there}, and in the network it {here}{others}; {_ADVICE}")
     module.load_state_dict(saved)

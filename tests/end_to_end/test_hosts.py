@@ -44,18 +44,18 @@ def errors(folders: list[Path], *arguments: str) -> tuple[str, str]:
 def test_only_the_first_host_has_the_run_which_goes_on_there(folders):
     first, second = folders
     for folder in folders:
-        write(folder, DIGITS, "checkpoint.every=4", "evaluate=null", "run.steps=8")
+        write(folder, RING, "checkpoint.every=4", "run.steps=4")
     commands = hosts(folders, "train", "config.yaml")
     assert [command.wait() for command in commands] == [0, 0], commands[0].errors + commands[1].errors
-    assert not (second / "digits").exists() and commands[1].output == ""
-    commands = hosts(folders, "train", "config.yaml", "--resume", "run.steps=12")
+    assert not (second / "ring").exists() and commands[1].output == ""
+    commands = hosts(folders, "train", "config.yaml", "--resume", "run.steps=8")
     assert [command.wait() for command in commands] == [0, 0], commands[0].errors + commands[1].errors
-    assert commands[0].output.startswith("going on from step 8\n") and commands[1].output == ""
-    straight = hosts(folders, "train", "config.yaml", "run.name=straight", "run.steps=12")
+    assert commands[0].output.startswith("going on from step 4\n") and commands[1].output == ""
+    straight = hosts(folders, "train", "config.yaml", "run.name=straight", "run.steps=8")
     assert [command.wait() for command in straight] == [0, 0]
-    assert same(state(first / "digits"), state(first / "straight"))
-    assert rows(first / "digits") == rows(first / "straight")
-    assert not (second / "digits").exists()
+    assert same(state(first / "ring"), state(first / "straight"))
+    assert rows(first / "ring") == rows(first / "straight")
+    assert not (second / "ring").exists()
 
 
 def test_what_the_first_host_finds_is_said_once_on_each(folders):
