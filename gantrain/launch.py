@@ -130,6 +130,20 @@ def check_processes(expected: int | None, actual: int) -> None:
         )
 
 
+def check_gpus(local: int, gpus: int) -> None:
+    """Refuse a process for which this host has no GPU of its own.
+
+    Args:
+        local: number of the process on this host, from 0.
+        gpus: how many GPUs this host has.
+
+    Raises:
+        UserError: it has none left.
+    """
+    if local >= gpus:
+        raise UserError(f"more processes than GPUs; start at most {gpus} on this host, or use run.device: cpu")
+
+
 def _asked_of_accelerate() -> int | None:
     """``--num_processes`` of the ``accelerate launch`` above this process.
 

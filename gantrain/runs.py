@@ -21,6 +21,8 @@ CHANGEABLE = (
     *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
     *("log", "samples", "evaluate", "diagnose", "checkpoint"),
 )
+# What hosts may have of their own: the last parts of keys.
+_OF_A_HOST = ("folder", "path", "threads", "storage", "workers")
 
 
 def prepare(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
@@ -67,11 +69,11 @@ def check_alike(here: dict[str, Any], there: dict[str, Any]) -> None:
         there: the first process'.
 
     Raises:
-        UserError: something differs, other than where files lie.
+        UserError: something differs, other than where files lie and how they are read.
     """
     here, there = flat(here), flat(there)
     for key in sorted(here.keys() | there.keys()):
-        if here.get(key) != there.get(key) and key.rpartition(".")[2] not in ("folder", "path", "root"):
+        if here.get(key) != there.get(key) and key.rpartition(".")[2] not in _OF_A_HOST:
             raise UserError(
                 f"{key}: {shown(here.get(key))} here, and {shown(there.get(key))} in the first process; start all "
                 "processes with the same config"

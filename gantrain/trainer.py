@@ -25,7 +25,7 @@ from gantrain.errors import UserError
 from gantrain.field import Field
 from gantrain.game import Player
 from gantrain.interrupt import Interrupt
-from gantrain.launch import check_processes, expected_processes
+from gantrain.launch import check_gpus, check_processes, expected_processes
 from gantrain.monitor import Monitor
 from gantrain.params import copy_, moved, norm
 from gantrain.parts import build
@@ -58,6 +58,8 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
             if config.run.device == "cuda" and cpu:
                 raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
             check_processes(expected_processes(processes, config), accelerator.num_processes)
+            if not cpu:
+                check_gpus(accelerator.local_process_index, torch.cuda.device_count())
             folder = Path(config.run.folder) / config.run.name
             if accelerator.is_main_process:
                 check(folder, config, resume, overwrite)
@@ -66,11 +68,11 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
         with everyone.together():
             check_alike(here, there)
             trainer = Trainer(config, accelerator)
-            sample = trainer.sample_of_data()
-        first = everyone.from_first(sample)
+            glimpse = trainer.glimpse()
+        first = everyone.from_first(glimpse)
         with everyone.together():
-            if sample != first:
-                raise UserError("data: are not those of the first process; all hosts need the same files")
+            if glimpse != first:
+                raise UserError(f"data: {glimpse}, and in the first process {first}; all hosts need the same data")
         with everyone.together():
             if accelerator.is_main_process:
                 prepare(folder, config, resume, overwrite)
@@ -306,10 +308,13 @@ class Trainer:
         self.field.load_state_dict(moved(state["field"], self.accelerator.device))
         self.outer.load_state_dict(moved(state["outer"], self.accelerator.device))
 
-    def sample_of_data(self) -> str:
-        """Tells other data apart, be it other files or another order of them."""
-        share = self.batches.shared(0, self.processes.everyone)
-        return f"{share(0, 0).real.double().abs().mean().item():.6g}"
+    def glimpse(self) -> str:
+        """What tells the training data from others: how many samples there are, and a few of them."""
+        if not self.many:
+            return ""
+        samples = self.data.samples
+        few = samples[torch.linspace(0, len(samples) - 1, 16).long()]
+        return f"{len(samples)} samples, on average {few.double().abs().mean().item():.6g}"
 
     def close(self) -> None:
         for part in (self.progress, self.monitor):

@@ -70,6 +70,4 @@ def check(data: Any, learned: DataSpec, source: str) -> None:
         raise UserError(f"{source}: has {here.classes} classes, and the classifier knows {there.classes}")
     # Texts may have another length.
     if not there.vocabulary and tuple(here.shape) != tuple(there.shape):
-        raise UserError(
-            f"{source}: samples of shape {tuple(here.shape)}, and the classifier is for {tuple(there.shape)}"
-        )
+        raise UserError(f"{source}: samples of shape {tuple(here.shape)}, the classifier is for {tuple(there.shape)}")

@@ -23,7 +23,7 @@ def data(spec: DataSpec, labelled: bool = True) -> SimpleNamespace:
     [
         (data(DataSpec((1, 8, 8)), labelled=False), "^--against: the data have no labels"),
         (data(DataSpec((1, 8, 8), classes=11)), "^--against: has 11 classes, and the classifier knows 10"),
-        (data(DataSpec((3, 8, 8), classes=10)), r"^--against: samples of shape \(3, 8, 8\), and .* for \(1, 8, 8\)"),
+        (data(DataSpec((3, 8, 8), classes=10)), r"^--against: .* shape \(3, 8, 8\), the classifier is for \(1, 8, 8\)"),
     ],
 )
 def test_others_are_refused(other, message):
