@@ -17,15 +17,17 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from gantrain.errors import Notice, UserError
+from gantrain.processes import Processes
 
 STATE, MANIFEST = "state.json", "manifest.json"
 FORMAT = 1
@@ -34,14 +36,7 @@ REMAINS = re.compile(r"step_(0|[1-9][0-9]*)(\.old)?\.tmp")
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-def save(
-    folder: Path,
-    step: int,
-    state: dict[str, Any],
-    keep: int | None,
-    is_main: bool = True,
-    barrier: Callable[[], None] = lambda: None,
-) -> None:
+def save(folder: Path, step: int, state: dict[str, Any], keep: int | None) -> None:
     """Write ``folder/step_<step>``, replacing an earlier one of that step, and delete all but the newest checkpoints.
 
     The files are written to ``step_<step>.tmp`` and synchronised to the disk, then the folder is renamed, and only then
@@ -54,28 +49,24 @@ def save(
             ``state_dict()`` returns them. Tensors may lie on any device, be strided and share memory.
         keep: how many checkpoints stay, at least the new one; None keeps all. Those of later steps, which a run that
             went on from an older one has left behind, neither count nor are touched.
-        is_main: whether this process writes; the others wait at the barrier.
-        barrier: returns once all processes have called it.
 
     Raises:
         UserError: the disk is full or not writable, or the state holds something that cannot be saved. Earlier
             checkpoints are as they were.
     """
-    if is_main:
-        folder = Path(folder)
-        skeletons, tensors = _encode_parts(state)
-        temporary = folder / f"step_{step}.tmp"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _clear_remains(folder)
-            _write(temporary, {"format": FORMAT, "step": step, "parts": skeletons}, tensors)
-            _put_in_place(temporary, folder / f"step_{step}")
-            _prune(folder, step, keep)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{folder}: the checkpoint of step {step} could not be written: {error}") from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    barrier()
+    folder = Path(folder)
+    skeletons, tensors = _encode_parts(state)
+    temporary = folder / f"step_{step}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear_remains(folder)
+        _write(temporary, {"format": FORMAT, "step": step, "parts": skeletons}, tensors)
+        _put_in_place(temporary, folder / f"step_{step}")
+        _prune(folder, step, keep)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: the checkpoint of step {step} could not be written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load(path: Path) -> tuple[int, dict[str, Any]]:
@@ -106,6 +97,26 @@ def load(path: Path) -> tuple[int, dict[str, Any]]:
         return step, {part: _decode(skeleton, tensors.get(part, {})) for part, skeleton in parts.items()}
     except (ValueError, KeyError, RecursionError) as error:
         raise UserError(f"{path / STATE}: not the state of a checkpoint: {error}") from error
+
+
+def shared(state: dict[str, Any] | None, processes: Processes) -> dict[str, Any] | None:
+    """The state that the first process passes, in all of them: no other needs the folder.
+
+    Tensors go over one at a time.
+    """
+    if processes.everyone == 1:
+        return state
+    skeletons, parts = _encode_parts(state or {})
+    described = {part: {name: (t.shape, t.dtype) for name, t in tensors.items()} for part, tensors in parts.items()}
+    found, skeletons, described = processes.from_first((state is not None, skeletons, described))
+    if not found:
+        return None
+    if processes.rank > 0:
+        parts = {part: {name: torch.empty(t[0], dtype=t[1]) for name, t in d.items()} for part, d in described.items()}
+    for tensors in parts.values():
+        # As bytes, since gloo does not know every type.
+        processes.broadcast_([t.reshape(-1).view(torch.uint8) for t in tensors.values() if t.numel()])
+    return {part: _decode(skeleton, parts[part]) for part, skeleton in skeletons.items()}
 
 
 def newest(folder: Path) -> Path | None:

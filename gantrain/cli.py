@@ -15,8 +15,8 @@ import click
 from gantrain import __version__
 from gantrain.errors import Notice, UserError
 
-# Seconds that a process other than the first waits before it reports an error: the first usually has the same one, and
-# a launcher ends all processes as soon as one is gone.
+# Seconds that a process other than the host's first waits before it reports an error: the first usually has the same
+# one, and a launcher ends all processes as soon as one is gone.
 _AFTER_THE_FIRST = 5
 
 
@@ -60,15 +60,16 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
     gantrain train configs/quickstart.yaml --resume run.steps=6000
     """
     from gantrain.config import load
-    from gantrain.launch import check_processes, distributed, launch
+    from gantrain.launch import before_joining, check_processes, distributed, launch
 
-    if resume and overwrite:
-        raise UserError("--resume and --overwrite exclude each other; choose one")
-    asked = [] if processes is None else [f"run.processes={processes}"]
-    checked = load(config, [*overrides, *asked])
-    if distributed():
-        check_processes(processes, int(os.environ["WORLD_SIZE"]))
-    elif processes is not None and processes > 1:
+    with before_joining():
+        if resume and overwrite:
+            raise UserError("--resume and --overwrite exclude each other; choose one")
+        asked = [] if processes is None else [f"run.processes={processes}"]
+        checked = load(config, [*overrides, *asked])
+        if distributed():
+            check_processes(processes, int(os.environ["WORLD_SIZE"]))
+    if not distributed() and processes is not None and processes > 1:
         flags = ["--resume"] * resume + ["--overwrite"] * overwrite
         sys.exit(launch(["train", "--processes", str(processes), *flags, "--", config, *overrides], processes))
     from gantrain import trainer
@@ -203,15 +204,16 @@ def evaluate(
     gantrain eval checkpoints/cifar10 --against "{name: cifar10, split: test}" --samples 50000
     gantrain eval --images samples/ --against photographs.zip --metrics fid
     """
-    from gantrain.launch import check_processes, distributed, launch
+    from gantrain.launch import before_joining, check_processes, distributed, launch
 
-    if (run is None) == (images is None):
-        raise UserError("eval: name a run, or images with --images; one of the two")
-    if run is not None:
-        _require_run(run)
-    if distributed():
-        check_processes(processes, int(os.environ["WORLD_SIZE"]))
-    elif processes is not None and processes > 1:
+    with before_joining():
+        if (run is None) == (images is None):
+            raise UserError("eval: name a run, or images with --images; one of the two")
+        if run is not None:
+            _require_run(run)
+        if distributed():
+            check_processes(processes, int(os.environ["WORLD_SIZE"]))
+    if not distributed() and processes is not None and processes > 1:
         sys.exit(launch(sys.argv[1:], processes))
     from gantrain import eval_run
 
@@ -321,6 +323,8 @@ def main() -> NoReturn:
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
     warnings.showwarning = _show_warning
+    # That another process has ended is said in a line; torch would add where in its code it noticed.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         sys.exit(cli(standalone_mode=False))
     except UserError as error:
@@ -361,7 +365,8 @@ def _require_run(run: str) -> None:
 
 
 def _give_up(message: str) -> NoReturn:
-    if not _first():
+    # One line on each host, which has a terminal of its own.
+    if os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(_AFTER_THE_FIRST)
     for line in message.splitlines():
         print(f"gantrain: {line}", file=sys.stderr)

@@ -19,10 +19,11 @@ from gantrain.errors import UserError
 from gantrain.evaluation import CACHE, extractor_of
 from gantrain.metrics import Extractor, Generated, Images, Options, Report, Source, Value, evaluate, open_images
 from gantrain.parts import build
+from gantrain.processes import Processes
 from gantrain.registry import kind
 from gantrain.saved import Saved, open_saved
 from gantrain.sections import Inception
-from gantrain.validation import Validation
+from gantrain.validation import Validation, check
 
 SAMPLES = 10000
 METRICS = ("fid", "isc", "kid", "prc")
@@ -73,17 +74,18 @@ def evaluate_run(run: str, request: Request) -> Report:
     """
     with _measuring(request) as accelerator:
         device = accelerator.device
-        saved = open_saved(run, request.step, request.weights, device=device)
-        if saved.config.game.name == "classification":
-            return _accuracy(saved, request, device)
-        section = saved.config.evaluate
-        metrics = request.metrics or (METRICS if section is None else section.metrics)
-        samples = request.samples or (SAMPLES if section is None else section.samples)
-        extractor = _extractor(request, section, device)
-        if request.against is not None or section is None or section.data is None:
-            real = _real(request.against, extractor) or Images(saved.data)
-        else:
-            real = Images(build("data", section.data))
+        with Processes.launched().together():
+            saved = open_saved(run, request.step, request.weights, device=device)
+            if saved.config.game.name == "classification":
+                return _accuracy(saved, request, device)
+            section = saved.config.evaluate
+            metrics = request.metrics or (METRICS if section is None else section.metrics)
+            samples = request.samples or (SAMPLES if section is None else section.samples)
+            extractor = _extractor(request, section, device)
+            if request.against is not None or section is None or section.data is None:
+                real = _real(request.against, extractor) or Images(saved.data)
+            else:
+                real = Images(build("data", section.data))
         subset_size = request.subset_size or (1000 if section is None else section.subset_size)
         fake = Generated.of(saved.game, request.seed, network=saved.network, labels=saved.data.labels)
         report = _evaluate(fake, real, extractor, metrics, samples, subset_size, saved.folder.parent / CACHE, request)
@@ -98,12 +100,13 @@ def evaluate_images(images: str, request: Request) -> Report:
         UserError: they cannot be read; there is nothing to compare with; what is asked for does not fit them.
     """
     with _measuring(request) as accelerator:
-        extractor = _extractor(request, None, accelerator.device)
-        metrics = request.metrics or METRICS
-        real = _real(request.against, extractor)
-        if real is None and not ALONE.issuperset(metrics):
-            raise UserError("--against: name what the images are compared with; only isc does without")
-        fake = open_images(images, channels=extractor.channels)
+        with Processes.launched().together():
+            extractor = _extractor(request, None, accelerator.device)
+            metrics = request.metrics or METRICS
+            real = _real(request.against, extractor)
+            if real is None and not ALONE.issuperset(metrics):
+                raise UserError("--against: name what the images are compared with; only isc does without")
+            fake = open_images(images, channels=extractor.channels)
         size = request.subset_size or 1000
         return _evaluate(fake, real, extractor, metrics, request.samples, size, None, request)
 
@@ -205,6 +208,7 @@ def _accuracy(saved: Saved, request: Request, device: torch.device) -> Report:
         data = build("data", section.data)
     else:
         raise UserError(f"{saved.folder}: the run names no data to be evaluated on; name some with --against")
+    check(data, saved.data.spec, "evaluate.data" if request.against is None else "--against")
     loss, accuracy = Validation(data, 1, device, request.batch_size).measure(saved.network)
     about = {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights, "samples": len(data.samples)}
     return Report({"accuracy": Value(accuracy, lower_is_better=False), "loss": Value(loss)}, about)

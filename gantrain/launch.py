@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from gantrain.errors import UserError
@@ -18,17 +20,39 @@ def distributed() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
+@contextmanager
+def before_joining() -> Iterator[None]:
+    """What is wrong in one process before the processes join is said to the others, which would wait for it.
+
+    Raises:
+        UserError: what was wrong, as it is said by all.
+    """
+    try:
+        yield
+    except UserError:
+        if not distributed():
+            raise
+        import torch
+
+        from gantrain.distributed import joined
+        from gantrain.processes import Processes
+
+        with joined(not torch.cuda.is_available(), "fp32"), Processes.launched().together():
+            raise
+
+
 def launch(arguments: Sequence[str], processes: int) -> int:
     """Run ``python -m gantrain`` in several processes on this host, as torchrun does, and wait for them.
 
-    Ctrl-C and SIGTERM are passed on. What fails says so itself; torch's own report is left out.
+    Ctrl-C and SIGTERM are passed on. What fails says so itself, unless it was killed; torch's own report is left out.
 
     Args:
         arguments: of the command line, without the program.
         processes: how many.
 
     Returns:
-        The exit code: that of the process that failed first, 128 + the signal where one ended it, 0 if none failed.
+        The exit code: that of the process whose failure was the cause, 128 + the signal where one ended it, 0 if none
+        failed.
     """
     import dataclasses
     import logging
@@ -56,11 +80,22 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "gantrain", *arguments)
     except ChildFailedError as error:
-        first = min(error.failures.values(), key=lambda failure: failure.timestamp)
-        return first.exitcode if first.exitcode >= 0 else 128 - first.exitcode
+        rank, first = min(error.failures.items(), key=lambda item: _lateness(item[1].exitcode, item[1].timestamp))
+        if first.exitcode >= 0:
+            return first.exitcode
+        name = signal.Signals(-first.exitcode).name
+        print(f"gantrain: process {rank} was ended by {name}; go on with --resume", file=sys.stderr)
+        return 128 - first.exitcode
     except SignalException as stop:
         return 128 + stop.sigval
     return 0
+
+
+def _lateness(exitcode: int, timestamp: int) -> tuple[int, int]:
+    """What came first is the cause: a signal from outside, then an error, then the end of those that are left."""
+    if exitcode == -signal.SIGTERM:
+        return 2, timestamp
+    return int(exitcode >= 0), timestamp
 
 
 def expected_processes(option: int | None, config: Any) -> int | None:
@@ -93,6 +128,20 @@ def check_processes(expected: int | None, actual: int) -> None:
             f"`torchrun --nproc_per_node {expected} -m gantrain train CONFIG` "
             "(on CPUs, `accelerate launch` starts only one)"
         )
+
+
+def check_gpus(local: int, gpus: int) -> None:
+    """Refuse a process for which this host has no GPU of its own.
+
+    Args:
+        local: number of the process on this host, from 0.
+        gpus: how many GPUs this host has.
+
+    Raises:
+        UserError: it has none left.
+    """
+    if local >= gpus:
+        raise UserError(f"more processes than GPUs; start at most {gpus} on this host, or use run.device: cpu")
 
 
 def _asked_of_accelerate() -> int | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from gantrain.errors import UserError
 
 
 class Processes:
@@ -28,7 +31,8 @@ class Processes:
         self.rank, self.world = 0, 1
         self.group: dist.ProcessGroup | None = None
         self.everyone = 1
-        self._roles: dict[int, tuple[int, dist.ProcessGroup | None]] = {1: (0, None)}
+        self._roles = {1: 0}
+        self._groups: dict[int, dist.ProcessGroup | None] = {1: None}
 
     @classmethod
     def launched(cls) -> Processes:
@@ -40,24 +44,23 @@ class Processes:
         return processes
 
     def divide(self, roles: int) -> None:
-        """Prepare a division into ``roles`` blocks, which must divide their number. All processes call it alike."""
-        if roles not in self._roles:
-            size = self.everyone // roles
-            groups = [dist.new_group(list(range(role * size, (role + 1) * size))) for role in range(roles)]
-            role = self.rank // size
-            self._roles[roles] = role, groups[role]
+        """Prepare a division into ``roles`` blocks, which must divide their number."""
+        self._roles[roles] = self.rank // (self.everyone // roles)
 
     def role(self, roles: int) -> int:
         """The role of this process, 0 … roles - 1, in a division that was prepared."""
-        return self._roles[roles][0]
+        return self._roles[roles]
 
     @contextmanager
     def within(self, roles: int) -> Iterator[None]:
-        """Put the processes of this one's role in force."""
-        role, group = self._roles[roles]
+        """Put the processes of this one's role in force. All processes must enter the same division first."""
+        role, size = self._roles[roles], self.everyone // roles
+        if roles not in self._groups:
+            # Made when all are known to be at work: it waits for all of them.
+            groups = [dist.new_group(list(range(each * size, (each + 1) * size))) for each in range(roles)]
+            self._groups[roles] = groups[role]
         outside = self.rank, self.world, self.group
-        size = self.everyone // roles
-        self.rank, self.world, self.group = self.rank - role * size, size, group
+        self.rank, self.world, self.group = self.rank - role * size, size, self._groups[roles]
         try:
             yield
         finally:
@@ -100,6 +103,58 @@ class Processes:
             return box[0]
         return value
 
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum of what the processes in force pass; the tensor itself is left as it is."""
+        if self.world == 1:
+            return tensor
+        # A group of NCCL alone, which gantrain does not make, knows no tensors on the CPU.
+        total = tensor.to("cuda" if dist.get_backend() == "nccl" else tensor.device, copy=True)
+        dist.all_reduce(total, group=self.group)
+        return total.to(tensor.device)
+
+    def broadcast_(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrite the tensors with those of the first process."""
+        if self.everyone > 1:
+            for t in tensors:
+                dist.broadcast(t, 0)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is wrong in one process is wrong in all: every process must enter, and none waits for one that gave up.
+
+        Within the block there may be no other exchange. All processes leave it at the same time.
+
+        Raises:
+            UserError: that of the first process whose block raised an error. Other errors than UserErrors go on as they
+                are where they were raised.
+        """
+        error = None
+        try:
+            yield
+        except Exception as found:
+            error = found
+        errors = [None if error is None else signed(error, self.rank)]
+        if self.everyone > 1:
+            mine, errors = errors[0], [None] * self.everyone
+            dist.all_gather_object(errors, mine)
+        if error is not None and (self.everyone == 1 or not isinstance(error, UserError)):
+            raise error
+        wrong = next((e for e in errors if e is not None), None)
+        if wrong is not None:
+            raise UserError(wrong) from error
+
+    def compare(self, find: Callable[[], Any], check: Callable[[Any, Any], None]) -> None:
+        """Let each process check what it finds against what the first one finds: ``check(here, first)``.
+
+        Raises:
+            UserError: as in :meth:`together`.
+        """
+        with self.together():
+            here = find()
+        first = self.from_first(here)
+        with self.together():
+            check(here, first)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
         """A copied network is still of the same run."""
         return self
@@ -108,6 +163,12 @@ class Processes:
 def _like(t: Tensor, values: Tensor) -> Tensor:
     """The values in the memory layout of ``t``, on which fused optimizers rely."""
     return values if t.stride() == values.stride() else torch.empty_like(t).copy_(values)
+
+
+def signed(error: Exception, rank: int) -> str:
+    """What an error says, and in which process it happened, unless that is the first, which speaks for all."""
+    what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return what if rank == 0 else f"process {rank} on {socket.gethostname()}: {what}"
 
 
 class Handover:

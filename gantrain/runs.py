@@ -22,6 +22,8 @@ CHANGEABLE = (
     *("run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
     *("log", "samples", "evaluate", "diagnose", "checkpoint"),
 )
+# What hosts may have of their own: the last parts of keys.
+_OF_A_HOST = ("folder", "path", "threads", "storage", "workers")
 
 
 def prepare(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
@@ -58,6 +60,25 @@ def check(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
         raise UserError(f"{folder}: this run exists; add --resume to go on, --overwrite to start over, or run.name=NEW")
     if known and resume:
         _check_same(folder, config)
+
+
+def check_alike(here: dict[str, Any], there: dict[str, Any]) -> None:
+    """Whether this process is given what the first one is given, perhaps by another file on another host.
+
+    Args:
+        here: this process' resolved config, and what else must be the same.
+        there: the first process'.
+
+    Raises:
+        UserError: something differs, other than where files lie and how they are read.
+    """
+    here, there = flat(here), flat(there)
+    for key in sorted(here.keys() | there.keys()):
+        if here.get(key) != there.get(key) and key.rpartition(".")[2] not in _OF_A_HOST:
+            raise UserError(
+                f"{key}: {shown(here.get(key))} here, and {shown(there.get(key))} in the first process; start all "
+                "processes with the same config"
+            )
 
 
 def is_run(folder: Path) -> bool:

@@ -16,6 +16,7 @@ from gantrain.ema import EMA
 from gantrain.errors import UserError
 from gantrain.game import Game
 from gantrain.parts import build
+from gantrain.restoring import restore
 from gantrain.runs import is_run, open_run
 
 
@@ -72,11 +73,12 @@ def open_saved(
     step, state = checkpoint.load(path)
     data = build("data", config.data.part)
     game = make_game(config, data, device, saved=True)
-    weights = weights or ("ema" if "ema" in state else "live")
-    if weights == "ema" and "ema" not in state:
+    averaged = "ema" in state and config.ema is not None
+    weights = weights or ("ema" if averaged else "live")
+    if weights == "ema" and not averaged:
         raise UserError(f"{path}: this run keeps no average of its weights; use --weights live")
     for name, player in game.players.items():
-        player.module.load_state_dict(state[name])
+        restore(player.module, state, name, path)
     network = game.product
     if weights == "ema":
         ema = EMA(network, config.ema.decay)

@@ -21,20 +21,21 @@ from gantrain.assembly import make_game, make_learners
 from gantrain.config import resolved
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.storage import described, place
-from gantrain.distributed import broadcast_, joined
+from gantrain.distributed import joined
 from gantrain.ema import EMA
 from gantrain.errors import UserError
 from gantrain.field import Field
 from gantrain.game import Player
 from gantrain.interrupt import Interrupt
-from gantrain.launch import check_processes, expected_processes
+from gantrain.launch import check_gpus, check_processes, expected_processes
 from gantrain.monitor import Monitor
 from gantrain.params import copy_, moved, norm
 from gantrain.parts import build
 from gantrain.precision import autocast
 from gantrain.processes import Processes
 from gantrain.progress import Progress
-from gantrain.runs import BEST, prepare
+from gantrain.restoring import part_of, restore
+from gantrain.runs import BEST, check, check_alike, prepare
 from gantrain.streams import derive
 from gantrain.view import View
 from gantrain.views import make_views
@@ -53,9 +54,8 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
         UserError: the parts do not fit together, the run exists, fewer processes started than were asked for, or the
             training diverged or needs more memory than there is.
     """
-    cpu = config.run.device == "cpu" or (config.run.device == "auto" and not torch.cuda.is_available())
-    if config.run.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
+    cpu = config.run.device == "cpu" or not torch.cuda.is_available()
+    trainer = None
     with (
         joined(cpu) as accelerator,
         threads(config.run.threads),
@@ -65,18 +65,38 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
             lambda: memory.of_training(config, accelerator.num_processes),
         ),
     ):
-        trainer = None
-        check_processes(expected_processes(processes, config), accelerator.num_processes)
-        trainer = Trainer(config, accelerator)
-        if accelerator.is_main_process:
-            prepare(trainer.folder, config, resume, overwrite)
-        accelerator.wait_for_everyone()
+        everyone = Processes.launched()
+        folder, first = Path(config.run.folder) / config.run.name, accelerator.is_main_process
+        with everyone.together():
+            _check_machine(config, accelerator, cpu, processes)
+            if first:
+                check(folder, config, resume, overwrite)
+        everyone.compare(lambda: resolved(config) | {"device": accelerator.device.type}, check_alike)
+        with everyone.together():
+            trainer = Trainer(config, accelerator)
+        everyone.compare(trainer.glimpse, _check_data)
+        with everyone.together():
+            if first:
+                prepare(folder, config, resume, overwrite)
         try:
             trainer.start(resume)
             trainer.run()
         finally:
             trainer.close()
     return trainer.folder
+
+
+def _check_machine(config: Any, accelerator: Accelerator, cpu: bool, processes: int | None) -> None:
+    if config.run.device == "cuda" and cpu:
+        raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
+    check_processes(expected_processes(processes, config), accelerator.num_processes)
+    if not cpu:
+        check_gpus(accelerator.local_process_index, torch.cuda.device_count())
+
+
+def _check_data(here: str, first: str) -> None:
+    if here != first:
+        raise UserError(f"data: {here}, and in the first process {first}; all hosts need the same data")
 
 
 @contextmanager
@@ -123,6 +143,9 @@ class Trainer:
         self.arithmetic.prepare(self.game, self.data.spec, accelerator.device)
         self.learners, self.schedulers = make_learners(config, self.game)
         self.outer = build("outer", config.outer)
+        self.ema = None if config.ema is None else EMA(self.game.product, config.ema.decay)
+        self.views = make_views(config, self.game, self.data, accelerator.device)
+        # Last, for here processes may divide into roles, which needs all of them: what one lacks is known by then.
         self.field = Field(
             self.game,
             self.learners,
@@ -134,8 +157,6 @@ class Trainer:
             accumulation=config.data.accumulation,
             scaled=config.run.precision == "fp16",
         )
-        self.ema = None if config.ema is None else EMA(self.game.product, config.ema.decay)
-        self.views = make_views(config, self.game, self.data, accelerator.device)
         self.best: dict[str, Any] | None = None
         self.step = 0
         self.outer_steps = 0
@@ -143,21 +164,26 @@ class Trainer:
         self.progress: Progress | None = None
 
     def start(self, resume: bool) -> None:
-        """Take up the newest checkpoint where there is one, and open the monitor."""
-        newest = checkpoint.newest(self.folder) if resume else None
+        """Take up the newest checkpoint where there is one, and open the monitor. The folder is the first process'."""
         main = self.accelerator.is_main_process
-        if newest is not None:
-            self.load(newest)
-            self.accelerator.wait_for_everyone()
-            if main:
-                checkpoint.forget(self.folder, self.step)
-            best = checkpoint.newest(self.folder / BEST)
-            self.best = None if best is None else checkpoint.load(best)[1]["evaluation"]
+        newest = state = None
+        with self.processes.together():
+            if resume and main:
+                newest, state = self._newest(self.folder)
+                best = None if state is None else self._newest(self.folder / BEST)[1]
+                self.best = None if best is None else best["evaluation"]
+        state = checkpoint.shared(state, self.processes)
+        self.best = self.processes.from_first(self.best)
+        if state is not None:
+            with self.processes.together():
+                self.load(state, newest or self.folder)
+                if main:
+                    checkpoint.forget(self.folder, self.step)
         self.monitor = Monitor(self.folder, resolved(self.config), step=self.step, enabled=main)
         self.progress = Progress(self.config.run.steps, self.done(), enabled=main)
         self.progress.note(described(self.data.samples, self.batches.workers))
         if resume:
-            self.progress.note(f"going on from step {self.step}" if newest else "no whole checkpoint; starting anew")
+            self.progress.note(f"going on from step {self.step}" if state else "no whole checkpoint; starting anew")
         if self.arithmetic.compile:
             self.progress.note("the first step compiles the networks, which may take a minute")
 
@@ -165,7 +191,7 @@ class Trainer:
         """Train until the first of the budgets is used up, or a signal arrives."""
         log, saves = self.config.log.every, self.config.checkpoint.every
         last_time, last_images = time.perf_counter(), self.images
-        with Interrupt() as interrupt:
+        with Interrupt(self.processes) as interrupt:
             while not self.over:
                 self.train_step(observe=(self.step + 1) % log == 0 or self.last)
                 if self.field.observing and (self.step % log == 0 or self.over):
@@ -177,7 +203,7 @@ class Trainer:
                         self.look(view)
                 if self.step % saves == 0 or self.over:
                     self.save()
-                if self.interrupted(interrupt):
+                if interrupt.agreed(self.step, self.step % log == 0):
                     self.save()
                     self.progress.close()
                     self.progress.note(f"stopped at step {self.step}; go on with --resume")
@@ -240,10 +266,9 @@ class Trainer:
         self.progress.note(found.line)
         if self.best is None or found.name != self.best["name"] or found.cost <= self.best["cost"]:
             self.best = {"name": found.name, "cost": found.cost}
-            state = self.state() | {"evaluation": self.best}
-            checkpoint.save(
-                self.folder / BEST, self.step, state, 1, is_main=main, barrier=self.accelerator.wait_for_everyone
-            )
+            with self.processes.together():
+                if main:
+                    checkpoint.save(self.folder / BEST, self.step, self.state() | {"evaluation": self.best}, 1)
 
     def product(self, weights: str | None = None) -> nn.Module:
         """The network that training is for.
@@ -273,14 +298,9 @@ class Trainer:
         """Write a checkpoint of everything that a later step depends on."""
         self._check_weights()
         self._share_buffers()
-        checkpoint.save(
-            self.folder,
-            self.step,
-            self.state(),
-            self.config.checkpoint.keep,
-            is_main=self.accelerator.is_main_process,
-            barrier=self.accelerator.wait_for_everyone,
-        )
+        with self.processes.together():
+            if self.accelerator.is_main_process:
+                checkpoint.save(self.folder, self.step, self.state(), self.config.checkpoint.keep)
 
     def state(self) -> dict[str, Any]:
         state: dict[str, Any] = {
@@ -297,37 +317,42 @@ class Trainer:
             state["ema"] = self.ema.state_dict()
         return state
 
-    def load(self, folder: Path) -> None:
-        """Go back to a checkpoint."""
-        state = self.arithmetic.laid_out(checkpoint.load(folder)[1])
+    def load(self, state: dict[str, Any], folder: Path) -> None:
+        """Go back to the state of a checkpoint, which lies in ``folder``.
+
+        Raises:
+            UserError: it is of other networks.
+        """
+        state = self.arithmetic.laid_out(state)
+        for learner in self.learners:
+            restore(learner.player.module, state, learner.name, folder)
+        if self.ema is not None:
+            self.ema.load_state_dict(part_of(state, "ema", folder))
+        for learner in self.learners:
+            learner.optimizer.load_state_dict(part_of(state, f"optimizer.{learner.name}", folder))
+        for name, scheduler in self.schedulers.items():
+            scheduler.load_state_dict(part_of(state, f"scheduler.{name}", folder))
         self.step = state["clock"]["step"]
         self.outer_steps = state["clock"]["outer_steps"]
         self.field.load_state_dict(moved(state["field"], self.accelerator.device))
         self.outer.load_state_dict(moved(state["outer"], self.accelerator.device))
-        for learner in self.learners:
-            learner.player.module.load_state_dict(state[learner.name])
-            learner.optimizer.load_state_dict(state[f"optimizer.{learner.name}"])
-        for name, scheduler in self.schedulers.items():
-            scheduler.load_state_dict(state[f"scheduler.{name}"])
-        if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
+
+    def glimpse(self) -> str:
+        """What tells the training data from others: how many samples there are, and a few of them."""
+        if not self.many:
+            return ""
+        samples = self.data.samples
+        few = samples[torch.linspace(0, len(samples) - 1, 16).long()].to("cpu")
+        return f"{len(samples)} samples, on average {few.double().abs().mean().item():.6g}"
 
     def close(self) -> None:
         for part in (self.batches, self.progress, self.monitor):
             if part is not None:
                 part.close()
 
-    def interrupted(self, interrupt: Interrupt) -> bool:
-        """Whether all processes stop here; they agree on it when they log."""
-        if not self.many:
-            return bool(interrupt.received)
-        if self.step % self.config.log.every:
-            return False
-        flag = torch.tensor(float(interrupt.received), device=self.accelerator.device)
-        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        # A signal that has arrived meanwhile is not in the flag: it holds for the next time.
-        interrupt.received = int(flag) or interrupt.received
-        return bool(flag)
+    def _newest(self, folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
+        path = checkpoint.newest(folder)
+        return path, None if path is None else checkpoint.load(path)[1]
 
     def _batch(self, draw: int, step: int) -> Batch:
         batch = self.batches.shared(*self.field.share)(draw, step)
@@ -371,5 +396,4 @@ class Trainer:
 
     def _share_buffers(self) -> None:
         """Where each process keeps running statistics of its own, those of the first hold from here on."""
-        if self.many:
-            broadcast_(self.field.buffers)
+        self.processes.broadcast_(self.field.buffers)

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from gantrain.data.spec import DataSpec
 from gantrain.data.storage import place
+from gantrain.errors import UserError
 from gantrain.games.classification import correct
 from gantrain.modes import evaluating
 from gantrain.monitor import Monitor
@@ -48,3 +50,24 @@ class Validation(View):
             chunks = (chunk.to(self.device) for chunk in self.data.samples.split(self.chunk))
             logits = torch.cat([network(self.data.decode(chunk)) for chunk in chunks])
         return cross_entropy(logits, self.labels).item(), correct(logits, self.labels).mean().item()
+
+
+def check(data: Any, learned: DataSpec, source: str) -> None:
+    """Whether a classifier's accuracy can be measured on data.
+
+    Args:
+        data: a data set.
+        learned: of the data that the classifier learns from.
+        source: where the data set was named, for messages.
+
+    Raises:
+        UserError: the data have no labels, more classes, or samples of another shape.
+    """
+    if data.labels is None:
+        raise UserError(f"{source}: the data have no labels, and accuracy is measured by them; choose labelled data")
+    here, there = data.spec, learned
+    if here.classes > there.classes:
+        raise UserError(f"{source}: has {here.classes} classes, and the classifier knows {there.classes}")
+    # Texts may have another length.
+    if not there.vocabulary and tuple(here.shape) != tuple(there.shape):
+        raise UserError(f"{source}: samples of shape {tuple(here.shape)}, the classifier is for {tuple(there.shape)}")

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
+from gantrain import validation
 from gantrain.diagnosing import Diagnosing
 from gantrain.errors import UserError
 from gantrain.evaluation import Evaluation
 from gantrain.gallery import Gallery
 from gantrain.game import Game
 from gantrain.parts import build
-from gantrain.validation import Validation
 from gantrain.view import View
 
 
@@ -27,7 +27,9 @@ def make_views(config: Any, game: Game, data: Any, device: torch.device | str = 
         views.append(Diagnosing(config, game, data, device))
     if config.game.name == "classification":
         if config.evaluate is not None:
-            views.append(Validation(build("data", config.evaluate.data), config.evaluate.every, device))
+            other = build("data", config.evaluate.data)
+            validation.check(other, data.spec, "evaluate.data")
+            views.append(validation.Validation(other, config.evaluate.every, device))
         return views
     if config.samples is not None:
         views.append(Gallery(game, data, config.samples.every, config.samples.count, config.run.seed))

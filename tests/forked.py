@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ SECONDS = 240
 
 
 class Command:
-    """``gantrain ARGUMENTS`` in the working directory ``folder``."""
+    """``gantrain ARGUMENTS`` in the working directory ``folder``, with more variables in its environment."""
 
-    def __init__(self, folder: Path, *arguments: str):
+    def __init__(self, folder: Path, *arguments: str, **environment: str):
         self.files = [Path(tempfile.mkstemp(dir=folder, suffix=suffix)[1]) for suffix in (".out", ".err")]
-        self.process = _context.Process(target=_command, args=(str(folder), arguments, [str(f) for f in self.files]))
+        files = [str(file) for file in self.files]
+        self.process = _context.Process(target=_command, args=(str(folder), arguments, files, environment))
         self.process.start()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
@@ -61,11 +62,18 @@ def gantrain(folder: Path, *arguments: str) -> Command:
     return command
 
 
+def hosts(folders: Sequence[Path], *arguments: str) -> list[Command]:
+    """The command once in each folder, as a launcher starts it on as many hosts with one process each."""
+    port = free_port()
+    return [
+        Command(folder, *arguments, LOCAL_RANK="0", **_place(rank, len(folders), port))
+        for rank, folder in enumerate(folders)
+    ]
+
+
 def together(function: Callable[..., Any], *arguments: Any, world: int = 2) -> list[Any]:
     """What ``function(*arguments)`` returns in each of several processes that a launcher might have started."""
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     pipes, processes = [], []
     for rank in range(world):
         receiver, sender = _context.Pipe(duplex=False)
@@ -88,6 +96,13 @@ def together(function: Callable[..., Any], *arguments: Any, world: int = 2) -> l
             process.kill()
 
 
+def free_port() -> int:
+    """A port that nothing listens at."""
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]
+
+
 def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
     """Wait for the condition."""
     limit = time.monotonic() + seconds
@@ -96,11 +111,16 @@ def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
         time.sleep(0.002)
 
 
-def _command(folder: str, arguments: tuple[str, ...], files: list[str]) -> None:
+def _place(rank: int, world: int, port: int) -> dict[str, str]:
+    return {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+
+
+def _command(folder: str, arguments: tuple[str, ...], files: list[str], environment: dict[str, str]) -> None:
     for descriptor, file in zip((1, 2), files, strict=True):
         os.dup2(os.open(file, os.O_WRONLY), descriptor)
     os.setsid()
     os.chdir(folder)
+    os.environ |= environment
     sys.argv = ["gantrain", *arguments]
     from gantrain.cli import main
 
@@ -108,8 +128,7 @@ def _command(folder: str, arguments: tuple[str, ...], files: list[str]) -> None:
 
 
 def _rank(pipe: Any, rank: int, world: int, port: int, function: Callable[..., Any], arguments: tuple) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
-    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    os.environ |= {"LOCAL_RANK": str(rank)} | _place(rank, world, port)
     result, failure = None, None
     try:
         result = function(*arguments)

@@ -343,14 +343,6 @@ def test_dicts_of_other_classes_become_plain(tmp_path):
     assert checkpoint.load(tmp_path / "step_1")[1] == {"a": {"o": {"x": 1}, "c": {"a": 2, "b": 1}}}
 
 
-def test_other_processes_only_wait(tmp_path):
-    calls = []
-    checkpoint.save(tmp_path, 1, {"a": {}}, keep=1, is_main=False, barrier=lambda: calls.append("other"))
-    assert files(tmp_path) == [] and calls == ["other"]
-    checkpoint.save(tmp_path, 1, {"a": {}}, keep=1, barrier=lambda: calls.append(files(tmp_path)))
-    assert calls[1:] == [["step_1"]]  # the barrier opens when the checkpoint is in place
-
-
 def python(source: str, *arguments: object) -> subprocess.Popen:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", source, *map(str, arguments)]

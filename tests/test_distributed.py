@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import socket
 
+import psutil
 import pytest
 import torch
 import torch.distributed as dist
 from forked import together
 from torch import nn
 
-from gantrain.distributed import SyncBatchNorm, broadcast_, joined, synchronise_batch_norm
+from gantrain.distributed import SyncBatchNorm, _interface, joined, synchronise_batch_norm
 from gantrain.errors import UserError
 from gantrain.processes import Processes
 
@@ -121,11 +123,10 @@ def averages() -> tuple[list[torch.Tensor], list[torch.Tensor], int]:
         reduce = dist.all_reduce
         dist.all_reduce = lambda *a, **k: (calls.append(a), reduce(*a, **k))[1]
         base = float(processes.process_index)
-        averaged = Processes.launched().mean(
-            [torch.full((2, 3), base), torch.tensor(base + 1), torch.arange(4.0) * base]
-        )
+        launched = Processes.launched()
+        averaged = launched.mean([torch.full((2, 3), base), torch.tensor(base + 1), torch.arange(4.0) * base])
         shared = [torch.full((3,), base), torch.tensor(processes.process_index)]
-        broadcast_(shared)
+        launched.broadcast_(shared)
         dist.all_reduce = reduce
         return averaged, shared, len(calls)
 
@@ -140,17 +141,63 @@ def test_the_mean_takes_one_collective_and_the_first_process_speaks():
         assert torch.equal(shared[0], torch.zeros(3)) and shared[1] == 0
 
 
-def deserted() -> str:
+def deserted(rank: int, kind: type[BaseException]) -> str:
+    """What each process says if one gives up while the other waits for it."""
     try:
         with joined(cpu=True) as processes:
-            if processes.process_index == 0:
-                raise UserError("the disk is full")
+            if processes.process_index == rank:
+                raise kind("the disk is full")
             processes.wait_for_everyone()
-    except UserError as error:
-        return str(error)
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
 
 
-def test_the_end_of_one_process_is_no_traceback_of_the_other():
-    first, second = together(deserted)
-    assert first == "the disk is full"
-    assert second.startswith("process 1: another process has ended") and "\n" not in second
+def test_the_error_of_one_process_is_that_of_the_other_which_waits_for_it():
+    host = socket.gethostname()
+    first, second = together(deserted, 1, UserError)
+    assert second == "UserError: the disk is full"
+    assert first == f"UserError: process 1 on {host}: the disk is full"
+    first, second = together(deserted, 1, KeyError)
+    assert second == "KeyError: 'the disk is full'"
+    assert first == f"UserError: process 1 on {host}: KeyError: 'the disk is full'"
+
+
+def test_a_process_that_ends_without_a_word_is_no_traceback_of_the_other():
+    first, second = together(deserted, 0, SystemExit)
+    assert first == "SystemExit: the disk is full"
+    assert second.startswith(f"UserError: process 1 on {socket.gethostname()}: another process has ended (")
+    assert second.endswith("); go on with --resume") and "\n" not in second and "pair.cc" not in second
+
+
+def agreed(wrong: dict[int, BaseException]) -> str:
+    """What each process says if those in ``wrong`` fail in a block that all enter; they could work on together."""
+    with joined(cpu=True):
+        processes = Processes.launched()
+        try:
+            with processes.together():
+                if processes.rank in wrong:
+                    raise wrong[processes.rank]
+            said = "done"
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+        assert processes.sum(torch.ones(2)).tolist() == [processes.world] * 2
+        return said
+
+
+def test_what_is_wrong_in_one_process_is_wrong_in_all():
+    host = socket.gethostname()
+    everywhere = dict.fromkeys(range(3), UserError("this run exists"))
+    assert together(agreed, {}, world=3) == ["done"] * 3
+    assert together(agreed, everywhere, world=3) == ["UserError: this run exists"] * 3
+    assert together(agreed, {0: UserError("no space")}, world=3) == ["UserError: no space"] * 3
+    there = f"UserError: process 1 on {host}: no such file"
+    assert together(agreed, {1: UserError("no such file"), 2: UserError("other")}, world=3) == [there] * 3
+    bug = [f"UserError: process 2 on {host}: IndexError: 7"] * 2 + ["IndexError: 7"]
+    assert together(agreed, {2: IndexError(7)}, world=3) == bug
+
+
+def test_the_network_interface_is_the_one_towards_the_first_host():
+    assert _interface("localhost") == next(
+        name for name, found in psutil.net_if_addrs().items() if "127.0.0.1" in {each.address for each in found}
+    )
+    assert _interface("no.such.host.invalid") is None and _interface("") is None

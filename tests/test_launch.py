@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from gantrain.errors import UserError
-from gantrain.launch import check_processes, distributed, expected_processes
+from gantrain.launch import check_gpus, check_processes, distributed, expected_processes
 
 
 def config(processes=None):
@@ -43,6 +43,12 @@ def test_another_number_is_refused(expected, actual, message):
 @pytest.mark.parametrize(("expected", "actual"), [(None, 1), (None, 4), (2, 2)])
 def test_the_right_number_is_not(expected, actual):
     check_processes(expected, actual)
+
+
+def test_each_process_needs_a_gpu_of_its_own():
+    check_gpus(1, 2)
+    with pytest.raises(UserError, match="^more processes than GPUs; start at most 2 on this host"):
+        check_gpus(2, 2)
 
 
 CHILD = (

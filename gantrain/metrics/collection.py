@@ -13,9 +13,9 @@ from gantrain.metrics.moments import MomentsByPart
 from gantrain.metrics.options import Options
 from gantrain.metrics.passing import extract
 from gantrain.metrics.path_length import PathLengths, path_lengths
-from gantrain.metrics.processes import Processes
 from gantrain.metrics.score_sums import ScoreSums
 from gantrain.metrics.sources import Source
+from gantrain.processes import Processes
 
 # Into how many parts the samples are dealt for the extrapolation in their number.
 _PARTS = 4

@@ -20,10 +20,10 @@ from gantrain.metrics.metric import Metric
 from gantrain.metrics.options import Options
 from gantrain.metrics.perceptual_path_length import PerceptualPathLength
 from gantrain.metrics.precision_recall import PrecisionRecall
-from gantrain.metrics.processes import Processes
 from gantrain.metrics.reference import Reference, refer_to
 from gantrain.metrics.report import Report, Value
 from gantrain.metrics.sources import Source
+from gantrain.processes import Processes
 from gantrain.schema import nearest, one_of
 
 METRICS: dict[str, type[Metric]] = {
@@ -77,7 +77,7 @@ def evaluate(
     for key, number in numbers.items():
         if number is not None and number < 1:
             raise UserError(f"{key}: expected at least 1, got {number}")
-    processes = Processes(extractor.device)
+    processes = Processes.launched()
     uses = {metric.uses for metric in chosen}
     compared = {metric.uses for metric in chosen if metric.compares}
     with processes.together():

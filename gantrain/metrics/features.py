@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gantrain.metrics.processes import Processes
+from gantrain.processes import Processes
 
 
 class Features:

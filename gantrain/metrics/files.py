@@ -22,7 +22,7 @@ from gantrain.data import pictures
 from gantrain.data.image_files import ImageArchive
 from gantrain.data.layout import place_of
 from gantrain.errors import Notice, UserError
-from gantrain.metrics.processes import PIECE
+from gantrain.metrics.pieces import PIECE
 from gantrain.metrics.sources import Images, Source, chosen
 
 # Pieces that are read before they are needed.

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from gantrain.errors import UserError
 from gantrain.metrics.extractor import Extractor
-from gantrain.metrics.processes import PIECE, Processes
+from gantrain.metrics.pieces import PIECE
 from gantrain.metrics.sources import Source
+from gantrain.processes import Processes
 
 
 class Accumulator(Protocol):

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gantrain.errors import UserError
 from gantrain.metrics.extractor import PathDistance
-from gantrain.metrics.processes import PIECE, Processes
+from gantrain.metrics.pieces import PIECE
+from gantrain.processes import Processes
 from gantrain.streams import derive, generator
 
 if TYPE_CHECKING:

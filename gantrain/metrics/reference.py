@@ -13,8 +13,8 @@ from gantrain.metrics.extractor import Extractor
 from gantrain.metrics.features import Features
 from gantrain.metrics.moments import Moments
 from gantrain.metrics.passing import Accumulator, extract
-from gantrain.metrics.processes import Processes
 from gantrain.metrics.sources import Source
+from gantrain.processes import Processes
 
 
 @dataclass(frozen=True)

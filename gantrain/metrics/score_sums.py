@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.special import xlogy
 
-from gantrain.metrics.processes import Processes
+from gantrain.processes import Processes
 
 
 class ScoreSums:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gantrain.data.images import encode
 from gantrain.errors import UserError
 from gantrain.metrics.path_length import Paths
-from gantrain.metrics.processes import PIECE
+from gantrain.metrics.pieces import PIECE
 from gantrain.streams import derive, generator
 
 if TYPE_CHECKING:

@@ -38,10 +38,11 @@ from gantrain.metrics import Extractor, Folder, Generated, Inception, Output
 from gantrain.metrics.fidelity import register
 from gantrain.metrics.moments import Moments
 from gantrain.metrics.passing import extract
-from gantrain.metrics.processes import PIECE, Processes
+from gantrain.metrics.pieces import PIECE
 from gantrain.metrics.score_sums import ScoreSums
 from gantrain.models import ConvDiscriminator, ConvGenerator
 from gantrain.plots import save_png
+from gantrain.processes import Processes
 
 RESULTS = Path(__file__).parent / "results"
 METHODS = ("gantrain", "torch-fidelity")

@@ -13,7 +13,7 @@ from gantrain.errors import UserError
 from gantrain.metrics import Generated, Options, Paths, evaluate
 from gantrain.metrics.extractor import PathDistance
 from gantrain.metrics.path_length import path_lengths
-from gantrain.metrics.processes import Processes
+from gantrain.processes import Processes
 from gantrain.streams import generator
 
 
@@ -125,7 +125,7 @@ def test_a_path_that_breaks_is_one_line():
 
 def shared():
     with joined(cpu=True):
-        return path_lengths(Generated(None, paths=linear(0.1)), 150, Squared(), 0.1, Processes()).values
+        return path_lengths(Generated(None, paths=linear(0.1)), 150, Squared(), 0.1, Processes.launched()).values
 
 
 def test_processes_share_the_paths():

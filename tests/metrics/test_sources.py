@@ -12,7 +12,7 @@ from PIL import Image
 from gantrain.data import GaussianRing
 from gantrain.errors import UserError
 from gantrain.metrics import Generated, Images
-from gantrain.metrics.processes import PIECE
+from gantrain.metrics.pieces import PIECE
 from gantrain.plots import save_png
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, pad
 
 from gantrain.metrics import Generated, Images, Options, evaluate, open_images
 from gantrain.metrics.fidelity import register
-from gantrain.metrics.processes import PIECE
+from gantrain.metrics.pieces import PIECE
 
 FID, KID = "frechet_distance[digits-classifier]", "kernel_distance[digits-classifier]"
 

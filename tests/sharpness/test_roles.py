@@ -144,7 +144,7 @@ def test_a_gradient_that_appears_later_is_refused_where_roles_could_not_tell():
 def test_counters_larger_than_the_flat_buffer_holds_are_handed_over():
     counter, statistic = torch.tensor(2**40 + 1), torch.tensor(0.25)
     processes = Processes()
-    processes._roles[2] = (1, None)
+    processes._roles[2] = 1
     handover = Handover(processes, [counter, statistic], 2)
     counter += 3
     sent = [t / 2 for t in handover.sent()]
