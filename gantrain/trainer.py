@@ -139,9 +139,9 @@ class Trainer:
             self.best = None if best is None else checkpoint.load(best)[1]["evaluation"]
         self.monitor = Monitor(self.folder, resolved(self.config), step=self.step, enabled=main)
         self.progress = Progress(self.config.run.steps, self.done(), enabled=main)
-        self.progress.note(described(self.data.samples, self.batches.workers))
         if resume:
             self.progress.note(f"going on from step {self.step}" if newest else "no whole checkpoint; starting anew")
+        self.progress.note(described(self.data.samples, self.batches.workers))
 
     def run(self) -> None:
         """Train until the first of the budgets is used up, or a signal arrives."""
