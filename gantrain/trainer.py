@@ -181,9 +181,9 @@ class Trainer:
                     checkpoint.forget(self.folder, self.step)
         self.monitor = Monitor(self.folder, resolved(self.config), step=self.step, enabled=main)
         self.progress = Progress(self.config.run.steps, self.done(), enabled=main)
-        self.progress.note(described(self.data.samples, self.batches.workers))
         if resume:
             self.progress.note(f"going on from step {self.step}" if state else "no whole checkpoint; starting anew")
+        self.progress.note(described(self.data.samples, self.batches.workers))
         if self.arithmetic.compile:
             self.progress.note("the first step compiles the networks, which may take a minute")
 

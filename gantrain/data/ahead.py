@@ -26,7 +26,7 @@ _KEPT = 4
 _MOST = 8
 
 _Request = tuple[int, int, Tensor]
-_Answer = tuple[int, int, "Tensor | str"]
+_Answer = tuple[int, int, "Tensor | None"]
 
 # Iterators over workers that live. Signals do not reach those, so that none may be left when the process ends.
 _RUNNING: set[Any] = set()
@@ -106,10 +106,8 @@ class Ahead:
                     f"data.workers: a process that reads the data has ended ({why}); if memory ran out, use fewer"
                 ) from error
             self._requests.asked.popleft()
-            if not isinstance(samples, str):
+            if samples is not None:
                 self._keep(taken, first, samples)
-            elif taken == draw:
-                raise UserError(samples)
 
     def _keep(self, draw: int, first: int, samples: Tensor) -> None:
         self._kept[draw] = first, samples
@@ -178,7 +176,7 @@ class _Requests:
 
 
 class _Reader:
-    """What a worker does: the samples of a request, or what is wrong with one of them."""
+    """What a worker does: the samples of a request, or None where they cannot be read."""
 
     def __init__(self, samples: Any):
         self._samples = samples
@@ -187,8 +185,8 @@ class _Reader:
         draw, first, rows = request
         try:
             return draw, first, self._samples[rows].to("cpu")
-        except UserError as error:
-            return draw, first, str(error)
+        except Exception:
+            return draw, first, None  # who asks for the draw will meet it
 
 
 def _as_it_is(answer: _Answer) -> _Answer:

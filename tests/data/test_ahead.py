@@ -23,8 +23,8 @@ class Logged:
 
     dtype, ndim = torch.uint8, 2
 
-    def __init__(self, n, log, broken=(), rows=None):
-        self.log, self.broken = log, broken
+    def __init__(self, n, log, broken=(), deadly=-1, rows=None):
+        self.log, self.broken, self.deadly = log, broken, deadly
         self.rows = torch.arange(n) if rows is None else rows
         self.shape = (len(self.rows), 1)
 
@@ -32,7 +32,7 @@ class Logged:
         return len(self.rows)
 
     def __getitem__(self, rows):
-        return Logged(0, self.log, self.broken, self.rows[rows])
+        return Logged(0, self.log, self.broken, self.deadly, self.rows[rows])
 
     def to(self, device):
         with self.log.open("a") as file:
@@ -40,7 +40,7 @@ class Logged:
         for number in self.broken:
             if number in self.rows:
                 raise UserError(f"sample {number} cannot be read")
-        if "die" in self.broken and 7 in self.rows and os.getpid() != MAIN:
+        if self.deadly in self.rows and os.getpid() != MAIN:
             os.kill(os.getpid(), signal.SIGKILL)
         return self.rows.to(torch.uint8).unsqueeze(1)
 
@@ -66,8 +66,8 @@ def log(tmp_path):
     return path
 
 
-def batches(log, workers, n=40, size=8, broken=(), **more):
-    return Batches(Data(Logged(n, log, broken)), size, 1, workers=workers, **more)
+def batches(log, workers, n=40, size=8, broken=(), deadly=-1, **more):
+    return Batches(Data(Logged(n, log, broken, deadly)), size, 1, workers=workers, **more)
 
 
 def expected(n=40, size=8, **more):
@@ -164,7 +164,7 @@ def test_a_broken_image_is_named_when_its_batch_is_asked_for(workers, log):
 
 
 def test_a_worker_that_is_killed_is_one_line(log):
-    ahead = batches(log, 1, broken=("die",))
+    ahead = batches(log, 1, deadly=7)
     with pytest.raises(UserError, match="^data.workers: a process that reads the data has ended .*use fewer") as error:
         for i in range(5):
             ahead(i, 0)

@@ -11,7 +11,7 @@ from gantrain.data import Batches, Digits, GaussianRing, ImageArchive, ImageFold
 from gantrain.data.storage import described, place
 from gantrain.errors import UserError
 from gantrain.metrics import Images
-from gantrain.metrics.processes import PIECE
+from gantrain.metrics.pieces import PIECE
 
 
 @pytest.fixture
