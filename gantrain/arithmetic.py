@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class Arithmetic:
     """The arithmetic of a run's networks in training, as its section ``run`` says.
 
-    Compiled are the forward and backward passes of the networks. Whatever differentiates a network twice, which
-    compiled ones do not allow, or runs it on batches of other sizes, does so under :func:`plain` or :func:`uncompiled`.
+    Compiled are the forward and backward passes of the networks. Whatever differentiates a network twice, for which
+    compiled ones raise an error or give wrong numbers (with spectral norm, torch 2.14), or runs it on batches of other
+    sizes, does so under :func:`uncompiled` or :func:`plain`.
     """
 
     def __init__(self, run: Run):

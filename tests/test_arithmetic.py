@@ -20,6 +20,9 @@ from torch._dynamo.utils import counters
 
 from gantrain import arithmetic
 from gantrain.arithmetic import single_precision
+from gantrain.data.batch import Batch
+from gantrain.data.image_set import ImageSet
+from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.gan import GAN
 from gantrain.losses import Hinge
@@ -189,8 +192,24 @@ def test_everything_that_a_fused_optimizer_reads_lies_as_its_parameter_does(name
                 assert p.dim() != 4 or p.is_contiguous(memory_format=torch.channels_last)
                 seen += p.dim() == 4 and not p.is_contiguous()
         assert seen
-        batch = trainer.field.batch(0)
-        assert batch.real.is_contiguous(memory_format=torch.channels_last)
+
+
+class Colours(ImageSet):
+    """Noise in three colours."""
+
+    def __init__(self):
+        noise = torch.randint(0, 256, (64, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+        super().__init__(noise.to(torch.uint8), None, 0)
+
+
+@pytest.mark.parametrize("option", [(), (LAID_OUT,)])
+def test_batches_of_images_have_the_layout_of_the_run(option, tmp_path, monkeypatch):
+    batches, objective = [], GAN.objective
+    monkeypatch.setattr(GAN, "objective", lambda self, player, b: (batches.append(b), objective(self, player, b))[1])
+    data = "data={target: 'test_arithmetic:Colours', batch_size: 16}"
+    train(config_of(DIGITS, tmp_path, data, "run.steps=2", *option))
+    wanted = torch.channels_last if option else torch.contiguous_format
+    assert len(batches) == 4 and all(b.real.is_contiguous(memory_format=wanted) for b in batches)
 
 
 def order(t):
@@ -320,9 +339,6 @@ def test_settings_of_which_one_name_contradicts_the_other_are_put_back():
 
 def test_the_opponent_is_constant_for_its_own_parameters_alone():
     torch.manual_seed(0)
-    from gantrain.data.batch import Batch
-    from gantrain.data.spec import DataSpec
-
     spec = DataSpec((2,))
     game = GAN(MLPGenerator(spec, latent_dim=3), MLPDiscriminator(spec), Hinge())
     batch = Batch(torch.randn(4, 2), None, 0, 0, 0)
