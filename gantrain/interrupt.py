@@ -5,11 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed as dist
-
-from gantrain.processes import Processes
+if TYPE_CHECKING:
+    from gantrain.processes import Processes
 
 # Seconds in which a signal to one of several processes reaches the others, if a step does not take longer.
 SECONDS = 2.0
@@ -24,7 +23,7 @@ class Interrupt:
     choose by how long steps took, so that it costs nothing and a signal does not wait long.
 
     Args:
-        processes: of the run; all must enter.
+        processes: of the run, all of which must enter; None for one alone.
 
     Attributes:
         received: number of the signal, or 0.
@@ -32,7 +31,7 @@ class Interrupt:
 
     def __init__(self, processes: Processes | None = None) -> None:
         self.received = 0
-        self._processes = processes or Processes()
+        self._processes = processes
         self._previous: dict[int, object] = {}
         self._last: tuple[int, float] | None = None
         self._next = 0
@@ -54,17 +53,14 @@ class Interrupt:
             step: training steps taken.
             now: whether they look in any case, because they exchange other things at this step.
         """
-        if self._processes.everyone == 1:
+        if self._processes is None or self._processes.everyone == 1:
             return bool(self.received)
         if step < self._next and not now:
             return False
         clock = time.monotonic()
         before, then = self._last or (step, clock)
         pace = (clock - then) / max(step - before, 1)
-        # On the CPU, so that GPUs are not waited for.
-        signal_and_pace = torch.tensor([float(self.received), pace], dtype=torch.float64)
-        dist.all_reduce(signal_and_pace, dist.ReduceOp.MAX)
-        number, pace = signal_and_pace.tolist()
+        number, pace = self._processes.highest(self.received, pace)
         self._last = step, clock
         self._next = step + max(1, int(SECONDS / max(pace, 1e-6)) if before < step else 1)
         # A signal that has arrived meanwhile is not in what was exchanged: it holds for the next time.

@@ -112,6 +112,13 @@ class Processes:
         dist.all_reduce(total, group=self.group)
         return total.to(tensor.device)
 
+    def highest(self, *numbers: float) -> list[float]:
+        """Of each number the largest that a process passes. On the CPU, so that no GPU is waited for."""
+        found = torch.tensor(numbers, dtype=torch.float64)
+        if self.everyone > 1:
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return found.tolist()
+
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
         """Overwrite the tensors with those of the first process."""
         if self.everyone > 1:
