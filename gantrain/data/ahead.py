@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -25,7 +26,8 @@ _KEPT = 4
 # More processes read no faster.
 _MOST = 8
 
-_Request = tuple[int, int, Tensor]
+# Rows as an array, which is sent as bytes: for a tensor a worker would come back to this process, which may be gone.
+_Request = tuple[int, int, np.ndarray]
 _Answer = tuple[int, int, "Tensor | None"]
 
 # Iterators over workers that live. Signals do not reach those, so that none may be left when the process ends.
@@ -74,7 +76,7 @@ class Ahead:
         start, samples = self._kept.get(draw, (first, ()))
         if not start <= first <= end <= start + len(samples):
             _, start, rows = self._requests.about(draw)
-            samples = self._samples[rows].to("cpu")
+            samples = self._samples[torch.from_numpy(rows)].to("cpu")
             self._keep(draw, start, samples)
         return samples[first - start : end - start]
 
@@ -165,7 +167,7 @@ class _Requests:
     def about(self, draw: int) -> _Request:
         """The draw, the first position of its batch that is wanted, and the samples there and at those that follow."""
         first, end = self._span
-        return draw, first, self._rows(draw, first, end - first).cpu()
+        return draw, first, self._rows(draw, first, end - first).numpy()
 
     def __iter__(self) -> Iterator[_Request]:
         while True:
@@ -184,7 +186,7 @@ class _Reader:
     def __getitem__(self, request: _Request) -> _Answer:
         draw, first, rows = request
         try:
-            return draw, first, self._samples[rows].to("cpu")
+            return draw, first, self._samples[torch.from_numpy(rows)].to("cpu")
         except Exception:
             return draw, first, None  # who asks for the draw will meet it
 
