@@ -37,7 +37,7 @@ def before_joining() -> Iterator[None]:
         from gantrain.distributed import joined
         from gantrain.processes import Processes
 
-        with joined(not torch.cuda.is_available(), "fp32"), Processes.launched().together():
+        with joined(not torch.cuda.is_available()), Processes.launched().together():
             raise
 
 

@@ -83,7 +83,7 @@ def test_a_broken_file_is_named_at_the_step_that_meets_it(tmp_path):
     file = config(tmp_path)
     (tmp_path / "pictures" / "a" / "40.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
     for overrides, started in ((DISK, True), (("data.storage=memory",), False)):
-        command = Command(tmp_path, "train", file, *overrides)
+        command = Command(tmp_path, "train", file, f"run.name=from_{'disk' if started else 'memory'}", *overrides)
         assert command.wait() == 2
         (only,) = command.errors.splitlines()
         assert only.startswith("gantrain: data.path: a/40.png in pictures cannot be read (")
