@@ -147,12 +147,15 @@ def _one_more(x: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def _compiling() -> Iterator[None]:
+    from torch._dynamo import config as tracing
     from torch._dynamo.exc import TorchDynamoException
-    from torch._functorch import config
+    from torch._functorch import config as differentiating
 
+    # Beyond a number of graphs for one network, those of earlier runs in this process included, torch compiles no more.
+    torch.compiler.reset()
     try:
-        # An oracle may differentiate two targets of one forward pass.
-        with config.patch(donated_buffer=False):
+        # An oracle may differentiate two targets of one forward pass, and has to find its buffers as they were.
+        with tracing.patch(recompile_limit=32), differentiating.patch(donated_buffer=False):
             yield
     except TorchDynamoException as error:
         reason = " ".join(str(error).split("\n\n")[0].split())

@@ -334,12 +334,6 @@ def main() -> NoReturn:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
         _give_up(f"{error.filename or os.getcwd()}: {error.strerror}")
-    except (RuntimeError, MemoryError) as error:
-        from gantrain.memory import described, is_out_of_memory
-
-        if not is_out_of_memory(error):
-            raise
-        _give_up(f"{described(error)}; close other programs, or take a smaller batch or network")
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
@@ -351,6 +345,12 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
+    except (RuntimeError, MemoryError) as error:
+        from gantrain.memory import described, is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        _give_up(f"{described(error)}; close other programs, or take a smaller batch or network")
 
 
 def _require_run(run: str) -> None:
