@@ -12,4 +12,5 @@ done
 # The networks of the tests are small, and several processes share the machine.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 ruff check .
-python -m pytest "${arguments[@]}"
+# Three, for many tests wait for processes of their own.
+python -m pytest -n 3 --dist loadfile "${arguments[@]}"

@@ -102,7 +102,7 @@ def trained_with_little_memory(folder):
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, used + 2**29))
     try:
-        train(config_of(RING, Path(folder), "data.batch_size=2000000", "run.steps=2"))
+        train(config_of(RING, Path(folder), "data.samples=2000000", "data.batch_size=2000000", "run.steps=2"))
     except UserError as error:
         return str(error)
 
