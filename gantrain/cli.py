@@ -72,9 +72,9 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
     if not distributed() and processes is not None and processes > 1:
         flags = ["--resume"] * resume + ["--overwrite"] * overwrite
         sys.exit(launch(["train", "--processes", str(processes), *flags, "--", config, *overrides], processes))
-    from gantrain import trainer
+    from gantrain import training
 
-    trainer.train(checked, resume=resume, overwrite=overwrite, processes=processes)
+    training.train(checked, resume=resume, overwrite=overwrite, processes=processes)
 
 
 @cli.command(short_help="Train a grid of configs with several seeds.")

@@ -139,7 +139,7 @@ def train(planned: Sequence[Planned], workers: int, say: Callable[[str], None]) 
         say(f"{ended} of {len(planned)} runs were finished before")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gantrain.cli", "gantrain.trainer", "torch.utils.tensorboard"])
+    context.set_forkserver_preload(["gantrain.cli", "gantrain.training", "torch.utils.tensorboard"])
     running: dict[Any, tuple[Planned, Any, Path]] = {}
     failures: dict[str, str] = {}
     stopped = False

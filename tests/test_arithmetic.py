@@ -29,7 +29,8 @@ from gantrain.losses import Hinge
 from gantrain.models import MLPDiscriminator, MLPGenerator
 from gantrain.models.spectral import spectrally_normalised
 from gantrain.saved import open_saved
-from gantrain.trainer import Trainer, train
+from gantrain.trainer import Trainer
+from gantrain.training import train
 
 AOT = {"backend": "aot_eager", "dynamic": False}
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9}

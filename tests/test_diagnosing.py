@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import DIGITS, RING, config_of, rows, same, state, write
 
 from gantrain.saved import open_saved
-from gantrain.trainer import train
+from gantrain.training import train
 
 DIAGNOSE = "diagnose={every: 3, batches: 1, eigenvalues: 2}"
 LAZY = "game.penalties=[{name: r1, weight: 1, every: 4}, {name: wgan_gp, weight: 1}]"

@@ -19,7 +19,8 @@ from gantrain.eval_run import Request, evaluate_images, evaluate_run
 from gantrain.metrics import Generated, Images, Options, evaluate, make_extractor
 from gantrain.monitor import read_metrics
 from gantrain.saved import open_saved
-from gantrain.trainer import Trainer, train
+from gantrain.trainer import Trainer
+from gantrain.training import train
 
 CLASSIFIER = Path(__file__).parents[1] / "checkpoints" / "digits-classifier"
 NAME = "frechet_distance[digits-classifier]"

@@ -15,7 +15,7 @@ from tiny import RING, config_of, rows, same, state, write
 from gantrain import checkpoint, memory
 from gantrain.errors import UserError
 from gantrain.eval_run import Request, evaluate_run
-from gantrain.trainer import train
+from gantrain.training import train
 
 CLASSIFIER = """
 import torch

@@ -18,7 +18,8 @@ from gantrain.distributed import joined
 from gantrain.models.spectral import spectrally_normalised
 from gantrain.parts import build
 from gantrain.precision import autocast
-from gantrain.trainer import Trainer, train
+from gantrain.trainer import Trainer
+from gantrain.training import train
 
 CPU = torch.device("cpu")
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}

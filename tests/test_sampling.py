@@ -15,7 +15,7 @@ from gantrain.plots import grid, load_png, quantised
 from gantrain.runs import open_run
 from gantrain.sampling import sample_run
 from gantrain.streams import derive
-from gantrain.trainer import train
+from gantrain.training import train
 
 
 @pytest.fixture(scope="module")

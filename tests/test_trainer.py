@@ -19,7 +19,8 @@ from gantrain.errors import Notice, UserError
 from gantrain.monitor import read_metrics
 from gantrain.parts import build
 from gantrain.plots import load_png
-from gantrain.trainer import Trainer, train
+from gantrain.trainer import Trainer
+from gantrain.training import train
 
 GDA = "outer={name: gda, order: alternating}"
 EXTRAGRADIENT = "outer=extragradient"

@@ -36,7 +36,7 @@ def accuracy(task: tuple[str, str, float, int, tuple[str, ...]]) -> tuple[str, f
     config, method, noise, seed, overrides = task
     from gantrain.config import load
     from gantrain.monitor import read_metrics
-    from gantrain.trainer import train
+    from gantrain.training import train
 
     torch.set_num_threads(1)
     oracle = METHODS[method]

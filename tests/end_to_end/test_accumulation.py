@@ -15,7 +15,8 @@ from tiny import DIGITS, config_of, rows, same, state
 from gantrain.diagnose_run import diagnose_run
 from gantrain.distributed import joined
 from gantrain.errors import UserError
-from gantrain.trainer import Trainer, train
+from gantrain.trainer import Trainer
+from gantrain.training import train
 
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
 SGD = ("game.generator.optimizer={name: sgd, lr: 0.05}", "game.discriminator.optimizer={name: sgd, lr: 0.05}")

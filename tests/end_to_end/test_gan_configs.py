@@ -9,7 +9,7 @@ import pytest
 from tiny import rows
 
 from gantrain.config import load
-from gantrain.trainer import train
+from gantrain.training import train
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RAPP = CONFIGS / "rapp"

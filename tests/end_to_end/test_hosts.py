@@ -20,7 +20,7 @@ from tiny import DIGITS, RING, config_of, rows, same, state, write
 
 from gantrain import checkpoint
 from gantrain.runs import is_run
-from gantrain.trainer import train
+from gantrain.training import train
 
 HERE = socket.gethostname()
 

@@ -16,7 +16,8 @@ from torch import nn
 from gantrain import checkpoint
 from gantrain.config import load
 from gantrain.models import HuggingFace
-from gantrain.trainer import Trainer, train
+from gantrain.trainer import Trainer
+from gantrain.training import train
 
 pytest.importorskip("transformers")
 

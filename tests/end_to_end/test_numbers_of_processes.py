@@ -11,7 +11,7 @@ from tiny import DIGITS, config_of
 
 from gantrain import checkpoint
 from gantrain.monitor import WALL_CLOCK, read_metrics
-from gantrain.trainer import train
+from gantrain.training import train
 
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
 SGD = ("game.generator.optimizer={name: sgd, lr: 0.05}", "game.discriminator.optimizer={name: sgd, lr: 0.05}")

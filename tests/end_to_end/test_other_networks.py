@@ -10,7 +10,7 @@ from forked import Command, gantrain
 from tiny import DIGITS, config_of, write
 
 from gantrain.runs import CONFIG
-from gantrain.trainer import train
+from gantrain.training import train
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ from gantrain.interrupt import Interrupt
 from gantrain.monitor import WALL_CLOCK, read_metrics
 from gantrain.processes import Processes
 from gantrain.runs import prepare
-from gantrain.trainer import Trainer, train
+from gantrain.trainer import Trainer
+from gantrain.training import train
 
 LOOKAHEAD = "outer={name: lookahead, inner_steps: 3, base: extragradient}"
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.

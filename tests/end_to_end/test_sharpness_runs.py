@@ -7,7 +7,7 @@ from forked import together
 from tiny import DIGITS, config_of, rows
 
 from gantrain.errors import UserError
-from gantrain.trainer import train
+from gantrain.training import train
 
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
 SGD = ("game.generator.optimizer={name: sgd, lr: 0.05}", "game.discriminator.optimizer={name: sgd, lr: 0.05}")

@@ -7,7 +7,7 @@ from image_sets import CLASSIFICATION
 from tiny import config_of
 
 from gantrain.metrics import Classifier
-from gantrain.trainer import train
+from gantrain.training import train
 
 
 @pytest.fixture(scope="session")

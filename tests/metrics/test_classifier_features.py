@@ -11,7 +11,7 @@ from gantrain.errors import UserError
 from gantrain.metrics import Classifier, evaluate, make_extractor
 from gantrain.parts import build
 from gantrain.runs import open_run
-from gantrain.trainer import train
+from gantrain.training import train
 
 
 def network_of(run):
