@@ -184,6 +184,9 @@ def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path):
     while "libtorch_cpu" not in maps.read_text() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130 and out == "" and err.strip() == ""
     assert list(tmp_path.iterdir()) == []
