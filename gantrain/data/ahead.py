@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import signal
+import threading
 import warnings
 import weakref
 from collections import OrderedDict, deque
@@ -120,6 +121,7 @@ class Ahead:
     def _start(self) -> Any:
         """torch's iterator over the answers of new workers, without the signals and words that it would add."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # the workers inherit it
+        ended = signal.getsignal(signal.SIGCHLD)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "This DataLoader will create")  # as many as were asked for
@@ -136,6 +138,9 @@ class Ahead:
                 answers = iter(loader)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            # torch's handler raises wherever this process is when a worker dies; fetching a batch finds out as well.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGCHLD, ended or signal.SIG_DFL)
         _RUNNING.add(answers)
         return answers
 
