@@ -103,7 +103,7 @@ class Ahead:
         while taken != draw:
             try:
                 taken, first, samples = next(self._answers)
-            except RuntimeError as error:
+            except (RuntimeError, EOFError, OSError) as error:  # the last two where it dies while it answers
                 why = " ".join(str(error).split())
                 raise UserError(
                     f"data.workers: a process that reads the data has ended ({why}); if memory ran out, use fewer"
