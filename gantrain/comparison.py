@@ -19,7 +19,7 @@ from gantrain import plots
 from gantrain.config import resolved
 from gantrain.errors import UserError
 from gantrain.evaluation import NAMES
-from gantrain.files import write
+from gantrain.files import write, written_into
 from gantrain.monitor import read_metrics
 from gantrain.runs import CHANGEABLE, flat, is_run, open_run
 from gantrain.schema import nearest, one_of
@@ -145,13 +145,10 @@ def compare_runs(
     if output is None:
         return text
     folder = Path(output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with written_into(folder):
         plots.figure_to_png(picture(comparison), folder / PICTURE)
         write(folder / "comparison.csv", _summary(comparison))
         write(folder / "curves.csv", _curves(comparison))
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     return f"{text}\n\n{folder / PICTURE}"
 
 

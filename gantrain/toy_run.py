@@ -13,7 +13,7 @@ import torch
 from gantrain import plots
 from gantrain.config import dump
 from gantrain.errors import UserError
-from gantrain.files import write
+from gantrain.files import check_free, write, written_into
 from gantrain.games.toy import SolvedGame, ToyGame
 from gantrain.parts import build
 from gantrain.solving import Path as Iterates
@@ -36,7 +36,7 @@ def solve_config(config: Any, output: str | Path | None = None) -> str:
         UserError: the parts do not fit together, or ``output`` holds something other than an earlier solution.
     """
     folder = Path(output) if output else Path(config.folder) / config.name
-    _check_free(folder)
+    check_free(folder, PICTURE, "the results", "a solved game")
     game = build("toy", config.game)
     if not isinstance(game, SolvedGame):
         raise UserError(f"game: expected a subclass of gantrain.games.toy.SolvedGame, got {type(game).__name__}")
@@ -54,22 +54,12 @@ def solve_config(config: Any, output: str | Path | None = None) -> str:
     own = "target" in type(config.outer).model_fields
     method = config.outer.target.partition(":")[2] if own else config.outer.name
     figure = _drawn(game, path, method) if isinstance(game, ToyGame) else _fallen(distances, method)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with written_into(folder):
         plots.figure_to_png(figure, folder / PICTURE)
         write(folder / "trajectory.csv", _table(path, distances))
         write(folder / "config.yaml", dump(config))
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     cost = max(path.evaluations.values())
     return f"{method}: {config.steps} steps, {cost} gradients a player, {_verdict(distances)}\n{folder / PICTURE}"
-
-
-def _check_free(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file, and the results would lie there; choose another name or --output")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / PICTURE).is_file():
-        raise UserError(f"{folder}: exists and is not a solved game; choose another name or --output")
 
 
 def _verdict(distances: torch.Tensor) -> str:

@@ -71,7 +71,6 @@ class Trainer:
         self.outer = build("outer", config.outer)
         self.ema = None if config.ema is None else EMA(self.game.product, config.ema.decay)
         self.views = make_views(config, self.game, self.data, accelerator.device)
-        # Last, for here processes may divide into roles, which needs all of them: what one lacks is known by then.
         self.field = Field(
             self.game,
             self.learners,

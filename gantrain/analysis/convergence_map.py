@@ -19,7 +19,7 @@ from gantrain.analysis.guarantees import guaranteed
 from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
 from gantrain.config import Axis, MapConfig, dump
 from gantrain.errors import UserError
-from gantrain.files import write
+from gantrain.files import check_free, write, written_into
 from gantrain.games.function import VectorField
 from gantrain.outer import Lookahead, Outer
 from gantrain.parts import Part, build, plain
@@ -58,19 +58,13 @@ def map_config(config: MapConfig, output: str | Path | None = None) -> str:
         UserError: an axis that a loop does not have, or ``output`` holds something other than an earlier map.
     """
     folder = Path(output) if output else Path(config.folder) / config.name
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file, and the map would lie there; choose another name or --output")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / PICTURE).is_file():
-        raise UserError(f"{folder}: exists and is not a map; choose another name or --output")
+    check_free(folder, PICTURE, "the map", "a map")
     maps = [convergence_map(config, i) for i in range(len(config.outers))]
     figure = map_plot.maps(maps, _values(config.x), _values(config.y), config.x.key, config.y.key)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with written_into(folder):
         plots.figure_to_png(figure, folder / PICTURE)
         write(folder / "map.csv", _table(config, maps))
         write(folder / "config.yaml", dump(config))
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     lines = [f"{m.label}: contracts on {(m.exact < 1).mean():.0%} of the map{_promise(m)}" for m in maps]
     return "\n".join([*lines, str(folder / PICTURE)])
 

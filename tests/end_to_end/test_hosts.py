@@ -200,11 +200,17 @@ def launched(request, folders):
     networks.close()
 
 
-def test_a_host_that_is_killed_ends_the_other_and_the_run_goes_on(folders, launched):
+def under_way(folders, launched):
+    """Both hosts of a run without end, once there is something to go on from."""
     for folder in folders:
         write(folder, RING, "checkpoint.every=5")
     first, second = launched("run.steps=1000000")
     until(lambda: (folders[0] / "ring" / "step_10").exists() or first.process.poll() is not None)
+    return first, second
+
+
+def test_a_host_that_is_killed_ends_the_other_and_the_run_goes_on(folders, launched):
+    first, second = under_way(folders, launched)
     second.kill()
     assert first.wait(30) != 0
     (line,) = first.said
@@ -219,10 +225,7 @@ def test_a_host_that_is_killed_ends_the_other_and_the_run_goes_on(folders, launc
 
 @pytest.mark.slow
 def test_the_end_of_the_host_with_the_run_ends_the_other(folders, launched):
-    for folder in folders:
-        write(folder, RING, "checkpoint.every=5")
-    first, second = launched("run.steps=1000000")
-    until(lambda: (folders[0] / "ring" / "step_10").exists() or first.process.poll() is not None)
+    first, second = under_way(folders, launched)
     first.kill()
     assert second.wait(30) != 0
     (line,) = second.said
