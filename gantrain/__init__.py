@@ -8,10 +8,10 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Objective": "gantrain.game:Objective",
-    "Player": "gantrain.game:Player",
-    "Game": "gantrain.game:Game",
-    "solve": "gantrain.solving:solve",
+    "Objective": "gantrain.games.base:Objective",
+    "Player": "gantrain.games.base:Player",
+    "Game": "gantrain.games.base:Game",
+    "solve": "gantrain.solver:solve",
     "games": "gantrain.games",
     "outer": "gantrain.outer",
     "sharpness": "gantrain.sharpness",

@@ -59,8 +59,9 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
     gantrain train --processes 2 configs/quickstart.yaml
     gantrain train configs/quickstart.yaml --resume run.steps=6000
     """
-    from gantrain.config import load
-    from gantrain.launch import before_joining, check_processes, distributed, launch
+    from gantrain.config.loading import load
+    from gantrain.distributed.environment import check_processes, distributed
+    from gantrain.distributed.launch import before_joining, launch
 
     with before_joining():
         if resume and overwrite:
@@ -72,9 +73,9 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
     if not distributed() and processes is not None and processes > 1:
         flags = ["--resume"] * resume + ["--overwrite"] * overwrite
         sys.exit(launch(["train", "--processes", str(processes), *flags, "--", config, *overrides], processes))
-    from gantrain import training
+    from gantrain.commands import train
 
-    training.train(checked, resume=resume, overwrite=overwrite, processes=processes)
+    train.train(checked, resume=resume, overwrite=overwrite, processes=processes)
 
 
 @cli.command(short_help="Train a grid of configs with several seeds.")
@@ -101,11 +102,11 @@ def sweep(config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds:
     gantrain sweep configs/digits/base.yaml --over "outer={name: rapp, inner_steps: 3},{name: rapp, inner_steps: 5}"
     gantrain sweep configs/digits/rapp.yaml --over outer.relaxation=0.5,0.9 --over outer.inner_steps=2,3,5
     """
-    from gantrain.launch import distributed
+    from gantrain.distributed.environment import distributed
 
     if distributed():
         raise UserError("sweep: starts its processes itself; use --workers, and run.processes for many in each run")
-    from gantrain.sweep import grid, train
+    from gantrain.commands.sweep import grid, train
 
     sys.exit(train(grid(config, overrides, over, seeds), workers, click.echo))
 
@@ -132,7 +133,7 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
     gantrain compare checkpoints/digits --metrics fid,isc --output comparison
     gantrain compare checkpoints/digits_gda checkpoints/digits_rapp --metrics loss/generator --at step
     """
-    from gantrain.comparison import compare_runs
+    from gantrain.commands.compare import compare_runs
 
     wanted = None if metrics is None else metrics.replace(",", " ").split()
     click.echo(compare_runs(runs, wanted, at, output))
@@ -165,7 +166,7 @@ def sample(
     gantrain sample checkpoints/quickstart --step 500 --weights live --seed 1
     """
     _require_run(run)
-    from gantrain.sampling import sample_run
+    from gantrain.commands.sample import sample_run
 
     click.echo(sample_run(run, number, seed, step, weights, output, images))
 
@@ -204,7 +205,8 @@ def evaluate(
     gantrain eval checkpoints/cifar10 --against "{name: cifar10, split: test}" --samples 50000
     gantrain eval --images samples/ --against photographs.zip --metrics fid
     """
-    from gantrain.launch import before_joining, check_processes, distributed, launch
+    from gantrain.distributed.environment import check_processes, distributed
+    from gantrain.distributed.launch import before_joining, launch
 
     with before_joining():
         if (run is None) == (images is None):
@@ -215,13 +217,13 @@ def evaluate(
             check_processes(processes, int(os.environ["WORLD_SIZE"]))
     if not distributed() and processes is not None and processes > 1:
         sys.exit(launch(sys.argv[1:], processes))
-    from gantrain import eval_run
+    from gantrain.commands import evaluate
 
     wanted = None if metrics is None else tuple(metrics.replace(",", " ").split())
-    request = eval_run.Request(metrics=wanted, **options)
-    report = eval_run.evaluate_run(run, request) if images is None else eval_run.evaluate_images(images, request)
+    request = evaluate.Request(metrics=wanted, **options)
+    report = evaluate.evaluate_run(run, request) if images is None else evaluate.evaluate_images(images, request)
     if _first():
-        click.echo(eval_run.as_json(report) if as_json else eval_run.table(report))
+        click.echo(evaluate.as_json(report) if as_json else evaluate.table(report))
 
 
 @cli.command(short_help="Say what shape a run's game has, and what that suggests.")
@@ -247,7 +249,7 @@ def diagnose(run: str, step: int | None, to: int | None, as_json: bool, **option
     gantrain diagnose checkpoints/quickstart/best --batches 8 --json
     """
     _require_run(run)
-    from gantrain.diagnose_run import diagnose_run
+    from gantrain.commands.diagnose import diagnose_run
 
     click.echo(diagnose_run(run, step, to, as_json, **options))
 
@@ -268,10 +270,10 @@ def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     gantrain solve configs/toy/bilinear.yaml outer=gda --output checkpoints/bilinear_gda
     gantrain solve configs/toy/forsaken.yaml outer.inner_steps=20 steps=50
     """
-    from gantrain.config import load_solve
+    from gantrain.config.loading import load_solve
 
     checked = load_solve(config, overrides)
-    from gantrain.toy_run import solve_config
+    from gantrain.commands.solve import solve_config
 
     click.echo(solve_config(checked, output))
 
@@ -292,10 +294,10 @@ def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     gantrain map configs/theory/map.yaml outers.0.inner_steps=5 gamma=0.7 --output checkpoints/few_inner_steps
     gantrain map configs/theory/map_gamma.yaml rho=-0.1
     """
-    from gantrain.config import load_map
+    from gantrain.config.loading import load_map
 
     checked = load_map(config, overrides)
-    from gantrain.analysis.convergence_map import map_config
+    from gantrain.commands.map import map_config
 
     click.echo(map_config(checked, output))
 
@@ -307,12 +309,12 @@ def schema(command: str | None) -> None:
     """Print the JSON schema of the configs of gantrain train: every key with its meaning, type and default.
 
     Editors with a YAML language server complete and check a config that begins with the comment
-    "# yaml-language-server: $schema=gantrain.schema.json".
+    "# yaml-language-server: $schema=gantrain.config.base.json".
 
     \b
-    gantrain schema > gantrain.schema.json
+    gantrain schema > gantrain.config.base.json
     """
-    from gantrain.config import json_schema
+    from gantrain.config.loading import json_schema
 
     click.echo(json.dumps(json_schema(command or "train"), indent=2))
 
@@ -346,7 +348,7 @@ def main() -> NoReturn:
     except click.Abort:
         sys.exit(130)
     except (RuntimeError, MemoryError) as error:
-        from gantrain.memory import described, is_out_of_memory
+        from gantrain.compute.memory import described, is_out_of_memory
 
         if not is_out_of_memory(error):
             raise
@@ -357,7 +359,7 @@ def _require_run(run: str) -> None:
     """Say that there is no run before torch is loaded."""
     from pathlib import Path
 
-    from gantrain.runs import CONFIG
+    from gantrain.runs.folder import CONFIG
 
     place = Path(run)
     if not any((p / CONFIG).is_file() for p in (place, *place.parents[:2])):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_IMPORTED = ("gantrain.cli", "gantrain.training", "torch.utils.tensorboard", "sklearn.datasets")
+_IMPORTED = ("gantrain.cli", "gantrain.commands.train", "torch.utils.tensorboard", "sklearn.datasets")
 _context.set_forkserver_preload([*_IMPORTED, "matplotlib.backends.backend_agg"])
 SECONDS = 240
 

@@ -119,7 +119,7 @@ def test_help_shows_commands_that_can_be_copied(command):
 
 
 def test_the_overrides_in_the_help_are_accepted():
-    from gantrain.config import load, load_map, load_solve
+    from gantrain.config.loading import load, load_map, load_solve
 
     for command, loader in (("train", load), ("solve", load_solve), ("map", load_map)):
         for line in cli.commands[command].help.splitlines():
@@ -130,7 +130,7 @@ def test_the_overrides_in_the_help_are_accepted():
 
 
 def test_the_sweeps_in_the_help_are_accepted(monkeypatch):
-    from gantrain.sweep import grid
+    from gantrain.commands.sweep import grid
 
     monkeypatch.chdir(ROOT)
     sizes = []

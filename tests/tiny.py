@@ -9,9 +9,10 @@ from typing import Any
 import torch
 import yaml
 
-from gantrain import checkpoint, merging
-from gantrain.config import Config
-from gantrain.monitor import WALL_CLOCK, read_metrics
+from gantrain.config import merge
+from gantrain.config.schema import Config
+from gantrain.runs import checkpoint
+from gantrain.runs.monitor import WALL_CLOCK, read_metrics
 
 ADAM = {"name": "adam", "lr": 1e-3, "betas": [0.0, 0.9]}
 RING = {
@@ -35,14 +36,14 @@ DIGITS["game"]["discriminator"]["model"] = {"name": "conv", "width": 4, "spectra
 
 def config_of(base: dict[str, Any], folder: Path, *overrides: str) -> Config:
     """The validated config of a run in ``folder``: ``base`` changed as on the command line."""
-    tree, _ = merging.parse_overrides([*overrides, f"run.folder={folder}", "run.device=cpu"])
-    return Config.model_validate(merging.merge(copy.deepcopy(base), tree))
+    tree, _ = merge.parse_overrides([*overrides, f"run.folder={folder}", "run.device=cpu"])
+    return Config.model_validate(merge.merge(copy.deepcopy(base), tree))
 
 
 def write(folder: Path, base: dict[str, Any], *overrides: str) -> str:
     """The same as a file in ``folder``, whose runs lie there too; returns its name."""
-    tree, _ = merging.parse_overrides([*overrides, "run.folder=.", "run.device=cpu"])
-    (folder / "config.yaml").write_text(yaml.safe_dump(merging.merge(copy.deepcopy(base), tree)))
+    tree, _ = merge.parse_overrides([*overrides, "run.folder=.", "run.device=cpu"])
+    (folder / "config.yaml").write_text(yaml.safe_dump(merge.merge(copy.deepcopy(base), tree)))
     return "config.yaml"
 
 

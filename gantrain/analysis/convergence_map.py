@@ -1,31 +1,24 @@
-"""The map command: where outer loops contract on the quadratic game, by their matrices and by runs."""
+"""Where outer loops contract on the quadratic game, by their iteration matrices and in runs."""
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gantrain import merging, plots
-from gantrain.analysis import map_plot
 from gantrain.analysis.guarantees import guaranteed
 from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
-from gantrain.config import Axis, MapConfig, dump
+from gantrain.config import merge
+from gantrain.config.parts import Part, build, plain
+from gantrain.config.schema import Axis, MapConfig
 from gantrain.errors import UserError
-from gantrain.files import check_free, write, written_into
 from gantrain.games.function import VectorField
 from gantrain.outer import Lookahead, Outer
-from gantrain.parts import Part, build, plain
-from gantrain.solving import solve
-
-PICTURE = "map.png"
+from gantrain.solver import solve
 
 
 @dataclass(frozen=True)
@@ -45,37 +38,13 @@ class ConvergenceMap:
     guaranteed: np.ndarray | None
 
 
-def map_config(config: MapConfig, output: str | Path | None = None) -> str:
-    """Draw the maps that ``config`` describes.
-
-    Writes ``config.yaml``, ``map.csv`` (loop, x, y, spectral radius, measured rate, guaranteed) and ``map.png`` into
-    ``output``, or ``folder/name`` of the config.
-
-    Returns:
-        For each loop how much of the map contracts, and where the picture lies.
-
-    Raises:
-        UserError: an axis that a loop does not have, or ``output`` holds something other than an earlier map.
-    """
-    folder = Path(output) if output else Path(config.folder) / config.name
-    check_free(folder, PICTURE, "the map", "a map")
-    maps = [convergence_map(config, i) for i in range(len(config.outers))]
-    figure = map_plot.maps(maps, _values(config.x), _values(config.y), config.x.key, config.y.key)
-    with written_into(folder):
-        plots.figure_to_png(figure, folder / PICTURE)
-        write(folder / "map.csv", _table(config, maps))
-        write(folder / "config.yaml", dump(config))
-    lines = [f"{m.label}: contracts on {(m.exact < 1).mean():.0%} of the map{_promise(m)}" for m in maps]
-    return "\n".join([*lines, str(folder / PICTURE)])
-
-
 def convergence_map(config: MapConfig, index: int) -> ConvergenceMap:
     """The map of the loop ``config.outers[index]``.
 
     Raises:
         UserError: the loop lacks the key of an axis, or a value is out of range.
     """
-    plane = np.meshgrid(_values(config.x), _values(config.y))
+    plane = np.meshgrid(axis_values(config.x), axis_values(config.y))
     axes = dict(zip((config.x.key, config.y.key), plane, strict=True))
     if len(axes) < 2:
         raise UserError(f"y.key: {config.y.key} is on the other axis already")
@@ -153,7 +122,8 @@ def _settings(outer: Part, without: Container[str], prefix: str = "") -> list[st
     return found
 
 
-def _values(axis: Axis) -> np.ndarray:
+def axis_values(axis: Axis) -> np.ndarray:
+    """The values along an axis, ``(axis.count,)``, evenly spaced."""
     return np.linspace(axis.low, axis.high, axis.count)
 
 
@@ -168,7 +138,7 @@ def _loops(
             tree = float(value)
             for name in reversed(key.split(".")):
                 tree = {name: tree}
-            spec = merging.merge(spec, tree)
+            spec = merge.merge(spec, tree)
             where &= values == value
         try:
             yield build("outer", spec), where
@@ -180,19 +150,3 @@ def _simultaneous(outer: Outer, order: str) -> bool:
     while isinstance(outer, Lookahead):
         outer = outer.base
     return (getattr(outer, "order", None) or order) == "simultaneous"
-
-
-def _promise(m: ConvergenceMap) -> str:
-    return "" if m.guaranteed is None else f", is guaranteed to on {m.guaranteed.mean():.0%}"
-
-
-def _table(config: MapConfig, maps: list[ConvergenceMap]) -> str:
-    stream = io.StringIO()
-    rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(["outer", config.x.key, config.y.key, "spectral_radius", "measured", "guaranteed"])
-    x, y = np.meshgrid(_values(config.x), _values(config.y))
-    for m in maps:
-        promised = np.full(x.shape, "") if m.guaranteed is None else m.guaranteed.astype(int)
-        columns = (a.ravel().tolist() for a in (x, y, m.exact, m.measured, promised))
-        rows.writerows((m.label, *row) for row in zip(*columns, strict=True))
-    return stream.getvalue()

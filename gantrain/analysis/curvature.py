@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gantrain.analysis.linearised import Linearised
 from gantrain.analysis.spectrum import largest_singular_value
-from gantrain.game import Game
-from gantrain.params import add_, copy_, kept, norm, snapshot
-from gantrain.streams import generator
+from gantrain.games.base import Game
+from gantrain.utils.seeding import generator
+from gantrain.utils.tensors import add_, copy_, norm, preserve, snapshot
 
 # Directions in which the field changes less than this share of L are taken for flat: quotients by their change are
 # noise.
@@ -103,7 +103,7 @@ def sharpness(game: Game, player: str, batch: object, radius: float = 0.05, step
         loss = game.objective(player, batch).loss
         return loss.item(), list(torch.autograd.grad(loss, parameters, materialize_grads=True))
 
-    with kept(parameters):
+    with preserve(parameters):
         center = snapshot(parameters)
         start, gradient = evaluate()
         best = start
@@ -131,14 +131,14 @@ def path_angles(game: Game, batch: object, there: dict[str, list[Tensor]], at: S
     Args:
         game: inside :func:`~gantrain.analysis.linearised.undisturbed`; left as it is.
         batch: on which F is computed.
-        there: z' by player: parameters and then running statistics, as in :class:`~gantrain.game.Player`.
+        there: z' by player: parameters and then running statistics, as in :class:`~gantrain.games.base.Player`.
         at: the t's.
     """
     players = game.players.values()
     tensors = [t for player in players for t in (*player.parameters, *player.statistics)]
     ends = [t for player in players for t in there[player.name]]
     cosines = []
-    with kept(tensors), torch.no_grad():
+    with preserve(tensors), torch.no_grad():
         here = snapshot(tensors)
         way = [end - start for end, start in zip(ends, here, strict=True)]
         direction = [w for w, t in zip(way, tensors, strict=True) if t.requires_grad]

@@ -13,7 +13,7 @@ from torch import Tensor
 from gantrain.analysis.curvature import cohypomonotonicity, lipschitz, path_angles, rotation_share, sharpness
 from gantrain.analysis.linearised import Linearised, undisturbed
 from gantrain.analysis.spectrum import eigenvalues, extremes
-from gantrain.game import Game
+from gantrain.games.base import Game
 
 # Where the path to a later point is looked at: as far before and beyond it as half of it is long.
 ALONG = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)

@@ -13,7 +13,7 @@ import numpy as np
 
 from gantrain.errors import UserError
 from gantrain.outer import GDA, RAPP, CEGPlus, Lookahead, Optimistic, Outer
-from gantrain.outer.loop import Mover
+from gantrain.outer.base import Mover
 
 
 def iteration_matrix(

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gantrain.game import Game
-from gantrain.modes import evaluating
-from gantrain.params import kept
+from gantrain.compute.modes import evaluating
+from gantrain.games.base import Game
+from gantrain.utils.tensors import preserve
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def undisturbed(game: Game, seed: int = 0) -> Iterator[None]:
     buffers = [b for player in game.players.values() for b in player.buffers]
     parameters = [p for player in game.players.values() for p in player.parameters]
     devices = sorted({t.device.index for t in parameters if t.device.type == "cuda"})
-    with _all_evaluating(modules), kept(buffers), torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with _all_evaluating(modules), preserve(buffers), torch.random.fork_rng(devices=devices), torch.enable_grad():
         torch.manual_seed(seed)
         with sdpa_kernel(SDPBackend.MATH):
             yield

@@ -10,7 +10,7 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, eigsh
 from torch import Tensor
 
-from gantrain.streams import generator
+from gantrain.utils.seeding import generator
 
 # Vectors that ARPACK keeps; a matrix with no more rows than that is written out instead.
 BASIS = 24

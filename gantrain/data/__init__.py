@@ -2,17 +2,17 @@
 
 from gantrain.data.augment import Color, Crop, Cutout, Flip
 from gantrain.data.batch import Batch, Batches
-from gantrain.data.celeba import CelebA
-from gantrain.data.digits import Digits
-from gantrain.data.gaussian_ring import GaussianRing
-from gantrain.data.image_files import ImageArchive, ImageFolder
-from gantrain.data.image_set import ImageSet
-from gantrain.data.imagenet import ImageNet
-from gantrain.data.lsun import LSUN
+from gantrain.data.channel_norm import ChannelNorm
+from gantrain.data.datasets.celeba import CelebA
+from gantrain.data.datasets.digits import Digits
+from gantrain.data.datasets.gaussian_ring import GaussianRing
+from gantrain.data.datasets.image_files import ImageArchive, ImageFolder
+from gantrain.data.datasets.image_set import ImageSet
+from gantrain.data.datasets.imagenet import ImageNet
+from gantrain.data.datasets.lsun import LSUN
+from gantrain.data.datasets.text import Text
+from gantrain.data.datasets.torchvision_sets import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, FashionMNIST
 from gantrain.data.spec import DataSpec
-from gantrain.data.standardise import Standardise
-from gantrain.data.text import Text
-from gantrain.data.torchvision_sets import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, FashionMNIST
 
 __all__ = [
     "CIFAR10",
@@ -37,6 +37,6 @@ __all__ = [
     "ImageFolder",
     "ImageNet",
     "ImageSet",
-    "Standardise",
+    "ChannelNorm",
     "Text",
 ]

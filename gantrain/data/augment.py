@@ -20,7 +20,7 @@ from gantrain.data.batch import Batch
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
-    from gantrain.types import Float, Fraction, NonNegativeFloat, PositiveInt
+    from gantrain.config.types import Float, Fraction, NonNegativeFloat, PositiveInt
 
 
 class Crop:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantrain.data.ahead import Ahead, automatic_workers
+from gantrain.data.prefetch import Prefetcher, automatic_workers
 from gantrain.errors import UserError
-from gantrain.streams import generator
+from gantrain.utils.seeding import generator
 
 
 class Batch:
@@ -138,7 +138,7 @@ class Batches:
         self.device = torch.device(device)
         self.workers = (automatic_workers() if workers is None else workers) if in_files else 0
         self._order = Order(len(self.samples), batch_size, seed, self._at)
-        self._ahead = Ahead(self.samples, self._order.rows, self.workers) if in_files else None
+        self._ahead = Prefetcher(self.samples, self._order.rows, self.workers) if in_files else None
 
     def shared(self, rank: int, world: int) -> Batches:
         """The same batches as seen by process ``rank`` of ``world`` that share them."""

@@ -31,7 +31,7 @@ def place(data: Any, storage: Storage = "auto", device: torch.device | str = "cp
 
     Args:
         data: the data set.
-        storage: see :class:`gantrain.sections.Data`.
+        storage: see :class:`gantrain.config.sections.Data`.
         device: where batches are needed.
 
     Raises:

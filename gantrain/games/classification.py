@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from gantrain.compute.modes import evaluating
+from gantrain.compute.precision import full
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.game import Game, Objective, Player
-from gantrain.modes import evaluating
-from gantrain.precision import full
+from gantrain.games.base import Game, Objective, Player
 
 
 class Classification(Game):

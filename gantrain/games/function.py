@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gantrain.config.types import shown
 from gantrain.errors import UserError
-from gantrain.game import Game, Objective, Player
-from gantrain.types import shown
+from gantrain.games.base import Game, Objective, Player
 
 
 class Vector(nn.Module):
@@ -95,7 +95,7 @@ class Minimize(FunctionGame):
     """``min_x f(x)``: the one-player game.
 
     Args:
-        f: ``f(x)`` or ``f(x, batch)``; returns a scalar or an :class:`~gantrain.game.Objective`, whose logits and
+        f: ``f(x)`` or ``f(x, batch)``; returns a scalar or an :class:`~gantrain.games.base.Objective`, whose logits and
             targets are what BiSAM's climb looks at.
         x: the starting point: a tensor (cloned) or a module.
         batches: the data, cycled through; None for a deterministic problem.

@@ -9,17 +9,17 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from gantrain.arithmetic import uncompiled
+from gantrain.compute.compile import uncompiled
+from gantrain.compute.modes import evaluating
+from gantrain.compute.precision import full
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.game import Game, Objective, Player
-from gantrain.losses import Loss, Margins
-from gantrain.modes import evaluating
-from gantrain.penalties import Penalty, Scored
-from gantrain.precision import full
-from gantrain.streams import derive
-from gantrain.streams import generator as source
+from gantrain.games.base import Game, Objective, Player
+from gantrain.games.losses import Loss, Margins
+from gantrain.games.penalties import Penalty, Scored
+from gantrain.utils.seeding import derive
+from gantrain.utils.seeding import generator as source
 
 
 class GAN(Game):
@@ -68,7 +68,7 @@ class GAN(Game):
         self._check()
 
     @property
-    def product(self) -> nn.Module:
+    def evaluated_network(self) -> nn.Module:
         return self.generator
 
     def objective(self, player: str, batch: Batch) -> Objective:

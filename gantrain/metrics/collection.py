@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import torch
 
-from gantrain.metrics.extractor import Extractor
-from gantrain.metrics.features import Features
-from gantrain.metrics.moments import MomentsByPart
+from gantrain.distributed.processes import Processes
+from gantrain.metrics.accumulators.features import Features
+from gantrain.metrics.accumulators.moments import MomentsByPart
+from gantrain.metrics.accumulators.score_sums import ScoreSums
+from gantrain.metrics.extraction import extract
+from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.options import Options
-from gantrain.metrics.passing import extract
 from gantrain.metrics.path_length import PathLengths, path_lengths
-from gantrain.metrics.score_sums import ScoreSums
-from gantrain.metrics.sources import Source
-from gantrain.processes import Processes
+from gantrain.metrics.sources.base import Source
 
 # Into how many parts the samples are dealt for the extrapolation in their number.
 _PARTS = 4

@@ -10,21 +10,21 @@ from statistics import mean, stdev
 
 import torch
 
+from gantrain.config.base import nearest, one_of
+from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
+from gantrain.metrics.base import Metric
 from gantrain.metrics.collection import collect
-from gantrain.metrics.extractor import Extractor
-from gantrain.metrics.frechet import FrechetDistance
+from gantrain.metrics.extractors.base import Extractor
+from gantrain.metrics.frechet_distance import FrechetDistance
 from gantrain.metrics.inception_score import InceptionScore
-from gantrain.metrics.kernel import KernelDistance
-from gantrain.metrics.metric import Metric
+from gantrain.metrics.kernel_distance import KernelDistance
 from gantrain.metrics.options import Options
 from gantrain.metrics.perceptual_path_length import PerceptualPathLength
 from gantrain.metrics.precision_recall import PrecisionRecall
 from gantrain.metrics.reference import Reference, refer_to
 from gantrain.metrics.report import Report, Value
-from gantrain.metrics.sources import Source
-from gantrain.processes import Processes
-from gantrain.schema import nearest, one_of
+from gantrain.metrics.sources.base import Source
 
 METRICS: dict[str, type[Metric]] = {
     metric.key: metric
@@ -80,7 +80,7 @@ def evaluate(
     processes = Processes.launched()
     uses = {metric.uses for metric in chosen}
     compared = {metric.uses for metric in chosen if metric.compares}
-    with processes.together():
+    with processes.raise_on_all():
         fake = fake.take(samples)
         fake.redrawn(draws - 1)
         samples = fake.count if samples is None else samples
@@ -100,7 +100,7 @@ def evaluate(
             if processes.rank == 0:
                 for metric in chosen:
                     values |= metric.values(collected, reference, extractor, options)
-            found.append(processes.from_first(values))
+            found.append(processes.broadcast_object(values))
     about = {
         "fake": fake.about | {"samples": samples},
         "real": None if real is None else real.about | {"samples": real.count},

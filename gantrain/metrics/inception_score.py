@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from gantrain.errors import UserError
+from gantrain.metrics.base import Metric, named
 from gantrain.metrics.collection import Collected
-from gantrain.metrics.extractor import Extractor
-from gantrain.metrics.metric import Metric, named
+from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.options import Options
 from gantrain.metrics.reference import Reference
 from gantrain.metrics.report import Value
-from gantrain.metrics.sources import Source
+from gantrain.metrics.sources.base import Source
 
 
 class InceptionScore(Metric):

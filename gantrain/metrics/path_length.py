@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
-from gantrain.metrics.extractor import PathDistance
-from gantrain.metrics.pieces import PIECE
-from gantrain.processes import Processes
-from gantrain.streams import derive, generator
+from gantrain.metrics.extractors.base import PathDistance
+from gantrain.metrics.sources.base import PIECE
+from gantrain.utils.seeding import derive, generator
 
 if TYPE_CHECKING:
-    from gantrain.metrics.sources import Generated
-
-
-@dataclass(frozen=True)
-class Paths:
-    """What a generator's paths are made of.
-
-    Attributes:
-        generate: ``generate(z, labels, seed)`` to images ``(n, channels, height, width)`` in [-1, 1]; ``labels`` is
-            None without classes, and the seed is that of noise that the network draws itself.
-        latent_dim: length of z, which is standard normal.
-    """
-
-    generate: Callable[[Tensor, Tensor | None, int], Tensor]
-    latent_dim: int
+    from gantrain.metrics.sources.base import Generated
 
 
 @dataclass(frozen=True)
@@ -66,11 +51,11 @@ def path_lengths(
         UserError: the generator returns NaN.
     """
     distances = torch.zeros(samples, dtype=torch.float64)
-    with processes.together():
-        for index in range(processes.rank, -(-samples // PIECE), processes.world):
+    with processes.raise_on_all():
+        for index in range(processes.rank, -(-samples // PIECE), processes.group_size):
             rows = torch.arange(index * PIECE, min((index + 1) * PIECE, samples))
             distances[rows] = _distances(source, index, rows, distance, epsilon).double().cpu()
-    return PathLengths(processes.sum(distances), distance.label)
+    return PathLengths(processes.all_reduce_sum(distances), distance.label)
 
 
 def _distances(source: Generated, index: int, rows: Tensor, distance: PathDistance, epsilon: float) -> Tensor:

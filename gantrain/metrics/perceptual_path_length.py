@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from gantrain.errors import UserError
+from gantrain.metrics.base import Metric
 from gantrain.metrics.collection import Collected
-from gantrain.metrics.extractor import Extractor
-from gantrain.metrics.metric import Metric
+from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.options import Options
 from gantrain.metrics.reference import Reference
 from gantrain.metrics.report import Value
-from gantrain.metrics.sources import Generated, Source
+from gantrain.metrics.sources.base import Generated, Source
 
 
 class PerceptualPathLength(Metric):

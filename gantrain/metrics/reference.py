@@ -8,13 +8,13 @@ from pathlib import Path
 
 from torch import Tensor
 
+from gantrain.distributed.processes import Processes
+from gantrain.metrics.accumulators.features import Features
+from gantrain.metrics.accumulators.moments import Moments
 from gantrain.metrics.cache import Cache
-from gantrain.metrics.extractor import Extractor
-from gantrain.metrics.features import Features
-from gantrain.metrics.moments import Moments
-from gantrain.metrics.passing import Accumulator, extract
-from gantrain.metrics.sources import Source
-from gantrain.processes import Processes
+from gantrain.metrics.extraction import Accumulator, extract
+from gantrain.metrics.extractors.base import Extractor
+from gantrain.metrics.sources.base import Source
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ def refer_to(
     wanted = {kind: shape for kind, shape in shapes.items() if kind in uses}
     found: dict[str, dict[str, Tensor]] = {}
     keys = {}
-    with processes.together():
+    with processes.raise_on_all():
         if cache is not None and processes.rank == 0:
             base = {"images": real.digest(), "samples": real.count, "extractor": extractor.identity}
             keys = {kind: base | {"kind": kind} for kind in wanted}
             kept = {kind: Cache(cache).load(keys[kind], shape) for kind, shape in wanted.items()}
             found = {kind: tensors for kind, tensors in kept.items() if tensors is not None}
-    missing = processes.from_first([kind for kind in wanted if kind not in found])
+    missing = processes.broadcast_object([kind for kind in wanted if kind not in found])
     if missing:
         found |= _computed(real, missing, extractor, batch_size, processes)
         if cache is not None and processes.rank == 0:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.classification import classes, he_initialised
-from gantrain.models.conditioning import Embedded, Projection
-from gantrain.models.spectral import spectrally_normalised
-from gantrain.models.square import doublings, square
+from gantrain.models.layers.checks import classes, doublings, square
+from gantrain.models.layers.conditioning import Embedded, Projection
+from gantrain.models.layers.initialisation import he_initialised
+from gantrain.models.layers.spectral_norm import spectrally_normalised
 
 if TYPE_CHECKING:
-    from gantrain.types import PositiveInt
+    from gantrain.config.types import PositiveInt
 
 _SIZES = (8, 16, 32, 64)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.conditioning import Embedded, Projection
-from gantrain.models.square import doublings, square
+from gantrain.models.layers.checks import doublings, square
+from gantrain.models.layers.conditioning import Embedded, Projection
 
 if TYPE_CHECKING:
-    from gantrain.types import PositiveInt
+    from gantrain.config.types import PositiveInt
 
 _SIZES = (16, 32, 64, 128)
 

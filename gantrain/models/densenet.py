@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.classification import he_initialised, image_channels
+from gantrain.models.layers.checks import image_channels
+from gantrain.models.layers.initialisation import he_initialised
 
 if TYPE_CHECKING:
-    from gantrain.types import PositiveInt
+    from gantrain.config.types import PositiveInt
 
 
 class DenseNet(nn.Module):

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gantrain.data.pretrained import load
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.pretrained import load
 
 _WHO = "model huggingface"
 _FILES = "config.json and model.safetensors"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.classification import classes
-from gantrain.models.conditioning import Embedded, Projection
-from gantrain.models.spectral import spectrally_normalised
+from gantrain.models.layers.checks import classes
+from gantrain.models.layers.conditioning import Embedded, Projection
+from gantrain.models.layers.spectral_norm import spectrally_normalised
 
 if TYPE_CHECKING:
-    from gantrain.types import PositiveInt
+    from gantrain.config.types import PositiveInt
 
 
 class MLPGenerator(nn.Module):

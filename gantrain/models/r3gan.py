@@ -11,11 +11,11 @@ from torch.nn.functional import conv2d, conv_transpose2d
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.models.conditioning import Embedded, Projection
-from gantrain.models.square import doublings, square
+from gantrain.models.layers.checks import doublings, square
+from gantrain.models.layers.conditioning import Embedded, Projection
 
 if TYPE_CHECKING:
-    from gantrain.types import PositiveInt
+    from gantrain.config.types import PositiveInt
 
 _SIZES = (8, 16, 32, 64, 128, 256)
 _SLOPE = 0.2

@@ -9,10 +9,11 @@ from torch.nn.functional import pad, relu
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.models.classification import he_initialised, image_channels
+from gantrain.models.layers.checks import image_channels
+from gantrain.models.layers.initialisation import he_initialised
 
 if TYPE_CHECKING:
-    from gantrain.types import PositiveInt
+    from gantrain.config.types import PositiveInt
 
 
 class ResNet(nn.Module):

@@ -10,13 +10,13 @@ from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.models.attention import SelfAttention
-from gantrain.models.conditioning import ConditionalBatchNorm, Projection
-from gantrain.models.spectral import spectrally_normalised
-from gantrain.models.square import square
+from gantrain.models.layers.attention import SelfAttention
+from gantrain.models.layers.checks import square
+from gantrain.models.layers.conditioning import ConditionalBatchNorm, Projection
+from gantrain.models.layers.spectral_norm import spectrally_normalised
 
 if TYPE_CHECKING:
-    from gantrain.types import PositiveInt
+    from gantrain.config.types import PositiveInt
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.classification import he_initialised, image_channels
+from gantrain.models.layers.checks import image_channels
+from gantrain.models.layers.initialisation import he_initialised
 
 if TYPE_CHECKING:
-    from gantrain.types import PositiveInt
+    from gantrain.config.types import PositiveInt
 
 # Convolutions in each of the five stages, by number of layers with weights in the paper, where three are dense.
 _STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}

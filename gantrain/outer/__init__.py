@@ -1,9 +1,9 @@
 """Outer loops: how the joint iterate moves."""
 
+from gantrain.outer.base import Mover, Outer
 from gantrain.outer.ceg_plus import CEGPlus
 from gantrain.outer.gda import GDA
 from gantrain.outer.lookahead import Lookahead
-from gantrain.outer.loop import Mover, Outer
 from gantrain.outer.optimistic import Optimistic
 from gantrain.outer.rapp import RAPP, Extragradient, ExtragradientPlus
 

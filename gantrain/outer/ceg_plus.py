@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from gantrain.errors import UserError
-from gantrain.outer.loop import Mover
-from gantrain.params import add_, dot, norm
+from gantrain.outer.base import Mover
+from gantrain.utils.tensors import add_, dot, norm
 
 if TYPE_CHECKING:
-    from gantrain.field import Anchor, Field
-    from gantrain.types import PositiveFloat
+    from gantrain.config.types import PositiveFloat
+    from gantrain.outer.field import Anchor, Field
 
 # nu and tau of the line search, and how often it may halve the step size before it takes what it has.
 _NU, _TAU, _HALVINGS = 0.99, 0.5, 40

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from gantrain.outer.loop import Mover
+from gantrain.outer.base import Mover
 
 if TYPE_CHECKING:
-    from gantrain.field import Field
-    from gantrain.types import PositiveInt
+    from gantrain.config.types import PositiveInt
+    from gantrain.outer.field import Field
 
 
 class GDA(Mover):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gantrain.outer.base import Outer
 from gantrain.outer.gda import GDA
-from gantrain.outer.loop import Outer
-from gantrain.params import relax_, snapshot
+from gantrain.utils.tensors import lerp_from_, snapshot
 
 if TYPE_CHECKING:
-    from gantrain.field import Anchor, Field
-    from gantrain.types import PositiveFloat, PositiveInt
+    from gantrain.config.types import PositiveFloat, PositiveInt
+    from gantrain.outer.field import Anchor, Field
 
 
 class Lookahead(Outer):
@@ -42,7 +42,7 @@ class Lookahead(Outer):
         if self.taken < self.inner_steps:
             return False
         for name, tensors in interpolated.items():
-            relax_(tensors, self.start[name], self.relaxation)
+            lerp_from_(tensors, self.start[name], self.relaxation)
         self.taken, self.start = 0, None
         return True
 

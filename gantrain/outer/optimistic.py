@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from gantrain.outer.loop import Mover
+from gantrain.outer.base import Mover
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gantrain.field import Field
+    from gantrain.outer.field import Field
 
 
 class Optimistic(Mover):

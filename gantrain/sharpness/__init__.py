@@ -1,7 +1,7 @@
 """Gradient oracles: plain, SAM, ASAM, SAMPa and BiSAM."""
 
-from gantrain.sharpness.climb import lower_bound
-from gantrain.sharpness.oracle import Oracle, Plain
+from gantrain.sharpness.base import Oracle, Plain
+from gantrain.sharpness.bisam import lower_bound
 from gantrain.sharpness.sam import SAM
 from gantrain.sharpness.sampa import SAMPa
 

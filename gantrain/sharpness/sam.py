@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from gantrain.params import add_, kept, norm
-from gantrain.sharpness.climb import climbed
-from gantrain.sharpness.oracle import Gradient, Oracle
+from gantrain.games.base import Gradient
+from gantrain.sharpness.base import Oracle
+from gantrain.sharpness.bisam import climbed
+from gantrain.utils.tensors import add_, norm, preserve
 
 if TYPE_CHECKING:
-    from gantrain.sharpness.here import Here
-    from gantrain.types import NonNegativeFloat, PositiveFloat
+    from gantrain.config.types import NonNegativeFloat, PositiveFloat
+    from gantrain.gradients.context import GradientContext
 
 
 class Perturbation:
@@ -29,15 +30,15 @@ class Perturbation:
         self.geometry = geometry
 
     @contextmanager
-    def applied(self, here: Here, gradient: Gradient) -> Iterator[None]:
+    def applied(self, context: GradientContext, gradient: Gradient) -> Iterator[None]:
         """Perturb the parameters, and restore a saved copy on leaving, also when an exception passes through."""
-        with kept(here.parameters):
-            self._add(here, gradient)
+        with preserve(context.parameters):
+            self._add(context, gradient)
             yield
 
     @torch.no_grad()
-    def _add(self, here: Here, gradient: Gradient) -> None:
-        reached = [(p, g) for p, g in zip(here.parameters, gradient, strict=True) if g is not None]
+    def _add(self, context: GradientContext, gradient: Gradient) -> None:
+        reached = [(p, g) for p, g in zip(context.parameters, gradient, strict=True) if g is not None]
         if not reached:
             return
         targets, directions = map(list, zip(*reached, strict=True))
@@ -47,7 +48,7 @@ class Perturbation:
             directions = torch._foreach_mul(targets, scaled)
         else:
             length = norm(directions)
-        here.require_finite("the norm of the gradient that sharpness climbs", length)
+        context.require_finite("the norm of the gradient that sharpness climbs", length)
         # Until that is looked at, an overflow must not pass for a step of length zero.
         length = torch.where(length == 0, 1.0, length).masked_fill(length.isinf(), torch.nan)
         # In this order, since rho / length overflows where the gradient is tiny.
@@ -91,13 +92,13 @@ class SAM(Oracle):
         self.previous: Gradient | None = None
         self._whole: Gradient | None = None  # the gradient that all climb together
 
-    def start(self, here: Here) -> None:
+    def start(self, context: GradientContext) -> None:
         if self.direction == "gradient" and self.ascent == "global":
-            (self._whole,) = here.averaged(lambda: [here.gradient(self.climb)])
+            (self._whole,) = context.averaged(lambda: [context.gradient(self.climb)])
 
-    def evaluate(self, here: Here, part: int) -> list[Gradient]:
-        with self.perturbation.applied(here, self._ascent(here)):
-            return [here.gradient(auxiliary=self.direction == "gradient")]
+    def evaluate(self, context: GradientContext, part: int) -> list[Gradient]:
+        with self.perturbation.applied(context, self._ascent(context)):
+            return [context.gradient(auxiliary=self.direction == "gradient")]
 
     def combine(self, gradients: list[Gradient]) -> Gradient:
         if self.direction == "previous":
@@ -105,12 +106,12 @@ class SAM(Oracle):
         self._whole = None
         return gradients[0]
 
-    def _ascent(self, here: Here) -> Gradient:
+    def _ascent(self, context: GradientContext) -> Gradient:
         if self.direction == "random":
-            return here.random_direction()
+            return context.random_direction()
         if self.direction == "previous":
-            return self.previous or [None] * len(here.parameters)
-        return here.gradient(self.climb) if self.ascent == "local" else self._whole
+            return self.previous or [None] * len(context.parameters)
+        return context.gradient(self.climb) if self.ascent == "local" else self._whole
 
     def state_dict(self) -> dict[str, Any]:
         return {"previous": self.previous}

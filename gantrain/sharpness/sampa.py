@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gantrain.params import copy_, dot, kept, norm
-from gantrain.sharpness.climb import climbed
-from gantrain.sharpness.oracle import Gradient, Oracle
+from gantrain.games.base import Gradient
+from gantrain.sharpness.base import Oracle
+from gantrain.sharpness.bisam import climbed
 from gantrain.sharpness.sam import Perturbation
+from gantrain.utils.tensors import copy_, dot, norm, preserve
 
 if TYPE_CHECKING:
-    from gantrain.sharpness.here import Here
-    from gantrain.types import Fraction, NonNegativeFloat, PositiveFloat
+    from gantrain.config.types import Fraction, NonNegativeFloat, PositiveFloat
+    from gantrain.gradients.context import GradientContext
 
 
 class SAMPa(Oracle):
@@ -75,21 +76,21 @@ class SAMPa(Oracle):
         self.local: dict[int, Gradient] = {}  # the same on each micro-batch, if that is climbed
         self._next_local: dict[int, Gradient] = {}
 
-    def start(self, here: Here) -> None:
+    def start(self, context: GradientContext) -> None:
         if self.slope is None:
-            averaged = here.averaged(lambda: self._gradients(here, ahead=0))
+            averaged = context.averaged(lambda: self._gradients(context, ahead=0))
             self.slope, self.direction = averaged[0], averaged[-1]
             self.local, self._next_local = self._next_local, {}
-        if self.cosine and here.observing:
-            (plain,) = here.averaged(lambda: [here.gradient(auxiliary=True, counted=False)])
-            here.observe("cosine", _cosine(plain, self.slope))
+        if self.cosine and context.observing:
+            (plain,) = context.averaged(lambda: [context.gradient(auxiliary=True, counted=False)])
+            context.observe("cosine", _cosine(plain, self.slope))
 
-    def evaluate(self, here: Here, part: int) -> list[Gradient]:
+    def evaluate(self, context: GradientContext, part: int) -> list[Gradient]:
         if part == 0:
-            with self.perturbation.applied(here, self.local.get(here.micro_batch, self.direction)):
-                return [here.gradient(auxiliary=True)]
-        with predicted(here, self.slope):
-            return self._gradients(here, ahead=1)
+            with self.perturbation.applied(context, self.local.get(context.micro_batch, self.direction)):
+                return [context.gradient(auxiliary=True)]
+        with predicted(context, self.slope):
+            return self._gradients(context, ahead=1)
 
     def expected(self, part: int) -> list[Gradient]:
         return [self.slope] if part == 0 else [self.slope, self.direction][: len(self.targets)]
@@ -100,11 +101,10 @@ class SAMPa(Oracle):
         self.local, self._next_local = self._next_local, {}
         return [_mixed(a, b, self.mix) for a, b in zip(perturbed, self.slope, strict=True)]
 
-    def _gradients(self, here: Here, ahead: int) -> list[Gradient]:
-        gradients = here.gradient(*self.targets, ahead=ahead)
-        gradients = gradients if len(self.targets) > 1 else [gradients]
-        if self.ascent == "local" and not here.divided:
-            self._next_local[here.micro_batch] = gradients[-1]
+    def _gradients(self, context: GradientContext, ahead: int) -> list[Gradient]:
+        gradients = context.gradients(*self.targets, ahead=ahead)
+        if self.ascent == "local" and not context.divided:
+            self._next_local[context.micro_batch] = gradients[-1]
         return gradients
 
     def state_dict(self) -> dict[str, Any]:
@@ -118,15 +118,15 @@ class SAMPa(Oracle):
 
 
 @contextmanager
-def predicted(here: Here, gradient: Gradient) -> Iterator[None]:
+def predicted(context: GradientContext, gradient: Gradient) -> Iterator[None]:
     """The parameters where the optimizer would go along ``gradient``; parameters and optimizer state are kept."""
-    with kept(here.parameters):
-        if here.origin is not None:
-            copy_(here.parameters, here.origin)
-        for p, g in zip(here.parameters, gradient, strict=True):
+    with preserve(context.parameters):
+        if context.origin is not None:
+            copy_(context.parameters, context.origin)
+        for p, g in zip(context.parameters, gradient, strict=True):
             p.grad = g
-        with _state_kept(here.optimizer):
-            here.optimizer.step()
+        with _state_kept(context.optimizer):
+            context.optimizer.step()
         yield
 
 

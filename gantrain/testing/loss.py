@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import torch
 
-from gantrain.losses import Loss
+from gantrain.games.losses import Loss
 
 
 class LossContract(ABC):

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gantrain.field import Field, Learner
-from gantrain.game import Game, Objective, Player
-from gantrain.models.spectral import spectrally_normalised
-from gantrain.sharpness.oracle import Oracle, Plain
+from gantrain.games.base import Game, Objective, Player
+from gantrain.gradients.evaluator import Evaluator
+from gantrain.models.layers.spectral_norm import spectrally_normalised
+from gantrain.outer.field import Field
+from gantrain.outer.learner import Learner
+from gantrain.sharpness.base import Oracle, Plain
 
 
 class Broken(Exception):
@@ -74,14 +76,14 @@ def duel_field(make: Callable[[], Oracle], spectral: bool = False, **settings: A
         Learner(player, torch.optim.AdamW(player.parameters, lr=0.02, weight_decay=0.1), make())
         for player in game.players.values()
     ]
-    return Field(game, learners, duel_batches, **settings)
+    return Field(Evaluator(game, duel_batches, **settings), learners)
 
 
 def run(field: Field, moves: int) -> Field:
     """Move on fresh batches."""
     for _ in range(moves):
         field.move(field.draw())
-        field.step += 1
+        field.evaluator.step += 1
     return field
 
 
@@ -106,7 +108,7 @@ class OracleContract(ABC):
 
     def test_costs_the_gradients_it_says(self):
         field = run(duel_field(self.make), 3)
-        assert set(field.evaluations.values()) == {self.first + 3 * self.gradients}
+        assert set(field.evaluator.evaluations.values()) == {self.first + 3 * self.gradients}
 
     def test_differs_from_the_plain_gradient(self):
         assert not _same(_parameters(run(duel_field(self.make), 3)), _parameters(run(duel_field(Plain), 3)))
@@ -133,7 +135,7 @@ class OracleContract(ABC):
 
     def test_what_gets_no_gradient_stays_put(self):
         field = run(duel_field(self.make), 3)
-        for player in field.game.players.values():
+        for player in field.evaluator.game.players.values():
             assert player.module.unreached.grad is None
             assert torch.equal(player.module.frozen, torch.ones(2).double())
             assert torch.equal(player.module.unreached, torch.ones(2).double())
@@ -141,14 +143,14 @@ class OracleContract(ABC):
     def test_a_move_tracks_one_pass(self):
         field = run(duel_field(self.make), 3)
         # Each player's pass runs both networks.
-        for player in field.game.players.values():
+        for player in field.evaluator.game.players.values():
             assert player.module[1].num_batches_tracked == 2 * (3 + self.first)
 
     def test_an_auxiliary_move_leaves_buffers_alone(self):
         field = run(duel_field(self.make, spectral=True), 2)
-        before = [b.clone() for b in field.buffers]
+        before = [b.clone() for b in field.evaluator.buffers]
         field.move(field.draw(), auxiliary=True)
-        assert _same(field.buffers, before)
+        assert _same(field.evaluator.buffers, before)
 
     def test_goes_on_bit_identically_from_its_state(self):
         straight = run(duel_field(self.make, spectral=True), 5)
@@ -157,10 +159,12 @@ class OracleContract(ABC):
             for new, old in zip(resumed.learners, field.learners, strict=True):
                 new.player.module.load_state_dict(old.player.module.state_dict())
                 new.optimizer.load_state_dict(copy.deepcopy(old.optimizer.state_dict()))
-            resumed.step = field.step
+            resumed.evaluator.step = field.evaluator.step
             resumed.load_state_dict(copy.deepcopy(field.state_dict()))
             run(resumed, 5 - split)
-            assert _same(_parameters(resumed) + resumed.buffers, _parameters(straight) + straight.buffers), split
+            assert _same(
+                _parameters(resumed) + resumed.evaluator.buffers, _parameters(straight) + straight.evaluator.buffers
+            ), split
 
     def test_an_exception_leaves_things_as_they_were_and_the_move_can_be_made_again(self):
         straight = run(duel_field(self.make), 3)
@@ -168,25 +172,27 @@ class OracleContract(ABC):
             field = run(duel_field(self.make), 2)
             draw = field.draw()
             before = _parameters(field), copy.deepcopy(_optimizers(field)), copy.deepcopy(field.state_dict()["oracles"])
-            field.game.passes_left = passes
+            field.evaluator.game.passes_left = passes
             with contextlib.suppress(Broken):
                 field.move(draw)
-            assert field.game.passes_left == 0, "the move made fewer passes than it says"
+            assert field.evaluator.game.passes_left == 0, "the move made fewer passes than it says"
             assert _same(_parameters(field), before[0]) and _equal(_optimizers(field), before[1])
             assert _equal(field.state_dict()["oracles"], before[2])
             assert all(p.grad is None for learner in field.learners for p in learner.parameters)
-            field.game.passes_left = None
+            field.evaluator.game.passes_left = None
             field.move(draw)
             assert _same(_parameters(field), _parameters(straight)), passes
 
     def test_micro_batches_that_are_alike_are_as_one(self):
         one, cut = run(duel_field(self.make, spectral=True), 3), run(duel_field(self.make, True, accumulation=3), 3)
-        assert _same(_parameters(one) + one.buffers, _parameters(cut) + cut.buffers)
-        assert one.evaluations == cut.evaluations
+        assert _same(_parameters(one) + one.evaluator.buffers, _parameters(cut) + cut.evaluator.buffers)
+        assert one.evaluator.evaluations == cut.evaluator.evaluations
 
     def test_a_loss_scale_changes_nothing(self):
         one, scaled = duel_field(self.make, spectral=True), duel_field(self.make, True, scaled=True)
-        assert _same(_parameters(run(one, 3)) + one.buffers, _parameters(run(scaled, 3)) + scaled.buffers)
+        assert _same(
+            _parameters(run(one, 3)) + one.evaluator.buffers, _parameters(run(scaled, 3)) + scaled.evaluator.buffers
+        )
 
     def test_leaves_the_global_generator_alone(self):
         before = torch.get_rng_state()
@@ -196,17 +202,17 @@ class OracleContract(ABC):
     def test_observing_changes_nothing(self):
         field, observed = run(duel_field(self.make, spectral=True), 4), duel_field(self.make, spectral=True)
         for _ in range(4):
-            observed.observing = observed.step % 2 == 1
+            observed.evaluator.observing = observed.evaluator.step % 2 == 1
             run(observed, 1)
-        assert _same(_parameters(field) + field.buffers, _parameters(observed) + observed.buffers)
-        assert field.evaluations == observed.evaluations
-        for scalars in observed.observed.values():
+        assert _same(_parameters(field) + field.evaluator.buffers, _parameters(observed) + observed.evaluator.buffers)
+        assert field.evaluator.evaluations == observed.evaluator.evaluations
+        for scalars in observed.evaluator.observed.values():
             assert {"loss", "gradient_norm"} <= scalars.keys()
             assert all(value.dim() == 0 and value.isfinite() for value in scalars.values())
 
 
 def _parameters(field: Field) -> list[Tensor]:
-    return [p.detach().clone() for player in field.game.players.values() for p in player.module.parameters()]
+    return [p.detach().clone() for player in field.evaluator.game.players.values() for p in player.module.parameters()]
 
 
 def _optimizers(field: Field) -> list[Any]:

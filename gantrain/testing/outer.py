@@ -8,10 +8,12 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from gantrain.field import Field, Learner
-from gantrain.game import Game, Objective, Player
+from gantrain.games.base import Game, Objective, Player
+from gantrain.gradients.evaluator import Evaluator
+from gantrain.outer.base import Outer
+from gantrain.outer.field import Field
 from gantrain.outer.gda import GDA
-from gantrain.outer.loop import Outer
+from gantrain.outer.learner import Learner
 
 
 class PairGame(Game):
@@ -46,12 +48,12 @@ def pair_field(optimizer: type[torch.optim.Optimizer] = torch.optim.Adam, lr: fl
     """A field over a new :class:`PairGame`."""
     game = PairGame()
     learners = [Learner(player, optimizer(player.parameters, lr=lr)) for player in game.players.values()]
-    return Field(game, learners, pair_batches, **settings)
+    return Field(Evaluator(game, pair_batches, **settings), learners)
 
 
 def tensors(field: Field) -> list[Tensor]:
     """Copies of all parameters and buffers."""
-    return [t.detach().clone() for p in field.game.players.values() for t in p.module.state_dict().values()]
+    return [t.detach().clone() for p in field.evaluator.game.players.values() for t in p.module.state_dict().values()]
 
 
 def run(loop: Outer, field: Field, steps: int) -> list[bool]:
@@ -59,7 +61,7 @@ def run(loop: Outer, field: Field, steps: int) -> list[bool]:
     completed = []
     for _ in range(steps):
         completed.append(loop.step(field))
-        field.step += 1
+        field.evaluator.step += 1
     return completed
 
 
@@ -81,7 +83,7 @@ class OuterContract(ABC):
     def test_costs_the_gradients_it_says(self):
         field = pair_field()
         run(self.make(), field, 3 * self.cycle)
-        assert field.evaluations == {
+        assert field.evaluator.evaluations == {
             "first": 3 * self.cycle * self.gradients,
             "second": 3 * self.cycle * self.gradients,
         }
@@ -106,7 +108,7 @@ class OuterContract(ABC):
     def test_what_gets_no_gradient_stays_put(self):
         field = pair_field()
         run(self.make(), field, 2 * self.cycle)
-        for player in field.game.players.values():
+        for player in field.evaluator.game.players.values():
             assert torch.equal(player.module.frozen, torch.ones(2).double())
             assert torch.equal(player.module.unreached, torch.ones(2).double())
             assert not torch.equal(player.module[0].weight, PairGame().players[player.name].module[0].weight)
@@ -118,11 +120,11 @@ class OuterContract(ABC):
             loop, field = self.make(), pair_field()
             run(loop, field, split)
             resumed_loop, resumed = self.make(), pair_field()
-            for name, player in resumed.game.players.items():
-                player.module.load_state_dict(field.game.players[name].module.state_dict())
+            for name, player in resumed.evaluator.game.players.items():
+                player.module.load_state_dict(field.evaluator.game.players[name].module.state_dict())
             for new, old in zip(resumed.learners, field.learners, strict=True):
                 new.optimizer.load_state_dict(copy.deepcopy(old.optimizer.state_dict()))
-            resumed.step = field.step
+            resumed.evaluator.step = field.evaluator.step
             resumed.load_state_dict(copy.deepcopy(field.state_dict()))
             resumed_loop.load_state_dict(copy.deepcopy(loop.state_dict()))
             run(resumed_loop, resumed, 7 - split)

@@ -31,18 +31,18 @@ from timing import interleaved, machine, median_ratio
 from torch import Tensor, nn
 
 from gantrain.data import DataSpec
-from gantrain.data.images import encode
+from gantrain.data.pixels import encode
+from gantrain.distributed.processes import Processes
 from gantrain.games.gan import GAN
-from gantrain.losses import Hinge
+from gantrain.games.losses import Hinge
 from gantrain.metrics import Extractor, Folder, Generated, Inception, Output
-from gantrain.metrics.fidelity import register
-from gantrain.metrics.moments import Moments
-from gantrain.metrics.passing import extract
-from gantrain.metrics.pieces import PIECE
-from gantrain.metrics.score_sums import ScoreSums
+from gantrain.metrics.accumulators.moments import Moments
+from gantrain.metrics.accumulators.score_sums import ScoreSums
+from gantrain.metrics.extraction import extract
+from gantrain.metrics.extractors.torch_fidelity import register
+from gantrain.metrics.sources.base import PIECE
 from gantrain.models import ConvDiscriminator, ConvGenerator
-from gantrain.plots import save_png
-from gantrain.processes import Processes
+from gantrain.plotting.images import save_png
 
 RESULTS = Path(__file__).parent / "results"
 METHODS = ("gantrain", "torch-fidelity")

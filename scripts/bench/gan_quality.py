@@ -21,10 +21,10 @@ from pathlib import Path
 
 from timing import machine
 
-from gantrain.comparison import compare, picture, table
-from gantrain.config import load
-from gantrain.plots import figure_to_png
-from gantrain.sweep import finished, plan, train
+from gantrain.commands.compare import compare, picture, table
+from gantrain.commands.sweep import finished, plan, train
+from gantrain.config.loading import load
+from gantrain.plotting.images import figure_to_png
 
 CONFIGS = [
     *("configs/digits/sgd/gda.yaml", "configs/digits/sgd/extragradient.yaml", "configs/digits/sgd/lookahead.yaml"),

@@ -21,12 +21,14 @@ import torch.multiprocessing as multiprocessing
 from timing import machine
 
 from gantrain.data.batch import Batches
-from gantrain.data.image_set import ImageSet
-from gantrain.field import Field, Learner
+from gantrain.data.datasets.image_set import ImageSet
+from gantrain.distributed.processes import Processes
 from gantrain.games.classification import Classification
+from gantrain.gradients.evaluator import Evaluator
 from gantrain.models.resnet import ResNet
-from gantrain.optimizers import make_optimizer
-from gantrain.processes import Processes
+from gantrain.optim.optimizers import make_optimizer
+from gantrain.outer.field import Field
+from gantrain.outer.learner import Learner
 from gantrain.sharpness import SAM, SAMPa
 
 SGD, LIMIT = "SGD", "two plain gradients side by side"
@@ -52,12 +54,12 @@ def made(oracle, processes: Processes, depth: int, batch: int) -> Field:
     (player,) = game.players.values()
     optimizer = make_optimizer({"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}, player.parameters)
     batches = Batches(data, batch, 0)
-    return Field(
+    evaluator = Evaluator(
         game,
-        [Learner(player, optimizer, oracle)],
-        lambda draw, step: batches.shared(processes.rank, processes.world)(draw, step),
+        lambda draw, step: batches.shared(processes.rank, processes.group_size)(draw, step),
         processes=processes,
     )
+    return Field(evaluator, [Learner(player, optimizer, oracle)])
 
 
 def measure(rank: int, port: int, arguments: argparse.Namespace, answers) -> None:

@@ -26,8 +26,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import gantrain as gt
-from gantrain.field import Field, Learner
-from gantrain.optimizers import make_optimizer
+from gantrain.gradients.evaluator import Evaluator
+from gantrain.optim.optimizers import make_optimizer
+from gantrain.outer.field import Field
+from gantrain.outer.learner import Learner
 from gantrain.sharpness import SAM, Oracle, SAMPa
 
 SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
@@ -71,7 +73,7 @@ def ours(network: nn.Module, batch: tuple[Tensor, Tensor], oracle: Oracle) -> Ca
     game = gt.games.Minimize(loss_of, x=network)
     player = game.players["x"]
     learner = Learner(player, make_optimizer({"name": "sgd", **SGD}, player.parameters), oracle)
-    field = Field(game, [learner], lambda draw, step: batch)
+    field = Field(Evaluator(game, lambda draw, step: batch), [learner])
     return lambda: field.move(field.draw())
 
 

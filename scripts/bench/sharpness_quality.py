@@ -34,9 +34,9 @@ METHODS = {
 def accuracy(task: tuple[str, str, float, int, tuple[str, ...]]) -> tuple[str, float, float]:
     """Train once; the method, the noise, and the accuracy at the end."""
     config, method, noise, seed, overrides = task
-    from gantrain.config import load
-    from gantrain.monitor import read_metrics
-    from gantrain.training import train
+    from gantrain.commands.train import train
+    from gantrain.config.loading import load
+    from gantrain.runs.monitor import read_metrics
 
     torch.set_num_threads(1)
     oracle = METHODS[method]

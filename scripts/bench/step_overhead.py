@@ -17,8 +17,8 @@ from timing import interleaved, machine, median_ratio
 from torch.nn.functional import softplus
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gantrain.config import load
-from gantrain.trainer import Trainer
+from gantrain.config.loading import load
+from gantrain.train.trainer import Trainer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CASES = {"quickstart": "quickstart.yaml", "2-layer MLP": "gaussian_ring.yaml"}

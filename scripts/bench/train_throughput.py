@@ -33,10 +33,10 @@ import torch
 from timing import interleaved, machine, median_ratio
 from torch.nn.functional import relu
 
-from gantrain.config import load
-from gantrain.data.image_set import ImageSet
-from gantrain.distributed import joined
-from gantrain.trainer import Trainer
+from gantrain.config.loading import load
+from gantrain.data.datasets.image_set import ImageSet
+from gantrain.distributed.rendezvous import joined
+from gantrain.train.trainer import Trainer
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parents[1] / "configs" / "rapp"

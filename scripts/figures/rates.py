@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from trajectories import save
 
-from gantrain import plots
 from gantrain.games import Minimize, VectorField
-from gantrain.solving import solve
+from gantrain.plotting import figures
+from gantrain.solver import solve
 
 RHO, GAMMA = -0.3, 0.9
 
@@ -35,7 +35,7 @@ def rapp():
         path = solve(game, outer, {"name": "sgd", "lr": GAMMA}, steps=len(k))
         values = (speed**2 * (path["x"] ** 2 + path["y"] ** 2)).sum(1)[1:]
         lines[label] = k, values.where(values < 3, torch.nan)
-    return plots.curves(lines, "outer step $k$", r"$\|Fz_k\|^2$", "xy", {"$1/k$": (k, 0.4 / k)})
+    return figures.curves(lines, "outer step $k$", r"$\|Fz_k\|^2$", "xy", {"$1/k$": (k, 0.4 / k)})
 
 
 def sam():
@@ -48,7 +48,7 @@ def sam():
             path = solve(game, "gda", {"name": "sgd", "lr": 0.3}, sharpness=sharpness, steps=60)
             lines[f"{name} $\\rho={rho}$"] = np.arange(61), path["x"].abs()[:, 0]
     path = solve(game, "gda", {"name": "sgd", "lr": 0.3}, steps=60)["x"].abs()[:, 0]
-    return plots.curves(lines | {"gda (no perturbation)": (np.arange(61), path)}, "step", r"$|x - x^*|$", "y")
+    return figures.curves(lines | {"gda (no perturbation)": (np.arange(61), path)}, "step", r"$|x - x^*|$", "y")
 
 
 if __name__ == "__main__":

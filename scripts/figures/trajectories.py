@@ -14,9 +14,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from gantrain import plots
 from gantrain.games.toy import Forsaken, PolarGame, ToyGame
-from gantrain.solving import solve
+from gantrain.plotting import figures
+from gantrain.plotting.images import figure_to_png
+from gantrain.solver import solve
 
 BOX = {"name": "box", "low": -1.5, "high": 1.5}
 CEG_PLUS = {"name": "ceg_plus", "relaxation": 0.5}
@@ -72,7 +73,7 @@ def draw(name: str):
         ends[method] = game.distances(path)[-1].item()
     half = game.domain
     view = (-half, half, -half, half)
-    return plots.trajectory(paths, descent(game), solution=game.solution, view=view), ends
+    return figures.trajectory(paths, descent(game), solution=game.solution, view=view), ends
 
 
 def descent(game: ToyGame):
@@ -88,7 +89,7 @@ def descent(game: ToyGame):
 
 def save(figure, path: Path) -> None:
     """Write a figure as a PNG of 256 colours, which takes a third of the bytes."""
-    plots.figure_to_png(figure, path)
+    figure_to_png(figure, path)
     with Image.open(path) as image:
         few = image.convert("RGB").quantize(256, method=Image.Quantize.MAXCOVERAGE)
     few.save(path, optimize=True)

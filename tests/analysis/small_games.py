@@ -11,7 +11,7 @@ from torch.func import functional_call
 from gantrain.data.batch import Batch
 from gantrain.games import GeneralSum
 from gantrain.games.gan import GAN
-from gantrain.losses import NonSaturating
+from gantrain.games.losses import NonSaturating
 
 
 def linear_game(matrix: torch.Tensor, split: int, seed: int = 0) -> GeneralSum:

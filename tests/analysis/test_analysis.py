@@ -15,10 +15,10 @@ from gantrain.analysis.diagnosis import Diagnosis, Sample, diagnose
 from gantrain.analysis.linearised import Linearised, undisturbed
 from gantrain.analysis.spectrum import BASIS, eigenvalues, extremes
 from gantrain.games import Minimize, ZeroSum
+from gantrain.games.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein
+from gantrain.games.penalties import R1, R2, WGANGP
 from gantrain.games.toy import Bilinear, Forsaken, Quadratic
-from gantrain.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein
-from gantrain.penalties import R1, R2, WGANGP
-from gantrain.solving import solve
+from gantrain.solver import solve
 
 
 def linearised(game, batch=None):

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gantrain import plots
-from gantrain.analysis.convergence_map import convergence_map, label, map_config
-from gantrain.config import load_map
+from gantrain.analysis.convergence_map import convergence_map, label
+from gantrain.commands.map import map_config
+from gantrain.config.loading import load_map
 from gantrain.errors import UserError
+from gantrain.plotting.images import load_png
 
 THEORY = Path(__file__).parents[2] / "configs" / "theory"
 SMALL = ["x.count=7", "y.count=4", "steps=8"]
@@ -92,7 +93,7 @@ def test_theorems_are_of_simultaneous_moves():
 def test_contraction_is_blue_and_expansion_red(tmp_path):
     config = load_map(THEORY / "map.yaml", [*SMALL, "outers=[extragradient_plus]", "x.count=20", "y.count=20"])
     map_config(config, tmp_path / "out")
-    picture = plots.load_png(tmp_path / "out" / "map.png").permute(1, 2, 0).numpy().astype(int)
+    picture = load_png(tmp_path / "out" / "map.png").permute(1, 2, 0).numpy().astype(int)
     red, blue = picture[..., 0] - picture[..., 2] > 60, picture[..., 2] - picture[..., 0] > 60
     left, right = np.split(np.arange(picture.shape[1]), [picture.shape[1] // 2])
     assert red.sum() > 1000 and blue.sum() > 1000

@@ -8,8 +8,8 @@ import pytest
 from gantrain.analysis.convergence_map import quadratic
 from gantrain.analysis.guarantees import guaranteed
 from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
+from gantrain.config.parts import build
 from gantrain.games.toy import RandomQuadratic
-from gantrain.parts import build
 
 LOOPS = {
     "gda": {"name": "gda"},

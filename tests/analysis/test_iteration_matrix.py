@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
+from gantrain.config.parts import build
 from gantrain.errors import UserError
 from gantrain.games import VectorField
-from gantrain.parts import build
-from gantrain.solving import solve
+from gantrain.solver import solve
 
 SIZES = (2, 1, 3)
 GAMMA = 0.2

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from gantrain.data import Batches, Digits, GaussianRing, ImageArchive, ImageFolder, Standardise, storage
+from gantrain.data import Batches, ChannelNorm, Digits, GaussianRing, ImageArchive, ImageFolder, storage
 from gantrain.data.storage import described, place
 from gantrain.errors import UserError
 from gantrain.metrics import Images
-from gantrain.metrics.pieces import PIECE
+from gantrain.metrics.sources.base import PIECE
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_whoever_uses_samples_need_not_know_where_they_are(folder):
     place(held, "memory")
     place(unread, "disk")
     assert isinstance(held.samples, torch.Tensor) and not isinstance(unread.samples, torch.Tensor)
-    for a, b in zip(Standardise.of(held).buffers(), Standardise.of(unread).buffers(), strict=True):
+    for a, b in zip(ChannelNorm.of(held).buffers(), ChannelNorm.of(unread).buffers(), strict=True):
         assert torch.equal(a, b)
     sources = Images(held), Images(unread)
     for index, size in ((0, PIECE), (1, 100 - PIECE)):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import rows
 
-from gantrain.config import load
-from gantrain.training import train
+from gantrain.commands.train import train
+from gantrain.config.loading import load
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RAPP = CONFIGS / "rapp"

@@ -18,9 +18,9 @@ from forked import SECONDS, free_port, hosts, until
 from PIL import Image
 from tiny import DIGITS, RING, config_of, rows, same, state, write
 
-from gantrain import checkpoint
-from gantrain.runs import is_run
-from gantrain.training import train
+from gantrain.commands.train import train
+from gantrain.runs import checkpoint
+from gantrain.runs.folder import is_run
 
 HERE = socket.gethostname()
 

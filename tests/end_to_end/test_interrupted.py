@@ -14,8 +14,8 @@ from forked import Command, gantrain, until
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import DIGITS, RING, rows, same, state, write
 
-from gantrain import checkpoint
-from gantrain.interrupt import Interrupt
+from gantrain.runs import checkpoint
+from gantrain.train.interrupt import Interrupt
 
 # Between them: batch norm, spectral norm, a lazy penalty, a schedule, labels, an oracle with a state.
 METHODS = {

@@ -13,11 +13,11 @@ import torch
 import yaml
 from torch import nn
 
-from gantrain import checkpoint
-from gantrain.config import load
+from gantrain.commands.train import train
+from gantrain.config.loading import load
 from gantrain.models import HuggingFace
-from gantrain.trainer import Trainer
-from gantrain.training import train
+from gantrain.runs import checkpoint
+from gantrain.train.trainer import Trainer
 
 pytest.importorskip("transformers")
 

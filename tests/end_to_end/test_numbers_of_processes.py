@@ -9,9 +9,9 @@ import torch
 from forked import together
 from tiny import DIGITS, config_of
 
-from gantrain import checkpoint
-from gantrain.monitor import WALL_CLOCK, read_metrics
-from gantrain.training import train
+from gantrain.commands.train import train
+from gantrain.runs import checkpoint
+from gantrain.runs.monitor import WALL_CLOCK, read_metrics
 
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
 SGD = ("game.generator.optimizer={name: sgd, lr: 0.05}", "game.discriminator.optimizer={name: sgd, lr: 0.05}")

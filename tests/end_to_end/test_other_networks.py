@@ -9,8 +9,8 @@ import pytest
 from forked import Command, gantrain
 from tiny import DIGITS, config_of, write
 
-from gantrain.runs import CONFIG
-from gantrain.training import train
+from gantrain.commands.train import train
+from gantrain.runs.folder import CONFIG
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.losses import Loss
-from gantrain.outer.loop import Outer
+from gantrain.games.losses import Loss
+from gantrain.outer.base import Outer
 
 
 class Halves(Outer):

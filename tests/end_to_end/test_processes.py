@@ -19,14 +19,15 @@ from accelerate import Accelerator
 from forked import Command, gantrain, together, until
 from tiny import DIGITS, RING, config_of, rows, same, state, write
 
-from gantrain import checkpoint, interrupt, trainer
-from gantrain.distributed import joined
-from gantrain.interrupt import Interrupt
-from gantrain.monitor import WALL_CLOCK, read_metrics
-from gantrain.processes import Processes
-from gantrain.runs import prepare
-from gantrain.trainer import Trainer
-from gantrain.training import train
+from gantrain.commands.train import train
+from gantrain.distributed.processes import Processes
+from gantrain.distributed.rendezvous import joined
+from gantrain.runs import checkpoint
+from gantrain.runs.folder import prepare
+from gantrain.runs.monitor import WALL_CLOCK, read_metrics
+from gantrain.train import interrupt, trainer
+from gantrain.train.interrupt import Interrupt
+from gantrain.train.trainer import Trainer
 
 LOOKAHEAD = "outer={name: lookahead, inner_steps: 3, base: extragradient}"
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.

@@ -6,8 +6,8 @@ import pytest
 from forked import together
 from tiny import DIGITS, config_of, rows
 
+from gantrain.commands.train import train
 from gantrain.errors import UserError
-from gantrain.training import train
 
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
 SGD = ("game.generator.optimizer={name: sgd, lr: 0.05}", "game.discriminator.optimizer={name: sgd, lr: 0.05}")

@@ -12,7 +12,7 @@ import pytest
 from forked import Command, gantrain, until
 from tiny import RING, rows, same, state, write
 
-from gantrain import plots
+from gantrain.plotting.images import load_png
 
 GRID = ("--over", "outer=gda,{name: rapp, inner_steps: 2}", "--seeds", "2")
 NAMES = {f"outer={method},seed={seed}" for method in ("gda", "rapp-inner_steps=2") for seed in (0, 1)}
@@ -65,7 +65,7 @@ def test_a_sweep_and_its_comparison(tmp_path):
     with (tmp_path / "out" / "curves.csv").open() as stream:
         curve = [r for r in csv.DictReader(stream) if r["metric"] == "loss/generator" and "rapp" in r["group"]]
     assert [float(r["gradients"]) for r in curve] == [6, 12, 18, 24]
-    assert plots.load_png(tmp_path / "out" / "comparison.png").float().std() > 10
+    assert load_png(tmp_path / "out" / "comparison.png").float().std() > 10
 
 
 def test_a_killed_sweep_takes_its_runs_along_and_goes_on_as_if_never_killed(tmp_path):

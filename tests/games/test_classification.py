@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from gantrain.data.batch import Batch
-from gantrain.data.digits import Digits
+from gantrain.data.datasets.digits import Digits
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.classification import Classification
-from gantrain.validation import Validation
+from gantrain.train.callbacks.accuracy import AccuracyEvaluation
 
 SPEC = DataSpec((1, 2, 2), classes=3)
 
@@ -57,7 +57,7 @@ def test_augmentations_are_applied_in_turn_and_see_the_batch():
 def test_the_product_is_the_classifier():
     network = linear()
     game = Classification(network)
-    assert game.product is network and list(game.players) == ["classifier"]
+    assert game.evaluated_network is network and list(game.players) == ["classifier"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_check_leaves_no_trace():
 def test_validation_is_loss_and_accuracy_over_all_samples_in_evaluation_mode():
     data = Digits(split="test")
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(64, 10))
-    loss, accuracy = Validation(data, 1, chunk=100).measure(network)
+    loss, accuracy = AccuracyEvaluation(data, 1, chunk=100).measure(network)
     logits = network[2](data.decode(data.samples).flatten(1))
     log_likelihood = logits.log_softmax(1)[torch.arange(len(logits)), data.labels]
     assert loss == pytest.approx(-log_likelihood.mean().item(), rel=1e-5)

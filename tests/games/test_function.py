@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from gantrain.errors import UserError
-from gantrain.game import Objective
 from gantrain.games import GeneralSum, Minimize, VectorField, ZeroSum
+from gantrain.games.base import Objective
 
 
 def double(*values):

@@ -7,9 +7,9 @@ from torch import nn
 from gantrain.data import Batch, Batches, Color, Crop, Cutout, DataSpec, Digits, GaussianRing
 from gantrain.errors import UserError
 from gantrain.games.gan import GAN
-from gantrain.losses import Hinge, Minimax, NonSaturating, Relativistic, Wasserstein
+from gantrain.games.losses import Hinge, Minimax, NonSaturating, Relativistic, Wasserstein
+from gantrain.games.penalties import R1, WGANGP
 from gantrain.models import ConvDiscriminator, ConvGenerator, MLPDiscriminator, MLPGenerator
-from gantrain.penalties import R1, WGANGP
 
 RING = GaussianRing(samples=64)
 

@@ -17,7 +17,7 @@ from gantrain.games.toy import (
     Quadratic,
     RandomQuadratic,
 )
-from gantrain.solving import solve
+from gantrain.solver import solve
 
 
 def phi_forsaken(z):

@@ -6,8 +6,8 @@ import pytest
 from image_sets import CLASSIFICATION
 from tiny import config_of
 
+from gantrain.commands.train import train
 from gantrain.metrics import Classifier
-from gantrain.training import train
 
 
 @pytest.fixture(scope="session")

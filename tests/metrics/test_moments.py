@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gantrain.metrics.frechet import extrapolated, frechet_distance
-from gantrain.metrics.moments import Moments, MomentsByPart
+from gantrain.metrics.accumulators.moments import Moments, MomentsByPart
+from gantrain.metrics.frechet_distance import extrapolated, frechet_distance
 
 
 def features(n=211, d=5, offset=1e4):

@@ -8,13 +8,13 @@ from forked import together
 from image_sets import DIGITS, Pixels, game, generated
 from torch_fidelity.registry import NOISE_SOURCE_REGISTRY, SAMPLE_SIMILARITY_REGISTRY
 
-from gantrain.distributed import joined
+from gantrain.distributed.processes import Processes
+from gantrain.distributed.rendezvous import joined
 from gantrain.errors import UserError
 from gantrain.metrics import Generated, Options, Paths, evaluate
-from gantrain.metrics.extractor import PathDistance
+from gantrain.metrics.extractors.base import PathDistance
 from gantrain.metrics.path_length import path_lengths
-from gantrain.processes import Processes
-from gantrain.streams import generator
+from gantrain.utils.seeding import generator
 
 
 class Squared(PathDistance):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_fidelity.metric_isc import isc_features_to_metric
 
-from gantrain.metrics.score_sums import ScoreSums
+from gantrain.metrics.accumulators.score_sums import ScoreSums
 
 
 @pytest.mark.parametrize(("samples", "splits"), [(103, 10), (40, 1), (10, 10)])

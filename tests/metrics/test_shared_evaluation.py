@@ -7,7 +7,7 @@ import torch
 from forked import together
 from image_sets import DIGITS, Pixels, game, gaussian, images, written
 
-from gantrain.distributed import joined
+from gantrain.distributed.rendezvous import joined
 from gantrain.errors import UserError
 from gantrain.metrics import Folder, Generated, Images, Options, evaluate
 

@@ -11,8 +11,8 @@ from image_sets import DIGITS, Pixels, gaussian, generated, images, written
 from torch.nn.functional import avg_pool2d, pad
 
 from gantrain.metrics import Generated, Images, Options, evaluate, open_images
-from gantrain.metrics.fidelity import register
-from gantrain.metrics.pieces import PIECE
+from gantrain.metrics.extractors.torch_fidelity import register
+from gantrain.metrics.sources.base import PIECE
 
 FID, KID = "frechet_distance[digits-classifier]", "kernel_distance[digits-classifier]"
 

@@ -19,10 +19,10 @@ from gantrain.models import (
     SNGANDiscriminator,
     SNGANGenerator,
 )
-from gantrain.models.attention import SelfAttention
-from gantrain.models.conditioning import ConditionalBatchNorm
+from gantrain.models.layers.attention import SelfAttention
+from gantrain.models.layers.conditioning import ConditionalBatchNorm
+from gantrain.models.layers.spectral_norm import spectrally_normalised
 from gantrain.models.r3gan import Resample
-from gantrain.models.spectral import spectrally_normalised
 
 
 def image(size, classes=0, channels=3):

@@ -8,10 +8,10 @@ import language
 import pytest
 import torch
 
+from gantrain.compute.modes import evaluating
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.models import HuggingFace
-from gantrain.modes import evaluating
 
 transformers = pytest.importorskip("transformers")
 

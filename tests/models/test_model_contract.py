@@ -1,6 +1,6 @@
 from gantrain import models
+from gantrain.config.registry import kind
 from gantrain.data import DataSpec
-from gantrain.registry import kind
 from gantrain.testing import ClassifierContract, DiscriminatorContract, GeneratorContract
 
 GREY = DataSpec((1, 8, 8), 3)

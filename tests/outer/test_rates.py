@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from gantrain.games import VectorField
-from gantrain.solving import solve
+from gantrain.solver import solve
 
 GAMMA, RELAXATION, RHO = 0.9, 0.5, -0.3
 

@@ -7,13 +7,16 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.functional import cross_entropy, softplus
 
-from gantrain.distributed import joined, synchronise_batch_norm
-from gantrain.field import Field, Learner
-from gantrain.game import Game, Objective, Player
+from gantrain.distributed.processes import Processes
+from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.sync_batch_norm import synchronise_batch_norm
+from gantrain.games.base import Game, Objective, Player
 from gantrain.games.function import FunctionGame
-from gantrain.models.spectral import spectrally_normalised
+from gantrain.gradients.evaluator import Evaluator
+from gantrain.models.layers.spectral_norm import spectrally_normalised
 from gantrain.outer import GDA, Extragradient, Lookahead
-from gantrain.processes import Processes
+from gantrain.outer.field import Field
+from gantrain.outer.learner import Learner
 from gantrain.sharpness import SAM, Plain, SAMPa
 
 SIZE = 8  # rows of a global batch
@@ -23,7 +26,7 @@ def rows(draw, processes, *shape):
     """This process' rows of a global draw."""
     source = torch.Generator().manual_seed(draw)
     numbers = torch.randn(SIZE, *shape, generator=source, dtype=torch.float64)
-    share = SIZE // processes.world
+    share = SIZE // processes.group_size
     return numbers[processes.rank * share : (processes.rank + 1) * share]
 
 
@@ -94,15 +97,13 @@ def scenario(name, processes, parallel):
         Learner(player, torch.optim.AdamW(player.parameters, lr=0.01, weight_decay=0.1), oracles[player.name])
         for player in game.players.values()
     ]
-    field = Field(
+    evaluator = Evaluator(
         game,
-        learners,
         lambda draw, step: rows(draw, processes, 4),
-        order,
         processes=processes,
         reseed=lambda draw: torch.manual_seed(1000 * draw + processes.rank),
     )
-    return field, loop
+    return Field(evaluator, learners, order), loop
 
 
 SCENARIOS = (
@@ -124,7 +125,7 @@ def steps(name):
 
 
 def tensors(field):
-    state = [t.clone() for p in field.game.players.values() for t in p.module.state_dict().values()]
+    state = [t.clone() for p in field.evaluator.game.players.values() for t in p.module.state_dict().values()]
     return state + [g.clone() for learner in field.learners if learner.oracle.parts > 1 for g in learner.oracle.slope]
 
 
@@ -132,23 +133,23 @@ def whole(field, loop):
     """All that a later step depends on."""
     return copy.deepcopy(
         {
-            "modules": {n: p.module.state_dict() for n, p in field.game.players.items()},
+            "modules": {n: p.module.state_dict() for n, p in field.evaluator.game.players.items()},
             "optimizers": {each.name: each.optimizer.state_dict() for each in field.learners},
             "field": field.state_dict(),
             "loop": loop.state_dict(),
-            "step": field.step,
+            "step": field.evaluator.step,
         }
     )
 
 
 def take_up(state, field, loop):
-    for name, player in field.game.players.items():
+    for name, player in field.evaluator.game.players.items():
         player.module.load_state_dict(state["modules"][name])
     for learner in field.learners:
         learner.optimizer.load_state_dict(state["optimizers"][learner.name])
     field.load_state_dict(state["field"])
     loop.load_state_dict(state["loop"])
-    field.step = state["step"]
+    field.evaluator.step = state["step"]
 
 
 def solve(name, processes, parallel, state=None):
@@ -158,17 +159,17 @@ def solve(name, processes, parallel, state=None):
         take_up(state, field, loop)
     middle = None
     with torch.random.fork_rng(devices=[]):
-        while field.step < steps(name):
-            if field.step == SPLIT:
+        while field.evaluator.step < steps(name):
+            if field.evaluator.step == SPLIT:
                 middle = whole(field, loop)
-            field.observing = field.step == steps(name) - 1
+            field.evaluator.observing = field.evaluator.step == steps(name) - 1
             loop.step(field)
-            field.step += 1
-    numbers = {(p, n): float(v) for p, scalars in field.observed.items() for n, v in scalars.items()}
+            field.evaluator.step += 1
+    numbers = {(p, n): float(v) for p, scalars in field.evaluator.observed.items() for n, v in scalars.items()}
     return {
         "tensors": tensors(field),
-        "evaluations": field.evaluations,
-        "observed": processes.mean_by_name(numbers),
+        "evaluations": field.evaluator.evaluations,
+        "observed": processes.gather_means(numbers),
         "middle": middle,
     }
 
@@ -197,7 +198,7 @@ def local(processes, oracle):
     game = Weights()
     player = game.players["x"]
     learner = Learner(player, torch.optim.SGD(player.parameters, lr=0.5), oracle)
-    field = Field(game, [learner], lambda draw, step: rows(draw, processes, 4), processes=processes)
+    field = Field(Evaluator(game, lambda draw, step: rows(draw, processes, 4), processes=processes), [learner])
     for _ in range(3):
         field.move(field.draw())
     return player.parameters[0].detach().clone()
@@ -229,7 +230,7 @@ def work(path):
     torch.set_num_threads(1)
     with joined(cpu=True):
         processes = Processes.launched()
-        results = {name: solve(name, processes, "auto") for name in RUN[processes.everyone]}
+        results = {name: solve(name, processes, "auto") for name in RUN[processes.world_size]}
         results["resumed"] = {
             name: solve(name, processes, "on", serial[name]["middle"]) for name in ("classifier", "gan_nested")
         }

@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 import gantrain as gt
-from gantrain.config import load
+from gantrain.config.loading import load
 from gantrain.errors import UserError
-from gantrain.field import Field, Learner
-from gantrain.game import Player
+from gantrain.games.base import Player
+from gantrain.gradients.evaluator import Evaluator
+from gantrain.outer.field import Field
+from gantrain.outer.learner import Learner
 from gantrain.sharpness import SAM
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
@@ -91,7 +93,7 @@ def test_a_gradient_that_is_not_finite_names_the_player_and_the_step(sharpness, 
 
 
 def test_on_a_device_an_overflow_becomes_nan_and_is_told_when_observed():
-    field = Field(gt.games.Minimize(square, x=torch.ones(2)), [], lambda draw, step: None)
+    evaluator = Evaluator(gt.games.Minimize(square, x=torch.ones(2)), lambda draw, step: None)
 
     class Far:
         """A number that is not on the CPU until it is looked at."""
@@ -107,23 +109,23 @@ def test_on_a_device_an_overflow_becomes_nan_and_is_told_when_observed():
             return self.value.double()
 
     looked = []
-    field.step = 7
-    field.require_finite("x", "the norm", Far(1.0))
-    field.require_finite("x", "the norm", Far(float("inf")))
-    field.step = 8
-    field.require_finite("x", "the norm", Far(1.0))
+    evaluator.step = 7
+    evaluator.require_finite("x", "the norm", Far(1.0))
+    evaluator.require_finite("x", "the norm", Far(float("inf")))
+    evaluator.step = 8
+    evaluator.require_finite("x", "the norm", Far(1.0))
     assert not looked
-    field.observing = True
+    evaluator.observing = True
     with pytest.raises(UserError, match="^step 7, player x: the norm is inf"):
-        field.require_finite("x", "the norm", Far(1.0))
-    field.observing = False
+        evaluator.require_finite("x", "the norm", Far(1.0))
+    evaluator.observing = False
     with pytest.raises(UserError, match="^step 8, player x: the norm is inf"):
         for _ in range(100):
-            field.require_finite("x", "the norm", Far(float("inf")))
+            evaluator.require_finite("x", "the norm", Far(float("inf")))
 
 
 def test_an_overflowing_norm_is_no_step_of_length_zero(monkeypatch):
-    monkeypatch.setattr(Field, "require_finite", lambda *_: None)
+    monkeypatch.setattr(Evaluator, "require_finite", lambda *_: None)
     path = solve(lambda x: 1e30 * x.sum(), torch.ones(2), {"name": "sam"}, optimizer={"name": "sgd", "lr": 0.0})
     assert path["x"].isfinite().all()
     seen = []
@@ -198,5 +200,5 @@ def test_the_radius_is_that_of_the_trainable_and_reached_parameters():
     player = Player("x", Odd())
     game = gt.games.Minimize(f, x=player.module)
     learner = Learner(game.players["x"], torch.optim.SGD(player.parameters, 0.1), SAM(rho=0.6))
-    Field(game, [learner], lambda draw, step: None).move(0)
+    Field(Evaluator(game, lambda draw, step: None), [learner]).move(0)
     torch.testing.assert_close((seen[1] - seen[0]).norm(), torch.tensor(0.6))

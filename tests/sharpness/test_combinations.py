@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import gantrain as gt
-from gantrain.registry import kind
+from gantrain.config.registry import kind
 
 ORACLES = {
     "sam": {"name": "sam", "rho": 0.1},

@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import functional_call
 
 import gantrain as gt
-from gantrain.streams import generator
+from gantrain.utils.seeding import generator
 
 STEPS = 12
 SGD = {"name": "sgd", "lr": 0.3}

@@ -8,10 +8,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import gantrain as gt
-from gantrain.field import Field, Learner
-from gantrain.models.spectral import spectrally_normalised
-from gantrain.optimizers import make_optimizer
-from gantrain.registry import kind
+from gantrain.config.registry import kind
+from gantrain.gradients.evaluator import Evaluator
+from gantrain.models.layers.spectral_norm import spectrally_normalised
+from gantrain.optim.optimizers import make_optimizer
+from gantrain.outer.field import Field
+from gantrain.outer.learner import Learner
 from gantrain.sharpness import SAM, Plain, SAMPa
 
 
@@ -36,7 +38,7 @@ def field(oracle, optimizer=None, f=loss, **settings):
     game = gt.games.Minimize(f, x=network())
     player = game.players["x"]
     optimizer = make_optimizer(optimizer or {"name": "sgd", "lr": 0.1, "momentum": 0.9}, player.parameters)
-    return Field(game, [Learner(player, optimizer, oracle)], batch, **settings)
+    return Field(Evaluator(game, batch, **settings), [Learner(player, optimizer, oracle)])
 
 
 def buffers(module):
@@ -48,22 +50,28 @@ def test_sams_buffers_follow_the_pass_at_the_current_point(climb):
     one, plain = field(SAM(rho=0.5, climb=climb)), field(Plain())
     one.move(0)
     plain.move(0)
-    assert all(map(torch.equal, buffers(one.game.players["x"].module), buffers(plain.game.players["x"].module)))
+    assert all(
+        map(
+            torch.equal,
+            buffers(one.evaluator.game.players["x"].module),
+            buffers(plain.evaluator.game.players["x"].module),
+        )
+    )
 
 
 def test_sampas_buffers_follow_the_passes_at_the_predicted_points():
     one = field(SAMPa(rho=0.5, mix=0.2))
-    twin = copy.deepcopy(one.game.players["x"].module)
+    twin = copy.deepcopy(one.evaluator.game.players["x"].module)
     twin(batch(0)[0])
     # y_1 is one step of plain SGD; both start from the same point.
     plain = field(Plain())
     plain.move(0)
     with torch.no_grad():
-        for p, q in zip(twin.parameters(), plain.game.players["x"].module.parameters(), strict=True):
+        for p, q in zip(twin.parameters(), plain.evaluator.game.players["x"].module.parameters(), strict=True):
             p.copy_(q)
     twin(batch(1)[0])
     one.move(0)
-    assert all(map(torch.equal, buffers(one.game.players["x"].module), buffers(twin)))
+    assert all(map(torch.equal, buffers(one.evaluator.game.players["x"].module), buffers(twin)))
 
 
 def test_sampa_takes_the_perturbed_gradient_on_this_batch_and_the_other_on_the_next():
@@ -124,7 +132,7 @@ def test_every_pass_on_a_batch_is_of_one_function():
 
     for oracle in (SAM(), SAMPa(cosine=True)):
         one = field(oracle, f=f, reseed=torch.manual_seed)
-        one.observing = True
+        one.evaluator.observing = True
         with torch.random.fork_rng(devices=[]):
             for draw in range(3):
                 one.move(draw)
@@ -134,14 +142,14 @@ def test_every_pass_on_a_batch_is_of_one_function():
 def test_sampas_cosine_is_that_between_the_gradients_at_x_and_y():
     one = field(SAMPa(rho=0.3, cosine=True))
     one.move(0)
-    module = one.game.players["x"].module
+    module = one.evaluator.game.players["x"].module
     slope = torch.cat([g.reshape(-1) for g in one.learners[0].oracle.slope])
     twin = copy.deepcopy(module)
     plain = torch.autograd.grad(loss(twin, batch(1)).loss, list(twin.parameters()))
     plain = torch.cat([g.reshape(-1) for g in plain])
-    one.observing = True
+    one.evaluator.observing = True
     one.move(1)
-    observed = one.observed["x"]
+    observed = one.evaluator.observed["x"]
     expected = torch.dot(plain, slope) / plain.norm() / slope.norm()
     assert 0.5 < expected < 1 - 1e-6
     torch.testing.assert_close(observed["cosine"], expected, rtol=0, atol=1e-14)
@@ -150,6 +158,6 @@ def test_sampas_cosine_is_that_between_the_gradients_at_x_and_y():
 
 def test_nothing_is_observed_of_a_cosine_nobody_asked_for():
     one = field(SAMPa())
-    one.observing = True
+    one.evaluator.observing = True
     one.move(0)
-    assert "cosine" not in one.observed["x"]
+    assert "cosine" not in one.evaluator.observed["x"]

@@ -6,9 +6,10 @@ import torch
 from forked import together
 
 import gantrain as gt
+from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
-from gantrain.processes import Handover, Processes
-from gantrain.sharpness.here import Here
+from gantrain.gradients.buffers import BufferSync
+from gantrain.outer.field import _scaled
 
 
 @pytest.fixture(scope="module")
@@ -122,30 +123,28 @@ def test_a_local_ascent_is_that_of_the_rows_of_each_process(parallel):
 
 def test_parallel_needs_an_even_number_of_processes():
     three = Processes()
-    three.rank, three.world, three.everyone = 0, 3, 3
+    three.rank, three.group_size, three.world_size = 0, 3, 3
     for processes, count in ((three, 3), (Processes(), 1)):
         with pytest.raises(UserError, match=f"^player x: sharpness.parallel: on needs 2 processes or .*, got {count};"):
             worker.scenario("classifier", processes, "on")
         field, _ = worker.scenario("classifier", processes, "auto")
-        assert field.evaluations == {"x": 0}
+        assert field.evaluator.evaluations == {"x": 0}
     with pytest.raises(UserError, match="^player x: sharpness.parallel: on needs 2 processes"):
         gt.solve(gt.games.Minimize(lambda x: x.sum(), x=torch.ones(1)), sharpness={"name": "sampa", "parallel": "on"})
 
 
 def test_a_gradient_that_appears_later_is_refused_where_roles_could_not_tell():
-    field, _ = worker.scenario("classifier", Processes(), "auto")
-    here = Here(field, field.learners[0], 0, None, False)
     one = torch.ones(1)
     with pytest.raises(UserError, match="^player x: a parameter that had no gradient at first .*parallel: off"):
-        here._scaled([one], [None], 2)
-    assert here._scaled([None, one, None], [one, one, None], 2) == [torch.zeros(1), 2 * one, None]
+        _scaled("x", [one], [None], 2)
+    assert _scaled("x", [None, one, None], [one, one, None], 2) == [torch.zeros(1), 2 * one, None]
 
 
 def test_counters_larger_than_the_flat_buffer_holds_are_handed_over():
     counter, statistic = torch.tensor(2**40 + 1), torch.tensor(0.25)
     processes = Processes()
     processes._roles[2] = 1
-    handover = Handover(processes, [counter, statistic], 2)
+    handover = BufferSync(processes, [counter, statistic], 2)
     counter += 3
     sent = [t / 2 for t in handover.sent()]
     counter -= 2

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gantrain.games import Minimize
-from gantrain.solving import solve
+from gantrain.solver import solve
 
 
 def distances(sharpness, lr, steps=150):

@@ -12,7 +12,7 @@ from torch import Tensor
 from gantrain.games.toy.game import ToyGame
 
 if TYPE_CHECKING:
-    from gantrain.types import PositiveFloat
+    from gantrain.config.types import PositiveFloat
 
 
 class Forsaken(ToyGame):

@@ -10,7 +10,7 @@ from torch import Tensor
 from gantrain.games.toy.game import ToyGame
 
 if TYPE_CHECKING:
-    from gantrain.types import NonNegativeFloat
+    from gantrain.config.types import NonNegativeFloat
 
 
 class DiracGAN(ToyGame):

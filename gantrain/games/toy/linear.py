@@ -14,7 +14,7 @@ from gantrain.errors import UserError
 from gantrain.games.toy.game import ToyGame
 
 if TYPE_CHECKING:
-    from gantrain.types import Fraction, PositiveFloat
+    from gantrain.config.types import Fraction, PositiveFloat
 
 
 class Bilinear(ToyGame):

@@ -12,7 +12,7 @@ from gantrain.errors import UserError
 from gantrain.games.toy.game import SolvedGame
 
 if TYPE_CHECKING:
-    from gantrain.types import Float, NonNegativeInt, PositiveFloat, PositiveInt
+    from gantrain.config.types import Float, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class RandomQuadratic(SolvedGame):

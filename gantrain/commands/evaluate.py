@@ -1,0 +1,215 @@
+"""The eval command: metrics of a run's generator, of images in files, or a classifier's accuracy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from gantrain.compute import memory
+from gantrain.compute.precision import single_precision
+from gantrain.config import yaml_files
+from gantrain.config.parts import build
+from gantrain.config.registry import kind
+from gantrain.config.sections import Inception
+from gantrain.distributed.processes import Processes
+from gantrain.distributed.rendezvous import joined
+from gantrain.errors import UserError
+from gantrain.metrics import Extractor, Generated, Images, Options, Report, Source, Value, evaluate, open_images
+from gantrain.runs.saved import Saved, open_saved
+from gantrain.train.callbacks.accuracy import AccuracyEvaluation, check
+from gantrain.train.callbacks.metrics import CACHE, extractor_of
+
+SAMPLES = 10000
+METRICS = ("fid", "isc", "kid", "prc")
+# Metrics that need nothing to compare with.
+ALONE = {"isc", "ppl"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command was asked for; None leaves it to the run, or to the default.
+
+    Attributes:
+        metrics: as in :func:`gantrain.metrics.evaluate`.
+        samples: how many; 10000 by default, of files all.
+        against: what is compared with: a folder, an archive, or a data set as in a config.
+        features: "inception", or the folder of a classification.
+        feature_weights: path of InceptionV3's weights.
+        digest: vouches for other weights.
+        step: of the checkpoint.
+        weights: "ema" or "live".
+        seed: of the samples.
+        draws: how often the generator is sampled anew.
+        infinity: whether the Fréchet distance is extrapolated in the number of samples.
+        subset_size: of the kernel distance.
+        batch_size: images that the extractor, or the classifier, sees at once.
+    """
+
+    metrics: Sequence[str] | None = None
+    samples: int | None = None
+    against: str | None = None
+    features: str | None = None
+    feature_weights: str | None = None
+    digest: str | None = None
+    step: int | None = None
+    weights: str | None = None
+    seed: int = 0
+    draws: int = 1
+    infinity: bool = False
+    subset_size: int | None = None
+    batch_size: int = 64
+
+
+def evaluate_run(run: str, request: Request) -> Report:
+    """Evaluate a run or one of its checkpoints: the metrics of a generator, or the accuracy of a classifier.
+
+    Raises:
+        UserError: no such run or checkpoint; what is asked for does not fit it.
+    """
+    with _measuring(request) as accelerator:
+        device = accelerator.device
+        with Processes.launched().raise_on_all():
+            saved = open_saved(run, request.step, request.weights, device=device)
+            if saved.config.game.name == "classification":
+                return _accuracy(saved, request, device)
+            section = saved.config.evaluate
+            metrics = request.metrics or (METRICS if section is None else section.metrics)
+            samples = request.samples or (SAMPLES if section is None else section.samples)
+            extractor = _extractor(request, section, device)
+            if request.against is not None or section is None or section.data is None:
+                real = _real(request.against, extractor) or Images(saved.data)
+            else:
+                real = Images(build("data", section.data))
+        subset_size = request.subset_size or (1000 if section is None else section.subset_size)
+        fake = Generated.of(saved.game, request.seed, network=saved.network, labels=saved.data.labels)
+        report = _evaluate(fake, real, extractor, metrics, samples, subset_size, saved.folder.parent / CACHE, request)
+        about = {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights}
+        return Report(report.values, about | dict(report.about))
+
+
+def evaluate_images(images: str, request: Request) -> Report:
+    """Evaluate the images in a folder or archive.
+
+    Raises:
+        UserError: they cannot be read; there is nothing to compare with; what is asked for does not fit them.
+    """
+    with _measuring(request) as accelerator:
+        with Processes.launched().raise_on_all():
+            extractor = _extractor(request, None, accelerator.device)
+            metrics = request.metrics or METRICS
+            real = _real(request.against, extractor)
+            if real is None and not ALONE.issuperset(metrics):
+                raise UserError("--against: name what the images are compared with; only isc does without")
+            fake = open_images(images, channels=extractor.channels)
+        size = request.subset_size or 1000
+        return _evaluate(fake, real, extractor, metrics, request.samples, size, None, request)
+
+
+def table(report: Report) -> str:
+    """The report as lines for a terminal, everything beside a number that belongs to it when it is quoted."""
+    lines = []
+    width = max(map(len, report.values))
+    for name, value in report.values.items():
+        words = [f"{name:<{width}}  {value.value:>10.5g}"]
+        if value.spread is not None:
+            words.append(f"(spread {value.spread:.3g})")
+        if value.error is not None:
+            low, high = value.interval
+            words.append(f"± {value.error:.2g}, 95 % from {low:.5g} to {high:.5g}")
+        words.append("lower is better" if value.lower_is_better else "higher is better")
+        lines.append("  ".join(words))
+    lines.append("")
+    for key, value in report.about.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        if value is not None:
+            lines.append(f"{key.replace('_', ' '):<{width}}  {value}")
+    return "\n".join(lines)
+
+
+def as_json(report: Report) -> str:
+    """The report as JSON."""
+    return json.dumps(report.plain(), indent=2)
+
+
+@contextmanager
+def _measuring(request: Request) -> Iterator[Accelerator]:
+    """The processes together, in full single precision."""
+    with joined(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
+        half = max(1, request.batch_size // 2)
+        smaller = f"--batch-size {half}, or " if half < request.batch_size else ""
+        with memory.out_of_memory(
+            lambda: "eval",
+            lambda: (
+                f"with {request.batch_size} images at once in fp32; try {smaller}fewer --samples, or --metrics "
+                "without kid and prc, which keep all features"
+            ),
+        ):
+            yield accelerator
+
+
+def _evaluate(
+    fake: Source,
+    real: Source | None,
+    extractor: Extractor,
+    metrics: Sequence[str],
+    samples: int | None,
+    subset_size: int,
+    cache: Path | None,
+    request: Request,
+) -> Report:
+    return evaluate(
+        fake,
+        real,
+        extractor,
+        metrics,
+        samples=samples,
+        batch_size=request.batch_size,
+        draws=request.draws,
+        cache=cache,
+        options=Options(subset_size=subset_size, infinity=request.infinity),
+    )
+
+
+def _extractor(request: Request, section: Any, device: torch.device) -> Extractor:
+    if request.features is None and request.feature_weights is None and section is not None:
+        return extractor_of(section.features, device)
+    if request.features in (None, "inception"):
+        return extractor_of(Inception(weights=request.feature_weights, digest=request.digest), device)
+    if request.feature_weights is not None:
+        raise UserError("--feature-weights: those of InceptionV3; a classifier's are in its checkpoint, leave it away")
+    return extractor_of(request.features, device)
+
+
+def _real(against: str | None, extractor: Extractor) -> Source | None:
+    """What ``--against`` names; None for nothing."""
+    if against is None:
+        return None
+    if Path(against).exists():
+        return open_images(against, channels=extractor.channels)
+    spec = yaml_files.parse(against, "--against")
+    if isinstance(spec, str) and spec not in kind("data").parts:
+        raise UserError(f"--against: {against}: no folder, archive or data set of that name")
+    return Images(build("data", spec))
+
+
+def _accuracy(saved: Saved, request: Request, device: torch.device) -> Report:
+    section = saved.config.evaluate
+    if request.against is not None:
+        spec = yaml_files.parse(request.against, "--against")
+        data = build("data", spec)
+    elif section is not None:
+        data = build("data", section.data)
+    else:
+        raise UserError(f"{saved.folder}: the run names no data to be evaluated on; name some with --against")
+    check(data, saved.data.spec, "evaluate.data" if request.against is None else "--against")
+    loss, accuracy = AccuracyEvaluation(data, 1, device, request.batch_size).measure(saved.network)
+    about = {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights, "samples": len(data.samples)}
+    return Report({"accuracy": Value(accuracy, lower_is_better=False), "loss": Value(loss)}, about)

@@ -1,0 +1,240 @@
+"""Sweeps: a grid of values, for each of its points a run with each seed, and several processes that train them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+from gantrain.config import yaml_files
+from gantrain.config.loading import load
+from gantrain.config.schema import Config
+from gantrain.distributed.environment import cores
+from gantrain.errors import UserError
+from gantrain.runs.folder import check, is_run
+from gantrain.train.interrupt import Interrupt
+
+_OWN = {"run.name": "the runs are named by their values", "run.folder": "they share one", "run.seed": "use --seeds"}
+_LONGEST = 200
+# Seconds from one look for signals to the next.
+_PAUSE = 0.2
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run of a sweep.
+
+    Attributes:
+        config: validated.
+        arguments: of ``gantrain train``, which make the same config.
+    """
+
+    config: Config
+    arguments: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.config.run.name
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.run.folder) / self.name
+
+
+def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int) -> list[Planned]:
+    """The runs of all combinations of values with all seeds, in ``run.folder/run.name`` of the config.
+
+    Args:
+        config: path of the YAML file.
+        overrides: ``KEY=VALUE``, for all runs.
+        over: ``KEY=VALUE,VALUE,...`` for each key that differs: a list in YAML without its brackets.
+        seeds: how many, beginning with ``run.seed``.
+
+    Raises:
+        UserError: as :func:`plan`; or an entry of ``over`` is none.
+    """
+    values: dict[str, list[Any]] = {}
+    for entry in over:
+        key, alternatives = _alternatives(entry)
+        if key in values:
+            raise UserError(f"--over {key} is given twice; put all its values into one, as in {key}=A,B")
+        values[key] = alternatives
+    short = {key: _shortest(key, values) for key in values}
+    points: dict[str, tuple[str, list[str]]] = {}
+    for combination in itertools.product(*values.values()):
+        chosen = dict(zip(values, combination, strict=True))
+        name = ",".join(f"{short[key]}={_word(value)}" for key, value in chosen.items())
+        if name in points:
+            raise UserError(f"--over: two runs would be called {name}; give each value once")
+        points[name] = config, [*overrides, *(f"{key}={json.dumps(value)}" for key, value in chosen.items())]
+    first = load(*next(iter(points.values()))).run
+    return plan(Path(first.folder) / first.name, points, range(first.seed, first.seed + seeds))
+
+
+def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: Iterable[int]) -> list[Planned]:
+    """The runs of several configs with several seeds, all seeds of one after the other so that all points advance.
+
+    Args:
+        folder: in which the runs will lie.
+        points: name -> path of a config, and overrides.
+        seeds: of the runs.
+
+    Raises:
+        UserError: a config is wrong, or the folder holds a run of that name with another. Nothing is written.
+    """
+    if is_run(folder):
+        raise UserError(f"{folder}: is a run, and the sweep's runs would lie in it; choose another name")
+    planned = []
+    for seed, (name, (path, overrides)) in itertools.product(seeds, points.items()):
+        full = ",".join(filter(None, [name, f"seed={seed}"]))
+        if len(full.encode()) > _LONGEST:
+            raise UserError(f"{full}: too long for the name of a folder; sweep over fewer keys, or shorter values")
+        place = [f"run.folder={json.dumps(str(folder))}", f"run.name={json.dumps(full)}", f"run.seed={seed}"]
+        arguments = [path, *overrides, *place]
+        planned.append(Planned(load(path, arguments[1:]), tuple(arguments)))
+    for run in planned:
+        check(run.folder, run.config, resume=True, overwrite=False)
+    return planned
+
+
+def finished(run: Planned) -> bool:
+    """Whether the run's newest checkpoint is one at which its budget is used up."""
+    if not is_run(run.folder):
+        return False
+    from gantrain.runs import checkpoint
+
+    newest = checkpoint.newest(run.folder)
+    if newest is None:
+        return False
+    step, state = checkpoint.load(newest)
+    images = state["field"]["draws"] * run.config.data.batch_size
+    return run.config.run.used(step, max(state["field"]["evaluations"].values()), images / 1000) >= 1.0
+
+
+def train(planned: Sequence[Planned], workers: int, say: Callable[[str], None]) -> int:
+    """Train the runs that are not finished, each in a process of its own that goes on where the run was stopped.
+
+    Ctrl-C and SIGTERM are passed on to the runs, which write checkpoints and stop. A run that fails stops no other.
+
+    Args:
+        planned: the runs.
+        workers: how many at once.
+        say: is told of each run that ends.
+
+    Returns:
+        The exit code: 0 when all runs are finished, 1 when one failed, 128 + the signal that stopped the sweep.
+    """
+    waiting = [run for run in planned if not finished(run)]
+    ended = len(planned) - len(waiting)
+    if ended:
+        say(f"{ended} of {len(planned)} runs were finished before")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["gantrain.cli", "gantrain.commands.train", "torch.utils.tensorboard"])
+    running: dict[Any, tuple[Planned, Any, Path]] = {}
+    failures: dict[str, str] = {}
+    stopped = False
+    with tempfile.TemporaryDirectory() as temporary, Interrupt() as interrupt:
+        while running or waiting and not interrupt.received:
+            while waiting and len(running) < workers and not interrupt.received:
+                run = waiting.pop(0)
+                errors = Path(temporary) / f"{len(waiting)}.txt"
+                process = context.Process(target=_train, args=(_arguments(run), str(errors)))
+                process.start()
+                running[process.sentinel] = run, process, errors
+            for sentinel in connection.wait(list(running), _PAUSE):
+                run, process, errors = running.pop(sentinel)
+                process.join()
+                ended += 1
+                if process.exitcode == 0:
+                    say(f"{ended}/{len(planned)} {run.name}: finished")
+                elif not stopped:
+                    failures[run.name] = _reason(process.exitcode, errors)
+                    say(f"{ended}/{len(planned)} {run.name}: failed: {failures[run.name]}")
+            if interrupt.received and not stopped:
+                stopped = True
+                for _, process, _ in running.values():
+                    process.terminate()
+    if failures:
+        say(f"failed: {len(failures)} of {len(planned)} runs; the same command tries them again")
+        for name, reason in failures.items():
+            say(f"  {name}: {reason}")
+    if interrupt.received:
+        say("stopped; the same command goes on")
+        return 128 + interrupt.received
+    return 1 if failures else 0
+
+
+def _alternatives(entry: str) -> tuple[str, list[Any]]:
+    key, equals, values = entry.partition("=")
+    if not equals or not all(key.split(".")):
+        raise UserError(f"--over {entry!r}: expected KEY=VALUE,VALUE,..., as in outer=gda,extragradient")
+    if key in _OWN:
+        raise UserError(f"--over {key}: a sweep sets it itself: {_OWN[key]}")
+    alternatives = yaml_files.parse(f"[{values}]", f"--over {key}")
+    if not isinstance(alternatives, list) or not alternatives:
+        raise UserError(f"--over {key}: expected one value or more, separated by commas")
+    return key, alternatives
+
+
+def _shortest(key: str, keys: Iterable[str]) -> str:
+    """The fewest last words of a dotted key that no other of the keys ends with."""
+    words = key.split(".")
+    for count in range(1, len(words)):
+        short = words[-count:]
+        if not any(other != key and other.split(".")[-count:] == short for other in keys):
+            return ".".join(short)
+    return key
+
+
+def _word(value: Any) -> str:
+    """A value as part of a folder's name: ``{name: rapp, inner_steps: 3}`` is ``rapp-inner_steps=3``."""
+    if isinstance(value, dict):
+        return "-".join(_word(v) if k in ("name", "target") else f"{k}={_word(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return "-".join(map(_word, value))
+    return re.sub(r"[^\w.+-]+", "_", value if isinstance(value, str) else json.dumps(value))
+
+
+def _arguments(run: Planned) -> list[str]:
+    processes = run.config.run.processes or 1
+    return ["train", "--resume", *(["--processes", str(processes)] if processes > 1 else []), "--", *run.arguments]
+
+
+def _train(arguments: list[str], errors: str) -> None:
+    """``gantrain ARGUMENTS``, silent but for the file of its errors."""
+    # In a group of its own, since Ctrl-C in a terminal goes to a whole group, and the sweep passes it on as well.
+    os.setpgid(0, 0)
+    for descriptor, path in ((1, os.devnull), (2, errors)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
+    threading.Thread(target=_stop_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    sys.argv = ["gantrain", *arguments]
+    from gantrain.cli import main
+
+    main()
+
+
+def _stop_with(parent: Any) -> None:
+    """Stop this run, with a checkpoint, when the sweep is no more."""
+    import signal
+
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _reason(code: int, errors: Path) -> str:
+    if code < 0:
+        return f"ended by signal {-code}"
+    lines = errors.read_text(encoding="utf-8", errors="replace").split("\n") if errors.exists() else []
+    said = [line for line in lines if line.strip()]
+    return said[-1].removeprefix("gantrain: ") if said else f"exit code {code}"

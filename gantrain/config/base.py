@@ -1,0 +1,143 @@
+"""What all sections of a config have in common: strictness, and errors that say what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from gantrain.config.types import shown
+
+
+def problem(message: str, kind: str = "problem", **context: Any) -> PydanticCustomError:
+    """An error for a validator to raise."""
+    return PydanticCustomError(kind, "{message}", {"message": message, **context})
+
+
+def problem_at(key: Sequence[str | int], message: str, value: Any = None, kind: str = "problem") -> ValidationError:
+    """An error about a key further down than the validator that raises it; "absent" where the key may be unsaid."""
+    details = InitErrorDetails(type=problem(message, kind), loc=tuple(key), input=value)
+    return ValidationError.from_exception_data("config", [details])
+
+
+def nearest(word: Any, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` where a known word is close, and nothing otherwise."""
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(str(word).lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def one_of(words: Iterable[str]) -> str:
+    """``one of a, b, c``, or the only word there is."""
+    words = list(words)
+    return "".join(words) if len(words) < 2 else f"one of {', '.join(words)}"
+
+
+class Schema(BaseModel):
+    """A mapping with known keys."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, value: Any, handler: ModelWrapValidatorHandler) -> Any:
+        """Say at each wrong key which keys there are; pydantic leaves that open."""
+        if isinstance(value, cls):
+            return value
+        value = cls.normalised(value)
+        if not isinstance(value, Mapping):
+            raise problem(f"expected a mapping with the keys {', '.join(cls.model_fields)}, got {shown(value)}")
+        try:
+            return handler(value)
+        except ValidationError as error:
+            details = [cls._explained(e) for e in error.errors(include_url=False)]
+            raise ValidationError.from_exception_data(cls.__name__, details) from None
+
+    @classmethod
+    def normalised(cls, value: Any) -> Any:
+        """Shorter ways of writing it, written out."""
+        return value
+
+    @classmethod
+    def _explained(cls, error: Any) -> InitErrorDetails:
+        kind, loc = error["type"], error["loc"]
+        if kind == "extra_forbidden" and len(loc) == 1:
+            kind = problem("unknown key", "unknown", known=list(cls.model_fields))
+        elif kind == "missing" and len(loc) == 1:
+            about = cls.model_fields[loc[0]].description or ""
+            sentence = about.split(". ")[0].rstrip(".")
+            kind = problem(f"is missing{f' ({sentence})' if sentence else ''}", "absent")
+        elif error.get("ctx", {}).get("message") is not None:
+            kind = PydanticCustomError(kind, "{message}", error["ctx"])
+        else:
+            return InitErrorDetails(type=kind, loc=loc, input=error["input"], ctx=error.get("ctx", {}))
+        return InitErrorDetails(type=kind, loc=loc, input=error["input"])
+
+
+def lines(error: ValidationError, data: Any) -> list[tuple[str, str]]:
+    """The problems that pydantic found in ``data``: ``(full.key.path, what was wrong)``, one for each key."""
+    found: dict[tuple, list[str]] = {}
+    for e in error.errors(include_url=False):
+        messages = found.setdefault(_path(e, data), [])
+        message = _message(e)
+        if message not in messages:
+            messages.append(message)
+    # A value that fits no alternative is reported by each; the one that got furthest is the one that was meant.
+    deepest = [p for p in found if not any(p == q[: len(p)] and len(q) > len(p) for q in found)]
+    return [(".".join(map(str, path)), _joined(found[path])) for path in deepest]
+
+
+def _path(error: Any, data: Any) -> tuple:
+    """The location as the user wrote it: pydantic's names of alternatives are in none of the data and fall out."""
+    path = []
+    for key in error["loc"]:
+        if (
+            isinstance(data, Mapping)
+            and key in data
+            or isinstance(data, (list, tuple))
+            and isinstance(key, int)
+            and key < len(data)
+        ):
+            data = data[key]
+        elif error["type"] not in ("absent", "missing") or key != error["loc"][-1]:
+            continue
+        path.append(key)
+    return tuple(path)
+
+
+def _message(error: Any) -> str:
+    kind, context, got = error["type"], error.get("ctx", {}), shown(error["input"])
+    if kind == "unknown":
+        return f"unknown key; expected {one_of(context['known'])}{nearest(error['loc'][-1], context['known'])}"
+    if kind == "literal_error":
+        known = re.findall(r"'([^']*)'", context["expected"])
+        return f"expected {context['expected']}, got {got}{nearest(error['input'], known)}"
+    if kind in ("tuple_type", "list_type"):
+        return f"expected a list, got {got}"
+    if kind == "dict_type":
+        return f"expected a mapping, got {got}"
+    if kind == "too_long":
+        return f"expected at most {context['max_length']} values, got {context['actual_length']}"
+    if kind == "too_short":
+        return f"expected at least {context['min_length']} values, got {context['actual_length']}"
+    if kind == "missing":
+        return "is missing"
+    return context.get("message") or error["msg"]
+
+
+def _joined(messages: list[str]) -> str:
+    """``expected A or B, got x`` from the alternatives' ``expected A, got x`` and ``expected B, got x``."""
+    if len(messages) == 1:
+        return messages[0]
+    split = [m.removeprefix("expected ").partition(", got ") for m in messages]
+    return f"expected {' or '.join(s[0] for s in split)}, got {split[0][2]}"

@@ -1,0 +1,70 @@
+"""The configs of training runs, of ``gantrain solve`` and of ``gantrain map``: what may be written in the YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from gantrain.config import json_schemas, merge, yaml_files
+from gantrain.config.base import Schema, lines
+from gantrain.config.schema import GAMES, Config, MapConfig, SolveConfig
+from gantrain.errors import UserError
+
+AnySchema = TypeVar("AnySchema", bound=Schema)
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The config of a training run.
+
+    Args:
+        path: of the YAML file.
+        overrides: ``a.b.c=value``, merged over the file.
+
+    Raises:
+        UserError: what is wrong, one line for each problem.
+    """
+    return _load(Config, path, overrides)
+
+
+def load_solve(path: str | Path, overrides: Sequence[str] = ()) -> SolveConfig:
+    """The config of ``gantrain solve``; see :func:`load`."""
+    return _load(SolveConfig, path, overrides)
+
+
+def load_map(path: str | Path, overrides: Sequence[str] = ()) -> MapConfig:
+    """The config of ``gantrain map``; see :func:`load`."""
+    return _load(MapConfig, path, overrides)
+
+
+def resolved(config: Schema) -> dict[str, Any]:
+    """The config as plain data, every default filled in."""
+    return config.model_dump(mode="json")
+
+
+def dump(config: Schema) -> str:
+    """The config as YAML that loads back to the same."""
+    return yaml_files.text(resolved(config))
+
+
+def json_schema(command: Literal["train", "solve", "map"] = "train") -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of the configs of a command."""
+    return json_schemas.describe(*{"train": GAMES.values(), "solve": [SolveConfig], "map": [MapConfig]}[command])
+
+
+def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -> AnySchema:
+    files = merge.read_files(Path(path))
+    content = merge.merge_files(files)
+    tree, overridden = merge.parse_overrides(overrides)
+    if not content:
+        raise UserError(f"{path}: is empty; expected a mapping with the keys {', '.join(schema.model_fields)}")
+    content = merge.merge(content, tree)
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        found = lines(error, content)
+    given = tuple(f"{key}." for key in overridden)
+    where = ("command line" if f"{key}.".startswith(given) else merge.origin(files, key) for key, _ in found)
+    raise UserError("\n".join(f"{place}: {key}: {what}" for place, (key, what) in zip(where, found, strict=True)))

@@ -1,0 +1,248 @@
+"""Parts: chosen by name in a config, checked against their constructors, and built.
+
+A part is written as a bare ``name``, as ``{name: ..., keys}``, or as ``{target: package.module:Class, keys}`` for one
+of the user's own. The keys are the constructor's arguments.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError, create_model
+from pydantic_core import core_schema
+
+from gantrain.config.base import Schema, lines, nearest, one_of, problem, problem_at
+from gantrain.config.registry import kind as kind_of
+from gantrain.config.signatures import REQUIRED, Signature, inspect_signature, read_signature, understood
+from gantrain.config.types import shown
+from gantrain.errors import UserError
+
+
+class Part(Schema):
+    """A validated part: its name or target, and a value for every argument of its constructor."""
+
+    part_kind: ClassVar[str]
+    part_class: ClassVar[str]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments that are not supplied, nested parts as they were validated."""
+        chosen_by = next(iter(type(self).model_fields))
+        return {key: getattr(self, key) for key in type(self).model_fields if key != chosen_by}
+
+
+class PartOf:
+    """Marks a value that is a part of a kind: ``Annotated[Any, PartOf("outer")]``."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            functools.partial(validate, self.kind),
+            serialization=core_schema.plain_serializer_function_ser_schema(plain),
+        )
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"$part": self.kind}
+
+
+class PartOver(PartOf):
+    """Marks a part that is written as what it changes of another part of the kind."""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        changes = {"type": "object", "properties": {"name": False, "target": False}}
+        return {"anyOf": [{"$part": self.kind}, changes]}
+
+
+class PerPlayer(PartOf):
+    """Marks a value that is a part for all players, or a mapping from player to part."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        part = super().__get_pydantic_core_schema__(source, handler)
+        players = core_schema.dict_schema(core_schema.str_schema(), core_schema.nullable_schema(part))
+        return core_schema.tagged_union_schema({"part": part, "players": players}, self._alternative)
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        players = {"type": "object", "additionalProperties": {"$part": self.kind}, "properties": {"name": False}}
+        return {"anyOf": [{"$part": self.kind}, players]}
+
+    @staticmethod
+    def _alternative(value: Any) -> str:
+        by_player = isinstance(value, Mapping) and value and not {"name", "target"} & value.keys()
+        return "players" if by_player else "part"
+
+
+# A nested part, where a constructor's annotation names one of these classes.
+MARKERS = {
+    interface: Annotated[Any, PartOf(kind)]
+    for interface, kind in {
+        "Outer": "outer",
+        "Oracle": "sharpness",
+        "Resolvent": "constraint",
+        "Loss": "loss",
+        "Penalty": "penalty",
+        "LRScheduler": "scheduler",
+    }.items()
+}
+
+
+# What a part is written with, or is mistaken for; everything else is taken for a part that is built already.
+_NO_OBJECT = (str, Mapping, Schema, list, tuple, int, float, type)
+
+
+def model(kind: str) -> Any:
+    """The type of the parts of a kind, for a field of a pydantic model."""
+    return Annotated[Any, PartOf(kind)]
+
+
+def build(kind: str, spec: Any, *supplied: Any) -> Any:
+    """The object that ``spec`` describes.
+
+    Args:
+        kind: of the part.
+        spec: a name, a mapping or a validated part; None gives None, and an object that is built already itself.
+        supplied: the constructor's first arguments, which the framework gives.
+
+    Raises:
+        UserError: the spec is wrong; one line for each problem.
+    """
+    if spec is None or not isinstance(spec, _NO_OBJECT):
+        return spec
+    try:
+        part = _adapter(kind).validate_python(spec)
+    except ValidationError as error:
+        found = lines(error, spec)
+        raise UserError("\n".join(f"{kind}{f'.{key}' if key else ''}: {what}" for key, what in found)) from None
+    return _built(part, kind, supplied)
+
+
+@functools.cache
+def part_model(kind: str, name: str) -> type[Part]:
+    """The pydantic model of a registered part.
+
+    Raises:
+        KeyError: no part of that name is registered.
+    """
+    path = kind_of(kind).parts[name]
+    signature = read_signature(path, MARKERS)
+    fields = {}
+    for p in signature.parameters[len(kind_of(kind).supplied) :]:
+        accepted = understood(p.annotation, p.default)
+        if p.name in kind_of(kind).reserved:
+            continue
+        if accepted is not None:
+            fields[p.name] = (accepted, _field(p))
+        elif p.default is REQUIRED:
+            raise TypeError(f"{path}: YAML cannot give the argument {p.name}")
+    return _create(kind, path, {"name": (Literal[name], ...)}, fields, signature)
+
+
+@functools.cache
+def target_model(kind: str, target: str) -> type[Part]:
+    """The pydantic model of a user's part; this imports it.
+
+    Raises:
+        ValidationError: it does not import, the module lacks it, or it does not take the supplied arguments.
+    """
+    cls = _target(target)
+    supplied = kind_of(kind).supplied
+    try:
+        signature = inspect_signature(cls, MARKERS)
+    except (TypeError, ValueError):
+        raise problem_at(("target",), f"{target} has no signature that can be read", target) from None
+    if len(signature.parameters) < len(supplied):
+        message = f"{target} must take {', '.join(supplied)} as its first argument, which the framework gives"
+        raise problem_at(("target",), message, target)
+    fields = {
+        p.name: (Any if (accepted := understood(p.annotation, p.default)) is None else accepted, _field(p))
+        for p in signature.parameters[len(supplied) :]
+        if p.name not in kind_of(kind).reserved
+    }
+    return _create(kind, target, {"target": (Literal[target], ...)}, fields, signature)
+
+
+def validate(kind: str, value: Any) -> Any:
+    """The validated part, for pydantic.
+
+    Raises:
+        ValidationError, PydanticCustomError: what is wrong with it.
+    """
+    about = kind_of(kind)
+    expected = f"expected {'an' if about.title[0] in 'aeiou' else 'a'} {about.title} ({one_of(about.parts)})"
+    if isinstance(value, Part) and value.part_kind == kind:
+        return value
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        if value is None or isinstance(value, _NO_OBJECT):
+            raise problem(f"{expected}, got {shown(value)}")
+        return value  # an object that is built already, from Python
+    if "target" in value and "name" not in value:
+        if not isinstance(value["target"], str):
+            raise problem_at(("target",), f"expected package.module:Class, got {shown(value['target'])}")
+        return target_model(kind, value["target"]).model_validate(dict(value))
+    if "name" not in value:
+        raise problem(f"{expected} by its name, or one of your own by its target")
+    name = value["name"]
+    if not isinstance(name, str) or name not in about.parts:
+        message = f"unknown {about.title} {shown(name)}; expected {one_of(about.parts)}{nearest(name, about.parts)}"
+        raise problem_at(("name",), message, name)
+    return part_model(kind, name).model_validate(dict(value))
+
+
+def plain(value: Any) -> Any:
+    """A validated part as plain data."""
+    return value.model_dump(mode="json") if isinstance(value, Part) else value
+
+
+def _field(parameter: Any) -> Any:
+    default = ... if parameter.default is REQUIRED else parameter.default
+    return Field(default, description=parameter.doc or None)
+
+
+def _create(kind: str, path: str, chosen_by: dict, fields: dict, signature: Signature) -> type[Part]:
+    created = create_model(path.partition(":")[2], __base__=Part, __doc__=signature.doc or None, **chosen_by, **fields)
+    created.part_kind, created.part_class = kind, path
+    return created
+
+
+@functools.cache
+def _adapter(kind: str) -> TypeAdapter:
+    return TypeAdapter(model(kind))
+
+
+def _built(value: Any, kind: str, supplied: tuple[Any, ...]) -> Any:
+    """A part as an object, its nested parts first; those of the same kind are supplied with the same."""
+    if isinstance(value, Part):
+        given = supplied if value.part_kind == kind else ()
+        arguments = {key: _built(argument, kind, given) for key, argument in value.arguments.items()}
+        return _target(value.part_class)(*given, **arguments)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_built(v, kind, supplied) for v in value)
+    return value
+
+
+def _target(path: str) -> Any:
+    """What ``module:Class`` names.
+
+    Raises:
+        ValidationError: there is no such thing, or it does not import.
+    """
+    module, colon, name = path.partition(":")
+    if not (module and colon and name):
+        raise problem_at(("target",), f"expected package.module:Class, got {shown(path)}", path)
+    try:
+        imported: ModuleType = importlib.import_module(module)
+    except Exception as error:
+        message = f"cannot import {module!r} ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+        raise problem_at(("target",), f"{message}; expected package.module:Class", path) from error
+    found = getattr(imported, name, None)
+    if not callable(found):
+        names = [n for n, v in vars(imported).items() if isinstance(v, type)]
+        raise problem_at(("target",), f"module {module!r} has no class {name!r}{nearest(name, names)}", path)
+    return found

@@ -1,0 +1,163 @@
+"""Which parts there are: kind -> name -> ``module:Class``. Nothing here imports them."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from gantrain.config.signatures import REQUIRED, read_signature, read_source, understood
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of part.
+
+    Args:
+        title: what messages call it.
+        parts: name -> ``module:Class``.
+        supplied: the constructor's first arguments, which the framework gives.
+        reserved: arguments that are not for the user, because the framework takes care of them.
+    """
+
+    title: str
+    parts: dict[str, str] = field(default_factory=dict)
+    supplied: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+
+
+# LBFGS calls a closure again and again, which no move of ours has; SparseAdam takes sparse gradients only.
+_NO_OPTIMIZER = ("Optimizer", "LBFGS", "SparseAdam")
+# A scheduler may be made of others, which YAML can give.
+_NESTED = {"LRScheduler": Annotated[Any, "scheduler"]}
+# It is stepped with a metric, not with the clock.
+_NO_SCHEDULER = ("ReduceLROnPlateau",)
+
+
+def _in(module: str, **classes: str) -> dict[str, str]:
+    return {name: f"gantrain.{module}:{cls}" for name, cls in classes.items()}
+
+
+def _optimizers() -> dict[str, str]:
+    """The classes of torch.optim by lower-case name."""
+    imported = read_source("torch.optim").imported
+    classes = {name for name, (module, _) in imported.items() if name[0].isupper() and module != "torch.optim"}
+    return {name.lower(): f"torch.optim:{name}" for name in sorted(classes.difference(_NO_OPTIMIZER))}
+
+
+def _schedulers() -> dict[str, str]:
+    """The classes of torch.optim.lr_scheduler whose arguments YAML can give, by lower-case name."""
+    module = "torch.optim.lr_scheduler"
+    found = {}
+    for name in sorted(read_source(module).classes):
+        if name.startswith("_") or name in (*_NO_SCHEDULER, "LRScheduler"):
+            continue
+        optimizer, *rest = read_signature(f"{module}:{name}", _NESTED).parameters or (None,)
+        required = (p for p in rest if p.default is REQUIRED)
+        if optimizer and optimizer.name == "optimizer" and all(understood(p.annotation) is not None for p in required):
+            found[name.lower()] = f"{module}:{name}"
+    return found
+
+
+@functools.cache
+def kind(name: str) -> Kind:
+    """The kind of parts of that name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return _KINDS[name]()
+
+
+_KINDS = {
+    "outer": lambda: Kind(
+        "outer loop",
+        _in("outer.gda", gda="GDA")
+        | _in("outer.rapp", extragradient="Extragradient", extragradient_plus="ExtragradientPlus", rapp="RAPP")
+        | _in("outer.optimistic", optimistic="Optimistic")
+        | _in("outer.lookahead", lookahead="Lookahead")
+        | _in("outer.ceg_plus", ceg_plus="CEGPlus"),
+    ),
+    "sharpness": lambda: Kind(
+        "gradient oracle", _in("sharpness.sam", sam="SAM") | _in("sharpness.sampa", sampa="SAMPa")
+    ),
+    "constraint": lambda: Kind(
+        "constraint", _in("optim.constraints", box="Box", l2_ball="L2Ball", simplex="Simplex", l1="L1")
+    ),
+    "loss": lambda: Kind(
+        "loss",
+        _in(
+            "games.losses",
+            minimax="Minimax",
+            non_saturating="NonSaturating",
+            hinge="Hinge",
+            wasserstein="Wasserstein",
+            least_squares="LeastSquares",
+            relativistic="Relativistic",
+        ),
+    ),
+    "penalty": lambda: Kind("penalty", _in("games.penalties", wgan_gp="WGANGP", r1="R1", r2="R2")),
+    "generator": lambda: Kind(
+        "generator",
+        _in("models.conv", conv="ConvGenerator")
+        | _in("models.mlp", mlp="MLPGenerator")
+        | _in("models.dcgan", dcgan="DCGANGenerator")
+        | _in("models.sngan", sngan="SNGANGenerator")
+        | _in("models.r3gan", r3gan="R3GANGenerator"),
+        supplied=("spec",),
+    ),
+    "discriminator": lambda: Kind(
+        "discriminator",
+        _in("models.conv", conv="ConvDiscriminator")
+        | _in("models.mlp", mlp="MLPDiscriminator")
+        | _in("models.dcgan", dcgan="DCGANDiscriminator")
+        | _in("models.sngan", sngan="SNGANDiscriminator")
+        | _in("models.r3gan", r3gan="R3GANDiscriminator"),
+        supplied=("spec",),
+    ),
+    "classifier": lambda: Kind(
+        "classifier",
+        _in("models.resnet", resnet="ResNet")
+        | _in("models.vgg", vgg="VGG")
+        | _in("models.wide_resnet", wide_resnet="WideResNet")
+        | _in("models.densenet", densenet="DenseNet")
+        | _in("models.conv", conv="ConvClassifier")
+        | _in("models.mlp", mlp="MLPClassifier")
+        | _in("models.huggingface", huggingface="HuggingFace"),
+        supplied=("spec",),
+    ),
+    "data": lambda: Kind(
+        "data set",
+        _in("data.datasets.digits", digits="Digits")
+        | _in("data.datasets.gaussian_ring", gaussian_ring="GaussianRing")
+        | _in(
+            "data.datasets.torchvision_sets",
+            cifar10="CIFAR10",
+            cifar100="CIFAR100",
+            mnist="MNIST",
+            fashion_mnist="FashionMNIST",
+            kmnist="KMNIST",
+            svhn="SVHN",
+            stl10="STL10",
+        )
+        | _in("data.datasets.celeba", celeba="CelebA")
+        | _in("data.datasets.lsun", lsun="LSUN")
+        | _in("data.datasets.imagenet", imagenet="ImageNet")
+        | _in("data.datasets.image_files", image_folder="ImageFolder", image_archive="ImageArchive")
+        | _in("data.datasets.text", text="Text"),
+    ),
+    "augmentation": lambda: Kind(
+        "augmentation", _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color")
+    ),
+    "toy": lambda: Kind(
+        "toy game",
+        _in("games.toy.linear", bilinear="Bilinear", quadratic="Quadratic", lower_bound="LowerBound")
+        | _in("games.toy.cycles", forsaken="Forsaken", global_forsaken="GlobalForsaken", polar="PolarGame")
+        | _in("games.toy.dirac", dirac="DiracGAN")
+        | _in("games.toy.random_quadratic", random_quadratic="RandomQuadratic"),
+    ),
+    "optimizer": lambda: Kind("optimizer", _optimizers(), supplied=("params",)),
+    "scheduler": lambda: Kind("scheduler", _schedulers(), supplied=("optimizer",), reserved=("last_epoch",)),
+}
+
+KINDS = tuple(_KINDS)

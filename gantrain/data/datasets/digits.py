@@ -1,0 +1,63 @@
+"""Handwritten digits that come with scikit-learn: a data set that needs no download."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch.nn.functional import interpolate
+
+from gantrain.data.datasets.image_set import ImageSet
+from gantrain.data.datasets.splits import training_part
+
+if TYPE_CHECKING:
+    from gantrain.config.types import Fraction, NonNegativeInt, PositiveInt
+
+
+class Digits(ImageSet):
+    """1797 grey images of the digits 0 to 9, 8 x 8 pixels with 17 grey levels, or larger by interpolation.
+
+    Source: Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI repository, 1998.
+
+    Args:
+        size: height and width in pixels; above 8 the images are enlarged by bicubic interpolation.
+        split: "all", or a fixed part: "test" is every fifth sample; of the others "validation" is what is held out and
+            "train" what is left.
+        validation: fraction of the samples outside the test part that is held out, always the same.
+        label_noise: probability that a label of the parts "all" and "train" is replaced by a random class; validation
+            and test labels stay clean.
+        noise_seed: of the label noise.
+
+    Raises:
+        UserError: the part is empty.
+
+    Attributes:
+        samples: ``(n, 1, size, size)`` uint8.
+        labels: ``(n,)`` int64, the digit.
+        spec: shape and classes.
+    """
+
+    def __init__(
+        self,
+        size: PositiveInt = 8,
+        split: Literal["all", "train", "validation", "test"] = "all",
+        validation: Fraction = 0.0,
+        label_noise: Fraction = 0.0,
+        noise_seed: NonNegativeInt = 0,
+    ):
+        from sklearn.datasets import load_digits  # takes a second to import
+
+        data = load_digits()
+        images = torch.from_numpy(data.images).float().div(16).unsqueeze(1)
+        labels = torch.from_numpy(data.target).long()
+        if split != "all":
+            held_out = torch.arange(len(images)) % 5 == 4
+            chosen = held_out if split == "test" else ~held_out
+            images, labels = images[chosen], labels[chosen]
+        if size != 8:
+            images = interpolate(images, size=(size, size), mode="bicubic", antialias=size < 8)
+        samples = images.mul(255).round().clamp(0, 255).to(torch.uint8)
+        if split != "test":
+            fraction = 0.0 if split == "all" else validation
+            samples, labels = training_part(samples, labels, 10, split, fraction, label_noise, noise_seed)
+        super().__init__(samples, labels, classes=10)

@@ -1,0 +1,109 @@
+"""Images that stay in their files until they are asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gantrain.data.readers.containers import Container
+from gantrain.data.readers.images import load_all, pixels, reason
+from gantrain.errors import UserError
+
+
+class FileSamples:
+    """Images in files, and of a tensor ``(n, channels, height, width)`` uint8 what the users of samples need.
+
+    ``samples[rows]`` and ``samples.split(n)`` are unread as well; ``samples.to(device)`` reads.
+
+    Args:
+        container: of the files.
+        names: of the files, in the order of the samples.
+        channels: see :func:`gantrain.data.readers.load`.
+        size: see there.
+        crop: see there.
+        example: the height and width that all images must have, and the name of one that has them; by default those of
+            the first, which is read for it.
+        key: of the config, with which messages begin.
+
+    Raises:
+        UserError: the image that is read is damaged. On reading, any is, or has another size.
+    """
+
+    dtype = torch.uint8
+    ndim = 4
+
+    def __init__(
+        self,
+        container: Container,
+        names: Sequence[str],
+        channels: int = 3,
+        size: int | None = None,
+        crop: int | None = None,
+        example: tuple[int, int, str] | None = None,
+        key: str = "data.path",
+    ):
+        self._container = container
+        # One block of bytes, which forked processes share: they would copy a list by counting its references.
+        self._names = np.array([os.fsencode(name) for name in names])
+        self._options = channels, size, crop
+        self._key = key
+        if size is not None:
+            example = size, size, ""
+        elif example is None:
+            position, image = next(load_all(islice(container.contents(names), 1), *self._options))
+            if isinstance(image, Exception):
+                raise self._wrong(position, f"cannot be read ({reason(image)})")
+            example = *image.shape[:2], names[position]
+        *self._sides, self._example = example
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self._names), self._options[0], *self._sides
+
+    @property
+    def in_memory_only(self) -> str | None:
+        """Why the samples must be read all at once; None where they need not."""
+        if self._container.random:
+            return None
+        return "a compressed tar cannot be read at random places; unpack it, or make a .zip or plain .tar of it"
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, rows: slice | Tensor) -> FileSamples:
+        part = object.__new__(FileSamples)
+        part.__dict__.update(self.__dict__)
+        part._names = self._names[rows if isinstance(rows, slice) else rows.cpu().numpy()]
+        return part
+
+    def split(self, size: int) -> Iterator[FileSamples]:
+        """Parts of ``size`` samples; the last may be smaller."""
+        return (self[start : start + size] for start in range(0, len(self), size))
+
+    def to(self, device: torch.device | str) -> Tensor:
+        """Read the images, ``(n, channels, height, width)``.
+
+        Raises:
+            UserError: one is damaged, or has another size.
+        """
+        images = np.empty(self.shape, np.uint8)
+        names = [os.fsdecode(name) for name in self._names]
+        for position, image in load_all(self._container.contents(names), *self._options):
+            if isinstance(image, Exception):
+                raise self._wrong(position, f"cannot be read ({reason(image)})")
+            if image.shape[:2] != tuple(self._sides):
+                height, width = self._sides
+                sizes = f"{pixels(image)} pixels and {self._example} {width} x {height}"
+                raise self._wrong(position, f"has {sizes}; set data.size")
+            images[position] = image.transpose(2, 0, 1)
+        return torch.from_numpy(images).to(device)
+
+    def _wrong(self, position: int, what: str) -> UserError:
+        name = os.fsdecode(self._names[position])
+        advice = ", or set data.on_error to skip" if self._key == "data.path" else ""
+        return UserError(f"{self._key}: {name} in {self._container.path} {what}{advice}")

@@ -1,0 +1,87 @@
+"""How many processes a launcher started, and whether as many run as were asked for."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from gantrain.errors import UserError
+
+
+def distributed() -> bool:
+    """Whether a launcher such as torchrun started this process as one of several."""
+    return "WORLD_SIZE" in os.environ
+
+
+def expected_processes(option: int | None, config: Any) -> int | None:
+    """How many processes were asked for, or None where nobody said.
+
+    Args:
+        option: of the command line; it goes first.
+        config: of the run, whose ``run.processes`` comes second; then the launcher's own number.
+    """
+    if option is not None:
+        return option
+    if config.run.processes is not None:
+        return config.run.processes
+    if distributed():
+        return int(os.environ["WORLD_SIZE"])
+    return _asked_of_accelerate()
+
+
+def check_processes(expected: int | None, actual: int) -> None:
+    """Refuse to go on with fewer or more processes than were asked for.
+
+    Raises:
+        UserError: the numbers differ.
+    """
+    if expected is not None and expected != actual:
+        asked = "processes were" if expected > 1 else "process was"
+        raise UserError(
+            f"{expected} {asked} asked for, but {actual} run{'s' if actual == 1 else ''}; "
+            f"start them with `gantrain train --processes {expected} CONFIG` or "
+            f"`torchrun --nproc_per_node {expected} -m gantrain train CONFIG` "
+            "(on CPUs, `accelerate launch` starts only one)"
+        )
+
+
+def check_gpus(local: int, gpus: int) -> None:
+    """Refuse a process for which this host has no GPU of its own.
+
+    Args:
+        local: number of the process on this host, from 0.
+        gpus: how many GPUs this host has.
+
+    Raises:
+        UserError: it has none left.
+    """
+    if local >= gpus:
+        raise UserError(f"more processes than GPUs; start at most {gpus} on this host, or use run.device: cpu")
+
+
+def _asked_of_accelerate() -> int | None:
+    """``--num_processes`` of the ``accelerate launch`` above this process.
+
+    On CPUs it starts one process, whatever the number, and tells that process nothing of it.
+    """
+    import psutil
+
+    for parent in psutil.Process().parents():
+        try:
+            words = parent.cmdline()
+        except psutil.Error:
+            continue
+        names = [os.path.basename(word) for word in words]
+        if not ({"accelerate", "accelerate-launch", "accelerate.commands.launch"} & set(names[:3])):
+            continue
+        for word, after in zip(words, [*words[1:], ""], strict=True):
+            option, equals, value = word.partition("=")
+            if option.replace("-", "_") == "__num_processes":
+                value = value if equals else after
+                return int(value) if value.isdecimal() else None
+    return None
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

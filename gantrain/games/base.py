@@ -1,0 +1,93 @@
+"""What a game is: players, and for each of them an objective on a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from gantrain.errors import UserError
+
+Gradient = list[Tensor | None]
+"""A tensor for each parameter of a player, or None where the objective does not depend on the parameter."""
+
+
+@dataclass
+class Objective:
+    """What one player minimises on one batch.
+
+    Args:
+        loss: the scalar that the player descends.
+        logits: where the loss is a classification, its logits: ``(n, K)`` for K classes, or ``(n,)`` for a binary
+            decision whose class 1 has the logit and class 0 has zero.
+        targets: ``(n,)`` class indices that go with ``logits``.
+        scores: detached raw values worth monitoring, by name; they are averaged only when they are logged.
+    """
+
+    loss: Tensor
+    logits: Tensor | None = None
+    targets: Tensor | None = None
+    scores: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Player:
+    """One player: a name, and the module whose trainable parameters are its strategy.
+
+    Attributes:
+        parameters: the trainable parameters, in the module's order.
+        buffers: the module's buffers.
+        statistics: the running means and variances among the buffers, which may be interpolated together with the
+            parameters. Other buffers (the unit vectors of spectral norm, counters) may not.
+
+    Raises:
+        UserError: the module has no trainable parameter.
+    """
+
+    def __init__(self, name: str, module: nn.Module):
+        self.name = name
+        self.module = module
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.buffers = list(module.buffers())
+        running = (getattr(m, key, None) for m in module.modules() for key in ("running_mean", "running_var"))
+        self.statistics = [b for b in running if isinstance(b, Tensor)]
+        if not self.parameters:
+            raise UserError(f"player {name}: no trainable parameter; unfreeze at least one (requires_grad)")
+
+
+class Game(ABC):
+    """Players in the order in which they move, each of which minimises its own objective.
+
+    Attributes:
+        players: each name's :class:`Player`.
+        joint: whether an objective is a function of all players' parameters that can be differentiated in each, which
+            takes memory; in training only the player's own count.
+
+    Raises:
+        UserError: two players share a parameter.
+    """
+
+    joint = False
+
+    def __init__(self, players: Sequence[Player]):
+        self.players = {player.name: player for player in players}
+        owner: dict[int, str] = {}
+        for player in players:
+            for p in player.parameters:
+                other = owner.setdefault(id(p), player.name)
+                if other != player.name:
+                    raise UserError(
+                        f"players {other} and {player.name} share a parameter of shape {tuple(p.shape)}; "
+                        "a parameter belongs to one player"
+                    )
+
+    @property
+    def evaluated_network(self) -> nn.Module:
+        """The network that training is for, which is averaged and evaluated: the first player's by default."""
+        return next(iter(self.players.values())).module
+
+    @abstractmethod
+    def objective(self, player: str, batch: Any) -> Objective:
+        """The objective of ``player`` at the current parameters of all players, on ``batch``."""

@@ -1,0 +1,6 @@
+"""From a game to one player's gradient at the current point: batches, precision, accumulation, loss scaling."""
+
+from gantrain.gradients.context import GradientContext
+from gantrain.gradients.evaluator import Evaluator
+
+__all__ = ["Evaluator", "GradientContext"]

@@ -1,0 +1,45 @@
+"""Buffers that follow one role of the processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gantrain.distributed.processes import Processes
+
+
+class BufferSync:
+    """Buffers (running statistics and the like) on their way from the processes of the last role to all others.
+
+    It is made before they move. What :meth:`sent` returns is averaged over all processes, and :meth:`receive` takes the
+    averages over.
+
+    Args:
+        processes: of the run.
+        buffers: floating-point ones are handed over as they are, of counters what they have gained.
+        roles: how many there are; with 1 nothing is handed over.
+    """
+
+    def __init__(self, processes: Processes, buffers: Sequence[Tensor], roles: int):
+        shared = buffers if roles > 1 else []
+        self.roles = roles
+        self.last = processes.role(roles) == roles - 1
+        self.statistics = [b for b in shared if b.is_floating_point()]
+        self.counters = [b for b in shared if not b.is_floating_point()]
+        self.before = [c.clone() for c in self.counters]
+
+    def sent(self) -> list[Tensor]:
+        """What averages to the buffers of the last role."""
+        gained = [(now - old).float() for now, old in zip(self.counters, self.before, strict=True)]
+        return [t * self.roles if self.last else torch.zeros_like(t) for t in self.statistics + gained]
+
+    @torch.no_grad()
+    def receive(self, averages: list[Tensor]) -> None:
+        """Take the averages over."""
+        count = len(self.statistics)
+        for buffer, average in zip(self.statistics, averages[:count], strict=True):
+            buffer.copy_(average)
+        for counter, old, gained in zip(self.counters, self.before, averages[count:], strict=True):
+            counter.copy_(old + gained.to(old.dtype))

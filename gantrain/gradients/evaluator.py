@@ -1,0 +1,227 @@
+"""One player's objective, differentiated at the current joint point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gantrain.distributed.processes import Processes
+from gantrain.errors import UserError
+from gantrain.games.base import Game, Gradient, Objective, Player
+from gantrain.gradients.accumulation import GradientAccumulation
+from gantrain.gradients.loss_scaling import LossScale, NotFinite
+from gantrain.utils.tensors import preserve
+
+# How many numbers on a device may await the check that they are finite. Reading one makes the step wait for the device.
+_UNCHECKED = 100
+
+
+class Evaluator:
+    """Differentiates the objectives of a game at the current point, on batches that are a function of the draw.
+
+    Everything that an evaluation passes through between the game and a gradient is here: the batch, the random state
+    of the networks, autocast, micro-batches, the loss scale, the average over the processes, and the counters. It does
+    not know who asks, and moves nothing but buffers.
+
+    Args:
+        game: whose objectives are differentiated.
+        batches: ``(draw, step) -> batch``, a pure function of these and of :attr:`share`: the same arguments give the
+            same batch.
+        processes: those that share each batch; one process alone by default.
+        autocast: makes the context in which objectives are computed; none by default.
+        reseed: called with the draw before each objective is computed, so that what networks draw for themselves
+            (dropout) is a function of the draw, and two passes on one batch evaluate one function. Nothing by default.
+        seed: of the random directions that oracles ask for.
+        accumulation: the number of micro-batches into which each process cuts its share of a batch.
+        scaled: whether losses are scaled while they are differentiated, as float16 needs it.
+
+    Attributes:
+        step: the training step in progress; batches may depend on it, as lazy penalties do.
+        draws: batches drawn so far.
+        evaluations: gradient evaluations so far, by player.
+        loss_scales: the scale of each player's loss, where losses are scaled; empty otherwise.
+        buffers: the buffers of all players' modules.
+        observing: whether the next evaluations are recorded in ``observed``.
+        observed: by player, what was recorded of the last evaluation: ``loss``, ``score/NAME`` (means),
+            ``gradient_norm``, and what the oracle itself observes; 0-d tensors.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        batches: Callable[[int, int], Any],
+        processes: Processes | None = None,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        reseed: Callable[[int], None] | None = None,
+        seed: int = 0,
+        accumulation: int = 1,
+        scaled: bool = False,
+    ):
+        self.game = game
+        self.batches = batches
+        self.processes = processes or Processes()
+        self.autocast = autocast
+        self.reseed = reseed
+        self.seed = seed
+        self.buffers = [b for player in game.players.values() for b in player.buffers]
+        self.accumulation = GradientAccumulation(accumulation, self.buffers)
+        self.loss_scales = {name: LossScale() for name in game.players} if scaled else {}
+        self.step = 0
+        self.draws = 0
+        self.evaluations = dict.fromkeys(game.players, 0)
+        self.observing = False
+        self.observed: dict[str, dict[str, Tensor]] = {}
+        self._unchecked: list[tuple[str, Tensor]] = []
+        self._batch: tuple[tuple[int, ...], Any] | None = None
+
+    def draw(self) -> int:
+        """The index of a new batch."""
+        self.draws += 1
+        return self.draws - 1
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """Which share of a batch is evaluated now: its number, and how many shares there are.
+
+        Micro-batch i of N on process r of W is share iW + r of NW, as it would be on NW processes. The i-th micro-
+        batches of all processes lie together, so that batch norm over them does not depend on W.
+        """
+        part, parts = self.accumulation.current
+        return part * self.processes.group_size + self.processes.rank, parts * self.processes.group_size
+
+    def batch(self, draw: int) -> Any:
+        """The current share of the batch of a draw; the last one is kept, for two players may see it in turn."""
+        key = (draw, self.step, *self.share)
+        if self._batch is None or self._batch[0] != key:
+            self._batch = (key, self.batches(draw, self.step))
+        return self._batch[1]
+
+    def gradients(
+        self,
+        player: Player,
+        draw: int,
+        targets: Sequence[Callable[[Objective], Tensor]] = (),
+        auxiliary: bool = False,
+        counted: bool = True,
+        observing: bool = False,
+    ) -> list[Gradient]:
+        """Gradients of the player's objective on the current share of a batch, in the player's parameters.
+
+        Args:
+            player: whose objective it is.
+            draw: of the batch.
+            targets: functions of the objective to differentiate, all in one forward pass; the loss by default.
+            auxiliary: whether all buffers are left as they were.
+            counted: whether this is one of the method's gradient evaluations, and not one for the log alone.
+            observing: whether loss and scores are recorded.
+
+        Returns:
+            For each target a list with one entry for each parameter: a tensor, or None where the target does not
+            depend on the parameter.
+
+        Raises:
+            UserError: in float16, the loss or its gradient is not finite, or the device cannot compute it.
+        """
+        evaluate = partial(self._differentiated, player, draw, targets)
+        with preserve(self.buffers) if auxiliary else nullcontext():
+            objective, gradients = self._in_range(player.name, evaluate) if self.loss_scales else evaluate()
+        # The micro-batches together are one evaluation.
+        self.evaluations[player.name] += counted and self.accumulation.current[0] == 0
+        if observing and not auxiliary:
+            self.observe(player.name, "loss", objective.loss)
+            for name, score in objective.scores.items():
+                self.observe(player.name, f"score/{name}", score)
+        return gradients
+
+    def averaged(self, evaluated: list[list[Gradient]]) -> list[list[Gradient]]:
+        """All gradients, by player and target, averaged over all processes in one collective."""
+        flat = [g for gradients in evaluated for gradient in gradients for g in gradient if g is not None]
+        reduced = iter(self.processes.all_reduce_mean(flat))
+        return [
+            [[None if g is None else next(reduced) for g in gradient] for gradient in gradients]
+            for gradients in evaluated
+        ]
+
+    def observe(self, player: str, name: str, value: Tensor) -> None:
+        """Record the mean of ``value``, over the micro-batches too, under ``name`` for the log."""
+        observed = self.observed[player]
+        observed[name] = self.accumulation.included(observed.get(name), value.detach().mean())
+
+    def require_finite(self, player: str, what: str, value: Tensor) -> None:
+        """Refuse a 0-d tensor that is not finite.
+
+        On a CPU it is read at once, which costs nothing. On other devices reading it is put off to the next observed
+        step, or until a hundred numbers wait, so that steps do not wait for the device; the caller makes sure that
+        until then nothing finite is computed from the number.
+
+        Raises:
+            UserError: the number is not finite; or an earlier one, which was put off, is not.
+        """
+        self._unchecked.append((f"step {self.step}, player {player}: {what}", value.detach()))
+        if not self.observing and value.device.type != "cpu" and len(self._unchecked) < _UNCHECKED:
+            return
+        unchecked, self._unchecked = self._unchecked, []
+        for (about, _), number in zip(unchecked, torch.stack([v.double() for _, v in unchecked]).tolist(), strict=True):
+            if not math.isfinite(number):
+                raise UserError(f"{about} is {number}; the training diverged. Lower the learning rate")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counters and the loss scales."""
+        scales = {name: scale.state_dict() for name, scale in self.loss_scales.items()}
+        return {"draws": self.draws, "evaluations": dict(self.evaluations), "loss_scales": scales}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self.draws = state["draws"]
+        self.evaluations = dict(state["evaluations"])
+        for name, scale in self.loss_scales.items():
+            scale.load_state_dict(state["loss_scales"][name])
+
+    def _differentiated(
+        self, player: Player, draw: int, targets: Sequence[Callable[[Objective], Tensor]], scale: float = 1.0
+    ) -> tuple[Objective, list[Gradient]]:
+        """The objective, and the gradients of its targets times the scale."""
+        batch = self.batch(draw)
+        if self.reseed is not None:
+            self.reseed(draw)
+        with self.autocast():
+            objective = self.game.objective(player.name, batch)
+        wanted = [target(objective) for target in targets] or [objective.loss]
+        if scale != 1.0:
+            wanted = [value * scale for value in wanted]
+        last = wanted[-1]
+        return objective, [_differentiate(value, player.parameters, retain_graph=value is not last) for value in wanted]
+
+    def _in_range(
+        self, player: str, evaluate: Callable[[float], tuple[Objective, list[Gradient]]]
+    ) -> tuple[Objective, list[Gradient]]:
+        """The same in float16, at a scale at which the gradients are finite."""
+        try:
+            return self.loss_scales[player].evaluated(evaluate, self.buffers, self.processes)
+        except NotFinite as error:
+            raise UserError(
+                f"step {self.step}, player {player}: {error} is not finite in fp16; the training diverged. Lower the "
+                "learning rate, or use run.precision: bf16"
+            ) from None
+        except RuntimeError as error:
+            # torch has no class for the error of an operation that a device lacks in half precision.
+            if "Half" not in str(error):
+                raise
+            raise UserError(
+                f"player {player}: run.precision: fp16: {str(error).splitlines()[0]}; use bf16 or fp32"
+            ) from error
+
+
+def _differentiate(value: Tensor, parameters: Sequence[Tensor], retain_graph: bool) -> Gradient:
+    """Gradients by accumulation into ``.grad``, which gives each the memory layout of its parameter: fused
+    optimizers rely on that, and ``torch.autograd.grad`` does not."""
+    for p in parameters:
+        p.grad = None
+    torch.autograd.backward(value, inputs=parameters, retain_graph=retain_graph)
+    return [p.grad for p in parameters]

@@ -1,0 +1,73 @@
+"""One pass of images through an extractor, shared by all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gantrain.distributed.processes import Processes
+from gantrain.errors import UserError
+from gantrain.metrics.extractors.base import Extractor
+from gantrain.metrics.sources.base import PIECE, Source
+
+
+class Accumulator(Protocol):
+    """What a metric keeps of the images."""
+
+    def update(self, rows: Tensor, features: Tensor, logits: Tensor) -> None:
+        """Take in the images of the numbers ``rows``."""
+
+    def merge(self, processes: Processes) -> None:
+        """Become what it would be had it taken in the images of all processes."""
+
+
+@torch.no_grad()
+def extract(
+    source: Source,
+    samples: int,
+    extractor: Extractor,
+    accumulators: Sequence[Accumulator],
+    batch_size: int,
+    processes: Processes,
+) -> None:
+    """Show ``samples`` images to the extractor and its outputs to the accumulators, and merge those.
+
+    Raises:
+        UserError: in all processes, what is wrong with an image that one of them met.
+    """
+    with processes.raise_on_all():
+        for rows, images in _batches(source, samples, extractor, batch_size, processes):
+            output = extractor(images)
+            if not output.features.isfinite().all():
+                raise UserError(f"{source.name}: the extractor {extractor.name} returned NaN or infinity")
+            for accumulator in accumulators:
+                accumulator.update(rows, output.features, output.logits)
+    for accumulator in accumulators:
+        accumulator.merge(processes)
+
+
+def _batches(
+    source: Source, samples: int, extractor: Extractor, batch_size: int, processes: Processes
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process' pieces, every ``world``-th of them, joined or cut into batches."""
+    rows: list[Tensor] = []
+    images: list[Tensor] = []
+    indices = range(processes.rank, -(-samples // PIECE), processes.group_size)
+    sizes = [(index, min(PIECE, samples - index * PIECE)) for index in indices]
+    for (index, size), piece in zip(sizes, source.pieces(sizes, extractor.device), strict=True):
+        extractor.check(tuple(piece.shape[1:]), source.name)
+        rows.append(torch.arange(index * PIECE, index * PIECE + size))
+        images.append(piece)
+        if sum(map(len, images)) >= batch_size:
+            yield from _cut(rows, images, batch_size)
+            rows, images = [], []
+    if images:
+        yield from _cut(rows, images, batch_size)
+
+
+def _cut(rows: list[Tensor], images: list[Tensor], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    joined = images[0] if len(images) == 1 else torch.cat(images)
+    yield from zip(torch.cat(rows).split(batch_size), joined.split(batch_size), strict=True)

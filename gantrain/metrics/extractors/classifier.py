@@ -1,0 +1,149 @@
+"""A classifier that gantrain has trained as feature extractor: small, quick, and made without a download."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from gantrain.errors import UserError
+from gantrain.metrics.extractors.base import Extractor, Output, PathDistance
+from gantrain.runs.folder import open_run
+from gantrain.runs.saved import open_saved
+
+
+class Classifier(Extractor):
+    """A network that ends in a linear layer; features are what that layer is given, logits what it returns.
+
+    Args:
+        network: ``(n, *shape)`` float32 to logits ``(n, classes)``; a copy of it is taken, in evaluation mode.
+        decode: stored images, uint8, to what the network was trained on.
+        shape: of the images that it was trained on, ``(channels, height, width)``.
+        name: as it shall appear in the names of metrics.
+        device: where the network is.
+
+    Raises:
+        UserError: the network does not end in a linear layer.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        decode: Callable[[Tensor], Tensor],
+        shape: tuple[int, int, int],
+        name: str,
+        device: torch.device | str = "cpu",
+    ):
+        self.name = self.label = name
+        self.shape = tuple(shape)
+        self.channels = shape[0]
+        self.device = torch.device(device)
+        self.preprocessing = f"as in the classifier's own training, at its own {' x '.join(map(str, shape[1:]))} pixels"
+        self._network = copy.deepcopy(network).to(self.device).eval().requires_grad_(False)
+        self._decode = decode
+        self.weights = _digest(network)
+        self.identity = f"classifier {self.weights} on {self.device.type}"
+        self._last, probe = self._find_last()
+        self.dimensions, self.classes = probe.features.shape[1], probe.logits.shape[1]
+
+    @classmethod
+    def of_run(cls, folder: str | Path, device: torch.device | str = "cpu") -> Classifier:
+        """The classifier of a run, from its newest checkpoint; the averaged weights where the run keeps them.
+
+        Args:
+            folder: of a run whose game is classification; its last part becomes the name.
+            device: where the network is.
+
+        Raises:
+            UserError: there is no such run, or its data are no images.
+        """
+        folder, config = open_run(folder)
+        if config.game.name != "classification":
+            raise UserError(f"{folder}: the game is a {config.game.name}; features are those of a classification")
+        saved = open_saved(folder)
+        if not saved.data.spec.image or saved.data.samples.dtype != torch.uint8:
+            raise UserError(f"{folder}: a classifier of other data than images; the metrics are of images")
+        return cls(saved.network, saved.data.decode, saved.data.spec.shape, folder.resolve().name, device)
+
+    def check(self, shape: tuple[int, ...], source: str) -> None:
+        if tuple(shape) != self.shape:
+            raise UserError(
+                f"{source}: images of {_pixels(shape)}, and the features of {self.name} are of {_pixels(self.shape)}; "
+                "use a classifier trained on such images, or features: inception"
+            )
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Output:
+        return self._run(self._decode(images))
+
+    @cached_property
+    def path_distance(self) -> PathDistance:
+        return FeatureDistance(self)
+
+    def features(self, levels: Tensor) -> Tensor:
+        """Of images with levels from 0 to 255 that need not be whole numbers."""
+        return self._run(self._decode(levels.clone())).features
+
+    def _run(self, decoded: Tensor) -> Output:
+        seen: list[Tensor] = []
+        hook = self._last.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+        try:
+            logits = self._network(decoded)
+        finally:
+            hook.remove()
+        return Output(seen[-1].float(), logits.float())
+
+    @torch.no_grad()
+    def _find_last(self) -> tuple[nn.Linear, Output]:
+        """The linear layer whose output is the network's own, and what it gives for two black images."""
+        outputs: dict[nn.Module, Tensor] = {}
+        linear = [m for m in self._network.modules() if isinstance(m, nn.Linear)]
+        hooks = [m.register_forward_hook(lambda layer, _, output: outputs.update({layer: output})) for m in linear]
+        black = torch.zeros(2, *self.shape, dtype=torch.uint8, device=self.device)
+        try:
+            logits = self._network(self._decode(black))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        last = next((layer for layer, output in outputs.items() if output is logits), None)
+        if last is None:
+            raise UserError(
+                f"{self.name}: the network does not end in a linear layer, whose input would be the features"
+            )
+        self._last = last
+        return last, self._run(self._decode(black))
+
+
+class FeatureDistance(PathDistance):
+    """The squared distance of two images' features, each scaled to length 1."""
+
+    def __init__(self, classifier: Classifier):
+        self.name = f"squared distance of normalised features of {classifier.name}"
+        self.label = classifier.name
+        self._classifier = classifier
+
+    def __call__(self, left: Tensor, right: Tensor) -> Tensor:
+        for images in (left, right):
+            self._classifier.check(tuple(images.shape[1:]), "generator")
+        ends = [normalize(self._classifier.features(x.to(self._classifier.device)).double()) for x in (left, right)]
+        return (ends[0] - ends[1]).square().sum(1)
+
+
+def _digest(network: nn.Module) -> str:
+    """SHA-256 of the architecture and of every tensor by name."""
+    content = hashlib.sha256(str(network).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        content.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return content.hexdigest()
+
+
+def _pixels(shape: tuple[int, ...]) -> str:
+    kind = {1: "grey", 3: "RGB"}.get(shape[0], f"{shape[0]} channels")
+    return f"{' x '.join(map(str, shape[1:]))} pixels ({kind})"

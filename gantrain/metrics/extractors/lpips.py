@@ -1,0 +1,56 @@
+"""The distance that torch-fidelity measures perceptual path length in: LPIPS with VGG-16."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gantrain.errors import UserError
+from gantrain.metrics.extractors.base import PathDistance
+from gantrain.metrics.extractors.weights import Weights, state_dict
+
+_INSTEAD = "leave ppl out, or use the features of a classifier of your own, features: checkpoints/CLASSIFIER"
+FILES = (
+    Weights(
+        title="weights of torch-fidelity's LPIPS",
+        url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-vgg16-lpips.pth",
+        digest="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+        instead=_INSTEAD,
+    ),
+    Weights(
+        title="weights of torchvision's VGG-16",
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
+        digest="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        instead=_INSTEAD,
+    ),
+)
+
+
+class LPIPS(PathDistance):
+    """torch-fidelity's LPIPS of images scaled to 64 x 64 pixels, from weights that have been checked.
+
+    Source: Zhang et al., The unreasonable effectiveness of deep features as a perceptual metric, CVPR 2018.
+
+    Args:
+        device: where the network is.
+
+    Raises:
+        UserError: a file of weights cannot be had, or is damaged.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu"):
+        from torch_fidelity import SampleSimilarityLPIPS
+
+        for file in FILES:
+            state_dict(file.read(), str(file.cached))
+            if not file.cached.exists():
+                raise UserError(f"{file.cached}: the {file.title} must lie there; the folder cannot be written")
+        self.name = "LPIPS-VGG16 of torch-fidelity, images scaled to 64 x 64"
+        self.label = "lpips-vgg16"
+        self.device = torch.device(device)
+        # It finds the files where they have just been checked.
+        self._network = SampleSimilarityLPIPS("lpips-vgg16", sample_similarity_resize=64, verbose=False).to(self.device)
+
+    def __call__(self, left: Tensor, right: Tensor) -> Tensor:
+        rgb = [x.to(self.device).expand(-1, 3, -1, -1) for x in (left, right)]
+        return self._network(*rgb)

@@ -1,0 +1,160 @@
+"""Images in a folder, or in an archive, as the source of an evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gantrain.data.datasets.image_files import ImageArchive
+from gantrain.data.readers.images import SUFFIXES, load_all
+from gantrain.data.readers.layout import place_of
+from gantrain.errors import Notice, UserError
+from gantrain.metrics.sources.base import PIECE, Images, Source, chosen
+
+# Pieces that are read before they are needed.
+_AHEAD = 2
+
+
+def open_images(path: str | Path, channels: Literal[1, 3] = 3) -> Source:
+    """The images in a folder, read as they are needed, or those in an archive, read at once.
+
+    Args:
+        path: of the folder or archive.
+        channels: what the extractor takes; images of the other kind are converted.
+
+    Raises:
+        UserError: there is nothing, or no image.
+    """
+    if not Path(path).exists():
+        raise UserError(f"{path}: there is no such folder or archive")
+    return (
+        Folder(path, channels) if Path(path).is_dir() else Images(ImageArchive(str(path), channels=channels), str(path))
+    )
+
+
+class Folder(Source):
+    """All image files in a folder and the folders in it, in the order of their paths.
+
+    They are read and decoded piece by piece. Transparent pixels are laid over white, as in the data sets.
+
+    Args:
+        path: of the folder.
+        channels: 3 for colour, 1 for grey; images of the other kind are converted.
+
+    Raises:
+        UserError: the folder is missing or holds no image.
+    """
+
+    def __init__(self, path: str | Path, channels: Literal[1, 3] = 3):
+        self.name = str(path)
+        self._path = Path(path)
+        if not self._path.is_dir():
+            raise UserError(f"{path}: there is no such folder")
+        self._channels = channels
+        self._files = sorted(
+            name
+            for folder, _, files in os.walk(self._path, followlinks=True)
+            for file in files
+            if place_of(name := Path(folder, file).relative_to(self._path).as_posix()) is not None
+        )
+        if not self._files:
+            raise UserError(f"{path}: holds no image; expected files called {', '.join(SUFFIXES)}")
+        self.count = len(self._files)
+        self._size: tuple[int, int] | None = None
+        self._transparent = False
+
+    @property
+    def about(self) -> dict[str, Any]:
+        kind = "RGB" if self._channels == 3 else "grey"
+        return {"name": self.name, "converted": f"to {kind}, transparent pixels over white"}
+
+    def piece(self, index: int, size: int, device: torch.device | str) -> Tensor:
+        names = self._files[index * PIECE : index * PIECE + size]
+        contents = [(name, _read(self._path / name)) for name in names]
+        images = []
+        for (name, content), (_, image) in zip(contents, load_all(contents, self._channels, None), strict=True):
+            if isinstance(image, Exception):
+                why = " ".join(str(image).split()) or type(image).__name__
+                raise UserError(f"{self._path / name}: cannot be read ({why})")
+            self._size = self._size or image.shape[:2]
+            if image.shape[:2] != self._size:
+                raise UserError(
+                    f"{self._path / name}: has {_pixels(image.shape)} pixels and others in {self.name} have "
+                    f"{_pixels(self._size)}; scale all to one size"
+                )
+            self._look_for_transparency(name, content)
+            images.append(image)
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)
+
+    def pieces(self, wanted: Iterable[tuple[int, int]], device: torch.device | str) -> Iterator[Tensor]:
+        # A thread reads and decodes what comes next while the caller works on what came last.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            ahead: deque[Future[Tensor]] = deque()
+            for index, size in wanted:
+                ahead.append(pool.submit(self.piece, index, size, "cpu"))
+                if len(ahead) > _AHEAD:
+                    yield ahead.popleft().result().to(device)
+            while ahead:
+                yield ahead.popleft().result().to(device)
+
+    def take(self, samples: int | None) -> Folder:
+        rows = chosen(self, samples)
+        if rows is None:
+            return self
+        taken = Folder(self._path, self._channels)
+        taken._files = [self._files[i] for i in rows.tolist()]
+        taken.count = len(taken._files)
+        return taken
+
+    def digest(self) -> str:
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        content = hashlib.sha256(f"{self._channels} channels".encode())
+        for name in self._files:
+            file = _read(self._path / name)
+            if isinstance(file, Exception):
+                raise UserError(f"{self._path / name}: cannot be read ({file})")
+            content.update(hashlib.sha256(file).digest())
+        return content.hexdigest()
+
+    def _look_for_transparency(self, name: str, content: bytes) -> None:
+        if self._transparent:
+            return
+        with Image.open(io.BytesIO(content)) as image:
+            if not image.has_transparency_data:
+                return
+            self._transparent = image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+        if self._transparent:
+            warnings.warn(
+                Notice(
+                    f"{self._path / name}: has transparent pixels, which are laid over white; torch-fidelity would "
+                    "ignore the transparency"
+                ),
+                stacklevel=2,
+            )
+
+
+def _read(path: Path) -> bytes | Exception:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return error
+
+
+def _pixels(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]}"

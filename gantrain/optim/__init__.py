@@ -1,0 +1,7 @@
+"""What follows a gradient: optimizers and schedulers by name, constraints, and the average of the weights."""
+
+from gantrain.optim.constraints import L1, Box, L2Ball, Resolvent, Simplex
+from gantrain.optim.ema import EMA
+from gantrain.optim.optimizers import make_optimizer, make_scheduler
+
+__all__ = ["EMA", "L1", "Box", "L2Ball", "Resolvent", "Simplex", "make_optimizer", "make_scheduler"]

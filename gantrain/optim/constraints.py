@@ -1,0 +1,108 @@
+"""Resolvents ``J = (id + gamma A)^-1``: the projection onto a set, or the proximal operator of a regulariser.
+
+Each is applied to one player's parameters taken as one vector ``v`` of all entries, after each move, in place.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gantrain.errors import UserError
+from gantrain.utils.tensors import norm
+
+if TYPE_CHECKING:
+    from gantrain.config.types import NonNegativeFloat, PositiveFloat
+
+
+class Resolvent(ABC):
+    """``J = (id + gamma A)^-1`` of a maximally monotone operator ``A``."""
+
+    @abstractmethod
+    def apply_(self, parameters: Sequence[Tensor], step_size: float) -> None:
+        """Replace the parameters by their image; ``step_size`` is gamma, the player's learning rate."""
+
+
+class Box(Resolvent):
+    """Projection onto ``{v : low <= v_i <= high}``.
+
+    Args:
+        low: smallest value of each entry.
+        high: largest value of each entry.
+
+    Raises:
+        UserError: ``low > high``.
+    """
+
+    def __init__(self, low: float = -1.0, high: float = 1.0):
+        if low > high:
+            raise UserError(f"box: low ({low}) must not exceed high ({high})")
+        self.low = low
+        self.high = high
+
+    @torch.no_grad()
+    def apply_(self, parameters: Sequence[Tensor], step_size: float) -> None:
+        for p in parameters:
+            p.clamp_(self.low, self.high)
+
+
+class L2Ball(Resolvent):
+    """Projection onto ``{v : ||v||_2 <= radius}``.
+
+    Args:
+        radius: of the ball, which is centred at the origin.
+    """
+
+    def __init__(self, radius: PositiveFloat = 1.0):
+        self.radius = radius
+
+    @torch.no_grad()
+    def apply_(self, parameters: Sequence[Tensor], step_size: float) -> None:
+        scale = (self.radius / norm(parameters)).clamp(max=1.0)
+        torch._foreach_mul_(list(parameters), scale)
+
+
+class Simplex(Resolvent):
+    """Projection onto ``{v : v_i >= 0, sum_i v_i = total}``.
+
+    The sorting algorithm of Held, Wolfe and Crowder (1974): ``max(v - theta, 0)`` with the threshold theta for which
+    the entries sum to ``total``.
+
+    Args:
+        total: the sum of the entries.
+    """
+
+    def __init__(self, total: PositiveFloat = 1.0):
+        self.total = total
+
+    @torch.no_grad()
+    def apply_(self, parameters: Sequence[Tensor], step_size: float) -> None:
+        v = torch.cat([p.reshape(-1) for p in parameters])
+        descending = v.sort(descending=True).values
+        excess = descending.cumsum(0) - self.total
+        count = torch.arange(1, len(v) + 1, device=v.device, dtype=v.dtype)
+        last = (descending * count > excess).sum() - 1
+        projected = (v - excess[last] / count[last]).clamp_(min=0.0)
+        for p, part in zip(parameters, projected.split([p.numel() for p in parameters]), strict=True):
+            p.copy_(part.view_as(p))
+
+
+class L1(Resolvent):
+    """Proximal operator of ``weight * ||v||_1``: soft-thresholding by ``step_size * weight``.
+
+    Args:
+        weight: of the penalty.
+    """
+
+    def __init__(self, weight: NonNegativeFloat = 1e-3):
+        self.weight = weight
+
+    @torch.no_grad()
+    def apply_(self, parameters: Sequence[Tensor], step_size: float) -> None:
+        threshold = step_size * self.weight
+        for p in parameters:
+            p.copy_(p.sign() * (p.abs() - threshold).clamp_(min=0.0))

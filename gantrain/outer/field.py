@@ -1,0 +1,242 @@
+"""The primitive that all outer loops are made of: the move.
+
+A move asks each player's oracle for a gradient at the current point, optionally goes back to an anchor, lets the
+optimizer step and applies the resolvent of the player's constraint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gantrain.errors import UserError
+from gantrain.games.base import Gradient
+from gantrain.gradients.buffers import BufferSync
+from gantrain.gradients.context import GradientContext
+from gantrain.gradients.evaluator import Evaluator
+from gantrain.optim.constraints import Resolvent
+from gantrain.outer.learner import Learner
+from gantrain.utils.tensors import copy_, lerp_from_, norm, preserve, snapshot
+
+Anchor = dict[str, list[Tensor]]
+Order = Literal["simultaneous", "alternating"]
+Samples = Literal["fresh", "same"]
+
+
+class Field:
+    """``F``, the vector field of the game: every player's gradient at the joint point, and the moves along it.
+
+    Args:
+        evaluator: that differentiates the game.
+        learners: one for each player, in the order in which they move.
+        order: the order of moves for a loop that does not set its own.
+        samples: whether the inner moves of a loop that does not set its own take "fresh" draws or the "same".
+        constraint: the resolvent of a constraint on all players' parameters together; none by default.
+
+    Attributes:
+        divided: names of the players in whose evaluations the processes have roles.
+
+    Raises:
+        UserError: an oracle needs more processes than there are.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        learners: Sequence[Learner],
+        order: Order = "simultaneous",
+        samples: Samples = "fresh",
+        constraint: Resolvent | None = None,
+    ):
+        self.evaluator = evaluator
+        self.learners = list(learners)
+        self.order = order
+        self.samples = samples
+        self.constraint = constraint
+        self.divided = [learner.name for learner in self.learners if self._divides(learner)]
+
+    def draw(self) -> int:
+        """The index of a new batch."""
+        return self.evaluator.draw()
+
+    def move(
+        self,
+        draw: int,
+        order: Order | None = None,
+        anchor: Anchor | None = None,
+        auxiliary: bool = False,
+        resolve: bool = True,
+        learners: Sequence[Learner] | None = None,
+    ) -> None:
+        """One move of the players.
+
+        Args:
+            draw: the batch on which the gradients are taken.
+            order: "simultaneous": all gradients at the same joint point; "alternating": each player sees the
+                moves of those before it. The field's own by default.
+            anchor: where the optimizers step from; the current point by default.
+            auxiliary: leave all buffers (running statistics, spectral-norm vectors) as they were.
+            resolve: whether the resolvents are applied.
+            learners: who moves; everyone by default.
+        """
+        movers = self.learners if learners is None else list(learners)
+        for turn in [movers] if (order or self.order) == "simultaneous" else [[m] for m in movers]:
+            self.evaluate(draw, turn, anchor, auxiliary)
+            self.advance(turn, anchor, resolve)
+
+    def evaluate(
+        self, draw: int, learners: Sequence[Learner], anchor: Anchor | None = None, auxiliary: bool = False
+    ) -> None:
+        """Fill ``.grad`` of the learners' parameters with their oracles' gradients at the current point.
+
+        If an exception passes through, parameters and optimizers are as they were, and ``.grad`` is None.
+        """
+        evaluator = self.evaluator
+        observing = evaluator.observing and not auxiliary
+        if observing:
+            evaluator.observed |= {learner.name: {} for learner in learners}
+        contexts = [self._context(learner, draw, anchor, observing) for learner in learners]
+        roles = 1 if auxiliary else max((context.roles for context in contexts), default=1)
+        try:
+            sync = BufferSync(evaluator.processes, evaluator.buffers, roles)
+            with preserve(evaluator.buffers) if auxiliary else nullcontext():
+                evaluated = self._evaluated(learners, contexts)
+            *evaluated, [buffers] = evaluator.averaged([*evaluated, [sync.sent()]])
+            sync.receive(buffers)
+            for learner in learners:
+                if learner.name in self.divided and evaluator.loss_scales:
+                    evaluator.loss_scales[learner.name].settle(evaluator.processes, learner.parameters[0].device)
+            for learner, gradients in zip(learners, evaluated, strict=True):
+                gradient = learner.oracle.combine(gradients)
+                for p, g in zip(learner.parameters, gradient, strict=True):
+                    p.grad = g
+                if observing:
+                    found = norm([g for g in gradient if g is not None])
+                    evaluator.observed[learner.name]["gradient_norm"] = found
+        except BaseException:
+            for p in (p for learner in learners for p in learner.parameters):
+                p.grad = None
+            raise
+
+    def advance(self, learners: Sequence[Learner], anchor: Anchor | None = None, resolve: bool = True) -> None:
+        """Let the optimizers step along ``.grad``, from the anchor if there is one."""
+        for learner in learners:
+            if anchor is not None:
+                copy_(learner.parameters, anchor[learner.name])
+            learner.optimizer.step()
+        if resolve:
+            self.resolve(learners)
+
+    def resolve(self, learners: Sequence[Learner]) -> None:
+        """Apply the resolvents: each learner's own, then the one on all players together."""
+        for learner in learners:
+            if learner.constraint is not None:
+                learner.constraint.apply_(learner.parameters, learner.step_size)
+        if self.constraint is not None:
+            everyone = [p for learner in self.learners for p in learner.parameters]
+            self.constraint.apply_(everyone, self.learners[0].step_size)
+
+    def snapshot(self) -> Anchor:
+        """A copy of all parameters."""
+        return {learner.name: snapshot(learner.parameters) for learner in self.learners}
+
+    def restore(self, anchor: Anchor) -> None:
+        """Go back to the anchor."""
+        for learner in self.learners:
+            copy_(learner.parameters, anchor[learner.name])
+
+    def relax(self, anchor: Anchor, relaxation: float) -> None:
+        """Move all parameters ``w`` to ``z + relaxation * (w - z)`` for the anchor ``z``."""
+        if relaxation != 1.0:
+            for learner in self.learners:
+                lerp_from_(learner.parameters, anchor[learner.name], relaxation)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the evaluator and of the oracles."""
+        oracles = {learner.name: learner.oracle.state_dict() for learner in self.learners}
+        return {**self.evaluator.state_dict(), "oracles": oracles}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self.evaluator.load_state_dict(state)
+        for learner in self.learners:
+            learner.oracle.load_state_dict(state["oracles"][learner.name])
+
+    def _context(self, learner: Learner, draw: int, anchor: Anchor | None, observing: bool) -> GradientContext:
+        return GradientContext(
+            self.evaluator,
+            learner.player,
+            learner.optimizer,
+            draw,
+            None if anchor is None else anchor[learner.name],
+            observing,
+            learner.oracle.parts if learner.name in self.divided else 1,
+        )
+
+    def _evaluated(self, learners: Sequence[Learner], contexts: Sequence[GradientContext]) -> list[list[Gradient]]:
+        """What the oracles evaluate: those in one part, then the first parts of the others, their second ones, …
+
+        In this order processes with different roles need not wait for each other, and every pass begins with the same
+        buffers as if there were no roles.
+        """
+        pairs = list(zip(learners, contexts, strict=True))
+        for learner, context in pairs:
+            if learner.oracle.parts > 1:
+                with context.role():
+                    learner.oracle.start(context)
+        evaluated: list[list[Gradient]] = [[] for _ in pairs]
+        for (learner, context), gradients in zip(pairs, evaluated, strict=True):
+            if learner.oracle.parts == 1:
+                learner.oracle.start(context)
+                gradients += self._part(learner, context, 0)
+        for part in range(max((learner.oracle.parts for learner in learners), default=0)):
+            for (learner, context), gradients in zip(pairs, evaluated, strict=True):
+                if part < learner.oracle.parts > 1:
+                    gradients += self._part(learner, context, part)
+        return evaluated
+
+    def _part(self, learner: Learner, context: GradientContext, part: int) -> list[Gradient]:
+        """One part of an oracle's evaluation, averaged over the micro-batches, to be averaged over all processes.
+
+        Where the processes have roles, those with this one multiply what they find by the number of roles and the
+        others add zeros: the mean over all is then the mean over those with this role.
+        """
+        oracle, evaluator = learner.oracle, self.evaluator
+        if not context.divided:
+            return evaluator.accumulation.mean(lambda: oracle.evaluate(context, part))
+        expected = oracle.expected(part)
+        if evaluator.processes.role(context.roles) != part:
+            evaluator.evaluations[learner.name] += 1
+            return [[None if e is None else torch.zeros_like(e) for e in gradient] for gradient in expected]
+        with context.role():
+            found = evaluator.accumulation.mean(lambda: oracle.evaluate(context, part))
+        return [_scaled(learner.name, g, e, context.roles) for g, e in zip(found, expected, strict=True)]
+
+    def _divides(self, learner: Learner) -> bool:
+        """Whether the processes divide into roles for the parts of the learner's oracle."""
+        parts, parallel, processes = learner.oracle.parts, learner.oracle.parallel, self.evaluator.processes
+        fits = parts > 1 and processes.world_size % parts == 0
+        if parallel == "on" and not fits:
+            raise UserError(
+                f"player {learner.name}: sharpness.parallel: on needs {parts} processes or a multiple of it, got "
+                f"{processes.world_size}; start as many (--processes), or use parallel: auto"
+            )
+        if fits and parallel != "off":
+            processes.divide(parts)
+        return fits and parallel != "off"
+
+
+def _scaled(player: str, gradient: Gradient, expected: Gradient, scale: int) -> Gradient:
+    if any(e is None and g is not None for g, e in zip(gradient, expected, strict=True)):
+        raise UserError(
+            f"player {player}: a parameter that had no gradient at first has one now; processes with different roles "
+            "cannot tell each other so: use sharpness.parallel: off"
+        )
+    return [
+        None if e is None else torch.zeros_like(e) if g is None else g * scale
+        for g, e in zip(gradient, expected, strict=True)
+    ]

@@ -1,0 +1,39 @@
+"""A player and what moves it."""
+
+from __future__ import annotations
+
+from torch.optim import Optimizer
+
+from gantrain.games.base import Player
+from gantrain.optim.constraints import Resolvent
+from gantrain.sharpness.base import Oracle, Plain
+
+
+class Learner:
+    """A player together with what moves it.
+
+    Args:
+        player: whose parameters move.
+        optimizer: over exactly the player's parameters.
+        oracle: how the player's gradient is obtained; the plain gradient by default.
+        constraint: the resolvent applied to the player's parameters after each move; none by default.
+    """
+
+    def __init__(
+        self,
+        player: Player,
+        optimizer: Optimizer,
+        oracle: Oracle | None = None,
+        constraint: Resolvent | None = None,
+    ):
+        self.name = player.name
+        self.player = player
+        self.parameters = player.parameters
+        self.optimizer = optimizer
+        self.oracle = oracle or Plain()
+        self.constraint = constraint
+
+    @property
+    def step_size(self) -> float:
+        """The learning rate of the first parameter group: the step size of the resolvent."""
+        return float(self.optimizer.param_groups[0]["lr"])

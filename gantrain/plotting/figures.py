@@ -1,0 +1,276 @@
+"""Pictures: grids of samples, their change over time, points in the plane, paths of toy games.
+
+Figures are made without pyplot, so that no state outlives a call; matplotlib is imported when the first is drawn.
+Pictures are uint8 CHW tensors.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# One colour a method in all plots of the project; distinct to the colour-blind (Okabe & Ito 2008).
+COLOURS = {
+    "gda": "#D55E00",
+    "extragradient": "#0072B2",
+    "extragradient_plus": "#56B4E9",
+    "optimistic": "#CC79A7",
+    "rapp": "#009E73",
+    "lookahead": "#E69F00",
+    "ceg_plus": "#000000",
+    "lookahead_ceg_plus": "#8A4B08",
+    "lookahead_extragradient": "#4B0092",
+    "sam": "#2020E0",
+    "sampa": "#AA0055",
+}
+GREY, LIGHT_GREY, STAR = "#777777", "#c8c8c8", "#F0E442"
+
+
+def scatter(points: Any, modes: Any = None, real: Any = None) -> Figure:
+    """Points in the plane on equal axes.
+
+    Args:
+        points: ``(n, 2)``, the generated ones.
+        modes: ``(m, 2)``, centres of the data, marked with crosses.
+        real: ``(k, 2)``, data drawn in light grey underneath; the axes are chosen to show them.
+    """
+    points = _array(points)
+    figure, axes = _figure(4.5, 4.5)
+    if real is not None:
+        axes.scatter(*_array(real).T, s=5, color=LIGHT_GREY, linewidths=0, label="data")
+    axes.scatter(*points.T, s=7, color=COLOURS["extragradient"], alpha=0.6, linewidths=0, label="generated")
+    if modes is not None:
+        axes.scatter(*_array(modes).T, s=60, marker="x", color=COLOURS["gda"], linewidths=1.6, label="modes")
+    framing = [_array(x) for x in (real, modes) if x is not None] or [points]
+    _frame(axes, np.concatenate(framing), margin=0.25)
+    if real is not None or modes is not None:
+        axes.legend(loc="upper right", markerscale=1.2)
+    return figure
+
+
+def trajectory(
+    paths: Mapping[str, tuple[Any, Any]],
+    field: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None,
+    solution: tuple[float, float] | None = None,
+    box: tuple[float, float, float, float] | None = None,
+    view: tuple[float, float, float, float] | None = None,
+) -> Figure:
+    """Paths of several methods through a game of two numbers.
+
+    Args:
+        paths: label -> (x, y), iterates of each player; the first word of a label, a key of ``COLOURS``, gives the
+            colour, and a second path of one method is dashed.
+        field: ``(x, y) -> (u, v)`` on arrays, the direction of the game's descent, ``-F``, drawn as streamlines.
+        solution: marked with a star.
+        box: the constraint set (x_min, x_max, y_min, y_max), drawn as a frame.
+        view: what is shown (x_min, x_max, y_min, y_max). By default the box; or else the paths as far as they stay
+            near the solution, so that one that diverges does not shrink the others to a dot.
+    """
+    paths = {label: (_array(x).ravel(), _array(y).ravel()) for label, (x, y) in paths.items()}
+    figure, axes = _figure(6.4, 5.2)
+    _frame(axes, _corners(view), 0.0) if view else _frame(axes, _interesting(paths, solution, box), 0.06)
+    if field is not None:
+        _stream(axes, field)
+    if box is not None:
+        axes.plot(*_corners(box).T, color=GREY, linewidth=1.2, zorder=2)
+    for (label, (x, y)), style in zip(paths.items(), _styles(paths), strict=True):
+        marker = "o" if len(x) <= 60 else None
+        axes.plot(x, y, linewidth=1.6, marker=marker, markersize=3, label=label, zorder=3, **style)
+        axes.plot(x[0], y[0], "o", color="white", markeredgecolor="black", markersize=7, zorder=5)
+    if solution is not None:
+        axes.plot(
+            *solution,
+            "*",
+            color=STAR,
+            markeredgecolor="black",
+            markersize=15,
+            linestyle="none",
+            zorder=6,
+            label="solution",
+        )
+    axes.set_xlabel("x")
+    axes.set_ylabel("y")
+    figure.legend(loc="outside right center")
+    return figure
+
+
+def curves(
+    lines: Mapping[str, tuple[Any, Any]],
+    xlabel: str,
+    ylabel: str,
+    logarithmic: str = "",
+    references: Mapping[str, tuple[Any, Any]] | None = None,
+) -> Figure:
+    """Numbers over numbers, one line for each method.
+
+    Args:
+        lines: label -> (x, y); colours and dashes as in :func:`trajectory`. What is not finite is left out, and on a
+            logarithmic axis what is not positive.
+        xlabel: with its unit.
+        ylabel: with its unit.
+        logarithmic: which axes are: "", "x", "y" or "xy".
+        references: lines to compare with, thin and grey.
+    """
+    figure, axes = _figure(6.4, 4.2)
+    axes.set_aspect("auto")
+    for x, y in (references or {}).values():
+        axes.plot(_array(x), _array(y), color=GREY, linewidth=0.9, linestyle="--", zorder=2)
+    for (label, (x, y)), style in zip(lines.items(), _styles(lines), strict=True):
+        axes.plot(_array(x), _array(y), linewidth=1.6, label=label, zorder=3, **style)
+    for label, (x, y) in (references or {}).items():
+        axes.annotate(label, (_array(x)[0], _array(y)[0]), color=GREY, fontsize=8, ha="left", va="bottom")
+    axes.set(xlabel=xlabel, ylabel=ylabel, **{f"{axis}scale": "log" for axis in logarithmic})
+    figure.legend(loc="outside right center")
+    return figure
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A mean with its standard error along a cost.
+
+    Attributes:
+        label: in the legend.
+        method: a key of ``COLOURS`` where it has a colour; further curves of one method are dashed.
+        x: ascending.
+        mean: at each x.
+        error: half the height of the band at each x; NaN draws none.
+    """
+
+    label: str
+    method: str
+    x: Any
+    mean: Any
+    error: Any
+
+
+def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | None = None) -> Figure:
+    """Curves with bands, a panel for each quantity, with one legend for all.
+
+    Args:
+        panels: name of the quantity -> its curves. A quantity that is positive and spans more than a factor of 20 has
+            a logarithmic axis.
+        unit: of the horizontal axis.
+        mark: a vertical line at this x.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8 * len(panels), 3.8), dpi=100, layout="constrained")
+    for position, (name, drawn) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), position)
+        _soften(axes)
+        for curve, style in zip(drawn, _styles(curve.method for curve in drawn), strict=True):
+            x, mean, error = (np.asarray(values, dtype=float) for values in (curve.x, curve.mean, curve.error))
+            marker = "o" if len(x) <= 30 else None
+            axes.plot(x, mean, linewidth=1.6, marker=marker, markersize=3, label=curve.label, **style)
+            axes.fill_between(x, mean - error, mean + error, color=style["color"], alpha=0.2, linewidth=0)
+        means = np.concatenate([np.asarray(curve.mean, dtype=float) for curve in drawn])
+        if means.min() > 0 and means.max() > 20 * means.min():
+            axes.set_yscale("log")
+        if mark is not None:
+            axes.axvline(mark, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_xlabel(unit)
+        axes.set_title(name, fontsize=10)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
+    return figure
+
+
+def spectrum(jacobian: np.ndarray, hessians: Mapping[str, np.ndarray]) -> Figure:
+    """Eigenvalues of a game's Jacobian in the complex plane, and those of each player's Hessian on lines of their own.
+
+    Args:
+        jacobian: complex.
+        hessians: real, by player.
+    """
+    figure, axes = _figure(5.5, 4.5)
+    axes.set_aspect("auto")
+    axes.axhline(0, color=LIGHT_GREY, linewidth=0.8, zorder=1)
+    axes.axvline(0, color=LIGHT_GREY, linewidth=0.8, zorder=1)
+    colours = [COLOURS["extragradient"], *(c for name, c in COLOURS.items() if name != "extragradient")]
+    height = max(float(np.abs(jacobian.imag).max(initial=0.0)), 1e-12)
+    axes.scatter(jacobian.real, jacobian.imag, s=40, color=colours[0], zorder=3, label="Jacobian")
+    for row, (name, values) in enumerate(hessians.items(), start=1):
+        level = np.full(len(values), -height * (1 + 0.3 * row))
+        colour = colours[row % len(colours)]
+        axes.scatter(values, level, s=40, marker="|", color=colour, zorder=3, label=f"Hessian, {name}")
+    axes.set_xlabel("real part")
+    axes.set_ylabel("imaginary part")
+    figure.legend(loc="outside upper center", ncols=1 + len(hessians), fontsize=8)
+    return figure
+
+
+def _array(values: Any) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_aspect("equal", adjustable="box")
+    _soften(axes)
+    return figure, axes
+
+
+def _soften(axes: Axes) -> None:
+    axes.tick_params(colors=GREY, labelsize=8)
+    for spine in axes.spines.values():
+        spine.set_color(LIGHT_GREY)
+
+
+def _styles(labels: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Colour and dashes of each label: its first word is the method, and a second line of one method is dashed."""
+    seen: Counter[str] = Counter()
+    for label in labels:
+        method = label.split()[0]
+        yield {"color": COLOURS.get(method, GREY), "linestyle": ("-", "--", ":", "-.")[seen[method] % 4]}
+        seen[method] += 1
+
+
+def _frame(axes: Axes, points: np.ndarray, margin: float) -> None:
+    """Show the points and, around them, ``margin`` of their extent."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    room = margin * max((high - low).max(), 1e-6)
+    axes.set_xlim(low[0] - room, high[0] + room)
+    axes.set_ylim(low[1] - room, high[1] + room)
+
+
+def _corners(box: tuple[float, float, float, float]) -> np.ndarray:
+    x0, x1, y0, y1 = box
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
+
+
+def _interesting(
+    paths: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    solution: tuple[float, float] | None,
+    box: tuple[float, float, float, float] | None,
+) -> np.ndarray:
+    if box is not None:
+        return _corners(box)
+    points = np.concatenate([np.stack(path, axis=1) for path in paths.values()])
+    points = points[np.isfinite(points).all(axis=1)]
+    if solution is None:
+        return points
+    starts = np.array([[x[0], y[0]] for x, y in paths.values()])
+    reach = 1.5 * np.hypot(*(starts - solution).T).max()
+    near = points[np.hypot(*(points - solution).T) <= reach]
+    return np.concatenate([near, starts, [solution]])
+
+
+def _stream(axes: Axes, field: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
+    limits = axes.get_xlim(), axes.get_ylim()
+    x, y = np.meshgrid(*(np.linspace(low, high, 60) for low, high in limits))
+    u, v = field(x, y)
+    axes.streamplot(x, y, u, v, color=LIGHT_GREY, linewidth=0.7, arrowsize=0.8, density=0.9, zorder=1)
+    axes.set_xlim(limits[0])
+    axes.set_ylim(limits[1])

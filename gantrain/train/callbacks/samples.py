@@ -1,0 +1,66 @@
+"""Samples of a generator while it trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gantrain.games.gan import GAN
+from gantrain.plotting import figures
+from gantrain.plotting.images import grid, load_png, rendered, row_height, save_png, timeline
+from gantrain.runs.monitor import Monitor
+from gantrain.train.callbacks.base import Callback
+from gantrain.utils.seeding import derive
+
+ROWS_OVER_TIME = 10
+
+
+class SampleGrid(Callback):
+    """Samples of the same latents at different times of a run, written as ``samples/step_N.png``.
+
+    Images become a grid, with ``samples/over_time.png`` showing its first row over the run; points become a plot.
+
+    Args:
+        game: whose generator is sampled.
+        data: the data set: points are drawn against it.
+        every: training steps from one picture to the next.
+        count: the number of samples.
+        seed: of the latents.
+    """
+
+    def __init__(self, game: GAN, data: Any, every: int, count: int, seed: int):
+        self.game = game
+        self.data = data
+        self.every = every
+        self.count = count
+        self.seed = derive(seed, "gallery")
+
+    def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> None:
+        """Draw the samples of ``network`` into the run's folder and into TensorBoard."""
+        samples = self.game.sample(self.count, self.seed, network=network).cpu()
+        path = folder / "samples" / f"step_{step:06d}.png"
+        path.parent.mkdir(exist_ok=True)
+        image = draw(samples, self.data)
+        save_png(image, path)
+        monitor.image("samples", step, image)
+        if self.data.spec.image:
+            self._over_time(path.parent)
+
+    def _over_time(self, folder: Path) -> None:
+        """The first row of up to ten grids, spread evenly over the run so far, below one another."""
+        grids = {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.png")}
+        steps = sorted(grids)
+        chosen = torch.linspace(0, len(steps) - 1, min(len(steps), ROWS_OVER_TIME)).round().int().tolist()
+        height = row_height(self.data.spec.shape[1])
+        rows = [(steps[i], load_png(grids[steps[i]])[:, :height]) for i in chosen]
+        save_png(timeline(rows), folder / "over_time.png")
+
+
+def draw(samples: Tensor, data: Any) -> Tensor:
+    """Samples as one picture, uint8 CHW: a grid of images, or points against the data."""
+    if data.spec.image:
+        return grid(samples)
+    return rendered(figures.scatter(samples, modes=getattr(data, "modes", None), real=data.samples[:2000].to("cpu")))

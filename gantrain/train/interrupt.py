@@ -1,0 +1,73 @@
+"""Ctrl-C and SIGTERM taken at the end of a step, so that a stopped run leaves a checkpoint."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gantrain.distributed.processes import Processes
+
+# Seconds in which a signal to one of several processes reaches the others, if a step does not take longer.
+SECONDS = 2.0
+
+
+class Interrupt:
+    """While entered, remembers SIGINT and SIGTERM instead of dying from them.
+
+    A second signal acts at once, as usual. Outside the main thread signals keep their usual effect.
+
+    Several processes look together whether one of them was told to stop. They do so at the same steps, which they
+    choose by how long steps took, so that it costs nothing and a signal does not wait long.
+
+    Args:
+        processes: of the run, all of which must enter; None for one alone.
+
+    Attributes:
+        received: number of the signal, or 0.
+    """
+
+    def __init__(self, processes: Processes | None = None) -> None:
+        self.received = 0
+        self._processes = processes
+        self._previous: dict[int, object] = {}
+        self._last: tuple[int, float] | None = None
+        self._next = 0
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def agreed(self, step: int, now: bool = False) -> bool:
+        """Whether all processes stop after this step. All must ask alike.
+
+        Args:
+            step: training steps taken.
+            now: whether they look in any case, because they exchange other things at this step.
+        """
+        if self._processes is None or self._processes.world_size == 1:
+            return bool(self.received)
+        if step < self._next and not now:
+            return False
+        clock = time.monotonic()
+        before, then = self._last or (step, clock)
+        pace = (clock - then) / max(step - before, 1)
+        number, pace = self._processes.all_reduce_max(self.received, pace)
+        self._last = step, clock
+        self._next = step + max(1, int(SECONDS / max(pace, 1e-6)) if before < step else 1)
+        # A signal that has arrived meanwhile is not in what was exchanged: it holds for the next time.
+        self.received = int(number) or self.received
+        return bool(number)
+
+    def _remember(self, number: int, _frame: object) -> None:
+        self.received = number
+        for each, handler in self._previous.items():
+            signal.signal(each, handler)

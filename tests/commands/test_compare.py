@@ -1,0 +1,143 @@
+"""Statistics over seeds against numbers taken by hand, on metrics written by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import pytest
+from tiny import RING, config_of
+
+from gantrain.commands.compare import Estimate, compare, compare_runs
+from gantrain.errors import UserError
+from gantrain.plotting import figures
+from gantrain.plotting.images import rendered
+from gantrain.runs.folder import prepare
+
+FID = "frechet_distance[x]"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Writes a run whose steps cost so many gradients and were evaluated as given, step -> value."""
+
+    def write(name, cost, fid, *overrides, score=None, metric=FID):
+        config = config_of(RING, tmp_path, f"run.name={json.dumps(name)}", *overrides)
+        prepare(tmp_path / name, config, resume=False, overwrite=False)
+        lines = []
+        for step, value in fid.items():
+            gradients = {"gradients/generator": cost * step // 2, "gradients/discriminator": cost * step}
+            lines.append({"step": step, "time": 0.0, "loss/generator": 1.0, "kimg": step / 10, **gradients})
+            lines.append({"step": step, "time": 0.0, metric: value})
+            if score is not None:
+                lines[-1]["inception_score[x]"] = score[step]
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return tmp_path / name
+
+    return write
+
+
+def test_mean_and_standard_error_by_hand():
+    estimate = Estimate.of([1.0, 2.0, 6.0])
+    # s^2 = ((-2)^2 + (-1)^2 + 3^2) / 2 = 7
+    assert (estimate.mean, estimate.count) == (3.0, 3) and estimate.error == pytest.approx(math.sqrt(7 / 3))
+    assert str(estimate) == "3 ± 1.5" and str(Estimate.of([4.25])) == "4.25"
+
+
+def test_runs_are_compared_at_the_cost_that_all_have_reached(run, tmp_path):
+    runs = [
+        run("a,seed=0", 1, {10: 8.0, 20: 2.0, 30: 4.0, 40: 0.5}),
+        run("a,seed=1", 1, {10: 10.0, 20: 6.0, 30: 8.0, 40: 0.5}, "run.seed=1"),
+        run("b,seed=0", 3, {5: 9.0, 11: 3.0}, "outer=rapp"),
+    ]
+    comparison = compare(runs)
+    assert comparison.cost == 33 and comparison.limit == runs[2] and comparison.metrics == (FID,)
+    a, b = comparison.groups
+    assert (a.label, a.method, b.label, b.method) == ("a", "gda", "b", "rapp")
+    # At 33 = 30 + 0.3 * 10: 4 - 0.3 * 3.5 = 2.95 and 8 - 0.3 * 7.5 = 5.75.
+    assert comparison.last(a, FID).mean == pytest.approx((2.95 + 5.75) / 2)
+    assert comparison.last(a, FID).error == pytest.approx((5.75 - 2.95) / 2)
+    assert comparison.best(a, FID).mean == pytest.approx((2.0 + 5.75) / 2)
+    assert comparison.last(b, FID).mean == 3.0 and math.isnan(comparison.last(b, FID).error)
+
+    assert compare(runs, at="step").cost == 11 and compare(runs, at="kimg").cost == pytest.approx(1.1)
+    assert compare(runs, at="step").last(a, FID).mean == pytest.approx((8 - 0.6 + 10 - 0.4) / 2)
+    assert {g.label for g in compare([tmp_path]).groups} == {"a", "b"}
+    costs, estimates = a.curve(FID)
+    assert costs.tolist() == [10, 20, 30, 40] and [e.mean for e in estimates] == [9, 4, 6, 0.5]
+
+
+def test_the_best_of_a_score_is_the_highest_and_null_is_left_out(run):
+    folder = run("a", 1, {1: 9.0, 2: None, 3: 7.0}, score={1: 4.0, 2: 6.0, 3: 5.0})
+    comparison = compare([folder], ["fid", "isc"])
+    (group,) = comparison.groups
+    assert comparison.metrics == (FID, "inception_score[x]")
+    assert comparison.best(group, "inception_score[x]").mean == 6.0
+    assert group.curve(FID)[0].tolist() == [1, 3]
+
+
+def test_a_run_that_stopped_early_limits_all_and_losses_stand_in_for_metrics(run):
+    short, long = run("a", 1, {10: 5.0, 20: 1.0}), run("b", 1, {10: 5.0, 40: 1.0}, "run.seed=1")
+    assert compare([short, long]).cost == 20 and compare([short, long]).groups[0].label == "a"
+    unmeasured = run("c", 1, {10: 0.0}, "run.seed=2", metric="score/real")
+    assert compare([short, unmeasured]).metrics == ("loss/generator",)
+    late = run("d", 1, {50: 1.0}, "run.seed=3")
+    with pytest.raises(UserError, match=r"a: has reached only 20 gradient evaluations, and .*d begins at 50; leave"):
+        compare([short, late], ["fid"])
+
+
+def test_tables_and_picture(run, tmp_path):
+    runs = [
+        run(f"{m},seed={s}", 1, {10: 4.0 + s, 20: 2.0}, f"run.seed={s}", f"outer={m}")
+        for m in ("gda", "rapp")
+        for s in (0, 2)
+    ]
+    text = compare_runs(runs, output=str(tmp_path / "out"))
+    assert f"{FID} (best: the lowest)" in text and "2 ± 0" in text and text.endswith("out/comparison.png")
+    with (tmp_path / "out" / "curves.csv").open() as stream:
+        first = next(csv.DictReader(stream))
+    assert first == {"metric": FID, "group": "gda", "seeds": "2", "gradients": "10.0", "mean": "5.0", "error": "1.0"}
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["comparison.csv", "comparison.png", "curves.csv"]
+
+
+def test_what_cannot_be_compared_is_one_line(run, tmp_path):
+    folder = run("a", 1, {10: 5.0})
+    again = run("again", 1, {10: 5.0})
+    for runs, metrics, message in (
+        ([tmp_path / "none"], None, "none: no run here and none in it; expected a folder of a run, or of runs"),
+        ([], None, "no run to compare"),
+        ([folder, again], None, "a and .*again: one config with one seed, 0; leave one away"),
+        ([folder], ["losss/generator"], "a: has logged no losss/generator; .*did you mean 'loss/generator'"),
+        ([folder], [], "--metrics: expected the name of a metric"),
+    ):
+        with pytest.raises(UserError, match=message):
+            compare(runs, metrics)
+    (folder / "metrics.jsonl").write_text("")
+    with pytest.raises(UserError, match="a: has logged no step yet"):
+        compare([folder])
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="file: cannot be written: "):
+        compare_runs([again], output=str(tmp_path / "file"))
+
+
+def test_one_run_named_twice_counts_once(run, tmp_path):
+    folder = run("a", 1, {10: 5.0})
+    assert compare([folder, tmp_path, folder / ".." / "a"]).groups[0].runs[0].folder == folder
+
+
+def test_curves_have_the_colour_of_their_method_and_a_band_of_their_error():
+    x = [0, 1, 2]
+    drawn = [
+        figures.Curve("one", "rapp", x, [1, 2, 3], [0.5, 0.5, 0.5]),
+        figures.Curve("two", "rapp", x, [1, 2, 90], [math.nan] * 3),
+    ]
+    figure = figures.comparison({"fid": drawn, "loss": drawn[:1]}, "steps", mark=1.5)
+    first, second = figure.axes
+    lines = {line.get_label(): line for line in first.get_lines()}
+    assert lines["one"].get_color() == lines["two"].get_color() == figures.COLOURS["rapp"]
+    assert (lines["one"].get_linestyle(), lines["two"].get_linestyle()) == ("-", "--")
+    edges = second.collections[0].get_paths()[0].vertices
+    assert (edges[:, 1].min(), edges[:, 1].max()) == (0.5, 3.5)
+    assert first.get_yscale() == "log" and second.get_yscale() == "linear"
+    assert rendered(figure).float().std() > 10

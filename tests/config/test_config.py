@@ -1,0 +1,248 @@
+"""Configs: what they mean, what is refused and in which words, and that they survive being written down."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gantrain.config.loading import dump, load, load_map, load_solve, resolved
+from gantrain.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SOLVE = sorted((CONFIGS / "toy").glob("*.yaml"))
+MAPS = sorted((CONFIGS / "theory").glob("*.yaml"))
+TRAIN = sorted(set(CONFIGS.glob("**/[!_]*.yaml")).difference(SOLVE, MAPS))
+
+MINIMAL = """
+run: {name: a, steps: 3}
+data: digits
+game:
+  name: gan
+  loss: hinge
+  generator: {model: conv, optimizer: adam}
+  discriminator: {model: conv, optimizer: adam}
+"""
+TOY = "name: a\ngame: bilinear\n"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """An empty working directory; reading a config must leave it empty."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="c.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def refused(path, *overrides, loader=load):
+    with pytest.raises(UserError) as error:
+        loader(path, overrides)
+    return str(error.value).replace(f"{path.parent}/", "").splitlines()
+
+
+@pytest.mark.parametrize("path", TRAIN, ids=lambda p: p.stem)
+def test_the_configs_that_are_shipped_load_and_survive_being_written_down(path, write):
+    config = load(path)
+    assert load(write(dump(config))) == config
+
+
+@pytest.mark.parametrize("path", SOLVE, ids=lambda p: p.stem)
+def test_so_do_the_toy_games(path, write):
+    config = load_solve(path)
+    assert load_solve(write(dump(config))) == config
+
+
+@pytest.mark.parametrize("path", MAPS, ids=lambda p: p.stem)
+def test_and_the_maps(path, write):
+    config = load_map(path)
+    assert load_map(write(dump(config))) == config
+
+
+def test_every_kind_of_part_survives_being_written_down(write):
+    config = load(
+        write(MINIMAL),
+        [
+            "data={name: gaussian_ring, modes: 5, batch_size: 12}",
+            "game.penalties=[r1, {name: wgan_gp, weight: 3}]",
+            "game.generator.scheduler={name: sequentiallr, schedulers: [linearlr, constantlr], milestones: [3]}",
+            "game.generator.sharpness={name: sampa, rho: 1e-2, climb: tanh}",
+            "game.discriminator.constraint={name: box, low: -1}",
+            "game.generator.model={target: torch.nn:Linear, out_features: 3, dtype: null}",
+            "outer={name: lookahead, base: {name: lookahead, base: {name: rapp, samples: same}}}",
+            "ema={}",
+            "run.kimg=1e3",
+        ],
+    )
+    again = load(write(dump(config)))
+    assert again == config and dump(again) == dump(config)
+    assert again.outer.base.base.samples == "same" and again.run.kimg == 1000.0
+
+
+def test_defaults_are_filled_in(write):
+    config = resolved(load(write(MINIMAL)))
+    assert config["run"]["seed"] == 0 and config["run"]["folder"] == "checkpoints"
+    assert config["data"]["name"] == "digits" and config["data"]["batch_size"] == 64 and config["data"]["size"] == 8
+    assert config["outer"] == {"name": "gda", "order": "alternating", "samples": None, "critic_steps": 1}
+    assert config["game"]["generator"]["optimizer"]["lr"] == 1e-3
+    assert config["ema"] is None and config["game"]["penalties"] == []
+
+
+def test_numbers_become_what_the_constructor_wants(write):
+    overrides = ["run.steps=1e3", "game.generator.optimizer={name: adam, lr: 1e-3, betas: [0, 0.9]}", "run.kimg=5"]
+    config = load(write(MINIMAL), overrides)
+    assert (config.run.steps, type(config.run.steps)) == (1000, int)
+    assert (config.run.kimg, type(config.run.kimg)) == (5.0, float)
+    optimizer = config.game.generator.optimizer
+    assert optimizer.lr == 1e-3 and [*map(repr, optimizer.betas)] == ["0.0", "0.9"]
+
+
+def test_a_config_cannot_be_changed(write):
+    config = load(write(MINIMAL))
+    with pytest.raises(Exception, match="frozen"):
+        config.run.seed = 3
+
+
+def test_a_base_is_inherited_from_and_its_parts_are_replaced_whole(write):
+    write(MINIMAL + "outer: {name: rapp, inner_steps: 7}\n", "base.yaml")
+    config = load(write("base: base.yaml\nrun: {seed: 5}\nouter: {name: lookahead}\ngame: {loss: minimax}\n"))
+    assert (config.run.name, config.run.seed, config.game.loss.name) == ("a", 5, "minimax")
+    assert (config.outer.name, config.outer.inner_steps) == ("lookahead", 5)
+
+
+WRONG = {
+    "run.stpes=3": "run.stpes: unknown key; expected one of name, seed, steps, .*; did you mean 'steps'?",
+    "ruin=3": "ruin: unknown key; expected one of run, data, game, .*; did you mean 'run'?",
+    "game.generator.model.widht=3": "game.generator.model.widht: unknown key; .*; did you mean 'width'?",
+    "data.batchsize=3": "data.batchsize: unknown key; expected .*, batch_size, .*; did you mean 'batch_size'?",
+    "log.foo=3": "log.foo: unknown key; expected every",
+    "game.loss=hing": "game.loss: unknown loss 'hing'; expected one of minimax, .*; did you mean 'hinge'?",
+    "game.generator.optimizer.name=Adm": "game.generator.optimizer.name: unknown optimizer 'Adm'; .* 'adam'?",
+    "outer.base.name=rap": "outer.base.name: unknown outer loop 'rap'; expected one of gda, .*; did you mean 'rapp'?",
+    "data.name=nist": "data.name: unknown data set 'nist'; expected one of digits, .*; did you mean 'mnist'?",
+    "game.penalties=[r9]": "game.penalties.0: unknown penalty 'r9'; expected one of wgan_gp, r1, r2",
+    "run.device=gpu": "run.device: expected 'auto', 'cpu' or 'cuda', got 'gpu'; did you mean 'cpu'?",
+    "run.steps=true": "run.steps: expected a whole number of at least 1, got true",
+    "run.steps=2.5": "run.steps: expected a whole number of at least 1, got 2.5",
+    "run.steps='3'": "run.steps: expected a whole number of at least 1, got '3'",
+    "run.steps=1_000": "run.steps: expected a whole number of at least 1, got '1_000'",
+    "run.steps=0": "run.steps: expected a whole number of at least 1, got 0",
+    "run.seed=-1": "run.seed: expected a whole number of at least 0, got -1",
+    "run.kimg=.inf": "run.kimg: expected a number above 0, got inf",
+    "data.batch_size=-64": "data.batch_size: expected a whole number of at least 1, got -64",
+    "game.conditional=1": "game.conditional: expected true or false, got 1",
+    "game.conditional=yes": "game.conditional: expected true or false, got 'yes'",
+    "ema.decay=1": "ema.decay: expected a number of at least 0 and below 1, got 1",
+    "game.generator.optimizer.lr=fast": "game.generator.optimizer.lr: expected a number, got 'fast'",
+    "game.generator.optimizer.lr=null": "game.generator.optimizer.lr: expected a number, got null",
+    "game.generator.optimizer.betas=0.5": "game.generator.optimizer.betas: expected a list, got 0.5",
+    "game.generator.optimizer.betas=[0.5]": "game.generator.optimizer.betas.1: is missing",
+    "game.generator.optimizer.betas=[a, 0.5]": "game.generator.optimizer.betas.0: expected a number, got 'a'",
+    "game.generator.scheduler=steplr": "game.generator.scheduler.step_size: is missing (.*)",
+    "game.penalties=r1": "game.penalties: expected a list, got 'r1'",
+    "game.penalties={name: r1}": "game.penalties: expected a list, got a mapping",
+    "game.generator=conv": "game.generator: expected a mapping with the keys model, optimizer, .*, got 'conv'",
+    "run=null": "run: expected a mapping with the keys name, .*, got null",
+    "outer=null": "outer: expected an outer loop (one of gda, .*), got null",
+    "data={name: null}": "data.name: unknown data set null; expected one of digits, gaussian_ring, .*",
+    "game.penalties=[{weight: 3}]": "game.penalties.0: expected a penalty (.*) by its name, or one of your own .*",
+    "run.name=a/b": "run.name: expected the name of a folder, without separators, got 'a/b'",
+    "run.name=..": "run.name: expected the name of a folder, without separators, got '..'",
+    "run.name=3": "run.name: expected the name of a folder, without separators, got 3",
+    "run.folder=''": "run.folder: expected the path of a folder, got ''",
+    "outer.target=nowhere.at_all:X": "outer.target: cannot import 'nowhere.at_all' (.*No module named 'nowhere'); .*",
+    "outer.target=json:JSONDecodr": "outer.target: module 'json' has no class 'JSONDecodr'; .* 'JSONDecoder'?",
+    "game.loss={target: json}": "game.loss.target: expected package.module:Class, got 'json'",
+    "run.steps=": "run: says nowhere when to stop; expected at least one of steps, gradients, kimg",
+    "run.processes=5": "data.batch_size: expected a multiple of run.processes = 5, .*, got 64",
+    "data.accumulation=5": "data.batch_size: expected a multiple of data.accumulation = 5, .*, got 64",
+}
+
+
+@pytest.mark.parametrize(("override", "message"), WRONG.items(), ids=list(WRONG))
+def test_what_is_wrong_is_one_line_with_the_key(write, override, message):
+    path = write(MINIMAL + "outer: {name: lookahead, base: {name: rapp}}\n")
+    (line,) = refused(path, override)
+    key = override.partition("=")[0]
+    pattern = re.escape(message).replace(r"\.\*", ".*")
+    where = "command line" if message.startswith(key) else "c.yaml"
+    assert re.fullmatch(f"{where}: {pattern}", line)
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        ("", ["c.yaml: is empty; expected a mapping with the keys run, data, game, .*"]),
+        ("# nothing\n", ["c.yaml: is empty; .*"]),
+        ("- a\n", ["c.yaml: expected a mapping of keys to values, got .*"]),
+        ("run: {name: a\n", ["c.yaml:2:1: .*expected ',' or '}'.*"]),
+        (MINIMAL.replace("data: digits", ""), [r"c.yaml: data: is missing \(The data set and the batch size\)"]),
+        (MINIMAL.replace("name: a, ", ""), ["c.yaml: run.name: is missing .*"]),
+        (
+            MINIMAL.replace("{model: conv, optimizer: adam}", "{model: conv}", 1),
+            [".*generator.optimizer: is missing .*"],
+        ),
+        (
+            MINIMAL.replace("name: gan", "name: gna"),
+            ["c.yaml: game.name: expected one of gan, classification, got 'gna'; did you mean 'gan'.*"],
+        ),
+        (MINIMAL + "ema: {decay: 2, dacay: 1}\n", ["c.yaml: ema.decay: .*", "c.yaml: ema.dacay: unknown key; .*"]),
+    ],
+)
+def test_files_that_are_wrong(write, text, messages):
+    lines = refused(write(text))
+    assert len(lines) == len(messages)
+    assert all(re.fullmatch(message, line) for message, line in zip(messages, lines, strict=True))
+
+
+def test_a_mistake_in_a_base_is_said_to_be_there(write):
+    write(MINIMAL + "log: {evry: 3}\n", "base.yaml")
+    assert refused(write("base: base.yaml\nlog: {every: 0}\n")) == [
+        "c.yaml: log.every: expected a whole number of at least 1, got 0",
+        "base.yaml: log.evry: unknown key; expected every; did you mean 'every'?",
+    ]
+
+
+def test_a_missing_file(tmp_path):
+    assert refused(tmp_path / "no.yaml") == ["no.yaml: no such file"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("game=bilinaer", "command line: game: unknown toy game 'bilinaer'; .*; did you mean 'bilinear'.*"),
+        ("game.rho=3", "command line: game.rho: unknown key; expected one of name, coupling, centre, start"),
+        ("game.start=[1]", "command line: game.start.1: is missing"),
+        ("optimizer={x: {name: sgd, lr: a}}", "command line: optimizer.x.lr: expected a number, got 'a'"),
+        ("optimizer={x: 3}", r"command line: optimizer.x: expected an optimizer \(.*\), got 3"),
+        ("order=random", "command line: order: expected 'simultaneous' or 'alternating', got 'random'"),
+        ("steps=-1", "command line: steps: expected a whole number of at least 1, got -1"),
+        ("start={x: [1]}", "command line: start: unknown key; .*"),
+        ("name=../a", "command line: name: expected the name of a folder, without separators, got '../a'"),
+    ],
+)
+def test_what_is_wrong_in_a_toy_games_config(write, override, message):
+    (line,) = refused(write(TOY), override, loader=load_solve)
+    assert re.fullmatch(message, line)
+
+
+def test_parts_of_a_toy_game_are_for_all_players_or_for_each(write):
+    both = load_solve(write(TOY), ["optimizer={name: adam, lr: 1}"])
+    assert both.optimizer.name == "adam"
+    overrides = ["optimizer={x: sgd, y: {name: adam, lr: 1}}", "constraint={joint: l2_ball, x: null}"]
+    each = load_solve(write(TOY), overrides)
+    assert [each.optimizer[p].name for p in "xy"] == ["sgd", "adam"]
+    assert each.constraint["joint"].name == "l2_ball" and each.constraint["x"] is None
+    assert load_solve(write(dump(each))) == each

@@ -1,0 +1,104 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gantrain.data.readers.images import load, load_all
+
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+GREY = COLOUR[:, :, 0]
+
+
+def encoded(image, kind="PNG", **settings):
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **settings)
+    return file.getvalue()
+
+
+def test_colour_comes_out_as_it_went_in():
+    assert np.array_equal(load(encoded(COLOUR), 3, None), COLOUR)
+    assert np.array_equal(load(encoded(COLOUR, "BMP"), 3, None), COLOUR)
+    assert np.array_equal(load(encoded(COLOUR, "WEBP", lossless=True), 3, None), COLOUR)
+
+
+def test_a_jpeg_is_what_pillow_makes_of_it():
+    content = encoded(COLOUR, "JPEG", quality=95)
+    assert np.array_equal(load(content, 3, None), np.asarray(Image.open(io.BytesIO(content))))
+    cmyk = encoded(Image.fromarray(COLOUR).convert("CMYK"), "JPEG", quality=100, subsampling=0)
+    assert np.abs(load(cmyk, 3, None).astype(int) - COLOUR).mean() < 4
+
+
+def test_grey_becomes_three_equal_channels_and_colour_becomes_luma():
+    assert np.array_equal(load(encoded(GREY), 3, None), np.repeat(GREY[:, :, None], 3, axis=2))
+    assert np.array_equal(load(encoded(GREY), 1, None), GREY[:, :, None])
+    luma = COLOUR.astype(float) @ [0.299, 0.587, 0.114]
+    assert np.abs(load(encoded(COLOUR), 1, None)[:, :, 0] - luma).max() <= 1
+
+
+def test_black_and_white():
+    bits = GREY > 128
+    assert np.array_equal(load(encoded(Image.fromarray(bits)), 1, None)[:, :, 0], bits * np.uint8(255))
+
+
+def test_a_palette_is_looked_up():
+    palette = Image.fromarray(GREY % 4).convert("P")
+    palette.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 255, 0, 1])
+    colours = np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90], [255, 0, 1]])
+    assert np.array_equal(load(encoded(palette), 3, None), colours[np.asarray(palette)])
+    see_through = load(encoded(palette, transparency=2), 3, None)
+    colours[2] = 255
+    assert np.array_equal(see_through, colours[np.asarray(palette)]), "the transparent colour is white"
+
+
+def test_transparent_pixels_lie_over_white():
+    alpha = RNG.integers(0, 256, (6, 5, 1), dtype=np.uint8)
+    expected = (COLOUR * (alpha / 255.0) + 255 * (1 - alpha / 255.0)).round()
+    out = load(encoded(np.concatenate([COLOUR, alpha], axis=2)), 3, None)
+    assert np.abs(out - expected).max() <= 1
+    grey = load(encoded(np.concatenate([GREY[:, :, None], alpha], axis=2)), 1, None)
+    assert np.abs(grey - (GREY[:, :, None] * (alpha / 255.0) + 255 * (1 - alpha / 255.0))).max() <= 1.5
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped():
+    deep = np.array([[0, 257, 256 * 128, 65535]], dtype=np.uint16)
+    assert load(encoded(deep), 1, None)[0, :, 0].tolist() == [0, 1, 128, 255]
+    with pytest.raises(ValueError, match="32 bits"):
+        load(encoded(Image.fromarray(np.ones((2, 2), dtype=np.float32)), "TIFF"), 3, None)
+
+
+def test_the_cameras_orientation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    turned = load(encoded(COLOUR, "PNG", exif=exif), 3, None)
+    assert np.array_equal(turned, np.rot90(COLOUR, -1))
+
+
+def test_resizing_takes_the_middle_square():
+    wide = RNG.integers(0, 256, (8, 24, 3), dtype=np.uint8)
+    scaled = Image.fromarray(wide).resize((12, 4), Image.Resampling.BICUBIC)
+    assert np.array_equal(load(encoded(wide), 3, 4), np.asarray(scaled)[:, 4:8])
+    tall = np.rot90(wide)
+    assert np.array_equal(load(encoded(tall), 3, 4), np.asarray(scaled.rotate(90, expand=True))[4:8])
+    same = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert np.array_equal(load(encoded(same), 3, 8), same)
+    big = Image.fromarray(np.kron(GREY[:5, :5], np.ones((8, 8), dtype=np.uint8)))
+    assert np.array_equal(load(encoded(big), 1, 10)[:, :, 0], np.asarray(big.resize((10, 10), Image.BICUBIC)))
+
+
+@pytest.mark.parametrize("pixels", [4, 100])
+def test_many_files_come_in_order_with_what_is_wrong_with_them(pixels):
+    """Small files by one thread, large ones by several."""
+    arrays = [RNG.integers(0, 256, (pixels, pixels, 3), dtype=np.uint8) for _ in range(70)]
+    contents = [encoded(array) for array in arrays]
+    contents[3] = b"no image"
+    contents[66] = contents[66][: len(contents[66]) // 2]
+    contents[9] = OSError("gone")
+    found = list(load_all([(str(i), content) for i, content in enumerate(contents)], 3, None))
+    assert [name for name, _ in found] == [str(i) for i in range(70)]
+    for i, (_, image) in enumerate(found):
+        if i in (3, 9, 66):
+            assert isinstance(image, Exception), i
+        else:
+            assert np.array_equal(image, arrays[i])

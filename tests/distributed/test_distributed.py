@@ -1,0 +1,206 @@
+"""Two processes over gloo against torch's own modules on the whole batch."""
+
+from __future__ import annotations
+
+import copy
+import socket
+
+import psutil
+import pytest
+import torch
+import torch.distributed as dist
+from forked import together
+from torch import nn
+
+from gantrain.distributed.processes import Processes
+from gantrain.distributed.rendezvous import _interface, joined
+from gantrain.distributed.sync_batch_norm import SyncBatchNorm, synchronise_batch_norm
+from gantrain.errors import UserError
+
+
+def case(options: dict, shape: tuple[int, ...]) -> tuple[nn.Module, list[torch.Tensor], torch.Tensor]:
+    """A batch norm with weights and statistics of its own, inputs of three steps, and a cotangent."""
+    torch.manual_seed(0)
+    kind = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}[len(shape)]
+    module = kind(shape[1], **options).double()
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            tensor.data.uniform_(0.5, 1.5)
+    inputs = [3 + 2 * torch.randn(shape, dtype=torch.float64) for _ in range(3)]
+    return module, inputs, torch.randn(shape, dtype=torch.float64)
+
+
+CASES = {
+    "images": ({}, (6, 3, 4, 4)),
+    "points": ({"momentum": 0.3}, (6, 5)),
+    "sequences": ({"eps": 1e-2}, (4, 2, 7)),
+    "cumulative": ({"momentum": None}, (4, 3)),
+    "plain": ({"affine": False}, (4, 3, 2, 2)),
+    "no statistics": ({"track_running_stats": False}, (8, 3)),
+}
+
+
+def passes(module: nn.Module, inputs: list[torch.Tensor], cotangent: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Outputs, first and second derivatives of a function that is not linear in the output, and the statistics."""
+    for x in inputs[:-1]:
+        module(x)
+    x = inputs[-1].clone().requires_grad_(True)
+    output = module(x)
+    (first,) = torch.autograd.grad((output.tanh() * cotangent).sum(), x, create_graph=True)
+    penalty = first.square().sum()
+    wanted = [x, *module.parameters()]
+    second = torch.autograd.grad(penalty, wanted, allow_unused=True)
+    module.eval()
+    found = {"output": output, "first": first, "second": second[0], "evaluated": module(inputs[0])}
+    found |= {f"second of {i}": g for i, g in enumerate(second[1:]) if g is not None}
+    found |= dict(module.named_buffers())
+    return {name: tensor.detach() for name, tensor in found.items()}
+
+
+def synchronised() -> dict[str, dict[str, torch.Tensor]]:
+    with joined(cpu=True) as processes:
+        rank, found = processes.process_index, {}
+        for name, (options, shape) in CASES.items():
+            module, inputs, cotangent = case(options, shape)
+            rows = slice(rank * shape[0] // 2, (rank + 1) * shape[0] // 2)
+            module = synchronise_batch_norm(module)
+            assert type(module) is SyncBatchNorm
+            found[name] = passes(module, [x[rows] for x in inputs], cotangent[rows])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            module = synchronise_batch_norm(nn.BatchNorm1d(3))
+            output = module(torch.full((2, 3), 1.0 + rank).bfloat16())
+        found["half"] = {"output": output.detach(), "mean": module.running_mean}
+        return found
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return together(synchronised)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_batch_norm_over_two_processes_is_batch_norm_of_the_whole_batch(answers, name):
+    module, inputs, cotangent = case(*CASES[name])
+    expected = passes(module, inputs, cotangent)
+    assert [set(answer[name]) for answer in answers] == [set(expected)] * 2
+    for key, tensor in expected.items():
+        parts = [answer[name][key] for answer in answers]
+        if key.startswith("second of"):  # of a parameter: a sum over the processes
+            torch.testing.assert_close(sum(parts), tensor)
+        elif key in ("output", "first", "second"):
+            torch.testing.assert_close(torch.cat(parts), tensor)
+        elif key == "evaluated":
+            if name != "no statistics":  # evaluated by what each process holds itself
+                torch.testing.assert_close(torch.cat(parts), tensor)
+        else:
+            for part in parts:
+                torch.testing.assert_close(part, tensor)
+
+
+def test_batch_norm_of_half_precision_is_computed_in_single(answers):
+    for rank, answer in enumerate(answers):
+        half = answer["half"]
+        assert half["output"].dtype == torch.bfloat16 and half["mean"].dtype == torch.float32
+        torch.testing.assert_close(half["mean"], torch.full((3,), 0.15))
+        torch.testing.assert_close(half["output"].float(), torch.full((2, 3), 2.0 * rank - 1), atol=1e-2, rtol=0)
+
+
+def test_replacing_batch_norm_keeps_names_weights_and_everything_else():
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Sequential(nn.BatchNorm1d(3), nn.ReLU()))
+    expected = copy.deepcopy(network.state_dict())
+    parameters = [p.data_ptr() for p in network.parameters()]
+    network[2].eval()
+    synced = synchronise_batch_norm(network)
+    assert [type(m) for m in synced.modules()].count(SyncBatchNorm) == 2
+    assert [m.training for m in synced.modules() if isinstance(m, SyncBatchNorm)] == [True, False]
+    assert list(synced.state_dict()) == list(expected)
+    assert all(torch.equal(synced.state_dict()[key], value) for key, value in expected.items())
+    assert [p.data_ptr() for p in synced.parameters()] == parameters
+
+
+def averages() -> tuple[list[torch.Tensor], list[torch.Tensor], int]:
+    with joined(cpu=True) as processes:
+        calls = []
+        reduce = dist.all_reduce
+        dist.all_reduce = lambda *a, **k: (calls.append(a), reduce(*a, **k))[1]
+        base = float(processes.process_index)
+        launched = Processes.launched()
+        averaged = launched.all_reduce_mean(
+            [torch.full((2, 3), base), torch.tensor(base + 1), torch.arange(4.0) * base]
+        )
+        shared = [torch.full((3,), base), torch.tensor(processes.process_index)]
+        launched.broadcast_(shared)
+        dist.all_reduce = reduce
+        return averaged, shared, len(calls)
+
+
+def test_the_mean_takes_one_collective_and_the_first_process_speaks():
+    for averaged, shared, calls in together(averages):
+        assert calls == 1
+        for got, expected in zip(
+            averaged, [torch.full((2, 3), 0.5), torch.tensor(1.5), torch.arange(4.0) / 2], strict=True
+        ):
+            assert torch.equal(got, expected)
+        assert torch.equal(shared[0], torch.zeros(3)) and shared[1] == 0
+
+
+def deserted(rank: int, kind: type[BaseException]) -> str:
+    """What each process says if one gives up while the other waits for it."""
+    try:
+        with joined(cpu=True) as processes:
+            if processes.process_index == rank:
+                raise kind("the disk is full")
+            processes.wait_for_everyone()
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def test_the_error_of_one_process_is_that_of_the_other_which_waits_for_it():
+    host = socket.gethostname()
+    first, second = together(deserted, 1, UserError)
+    assert second == "UserError: the disk is full"
+    assert first == f"UserError: process 1 on {host}: the disk is full"
+    first, second = together(deserted, 1, KeyError)
+    assert second == "KeyError: 'the disk is full'"
+    assert first == f"UserError: process 1 on {host}: KeyError: 'the disk is full'"
+
+
+def test_a_process_that_ends_without_a_word_is_no_traceback_of_the_other():
+    first, second = together(deserted, 0, SystemExit)
+    assert first == "SystemExit: the disk is full"
+    assert second.startswith(f"UserError: process 1 on {socket.gethostname()}: another process has ended (")
+    assert second.endswith("); go on with --resume") and "\n" not in second and "pair.cc" not in second
+
+
+def agreed(wrong: dict[int, BaseException]) -> str:
+    """What each process says if those in ``wrong`` fail in a block that all enter; they could work on together."""
+    with joined(cpu=True):
+        processes = Processes.launched()
+        try:
+            with processes.raise_on_all():
+                if processes.rank in wrong:
+                    raise wrong[processes.rank]
+            said = "done"
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+        assert processes.all_reduce_sum(torch.ones(2)).tolist() == [processes.group_size] * 2
+        return said
+
+
+def test_what_is_wrong_in_one_process_is_wrong_in_all():
+    host = socket.gethostname()
+    everywhere = dict.fromkeys(range(3), UserError("this run exists"))
+    assert together(agreed, {}, world=3) == ["done"] * 3
+    assert together(agreed, everywhere, world=3) == ["UserError: this run exists"] * 3
+    assert together(agreed, {0: UserError("no space")}, world=3) == ["UserError: no space"] * 3
+    there = f"UserError: process 1 on {host}: no such file"
+    assert together(agreed, {1: UserError("no such file"), 2: UserError("other")}, world=3) == [there] * 3
+    bug = [f"UserError: process 2 on {host}: IndexError: 7"] * 2 + ["IndexError: 7"]
+    assert together(agreed, {2: IndexError(7)}, world=3) == bug
+
+
+def test_the_network_interface_is_the_one_towards_the_first_host():
+    assert _interface("localhost") == next(
+        name for name, found in psutil.net_if_addrs().items() if "127.0.0.1" in {each.address for each in found}
+    )
+    assert _interface("no.such.host.invalid") is None and _interface("") is None

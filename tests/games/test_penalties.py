@@ -1,0 +1,136 @@
+import pytest
+import torch
+from torch import nn
+
+from gantrain.data import Batch
+from gantrain.games.gan import GAN
+from gantrain.games.losses import Wasserstein
+from gantrain.games.penalties import R1, R2, WGANGP, Scored
+
+A = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
+B = torch.tensor([0.5, -1.0], dtype=torch.float64)
+
+
+class Quadratic(nn.Module):
+    """D(x) = x'Ax/2 + b'x, whose input gradient is Ax + b; with labels, k times that for class k."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(A.clone())
+        self.b = nn.Parameter(B.clone())
+        self.calls = 0
+
+    def forward(self, x, labels=None):
+        self.calls += 1
+        value = ((x @ self.a) * x).sum(1) / 2 + x @ self.b
+        return value if labels is None else labels * value
+
+
+class Affine(nn.Module):
+    """G(z) = z + c."""
+
+    latent_dim = 2
+
+    def __init__(self):
+        super().__init__()
+        self.c = nn.Parameter(torch.tensor([0.3, -0.2]))
+
+    def forward(self, z, labels=None):
+        return z.double() + self.c
+
+
+def points(seed, n=5):
+    return torch.randn(n, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def scored(network, samples, labels=None):
+    samples = samples.clone().requires_grad_(True)
+    return Scored(samples, labels, network(samples, labels))
+
+
+def batch(step=0, labels=None):
+    return Batch(points(1), labels, index=0, step=step, seed=0)
+
+
+@pytest.mark.parametrize("penalty, side", [(R1, "real"), (R2, "fake")])
+def test_r1_and_r2_match_the_closed_form_in_value_and_gradient(penalty, side):
+    d = Quadratic()
+    real, fake = scored(d, points(1)), scored(d, points(2))
+    value = penalty(weight=3.0)(d, real, fake, batch())
+
+    x = points(1 if side == "real" else 2)
+    slopes = x @ A + B  # A is symmetric
+    assert value.item() == pytest.approx(1.5 * slopes.square().sum(1).mean().item(), rel=1e-12)
+    # d/db of 3/2 mean ||Ax + b||^2 is 3 mean (Ax + b)
+    (gradient,) = torch.autograd.grad(value, d.b)
+    assert torch.allclose(gradient, 3 * slopes.mean(0))
+
+
+@pytest.mark.parametrize("target", [1.0, 0.0, 2.5])
+def test_wgan_gp_of_a_linear_discriminator_is_its_slope_squared_off(target):
+    d = Quadratic()
+    with torch.no_grad():
+        d.a.zero_()
+        d.b.copy_(torch.tensor([3.0, 4.0]))
+    value = WGANGP(weight=2.0, target=target)(d, scored(d, points(1)), scored(d, points(2)), batch())
+    assert value.item() == pytest.approx(2 * (5 - target) ** 2, rel=1e-12)
+    # d/db of 2 (|b| - t)^2 is 4 (|b| - t) b/|b|
+    (gradient,) = torch.autograd.grad(value, d.b)
+    assert torch.allclose(gradient, 4 * (5 - target) * torch.tensor([0.6, 0.8], dtype=torch.float64))
+
+
+def test_wgan_gp_looks_at_interpolates_of_pairs_drawn_by_the_batch():
+    d, b = Quadratic(), batch()
+    u = b.uniform("interpolates", 1).double()
+    x = u * points(1) + (1 - u) * points(2)
+    expected = 10 * ((x @ A + B).norm(dim=1) - 1).square().mean()
+    value = WGANGP()(d, scored(d, points(1)), scored(d, points(2)), b)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_wgan_gp_of_a_flat_discriminator_has_a_value_and_no_nan():
+    d = Quadratic()
+    with torch.no_grad():
+        d.a.zero_()
+        d.b.zero_()
+    value = WGANGP(weight=2.0)(d, scored(d, points(1)), scored(d, points(2)), batch())
+    assert value.item() == 2.0
+    assert torch.autograd.grad(value, d.b)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("penalty", [R1(2.0), R2(2.0), WGANGP(2.0, target=0.0)])
+def test_labels_reach_the_discriminator(penalty):
+    d, labels = Quadratic(), torch.full((5,), 3)
+    plain = penalty(d, scored(d, points(1)), scored(d, points(2)), batch())
+    tripled = penalty(d, scored(d, points(1), labels), scored(d, points(2), labels), batch())
+    assert tripled.item() == pytest.approx(9 * plain.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("penalty", [R1, R2, WGANGP])
+def test_a_lazy_penalty_is_due_every_so_often_and_weighs_as_much_on_average(penalty):
+    def discriminator_loss(p, step):
+        game = GAN(Affine(), Quadratic(), Wasserstein(), [p] if p else [])
+        return game.objective("discriminator", batch(step)).loss.item()
+
+    bare = [discriminator_loss(None, s) for s in range(8)]
+    eager = [discriminator_loss(penalty(0.7), s) - bare[s] for s in range(8)]
+    lazy = [discriminator_loss(penalty(0.7, every=4), s) - bare[s] for s in range(8)]
+    assert [x != 0 for x in lazy] == [True, False, False, False] * 2
+    assert sum(lazy) == pytest.approx(sum(eager), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "penalties, passes",
+    [([], 2), ([R1()], 2), ([R1(), R2()], 2), ([WGANGP()], 3), ([R1(every=2), WGANGP(every=2)], 2)],
+)
+def test_r1_and_r2_share_the_forward_pass_of_the_loss(penalties, passes):
+    game = GAN(Affine(), Quadratic(), Wasserstein(), penalties)
+    game.discriminator.calls = 0
+    game.objective("discriminator", batch(step=1))
+    assert game.discriminator.calls == passes
+
+
+def test_the_batch_is_not_made_to_require_a_gradient():
+    b = batch()
+    GAN(Affine(), Quadratic(), Wasserstein(), [R1()]).objective("discriminator", b)
+    assert not b.real.requires_grad

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from matplotlib.figure import Figure
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from gantrain.errors import UserError
+from gantrain.plotting.images import load_png
+from gantrain.runs.monitor import WALL_CLOCK, Monitor, flattened, read_metrics
+
+CONFIG = {"run": {"name": "digits", "steps": 4}, "game": {"optimizer": {"lr": 1e-3, "betas": [0.0, 0.9]}}}
+
+
+def events(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+
+
+def strict(line: str) -> dict:
+    def refuse(constant):
+        raise AssertionError(f"{constant} in strict JSON")
+
+    return json.loads(line, parse_constant=refuse)
+
+
+def test_scalars_are_the_same_in_both_files(tmp_path):
+    monitor = Monitor(tmp_path, CONFIG)
+    values = {
+        "loss/generator": torch.tensor(0.1),
+        "loss/discriminator": np.float32(0.1),
+        "fid": np.float64(0.1),
+        "kimg": 0.1,
+        "gradients/generator": 10**7,
+        "outer_steps": np.int64(3),
+        "norm": torch.tensor([[2.5]], requires_grad=True),
+    }
+    monitor.scalars(5, values)
+    monitor.scalars(10, {name: value + 1 for name, value in values.items()})
+    monitor.close()
+    single = float(np.float32(0.1))
+    first, second = read_metrics(tmp_path)
+    assert first.pop("time") <= second.pop("time")
+    assert first == {
+        "step": 5,
+        "loss/generator": single,
+        "loss/discriminator": single,
+        "fid": 0.1,
+        "kimg": 0.1,
+        "gradients/generator": 10**7,
+        "outer_steps": 3,
+        "norm": 2.5,
+    }
+    written = events(tmp_path)
+    assert sorted(written.Tags()["scalars"]) == sorted(values)
+    for name in values:
+        assert [(e.step, e.value) for e in written.Scalars(name)] == [
+            (5, np.float32(first[name])),
+            (10, np.float32(second[name])),
+        ]
+    assert monitor.last == {name: value for name, value in second.items() if name != "step"}
+
+
+def test_numbers_survive_to_the_last_bit(tmp_path):
+    monitor = Monitor(tmp_path, CONFIG)
+    numbers = torch.randn(100, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).tolist()
+    for step, number in enumerate(numbers):
+        monitor.scalars(step, {"loss/x": number})
+    monitor.close()
+    assert [row["loss/x"] for row in read_metrics(tmp_path)] == numbers
+
+
+def test_rows_can_be_read_while_the_run_goes_on(tmp_path):
+    monitor = Monitor(tmp_path, CONFIG)
+    monitor.scalars(1, {"loss/x": 2.0})
+    assert read_metrics(tmp_path)[0]["loss/x"] == 2.0
+    assert events(tmp_path).Scalars("loss/x")[0].value == 2.0
+    monitor.close()
+
+
+def test_values_that_are_not_finite_are_null(tmp_path):
+    monitor = Monitor(tmp_path, CONFIG)
+    monitor.scalars(1, {"a": math.nan, "b": torch.tensor(math.inf), "c": np.float32(-math.inf), "d": 1.0})
+    monitor.close()
+    row = strict((tmp_path / "metrics.jsonl").read_text())
+    assert (row["a"], row["b"], row["c"], row["d"]) == (None, None, None, 1.0)
+    assert math.isnan(read_metrics(tmp_path)[0]["b"])
+    assert events(tmp_path).Scalars("b")[0].value == math.inf
+
+
+def test_a_disabled_monitor_writes_nothing(tmp_path):
+    monitor = Monitor(tmp_path / "absent", CONFIG, enabled=False)
+    monitor.scalars(1, {"loss/x": 1.0})
+    monitor.image("samples", 1, torch.zeros(3, 4, 4, dtype=torch.uint8))
+    monitor.figure("plot", 1, Figure())
+    monitor.text("note", "text")
+    monitor.hparams(CONFIG, {"loss/x": 1.0})
+    monitor.close()
+    assert monitor.last is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_texts_and_charts(tmp_path):
+    monitor = Monitor(tmp_path, CONFIG)
+    image = torch.arange(48, dtype=torch.uint8).view(3, 4, 4)
+    monitor.image("samples", 3, image)
+    figure = Figure(figsize=(2, 1), dpi=50)
+    monitor.figure("path", 4, figure)
+    monitor.scalars(5, {"loss/generator": 1.0, "loss/discriminator": 1.0, "score/real": 0.1, "lr/generator": 0.1})
+    monitor.close()
+    written = events(tmp_path)
+    (sample,) = written.Images("samples")
+    assert (sample.step, sample.width, sample.height) == (3, 4, 4)
+    assert torch.equal(load_png(io.BytesIO(sample.encoded_image_string)), image)
+    (plot,) = written.Images("path")
+    assert (plot.step, plot.width, plot.height) == (4, 100, 50)
+    text = written.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert text.startswith("```yaml\n") and text.endswith("```")
+    assert yaml.safe_load(text.removeprefix("```yaml").removesuffix("```")) == CONFIG
+    layout = layout_pb2.Layout.FromString(written.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    charts = {chart.title: chart.multiline.tag[0] for chart in layout.category[0].chart}
+    shown = {t: [s for s in written.Tags()["scalars"] if re.match(tag, s)] for t, tag in charts.items()}
+    assert shown == {"losses": ["loss/generator", "loss/discriminator"], "scores": ["score/real"]}
+
+
+def test_hyper_parameters_lie_in_the_runs_own_events(tmp_path):
+    monitor = Monitor(tmp_path, CONFIG)
+    monitor.scalars(4, {"fid": 12.5})
+    monitor.hparams(CONFIG, monitor.last)
+    monitor.close()
+    assert sorted(re.sub(r"\.tfevents.*", "", p.name) for p in tmp_path.iterdir()) == ["events.out", "metrics.jsonl"]
+    content = events(tmp_path).SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert start["game.optimizer.lr"].number_value == 1e-3
+    assert start["game.optimizer.betas"].string_value == "[0.0, 0.9]"
+    content = events(tmp_path).SummaryMetadata("_hparams_/experiment").plugin_data.content
+    metrics = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
+    assert [metric.name.tag for metric in metrics] == ["fid"]
+
+
+def test_configs_flatten_to_plain_values():
+    config = {
+        "a": {"b": {"c": 1, "d": True}, "e": None},
+        "betas": (0.0, 0.9),
+        "penalties": [{"name": "r1", "weight": 10.0}, {"name": "r2"}],
+        "empty": {},
+        "none": [],
+        "name": "x",
+    }
+    assert flattened(config) == {
+        "a.b.c": 1,
+        "a.b.d": True,
+        "a.e": "null",
+        "betas": "[0.0, 0.9]",
+        "penalties.0.name": "r1",
+        "penalties.0.weight": 10.0,
+        "penalties.1.name": "r2",
+        "empty": "{}",
+        "none": "[]",
+        "name": "x",
+    }
+
+
+def write(folder: Path, first: int, last: int, resume_at: int = 0) -> None:
+    monitor = Monitor(folder, CONFIG, step=resume_at)
+    for step in range(first, last):
+        monitor.scalars(step, {"loss/x": step * 0.1, "images_per_second": 1e3 + os.getpid() + first})
+        monitor.image("samples", step, torch.full((1, 2, 2), step, dtype=torch.uint8))
+    monitor.close()
+
+
+def test_a_resumed_run_writes_what_an_unbroken_one_writes(tmp_path):
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    straight.mkdir()
+    broken.mkdir()
+    write(straight, 1, 11)
+    write(broken, 1, 8)  # the checkpoint is of step 5
+    with (broken / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 8, "ti')
+    write(broken, 6, 11, resume_at=5)
+
+    def comparable(folder):
+        return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in read_metrics(folder)]
+
+    assert comparable(broken) == comparable(straight)
+    assert [row["step"] for row in read_metrics(broken)] == list(range(1, 11))
+    a, b = events(straight), events(broken)
+    assert [(e.step, e.value) for e in a.Scalars("loss/x")] == [(e.step, e.value) for e in b.Scalars("loss/x")]
+    assert [e.step for e in b.Images("samples")] == list(range(1, 11))
+    times = [row["time"] for row in read_metrics(broken)]
+    assert times == sorted(times)
+    assert not (broken / "metrics.jsonl.tmp").exists()
+
+
+def test_time_goes_on_where_the_kept_rows_end(tmp_path):
+    rows = [{"step": 1, "time": 50.0, "fid": 3.0}, {"step": 2, "time": 100.5, "x": None}, {"step": 3, "time": 500.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monitor = Monitor(tmp_path, CONFIG, step=2)
+    assert monitor.last.keys() == {"fid", "x"} and monitor.last["fid"] == 3.0
+    monitor.scalars(3, {"x": 1.0})
+    monitor.close()
+    monitor.close()
+    times = [row["time"] for row in read_metrics(tmp_path)]
+    assert times[:2] == [50.0, 100.5] and 100.5 <= times[2] < 160
+
+
+def test_files_that_hold_something_else_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_metrics(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "time": 0}\nnonsense\n{"step": 2, "time": 0}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl:2: not valid JSON"):
+        read_metrics(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('{"loss": 1}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl:1: not a row"):
+        Monitor(tmp_path, CONFIG, step=1)
+
+
+LOG_FOR_EVER = """
+import sys
+from pathlib import Path
+from gantrain.runs.monitor import Monitor
+monitor = Monitor(Path(sys.argv[1]), {})
+step = 0
+while True:
+    step += 1
+    monitor.scalars(step, {f"loss/{i}": step + i / 7 for i in range(20)})
+    print(step, flush=True)
+"""
+
+
+def test_a_killed_process_loses_no_finished_row(tmp_path):
+    command = [sys.executable, "-c", LOG_FOR_EVER, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for _ in range(50):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    said = [int(line) for line in process.communicate(timeout=60)[0].split()]
+    rows = read_metrics(tmp_path)
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) >= max(said, default=50)
+    assert all(row["loss/6"] == row["step"] + 6 / 7 for row in rows)
+    assert len(events(tmp_path).Scalars("loss/0")) >= 49

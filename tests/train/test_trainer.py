@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+from tiny import RING, config_of, rows, same, state
+from torch.nn.functional import softplus
+
+from gantrain.builders import make_game
+from gantrain.commands.train import train
+from gantrain.config.loading import dump
+from gantrain.config.parts import build
+from gantrain.data.batch import Batches
+from gantrain.errors import Notice, UserError
+from gantrain.plotting.images import load_png
+from gantrain.runs import checkpoint
+from gantrain.runs.monitor import read_metrics
+from gantrain.train.trainer import Trainer
+
+GDA = "outer={name: gda, order: alternating}"
+EXTRAGRADIENT = "outer=extragradient"
+CRITICS = "outer={name: gda, critic_steps: 3}"
+RAPP = "outer={name: rapp, inner_steps: 4}"
+LOOKAHEAD = "outer={name: lookahead, inner_steps: 3, base: extragradient}"
+
+
+@pytest.mark.parametrize(
+    ("outer", "discriminator", "generator", "draws"),
+    [(GDA, 1, 1, 1), (EXTRAGRADIENT, 2, 2, 2), (CRITICS, 3, 1, 3), (RAPP, 4, 4, 4), (LOOKAHEAD, 2, 2, 2)],
+)
+def test_each_budget_ends_the_run_at_the_first_step_that_uses_it_up(ring, outer, discriminator, generator, draws):
+    for number, (budget, steps) in enumerate(
+        [
+            ("run.steps=7", 7),
+            ("run.gradients=9", math.ceil(9 / discriminator)),
+            ("run.kimg=0.384", math.ceil(384 / (32 * draws))),
+        ]
+    ):
+        folder = train(ring(outer, "run.steps=null", budget, f"run.name=run{number}", "log.every=4"))
+        assert checkpoint.newest(folder).name == f"step_{steps}", budget
+        logged = rows(folder)
+        assert [row["step"] for row in logged] == [*range(4, steps, 4), steps], budget
+        for row in logged:
+            assert row["gradients/discriminator"] == discriminator * row["step"]
+            assert row["gradients/generator"] == generator * row["step"]
+            assert row["kimg"] == 32 * draws * row["step"] / 1000
+            assert row["outer_steps"] == row["step"] // (3 if outer == LOOKAHEAD else 1)
+
+
+def test_the_first_of_several_budgets_counts(ring):
+    folder = train(ring("run.steps=9", "run.gradients=100", "run.kimg=0.1"))
+    assert rows(folder)[-1]["step"] == 4
+
+
+def test_what_is_logged_is_what_the_game_says(ring):
+    """The first step of simultaneous GDA against losses and gradients computed here."""
+    config = ring("run.steps=1", "log.every=1", "outer=gda", "run.name=one")
+    (row,) = rows(train(config))
+    data = build("data", config.data.part)
+    game = make_game(config, data)
+    batch = Batches(data, 32, 0)(0, 0)
+    fakes = game.generator(batch.normal("latent", 4))
+    real, fake = game.discriminator(batch.real), game.discriminator(fakes.detach())
+    losses = {
+        "discriminator": (softplus(-real) + softplus(fake)).mean(),
+        "generator": softplus(-game.discriminator(fakes)).mean(),
+    }
+    squares = {}
+    for name, loss in losses.items():
+        assert row[f"loss/{name}"] == pytest.approx(loss.item(), rel=1e-6)
+        gradients = torch.autograd.grad(loss, game.players[name].parameters)
+        squares[name] = sum(float(g.square().sum()) for g in gradients)
+        assert row[f"gradient_norm/{name}"] == pytest.approx(squares[name] ** 0.5, rel=1e-5)
+        assert row[f"lr/{name}"] == 1e-3
+    assert row["gradient_norm/joint"] == pytest.approx(sum(squares.values()) ** 0.5, rel=1e-5)
+    assert row["score/real"] == pytest.approx(real.mean().item(), rel=1e-5)
+    assert row["score/fake"] == pytest.approx(fake.mean().item(), rel=1e-5)
+
+
+def test_tensorboard_and_metrics_have_the_same_of_a_run(digits):
+    config = digits(
+        "run.steps=10",
+        "log.every=4",
+        "samples.every=5",
+        "game.generator.scheduler={name: exponentiallr, gamma: 0.5}",
+        "game.penalties=[{name: r1, every: 2}]",
+    )
+    folder = train(config)
+    written = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+    logged = read_metrics(folder)
+    assert [row["step"] for row in logged] == [4, 8, 10]
+    names = {f"{kind}/{player}" for kind in ("loss", "gradient_norm", "lr", "gradients") for player in config_players}
+    names |= {"score/real", "score/fake", "gradient_norm/joint", "images_per_second", "outer_steps", "kimg"}
+    assert names <= set(written.Tags()["scalars"])
+    for name in written.Tags()["scalars"]:
+        single = torch.tensor([row[name] for row in logged if name in row], dtype=torch.float32).tolist()
+        assert [event.value for event in written.Scalars(name)] == single, name
+        assert [event.step for event in written.Scalars(name)] == [row["step"] for row in logged if name in row]
+    assert set(written.Tags()["scalars"]) == {name for row in logged for name in row} - {"step", "time"}
+    assert [row["lr/generator"] for row in logged] == [1e-3 * 0.5**step for step in (4, 8, 10)]
+    assert [event.step for event in written.Images("samples")] == [5, 10]
+    assert written.Images("samples")[1].encoded_image_string.startswith(b"\x89PNG")
+    (text,) = written.Tensors("config/text_summary")
+    assert dump(config).strip() in text.tensor_proto.string_val[0].decode()
+    (summary,) = (written.SummaryMetadata("_hparams_/session_start_info").plugin_data.content,)
+    session = plugin_data_pb2.HParamsPluginData.FromString(summary).session_start_info
+    assert session.hparams["game.generator.optimizer.lr"].number_value == 1e-3
+    summary = written.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(summary).experiment
+    assert {info.name.tag for info in experiment.metric_infos} == set(logged[-1]) - {"step", "time"}
+
+
+config_players = ("generator", "discriminator")
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(digits):
+    first, again, other = (train(digits(f"run.name={name}", f"run.seed={seed}")) for name, seed in ("a1", "b1", "c2"))
+    assert same(state(first), state(again)) and rows(first) == rows(again)
+    assert not torch.equal(state(first)["generator"]["dense.weight"], state(other)["generator"]["dense.weight"])
+    assert rows(first)[0]["loss/generator"] != rows(other)[0]["loss/generator"]
+
+
+def test_sampling_and_saving_never_change_a_run(digits):
+    often = train(digits("run.name=often", "samples.every=1", "checkpoint.every=3", "checkpoint.keep=3", LOOKAHEAD))
+    seldom = train(digits("run.name=seldom", LOOKAHEAD))
+    assert same(state(often), state(seldom)) and rows(often) == rows(seldom)
+    assert sorted(path.name for path in often.glob("step_*")) == ["step_15", "step_18", "step_20"]
+    assert len(list((often / "samples").glob("step_*.png"))) == 20
+    image = load_png(often / "samples" / "step_000020.png")
+    assert torch.equal(image, load_png(seldom / "samples" / "step_000020.png"))
+
+
+def test_runs_of_one_process_may_differ_in_precision(ring):
+    single = train(ring("run.name=single", "run.precision=fp32"))
+    half = train(ring("run.name=half", "run.precision=bf16"))
+    again = train(ring("run.name=again", "run.precision=fp32"))
+    assert same(state(single), state(again))
+    assert all(p.dtype == torch.float32 for p in state(half)["generator"].values())
+    a, b = rows(single)[-1]["loss/generator"], rows(half)[-1]["loss/generator"]
+    assert a != b and a == pytest.approx(b, rel=0.05)
+
+
+def test_a_resumed_run_takes_the_newest_whole_checkpoint(ring):
+    config = ring("checkpoint.every=5", "run.name=whole")
+    whole = train(config)
+    damaged = ring("checkpoint.every=5", "run.name=damaged", "run.steps=15")
+    folder = train(damaged)
+    with (folder / "step_15" / "generator.safetensors").open("r+b") as file:
+        file.write(b"damage")
+    longer = ring("checkpoint.every=5", "run.name=damaged", "run.steps=17")
+    with pytest.warns(Notice, match="step_15/generator.safetensors: damaged"):
+        train(longer, resume=True)
+    # The damaged one is not among those that are kept.
+    assert sorted(path.name for path in folder.glob("step_*")) == ["step_15", "step_17"]
+    train(ring("checkpoint.every=5", "run.name=damaged"), resume=True)
+    assert same(state(folder), state(whole))
+    of = {row["step"]: row for row in rows(folder)}
+    assert {step: row for step, row in of.items() if step % 2 == 0} == {row["step"]: row for row in rows(whole)}
+
+
+def test_a_finished_run_resumed_stays_as_it_is(ring, capsys):
+    folder = train(ring())
+    before, logged = state(folder), rows(folder)
+    train(ring(), resume=True)
+    assert same(state(folder), before) and rows(folder) == logged
+    assert f"finished at step 20; the run is in {folder}" in capsys.readouterr().out
+
+
+class Code:
+    """A pickle that writes a file when it is loaded."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.write_text, (self.path, "executed")
+
+
+def test_nothing_in_the_folder_is_executed(ring, tmp_path):
+    folder = train(ring("run.steps=4", "checkpoint.every=2"))
+    code = pickle.dumps(Code(tmp_path / "executed"))
+    for name in ("random_states_0.pkl", "custom_checkpoint_0.pkl", "optimizer.bin", "step_9"):
+        (folder / name).write_bytes(code)
+    for name in ("generator.safetensors", "generator.bin", "state.json"):
+        (folder / "step_4" / name).write_bytes(code)
+    with pytest.warns(Notice, match="step_4/generator.bin: not a file of this checkpoint"):
+        train(ring("run.steps=6"), resume=True)
+    assert not (tmp_path / "executed").exists()
+    assert checkpoint.newest(folder).name == "step_6"
+
+
+@pytest.mark.parametrize("log", [1, 1000])
+def test_a_run_that_diverges_says_where_and_leaves_only_what_is_finite(ring, log):
+    config = ring(
+        "game.loss=wasserstein",
+        "game.generator.optimizer={name: sgd, lr: 100.0}",
+        "game.discriminator.optimizer={name: sgd, lr: 100.0}",
+        "run.steps=300",
+        f"log.every={log}",
+        "checkpoint.every=1",
+    )
+    with pytest.raises(UserError, match=r"^step \d+: .*(generator|discriminator).* (nan|inf|-inf); ") as caught:
+        train(config)
+    assert "\n" not in str(caught.value)
+    folder = Path(config.run.folder) / "ring"
+    stopped = int(str(caught.value).split()[1].rstrip(":"))
+    assert checkpoint.newest(folder).name == f"step_{stopped - 1}"
+    for player in config_players:
+        assert all(p.isfinite().all() for p in state(folder)[player].values())
+    if log == 1:
+        logged = rows(folder)
+        assert logged[-1]["step"] == stopped - 1
+        assert all(math.isfinite(value) for row in logged for value in row.values())
+
+
+def test_a_folder_is_never_overwritten_unasked(ring, tmp_path):
+    folder = train(ring())
+    with pytest.raises(UserError, match="this run exists; add --resume to go on, --overwrite to start over"):
+        train(ring())
+    with pytest.raises(UserError, match=r"game.generator.optimizer.lr: the run in .* has 0.001, this config 0.01"):
+        train(ring("game.generator.optimizer.lr=0.01"), resume=True)
+    train(ring("game.generator.optimizer.lr=0.01", "run.steps=2"), overwrite=True)
+    assert sorted(path.name for path in folder.glob("step_*")) == ["step_2"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(UserError, match="exists and is not a run"):
+        train(ring("run.name=mine"), overwrite=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file"):
+        train(ring("run.name=file"))
+
+
+def test_more_processes_asked_for_than_run_is_an_error(ring, tmp_path):
+    with pytest.raises(UserError, match="2 processes were asked for, but 1 runs"):
+        train(ring("run.processes=2"))
+    with pytest.raises(UserError, match="4 processes were asked for, but 1 runs"):
+        train(ring(), processes=4)
+    assert not list(tmp_path.iterdir())
+
+
+def test_threads_are_set_for_the_run_alone(tmp_path, monkeypatch):
+    before, during = torch.get_num_threads(), []
+    step = Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", lambda *a, **k: during.append(torch.get_num_threads()) or step(*a, **k))
+    torch.set_num_threads(2)
+    try:
+        train(config_of(RING, tmp_path, "run.steps=2", "run.threads=1"))
+        assert during == [1, 1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
