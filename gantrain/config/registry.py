@@ -146,6 +146,11 @@ _KINDS = {
         | _in("data.datasets.image_files", image_folder="ImageFolder", image_archive="ImageArchive")
         | _in("data.datasets.text", text="Text"),
     ),
+    "game": lambda: Kind(
+        "game",
+        _in("games.gan", gan="GAN") | _in("games.classification", classification="Classification"),
+        reserved=("spec",),
+    ),
     "augmentation": lambda: Kind(
         "augmentation", _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color")
     ),

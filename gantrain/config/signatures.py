@@ -143,6 +143,28 @@ def read_signature(path: str, markers: Mapping[str, Any] | None = None) -> Signa
     )
 
 
+def read_attribute(path: str, attribute: str) -> Any:
+    """The value of a class attribute of ``module:Class``, a literal, from the module's source; None if there is none.
+
+    Args:
+        path: ``package.module:Class``.
+        attribute: the attribute's name; it may be a base class', in whatever module of the same package that lies.
+
+    Raises:
+        LookupError: there is no such module or class.
+    """
+    module, _, name = path.partition(":")
+    found: tuple[Source, ast.ClassDef] | None = _find_class(module, name)
+    while found is not None:
+        source, node = found
+        for n in node.body:
+            target = n.target if isinstance(n, ast.AnnAssign) else n.targets[0] if isinstance(n, ast.Assign) else None
+            if isinstance(target, ast.Name) and target.id == attribute and n.value is not None:
+                return ast.literal_eval(n.value)
+        found = _first_base(source, node)
+    return None
+
+
 def inspect_signature(target: Callable[..., Any], markers: Mapping[str, Any] | None = None) -> Signature:
     """The same of a class, or a function, that is already imported."""
     parameters = inspect.signature(target).parameters.values()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -60,16 +60,23 @@ class Player:
 class Game(ABC):
     """Players in the order in which they move, each of which minimises its own objective.
 
+    In a config a game is a part like the others. Its keys are the constructor's arguments; an argument that is
+    annotated as the network of a player (``Generator``, ``Discriminator``, ``Classifier``) stands in the config as the
+    section of that player, and is given as the network that the section describes. An argument ``spec`` is given the
+    data's spec.
+
     Attributes:
         players: each name's :class:`Player`.
         joint: whether an objective is a function of all players' parameters that can be differentiated in each, which
             takes memory; in training only the player's own count.
+        callbacks: what may be looked at while the game trains: section of the config -> name of a callback.
 
     Raises:
         UserError: two players share a parameter.
     """
 
     joint = False
+    callbacks: ClassVar[dict[str, str]] = {}
 
     def __init__(self, players: Sequence[Player]):
         self.players = {player.name: player for player in players}
@@ -84,10 +91,46 @@ class Game(ABC):
                     )
 
     @property
+    def evaluated_player(self) -> str:
+        """The name of the player whose network training is for: the first by default."""
+        return next(iter(self.players))
+
+    @property
     def evaluated_network(self) -> nn.Module:
-        """The network that training is for, which is averaged and evaluated: the first player's by default."""
-        return next(iter(self.players.values())).module
+        """The network that training is for, which is averaged and evaluated."""
+        return self.players[self.evaluated_player].module
 
     @abstractmethod
     def objective(self, player: str, batch: Any) -> Objective:
         """The objective of ``player`` at the current parameters of all players, on ``batch``."""
+
+    @classmethod
+    def spec_for_networks(cls, spec: Any, arguments: Mapping[str, Any]) -> Any:
+        """The data's spec as the networks are built from it, by default the data's own.
+
+        Args:
+            spec: the data's :class:`~gantrain.data.DataSpec`.
+            arguments: the game's keys in the config.
+        """
+        return spec
+
+    def measure(self, data: Any) -> None:  # noqa: B027 - most games measure nothing
+        """Measure on the training data what the game needs, once before a run begins. A checkpoint must hold it.
+
+        Args:
+            data: the data set.
+        """
+
+    def sample(self, n: int, seed: int, labels: Tensor | None = None, network: nn.Module | None = None) -> Tensor:
+        """``(n, *shape)`` samples of the evaluated network, a function of the arguments and the weights.
+
+        Args:
+            n: number of samples.
+            seed: of the latent vectors.
+            labels: ``(n,)``; the classes in turn by default, where the game is conditional.
+            network: instead of the game's own network, such as an average of it.
+
+        Raises:
+            UserError: this game makes no samples.
+        """
+        raise UserError(f"this game ({type(self).__name__}) makes no samples")

@@ -21,9 +21,11 @@ class Loss(ABC):
 
     Attributes:
         needs_real: whether the generator's loss looks at the logits of real samples.
+        classifies: whether the losses are those of a classification, whose margins BiSAM can climb.
     """
 
     needs_real = False
+    classifies = True
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -100,6 +102,8 @@ class Wasserstein(Loss):
     Classification: none. ``D`` is determined up to a constant only, so the sign of a value means nothing.
     Source: Arjovsky et al., Wasserstein GAN, ICML 2017, eq. 2.
     """
+
+    classifies = False
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return fake.mean() - real.mean()
