@@ -73,7 +73,7 @@ def make_game(
     for player, section in game_players(part).items():
         network = _seeded(player, section.model, spec, config.run.seed)
         given[player] = (network if synchronise is None else synchronise_batch_norm(network, synchronise)).to(device)
-    game: Game = build("game", part, **given)
+    game: Game = build("game", part, given=given)
     if set(game.players) != set(game_players(part)):
         raise UserError(
             f"game: the players are {', '.join(game.players)}, and the constructor's arguments that are annotated as "

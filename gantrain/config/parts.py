@@ -144,7 +144,7 @@ def model(kind: str) -> Any:
     return Annotated[Any, PartOf(kind)]
 
 
-def build(kind: str, spec: Any, *supplied: Any, **given: Any) -> Any:
+def build(kind: str, spec: Any, *supplied: Any, given: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """The object that ``spec`` describes.
 
     Args:

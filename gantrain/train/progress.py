@@ -80,6 +80,12 @@ class Progress:
         else:
             print(text, file=self._stream, flush=True)
 
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Show what has not been shown yet and leave the terminal as it was; a second time does nothing."""
         if self._pending is not None:
