@@ -99,7 +99,7 @@ class PlayerSection(Schema):
 @functools.cache
 def player_section(kind: str) -> type[PlayerSection]:
     """The section of a player whose network is a part of ``kind``."""
-    network = (Annotated[Any, PartOf(kind)], Field(description="The network."))
+    network: Any = (Annotated[Any, PartOf(kind)], Field(description="The network."))
     return create_model(f"{kind.title()}Player", __base__=PlayerSection, __doc__=PlayerSection.__doc__, model=network)
 
 

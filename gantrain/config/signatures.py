@@ -158,9 +158,10 @@ def read_attribute(path: str, attribute: str) -> Any:
     while found is not None:
         source, node = found
         for n in node.body:
-            target = n.target if isinstance(n, ast.AnnAssign) else n.targets[0] if isinstance(n, ast.Assign) else None
-            if isinstance(target, ast.Name) and target.id == attribute and n.value is not None:
-                return ast.literal_eval(n.value)
+            if isinstance(n, ast.AnnAssign | ast.Assign) and n.value is not None:
+                target = n.target if isinstance(n, ast.AnnAssign) else n.targets[0]
+                if isinstance(target, ast.Name) and target.id == attribute:
+                    return ast.literal_eval(n.value)
         found = _first_base(source, node)
     return None
 
@@ -213,10 +214,10 @@ def _understood(annotation: Any) -> Any:
         return dict
     if origin is tuple and arguments[-1:] != (Ellipsis,):
         members = [_understood(a) for a in arguments]
-        return None if None in members else tuple[tuple(members)]
+        return None if None in members else tuple.__class_getitem__(tuple(members))
     if origin in (list, tuple, Sequence, Iterable, Collection):
         member = _understood(arguments[0])
-        return None if member is None else list[member]
+        return None if member is None else list.__class_getitem__(member)
     return None
 
 
@@ -273,8 +274,8 @@ def _find_class(module: str, name: str) -> tuple[Source, ast.ClassDef]:
     source = read_source(module)
     if name in source.classes:
         return source, source.classes[name]
-    origin, original = source.imported.get(name, (None, None))
-    if origin is None or origin.split(".")[0] != module.split(".")[0]:
+    origin, original = source.imported.get(name, ("", ""))
+    if origin.split(".")[0] != module.split(".")[0]:
         raise LookupError(f"no class {name} in {module}")
     return _find_class(origin, original)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 
 Gradient = list[Tensor | None]
@@ -105,11 +106,11 @@ class Game(ABC):
         """The objective of ``player`` at the current parameters of all players, on ``batch``."""
 
     @classmethod
-    def spec_for_networks(cls, spec: Any, arguments: Mapping[str, Any]) -> Any:
+    def spec_for_networks(cls, spec: DataSpec, arguments: Mapping[str, Any]) -> DataSpec:
         """The data's spec as the networks are built from it, by default the data's own.
 
         Args:
-            spec: the data's :class:`~gantrain.data.DataSpec`.
+            spec: the data's.
             arguments: the game's keys in the config.
         """
         return spec
@@ -121,16 +122,47 @@ class Game(ABC):
             data: the data set.
         """
 
+
+class GenerativeGame(Game):
+    """A game whose evaluated network makes samples of latent vectors.
+
+    Attributes:
+        conditional: whether the network is told the class of each sample.
+        spec: the data's spec; None where it was not given.
+    """
+
+    conditional: bool
+    spec: DataSpec | None
+
+    @property
+    @abstractmethod
+    def latent_dim(self) -> int:
+        """The length of a latent vector."""
+
+    @abstractmethod
     def sample(self, n: int, seed: int, labels: Tensor | None = None, network: nn.Module | None = None) -> Tensor:
-        """``(n, *shape)`` samples of the evaluated network, a function of the arguments and the weights.
+        """``(n, *shape)`` samples in evaluation mode: a function of the arguments and of the network's weights.
 
         Args:
             n: number of samples.
             seed: of the latent vectors.
-            labels: ``(n,)``; the classes in turn by default, where the game is conditional.
+            labels: ``(n,)``; in a conditional game the classes in turn by default.
             network: instead of the game's own network, such as an average of it.
-
-        Raises:
-            UserError: this game makes no samples.
         """
-        raise UserError(f"this game ({type(self).__name__}) makes no samples")
+
+    @abstractmethod
+    def generate(
+        self, z: Tensor, labels: Tensor | None = None, seed: int = 0, network: nn.Module | None = None
+    ) -> Tensor:
+        """The samples of given latent vectors, in evaluation mode.
+
+        Args:
+            z: ``(n, latent_dim)``, on any device.
+            labels: ``(n,)``, in a conditional game.
+            seed: of noise that the network draws itself.
+            network: instead of the game's own network, such as an average of it.
+        """
+
+
+class ClassifyingGame(Game):
+    """A game whose evaluated network maps samples ``(n, *shape)`` to the logits of their classes, ``(n, classes)``."""

@@ -17,14 +17,14 @@ from gantrain.data.batch import Batch
 from gantrain.data.channel_norm import ChannelNorm
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.games.base import Game, Objective, Player
+from gantrain.games.base import ClassifyingGame, Objective, Player
 from gantrain.models.base import Classifier
 
 if TYPE_CHECKING:
     from gantrain.config.types import FractionBelowOne
 
 
-class Classification(Game):
+class Classification(ClassifyingGame):
     """``min_w E CE(f_w(x), y)``: one player, the classifier, and the cross-entropy of its logits.
 
     Args:
@@ -51,15 +51,16 @@ class Classification(Game):
         augmentations: Sequence[Augmentation] = (),
         spec: DataSpec | None = None,
     ):
+        network: nn.Module = classifier
         self.channel_norm: ChannelNorm | None = None
         if standardise:
             if spec is None or spec.vocabulary:
                 raise UserError("game.standardise: these data are tokens, not numbers; leave it away")
             channels, device = spec.shape[0], next(classifier.parameters()).device
             self.channel_norm = ChannelNorm(torch.zeros(channels), torch.ones(channels)).to(device)
-            classifier = nn.Sequential(OrderedDict(standardise=self.channel_norm, network=classifier))
-        super().__init__([Player("classifier", classifier)])
-        self.classifier = classifier
+            network = nn.Sequential(OrderedDict(standardise=self.channel_norm, network=classifier))
+        super().__init__([Player("classifier", network)])
+        self.classifier = network
         self.label_smoothing = label_smoothing
         self.augmentations = tuple(augmentations)
         if spec is not None:
@@ -70,6 +71,8 @@ class Classification(Game):
         samples = batch.real
         for augmentation in self.augmentations:
             samples = augmentation(samples, batch)
+        if batch.labels is None:
+            raise UserError("game: classification needs labels, and this batch has none")
         logits = full(self.classifier(samples))
         loss = cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         return Objective(loss, logits, batch.labels, {"accuracy": correct(logits, batch.labels)})

@@ -17,7 +17,7 @@ from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.games.base import Game, Objective, Player
+from gantrain.games.base import GenerativeGame, Objective, Player
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
 from gantrain.models.base import Discriminator, Generator
@@ -25,7 +25,7 @@ from gantrain.utils.seeding import derive
 from gantrain.utils.seeding import generator as source
 
 
-class GAN(Game):
+class GAN(GenerativeGame):
     """``G`` maps noise to samples, ``D`` tells them from the data; the discriminator moves first.
 
     Both players' objectives on a batch see the same latent vectors ``z ~ N(0, I)``, so that with a zero-sum loss the
@@ -78,6 +78,10 @@ class GAN(Game):
     @property
     def evaluated_player(self) -> str:
         return "generator"
+
+    @property
+    def latent_dim(self) -> int:
+        return self.generator.latent_dim
 
     @classmethod
     def spec_for_networks(cls, spec: DataSpec, arguments: Mapping[str, Any]) -> DataSpec:

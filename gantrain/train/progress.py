@@ -44,7 +44,8 @@ class Progress:
         if enabled and self._stream.isatty():
             columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
             self._bar = Bar(*columns, console=Console(file=self._stream), auto_refresh=False)
-            self._task = self._bar.add_task("starting", total=1.0, completed=start)
+            self._task = self._bar.add_task("starting", total=1.0)
+            self._bar.update(self._task, completed=start)
             self._bar.start()
 
     def update(self, step: int, done: float, values: Mapping[str, float]) -> None:

@@ -11,7 +11,7 @@ from gantrain.config.parts import build
 from gantrain.config.schema import Config
 from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Samples
 from gantrain.errors import UserError
-from gantrain.games.base import Game
+from gantrain.games.base import Game, GenerativeGame
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation, check
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.callbacks.diagnosis import GameDiagnosis
@@ -44,13 +44,19 @@ def _diagnosis(section: Diagnose, config: Config, game: Game, data: Any, device:
 
 
 def _samples(section: Samples, config: Config, game: Game, data: Any, device: torch.device | str) -> Callback:
-    return SampleGrid(game, data, section.every, section.count, config.run.seed)
+    return SampleGrid(_generative(game, "samples"), data, section.every, section.count, config.run.seed)
 
 
 def _metrics(section: Evaluate, config: Config, game: Game, data: Any, device: torch.device | str) -> Callback:
     if section.weights == "ema" and config.ema is None:
         raise UserError("evaluate.weights: ema was asked for, and the run keeps no average; add ema: {decay: 0.999}")
-    return MetricEvaluation(game, data, section, config.run.seed, config.run.folder, device)
+    return MetricEvaluation(_generative(game, "evaluate"), data, section, config.run.seed, config.run.folder, device)
+
+
+def _generative(game: Game, key: str) -> GenerativeGame:
+    if not isinstance(game, GenerativeGame):
+        raise UserError(f"{key}: the game {type(game).__name__} makes no samples; set it to null")
+    return game
 
 
 def _accuracy(section: Accuracy, config: Config, game: Game, data: Any, device: torch.device | str) -> Callback:

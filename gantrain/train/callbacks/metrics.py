@@ -11,7 +11,7 @@ from torch import nn
 from gantrain.config.parts import build
 from gantrain.config.sections import Evaluate
 from gantrain.errors import UserError
-from gantrain.games.base import Game
+from gantrain.games.base import GenerativeGame
 from gantrain.metrics import Extractor, Generated, Images, Options, Report, evaluate, make_extractor
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
@@ -40,7 +40,7 @@ class MetricEvaluation(Callback):
 
     def __init__(
         self,
-        game: Game,
+        game: GenerativeGame,
         data: Any,
         section: Evaluate,
         seed: int,
