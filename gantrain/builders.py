@@ -74,7 +74,7 @@ def make_learners(config: Any, game: Game) -> tuple[list[Learner], dict[str, Any
     for name, player in game.players.items():
         parts = getattr(config.game, name)
         key = f"game.{name}"
-        optimizer = make_optimizer(parts.optimizer, player.parameters, f"{key}.optimizer")
+        optimizer = make_optimizer(parts.optimizer, player.module, f"{key}.optimizer")
         learners.append(
             Learner(player, optimizer, build("sharpness", parts.sharpness), build("constraint", parts.constraint))
         )

@@ -27,12 +27,17 @@ class Part(Schema):
 
     part_kind: ClassVar[str]
     part_class: ClassVar[str]
+    part_beside: ClassVar[tuple[str, ...]]
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments that are not supplied, nested parts as they were validated."""
         chosen_by = next(iter(type(self).model_fields))
-        return {key: getattr(self, key) for key in type(self).model_fields if key != chosen_by}
+        return {
+            key: getattr(self, key)
+            for key in type(self).model_fields
+            if key != chosen_by and key not in self.part_beside
+        }
 
 
 class PartOf:
@@ -87,6 +92,7 @@ MARKERS = {
         "Loss": "loss",
         "Penalty": "penalty",
         "LRScheduler": "scheduler",
+        "Optimizer": "optimizer",
     }.items()
 }
 
@@ -111,14 +117,22 @@ def build(kind: str, spec: Any, *supplied: Any) -> Any:
     Raises:
         UserError: the spec is wrong; one line for each problem.
     """
+    return _built(checked(kind, spec), kind, supplied)
+
+
+def checked(kind: str, spec: Any) -> Any:
+    """The validated part that ``spec`` describes; None and an object that is built already stay as they are.
+
+    Raises:
+        UserError: the spec is wrong; one line for each problem.
+    """
     if spec is None or not isinstance(spec, _NO_OBJECT):
         return spec
     try:
-        part = _adapter(kind).validate_python(spec)
+        return _adapter(kind).validate_python(spec)
     except ValidationError as error:
         found = lines(error, spec)
         raise UserError("\n".join(f"{kind}{f'.{key}' if key else ''}: {what}" for key, what in found)) from None
-    return _built(part, kind, supplied)
 
 
 @functools.cache
@@ -206,8 +220,10 @@ def _field(parameter: Any) -> Any:
 
 
 def _create(kind: str, path: str, chosen_by: dict, fields: dict, signature: Signature) -> type[Part]:
-    created = create_model(path.partition(":")[2], __base__=Part, __doc__=signature.doc or None, **chosen_by, **fields)
-    created.part_kind, created.part_class = kind, path
+    beside = {p.name: (p.annotation, _field(p)) for p in kind_of(kind).beside(signature) if p.name not in fields}
+    keys = {**chosen_by, **fields, **beside}
+    created = create_model(path.partition(":")[2], __base__=Part, __doc__=signature.doc or None, **keys)
+    created.part_kind, created.part_class, created.part_beside = kind, path, tuple(beside)
     return created
 
 

@@ -2,6 +2,7 @@
 
 from gantrain.optim.constraints import L1, Box, L2Ball, Resolvent, Simplex
 from gantrain.optim.ema import EMA
+from gantrain.optim.muon import Muon
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
 
-__all__ = ["EMA", "L1", "Box", "L2Ball", "Resolvent", "Simplex", "make_optimizer", "make_scheduler"]
+__all__ = ["EMA", "L1", "Box", "L2Ball", "Muon", "Resolvent", "Simplex", "make_optimizer", "make_scheduler"]
