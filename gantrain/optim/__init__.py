@@ -1,4 +1,4 @@
-"""What follows a gradient: optimizers and schedulers by name, constraints, and the average of the weights."""
+"""Optimizers, schedulers, constraints and the average of the weights: everything that follows a gradient."""
 
 from gantrain.optim.constraints import L1, Box, L2Ball, Resolvent, Simplex
 from gantrain.optim.ema import EMA

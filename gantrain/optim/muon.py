@@ -20,30 +20,31 @@ class Muon(Optimizer):
     With the gradient ``G`` of a matrix ``W``, ``B <- m B + (1 - m) G``; ``U = (1 - m) G + m B``, or ``B`` without
     Nesterov's step; ``W <- (1 - lr weight_decay) W - lr c NS(U)``, where NS replaces the singular values of a matrix by
     numbers near 1, and ``c`` depends on the shape. Source: Jordan et al., Muon: an optimizer for hidden layers in
-    neural networks, 2024. On 2-D tensors this is ``torch.optim.Muon``, which takes no others. The method is written out
-    here, since the state then belongs to the parameter itself and not to a 2-D view of it, which does not exist where
-    channels lie last in memory.
+    neural networks, 2024.
 
     In a config, the matrices are the weights of all dense and convolutional layers but the first and the last one;
-    ``rest`` moves embeddings, those two layers, biases and norms. A weight of more than two dimensions is taken as a
-    matrix ``(out, -1)``. Both optimizers are one for all others: schedulers scale both learning rates, and the groups
-    of the matrices come first.
+    ``rest`` moves those two layers, embeddings, biases and norms. A weight of more than two dimensions is taken as a
+    matrix ``(out, -1)``. Both optimizers act as one: a scheduler scales both learning rates, and one state dict holds
+    both states. The groups of the matrices come first, so that their learning rate is the step size of a constraint.
+
+    ``torch.optim.Muon`` does the same on 2-D tensors and takes no others. It could be given 2-D views of all weights,
+    but its state would then belong to the views, and a filter whose channels lie last in memory has no such view.
 
     Args:
-        params: tensors, or groups of them. Of a group with ``transposed: True``, the tensors are ``(in, out, ...)``. A
-            group with ``rest: True`` and tensors of less than two dimensions go to the rest.
+        params: tensors, or groups of them. In a group with ``transposed: True`` the tensors are ``(in, out, ...)``. The
+            rest gets the groups with ``rest: True`` and all tensors of fewer than two dimensions.
         lr: the step size of the matrices.
         weight_decay: the decoupled weight decay of the matrices.
         momentum: m, the share of the average that is kept at each step.
         nesterov: whether U looks one step ahead of the average B.
         ns_coefficients: (a, b, c) of an iteration ``X <- a X + (b X X' + c (X X')^2) X``; the default is Jordan's.
         eps: the least norm by which a matrix is divided before the iterations.
-        ns_steps: iterations.
+        ns_steps: the number of iterations.
         adjust_lr_fn: the factor c for a matrix of A rows and B columns: "original" (the default) is
             ``max(1, A / B)^(1/2)``; "match_rms_adamw" is ``0.2 max(A, B)^(1/2)``, for the learning rates of AdamW (Liu
             et al., arXiv 2502.16982); "spectral_unclamped" is ``(A / B)^(1/2)`` (Bernstein, Deriving Muon, 2025).
-        rest: the optimizer of everything else, with its own keys; adamw by default. An object may be over all
-            parameters, and leaves the matrices alone.
+        rest: the optimizer of everything else, with its own keys; adamw by default. An optimizer object may be given
+            all parameters, for the matrices are taken out of its groups.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ def orthogonalised(
     Args:
         matrix: ``(n, m)``.
         coefficients: (a, b, c).
-        steps: iterations.
+        steps: the number of iterations.
         eps: the least norm by which the matrix is divided.
 
     Returns:
