@@ -89,7 +89,7 @@ def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, 
     learners, schedulers, players = [], {}, game_players(config.game)
     for name, player in game.players.items():
         section, key = players[name], f"game.{name}"
-        optimizer = make_optimizer(section.optimizer, player.parameters, f"{key}.optimizer")
+        optimizer = make_optimizer(section.optimizer, player.module, f"{key}.optimizer")
         oracle, constraint = build("sharpness", section.sharpness), build("constraint", section.constraint)
         learners.append(Learner(player, optimizer, oracle, constraint))
         scheduler = make_scheduler(section.scheduler, optimizer, f"{key}.scheduler")

@@ -90,7 +90,7 @@ def solve(
     learners = [
         Learner(
             player,
-            make_optimizer(_given(optimizers, name), player.parameters, f"optimizer.{name}"),
+            make_optimizer(_given(optimizers, name), player.module, f"optimizer.{name}"),
             copy.deepcopy(build("sharpness", oracles.get(name))),
             build("constraint", resolvents.get(name)),
         )

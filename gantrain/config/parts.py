@@ -37,6 +37,7 @@ class Part(Schema):
 
     part_kind: ClassVar[str]
     part_class: ClassVar[str]
+    part_beside: ClassVar[tuple[str, ...]]
 
 
 class PartOf:
@@ -124,6 +125,7 @@ MARKERS = {
         "Penalty": "penalty",
         "Augmentation": "augmentation",
         "LRScheduler": "scheduler",
+        "Optimizer": "optimizer",
     }.items()
 } | {
     interface: Annotated[Any, Plays(kind)]
@@ -156,14 +158,22 @@ def build(kind: str, spec: Any, *supplied: Any, given: Mapping[str, Any] = Mappi
     Raises:
         UserError: the spec is wrong; one line for each problem.
     """
+    return _built(checked(kind, spec), kind, supplied, given)
+
+
+def checked(kind: str, spec: Any) -> Any:
+    """The validated part that ``spec`` describes; None and an object that is built already stay as they are.
+
+    Raises:
+        UserError: the spec is wrong; one line for each problem.
+    """
     if spec is None or not isinstance(spec, _NO_OBJECT):
         return spec
     try:
-        part = _adapter(kind).validate_python(spec)
+        return _adapter(kind).validate_python(spec)
     except ValidationError as error:
         found = lines(error, spec)
         raise UserError("\n".join(f"{kind}{f'.{key}' if key else ''}: {what}" for key, what in found)) from None
-    return _built(part, kind, supplied, given)
 
 
 @functools.cache
@@ -256,7 +266,7 @@ def part_name(part: Part) -> str:
 def part_arguments(part: Part) -> dict[str, Any]:
     """The constructor's arguments that are not supplied, nested parts as they were validated."""
     _, *keys = type(part).model_fields
-    return {key: getattr(part, key) for key in keys}
+    return {key: getattr(part, key) for key in keys if key not in part.part_beside}
 
 
 def game_players(game: Part) -> dict[str, PlayerSection]:
@@ -290,8 +300,10 @@ def _field(parameter: Any) -> Any:
 
 
 def _create(kind: str, path: str, chosen_by: dict, fields: dict, signature: Signature) -> type[Part]:
-    created = create_model(path.partition(":")[2], __base__=Part, __doc__=signature.doc or None, **chosen_by, **fields)
-    created.part_kind, created.part_class = kind, path
+    beside = {p.name: (p.annotation, _field(p)) for p in kind_of(kind).beside(signature) if p.name not in fields}
+    keys = {**chosen_by, **fields, **beside}
+    created = create_model(path.partition(":")[2], __base__=Part, __doc__=signature.doc or None, **keys)
+    created.part_kind, created.part_class, created.part_beside = kind, path, tuple(beside)
     return created
 
 

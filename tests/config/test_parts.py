@@ -51,7 +51,7 @@ def test_the_defaults_of_every_part_are_valid_and_plain(k, name):
     model = parts.part_model(k, name)
     part = TypeAdapter(parts.model(k)).validate_python({"name": name, **required(model)})
     plain = parts.plain(part)
-    assert set(plain) == {"name", *parts.part_arguments(part)}
+    assert set(plain) == {"name", *parts.part_arguments(part), *part.part_beside}
     assert TypeAdapter(parts.model(k)).validate_python(plain) == part
 
 
@@ -86,7 +86,7 @@ def test_every_network_can_be_built_from_the_spec_of_the_data(k):
 def test_every_optimizer_can_be_built_and_stepped(name):
     p = torch.nn.Parameter(torch.ones(2, 2))
     optimizer = parts.build("optimizer", {"name": name, "lr": 1}, [p])
-    assert type(optimizer) is getattr(torch.optim, type(optimizer).__name__)
+    assert type(optimizer) is imported(kind("optimizer").parts[name])
     assert optimizer.param_groups[0]["lr"] == 1.0 and isinstance(optimizer.param_groups[0]["lr"], float)
     p.grad = torch.full((2, 2), 0.5)
     optimizer.step()
