@@ -15,7 +15,7 @@ from gantrain.compute.compile import Arithmetic
 from gantrain.config.loading import resolved
 from gantrain.distributed.environment import check_gpus, check_processes, expected_processes
 from gantrain.distributed.processes import Processes
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 from gantrain.runs.folder import check, check_alike, prepare
 from gantrain.train.trainer import Trainer
@@ -37,12 +37,12 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
     trainer = None
     with (
-        joined(cpu) as accelerator,
+        process_group(cpu) as accelerator,
         threads(config.run.threads),
-        Arithmetic(config.run).in_force(),
+        Arithmetic(config.run).applied(),
         memory.out_of_memory(
             lambda: "before the first step" if trainer is None else f"step {trainer.step}",
-            lambda: memory.of_training(config, accelerator.num_processes),
+            lambda: memory.training_advice(config, accelerator.num_processes),
         ),
     ):
         everyone = Processes.launched()

@@ -14,12 +14,12 @@ from accelerate import Accelerator
 from torch import nn
 
 from gantrain.builders import make_game, make_learners
-from gantrain.compute.compile import Arithmetic, plain
+from gantrain.compute.compile import Arithmetic, reference_arithmetic
 from gantrain.compute.precision import autocast
 from gantrain.config.loading import resolved
 from gantrain.config.parts import build
 from gantrain.data.batch import Batch, Batches
-from gantrain.data.storage import described, place
+from gantrain.data.storage import describe_samples, place_samples
 from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
 from gantrain.games.base import Player
@@ -53,7 +53,7 @@ class Trainer:
         self.processes = Processes.launched()
         self.folder = Path(config.run.folder) / config.run.name
         self.data = build("data", config.data.part)
-        place(self.data, config.data.storage, accelerator.device)
+        place_samples(self.data, config.data.storage, accelerator.device)
         self.batches = Batches(
             self.data,
             config.data.batch_size,
@@ -67,7 +67,8 @@ class Trainer:
         synchronise = self.processes if self.many and config.run.batch_norm == "sync" else None
         self.game = make_game(config, self.data, accelerator.device, synchronise)
         self.arithmetic = Arithmetic(config.run)
-        self.arithmetic.prepare(self.game, self.data.spec, accelerator.device)
+        networks = [player.module for player in self.game.players.values()]
+        self.arithmetic.prepare(networks, self.data.spec.shape, accelerator.device)
         self.learners, self.schedulers = make_learners(config, self.game)
         self.outer = build("outer", config.outer)
         self.ema = None if config.ema is None else EMA(self.game.evaluated_network, config.ema.decay)
@@ -109,7 +110,7 @@ class Trainer:
         self.progress = Progress(self.config.run.steps, self.done(), enabled=main)
         if resume:
             self.progress.note(f"going on from step {self.step}" if state else "no whole checkpoint; starting anew")
-        self.progress.note(described(self.data.samples, self.batches.workers))
+        self.progress.note(describe_samples(self.data.samples, self.batches.workers))
         if self.arithmetic.compile:
             self.progress.note("the first step compiles the networks, which may take a minute")
 
@@ -184,7 +185,7 @@ class Trainer:
         self._check_weights()
         main, found = self.accelerator.is_main_process, None
         if main or callback.all_processes:
-            with plain():
+            with reference_arithmetic():
                 found = callback.run(self.folder, self.monitor, self.step, self.evaluated_network(callback.weights))
         found = self.processes.broadcast_object(found)
         if found is None:
@@ -249,7 +250,7 @@ class Trainer:
         Raises:
             UserError: it is of other networks.
         """
-        state = self.arithmetic.laid_out(state)
+        state = self.arithmetic.to_memory_format(state)
         for learner in self.learners:
             restore(learner.player.module, state, learner.name, folder)
         if self.ema is not None:
@@ -282,7 +283,7 @@ class Trainer:
 
     def _batch(self, draw: int, step: int) -> Batch:
         batch = self.batches.shared(*self.evaluator.share)(draw, step)
-        batch.real = self.arithmetic.laid_out(batch.real)
+        batch.real = self.arithmetic.to_memory_format(batch.real)
         return batch
 
     def _reseed(self, draw: int) -> None:

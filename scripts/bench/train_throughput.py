@@ -35,7 +35,7 @@ from torch.nn.functional import relu
 
 from gantrain.config.loading import load
 from gantrain.data.datasets.image_set import ImageSet
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.train.trainer import Trainer
 
 HERE = Path(__file__).parent
@@ -300,7 +300,7 @@ def main() -> None:
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
     print(f"{machine()}; {device}")
     print(f"widths {arguments.width} and {arguments.width // 2}, batches of {arguments.batch}, SGD, hinge loss")
-    with joined(arguments.device == "cpu") as accelerator:
+    with process_group(arguments.device == "cpu") as accelerator:
         if "loops" in arguments.tables:
             outer_loops(accelerator, arguments)
         if "settings" in arguments.tables:
