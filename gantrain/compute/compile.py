@@ -14,7 +14,7 @@ from torch import nn
 
 from gantrain.compute.precision import single_precision
 from gantrain.errors import UserError
-from gantrain.utils.tensors import tree_to
+from gantrain.utils.tensors import Tree, tree_to
 
 if TYPE_CHECKING:
     from torch._inductor.custom_graph_pass import CustomGraphPass
@@ -62,7 +62,7 @@ class Arithmetic:
             if self.compile:
                 network.compile(**compile_options())
 
-    def to_memory_format(self, tree: Any) -> Any:
+    def to_memory_format(self, tree: Tree) -> Tree:
         """A tensor, or tensors in nested dicts, lists and tuples, in the memory format of the networks."""
         return tree_to(tree, memory_format=torch.channels_last) if self.channels_last else tree
 

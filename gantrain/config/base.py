@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from gantrain.config.types import shown
 
@@ -82,16 +82,17 @@ class Schema(BaseModel):
         return value
 
     @classmethod
-    def _explained(cls, error: Any) -> InitErrorDetails:
-        kind, loc = error["type"], error["loc"]
+    def _explained(cls, error: ErrorDetails) -> InitErrorDetails:
+        kind: str | PydanticCustomError = error["type"]
+        loc = error["loc"]
         if kind == "extra_forbidden" and len(loc) == 1:
             kind = problem("unknown key", "unknown", known=list(cls.model_fields))
         elif kind == "missing" and len(loc) == 1:
-            description = cls.model_fields[loc[0]].description or ""
+            description = cls.model_fields[str(loc[0])].description or ""
             sentence = description.split(". ")[0].rstrip(".")
             kind = problem(f"is missing{f' ({sentence})' if sentence else ''}", "absent")
         elif error.get("ctx", {}).get("message") is not None:
-            kind = PydanticCustomError(kind, "{message}", error["ctx"])
+            kind = PydanticCustomError(error["type"], "{message}", error["ctx"])
         else:
             return InitErrorDetails(type=kind, loc=loc, input=error["input"], ctx=error.get("ctx", {}))
         return InitErrorDetails(type=kind, loc=loc, input=error["input"])
@@ -118,17 +119,13 @@ def lines(error: ValidationError, data: Any) -> list[tuple[str, str]]:
     return [(".".join(map(str, path)), _joined(found[path])) for path in deepest]
 
 
-def _path(error: Any, data: Any) -> tuple[str | int, ...]:
+def _path(error: ErrorDetails, data: Any) -> tuple[str | int, ...]:
     """The path of an error in ``data``, without the names of alternatives that pydantic inserts into it."""
     path: list[str | int] = []
     for key in error["loc"]:
-        if (
-            isinstance(data, Mapping)
-            and key in data
-            or isinstance(data, (list, tuple))
-            and isinstance(key, int)
-            and key < len(data)
-        ):
+        in_mapping = isinstance(data, Mapping) and key in data
+        in_list = isinstance(data, (list, tuple)) and isinstance(key, int) and key < len(data)
+        if in_mapping or in_list:
             data = data[key]
         elif error["type"] not in ("absent", "missing") or key != error["loc"][-1]:
             continue
@@ -136,7 +133,7 @@ def _path(error: Any, data: Any) -> tuple[str | int, ...]:
     return tuple(path)
 
 
-def _message(error: Any) -> str:
+def _message(error: ErrorDetails) -> str:
     kind, context, got = error["type"], error.get("ctx", {}), shown(error["input"])
     if kind == "unknown":
         return f"unknown key; expected {one_of(context['known'])}{nearest(error['loc'][-1], context['known'])}"

@@ -51,7 +51,8 @@ def dump(config: Schema) -> str:
 
 def json_schema(command: Literal["train", "solve", "map"] = "train") -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of the configs of a command."""
-    return json_schemas.describe(*{"train": GAMES.values(), "solve": [SolveConfig], "map": [MapConfig]}[command])
+    schemas: dict[str, list[type[Schema]]] = {"train": [*GAMES.values()], "solve": [SolveConfig], "map": [MapConfig]}
+    return json_schemas.describe(*schemas[command])
 
 
 def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -> AnySchema:

@@ -125,7 +125,7 @@ def _other_part(old: dict[str, Any], new: dict[str, Any]) -> bool:
         return False
     if "name" in new:
         return new["name"] != old.get("name")
-    # A part may have a number called target; a class is text.
+    # A part may have a key target whose value is a number; a class is named by text.
     return isinstance(new.get("target"), str) and new["target"] != old.get("target")
 
 

@@ -23,7 +23,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class Checked:
+class Scalar:
     """A kind of scalar, whose validation gives error messages of our own.
 
     Args:
@@ -63,7 +63,7 @@ class Checked:
         return dict(self.schema)
 
 
-class Number(Checked):
+class Number(Scalar):
     """A number within bounds.
 
     Args:
@@ -114,7 +114,7 @@ class Number(Checked):
         return number
 
 
-class Choice(Checked):
+class Choice(Scalar):
     """One of several whole numbers; a bare ``Literal`` would accept true for 1.
 
     Args:
@@ -132,7 +132,7 @@ class Choice(Checked):
         return int(value)
 
 
-class Switch(Checked):
+class Switch(Scalar):
     """A truth value, true or false."""
 
     def __init__(self) -> None:
@@ -144,7 +144,7 @@ class Switch(Checked):
         return value
 
 
-class Words(Checked):
+class Words(Scalar):
     """Text."""
 
     def __init__(self) -> None:

@@ -22,20 +22,17 @@ class Batch:
     one process would see. A batch that is asked twice for the same stream answers with the same numbers.
 
     Args:
-        real: see below.
-        labels: see below.
-        index: see below.
-        step: see below.
-        seed: the run's seed.
-        rank: the number of this process among those that share the global batch.
-        world_size: the number of processes that share the global batch.
-
-    Attributes:
         real: the samples, ``(b, *shape)``: float32, images in [-1, 1], or the int64 token ids of texts.
         labels: ``(b,)`` int64, or None where the data have no labels.
         index: the number of the draw.
         step: the training step, by which lazy penalties decide whether they are due; None makes them count in every
             step, with their average over the steps.
+        seed: the run's seed.
+        rank: the number of this process among those that share the global batch.
+        world_size: the number of processes that share the global batch.
+
+    Attributes:
+        real, labels, index, step: as given.
     """
 
     def __init__(

@@ -95,7 +95,8 @@ class Prefetcher:
         if self._answers is None:
             self._requests.begin(draw)
             self._answers = self._start()
-            # It holds the iterator, whose queues must be whole when it ends, also where this object is part of a cycle.
+            # The finalizer holds the iterator, whose queues must still exist when the workers are ended, also where this
+            # object is part of a reference cycle.
             self._finalizer = weakref.finalize(self, _end, self._answers)
             self._finalizer.atexit = False
         elif draw >= self._requests.upcoming:
@@ -106,7 +107,7 @@ class Prefetcher:
         while taken != draw:
             try:
                 taken, first, samples = next(self._answers)
-            except (RuntimeError, EOFError, OSError) as error:  # the last two where it dies while it answers
+            except (RuntimeError, EOFError, OSError) as error:  # the last two if it dies while it answers
                 why = " ".join(str(error).split())
                 raise UserError(
                     f"data.workers: a process that reads the data has ended ({why}); if memory ran out, use fewer"
@@ -127,7 +128,9 @@ class Prefetcher:
         ended = signal.getsignal(signal.SIGCHLD)
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "This DataLoader will create")  # as many as were asked for
+                warnings.filterwarnings(
+                    "ignore", "This DataLoader will create"
+                )  # the user asked for this number of workers
                 loader: DataLoader[_Answer] = DataLoader(
                     _Reader(self._samples),
                     batch_size=None,
@@ -141,7 +144,8 @@ class Prefetcher:
                 answers = iter(loader)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            # torch's handler raises wherever this process is when a worker dies; fetching a batch finds out as well.
+            # torch's handler raises an error wherever this process is when a worker dies. The next fetch of a batch
+            # notices a dead worker without it.
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGCHLD, ended or signal.SIG_DFL)
         _RUNNING.add(answers)

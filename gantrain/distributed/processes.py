@@ -66,7 +66,7 @@ class Processes:
             # The groups are made here and not in divide, since making them waits for all processes.
             groups = [dist.new_group(list(range(each * size, (each + 1) * size))) for each in range(roles)]
             own = groups[role]
-            assert isinstance(own, dist.ProcessGroup)  # and no placeholder of a group to which this process is foreign
+            assert isinstance(own, dist.ProcessGroup)  # not torch's placeholder for groups of other processes
             self._groups[roles] = own
         outside = self.rank, self.group_size, self.group
         self.rank, self.group_size, self.group = self.rank - role * size, size, self._groups[roles]
@@ -104,7 +104,7 @@ class Processes:
         names = dict.fromkeys(name for each in gathered for name in each)
         return {name: statistics.fmean(each[name] for each in gathered if name in each) for name in names}
 
-    def broadcast_object(self, value: Any) -> Any:
+    def broadcast_object(self, value: Value) -> Value:
         """The value that the first process passes, returned in all processes; it is pickled on the way."""
         if self.world_size > 1:
             box = [value]

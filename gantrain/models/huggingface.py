@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class HuggingFace(nn.Module):
             )
         self.network = _pretrained(checkpoint, config) if pretrained else _from_scratch(config)
         self.network.train()  # transformers loads networks in evaluation mode
-        vocabulary = self.network.get_input_embeddings().num_embeddings
+        vocabulary = cast(nn.Embedding, self.network.get_input_embeddings()).num_embeddings
         if spec.vocabulary > vocabulary:
             raise UserError(
                 f"{_WHO}: {checkpoint} knows {vocabulary} tokens, the data have {spec.vocabulary}; "

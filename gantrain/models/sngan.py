@@ -168,7 +168,7 @@ class GeneratorBlock(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         h = self.conv1(interpolate(relu(self.norm1(x, labels)), scale_factor=2))
         h = self.conv2(relu(self.norm2(h, labels)))
-        # A 1 x 1 convolution commutes with doubling, and costs a quarter before it.
+        # A 1 x 1 convolution commutes with the doubling, and before the doubling costs a quarter.
         return self.attention(h + interpolate(self.bypass(x), scale_factor=2))
 
 

@@ -42,7 +42,7 @@ class VGG(nn.Module):
         for convolutions, factor in zip(_STAGES[depth], (1, 2, 4, 8, 8), strict=True):
             for _ in range(convolutions):
                 after = width * factor
-                # No bias: batch norm would take it out again.
+                # The convolution has no bias, since batch norm would subtract it again.
                 layers += [nn.Conv2d(before, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
                 before = after
             layers.append(nn.MaxPool2d(2))

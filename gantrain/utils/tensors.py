@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+Tree = TypeVar("Tree")
 
 
 def snapshot(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -52,16 +54,17 @@ def add_(targets: Sequence[Tensor], directions: Sequence[Tensor], scale: float |
 
 
 def tree_to(
-    tree: Any, device: torch.device | None = None, memory_format: torch.memory_format = torch.preserve_format
-) -> Any:
+    tree: Tree, device: torch.device | None = None, memory_format: torch.memory_format = torch.preserve_format
+) -> Tree:
     """A copy of nested dicts, lists and tuples with all tensors on ``device``, 4-d ones in ``memory_format``."""
+    moved: Any = tree
     if isinstance(tree, Tensor):
-        return tree.to(device, memory_format=memory_format if tree.dim() == 4 else torch.preserve_format)
-    if isinstance(tree, dict):
-        return {key: tree_to(value, device, memory_format) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(tree_to(value, device, memory_format) for value in tree)
-    return tree
+        moved = tree.to(device, memory_format=memory_format if tree.dim() == 4 else torch.preserve_format)
+    elif isinstance(tree, dict):
+        moved = {key: tree_to(value, device, memory_format) for key, value in tree.items()}
+    elif isinstance(tree, (list, tuple)):
+        moved = type(tree)(tree_to(value, device, memory_format) for value in tree)
+    return moved
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:

@@ -18,6 +18,8 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from gantrain.config.types import Fraction, NonNegativeInt, PositiveInt
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -132,7 +134,7 @@ def _label(path: str, line: int, value: Any) -> str:
     return name
 
 
-def _padding(tokenizer: Any, name: str) -> int:
+def _padding(tokenizer: PreTrainedTokenizerBase, name: str) -> int:
     for found in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if found is not None:
             return found
