@@ -95,8 +95,8 @@ class Prefetcher:
         if self._answers is None:
             self._requests.begin(draw)
             self._answers = self._start()
-            # The finalizer holds the iterator, whose queues must still exist when the workers are ended, also where this
-            # object is part of a reference cycle.
+            # The finalizer holds the iterator, whose queues must still exist when the workers are ended, also where
+            # this object is part of a reference cycle.
             self._finalizer = weakref.finalize(self, _end, self._answers)
             self._finalizer.atexit = False
         elif draw >= self._requests.upcoming:
@@ -128,9 +128,7 @@ class Prefetcher:
         ended = signal.getsignal(signal.SIGCHLD)
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore", "This DataLoader will create"
-                )  # the user asked for this number of workers
+                warnings.filterwarnings("ignore", "This DataLoader will create")  # the user chose this number
                 loader: DataLoader[_Answer] = DataLoader(
                     _Reader(self._samples),
                     batch_size=None,
