@@ -13,7 +13,7 @@ from gantrain.config.parts import Part, build, game_players, part_arguments, par
 from gantrain.config.schema import Config
 from gantrain.data.batch import Batches
 from gantrain.data.spec import DataSpec
-from gantrain.data.storage import place
+from gantrain.data.storage import place_samples
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.sync_batch_norm import synchronise_batch_norm
 from gantrain.errors import UserError
@@ -32,7 +32,7 @@ def make_data(config: Config) -> Any:
 
 def make_batches(config: Config, data: Any, processes: Processes, device: torch.device) -> Batches:
     """The batches of a run, the samples placed where the config wants them."""
-    place(data, config.data.storage, device)
+    place_samples(data, config.data.storage, device)
     return Batches(
         data,
         config.data.batch_size,

@@ -351,11 +351,11 @@ def main() -> NoReturn:
     except click.Abort:
         sys.exit(130)
     except (RuntimeError, MemoryError) as error:
-        from gantrain.compute.memory import described, is_out_of_memory
+        from gantrain.compute.memory import is_out_of_memory, out_of_memory_message
 
         if not is_out_of_memory(error):
             raise
-        _give_up(f"{described(error)}; close other programs, or take a smaller batch or network")
+        _give_up(f"{out_of_memory_message(error)}; close other programs, or take a smaller batch or network")
 
 
 def _require_run(run: str) -> None:

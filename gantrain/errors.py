@@ -1,9 +1,12 @@
-"""Errors and notices for the user."""
+"""Errors and notices whose text is meant for the user."""
 
 
 class UserError(Exception):
-    """One line that says what was wrong, where, what was expected and what to do; the command exits with code 2."""
+    """An error the user can mend: one line on what was wrong, where, what was expected and what to do.
+
+    The command line prints the line without a traceback and exits with code 2.
+    """
 
 
 class Notice(UserWarning):
-    """One line for the user about something that does not stop the command, which prints it without its source."""
+    """A line for the user about something that does not stop the command; it is printed without its source."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gantrain.compute.modes import evaluating
+from gantrain.compute.modes import eval_mode
 from gantrain.games.base import Game
 from gantrain.utils.tensors import preserve
 
@@ -121,5 +121,5 @@ def _all_evaluating(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
     if not modules:
         yield
         return
-    with evaluating(modules[0]), _all_evaluating(modules[1:]):
+    with eval_mode(modules[0]), _all_evaluating(modules[1:]):
         yield

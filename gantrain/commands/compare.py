@@ -23,7 +23,7 @@ from gantrain.plotting.images import figure_to_png
 from gantrain.runs.folder import CHANGEABLE, flat, is_run, open_run
 from gantrain.runs.monitor import read_metrics
 from gantrain.train.callbacks.metrics import NAMES
-from gantrain.utils.io import write, written_into
+from gantrain.utils.io import write, writing_into
 
 # MetricEvaluation metrics, by their names without the features in brackets, and whether more is better.
 MEASURED = {
@@ -146,7 +146,7 @@ def compare_runs(
     if output is None:
         return text
     folder = Path(output)
-    with written_into(folder):
+    with writing_into(folder):
         figure_to_png(picture(comparison), folder / PICTURE)
         write(folder / "comparison.csv", _summary(comparison))
         write(folder / "curves.csv", _curves(comparison))

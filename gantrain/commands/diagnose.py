@@ -15,7 +15,7 @@ from gantrain.analysis.advice import advise
 from gantrain.compute.precision import single_precision
 from gantrain.config.loading import resolved
 from gantrain.config.sections import Diagnose
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
@@ -40,7 +40,7 @@ def diagnose_run(
     Raises:
         UserError: no such run or checkpoint, the later one is not later, or the weights are not finite.
     """
-    with joined(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
+    with process_group(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
         saved = open_saved(run, step, "live", device=accelerator.device)
         for name, player in saved.game.players.items():
             if not norm(player.parameters).isfinite():

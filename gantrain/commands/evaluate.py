@@ -19,7 +19,7 @@ from gantrain.config.parts import build
 from gantrain.config.registry import kind
 from gantrain.config.sections import Inception
 from gantrain.distributed.processes import Processes
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 from gantrain.metrics import Extractor, Generated, Images, Options, Report, Source, Value, evaluate, open_images
 from gantrain.runs.saved import Saved, open_saved
@@ -142,7 +142,7 @@ def as_json(report: Report) -> str:
 @contextmanager
 def _measuring(request: Request) -> Iterator[Accelerator]:
     """The processes together, in full single precision."""
-    with joined(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
+    with process_group(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
         half = max(1, request.batch_size // 2)
         smaller = f"--batch-size {half}, or " if half < request.batch_size else ""
         with memory.out_of_memory(

@@ -13,7 +13,7 @@ from gantrain.config.loading import dump
 from gantrain.config.schema import MapConfig
 from gantrain.plotting.convergence_map import maps as drawn
 from gantrain.plotting.images import figure_to_png
-from gantrain.utils.io import check_free, write, written_into
+from gantrain.utils.io import check_results_folder, write, writing_into
 
 PICTURE = "map.png"
 
@@ -31,10 +31,10 @@ def map_config(config: MapConfig, output: str | Path | None = None) -> str:
         UserError: an axis that a loop does not have, or ``output`` holds something other than an earlier map.
     """
     folder = Path(output) if output else Path(config.folder) / config.name
-    check_free(folder, PICTURE, "the map", "a map")
+    check_results_folder(folder, PICTURE, "the map", "a map")
     maps = [convergence_map(config, i) for i in range(len(config.outers))]
     figure = drawn(maps, axis_values(config.x), axis_values(config.y), config.x.key, config.y.key)
-    with written_into(folder):
+    with writing_into(folder):
         figure_to_png(figure, folder / PICTURE)
         write(folder / "map.csv", _table(config, maps))
         write(folder / "config.yaml", dump(config))

@@ -18,7 +18,7 @@ from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
 from gantrain.solver import Path as Iterates
 from gantrain.solver import solve
-from gantrain.utils.io import check_free, write, written_into
+from gantrain.utils.io import check_results_folder, write, writing_into
 
 PICTURE = "trajectory.png"
 
@@ -37,7 +37,7 @@ def solve_config(config: Any, output: str | Path | None = None) -> str:
         UserError: the parts do not fit together, or ``output`` holds something other than an earlier solution.
     """
     folder = Path(output) if output else Path(config.folder) / config.name
-    check_free(folder, PICTURE, "the results", "a solved game")
+    check_results_folder(folder, PICTURE, "the results", "a solved game")
     game = build("toy", config.game)
     if not isinstance(game, SolvedGame):
         raise UserError(f"game: expected a subclass of gantrain.games.toy.SolvedGame, got {type(game).__name__}")
@@ -55,7 +55,7 @@ def solve_config(config: Any, output: str | Path | None = None) -> str:
     own = "target" in type(config.outer).model_fields
     method = config.outer.target.partition(":")[2] if own else config.outer.name
     figure = _drawn(game, path, method) if isinstance(game, ToyGame) else _fallen(distances, method)
-    with written_into(folder):
+    with writing_into(folder):
         figure_to_png(figure, folder / PICTURE)
         write(folder / "trajectory.csv", _table(path, distances))
         write(folder / "config.yaml", dump(config))

@@ -14,7 +14,7 @@ from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
 from gantrain.distributed.environment import check_gpus, check_processes, expected_processes
 from gantrain.distributed.processes import Processes
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 from gantrain.runs.folder import check, check_alike
 from gantrain.train.callbacks.factory import make_callbacks
@@ -35,7 +35,7 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, process
             training diverged or needs more memory than there is.
     """
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
-    with joined(cpu) as accelerator:
+    with process_group(cpu) as accelerator:
         everyone = Processes.launched()
         folder, device = Path(config.run.folder) / config.run.name, accelerator.device
         with everyone.raise_on_all():
@@ -60,25 +60,26 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
         UserError: the parts do not fit together, or need more memory than there is.
     """
     everyone = Processes.launched()
-    advice = memory.advice(config.data.batch_size, config.data.accumulation, config.run.precision, everyone.world_size)
-    with threads(config.run.threads), memory.out_of_memory(lambda: "before the first step", lambda: advice):
-        data = make_data(config)
-        batches = make_batches(config, data, everyone, device)
-        synchronise = everyone if everyone.world_size > 1 and config.run.batch_norm == "sync" else None
-        game = make_game(config, data, device, synchronise)
+    data, run = config.data, config.run
+    advice = memory.training_advice(data.batch_size, data.accumulation, run.precision, everyone.world_size)
+    with threads(run.threads), memory.out_of_memory(lambda: "before the first step", lambda: advice):
+        dataset = make_data(config)
+        batches = make_batches(config, dataset, everyone, device)
+        synchronise = everyone if everyone.world_size > 1 and run.batch_norm == "sync" else None
+        game = make_game(config, dataset, device, synchronise)
         # Before the optimizers and the average are made, which take over the layout of the weights.
         networks = [player.module for player in game.players.values()]
-        Arithmetic(config.run).prepare(networks, data.spec.shape, device)
+        Arithmetic(run).prepare(networks, dataset.spec.shape, device)
         learners, schedulers = make_learners(config, game)
         return kind(
             game,
             learners,
             make_outer(config),
             batches,
-            config.run,
+            run,
             schedulers=schedulers,
             ema=make_ema(config, game),
-            callbacks=make_callbacks(config, game, data, device),
+            callbacks=make_callbacks(config, game, dataset, device),
             log=config.log,
             checkpoints=config.checkpoint,
             config=resolved(config),

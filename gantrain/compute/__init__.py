@@ -1,3 +1,3 @@
-"""How the device computes: compiled or not, in which precision, in evaluation mode, within its memory."""
+"""How the device computes: compiling, precision, evaluation mode, and what is said when memory runs out."""
 
 __all__ = ["compile", "memory", "modes", "precision"]

@@ -1,6 +1,6 @@
-"""How networks compute: compiled or not, in which memory layout, in which kind of single precision.
+"""How networks compute: compiled or not, in which memory layout, and in which kind of single precision.
 
-What is computed is the same within rounding, so that checkpoints do not depend on any of it.
+Results are the same within rounding error, so that a checkpoint fits every one of these settings.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from torch import nn
 
 from gantrain.compute.precision import single_precision
 from gantrain.errors import UserError
-from gantrain.utils.tensors import tree_to
+from gantrain.utils.tensors import Tree, tree_to
 
 if TYPE_CHECKING:
+    from torch._inductor.custom_graph_pass import CustomGraphPass
+
     from gantrain.config.sections import Run
 
 
 class Arithmetic:
-    """The arithmetic of a run's networks in training, as its section ``run`` says.
+    """The arithmetic that the section ``run`` of a config chooses for the networks in training.
 
-    Compiled are the forward and backward passes of the networks. Whatever differentiates a network twice, for which
-    compiled ones raise an error or give wrong numbers (with spectral norm, torch 2.14), or runs it on batches of other
-    sizes, does so under :func:`uncompiled` or :func:`plain`.
+    The forward and the backward pass of each network are compiled. Code that differentiates a network twice must do so
+    under :func:`uncompiled` or :func:`reference_arithmetic`: a compiled network then raises an error or gives wrong
+    numbers (with spectral norm, torch 2.14). The same holds for code that runs a network on batches of other sizes.
+
+    Args:
+        run: the section of the config.
     """
 
     def __init__(self, run: Run):
@@ -34,72 +39,83 @@ class Arithmetic:
         self.tf32 = run.tf32
 
     def prepare(self, networks: Iterable[nn.Module], shape: tuple[int, ...], device: torch.device) -> None:
-        """Lay out and compile the networks of all players, in place; parameters and buffers stay the same objects.
+        """Lay out networks in memory and compile them, in place; parameters and buffers stay the same objects.
 
-        A network that is prepared already stays as it is. Nothing is compiled before a network first runs. A deep copy
-        of a compiled network is not compiled.
+        A network that is prepared already stays as it is. A network is compiled when it first runs. A deep copy of a
+        compiled network is not compiled.
+
+        Args:
+            networks: the networks of all players.
+            shape: the shape of one sample of the data.
+            device: the device of the networks.
 
         Raises:
-            UserError: the data are no images, which alone have channels; this machine cannot compile.
+            UserError: channels_last is set and the samples are no images; this machine cannot compile.
         """
         if self.channels_last and len(shape) != 3:
-            raise UserError(f"run.channels_last: the data are no images, but of shape {shape}; set it to false")
+            raise UserError(f"run.channels_last: expected images, got data of shape {shape}; set it to false")
         if self.compile:
-            with self.in_force():
+            with self.applied():  # a try, so that the error comes before the first step
                 torch.compile(_one_more, dynamic=False, options={"fx_graph_cache": False})(torch.ones(2, device=device))
         for network in networks:
             for t in [*network.parameters(), *network.buffers()]:
-                t.data = self.laid_out(t.data)
+                t.data = self.to_memory_format(t.data)
             if self.compile and network._compiled_call_impl is None:
-                network.compile(**compiler())
+                network.compile(**compile_options())
 
-    def laid_out(self, tree: Any) -> Any:
-        """A tensor, or nested dicts, lists and tuples of them, in the layout in which the networks have theirs."""
+    def to_memory_format(self, tree: Tree) -> Tree:
+        """A tensor, or tensors in nested dicts, lists and tuples, in the memory format of the networks."""
         return tree_to(tree, memory_format=torch.channels_last) if self.channels_last else tree
 
     @contextmanager
-    def in_force(self) -> Iterator[None]:
-        """Around a run: the process computes in this way, and afterwards as before.
+    def applied(self) -> Iterator[None]:
+        """Make the process compute in this way inside the block, and as before after it.
 
         Raises:
-            UserError: a network cannot be compiled, or is differentiated twice though it is.
+            UserError: a network cannot be compiled, or a compiled network is differentiated twice.
         """
         with single_precision(self.tf32), _compiling() if self.compile else nullcontext():
             yield
 
 
-def compiler() -> dict[str, Any]:
-    """What torch.compile is told."""
+def compile_options() -> dict[str, Any]:
+    """The keyword arguments with which networks are compiled by ``torch.nn.Module.compile``."""
+    # Batches of a run have one size or a few, so sizes are static. Dropout draws the same numbers as uncompiled.
+    return {"dynamic": False, "options": {"fallback_random": True, "joint_custom_post_pass": _keep_buffer_updates()}}
+
+
+def _keep_buffer_updates() -> CustomGraphPass:
+    """A pass over the compiled graph that saves for the backward pass every value that is written into a buffer.
+
+    To save memory the compiler would compute such a value again in the backward pass, from a buffer that has changed
+    in the meantime. The vectors of spectral norm would take a second power iteration, and those of real samples would
+    start where the fake samples had left them.
+    """
     from torch._inductor.custom_graph_pass import CustomGraphPass
     from torch.utils.checkpoint import CheckpointPolicy
 
-    class KeepMoved(CustomGraphPass):
-        """What a forward pass writes into a buffer is kept for the backward pass, if that needs it.
-
-        To save memory it would be computed again from the buffer, as though that still held what it held before: the
-        vectors of spectral norm would be moved twice, and those of real samples from where the fake ones left them.
-        """
-
+    class KeepBufferUpdates(CustomGraphPass):
         def __call__(self, graph: torch.fx.Graph) -> None:
             for node in graph.find_nodes(op="call_function", target=torch.ops.aten.copy_.default):
-                if node.args[0].op == "placeholder" and isinstance(node.args[1], torch.fx.Node):
-                    node.args[1].meta["recompute"] = CheckpointPolicy.MUST_SAVE
+                buffer, value = node.args[:2]
+                if buffer.op == "placeholder" and isinstance(value, torch.fx.Node):
+                    value.meta["recompute"] = CheckpointPolicy.MUST_SAVE
 
         def uuid(self) -> str:
-            return "gantrain.compute.compile.KeepMoved 1"
+            """The pass' part of the key of the compiler's cache."""
+            return "gantrain.compute.compile.KeepBufferUpdates 1"
 
-    # Dropout draws what it draws uncompiled, as a function of the seed. Batches of a run have one size, or a few.
-    return {"dynamic": False, "options": {"fallback_random": True, "joint_custom_post_pass": KeepMoved()}}
+    return KeepBufferUpdates()
 
 
-def uncompiled() -> AbstractContextManager:
-    """Where this is in force, networks run uncompiled."""
+def uncompiled() -> AbstractContextManager[Any]:
+    """A context manager under which compiled networks run uncompiled."""
     return torch.compiler.set_stance("force_eager")
 
 
 @contextmanager
-def plain() -> Iterator[None]:
-    """Where this is in force, networks run uncompiled and in full single precision, as for measurements."""
+def reference_arithmetic() -> Iterator[None]:
+    """Run networks uncompiled and in full single precision inside the block, as measurements need it."""
     with uncompiled(), single_precision(tf32=False):
         yield
 
@@ -114,10 +130,10 @@ def _compiling() -> Iterator[None]:
     from torch._dynamo.exc import TorchDynamoException
     from torch._functorch import config as differentiating
 
-    # Beyond a number of graphs for one network, those of earlier runs in this process included, torch compiles no more.
+    # torch compiles a limited number of graphs for one network, and counts those of earlier runs in this process.
     torch.compiler.reset()
     try:
-        # An oracle may differentiate two targets of one forward pass, and has to find its buffers as they were.
+        # An oracle may differentiate one forward pass twice, so the first backward pass must not overwrite its buffers.
         with tracing.patch(recompile_limit=32), differentiating.patch(donated_buffer=False):
             yield
     except TorchDynamoException as error:
@@ -129,7 +145,7 @@ def _compiling() -> Iterator[None]:
     except RuntimeError as error:
         if "does not currently support double backward" in str(error):
             raise UserError(
-                "run.compile: something other than a penalty differentiates a compiled network twice, which cannot be; "
-                "make it a penalty, or set run.compile to false"
+                "run.compile: something other than a penalty differentiates a compiled network twice, which torch "
+                "cannot do; make it a penalty, or set run.compile to false"
             ) from error
         raise

@@ -1,4 +1,4 @@
-"""Out of memory, said in a line."""
+"""Running out of memory, reported in one line with advice."""
 
 from __future__ import annotations
 
@@ -6,48 +6,54 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
+
 from gantrain.errors import UserError
 
-# Of the CPU's allocator and of some of CUDA's there is no class of error.
-_MESSAGE = re.compile(r"out of memory|(can't|cannot|Unable to) allocate|not enough memory|ALLOC_FAILED", re.IGNORECASE)
+# torch has a class of error for its own GPU allocator only. Its CPU allocator, cuBLAS, cuDNN and the CUDA driver raise
+# RuntimeErrors that are told apart by their text.
+_MESSAGE = re.compile(r"out of memory|(can't|cannot) allocate|not enough memory|ALLOC_FAILED", re.IGNORECASE)
 _AMOUNT = re.compile(r"allocate (\d+(?:\.\d+)?) ?(bytes|[KMGTPE]i?B)", re.IGNORECASE)
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error says that a device or the host has no memory left."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_MESSAGE.search(str(error))))
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and _MESSAGE.search(str(error)) is not None
 
 
-def described(error: BaseException) -> str:
-    """``out of memory on the GPU: 2.5 GiB more were asked for``, as far as the error tells."""
+def out_of_memory_message(error: BaseException) -> str:
+    """A line such as ``out of memory on the GPU: 2.5 GiB more were asked for``, with as much as the error tells."""
     message = str(error)
-    place = " on the GPU" if re.search("CUDA|CUBLAS|CUDNN", message) else " on the CPU" if "CPU" in message else ""
+    on_gpu = isinstance(error, torch.OutOfMemoryError) or re.search("CUDA|CUBLAS|CUDNN", message) is not None
+    place = " on the GPU" if on_gpu else " on the CPU" if "CPU" in message else ""
     amount = _AMOUNT.search(message)
     return f"out of memory{place}" + (f": {_readable(*amount.groups())} more were asked for" if amount else "")
 
 
 @contextmanager
 def out_of_memory(where: Callable[[], str], advice: Callable[[], str]) -> Iterator[None]:
-    """Around what may need more memory than there is.
+    """Turn an error of the block that says that memory ran out into one line for the user.
 
     Args:
-        where: what is being done, at the time of the error.
-        advice: what needed the memory, and what to try.
+        where: returns what was being done; it is called when the error has occurred.
+        advice: returns what needed the memory and what to try.
 
     Raises:
-        UserError: there is no memory left.
+        UserError: memory ran out inside the block.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError(f"{where()}: {described(error)}, {advice()}") from error
+        raise UserError(f"{where()}: {out_of_memory_message(error)}, {advice()}") from error
 
 
-def advice(batch: int, parts: int, precision: str, processes: int) -> str:
-    """What a training run needed memory for, and how it would need less.
+def training_advice(batch: int, parts: int, precision: str, processes: int) -> str:
+    """The size of a training run's batch, and the settings with which the run needs less memory.
 
     Args:
         batch: samples in a batch over all processes.

@@ -1,4 +1,4 @@
-"""Networks run for a look, without a trace."""
+"""Evaluating networks without a change to their mode."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import nn
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, with every submodule's own mode put back afterwards."""
+def eval_mode(network: nn.Module) -> Iterator[None]:
+    """Put ``network`` into evaluation mode; at the end of the block every submodule gets its own mode back."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

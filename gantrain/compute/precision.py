@@ -1,46 +1,44 @@
-"""The arithmetic of the networks in half precision, and what is kept out of it."""
+"""The precision of floating-point arithmetic: autocast to half precision, and TF32 for float32."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    pass
-
-from collections.abc import Callable
-from functools import partial
-
 from torch import Tensor
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager]:
-    """What makes the context in which objectives are computed.
+def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """A function that makes the context manager under which objectives are computed.
 
-    Torch's own, since Accelerate's computes single precision on a CPU that is asked for fp16.
+    It is torch's autocast and not Accelerate's, which computes in single precision on a CPU that is asked for fp16.
 
     Args:
         precision: "fp32", "bf16" or "fp16".
-        device: where the networks are.
+        device: the device of the networks.
     """
     return partial(torch.autocast, device.type, _HALF[precision]) if precision in _HALF else nullcontext
 
 
-def full(x: Tensor) -> Tensor:
-    """``x`` in single precision where it is in half: what losses, margins and penalties are computed in."""
+def upcast(x: Tensor) -> Tensor:
+    """``x`` in at least single precision, in which losses, margins and penalties are computed."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @contextmanager
 def single_precision(tf32: bool) -> Iterator[None]:
-    """Products and convolutions of float32 in TF32 where the device has it, or in full; afterwards as before.
+    """Choose how products and convolutions of float32 are computed; the old settings return at the end of the block.
 
-    TF32 has the range of float32 and 10 bits of fraction for its 23. torch alone takes it in convolutions.
+    TF32 has the range of float32, and 10 bits of fraction where float32 has 23. By default torch uses TF32 in
+    convolutions only.
+
+    Args:
+        tf32: whether GPUs that have TF32 use it; otherwise full single precision is used everywhere.
     """
     before, name = [s.fp32_precision for s in _settings()], _name_of_products()
     precision = "tf32" if tf32 else "ieee"
@@ -52,8 +50,8 @@ def single_precision(tf32: bool) -> Iterator[None]:
 
 
 def _settings() -> list[Any]:
-    """Of a GPU's products, convolutions and recurrent layers, and of a CPU's products."""
-    backends = torch.backends
+    """torch's settings for a GPU's products, convolutions and recurrent layers, and for a CPU's products."""
+    backends: Any = torch.backends  # torch's stubs lack some of these
     return [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul]
 
 
@@ -61,13 +59,13 @@ def _name_of_products() -> str | None:
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:
-        # Somebody has set the two names of one thing to different values.
+        # The old and the new name of this setting were given different values.
         return None
 
 
 def _set(precisions: list[str], name: str) -> None:
-    # The old names of these settings raise when they are read while the new ones say otherwise, and torch's compiler
-    # reads them. Old ones first, since they set the new ones too.
+    # torch's compiler reads the old names of these settings, and reading them raises an error where they differ from
+    # the new names. The old names are set first, since setting them also sets the new ones.
     torch.set_float32_matmul_precision(name)
     torch.backends.cudnn.allow_tf32 = precisions[1] == "tf32"
     for setting, precision in zip(_settings(), precisions, strict=True):

@@ -1,4 +1,4 @@
-"""What all sections of a config have in common: strictness, and errors that say what to write instead."""
+"""The base class of all sections of a config: it is strict, and its errors say what to write instead."""
 
 from __future__ import annotations
 
@@ -8,37 +8,50 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from gantrain.config.types import shown
 
 
 def problem(message: str, kind: str = "problem", **context: Any) -> PydanticCustomError:
-    """An error for a validator to raise."""
+    """An error that a validator may raise, with this message.
+
+    Args:
+        message: the message; it is used as it is, braces included.
+        kind: the type of the error.
+        context: further values that go with the error.
+    """
     return PydanticCustomError(kind, "{message}", {"message": message, **context})
 
 
 def problem_at(key: Sequence[str | int], message: str, value: Any = None, kind: str = "problem") -> ValidationError:
-    """An error about a key further down than the validator that raises it; "absent" where the key may be unsaid."""
+    """An error about a key below the one whose validator raises the error.
+
+    Args:
+        key: the path of the key, relative to the validator's.
+        message: the message.
+        value: the value at the key.
+        kind: "absent" where the key need not occur in what the user wrote.
+    """
     details = InitErrorDetails(type=problem(message, kind), loc=tuple(key), input=value)
     return ValidationError.from_exception_data("config", [details])
 
 
 def nearest(word: Any, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` where a known word is close, and nothing otherwise."""
+    """The text ``; did you mean 'x'?`` if a known word is close to ``word``, and an empty text otherwise."""
     by_lower = {k.lower(): k for k in known}
     close = difflib.get_close_matches(str(word).lower(), by_lower, n=1)
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def one_of(words: Iterable[str]) -> str:
-    """``one of a, b, c``, or the only word there is."""
+    """The text ``one of a, b, c``, or the word itself if there is only one."""
     words = list(words)
     return "".join(words) if len(words) < 2 else f"one of {', '.join(words)}"
 
 
 class Schema(BaseModel):
-    """A mapping with known keys."""
+    """A mapping with a fixed set of keys; other keys are refused, and the object cannot be changed."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -50,8 +63,8 @@ class Schema(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _explain(cls, value: Any, handler: ModelWrapValidatorHandler) -> Any:
-        """Say at each wrong key which keys there are; pydantic leaves that open."""
+    def _explain(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        """Validate a mapping, with messages that name the keys and the section's fields; pydantic's own do not."""
         if isinstance(value, cls):
             return value
         value = cls.normalised(value)
@@ -65,49 +78,54 @@ class Schema(BaseModel):
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
-        """Shorter ways of writing it, written out."""
+        """The value of the section with shorthands written out; subclasses that have shorthands override this."""
         return value
 
     @classmethod
-    def _explained(cls, error: Any) -> InitErrorDetails:
-        kind, loc = error["type"], error["loc"]
+    def _explained(cls, error: ErrorDetails) -> InitErrorDetails:
+        kind: str | PydanticCustomError = error["type"]
+        loc = error["loc"]
         if kind == "extra_forbidden" and len(loc) == 1:
             kind = problem("unknown key", "unknown", known=list(cls.model_fields))
         elif kind == "missing" and len(loc) == 1:
-            about = cls.model_fields[loc[0]].description or ""
-            sentence = about.split(". ")[0].rstrip(".")
+            description = cls.model_fields[str(loc[0])].description or ""
+            sentence = description.split(". ")[0].rstrip(".")
             kind = problem(f"is missing{f' ({sentence})' if sentence else ''}", "absent")
         elif error.get("ctx", {}).get("message") is not None:
-            kind = PydanticCustomError(kind, "{message}", error["ctx"])
+            kind = PydanticCustomError(error["type"], "{message}", error["ctx"])
         else:
             return InitErrorDetails(type=kind, loc=loc, input=error["input"], ctx=error.get("ctx", {}))
         return InitErrorDetails(type=kind, loc=loc, input=error["input"])
 
 
 def lines(error: ValidationError, data: Any) -> list[tuple[str, str]]:
-    """The problems that pydantic found in ``data``: ``(full.key.path, what was wrong)``, one for each key."""
-    found: dict[tuple, list[str]] = {}
+    """The problems that pydantic found, one for each key.
+
+    Args:
+        error: pydantic's error.
+        data: the value that was validated.
+
+    Returns:
+        The full path of each key, such as ``outer.base.name``, and what is wrong with its value.
+    """
+    found: dict[tuple[str | int, ...], list[str]] = {}
     for e in error.errors(include_url=False):
         messages = found.setdefault(_path(e, data), [])
         message = _message(e)
         if message not in messages:
             messages.append(message)
-    # A value that fits no alternative is reported by each; the one that got furthest is the one that was meant.
+    # Each alternative reports a value that fits none of them. The user meant the alternative that got furthest.
     deepest = [p for p in found if not any(p == q[: len(p)] and len(q) > len(p) for q in found)]
     return [(".".join(map(str, path)), _joined(found[path])) for path in deepest]
 
 
-def _path(error: Any, data: Any) -> tuple:
-    """The location as the user wrote it: pydantic's names of alternatives are in none of the data and fall out."""
-    path = []
+def _path(error: ErrorDetails, data: Any) -> tuple[str | int, ...]:
+    """The path of an error in ``data``, without the names of alternatives that pydantic inserts into it."""
+    path: list[str | int] = []
     for key in error["loc"]:
-        if (
-            isinstance(data, Mapping)
-            and key in data
-            or isinstance(data, (list, tuple))
-            and isinstance(key, int)
-            and key < len(data)
-        ):
+        in_mapping = isinstance(data, Mapping) and key in data
+        in_list = isinstance(data, (list, tuple)) and isinstance(key, int) and key < len(data)
+        if in_mapping or in_list:
             data = data[key]
         elif error["type"] not in ("absent", "missing") or key != error["loc"][-1]:
             continue
@@ -115,7 +133,7 @@ def _path(error: Any, data: Any) -> tuple:
     return tuple(path)
 
 
-def _message(error: Any) -> str:
+def _message(error: ErrorDetails) -> str:
     kind, context, got = error["type"], error.get("ctx", {}), shown(error["input"])
     if kind == "unknown":
         return f"unknown key; expected {one_of(context['known'])}{nearest(error['loc'][-1], context['known'])}"
@@ -136,7 +154,7 @@ def _message(error: Any) -> str:
 
 
 def _joined(messages: list[str]) -> str:
-    """``expected A or B, got x`` from the alternatives' ``expected A, got x`` and ``expected B, got x``."""
+    """One message ``expected A or B, got x`` from several messages ``expected A, got x``."""
     if len(messages) == 1:
         return messages[0]
     split = [m.removeprefix("expected ").partition(", got ") for m in messages]

@@ -1,4 +1,4 @@
-"""JSON schemas of the configs, for editors."""
+"""JSON schemas of the configs, with which editors check and complete them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ _TARGET = {
 
 
 def describe(*configs: type[Schema]) -> dict[str, Any]:
-    """The schema (draft 2020-12) of a file that is one of these configs: every section, and every part with its keys.
+    """The JSON schema (draft 2020-12) of a file that holds one of several configs, with all sections and parts.
 
-    Keys are required only where the file has no ``base``, and there only at the top: what a section still lacks may
-    stand in a base.
+    Only the keys at the top of a file are required, and only if the file has no ``base``, since a base may hold the
+    keys that a file lacks.
+
+    Args:
+        configs: the classes of the configs; the description of the schema is that of the first.
     """
     definitions: dict[str, Any] = {}
     schemas = [_lenient(_linked(config.model_json_schema(), definitions)) for config in configs]
@@ -52,7 +55,7 @@ def describe(*configs: type[Schema]) -> dict[str, Any]:
 
 
 def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    """What fits one of the schemas of a key that several configs have."""
+    """A schema that accepts what one of the given schemas accepts; they belong to one key of several configs."""
     different = [schema for i, schema in enumerate(schemas) if schema not in schemas[:i]]
     if len(different) == 1:
         return different[0]
@@ -60,7 +63,7 @@ def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _linked(schema: Any, definitions: dict[str, Any]) -> Any:
-    """Replace the marks of parts by references, and define the kinds that are referred to."""
+    """The schema with ``$part`` marks replaced by references; the kinds referred to are added to ``definitions``."""
     if isinstance(schema, list):
         return [_linked(s, definitions) for s in schema]
     if not isinstance(schema, dict):
@@ -75,23 +78,23 @@ def _linked(schema: Any, definitions: dict[str, Any]) -> Any:
 def _define(kind: str, definitions: dict[str, Any]) -> None:
     if kind in definitions:
         return
-    about = kind_of(kind)
+    described = kind_of(kind)
     definitions[kind] = {
-        "title": about.title,
+        "title": described.title,
         "anyOf": [
-            {"type": "string", "enum": list(about.parts)},
-            *({"$ref": f"#/$defs/{kind}.{name}"} for name in about.parts),
+            {"type": "string", "enum": list(described.parts)},
+            *({"$ref": f"#/$defs/{kind}.{name}"} for name in described.parts),
             _TARGET,
         ],
     }
-    for name in about.parts:
+    for name in described.parts:
         part = _lenient(_linked(part_model(kind, name).model_json_schema(), definitions))
         definitions.update(part.pop("$defs", {}))
         definitions[f"{kind}.{name}"] = part
 
 
 def _lenient(schema: Any) -> Any:
-    """Without ``required``, which a base may fulfil; what then fits several alternatives is no error."""
+    """The schema without ``required``, since a base may hold the keys; several alternatives may then fit."""
     if isinstance(schema, list):
         return [_lenient(s) for s in schema]
     if not isinstance(schema, dict):
@@ -101,7 +104,7 @@ def _lenient(schema: Any) -> Any:
 
 
 def _data(section: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """The data section: each data set's keys with those of the section beside them."""
+    """The schema of the section data, where a data set's keys stand beside those of the section."""
     beside = {key: value for key, value in section["properties"].items() if key != "part"}
     names, *references, target = definitions["data"]["anyOf"]
     parts = [definitions[reference["$ref"].removeprefix("#/$defs/")] for reference in references]

@@ -1,4 +1,4 @@
-"""The configs of training runs, of ``gantrain solve`` and of ``gantrain map``: what may be written in the YAML file."""
+"""Loading of the configs of training runs, of ``gantrain solve`` and of ``gantrain map`` from YAML files."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ AnySchema = TypeVar("AnySchema", bound=Schema)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The config of a training run.
+    """Load the config of a training run.
 
     Args:
-        path: of the YAML file.
-        overrides: ``a.b.c=value``, merged over the file.
+        path: the YAML file.
+        overrides: arguments ``a.b.c=value``, which are merged over the file.
 
     Raises:
-        UserError: what is wrong, one line for each problem.
+        UserError: the file cannot be read or the config is wrong; the message has one line for each problem.
     """
     return _load(Config, path, overrides)
 
 
 def load_solve(path: str | Path, overrides: Sequence[str] = ()) -> SolveConfig:
-    """The config of ``gantrain solve``; see :func:`load`."""
+    """Load the config of ``gantrain solve``; see :func:`load`."""
     return _load(SolveConfig, path, overrides)
 
 
 def load_map(path: str | Path, overrides: Sequence[str] = ()) -> MapConfig:
-    """The config of ``gantrain map``; see :func:`load`."""
+    """Load the config of ``gantrain map``; see :func:`load`."""
     return _load(MapConfig, path, overrides)
 
 
 def resolved(config: Schema) -> dict[str, Any]:
-    """The config as plain data, every default filled in."""
+    """The config as dicts, lists and scalars, with every default filled in."""
     return config.model_dump(mode="json")
 
 

@@ -1,4 +1,4 @@
-"""One config over another: inheritance by ``base:``, and ``a.b.c=value`` on the command line."""
+"""Merging of configs: inheritance by ``base:``, and overrides ``a.b.c=value`` on the command line."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ from gantrain.config.sections import Data
 from gantrain.config.types import shown
 from gantrain.errors import UserError
 
-# Mappings whose ``name`` is just a name. Everywhere else it chooses a part, and the keys beside it are that part's.
-_NOT_PARTS = ((), ("run",))
-# Where a part may stand for all players or, by player, one for each.
-_PER_PLAYER = (("optimizer",), ("sharpness",), ("constraint",))
-# Keys that stand beside a part's own and survive a change of the part.
-_BESIDE = {("data",): Data.beside()}
+Key = tuple[str, ...]
+"""A position in a config: ``("outer", "base")`` stands for ``outer.base``."""
+
+# Mappings whose ``name`` is an ordinary key. In all other mappings ``name`` chooses a part, which owns the other keys.
+_NOT_PARTS: tuple[Key, ...] = ((), ("run",))
+# Sections that hold either one part for all players, or a mapping from players to parts.
+_PER_PLAYER: tuple[Key, ...] = (("optimizer",), ("sharpness",), ("constraint",))
+# Keys that stand beside a part's own keys and survive a change of the part.
+_BESIDE: dict[Key, set[str]] = {("data",): Data.beside()}
 
 
 def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
-    """A config file, then those that its ``base`` names, relative to itself, each with its own; without the keys.
+    """Read a config file and all files that it inherits from.
 
-    Of several bases the last goes over those before it: it comes first here.
+    The key ``base`` names one file or several, relative to the file in which it stands; they may have bases in turn.
 
     Args:
-        path: of the file.
-        above: the files that inherit from it.
+        path: the config file.
+        above: the files that inherit from this one.
+
+    Returns:
+        Each file's path and content without the key ``base``. A file comes before the files over which it is merged; of
+        several bases the last one comes first, since it is merged over those before it.
 
     Raises:
         UserError: a file is missing or wrong, or inherits from itself.
@@ -48,20 +55,28 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
 
 
 def merge_files(files: Sequence[tuple[Path, dict[str, Any]]]) -> dict[str, Any]:
-    """Each file over the one after it."""
+    """The content of all files, each merged over the one after it."""
     return functools.reduce(merge, (content for _, content in reversed(files)), {})
 
 
 def origin(files: Sequence[tuple[Path, dict[str, Any]]], key: str) -> Path:
-    """The file that ``a.b.c`` comes from; the first where none holds it."""
+    """The file from which the value of the key ``a.b.c`` comes; the first file where none holds the key."""
     return next((path for path, content in files if _holds(content, key.split("."))), files[0][0])
 
 
-def merge(old: Any, new: Any, key: tuple[str, ...] = ()) -> Any:
-    """``new`` over ``old``: mappings are merged key by key, everything else is replaced.
+def merge(old: Any, new: Any, key: Key = ()) -> Any:
+    """Merge ``new`` over ``old``: mappings are merged key by key, and other values are replaced.
 
-    Where ``new`` chooses another part by ``name`` or ``target``, the keys of the old part go. A mapping whose keys are
-    positions changes single entries of a list.
+    Where ``new`` chooses another part by ``name`` or ``target``, the keys of the old part are dropped. A mapping whose
+    keys are positions changes single entries of a list.
+
+    Args:
+        old: the value below, or None.
+        new: the value above.
+        key: the position of both values in the config.
+
+    Raises:
+        UserError: ``new`` changes an entry that a list does not have.
     """
     if not isinstance(new, dict):
         return new
@@ -74,15 +89,15 @@ def merge(old: Any, new: Any, key: tuple[str, ...] = ()) -> Any:
     elif key not in _NOT_PARTS and (_other_part(old, new) or key in _PER_PLAYER and _other_form(old, new)):
         old = {k: v for k, v in old.items() if k in _BESIDE.get(key, ())}
     merged = {k: merge(v, new[k], (*key, k)) if k in new else v for k, v in old.items()}
-    # Merged over nothing, so that positions and nulls below mean the same everywhere.
+    # New values are merged over None, so that positions and nulls in them have the same meaning everywhere.
     return merged | {k: merge(None, v, (*key, k)) for k, v in new.items() if k not in old}
 
 
 def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The tree that ``a.b.c=value`` arguments describe, and their keys.
+    """The nested mapping that arguments ``a.b.c=value`` describe, and the keys of the arguments.
 
     Raises:
-        UserError: an argument is not of this form, or its value does not parse.
+        UserError: an argument does not have this form, or its value is not valid YAML.
     """
     tree: dict[str, Any] = {}
     keys = []
@@ -110,18 +125,18 @@ def _other_part(old: dict[str, Any], new: dict[str, Any]) -> bool:
         return False
     if "name" in new:
         return new["name"] != old.get("name")
-    # A part may have a number called target; a class is text.
+    # A part may have a key target whose value is a number; a class is named by text.
     return isinstance(new.get("target"), str) and new["target"] != old.get("target")
 
 
 def _other_form(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether one is a part and the other has parts by player."""
+    """Whether one of the two is a part and the other a mapping from players to parts."""
     if {"name", "target"} & new.keys():
         return not {"name", "target"} & old.keys()
     return bool({"name", "target"} & old.keys()) and any(isinstance(part, dict) for part in new.values())
 
 
-def _merge_list(old: list, new: dict[str, Any], key: tuple[str, ...]) -> list:
+def _merge_list(old: list[Any], new: dict[str, Any], key: Key) -> list[Any]:
     merged = list(old)
     for position, value in new.items():
         if int(position) >= len(merged):

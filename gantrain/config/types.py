@@ -1,7 +1,6 @@
-"""Types of the values in config files, as the constructors of parts write them in their annotations.
+"""Types of the values in config files, which the constructors of parts use in their annotations.
 
-YAML is taken at its word: booleans are not numbers, text is not a number, ``1e3`` may stand for the whole number 1000
-and ``0`` for the number 0.0.
+Booleans and text are not accepted as numbers. ``1e3`` is accepted as the whole number 1000, ``0`` as the number 0.0.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 
 def shown(value: Any) -> str:
-    """A value as an error message quotes it."""
+    """A value in the form in which error messages quote it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
@@ -24,12 +23,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class Checked:
-    """A scalar that is checked by :meth:`check`, in words of our own.
+class Scalar:
+    """A kind of scalar, whose validation gives error messages of our own.
 
     Args:
-        expected: what is expected, as the error says it.
-        schema: its JSON schema.
+        expected: the values that are expected, as the error message calls them.
+        schema: the JSON schema of these values.
     """
 
     def __init__(self, expected: str, schema: dict[str, Any]):
@@ -37,37 +36,42 @@ class Checked:
         self.schema = schema
 
     def convert(self, value: Any) -> Any:
-        """The value in the type that the signature wants.
+        """The value in the type of the annotation.
 
         Raises:
-            ValueError: it is not one of these.
+            ValueError: the value is not of this kind.
         """
         raise NotImplementedError
 
-    def check(self, value: Any) -> Any:
+    def validate(self, value: Any) -> Any:
+        """The converted value; pydantic calls this.
+
+        Raises:
+            PydanticCustomError: the value is not of this kind.
+        """
         try:
             return self.convert(value)
         except (ValueError, OverflowError):
             message = f"expected {self.expected}, got {shown(value)}"
-            # Braces would be taken for a template of the message.
+            # pydantic would take braces in the value for places to fill in, hence the template.
             raise PydanticCustomError("problem", "{message}", {"message": message}) from None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.check)
+        return core_schema.no_info_plain_validator_function(self.validate)
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
         return dict(self.schema)
 
 
-class Number(Checked):
+class Number(Scalar):
     """A number within bounds.
 
     Args:
-        whole: whole numbers only.
-        least: smallest value allowed.
-        above: every value must be larger.
-        most: largest value allowed.
-        below: every value must be smaller.
+        whole: whether only whole numbers are accepted.
+        least: the smallest value that is accepted.
+        above: a bound below all values that are accepted.
+        most: the largest value that is accepted.
+        below: a bound above all values that are accepted.
     """
 
     def __init__(
@@ -94,26 +98,27 @@ class Number(Checked):
         self.least, self.above, self.most, self.below = least, above, most, below
 
     def convert(self, value: Any) -> int | float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not real or not math.isfinite(value):
             raise ValueError
         if self.whole and value != int(value):
             raise ValueError
-        value = int(value) if self.whole else float(value)
+        number = int(value) if self.whole else float(value)
         if (
-            (self.least is not None and value < self.least)
-            or (self.above is not None and value <= self.above)
-            or (self.most is not None and value > self.most)
-            or (self.below is not None and value >= self.below)
+            (self.least is not None and number < self.least)
+            or (self.above is not None and number <= self.above)
+            or (self.most is not None and number > self.most)
+            or (self.below is not None and number >= self.below)
         ):
             raise ValueError
-        return value
+        return number
 
 
-class Choice(Checked):
-    """One of some whole numbers; a bare ``Literal`` would take true for 1.
+class Choice(Scalar):
+    """One of several whole numbers; a bare ``Literal`` would accept true for 1.
 
     Args:
-        choices: the numbers.
+        choices: the numbers that are accepted.
     """
 
     def __init__(self, *choices: int):
@@ -127,8 +132,8 @@ class Choice(Checked):
         return int(value)
 
 
-class Switch(Checked):
-    """true or false."""
+class Switch(Scalar):
+    """A truth value, true or false."""
 
     def __init__(self) -> None:
         super().__init__("true or false", {"type": "boolean"})
@@ -139,7 +144,7 @@ class Switch(Checked):
         return value
 
 
-class Words(Checked):
+class Words(Scalar):
     """Text."""
 
     def __init__(self) -> None:

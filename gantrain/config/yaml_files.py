@@ -1,4 +1,4 @@
-"""YAML 1.2 files: ``1e-3`` is a number, ``on`` is text, a key stands once, and what does not parse is one line."""
+"""Reading and writing of YAML 1.2: ``1e-3`` is a number, ``on`` is text, keys are unique, errors are one line."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _SCALARS = {
 
 
 class CoreLoader(yaml.SafeLoader):
-    """The core schema of YAML 1.2, with unique text keys."""
+    """Reads the core schema of YAML 1.2, and requires keys to be text and unique."""
 
-    yaml_implicit_resolvers: dict = {}
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            # Deeply, so that a value that contains itself is refused.
+            # Deep construction makes PyYAML refuse a value that contains itself.
             return super().construct_object(node, deep=True)
         except (ValueError, KeyError, AttributeError):
             kind = node.tag.rpartition(":")[2]
             problem = f"{shown(node.value)} cannot be read as {kind}"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -59,7 +59,10 @@ class CoreLoader(yaml.SafeLoader):
 
 
 class CoreDumper(yaml.SafeDumper):
-    """Writes what :class:`CoreLoader` reads back to the same; text that YAML 1.1 takes for something else is quoted."""
+    """Writes YAML that :class:`CoreLoader` reads back to the same values.
+
+    Text that YAML 1.1 reads as another type is quoted as well.
+    """
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -74,14 +77,14 @@ CoreLoader.add_constructor("tag:yaml.org,2002:float", CoreLoader.construct_yaml_
 
 
 def parse(text: str, where: str) -> Any:
-    """The value that a YAML text stands for.
+    """The value of a YAML document.
 
     Args:
-        text: one document.
-        where: the file, or whatever else the text comes from, for the message.
+        text: the document.
+        where: the file or other source of the text, for the error message.
 
     Raises:
-        UserError: it does not parse.
+        UserError: the text is not valid YAML.
     """
     try:
         return yaml.load(text, Loader=CoreLoader)
@@ -99,7 +102,7 @@ def read(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping.
 
     Raises:
-        UserError: there is no such file, it does not parse, or it holds something other than a mapping.
+        UserError: the file does not exist or cannot be read, is not valid YAML, or holds no mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -117,5 +120,5 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def text(content: Any) -> str:
-    """Plain data as YAML, keys in their order."""
+    """Dicts, lists and scalars as YAML text, with the keys in their order."""
     return yaml.dump(content, Dumper=CoreDumper, sort_keys=False, allow_unicode=True, width=110)

@@ -1,8 +1,9 @@
-"""Data sets, augmentations, and batches that are a function of ``(seed, draw)``."""
+"""Data sets, augmentations, and batches that are a function of the seed and the number of the draw."""
 
 from gantrain.data.augment import Augmentation, Color, Crop, Cutout, Flip
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.channel_norm import ChannelNorm
+from gantrain.data.dataset import DataSet, Samples
 from gantrain.data.datasets.celeba import CelebA
 from gantrain.data.datasets.digits import Digits
 from gantrain.data.datasets.gaussian_ring import GaussianRing
@@ -26,9 +27,11 @@ __all__ = [
     "Batch",
     "Batches",
     "CelebA",
+    "ChannelNorm",
     "Color",
     "Crop",
     "Cutout",
+    "DataSet",
     "DataSpec",
     "Digits",
     "FashionMNIST",
@@ -38,6 +41,6 @@ __all__ = [
     "ImageFolder",
     "ImageNet",
     "ImageSet",
-    "ChannelNorm",
+    "Samples",
     "Text",
 ]

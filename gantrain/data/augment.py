@@ -1,8 +1,8 @@
-"""Random changes of training images, drawn for each sample and made for the whole batch at once.
+"""Random changes of training images, drawn for each sample and applied to the whole batch at once.
 
-An augmentation is called with images ``(n, c, h, w)`` and the batch that they come from, whose draws it uses: the same
-batch is changed alike whenever it is seen, and its shards on several processes as it is as a whole. All are
-differentiable in the images, to any order.
+An augmentation is called with images ``(n, c, h, w)`` and with the batch from which they come, and uses random numbers
+of that batch. It therefore changes a batch in the same way every time, and does not depend on the number of processes
+that share the batch. All augmentations are differentiable in the images, to any order.
 
 DiffAugment (Zhao et al., Differentiable augmentation for data-efficient GAN training, NeurIPS 2020) is ``color``, then
 ``crop`` with a padding of an eighth of the size and fill 0, then ``cutout`` of half the size.
@@ -46,8 +46,8 @@ class Crop(Augmentation):
     Source: He et al., Deep residual learning for image recognition, CVPR 2016, section 4.2.
 
     Args:
-        padding: width of the margin in pixels; each image moves by up to as much in both directions.
-        fill: value of the margin; -1 is black.
+        padding: the width of the margin in pixels; each image moves by at most this in both directions.
+        fill: the value of the margin; -1 is black.
     """
 
     def __init__(self, padding: PositiveInt = 4, fill: Float = -1.0):
@@ -66,10 +66,10 @@ class Crop(Augmentation):
 
 
 class Flip(Augmentation):
-    """A mirror image, left to right.
+    """Exchange of left and right.
 
     Args:
-        probability: of each sample to be mirrored.
+        probability: the probability that a sample is mirrored.
     """
 
     def __init__(self, probability: Fraction = 0.5):
@@ -82,14 +82,14 @@ class Flip(Augmentation):
 
 
 class Cutout(Augmentation):
-    """A square around a random pixel is blanked; it may reach beyond the image.
+    """Blanking of a square around a random pixel; the square may reach beyond the image.
 
     Source: DeVries and Taylor, Improved regularization of convolutional neural networks with cutout, 2017, section 3.
 
     Args:
-        size: side of the square in pixels.
-        probability: of each sample to be cut; SAMPa's published code takes 0.5.
-        fill: value of the square; 0 is grey, about the mean colour.
+        size: the side of the square in pixels.
+        probability: the probability that a sample is cut; SAMPa's published code takes 0.5.
+        fill: the value of the square; 0 is grey, about the mean colour.
     """
 
     def __init__(self, size: PositiveInt = 16, probability: Fraction = 1.0, fill: Float = 0.0):
@@ -106,23 +106,24 @@ class Cutout(Augmentation):
         return images.masked_fill(square[:, None], self.fill)
 
     def _inside(self, centre: Tensor, length: int) -> Tensor:
-        """``(n, length)``: which positions lie in the square, whose centre rounds up where its size is even."""
+        """Whether each position lies in the square, ``(n, length)``; an even square's centre is rounded up."""
         position = torch.arange(length, device=centre.device)
         start = (centre - self.size // 2)[:, None]
         return (position >= start) & (position < start + self.size)
 
 
 class Color(Augmentation):
-    """Brightness, saturation and contrast of each sample, in this order.
+    """Random brightness, saturation and contrast of each sample, applied in this order.
 
-    ``x + b``, then ``s`` times the distance of each colour from the pixel's mean, then ``c`` times the distance from
-    the image's mean; ``b``, ``s - 1`` and ``c - 1`` are uniform and symmetric around 0. Values may leave [-1, 1].
+    Brightness adds ``b`` to all values. Saturation multiplies the difference of each colour from its pixel's mean by
+    ``s``, and contrast the difference of each value from its image's mean by ``c``. The numbers ``b``, ``s - 1`` and
+    ``c - 1`` are uniform and symmetric around 0. Values may leave [-1, 1].
     Source: Zhao et al., Differentiable augmentation for data-efficient GAN training, NeurIPS 2020, and its code.
 
     Args:
-        brightness: largest b, where the range from black to white is 2.
-        saturation: largest s - 1.
-        contrast: largest c - 1.
+        brightness: the largest b, where the range from black to white is 2.
+        saturation: the largest s - 1.
+        contrast: the largest c - 1.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class Color(Augmentation):
 
     @staticmethod
     def _within(stream: str, most: float, images: Tensor, batch: Batch) -> Tensor:
-        """``(n, 1, 1, 1)``: uniform between -most and most."""
+        """Random numbers ``(n, 1, 1, 1)`` uniform between -most and most."""
         return ((2 * batch.uniform(stream, 1, 1, 1) - 1) * most).to(images.dtype)
 
 
@@ -155,5 +156,5 @@ def _shape(images: Tensor, name: str) -> torch.Size:
 
 
 def _from(start: Tensor, length: int) -> Tensor:
-    """``(n, length)``: consecutive numbers from each start."""
+    """Consecutive numbers from each start, ``(n, length)``."""
     return start[:, None] + torch.arange(length, device=start.device)

@@ -1,22 +1,25 @@
-"""Zero mean and unit standard deviation in each channel."""
+"""Normalisation of each channel to zero mean and unit standard deviation."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+
+from gantrain.data.dataset import DataSet
 
 
 class ChannelNorm(nn.Module):
     """``(x - mean) / std`` in each channel.
 
-    The two are buffers: they move with the network, and a checkpoint holds them.
+    Mean and standard deviation are buffers: they move with the network and are saved in checkpoints.
 
     Args:
         mean: ``(channels,)``.
         std: ``(channels,)``, positive.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: Tensor, std: Tensor):
         super().__init__()
@@ -24,15 +27,12 @@ class ChannelNorm(nn.Module):
         self.register_buffer("std", std)
 
     @classmethod
-    def of(cls, dataset: Any) -> ChannelNorm:
-        """With the mean and standard deviation of a training set's own decoded samples, over samples and pixels.
+    def of(cls, dataset: DataSet) -> ChannelNorm:
+        """The normalisation that the decoded samples of a training set need.
 
-        A channel that is constant is only shifted.
-
-        Args:
-            dataset: its ``samples`` and ``decode``.
+        Mean and standard deviation are taken over all samples and pixels. A constant channel is only shifted.
         """
-        count, total, squares = 0, 0.0, 0.0
+        count, total, squares = 0, torch.tensor(0.0), torch.tensor(0.0)
         for chunk in dataset.samples.split(1000):
             values = dataset.decode(chunk.to("cpu")).double().transpose(0, 1).flatten(1)
             count += values.shape[1]
@@ -43,6 +43,6 @@ class ChannelNorm(nn.Module):
         return cls(mean.float(), torch.where(std > 1e-6, std, 1.0).float())
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(n, channels, ...)`` to the same shape."""
+        """Inputs ``(n, channels, ...)`` to outputs of the same shape."""
         shape = (1, -1) + (1,) * (x.ndim - 2)
         return (x - self.mean.view(shape)) / self.std.view(shape)

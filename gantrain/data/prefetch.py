@@ -1,4 +1,4 @@
-"""Batches of samples that are not in memory, read before they are asked for."""
+"""Reading of samples from files by worker processes, ahead of the draws that need them."""
 
 from __future__ import annotations
 
@@ -14,50 +14,52 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from gantrain.data.dataset import Samples
 from gantrain.data.storage import local_processes
 from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
 
-# Batches that each worker is asked for at once.
+# Number of batches that each worker is asked for at once.
 _EACH = 2
-# Batches that are kept after they were asked for, or passed over.
+# Number of batches that are kept after they were asked for or passed over.
 _KEPT = 4
-# More processes read no faster.
+# The largest number of workers; more read no faster.
 _MOST = 8
 
-# Rows as an array, which is sent as bytes: for a tensor a worker would come back to this process, which may be gone.
+# The rows are an array, which is sent as bytes. A tensor a worker would fetch from this process, which may have ended.
 _Request = tuple[int, int, np.ndarray]
-_Answer = tuple[int, int, "Tensor | None"]
+_Answer = tuple[int, int, Tensor | None]
 
-# Iterators over workers that live. Signals do not reach those, so that none may be left when the process ends.
+# Iterators whose workers run. Signals do not reach the workers, so this process must end them before it ends itself.
 _RUNNING: set[Any] = set()
 
 
 def automatic_workers() -> int:
-    """As many as there are cores for each process of the run on this host, at least 1 and at most 8."""
+    """The number of cores for each process of the run on this host, but at least 1 and at most 8."""
     return max(1, min(_MOST, cores() // local_processes()))
 
 
 class Prefetcher:
-    """The stored samples of each draw, or of a share of it; whole batches are read by worker processes ahead of time.
+    """The stored samples of each draw, or of a share of it, which worker processes read ahead of time.
 
-    Draws are expected one after the other from the first that is asked for. The workers stay ahead of the last one, and
-    go on from a later one where some are left out. What was read lately is kept, so that a draw may be asked for again,
-    or after the one that follows it; anything else is read when it is asked for. What is read of a draw is the span of
-    all shares that have been asked for, so that roles and micro-batches share their reads.
+    Draws are expected in order, from the first that is asked for. The workers stay ahead of the draw that was asked for
+    last; where draws are left out, they go on from the later one. The latest reads are kept, so that a draw may be
+    asked for again, or after the draw that follows it. Other draws are read when they are asked for. A read covers all
+    shares of a batch that have been asked for so far, so that roles and micro-batches share their reads.
 
-    The workers end with :meth:`close`, with this object, or with the process. They leave signals to the process that
-    started them, which may want more batches before it stops.
+    The workers end with :meth:`close`, with this object, or with the process. They ignore signals: the process that
+    started them may need more batches before it stops.
 
     Args:
-        samples: unread, as :class:`gantrain.data.readers.file_samples.FileSamples`.
-        rows: ``rows(draw, first, count)``: which samples are at the positions from ``first`` of the draw's batch.
-        workers: number of processes; 0 reads in this one, and nothing ahead.
+        samples: unread samples, such as :class:`gantrain.data.readers.file_samples.FileSamples`.
+        rows: ``rows(draw, first, count)`` returns the rows of the samples at ``count`` positions of the draw's batch
+            from the position ``first``.
+        workers: the number of worker processes; with 0 this process reads, and not ahead of time.
     """
 
-    def __init__(self, samples: Any, rows: Callable[[int, int, int], Tensor], workers: int):
+    def __init__(self, samples: Samples, rows: Callable[[int, int, int], Tensor], workers: int):
         self._samples = samples
         self._requests = _Requests(rows)
         self._workers = workers
@@ -65,7 +67,7 @@ class Prefetcher:
         self._kept: OrderedDict[int, tuple[int, Tensor]] = OrderedDict()
 
     def __call__(self, draw: int, first: int, count: int) -> Tensor:
-        """The samples at ``count`` positions of a batch from ``first``.
+        """The samples at ``count`` positions of a draw's batch from the position ``first``.
 
         Raises:
             UserError: an image cannot be read, or a worker has ended.
@@ -74,11 +76,12 @@ class Prefetcher:
         self._requests.widen(first, end)
         if draw not in self._kept and self._workers:
             self._advance(draw)
-        start, samples = self._kept.get(draw, (first, ()))
-        if not start <= first <= end <= start + len(samples):
+        kept = self._kept.get(draw)
+        if kept is None or not kept[0] <= first <= end <= kept[0] + len(kept[1]):
             _, start, rows = self._requests.about(draw)
-            samples = self._samples[torch.from_numpy(rows)].to("cpu")
-            self._keep(draw, start, samples)
+            kept = start, self._samples[torch.from_numpy(rows)].to("cpu")
+            self._keep(draw, *kept)
+        start, samples = kept
         return samples[first - start : end - start]
 
     def close(self) -> None:
@@ -88,11 +91,12 @@ class Prefetcher:
             self._answers = None
 
     def _advance(self, draw: int) -> None:
-        """Take what the workers have read up to a draw, unless they are past it."""
+        """Take the answers of the workers up to a draw, unless they are past it."""
         if self._answers is None:
             self._requests.begin(draw)
             self._answers = self._start()
-            # It holds the iterator, whose queues must be whole when it ends, also where this object is part of a cycle.
+            # The finalizer holds the iterator, whose queues must still exist when the workers are ended, also where
+            # this object is part of a reference cycle.
             self._finalizer = weakref.finalize(self, _end, self._answers)
             self._finalizer.atexit = False
         elif draw >= self._requests.upcoming:
@@ -103,7 +107,7 @@ class Prefetcher:
         while taken != draw:
             try:
                 taken, first, samples = next(self._answers)
-            except (RuntimeError, EOFError, OSError) as error:  # the last two where it dies while it answers
+            except (RuntimeError, EOFError, OSError) as error:  # the last two if it dies while it answers
                 why = " ".join(str(error).split())
                 raise UserError(
                     f"data.workers: a process that reads the data has ended ({why}); if memory ran out, use fewer"
@@ -119,13 +123,13 @@ class Prefetcher:
             self._kept.popitem(last=False)
 
     def _start(self) -> Any:
-        """torch's iterator over the answers of new workers, without the signals and words that it would add."""
+        """torch's iterator over the answers of new workers, without torch's signal handler and warning."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # the workers inherit it
         ended = signal.getsignal(signal.SIGCHLD)
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "This DataLoader will create")  # as many as were asked for
-                loader = DataLoader(
+                warnings.filterwarnings("ignore", "This DataLoader will create")  # the user chose this number
+                loader: DataLoader[_Answer] = DataLoader(
                     _Reader(self._samples),
                     batch_size=None,
                     sampler=self._requests,
@@ -138,7 +142,8 @@ class Prefetcher:
                 answers = iter(loader)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            # torch's handler raises wherever this process is when a worker dies; fetching a batch finds out as well.
+            # torch's handler raises an error wherever this process is when a worker dies. The next fetch of a batch
+            # notices a dead worker without it.
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGCHLD, ended or signal.SIG_DFL)
         _RUNNING.add(answers)
@@ -146,31 +151,31 @@ class Prefetcher:
 
 
 class _Requests:
-    """What the workers are asked for: one draw after the other, each when a worker has room for it.
+    """The requests to the workers: one draw after the other, each when a worker has room for it.
 
     Attributes:
-        upcoming: the next draw that will be asked for.
-        asked: draws that were asked for and are not answered, in order.
+        upcoming: the next draw that will be requested.
+        asked: the draws that were requested and not yet answered, in order.
     """
 
     def __init__(self, rows: Callable[[int, int, int], Tensor]):
         self._rows = rows
-        self._span: tuple[int, int] | None = None
+        self._span = (0, 0)
         self.begin(0)
 
     def begin(self, draw: int) -> None:
-        """Nothing is asked for, and this draw will be first."""
+        """Forget all requests, and begin again with this draw."""
         self.upcoming = draw
         self.asked: deque[int] = deque()
 
     def widen(self, first: int, end: int) -> None:
-        """From now on positions from ``first`` up to ``end`` belong to a request."""
-        if self._span is not None:
+        """Make later requests include the positions from ``first`` up to ``end`` of a batch."""
+        if self._span != (0, 0):
             first, end = min(first, self._span[0]), max(end, self._span[1])
         self._span = first, end
 
     def about(self, draw: int) -> _Request:
-        """The draw, the first position of its batch that is wanted, and the samples there and at those that follow."""
+        """The request of a draw: its number, the first position wanted of its batch, and the rows from there on."""
         first, end = self._span
         return draw, first, self._rows(draw, first, end - first).numpy()
 
@@ -182,10 +187,10 @@ class _Requests:
             yield self.about(draw)
 
 
-class _Reader:
-    """What a worker does: the samples of a request, or None where they cannot be read."""
+class _Reader(Dataset[_Answer]):
+    """Answers requests in a worker with the samples, or with None where these cannot be read."""
 
-    def __init__(self, samples: Any):
+    def __init__(self, samples: Samples):
         self._samples = samples
 
     def __getitem__(self, request: _Request) -> _Answer:
@@ -193,10 +198,10 @@ class _Reader:
         try:
             return draw, first, self._samples[torch.from_numpy(rows)].to("cpu")
         except Exception:
-            return draw, first, None  # who asks for the draw will meet it
+            return draw, first, None  # the error is raised where the draw is asked for, and read again
 
 
-def _as_it_is(answer: _Answer) -> _Answer:
+def _as_it_is(answer: Any) -> Any:
     return answer
 
 

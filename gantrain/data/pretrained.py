@@ -1,6 +1,6 @@
-"""What is loaded from Hugging Face: from a folder, from the cache of earlier downloads, or from the hub.
+"""Loading of tokenizers and models from Hugging Face: a folder, the cache of earlier downloads, or the hub.
 
-Nothing that is loaded may execute code: weights are safetensors, and code beside them is refused.
+Nothing that is loaded may execute code: weights are read from safetensors, and code beside them is refused.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from gantrain.errors import UserError
 
 
 def load(who: str, what: str, name: str, files: str, **options: Any) -> Any:
-    """``transformers.<what>.from_pretrained(name)``; the hub is asked only for what is in no folder and no cache.
+    """The result of ``transformers.<what>.from_pretrained(name, **options)``.
+
+    The hub is asked only where ``name`` is neither a folder nor in the cache.
 
     Args:
-        who: the part that loads and its argument, for messages.
-        what: an Auto class of transformers.
+        who: the part that loads and the argument with the name, with which error messages begin.
+        what: the name of an Auto class of transformers.
         name: a folder, or a name on the hub such as ``bert-base-uncased`` or ``organisation/model``.
-        files: what the folder must hold, for messages.
-        options: of ``from_pretrained``.
+        files: the files that the folder must hold, as error messages call them.
+        options: further arguments of ``from_pretrained``.
 
     Raises:
-        UserError: transformers is not installed, there is nothing of that name, or it cannot be loaded.
+        UserError: transformers is not installed, nothing of that name is found, or what is found cannot be loaded.
     """
     try:
         import transformers
@@ -54,14 +56,14 @@ def load(who: str, what: str, name: str, files: str, **options: Any) -> Any:
 def _loaded(cls: Any, name: str | Path, advice: str, offline: bool, options: dict[str, Any]) -> Any:
     try:
         return cls.from_pretrained(name, local_files_only=offline, trust_remote_code=False, **options)
-    except Exception as error:  # whatever a file that is not what it should be leads to
+    except Exception as error:  # a damaged file may lead to any error
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{advice} ({type(error).__name__}: {reason})") from error
 
 
 @contextmanager
 def _quietly(logging: Any) -> Iterator[None]:
-    """Without transformers' progress bars and reports on what was loaded: what is wrong with it is said by us."""
+    """Silence transformers' progress bars and reports inside the block; problems are raised as errors instead."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

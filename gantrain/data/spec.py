@@ -1,4 +1,4 @@
-"""The shape of the data, which is all that models know of it."""
+"""The description of a sample, from which models are built."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What one sample looks like.
+    """The shape and the kind of one sample.
 
     Args:
-        shape: of one sample: ``(channels, height, width)`` of an image, ``(features,)`` of a point, ``(length,)`` of a
-            text, ``(2, length)`` of a pair of texts: token ids, and which of the two each token belongs to.
-        classes: number of classes of the labels; 0 for data without labels, and for unconditional models.
-        vocabulary: number of different tokens where a sample is a text of ``shape[-1]`` of them, int64; 0 for numbers.
-        padding: the token that fills up shorter texts and is no part of them; None where there is none.
+        shape: the shape of a sample: ``(channels, height, width)`` for an image, ``(features,)`` for a point,
+            ``(length,)`` for a text, ``(2, length)`` for a pair of texts, which holds the token ids and, for each
+            token, which of the two texts it belongs to.
+        classes: the number of classes of the labels; 0 for data without labels and for unconditional models.
+        vocabulary: the number of different tokens where samples are texts of int64 token ids; 0 where they are numbers.
+        padding: the token with which shorter texts are filled up; None where no token is.
     """
 
     shape: tuple[int, ...]
@@ -27,13 +28,13 @@ class DataSpec:
 
     @property
     def image(self) -> bool:
-        """Whether samples are images, with values in [-1, 1]."""
+        """Whether samples are images, which have values in [-1, 1]."""
         return len(self.shape) == 3
 
     def zeros(self, n: int, device: torch.device | str = "cpu") -> Tensor:
-        """``(n, *shape)``: samples of the right type for a try."""
+        """``n`` samples of zeros, ``(n, *shape)``, in the type of the data."""
         return torch.zeros(n, *self.shape, dtype=torch.int64 if self.vocabulary else torch.float32, device=device)
 
     def unconditional(self) -> DataSpec:
-        """The same without classes: what the models of an unconditional game are built from."""
+        """The same description without classes, from which the models of an unconditional game are built."""
         return replace(self, classes=0)

@@ -1,41 +1,43 @@
-"""Where samples are kept while a run lasts: on the device, in memory, or in their files."""
+"""Where samples are kept during a run: on the device, in memory, or in their files."""
 
 from __future__ import annotations
 
 import math
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 import torch
 from torch import Tensor
 
+from gantrain.data.dataset import DataSet, Samples
 from gantrain.errors import UserError
 
 Storage = Literal["auto", "device", "memory", "disk"]
 
-# What auto takes at most of the free memory of the device, which networks need as well, and of the host.
+# The largest share of the free memory that "auto" takes: on the device, where networks need some too, and on the host.
 _OF_DEVICE = 0.25
 _OF_HOST = 0.5
-# Samples that are read at once.
+# Number of samples that are read at once.
 _CHUNK = 1000
 
 
-def place(data: Any, storage: Storage = "auto", device: torch.device | str = "cpu") -> None:
-    """Bring a data set's samples to where they are kept.
+def place_samples(data: DataSet, storage: Storage = "auto", device: torch.device | str = "cpu") -> None:
+    """Move the samples of a data set to where they will be kept.
 
-    ``data.samples`` becomes one tensor on the device, or one in memory, or is left unread in its files. With auto it is
-    the first of these that fits into a share of what is free. Whoever uses samples takes parts of them and calls
-    ``to`` on each, and need not know where they are.
+    ``data.samples`` becomes one tensor on the device, becomes one tensor in memory, or stays unread in its files. With
+    "auto" the first of these is taken for which enough memory is free. The users of samples select some and call
+    ``to`` on them, and so need not know where they are.
 
     Args:
-        data: the data set.
-        storage: see :class:`gantrain.config.sections.Data`.
-        device: where batches are needed.
+        data: the data set, which is changed in place.
+        storage: "device", "memory", "disk" or "auto"; see :class:`gantrain.config.sections.Data`.
+        device: the device on which batches are needed.
 
     Raises:
-        UserError: the samples do not fit there, or cannot be read in parts; an image cannot be read.
+        UserError: the samples do not fit into the memory asked for; they were to stay on disk but are in memory
+            already; an image cannot be read.
     """
     samples, device = data.samples, torch.device(device)
     size = size_in_bytes(samples)
@@ -62,12 +64,12 @@ def place(data: Any, storage: Storage = "auto", device: torch.device | str = "cp
     data.samples = _held(samples, torch.device("cpu"))
 
 
-def described(samples: Any, workers: int) -> str:
-    """How many samples there are, of which size, and where, in a line.
+def describe_samples(samples: Samples, workers: int) -> str:
+    """One line that says how many samples there are, how large they are and where they are kept.
 
     Args:
-        samples: as they were placed.
-        workers: processes that read them, if they are on disk.
+        samples: the samples, after :func:`place_samples`.
+        workers: the number of processes that read samples ahead, where these are on disk.
     """
     where = "on disk"
     if isinstance(samples, Tensor):
@@ -78,16 +80,21 @@ def described(samples: Any, workers: int) -> str:
     return f"data: {len(samples)} x {shape}, {_amount(size_in_bytes(samples))}, {where}"
 
 
-def size_in_bytes(samples: Any) -> int:
-    """Of all samples, as they are held in memory."""
+def size_in_bytes(samples: Samples) -> int:
+    """The size of all samples together when they are in memory."""
     return math.prod(samples.shape) * samples.dtype.itemsize
 
 
-def require_memory(samples: Any, key: str, advice: str) -> None:
+def require_memory(samples: Samples, key: str, advice: str) -> None:
     """Refuse samples that do not fit into the memory that is left.
 
+    Args:
+        samples: the samples.
+        key: the key of the config with which the error message begins.
+        advice: the advice with which the error message ends.
+
     Raises:
-        UserError: they do not; the message begins with the config's key and ends with the advice.
+        UserError: the samples do not fit.
     """
     size, free = size_in_bytes(samples), available()
     if size > free:
@@ -97,9 +104,9 @@ def require_memory(samples: Any, key: str, advice: str) -> None:
 
 
 def available() -> int:
-    """Bytes of memory left for this process, if all processes of the run on this host take equally much.
+    """The bytes of memory left for this process, assuming that all processes of the run on this host take the same.
 
-    Where a control group limits them (containers, batch systems), the limit counts as if nothing of it were used.
+    The limit of a control group, which containers and batch systems set, counts as if none of its memory were in use.
     """
     limits = [psutil.virtual_memory().available]
     try:
@@ -115,7 +122,7 @@ def available() -> int:
 
 
 def local_processes() -> int:
-    """Processes of the run on this host."""
+    """The number of processes of the run on this host."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
@@ -123,8 +130,8 @@ def _free(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0]
 
 
-def _held(samples: Any, device: torch.device) -> Tensor:
-    """All samples in one tensor, read in parts so that nothing is in memory twice."""
+def _held(samples: Samples, device: torch.device) -> Tensor:
+    """All samples in one tensor; they are read in parts so that they are not in memory twice."""
     if isinstance(samples, Tensor):
         return samples.to(device)
     held = torch.empty(samples.shape, dtype=samples.dtype, device=device)

@@ -1,3 +1,3 @@
-"""Many processes: started, joined, and made to agree. ``environment`` and ``launch`` do not import torch."""
+"""Starting, joining and synchronising many processes. ``environment`` and ``launch`` do not import torch."""
 
 __all__ = ["environment", "launch", "processes", "rendezvous", "sync_batch_norm"]

@@ -1,11 +1,14 @@
-"""How many processes a launcher started, and whether as many run as were asked for."""
+"""The number of processes: how many a launcher started, how many were asked for, and whether the two agree."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gantrain.errors import UserError
+
+if TYPE_CHECKING:
+    from gantrain.config.schema import Config
 
 
 def distributed() -> bool:
@@ -13,12 +16,15 @@ def distributed() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
-def expected_processes(option: int | None, config: Any) -> int | None:
-    """How many processes were asked for, or None where nobody said.
+def expected_processes(option: int | None, config: Config) -> int | None:
+    """The number of processes that were asked for, or None where the user named no number.
+
+    The number is looked for in this order: the command line, the config, the environment of a launcher, the command
+    line of ``accelerate launch``.
 
     Args:
-        option: of the command line; it goes first.
-        config: of the run, whose ``run.processes`` comes second; then the launcher's own number.
+        option: the number on the command line, if there is one.
+        config: the run's config, whose ``run.processes`` is null or a number.
     """
     if option is not None:
         return option
@@ -31,6 +37,10 @@ def expected_processes(option: int | None, config: Any) -> int | None:
 
 def check_processes(expected: int | None, actual: int) -> None:
     """Refuse to go on with fewer or more processes than were asked for.
+
+    Args:
+        expected: the number that was asked for, or None for any.
+        actual: the number of processes that run.
 
     Raises:
         UserError: the numbers differ.
@@ -49,20 +59,20 @@ def check_gpus(local: int, gpus: int) -> None:
     """Refuse a process for which this host has no GPU of its own.
 
     Args:
-        local: number of the process on this host, from 0.
-        gpus: how many GPUs this host has.
+        local: the process' number on this host, from 0.
+        gpus: the number of GPUs of this host.
 
     Raises:
-        UserError: it has none left.
+        UserError: the host has fewer GPUs than processes.
     """
     if local >= gpus:
         raise UserError(f"more processes than GPUs; start at most {gpus} on this host, or use run.device: cpu")
 
 
 def _asked_of_accelerate() -> int | None:
-    """``--num_processes`` of the ``accelerate launch`` above this process.
+    """The ``--num_processes`` of the ``accelerate launch`` that started this process; None where there is none.
 
-    On CPUs it starts one process, whatever the number, and tells that process nothing of it.
+    On CPUs ``accelerate launch`` starts one process whatever the number, and does not tell that process the number.
     """
     import psutil
 
@@ -83,5 +93,5 @@ def _asked_of_accelerate() -> int | None:
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Several processes on this host, and whether as many run as were asked for."""
+"""Starting several processes on this host."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from gantrain.distributed.environment import cores, distributed
 from gantrain.errors import UserError
 
-# Seconds that interrupted processes are given to write their checkpoint.
+# Seconds in which interrupted processes may write their checkpoint before they are killed.
 _GRACE = 120
 
 
 @contextmanager
 def before_joining() -> Iterator[None]:
-    """What is wrong in one process before the processes join is said to the others, which would wait for it.
+    """Tell all processes of a UserError that one of them meets inside the block, before the processes have joined.
+
+    Without this the other processes would wait for the one that gave up.
 
     Raises:
-        UserError: what was wrong, as it is said by all.
+        UserError: the error of the block; all processes raise it with the same message.
     """
     try:
         yield
@@ -30,24 +33,25 @@ def before_joining() -> Iterator[None]:
         import torch
 
         from gantrain.distributed.processes import Processes
-        from gantrain.distributed.rendezvous import joined
+        from gantrain.distributed.rendezvous import process_group
 
-        with joined(not torch.cuda.is_available()), Processes.launched().raise_on_all():
+        with process_group(not torch.cuda.is_available()), Processes.launched().raise_on_all():
             raise
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
     """Run ``python -m gantrain`` in several processes on this host, as torchrun does, and wait for them.
 
-    Ctrl-C and SIGTERM are passed on. What fails says so itself, unless it was killed; torch's own report is left out.
+    Ctrl-C and SIGTERM are passed on to the processes. A process that fails prints its own error; a process that was
+    killed is reported in one line. The report of torch's launcher is left out.
 
     Args:
-        arguments: of the command line, without the program.
-        processes: how many.
+        arguments: the arguments of the command line, without the program.
+        processes: the number of processes.
 
     Returns:
-        The exit code: that of the process whose failure was the cause, 128 + the signal where one ended it, 0 if none
-        failed.
+        The exit code of the process that failed first, 128 + the signal if a signal ended that process, or 0 if no
+        process failed.
     """
     import dataclasses
     import logging
@@ -59,7 +63,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
 
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
-    settings = {
+    settings: dict[str, Any] = {
         "min_nodes": 1,
         "max_nodes": 1,
         "nproc_per_node": processes,
@@ -70,6 +74,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         "logs_specs": DefaultLogsSpecs(log_dir=os.devnull),
         "shutdown_timeout": _GRACE,
     }
+    # Not every version of torch that is supported knows all of these settings.
     known = {field.name for field in dataclasses.fields(LaunchConfig)}
     config = LaunchConfig(**{key: value for key, value in settings.items() if key in known})
     try:
@@ -87,7 +92,10 @@ def launch(arguments: Sequence[str], processes: int) -> int:
 
 
 def _lateness(exitcode: int, timestamp: int) -> tuple[int, int]:
-    """What came first is the cause: a signal from outside, then an error, then the end of those that are left."""
+    """A sort key that puts the cause first: a signal from outside, then an error, then processes ended by SIGTERM.
+
+    SIGTERM comes from the launcher itself, which ends the processes that are left.
+    """
     if exitcode == -signal.SIGTERM:
         return 2, timestamp
     return int(exitcode >= 0), timestamp

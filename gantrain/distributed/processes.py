@@ -6,7 +6,7 @@ import socket
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,18 +14,21 @@ from torch import Tensor
 
 from gantrain.errors import UserError
 
+Value = TypeVar("Value")
+
 
 class Processes:
-    """The processes of a run, all alike or divided into roles: blocks of equally many that work on different things.
+    """The processes of a run, which may divide into roles: groups of equal size that work on different things.
 
-    What is at work is in force: all processes at first, those of one role inside :meth:`within`. Made by itself it is
-    one process alone, whatever runs beside it; :meth:`launched` are those that a launcher started.
+    The current group consists of all processes, and inside :meth:`within` of the processes that have the same role.
+    The constructor describes a single process, whatever runs beside it; :meth:`launched` describes the processes that
+    a launcher started.
 
     Attributes:
-        rank: this process' number among those in force.
-        group_size: how many are in force.
-        world_size: how many there are in all.
-        group: their group in torch.distributed; None for all.
+        rank: the number of this process in the current group.
+        group_size: the number of processes in the current group.
+        world_size: the number of all processes.
+        group: the current group in torch.distributed; None stands for all processes.
     """
 
     def __init__(self) -> None:
@@ -37,7 +40,7 @@ class Processes:
 
     @classmethod
     def launched(cls) -> Processes:
-        """The processes of torch.distributed's default group; one alone where there is none."""
+        """The processes of torch.distributed's default group, or this process alone where there is no group."""
         processes = cls()
         if dist.is_available() and dist.is_initialized():
             processes.rank, processes.group_size = dist.get_rank(), dist.get_world_size()
@@ -45,21 +48,26 @@ class Processes:
         return processes
 
     def divide(self, roles: int) -> None:
-        """Prepare a division into ``roles`` blocks, which must divide their number."""
+        """Prepare a division into ``roles`` groups of consecutive processes; ``roles`` must divide their number."""
         self._roles[roles] = self.rank // (self.world_size // roles)
 
     def role(self, roles: int) -> int:
-        """The role of this process, 0 … roles - 1, in a division that was prepared."""
+        """The role of this process, from 0 to ``roles - 1``, in a division that :meth:`divide` has prepared."""
         return self._roles[roles]
 
     @contextmanager
     def within(self, roles: int) -> Iterator[None]:
-        """Put the processes of this one's role in force. All processes must enter the same division first."""
+        """Make the processes with this process' role the current group inside the block.
+
+        When a division is entered for the first time, all processes must enter it.
+        """
         role, size = self._roles[roles], self.world_size // roles
         if roles not in self._groups:
-            # Made when all are known to be at work: it waits for all of them.
+            # The groups are made here and not in divide, since making them waits for all processes.
             groups = [dist.new_group(list(range(each * size, (each + 1) * size))) for each in range(roles)]
-            self._groups[roles] = groups[role]
+            own = groups[role]
+            assert isinstance(own, dist.ProcessGroup)  # not torch's placeholder for groups of other processes
+            self._groups[roles] = own
         outside = self.rank, self.group_size, self.group
         self.rank, self.group_size, self.group = self.rank - role * size, size, self._groups[roles]
         try:
@@ -68,9 +76,9 @@ class Processes:
             self.rank, self.group_size, self.group = outside
 
     def all_reduce_mean(self, tensors: list[Tensor]) -> list[Tensor]:
-        """The tensors averaged over all processes, whichever are in force, in one flat ``all_reduce``.
+        """Average tensors over all processes, also those outside the current group, in one ``all_reduce``.
 
-        The flat buffer is of the tensors' common dtype; all processes must pass the same shapes.
+        The tensors are concatenated in their common dtype; all processes must pass the same shapes.
         """
         if not tensors or self.world_size == 1:
             return tensors
@@ -81,14 +89,14 @@ class Processes:
         return [_like(t, part.view(t.shape).to(t.dtype)) for part, t in zip(parts, tensors, strict=True)]
 
     def all_reduce_min(self, tensor: Tensor) -> Tensor:
-        """The elementwise minimum over the processes in force."""
+        """The elementwise minimum over the processes of the current group."""
         if self.group_size > 1:
             tensor = tensor.clone()
             dist.all_reduce(tensor, dist.ReduceOp.MIN, group=self.group)
         return tensor
 
     def gather_means(self, numbers: dict[Any, float]) -> dict[Any, float]:
-        """Each number averaged over the processes that have it. For the log: it is slow."""
+        """Average each number over the processes that have it. This is slow and meant for the log."""
         gathered: list[Any] = [numbers]
         if self.world_size > 1:
             gathered *= self.world_size
@@ -96,8 +104,8 @@ class Processes:
         names = dict.fromkeys(name for each in gathered for name in each)
         return {name: statistics.fmean(each[name] for each in gathered if name in each) for name in names}
 
-    def broadcast_object(self, value: Any) -> Any:
-        """What the first process passes, in all of them."""
+    def broadcast_object(self, value: Value) -> Value:
+        """The value that the first process passes, returned in all processes; it is pickled on the way."""
         if self.world_size > 1:
             box = [value]
             dist.broadcast_object_list(box, src=0)
@@ -105,75 +113,80 @@ class Processes:
         return value
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        """The sum of what the processes in force pass; the tensor itself is left as it is."""
+        """The sum of a tensor over the processes of the current group; the tensor itself is not changed."""
         if self.group_size == 1:
             return tensor
-        # A group of NCCL alone, which gantrain does not make, knows no tensors on the CPU.
+        # gantrain's own groups have gloo for tensors on the CPU; a group that others made may have NCCL alone.
         total = tensor.to("cuda" if dist.get_backend() == "nccl" else tensor.device, copy=True)
         dist.all_reduce(total, group=self.group)
         return total.to(tensor.device)
 
     def all_reduce_max(self, *numbers: float) -> list[float]:
-        """Of each number the largest that a process passes. On the CPU, so that no GPU is waited for."""
+        """The maximum of each number over all processes, exchanged on the CPU so that no one waits for a GPU."""
         found = torch.tensor(numbers, dtype=torch.float64)
         if self.world_size > 1:
             dist.all_reduce(found, dist.ReduceOp.MAX)
         return found.tolist()
 
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
-        """Overwrite the tensors with those of the first process."""
+        """Overwrite tensors, in all processes, with those of the first process."""
         if self.world_size > 1:
             for t in tensors:
                 dist.broadcast(t, 0)
 
     @contextmanager
     def raise_on_all(self) -> Iterator[None]:
-        """What is wrong in one process is wrong in all: every process must enter, and none waits for one that gave up.
+        """Raise an error of one process in all processes, so that none waits for one that gave up.
 
-        Within the block there may be no other exchange. All processes leave it at the same time.
+        All processes must enter the block; they leave it at the same time. The block must not contain a collective.
 
         Raises:
-            UserError: that of the first process whose block raised an error. Other errors than UserErrors go on as they
-                are where they were raised.
+            UserError: the block raised an error in some process; the message is that of the first such process. An
+                error that is no UserError is re-raised unchanged in the process where it occurred.
         """
         error = None
         try:
             yield
         except Exception as found:
             error = found
-        errors = [None if error is None else signed(error, self.rank)]
+        lines = [None if error is None else error_line(error, self.rank)]
         if self.world_size > 1:
-            mine, errors = errors[0], [None] * self.world_size
-            dist.all_gather_object(errors, mine)
+            own, lines = lines[0], [None] * self.world_size
+            dist.all_gather_object(lines, own)
         if error is not None and (self.world_size == 1 or not isinstance(error, UserError)):
             raise error
-        wrong = next((e for e in errors if e is not None), None)
-        if wrong is not None:
-            raise UserError(wrong) from error
+        first = next((line for line in lines if line is not None), None)
+        if first is not None:
+            raise UserError(first) from error
 
-    def compare_with_first(self, find: Callable[[], Any], check: Callable[[Any, Any], None]) -> None:
-        """Let each process check what it finds against what the first one finds: ``check(here, first)``.
+    def compare_with_first(self, find: Callable[[], Value], compare: Callable[[Value, Value], None]) -> None:
+        """Let each process compare its own value with that of the first process.
+
+        Args:
+            find: returns this process' value.
+            compare: is called with this process' value and that of the first process, and raises a UserError where
+                they must not differ.
 
         Raises:
-            UserError: as in :meth:`raise_on_all`.
+            UserError: ``find`` or ``compare`` raised it in some process; see :meth:`raise_on_all`.
         """
         with self.raise_on_all():
             here = find()
         first = self.broadcast_object(here)
         with self.raise_on_all():
-            check(here, first)
+            compare(here, first)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Processes:
-        """A copied network is still of the same run."""
+        """The object itself: the copy of a network belongs to the same processes."""
         return self
 
 
 def _like(t: Tensor, values: Tensor) -> Tensor:
-    """The values in the memory layout of ``t``, on which fused optimizers rely."""
+    """The values with the strides of ``t``, on which fused optimizers rely."""
     return values if t.stride() == values.stride() else torch.empty_like(t).copy_(values)
 
 
-def signed(error: Exception, rank: int) -> str:
-    """What an error says, and in which process it happened, unless that is the first, which speaks for all."""
+def error_line(error: Exception, rank: int) -> str:
+    """The error in one line, preceded by its process unless that is the first, which speaks for all."""
     what = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return what if rank == 0 else f"process {rank} on {socket.gethostname()}: {what}"

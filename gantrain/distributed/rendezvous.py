@@ -1,4 +1,4 @@
-"""Many processes: one collective for each evaluation of the operator, on unwrapped modules."""
+"""Joining the processes that a launcher started, and noticing when one of them ends."""
 
 from __future__ import annotations
 
@@ -16,55 +16,57 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from gantrain.distributed.environment import distributed
-from gantrain.distributed.processes import signed
+from gantrain.distributed.processes import error_line
 from gantrain.errors import UserError
 
-# In the store that the processes share: what the first one to fail says.
-_LAST_WORDS = "error"
+# The key, in the store that the processes share, of the message of the first process that failed.
+_FIRST_ERROR = "error"
+# Each group of this process has a part of the store of its own.
 _groups = itertools.count()
 
 
 @contextmanager
-def joined(cpu: bool) -> Iterator[Accelerator]:
-    """The processes that a launcher started, or this one alone, together for as long as the block lasts.
+def process_group(cpu: bool) -> Iterator[Accelerator]:
+    """Join the processes that a launcher started, or set up this process alone, for the duration of the block.
 
     Args:
-        cpu: whether GPUs are left alone.
+        cpu: whether to use CPUs even if there are GPUs.
 
     Raises:
-        UserError: another process has ended, which shows in the next collective; what it said, if it said anything.
+        UserError: another process has ended, which shows in the next collective; the message is the other process'
+            own if it left one.
     """
     store = _connect(cpu) if distributed() else None
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # autocast is ours, whatever the launcher says
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # the config, not the launcher, chooses autocast
     many = accelerator.num_processes > 1
     try:
         yield accelerator
     except Exception as error:
-        # Of gloo's errors there is no class.
+        # gloo has no class of errors.
         if many and isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error)):
-            raise UserError(_last_words(store) or _ended(error, accelerator.process_index)) from error
+            raise UserError(_first_error(store) or _ended(error, accelerator.process_index)) from error
         if many and store is not None:
             with suppress(RuntimeError):
-                store.compare_set(_LAST_WORDS, "", signed(error, accelerator.process_index))
+                store.compare_set(_FIRST_ERROR, "", error_line(error, accelerator.process_index))
         raise
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-        # Accelerate's state outlives its Accelerator, and the next run may want another device.
+        # Accelerate's state outlives its Accelerator, and the next run in this process may want another device.
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def _connect(cpu: bool) -> dist.Store:
-    """Join the processes that were launched, and return what they share.
+    """Join the processes that were launched, and return the key-value store that they share.
 
-    Tensors on CPUs are exchanged over gloo where those on GPUs go over NCCL, too: gloo notices at once when a process
-    has ended.
+    Also in runs on GPUs, which use NCCL, tensors on CPUs are exchanged over gloo, since gloo notices at once when a
+    process has ended.
     """
     interface = _interface(os.environ.get("MASTER_ADDR", ""))
     if interface is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     store, rank, world = _rendezvous()
-    # What an earlier group has left in the store is not for this one.
+    # The prefix hides the entries of earlier groups.
     store = dist.PrefixStore(f"gantrain/{next(_groups)}", store)
     dist.init_process_group("gloo" if cpu else "cpu:gloo,cuda:nccl", store=store, rank=rank, world_size=world)
     return store
@@ -72,14 +74,14 @@ def _connect(cpu: bool) -> dist.Store:
 
 @cache
 def _rendezvous() -> tuple[dist.Store, int, int]:
-    """What the processes share, this one's number, and how many they are. It lasts as long as the process."""
+    """The store that the processes share, this process' rank and the world size; made once in a process."""
     return next(dist.rendezvous("env://"))
 
 
 def _interface(first: str) -> str | None:
-    """The network interface over which this host reaches the first one, or None.
+    """The network interface over which this host reaches the host ``first``, or None if it cannot be found.
 
-    Gloo would take the one that the name of this host stands for, which may be loopback, or none at all.
+    By itself gloo takes the interface of this host's own name, which may be loopback or none at all.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(first, 1, type=socket.SOCK_DGRAM)[0]
@@ -92,12 +94,12 @@ def _interface(first: str) -> str | None:
     return next((name for name, addresses in interfaces if own in {a.address for a in addresses}), None)
 
 
-def _last_words(store: dist.Store | None) -> str | None:
+def _first_error(store: dist.Store | None) -> str | None:
     try:
-        if store is not None and store.check([_LAST_WORDS]):
-            return store.get(_LAST_WORDS).decode()
+        if store is not None and store.check([_FIRST_ERROR]):
+            return store.get(_FIRST_ERROR).decode()
     except RuntimeError:
-        pass  # The store has ended with the first process.
+        pass  # the store ended with the first process
     return None
 
 

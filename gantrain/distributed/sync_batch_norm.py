@@ -8,12 +8,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gantrain.compute.precision import full
+from gantrain.compute.precision import upcast
 from gantrain.distributed.processes import Processes
 
 
-class Sum(torch.autograd.Function):
-    """The sum over the processes of a group of what each passes; its derivative is itself, to any order."""
+class AllReduceSum(torch.autograd.Function):
+    """The sum of a tensor over the processes of a group, differentiable to any order.
+
+    The gradient of the sum is again summed over the processes.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
@@ -24,14 +27,17 @@ class Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return Sum.apply(gradient, ctx.group), None
+        return AllReduceSum.apply(gradient, ctx.group), None
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over the samples of the processes in force, on any device and differentiable twice.
+    """Batch norm over the samples of the current group of processes, on any device and differentiable twice.
 
-    torch's own works on GPUs only, and gradient penalties need the second derivative. Each process must hold equally
-    many samples. Half precision is computed in single, as torch does.
+    torch's own SyncBatchNorm works on GPUs only, and it has no second derivative, which gradient penalties need. Every
+    process must hold the same number of samples. Inputs in half precision are normalised in single precision.
+
+    Attributes:
+        processes: the processes over whose samples the moments are taken.
     """
 
     processes: Processes
@@ -39,14 +45,14 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.processes.group_size == 1:
             return super().forward(x)
-        dtype, x = x.dtype, full(x)
+        dtype, x = x.dtype, upcast(x)
         shape = [-1] + [1] * (x.dim() - 2)
         count = x.numel() // x.shape[1] * self.processes.group_size
 
         def each(channels: Tensor) -> Tensor:
             return channels.view(shape).expand(len(x), *(-1 for _ in range(x.dim() - 1)))
 
-        # First over the positions of each sample, which is many times faster on a CPU than over all axes at once.
+        # Averaging each sample's positions first is many times faster on a CPU than averaging all axes at once.
         mean = x.reshape(*x.shape[:2], -1).mean(2).mean(0)
         variance = (x - each(mean)).square().reshape(*x.shape[:2], -1).mean(2).mean(0)
         means, variances = self._gathered(torch.stack([mean, variance])).unbind(1)
@@ -60,13 +66,14 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         return (x * each(scale) + each(shift)).to(dtype)
 
     def _gathered(self, moments: Tensor) -> Tensor:
-        """``(world, *shape)``: the tensors of all processes, in one collective; differentiable as :class:`Sum`."""
+        """The tensors of all processes in the group, ``(group_size, *shape)``; differentiable to any order."""
         rows = moments.new_zeros(self.processes.group_size, *moments.shape)
         rows[self.processes.rank] = moments
-        return Sum.apply(rows, self.processes.group)
+        return AllReduceSum.apply(rows, self.processes.group)
 
     @torch.no_grad()
     def _track(self, average: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(average, momentum)
@@ -78,11 +85,14 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronise_batch_norm(module: nn.Module, processes: Processes | None = None) -> nn.Module:
-    """``module`` with every batch norm replaced by a :class:`SyncBatchNorm` that shares its parameters and buffers.
+    """Replace every batch norm of a network by a :class:`SyncBatchNorm` that shares its parameters and buffers.
 
     Args:
-        module: a network.
-        processes: over which batch norm is taken; those that were launched by default.
+        module: the network, which is changed in place.
+        processes: the processes over which batch norm is taken; by default those that were launched.
+
+    Returns:
+        The network; where ``module`` is itself a batch norm, its replacement.
     """
     processes = processes or Processes.launched()
     if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from gantrain.compute.modes import evaluating
-from gantrain.compute.precision import full
+from gantrain.compute.modes import eval_mode
+from gantrain.compute.precision import upcast
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.channel_norm import ChannelNorm
@@ -73,7 +73,7 @@ class Classification(ClassifyingGame):
             samples = augmentation(samples, batch)
         if batch.labels is None:
             raise UserError("game: classification needs labels, and this batch has none")
-        logits = full(self.classifier(samples))
+        logits = upcast(self.classifier(samples))
         loss = cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         return Objective(loss, logits, batch.labels, {"accuracy": correct(logits, batch.labels)})
 
@@ -89,7 +89,7 @@ class Classification(ClassifyingGame):
         if not spec.classes:
             raise UserError("game: classification needs labels, and these data have none")
         device = self.players["classifier"].parameters[0].device
-        with evaluating(self.classifier), torch.random.fork_rng(devices=[]):
+        with eval_mode(self.classifier), torch.random.fork_rng(devices=[]):
             logits = self.classifier(spec.zeros(2, device))
         if tuple(logits.shape) != (2, spec.classes):
             raise UserError(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.compute.compile import uncompiled
-from gantrain.compute.modes import evaluating
-from gantrain.compute.precision import full
+from gantrain.compute.modes import eval_mode
+from gantrain.compute.precision import upcast
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
@@ -154,13 +154,13 @@ class GAN(GenerativeGame):
                 p.requires_grad_(True)
 
     def _fakes(self, batch: Batch, labels: Tensor | None) -> Tensor:
-        return full(self.generator(batch.normal("latent", self.generator.latent_dim), labels))
+        return upcast(self.generator(batch.normal("latent", self.generator.latent_dim), labels))
 
     def _score(self, batch: Batch, samples: Tensor, labels: Tensor | None) -> Tensor:
         """``(n,)``: what the discriminator says of the augmented samples."""
         for augmentation in self.augmentations:
             samples = augmentation(samples, batch)
-        return full(self.discriminator(samples, labels))
+        return upcast(self.discriminator(samples, labels))
 
     def _labels(self, batch: Batch) -> Tensor | None:
         if not self.conditional:
@@ -220,7 +220,7 @@ class GAN(GenerativeGame):
         network = self.generator if network is None else network
         device = next(network.parameters()).device
         z, labels = z.to(device), None if labels is None else labels.to(device)
-        with evaluating(network), _seeded(seed, device):
+        with eval_mode(network), _seeded(seed, device):
             parts = [
                 network(z[i : i + chunk], None if labels is None else labels[i : i + chunk])
                 for i in range(0, len(z), chunk)
@@ -245,7 +245,7 @@ class GAN(GenerativeGame):
         device = next(self.generator.parameters()).device
         z = torch.zeros(2, self.generator.latent_dim, device=device)
         labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None
-        with evaluating(self.generator), evaluating(self.discriminator), _seeded(0, device):
+        with eval_mode(self.generator), eval_mode(self.discriminator), _seeded(0, device):
             fakes = self.generator(z, labels)
             if spec is not None and tuple(fakes.shape) != (2, *spec.shape):
                 raise UserError(

@@ -1,4 +1,4 @@
-"""Networks by family, built from the data's shape: generators, discriminators, classifiers."""
+"""Generators, discriminators and classifiers, which are built from the description of the data."""
 
 from gantrain.models.base import Classifier, Discriminator, Generator
 from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator

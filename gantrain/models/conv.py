@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.layers.checks import classes, doublings, square
-from gantrain.models.layers.conditioning import Embedded, Projection
-from gantrain.models.layers.initialisation import he_initialised
+from gantrain.models.layers.checks import doublings, require_classes, square_images
+from gantrain.models.layers.conditioning import ConditionalLatent, Projection
+from gantrain.models.layers.initialisation import he_initialise_
 from gantrain.models.layers.spectral_norm import spectrally_normalised
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ class ConvGenerator(nn.Module):
     Architecture after Radford et al., Unsupervised representation learning with DCGANs, ICLR 2016.
 
     Args:
-        spec: the data.
-        width: channels before the last layer.
-        latent_dim: length of the latent vector.
-        norm: what follows each layer but the last: batch norm, group norm (up to 8 groups) or nothing.
+        spec: the description of the data.
+        width: the number of channels before the last layer.
+        latent_dim: the length of the latent vector.
+        norm: the normalisation after each layer but the last: batch norm, group norm (up to 8 groups) or none.
 
     Raises:
         UserError: the data are not square images of a size that fits.
@@ -46,7 +46,7 @@ class ConvGenerator(nn.Module):
         channels, steps = _stages(spec)
         self.spec = spec
         self.latent_dim = latent_dim
-        self.embed = Embedded(spec.classes, latent_dim)
+        self.embed = ConditionalLatent(spec.classes, latent_dim)
         widths = [width * 2 ** (steps - 1 - i) for i in range(steps)]
         self.dense = nn.Linear(self.embed.features, widths[0] * 16, bias=norm == "none")
         layers: list[nn.Module] = [nn.Unflatten(1, (widths[0], 4, 4)), *_normalised(norm, widths[0]), nn.ReLU()]
@@ -64,12 +64,12 @@ class ConvGenerator(nn.Module):
 class ConvDiscriminator(nn.Module):
     """Convolutions that halve the size down to 4 x 4, then a linear logit; leaky ReLU between.
 
-    No normalisation across the batch, so that a gradient penalty is well defined for each sample. With classes, the
-    label enters by projection.
+    Nothing is normalised across the batch, so that a gradient penalty is well defined for each sample. With classes,
+    the label enters by projection.
 
     Args:
-        spec: the data.
-        width: channels after the first layer; they double with each halving.
+        spec: the description of the data.
+        width: the number of channels after the first layer; it doubles with each halving of the size.
         spectral_norm: whether every layer's weight is divided by its largest singular value (Miyato et al., Spectral
             normalization for GANs, ICLR 2018).
 
@@ -98,9 +98,9 @@ class ConvClassifier(nn.Module):
     """Convolutions that halve the size down to 4 x 4, normalised, with ReLU; then a dense layer.
 
     Args:
-        spec: the data.
-        width: channels after the first layer; they double with each halving.
-        norm: what follows each convolution: batch norm, group norm (up to 8 groups) or nothing.
+        spec: the description of the data.
+        width: the number of channels after the first layer; it doubles with each halving of the size.
+        norm: the normalisation after each convolution: batch norm, group norm (up to 8 groups) or none.
 
     Raises:
         UserError: the data have no labels, or are not square images of a size that fits.
@@ -117,8 +117,8 @@ class ConvClassifier(nn.Module):
             layers.append(nn.Conv2d(before, after, kernel, stride, 1, bias=norm == "none"))
             layers += [*_normalised(norm, after), nn.ReLU()]
             before = after
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * before, classes(spec, "conv")))
-        he_initialised(self, "fan_in")
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * before, require_classes(spec, "conv")))
+        he_initialise_(self, "fan_in")
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, size, size)`` to logits ``(n, classes)``."""
@@ -126,8 +126,8 @@ class ConvClassifier(nn.Module):
 
 
 def _stages(spec: DataSpec) -> tuple[int, int]:
-    """Channels, and how often 4 x 4 is doubled to get the image's size."""
-    channels, size = square(spec, "conv", _SIZES)
+    """The number of channels, and how often the size 4 is doubled to become the image's size."""
+    channels, size = square_images(spec, "conv", _SIZES)
     return channels, doublings(size)
 
 

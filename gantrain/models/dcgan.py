@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.layers.checks import doublings, square
-from gantrain.models.layers.conditioning import Embedded, Projection
+from gantrain.models.layers.checks import doublings, square_images
+from gantrain.models.layers.conditioning import ConditionalLatent, Projection
 
 if TYPE_CHECKING:
     from gantrain.config.types import PositiveInt
@@ -24,10 +24,10 @@ class DCGANGenerator(nn.Module):
     convolutional generative adversarial networks, ICLR 2016, figure 1 and section 4.
 
     Args:
-        spec: the data.
-        width: channels before the last layer; they double with each layer towards the latent vector, so that the
-            paper's 128 at 64 pixels begins with 1024.
-        latent_dim: length of the latent vector.
+        spec: the description of the data.
+        width: the number of channels before the last layer; it doubles with each layer towards the latent vector, so
+            that the paper's 128 at 64 pixels means 1024 at 4 x 4.
+        latent_dim: the length of the latent vector.
 
     Raises:
         UserError: the data are not square images of a size that fits.
@@ -35,10 +35,10 @@ class DCGANGenerator(nn.Module):
 
     def __init__(self, spec: DataSpec, width: PositiveInt = 128, latent_dim: PositiveInt = 100):
         super().__init__()
-        channels, size = square(spec, "dcgan", _SIZES)
+        channels, size = square_images(spec, "dcgan", _SIZES)
         self.spec = spec
         self.latent_dim = latent_dim
-        self.embed = Embedded(spec.classes, latent_dim)
+        self.embed = ConditionalLatent(spec.classes, latent_dim)
         widths = [width << i for i in reversed(range(doublings(size)))]
         layers = [nn.Linear(self.embed.features, widths[0] * 16, bias=False), nn.Unflatten(1, (widths[0], 4, 4))]
         for before, after in zip(widths, [*widths[1:], channels], strict=True):
@@ -52,14 +52,14 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGANDiscriminator(nn.Module):
-    """Strided convolutions down to 4 x 4, then a linear logit; leaky ReLU, and batch norm but after the first.
+    """Strided convolutions down to 4 x 4 with leaky ReLU, and batch norm after all but the first; a linear logit.
 
-    Batch norm couples the samples of a batch, so that a gradient penalty is no function of each alone. With classes,
-    the label enters by projection. Initialisation and source as for the generator.
+    Batch norm couples the samples of a batch, so that a gradient penalty does not act on each sample alone. With
+    classes, the label enters by projection. Initialisation and source are those of the generator.
 
     Args:
-        spec: the data.
-        width: channels after the first layer; they double with each.
+        spec: the description of the data.
+        width: the number of channels after the first layer; it doubles with each further layer.
 
     Raises:
         UserError: the data are not square images of a size that fits.
@@ -67,7 +67,7 @@ class DCGANDiscriminator(nn.Module):
 
     def __init__(self, spec: DataSpec, width: PositiveInt = 128):
         super().__init__()
-        channels, size = square(spec, "dcgan", _SIZES)
+        channels, size = square_images(spec, "dcgan", _SIZES)
         self.spec = spec
         widths = [width << i for i in range(doublings(size))]
         layers = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]

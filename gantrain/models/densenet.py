@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.layers.checks import image_channels
-from gantrain.models.layers.initialisation import he_initialised
+from gantrain.models.layers.checks import labelled_square_images
+from gantrain.models.layers.initialisation import he_initialise_
 
 if TYPE_CHECKING:
     from gantrain.config.types import PositiveInt
 
 
 class DenseNet(nn.Module):
-    """DenseNet-BC: in a dense block every layer sees the outputs of all layers before it.
+    """DenseNet-BC, in whose dense blocks every layer sees the outputs of all layers before it.
 
     The default is DenseNet-121 with the stem of the CIFAR networks: a 3 x 3 convolution with stride 1 to ``2 growth``
     channels, and no pooling. Between the blocks a transition halves channels and size; batch norm, ReLU, global average
@@ -25,9 +25,9 @@ class DenseNet(nn.Module):
     Source: Huang et al., Densely connected convolutional networks, CVPR 2017, section 3 and table 1.
 
     Args:
-        spec: the data.
-        growth: channels that each layer adds.
-        blocks: layers of each dense block.
+        spec: the description of the data.
+        growth: the number of channels that each layer adds.
+        blocks: the number of layers in each dense block.
 
     Raises:
         UserError: the data are not labelled square images of at least 8 pixels.
@@ -35,8 +35,8 @@ class DenseNet(nn.Module):
 
     def __init__(self, spec: DataSpec, growth: PositiveInt = 32, blocks: Sequence[PositiveInt] = (6, 12, 24, 16)):
         super().__init__()
-        # Every transition halves the size.
-        channels = image_channels(spec, "densenet", least=max(8, 2 ** (len(blocks) - 1)))
+        # Every transition halves the size, which must stay at least 1.
+        channels = labelled_square_images(spec, "densenet", least=max(8, 2 ** (len(blocks) - 1)))
         self.spec = spec
         width = 2 * growth
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1, bias=False)]
@@ -48,7 +48,7 @@ class DenseNet(nn.Module):
             width += length * growth
         self.layers = nn.Sequential(*layers, nn.BatchNorm2d(width), nn.ReLU())
         self.head = nn.Linear(width, spec.classes)
-        he_initialised(self, "fan_in")
+        he_initialise_(self, "fan_in")
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, size, size)`` to logits ``(n, classes)``."""

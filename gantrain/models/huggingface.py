@@ -1,9 +1,9 @@
-"""Sequence classifiers of Hugging Face, to be fine-tuned or trained from scratch."""
+"""Sequence classifiers of the library transformers, fine-tuned or trained from scratch."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from gantrain.data.pretrained import load
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
 _WHO = "model huggingface"
 _FILES = "config.json and model.safetensors"
 
@@ -19,21 +22,27 @@ _FILES = "config.json and model.safetensors"
 class HuggingFace(nn.Module):
     """A sequence classifier of the transformers library: an encoder such as BERT, or a decoder such as GPT-2.
 
-    Weights are read from safetensors only, and a model that comes with code of its own is refused. A head that the
-    checkpoint lacks, or has for another number of classes, is initialised at random. All parameters are float32;
-    dropout is the model's own, as its config.json says.
+    Weights are read from safetensors only, and a model that comes with code of its own is refused. A head that is
+    missing in the checkpoint, or has another number of classes there, is initialised at random. All parameters are
+    float32. Dropout is set by the model's config.json.
 
     Args:
-        spec: the data, texts.
-        checkpoint: folder of a model, or its name on the Hugging Face hub, such as ``bert-base-uncased``.
-        pretrained: whether its weights are taken; false takes its config.json alone and trains from scratch.
+        spec: the description of the data, which must be texts.
+        checkpoint: the folder of a model, or its name on the Hugging Face hub, such as ``bert-base-uncased``.
+        pretrained: whether the weights of the checkpoint are used; false uses only its config.json and trains from
+            scratch.
 
     Attributes:
         network: the model of transformers.
+        padding: the token that fills up texts, or None.
+        typed: whether the network uses token types.
+        longest: the largest number of tokens in a text.
 
     Raises:
         UserError: the data are not texts, or the model cannot be loaded or does not fit them.
     """
+
+    network: PreTrainedModel
 
     def __init__(self, spec: DataSpec, checkpoint: str, pretrained: bool = True):
         super().__init__()
@@ -52,8 +61,8 @@ class HuggingFace(nn.Module):
                 f"{spec.padding}; use the model's own tokenizer"
             )
         self.network = _pretrained(checkpoint, config) if pretrained else _from_scratch(config)
-        self.network.train()  # a loaded one is in evaluation mode
-        vocabulary = self.network.get_input_embeddings().num_embeddings
+        self.network.train()  # transformers loads networks in evaluation mode
+        vocabulary = cast(nn.Embedding, self.network.get_input_embeddings()).num_embeddings
         if spec.vocabulary > vocabulary:
             raise UserError(
                 f"{_WHO}: {checkpoint} knows {vocabulary} tokens, the data have {spec.vocabulary}; "
@@ -64,9 +73,9 @@ class HuggingFace(nn.Module):
         self._check_length(spec.shape[-1])
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """``(n, length)`` token ids, or ``(n, 2, length)`` ids and token types, to logits ``(n, classes)``.
+        """Token ids ``(n, length)``, or ids and token types ``(n, 2, length)``, to logits ``(n, classes)``.
 
-        Padding is not attended to, and what of it all samples share is cut off, since it costs time and nothing else.
+        Padding is not attended to. Padding at the end of all samples is cut off to save time.
         """
         ids, types = tokens.unbind(1) if tokens.dim() == 3 else (tokens, None)
         mask = torch.ones_like(ids) if self.padding is None else (ids != self.padding).long()
@@ -85,7 +94,7 @@ class HuggingFace(nn.Module):
             )
 
 
-def _pretrained(checkpoint: str, config: Any) -> nn.Module:
+def _pretrained(checkpoint: str, config: PretrainedConfig) -> PreTrainedModel:
     network, info = load(
         f"{_WHO}: checkpoint",
         "AutoModelForSequenceClassification",
@@ -97,7 +106,7 @@ def _pretrained(checkpoint: str, config: Any) -> nn.Module:
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
-    # A pooler belongs to the head: checkpoints of masked language models have none.
+    # A missing pooler is accepted as part of the head: checkpoints of masked language models have none.
     drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
     body = [k for k in sorted(drawn) if k.startswith(f"{network.base_model_prefix}.") and "pooler" not in k.split(".")]
     if body:
@@ -108,16 +117,16 @@ def _pretrained(checkpoint: str, config: Any) -> nn.Module:
     return network
 
 
-def _from_scratch(config: Any) -> nn.Module:
+def _from_scratch(config: PretrainedConfig) -> PreTrainedModel:
     from transformers import AutoModelForSequenceClassification
 
     return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
-def _longest(network: nn.Module) -> float:
-    """The most tokens for which the network has positions."""
+def _longest(network: PreTrainedModel) -> float:
+    """The largest number of tokens for which the network has position embeddings; infinity where it needs none."""
     positions = getattr(network.config, "max_position_embeddings", None) or -1
-    # RoBERTa and its kin count positions from one above that of padding.
+    # RoBERTa and models like it count positions from one above that of padding.
     lost = [
         module.padding_idx + 1
         for name, module in network.named_modules()

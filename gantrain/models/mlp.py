@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons, for points and for small images taken as vectors."""
+"""Multi-layer perceptrons, for points in space and for small images that are flattened to vectors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.layers.checks import classes
-from gantrain.models.layers.conditioning import Embedded, Projection
+from gantrain.models.layers.checks import require_classes
+from gantrain.models.layers.conditioning import ConditionalLatent, Projection
 from gantrain.models.layers.spectral_norm import spectrally_normalised
 
 if TYPE_CHECKING:
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 class MLPGenerator(nn.Module):
-    """Dense layers with ReLU; the output is taken as it is for points, through tanh for images.
+    """Dense layers with ReLU; tanh follows the last layer for images, and nothing for points.
 
     Args:
-        spec: the data.
-        width: units of each hidden layer.
-        depth: number of hidden layers.
-        latent_dim: length of the latent vector.
+        spec: the description of the data.
+        width: the number of units of each hidden layer.
+        depth: the number of hidden layers.
+        latent_dim: the length of the latent vector.
     """
 
     def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2, latent_dim: PositiveInt = 64):
         super().__init__()
         self.spec = spec
         self.latent_dim = latent_dim
-        self.embed = Embedded(spec.classes, latent_dim)
+        self.embed = ConditionalLatent(spec.classes, latent_dim)
         self.layers = nn.Sequential(
             *_hidden(self.embed.features, width, depth, nn.ReLU()),
             nn.Linear(width, math.prod(spec.shape)),
@@ -47,9 +47,9 @@ class MLPDiscriminator(nn.Module):
     """Dense layers with leaky ReLU and a linear logit; with classes, the label enters by projection.
 
     Args:
-        spec: the data.
-        width: units of each hidden layer.
-        depth: number of hidden layers.
+        spec: the description of the data.
+        width: the number of units of each hidden layer.
+        depth: the number of hidden layers.
         spectral_norm: whether every layer's weight is divided by its largest singular value.
     """
 
@@ -70,9 +70,9 @@ class MLPClassifier(nn.Module):
     """Dense layers with ReLU.
 
     Args:
-        spec: the data.
-        width: units of each hidden layer.
-        depth: number of hidden layers.
+        spec: the description of the data.
+        width: the number of units of each hidden layer.
+        depth: the number of hidden layers.
 
     Raises:
         UserError: the data have no labels.
@@ -82,7 +82,7 @@ class MLPClassifier(nn.Module):
         super().__init__()
         self.spec = spec
         hidden = _hidden(math.prod(spec.shape), width, depth, nn.ReLU())
-        self.layers = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, classes(spec, "mlp")))
+        self.layers = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, require_classes(spec, "mlp")))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, *shape)`` to logits ``(n, classes)``."""

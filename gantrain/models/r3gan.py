@@ -1,9 +1,9 @@
-"""The networks of R3GAN: residual blocks with grouped convolutions and without any normalisation."""
+"""The networks of R3GAN: residual blocks with grouped convolutions and without normalisation layers."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from torch.nn.functional import conv2d, conv_transpose2d
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.models.layers.checks import doublings, square
-from gantrain.models.layers.conditioning import Embedded, Projection
+from gantrain.models.layers.checks import doublings, square_images
+from gantrain.models.layers.conditioning import ConditionalLatent, Projection
 
 if TYPE_CHECKING:
     from gantrain.config.types import PositiveInt
@@ -20,21 +20,23 @@ if TYPE_CHECKING:
 _SIZES = (8, 16, 32, 64, 128, 256)
 _SLOPE = 0.2
 
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
 
 class R3GANGenerator(nn.Module):
-    """A learnt 4 x 4 basis weighted by the latent vector, then stages of residual blocks, doubled in size between.
+    """A learnt 4 x 4 basis weighted by the latent vector, then stages of residual blocks; the size doubles in between.
 
-    Maps of up to 32 pixels have ``width`` channels, larger ones half of those of the map before. With classes, an
-    embedding of the label is concatenated to the latent vector. Images go through tanh; in the published code they are
-    clipped when they are saved. Source: Huang et al., The GAN is dead; long live the GAN! A modern GAN baseline,
-    NeurIPS 2024, section 4 (config E) and its published code.
+    Feature maps of up to 32 pixels have ``width`` channels; the channels of larger maps halve with each doubling. With
+    classes, an embedding of the label is concatenated to the latent vector. Images go through tanh, whereas the
+    published code clips them when it saves them. Source: Huang et al., The GAN is dead; long live the GAN! A modern GAN
+    baseline, NeurIPS 2024, section 4 (config E) and its published code.
 
     Args:
-        spec: the data.
-        width: channels of maps of up to 32 pixels; a multiple of ``group_width`` / 2.
-        blocks: residual blocks in each stage.
-        group_width: channels in each group of the grouped convolutions.
-        latent_dim: length of the latent vector.
+        spec: the description of the data.
+        width: the number of channels of maps of up to 32 pixels; a multiple of ``group_width`` / 2.
+        blocks: the number of residual blocks in each stage.
+        group_width: the number of channels in each group of the grouped convolutions.
+        latent_dim: the length of the latent vector.
 
     Raises:
         UserError: the data are not square images of a size that fits; a stage's channels make no whole groups.
@@ -53,7 +55,7 @@ class R3GANGenerator(nn.Module):
         total = blocks * len(widths)
         self.spec = spec
         self.latent_dim = latent_dim
-        self.embed = Embedded(spec.classes, latent_dim)
+        self.embed = ConditionalLatent(spec.classes, latent_dim)
         self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
         self.weights = _msr(nn.Linear(self.embed.features, widths[0], bias=False))
         self.layers = nn.Sequential()
@@ -69,15 +71,15 @@ class R3GANGenerator(nn.Module):
 
 
 class R3GANDiscriminator(nn.Module):
-    """The generator's mirror image: stages of residual blocks, halved in size between, then a 4 x 4 basis to a logit.
+    """The generator's mirror image: stages of residual blocks between which the size halves, a 4 x 4 basis, a logit.
 
-    With classes, the label enters by projection. Source as for the generator.
+    With classes, the label enters by projection. The source is that of the generator.
 
     Args:
-        spec: the data.
-        width: channels of maps of up to 32 pixels; a multiple of ``group_width`` / 2.
-        blocks: residual blocks in each stage.
-        group_width: channels in each group of the grouped convolutions.
+        spec: the description of the data.
+        width: the number of channels of maps of up to 32 pixels; a multiple of ``group_width`` / 2.
+        blocks: the number of residual blocks in each stage.
+        group_width: the number of channels in each group of the grouped convolutions.
 
     Raises:
         UserError: the data are not square images of a size that fits; a stage's channels make no whole groups.
@@ -107,15 +109,16 @@ class R3GANDiscriminator(nn.Module):
 
 
 class Block(nn.Module):
-    """``x + W_3 a(W_2 a(W_1 x + b_1) + b_2)``: 1 x 1 to twice the channels, 3 x 3 in groups, 1 x 1 back.
+    """``x + W_3 a(W_2 a(W_1 x + b_1) + b_2)`` with a leaky ReLU ``a``.
 
-    ``a`` is a leaky ReLU. The initialisation takes the place of normalisation, as in fix-up (Zhang et al., ICLR 2019):
-    the last layer is 0, and the others are He's times ``L^(-1/4)`` for ``L`` blocks in the network.
+    ``W_1`` is a 1 x 1 convolution to twice the channels, ``W_2`` a grouped 3 x 3 convolution, and ``W_3`` a 1 x 1
+    convolution back. The initialisation replaces normalisation, as in fix-up (Zhang et al., ICLR 2019): ``W_3`` is 0,
+    and ``W_1`` and ``W_2`` have He's initialisation times ``L^(-1/4)`` for ``L`` blocks in the network.
 
     Args:
-        channels: of the feature map.
-        group_width: channels in each group.
-        total: L.
+        channels: the number of channels of the feature map.
+        group_width: the number of channels in each group.
+        total: the number L of blocks in the network.
     """
 
     def __init__(self, channels: int, group_width: int, total: int):
@@ -135,7 +138,13 @@ class Block(nn.Module):
 
 
 class Resample(nn.Module):
-    """Double or halve the size with the filter (1, 2, 1) in both directions: linear interpolation."""
+    """Doubles or halves the size by linear interpolation, with the filter (1, 2, 1) in both directions.
+
+    Args:
+        up: whether the size is doubled.
+    """
+
+    kernel: Tensor
 
     def __init__(self, up: bool):
         super().__init__()
@@ -152,8 +161,8 @@ class Resample(nn.Module):
 
 
 def _widths(spec: DataSpec, width: int, group_width: int) -> tuple[int, list[int]]:
-    """The images' channels, and those of the feature maps from 4 x 4 to the image."""
-    channels, size = square(spec, "r3gan", _SIZES)
+    """The number of channels of the images, and those of the feature maps from 4 x 4 up to the image's size."""
+    channels, size = square_images(spec, "r3gan", _SIZES)
     widths = [width * 32 // max(32, 4 << i) for i in range(doublings(size) + 1)]
     for w in widths:
         if not w or 2 * w % group_width:
@@ -168,8 +177,8 @@ def _mixing(before: int, after: int) -> list[nn.Module]:
     return [] if before == after else [_msr(nn.Conv2d(before, after, 1, bias=False))]
 
 
-def _msr(layer: nn.Module, gain: float = 1.0) -> nn.Module:
-    """Weights from ``N(0, gain^2 / fan_in)``, biases 0."""
+def _msr(layer: Layer, gain: float = 1.0) -> Layer:
+    """The layer, with weights drawn from ``N(0, gain^2 / fan_in)`` and biases set to 0."""
     nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -9,8 +9,8 @@ from torch.nn.functional import pad, relu
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.models.layers.checks import image_channels
-from gantrain.models.layers.initialisation import he_initialised
+from gantrain.models.layers.checks import labelled_square_images
+from gantrain.models.layers.initialisation import he_initialise_
 
 if TYPE_CHECKING:
     from gantrain.config.types import PositiveInt
@@ -24,9 +24,9 @@ class ResNet(nn.Module):
     Source: He et al., Deep residual learning for image recognition, CVPR 2016, section 4.2.
 
     Args:
-        spec: the data.
-        depth: number of layers with weights, ``6 n + 2``.
-        width: channels of the first stage.
+        spec: the description of the data.
+        depth: the number of layers with weights, ``6 n + 2``.
+        width: the number of channels of the first stage.
 
     Raises:
         UserError: the data are not labelled square images of at least 8 pixels; the depth is not ``6 n + 2``.
@@ -34,7 +34,7 @@ class ResNet(nn.Module):
 
     def __init__(self, spec: DataSpec, depth: PositiveInt = 56, width: PositiveInt = 16):
         super().__init__()
-        channels = image_channels(spec, "resnet", least=8)
+        channels = labelled_square_images(spec, "resnet", least=8)
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
             raise UserError(f"model resnet: expected a depth of 6 n + 2, such as 20, 32, 44 or 56, got {depth}")
@@ -49,7 +49,7 @@ class ResNet(nn.Module):
                 before = after
         self.stages = nn.Sequential(*layers)
         self.head = nn.Linear(before, spec.classes)
-        he_initialised(self, "fan_in")
+        he_initialise_(self, "fan_in")
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, size, size)`` to logits ``(n, classes)``."""
@@ -59,7 +59,7 @@ class ResNet(nn.Module):
 class Block(nn.Module):
     """``relu(x + F(x))`` with two 3 x 3 convolutions in ``F``.
 
-    Where ``F`` halves the size, the shortcut takes every second pixel, and channels of zeros are added to it.
+    Where ``F`` halves the size, the shortcut takes every second pixel and appends channels of zeros.
     """
 
     def __init__(self, before: int, after: int, stride: int):

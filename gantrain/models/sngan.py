@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, interpolate, relu
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.models.layers.attention import SelfAttention
-from gantrain.models.layers.checks import square
+from gantrain.models.layers.checks import square_images
 from gantrain.models.layers.conditioning import ConditionalBatchNorm, Projection
 from gantrain.models.layers.spectral_norm import spectrally_normalised
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stages:
-    """The networks of one image size: channels in units of the width, which they have at the image's end.
+    """The numbers of channels in the two networks for one image size, in multiples of ``width``.
 
     Args:
-        generator: channels of the first feature map and after each block; every block doubles the size.
-        discriminator: channels after each block.
-        halvings: how many of the discriminator's blocks, from the first, halve the size.
-        widths: the paper's widths of generator and discriminator.
+        generator: the channels of the first feature map and after each block; every block doubles the size.
+        discriminator: the channels after each block.
+        halvings: the number of the discriminator's blocks that halve the size; these are its first blocks.
+        widths: the paper's ``width`` of the generator and of the discriminator.
     """
 
     generator: tuple[int, ...]
@@ -36,7 +36,7 @@ class Stages:
     widths: tuple[int, int] = (64, 64)
 
 
-# Tables 3, 4 and 6 of the paper's appendix; 64 pixels as 128, one block shorter.
+# From tables 3, 4 and 6 of the paper's appendix; the networks for 64 pixels are those for 128 without one block.
 _STAGES = {
     32: Stages((1, 1, 1, 1), (1, 1, 1, 1), 2, (256, 128)),
     48: Stages((8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
@@ -48,17 +48,17 @@ _STAGES = {
 class SNGANGenerator(nn.Module):
     """A dense layer to a small map, residual blocks that double its size, batch norm, ReLU and a convolution.
 
-    With classes, every batch norm but the last has a scale and a shift of its own for each class. Initialised as in the
-    published code of arXiv 2310.13459: Xavier with gain 1, of bypasses with gain sqrt 2.
+    With classes, every batch norm but the last has a scale and a shift of its own for each class. The initialisation is
+    that of the published code of arXiv 2310.13459: Xavier's with gain 1, and with gain sqrt 2 for bypasses.
     Source: Miyato et al., Spectral normalization for generative adversarial networks, ICLR 2018, appendix B.4.
 
     Args:
-        spec: the data.
-        width: channels before the last layer; by default the paper's 256 at 32 pixels, where all blocks are as wide,
-            and 64 at others, which have up to 16 times as many at the other end.
-        latent_dim: length of the latent vector.
-        attention: size in pixels of the feature map that attends to itself; null (the default) for none. Zhang et al.
-            (SAGAN, ICML 2019) take 32 at 128 pixels.
+        spec: the description of the data.
+        width: the number of channels before the last layer. By default it is the paper's: 256 at 32 pixels, where all
+            blocks have this width, and 64 at other sizes, where the first map has up to 16 times as many channels.
+        latent_dim: the length of the latent vector.
+        attention: the size in pixels of a feature map after which self-attention is inserted; null (the default)
+            inserts none. Zhang et al. (SAGAN, ICML 2019) take 32 at 128 pixels.
         spectral_norm: whether every layer's weight is divided by its largest singular value, as in SAGAN.
 
     Raises:
@@ -74,7 +74,7 @@ class SNGANGenerator(nn.Module):
         spectral_norm: bool = False,
     ):
         super().__init__()
-        channels, size = square(spec, "sngan", _STAGES)
+        channels, size = square_images(spec, "sngan", _STAGES)
         stages = _STAGES[size]
         width = width or stages.widths[0]
         widths = [width * units for units in stages.generator]
@@ -104,15 +104,16 @@ class SNGANGenerator(nn.Module):
 class SNGANDiscriminator(nn.Module):
     """Residual blocks, the first of which halve the size, then ReLU, the mean over all positions and a linear logit.
 
-    With classes, the label enters by projection. No normalisation across the batch. Initialised as the generator.
-    Source: Miyato et al., Spectral normalization for generative adversarial networks, ICLR 2018, appendix B.4, whose
-    sum over positions is a mean in the published code of arXiv 2310.13459, and here.
+    With classes, the label enters by projection. Nothing is normalised across the batch. The initialisation is that of
+    the generator. Source: Miyato et al., Spectral normalization for generative adversarial networks, ICLR 2018,
+    appendix B.4; the paper's sum over positions is a mean, as in the published code of arXiv 2310.13459.
 
     Args:
-        spec: the data.
-        width: channels after the first block; by default the paper's 128 at 32 pixels, where all blocks are as wide,
-            and 64 at others, which have up to 16 times as many at the other end.
-        attention: size in pixels of the feature map that attends to itself; null (the default) for none.
+        spec: the description of the data.
+        width: the number of channels after the first block. By default it is the paper's: 128 at 32 pixels, where all
+            blocks have this width, and 64 at other sizes, where the last map has up to 16 times as many channels.
+        attention: the size in pixels of a feature map after which self-attention is inserted; null (the default)
+            inserts none.
         spectral_norm: whether every layer's weight is divided by its largest singular value.
 
     Raises:
@@ -127,7 +128,7 @@ class SNGANDiscriminator(nn.Module):
         spectral_norm: bool = True,
     ):
         super().__init__()
-        channels, size = square(spec, "sngan", _STAGES)
+        channels, size = square_images(spec, "sngan", _STAGES)
         stages = _STAGES[size]
         width = width or stages.widths[1]
         widths = [channels, *(width * units for units in stages.discriminator)]
@@ -150,7 +151,7 @@ class SNGANDiscriminator(nn.Module):
 
 
 class GeneratorBlock(nn.Module):
-    """Norm, ReLU, doubled size, convolution, norm, ReLU, convolution; plus the doubled input.
+    """Norm, ReLU, doubling of the size, convolution, norm, ReLU, convolution; the input, doubled, is added.
 
     The bypass has a 1 x 1 convolution where the number of channels changes, and no parameters elsewhere.
     """
@@ -167,14 +168,15 @@ class GeneratorBlock(nn.Module):
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         h = self.conv1(interpolate(relu(self.norm1(x, labels)), scale_factor=2))
         h = self.conv2(relu(self.norm2(h, labels)))
-        # A 1 x 1 convolution commutes with doubling, and costs a quarter before it.
+        # A 1 x 1 convolution commutes with the doubling, and before the doubling costs a quarter.
         return self.attention(h + interpolate(self.bypass(x), scale_factor=2))
 
 
 class DiscriminatorBlock(nn.Module):
-    """ReLU (but in the first block, which sees the image), convolution, ReLU, convolution, halved size; plus the input.
+    """ReLU, convolution, ReLU, convolution and, in some blocks, halving of the size; the input is added.
 
-    The bypass has a 1 x 1 convolution where the size or the number of channels changes, and no parameters elsewhere.
+    The first block, which sees the image, has no ReLU before its first convolution. The bypass has a 1 x 1 convolution
+    where the size or the number of channels changes, and no parameters elsewhere.
     """
 
     def __init__(self, before: int, after: int, halve: bool, attend: bool, first: bool):

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.layers.checks import image_channels
-from gantrain.models.layers.initialisation import he_initialised
+from gantrain.models.layers.checks import labelled_square_images
+from gantrain.models.layers.initialisation import he_initialise_
 
 if TYPE_CHECKING:
     from gantrain.config.types import PositiveInt
 
-# Convolutions in each of the five stages, by number of layers with weights in the paper, where three are dense.
+# The number of convolutions in each of the five stages. A key is the paper's depth, which counts three dense layers.
 _STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
@@ -21,34 +21,34 @@ class VGG(nn.Module):
     """Five stages of 3 x 3 convolutions with batch norm and ReLU, max pooling after each, and one dense layer.
 
     The stages have 1, 2, 4, 8 and 8 times ``width`` channels. The last feature map, 1 x 1 for images of 32 pixels, is
-    averaged; the one dense layer stands for the three of the original, as is usual on CIFAR.
+    averaged over its positions. One dense layer replaces the three of the original, as is usual on CIFAR.
     Source: Simonyan and Zisserman, Very deep convolutional networks for large-scale image recognition, ICLR 2015, table
-    1, configurations A, B, D and E; batch norm, which came later, and He's initialisation (fan_in) with it.
+    1, configurations A, B, D and E; batch norm and He's initialisation (fan_in) are later additions.
 
     Args:
-        spec: the data.
-        depth: 11, 13, 16 or 19, the paper's count.
-        width: channels of the first stage.
+        spec: the description of the data.
+        depth: 11, 13, 16 or 19, the paper's number of layers with weights.
+        width: the number of channels of the first stage.
 
     Raises:
-        UserError: the data are not labelled square images of at least 32 pixels, which five poolings need.
+        UserError: the data are not labelled square images of at least 32 pixels, which the five poolings need.
     """
 
     def __init__(self, spec: DataSpec, depth: Literal[11, 13, 16, 19] = 19, width: PositiveInt = 64):
         super().__init__()
-        before = image_channels(spec, "vgg", least=32)
+        before = labelled_square_images(spec, "vgg", least=32)
         self.spec = spec
         layers: list[nn.Module] = []
         for convolutions, factor in zip(_STAGES[depth], (1, 2, 4, 8, 8), strict=True):
             for _ in range(convolutions):
                 after = width * factor
-                # No bias: batch norm would take it out again.
+                # The convolution has no bias, since batch norm would subtract it again.
                 layers += [nn.Conv2d(before, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
                 before = after
             layers.append(nn.MaxPool2d(2))
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(before, spec.classes)
-        he_initialised(self, "fan_in")
+        he_initialise_(self, "fan_in")
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, size, size)`` to logits ``(n, classes)``."""

@@ -9,8 +9,8 @@ from torch.nn.functional import relu
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.models.layers.checks import image_channels
-from gantrain.models.layers.initialisation import he_initialised
+from gantrain.models.layers.checks import labelled_square_images
+from gantrain.models.layers.initialisation import he_initialise_
 
 if TYPE_CHECKING:
     from gantrain.config.types import Fraction, PositiveInt
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 class WideResNet(nn.Module):
     """WRN-depth-width: pre-activation residual blocks with ``width`` times the channels of a ResNet.
 
-    A 3 x 3 convolution to 16 channels, three groups of ``n`` blocks with 16, 32 and 64 times ``width`` channels, of
-    which the second and third begin by halving the size, batch norm, ReLU, global average pooling and a dense layer.
+    The layers are a 3 x 3 convolution to 16 channels; three groups of ``n`` blocks with 16, 32 and 64 times ``width``
+    channels, where the first block of the second and of the third group halves the size; batch norm, ReLU, global
+    average pooling and a dense layer.
     Source: Zagoruyko and Komodakis, Wide residual networks, BMVC 2016, table 1 and section 2.4.
 
     Args:
-        spec: the data.
-        depth: number of convolutions, ``6 n + 4``, with the one in the shortcut of each group.
+        spec: the description of the data.
+        depth: the number of convolutions, ``6 n + 4``, which includes the one in the shortcut of each group.
         width: the widening factor.
-        dropout: probability of dropout between the two convolutions of a block.
+        dropout: the probability of dropout between the two convolutions of a block.
 
     Raises:
         UserError: the data are not labelled square images of at least 8 pixels; the depth is not ``6 n + 4``.
@@ -35,7 +36,7 @@ class WideResNet(nn.Module):
 
     def __init__(self, spec: DataSpec, depth: PositiveInt = 28, width: PositiveInt = 10, dropout: Fraction = 0.0):
         super().__init__()
-        channels = image_channels(spec, "wide_resnet", least=8)
+        channels = labelled_square_images(spec, "wide_resnet", least=8)
         blocks, rest = divmod(depth - 4, 6)
         if rest or blocks < 1:
             raise UserError(f"model wide_resnet: expected a depth of 6 n + 4, such as 16, 28 or 40, got {depth}")
@@ -51,7 +52,7 @@ class WideResNet(nn.Module):
         self.groups = nn.Sequential(*layers)
         self.norm = nn.BatchNorm2d(before)
         self.head = nn.Linear(before, spec.classes)
-        he_initialised(self, "fan_out")
+        he_initialise_(self, "fan_out")
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, size, size)`` to logits ``(n, classes)``."""

@@ -16,12 +16,12 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from gantrain.compute import memory
-from gantrain.compute.compile import Arithmetic, plain
+from gantrain.compute.compile import Arithmetic, reference_arithmetic
 from gantrain.compute.precision import autocast
 from gantrain.compute.threads import threads
 from gantrain.config.sections import Checkpoint, Log, Run
 from gantrain.data.batch import Batch, Batches
-from gantrain.data.storage import described
+from gantrain.data.storage import describe_samples
 from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
 from gantrain.games.base import Game, Player
@@ -164,7 +164,7 @@ class Trainer:
                     self.progress.note(
                         f"going on from step {self.step}" if found else "no whole checkpoint; starting anew"
                     )
-                self.progress.note(described(self.batches.samples, self.batches.workers))
+                self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
                 if self.arithmetic.compile:
                     self.progress.note("the first step compiles the networks, which may take a minute")
                 self._train()
@@ -247,7 +247,7 @@ class Trainer:
         self._check_weights()
         found = None
         if self.main or callback.all_processes:
-            with plain():
+            with reference_arithmetic():
                 network = self.evaluated_network(callback.weights)
                 found = callback.run(self.folder, self.monitor, self.step, network)
         found = self.processes.broadcast_object(found)
@@ -307,7 +307,7 @@ class Trainer:
         Raises:
             UserError: it is of other networks.
         """
-        state = self.arithmetic.laid_out(state)
+        state = self.arithmetic.to_memory_format(state)
         for learner in self.learners:
             restore(learner.player.module, state, learner.name, folder)
         if self.ema is not None:
@@ -359,17 +359,17 @@ class Trainer:
     def _computing(self) -> Iterator[None]:
         """The threads, precision and compiler that the run asks for, and memory that is short said in a line."""
         batch_size, parts = self.batches.batch_size, self.batches.accumulation
-        advice = memory.advice(batch_size, parts, self.settings.precision, self.processes.world_size)
+        advice = memory.training_advice(batch_size, parts, self.settings.precision, self.processes.world_size)
         with (
             threads(self.settings.threads),
-            self.arithmetic.in_force(),
+            self.arithmetic.applied(),
             memory.out_of_memory(lambda: f"step {self.step}", lambda: advice),
         ):
             yield
 
     def _batch(self, draw: int, step: int) -> Batch:
         batch = self.batches.shared(*self.evaluator.share)(draw, step)
-        batch.real = self.arithmetic.laid_out(batch.real)
+        batch.real = self.arithmetic.to_memory_format(batch.real)
         return batch
 
     def _reseed(self, draw: int) -> None:

@@ -1,3 +1,3 @@
-"""What every folder may use: tensors in lists, seeds, files written whole."""
+"""Helpers that every folder may use: lists of tensors, seeds, and files that are written whole."""
 
 __all__ = ["io", "seeding", "tensors"]

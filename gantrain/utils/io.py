@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writing files that appear whole or not at all, and folders of results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gantrain.errors import UserError
 
 
 def write(path: str | Path, content: str | bytes) -> None:
-    """Write a file under another name and rename it; text is UTF-8."""
+    """Write a file under a temporary name beside ``path``, then rename it to ``path``; text is encoded as UTF-8."""
     path = Path(path)
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
@@ -19,11 +19,11 @@ def write(path: str | Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def written_into(folder: Path) -> Iterator[None]:
-    """Around what writes into a folder, which is made if it is not there.
+def writing_into(folder: Path) -> Iterator[None]:
+    """Create ``folder`` if needed, and turn the system's errors inside the block into a UserError about the folder.
 
     Raises:
-        UserError: the system does not let it be written.
+        UserError: the folder cannot be created, or a file in it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,17 +32,17 @@ def written_into(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
-def check_free(folder: Path, mark: str, what: str, kind: str) -> None:
-    """Refuse a place where results would lie upon something else; earlier ones of their kind may be replaced.
+def check_results_folder(folder: Path, mark: str, what: str, kind: str) -> None:
+    """Refuse a folder for results that holds something other than earlier results of the same kind.
 
     Args:
-        folder: in which they would lie.
-        mark: the name of a file that a folder of such results has.
-        what: the results, for messages.
-        kind: what such a folder is, for messages.
+        folder: the folder into which the results would be written.
+        mark: the name of a file by which a folder of such results is recognised.
+        what: the results, as the error message calls them.
+        kind: a folder of such results, as the error message calls it.
 
     Raises:
-        UserError: it is a file, or holds something else.
+        UserError: ``folder`` is a file, or holds files but none called ``mark``.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and {what} would lie there; choose another name or --output")

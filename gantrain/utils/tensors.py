@@ -1,33 +1,35 @@
-"""Lists of tensors copied, restored and interpolated in place: the one way in which strategies are moved by hand.
+"""Lists of tensors that are copied, restored and interpolated in place.
 
-A parameter keeps its storage for life; nothing else in the package writes to one except its optimizer.
+A parameter keeps its storage for life. Only its optimizer and the functions of this file write to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+Tree = TypeVar("Tree")
+
 
 def snapshot(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Detached copies of ``tensors``."""
+    """Copies of ``tensors``, detached from the graph."""
     return [t.detach().clone() for t in tensors]
 
 
 @torch.no_grad()
 def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Write ``sources`` into ``targets``."""
+    """Write the values of ``sources`` into ``targets``."""
     if targets:
-        torch._foreach_copy_(targets, sources)
+        torch._foreach_copy_(_listed(targets), _listed(sources))
 
 
 @contextmanager
 def preserve(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Write the values of ``tensors`` on entry back on leaving, also when an exception passes through."""
+    """Restore the values of ``tensors`` at the end of the block, also when it ends with an exception."""
     saved = snapshot(tensors)
     try:
         yield
@@ -37,40 +39,46 @@ def preserve(tensors: Sequence[Tensor]) -> Iterator[None]:
 
 @torch.no_grad()
 def lerp_from_(targets: Sequence[Tensor], anchor: Sequence[Tensor], relaxation: float) -> None:
-    """Set ``w`` to ``z + relaxation * (w - z)`` for targets ``w`` and anchor ``z``; exact for a relaxation of 1."""
+    """Set the targets ``w`` to ``z + relaxation * (w - z)`` with the anchor ``z``; a relaxation of 1 is exact."""
     if targets:
-        torch._foreach_lerp_(targets, anchor, 1.0 - relaxation)
+        torch._foreach_lerp_(_listed(targets), _listed(anchor), 1.0 - relaxation)
 
 
 @torch.no_grad()
 def add_(targets: Sequence[Tensor], directions: Sequence[Tensor], scale: float | Tensor = 1.0) -> None:
-    """Add ``scale * directions`` to ``targets``; the scale may be a 0-d tensor, so that nothing waits for a device."""
+    """Add ``scale * directions`` to ``targets``; a scale that lies on a GPU may stay there, as a 0-d tensor."""
     if isinstance(scale, Tensor):
-        torch._foreach_add_(targets, torch._foreach_mul(directions, scale))
+        torch._foreach_add_(_listed(targets), torch._foreach_mul(_listed(directions), scale))
     elif targets:
-        torch._foreach_add_(targets, directions, alpha=scale)
+        torch._foreach_add_(_listed(targets), _listed(directions), alpha=scale)
 
 
 def tree_to(
-    tree: Any, device: torch.device | None = None, memory_format: torch.memory_format = torch.preserve_format
-) -> Any:
-    """A nested dict, list or tuple with its tensors on ``device``, those of four dimensions in ``memory_format``."""
+    tree: Tree, device: torch.device | None = None, memory_format: torch.memory_format = torch.preserve_format
+) -> Tree:
+    """A copy of nested dicts, lists and tuples with all tensors on ``device``, 4-d ones in ``memory_format``."""
+    moved: Any = tree
     if isinstance(tree, Tensor):
-        return tree.to(device, memory_format=memory_format if tree.dim() == 4 else torch.preserve_format)
-    if isinstance(tree, dict):
-        return {key: tree_to(value, device, memory_format) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(tree_to(value, device, memory_format) for value in tree)
-    return tree
+        moved = tree.to(device, memory_format=memory_format if tree.dim() == 4 else torch.preserve_format)
+    elif isinstance(tree, dict):
+        moved = {key: tree_to(value, device, memory_format) for key, value in tree.items()}
+    elif isinstance(tree, (list, tuple)):
+        moved = type(tree)(tree_to(value, device, memory_format) for value in tree)
+    return moved
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Euclidean norm of all entries of ``tensors`` taken as one vector, a 0-d tensor; zero for an empty list."""
+    """The Euclidean norm of ``tensors`` taken as one vector, as a 0-d tensor; zero for an empty list."""
     if not tensors:
         return torch.zeros(())
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(_listed(tensors))))
 
 
 def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """Inner product of two lists of tensors, each taken as one vector; a 0-d tensor."""
+    """The inner product of two lists of tensors, each taken as one vector, as a 0-d tensor."""
     return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()
+
+
+def _listed(tensors: Sequence[Tensor]) -> list[Tensor] | tuple[Tensor, ...]:
+    """``tensors`` as one of the two kinds of sequences that torch's foreach functions take."""
+    return tensors if isinstance(tensors, (list, tuple)) else list(tensors)

@@ -38,7 +38,7 @@ from gantrain.commands.train import make_trainer
 from gantrain.config.loading import load
 from gantrain.config.schema import Config
 from gantrain.data.datasets.image_set import ImageSet
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.train.trainer import Trainer
 
 HERE = Path(__file__).parent
@@ -308,7 +308,7 @@ def main() -> None:
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
     print(f"{machine()}; {device}")
     print(f"widths {arguments.width} and {arguments.width // 2}, batches of {arguments.batch}, SGD, hinge loss")
-    with joined(arguments.device == "cpu") as accelerator:
+    with process_group(arguments.device == "cpu") as accelerator:
         if "loops" in arguments.tables:
             outer_loops(accelerator, arguments)
         if "settings" in arguments.tables:

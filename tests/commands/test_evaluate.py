@@ -70,9 +70,9 @@ def test_what_is_logged_is_the_metric_of_the_weights_that_were_asked_for(tmp_pat
 
 
 def trainer_seed(folder):
-    from gantrain.distributed.rendezvous import joined
+    from gantrain.distributed.rendezvous import process_group
 
-    with joined(True) as accelerator:
+    with process_group(True) as accelerator:
         (view,) = (v for v in make_trainer(evaluated(folder), accelerator.device).callbacks if hasattr(v, "extractor"))
         return view.seed
 

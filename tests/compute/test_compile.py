@@ -67,7 +67,7 @@ LAID_OUT, COMPILED = "run.channels_last=true", "run.compile=true"
 def aot(monkeypatch):
     torch._dynamo.reset()
     counters.clear()
-    monkeypatch.setattr(compile, "compiler", lambda: AOT)
+    monkeypatch.setattr(compile, "compile_options", lambda: AOT)
 
 
 def of(name, folder, *overrides):
@@ -229,7 +229,7 @@ def test_looks_and_saved_networks_are_not_compiled(tmp_path, monkeypatch, aot):
 
 
 def on_two_processes(folder, options):
-    compile.compiler = lambda: AOT
+    compile.compile_options = lambda: AOT
     train(of("gda", Path(folder), "run.name=two", *options))
 
 
@@ -241,7 +241,7 @@ def test_two_processes_with_synchronised_batch_norm_agree_with_one(options, tmp_
 
 
 def test_points_have_no_channels(ring, tmp_path):
-    with pytest.raises(UserError, match=r"^run.channels_last: the data are no images, but of shape \(2,\); "):
+    with pytest.raises(UserError, match=r"^run.channels_last: expected images, got data of shape \(2,\); "):
         train(ring(LAID_OUT))
     assert not list(tmp_path.iterdir())
 
@@ -266,7 +266,7 @@ def test_the_real_compiler_does_not_move_the_vectors_of_spectral_norm_twice():
         for buffer in network.buffers():
             buffer.copy_(nn.functional.normalize(torch.randn(buffer.shape), dim=0))
         if compiled:
-            network.compile(**compile.compiler())
+            network.compile(**compile.compile_options())
         loss = sum(network(torch.randn(5, 3)).square().sum() for _ in range(2))
         gradients.append(torch.autograd.grad(loss, list(network.parameters())))
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)

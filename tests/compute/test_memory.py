@@ -127,7 +127,7 @@ def trained_with_little_memory(folder):
     ],
 )
 def test_what_the_libraries_say(error, expected):
-    assert memory.is_out_of_memory(error) and memory.described(error) == expected
+    assert memory.is_out_of_memory(error) and memory.describe_samples(error) == expected
 
 
 def test_other_errors_stay_what_they_are():
@@ -139,5 +139,5 @@ def test_other_errors_stay_what_they_are():
 
 
 def test_the_advice_fits_the_run(ring):
-    alone = memory.advice(4, 1, "bf16", processes=4)
+    alone = memory.training_advice(4, 1, "bf16", processes=4)
     assert alone == "with 1 samples per process in bf16; try more processes"

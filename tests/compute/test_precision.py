@@ -17,7 +17,7 @@ from gantrain.commands.train import make_trainer, train
 from gantrain.compute.precision import autocast
 from gantrain.config.parts import build
 from gantrain.data.batch import Batches
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.models.layers.spectral_norm import spectrally_normalised
 
 CPU = torch.device("cpu")
@@ -107,7 +107,7 @@ def moved(folder: Path, accelerator: Any, *overrides: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_in_half_precision_is_near_that_in_single(tmp_path, name):
-    with joined(cpu=True) as accelerator:
+    with process_group(cpu=True) as accelerator:
         single, bf16, fp16 = (
             moved(tmp_path, accelerator, *RUNS[name], f"run.precision={p}") for p in ("fp32", "bf16", "fp16")
         )
@@ -124,7 +124,7 @@ def test_batch_norm_over_processes_in_half(tmp_path):
 
 
 def on_two(folder: str) -> list[torch.Tensor]:
-    with joined(cpu=True) as accelerator:
+    with process_group(cpu=True) as accelerator:
         return [moved(Path(folder), accelerator, *RUNS["sam"], f"run.precision={p}") for p in ("fp32", "fp16")]
 
 

@@ -69,7 +69,7 @@ def test_the_step_is_carried_and_changes_no_number():
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_the_ranks_shares_together_are_the_batch_of_one_process(world):
     alone = Batches(Numbered(10), 8, seed=5)
-    ranks = [Batches(Numbered(10), 8, seed=5, rank=r, world=world) for r in range(world)]
+    ranks = [Batches(Numbered(10), 8, seed=5, rank=r, world_size=world) for r in range(world)]
     for i in range(6):
         whole, shares = alone(i, i), [batches(i, i) for batches in ranks]
         assert [len(s) for s in shares] == [8 // world] * world
@@ -111,4 +111,4 @@ def test_a_batch_that_is_larger_than_the_data_is_refused():
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused():
     with pytest.raises(UserError, match="batch_size: 6 samples cannot be shared evenly by 4 processes"):
-        Batches(Numbered(10), 6, seed=0, world=4)
+        Batches(Numbered(10), 6, seed=0, world_size=4)

@@ -128,7 +128,7 @@ def test_draws_out_of_order_are_right_and_those_lately_read_are_not_read_again(l
 
 def test_roles_and_micro_batches_share_the_reads_of_a_draw(log):
     """Whatever shares of a draw are asked for: after the first few draws they are read together, once, ahead."""
-    ahead, reference = batches(log, 1, world=2, rank=1), expected(world=2, rank=1)
+    ahead, reference = batches(log, 1, world_size=2, rank=1), expected(world_size=2, rank=1)
     shares = [(1, 2), (0, 1), (2, 4), (3, 4)]
     for i in range(12):
         for rank, world in shares:

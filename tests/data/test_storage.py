@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from gantrain.data import Batches, ChannelNorm, Digits, GaussianRing, ImageArchive, ImageFolder, storage
-from gantrain.data.storage import described, place
+from gantrain.data.storage import describe_samples, place_samples
 from gantrain.errors import UserError
 from gantrain.metrics import Images
 from gantrain.metrics.sources.base import PIECE
@@ -41,8 +41,8 @@ def test_auto_takes_memory_where_it_leaves_as_much_again(host, expected, folder,
     left(monkeypatch, host)
     data = ImageFolder(folder)
     whole = data.samples.to("cpu")
-    place(data)
-    assert described(data.samples, 2) == f"data: 100 x 3x5x6, {expected}"
+    place_samples(data)
+    assert describe_samples(data.samples, 2) == f"data: 100 x 3x5x6, {expected}"
     assert torch.equal(data.samples.to("cpu"), whole)
 
 
@@ -51,11 +51,11 @@ def test_what_is_in_memory_stays_there(made, monkeypatch):
     data = made()
     before = data.samples
     for where in ("auto", "memory", "device"):
-        place(data, where)
+        place_samples(data, where)
         assert data.samples is before
     with pytest.raises(UserError, match="data.storage: disk was asked for, but this data set is not read from single"):
-        place(data, "disk")
-    assert described(before, 0).endswith(", in memory")
+        place_samples(data, "disk")
+    assert describe_samples(before, 0).endswith(", in memory")
 
 
 def test_auto_takes_the_device_where_three_times_as_much_is_left_for_networks(folder, monkeypatch):
@@ -64,7 +64,7 @@ def test_auto_takes_the_device_where_three_times_as_much_is_left_for_networks(fo
     for free, host, expected in ((4 * SIZE, 0, "cuda"), (4 * SIZE - 1, 2 * SIZE, "cpu"), (4 * SIZE - 1, 0, None)):
         left(monkeypatch, host, free)
         data = ImageFolder(folder)
-        place(data, "auto", "cuda")
+        place_samples(data, "auto", "cuda")
         assert (taken[-1:] or [None])[0] == expected, (free, host)
         taken.clear()
 
@@ -72,9 +72,9 @@ def test_auto_takes_the_device_where_three_times_as_much_is_left_for_networks(fo
 def test_a_choice_that_cannot_work_is_one_line(folder, monkeypatch):
     left(monkeypatch, host=8000, device=5000)
     with pytest.raises(UserError, match="^data.storage: 9 kB of samples do not fit into the 8 kB of memory left; use "):
-        place(ImageFolder(folder), "memory")
+        place_samples(ImageFolder(folder), "memory")
     with pytest.raises(UserError, match="^data.storage: 9 kB of samples do not fit into the 5 kB left on cuda; use "):
-        place(ImageFolder(folder), "device", "cuda")
+        place_samples(ImageFolder(folder), "device", "cuda")
 
 
 def test_a_compressed_tar_lives_in_memory_only(folder, tmp_path, monkeypatch):
@@ -82,11 +82,11 @@ def test_a_compressed_tar_lives_in_memory_only(folder, tmp_path, monkeypatch):
         with tarfile.open(tmp_path / name, mode) as archive:
             archive.add(folder, "images")
     plain, packed = ImageArchive(str(tmp_path / "a.tar")), ImageArchive(str(tmp_path / "a.tar.xz"))
-    place(plain, "disk")
-    assert described(plain.samples, 0) == "data: 100 x 3x5x6, 9 kB, on disk"
+    place_samples(plain, "disk")
+    assert describe_samples(plain.samples, 0) == "data: 100 x 3x5x6, 9 kB, on disk"
     assert torch.equal(plain.samples.to("cpu"), packed.samples)
     with pytest.raises(UserError) as error:
-        place(packed, "disk")
+        place_samples(packed, "disk")
     assert str(error.value) == (
         "data.storage: disk was asked for, but a compressed tar cannot be read at random places; unpack it, or make a "
         ".zip or plain .tar of it"
@@ -105,8 +105,8 @@ def test_processes_on_a_host_share_its_memory(monkeypatch):
 def test_whoever_uses_samples_need_not_know_where_they_are(folder):
     """Standardisation, the pieces of an evaluation, and its digest."""
     held, unread = ImageFolder(folder), ImageFolder(folder)
-    place(held, "memory")
-    place(unread, "disk")
+    place_samples(held, "memory")
+    place_samples(unread, "disk")
     assert isinstance(held.samples, torch.Tensor) and not isinstance(unread.samples, torch.Tensor)
     for a, b in zip(ChannelNorm.of(held).buffers(), ChannelNorm.of(unread).buffers(), strict=True):
         assert torch.equal(a, b)
@@ -126,7 +126,7 @@ def test_batches_are_the_same_to_the_bit_wherever_the_samples_are(kind, workers,
     else:
         path = shutil.make_archive(folder, kind, folder)
         held, unread = (ImageArchive(path, validation=0.2, label_noise=0.3) for _ in range(2))
-    place(held, "memory")
+    place_samples(held, "memory")
     assert torch.equal(unread.samples.to("cpu"), held.samples), "read here before the workers are made"
     reference = Batches(held, 24, seed=2)
     batches = Batches(unread, 24, seed=2, workers=workers)
@@ -153,7 +153,7 @@ def test_odd_images_are_the_same_or_named_alike_in_all_storages(kind, tmp_path):
     for where, workers in (("memory", 0), ("disk", 0), ("disk", 1)):
         data = ImageFolder(str(tmp_path))
         try:
-            place(data, where)
+            place_samples(data, where)
             batches = Batches(data, 8, seed=0, workers=workers)
             found[where, workers] = batches(0, 0).real.flatten().tolist()
             batches.close()

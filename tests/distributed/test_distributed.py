@@ -13,7 +13,7 @@ from forked import together
 from torch import nn
 
 from gantrain.distributed.processes import Processes
-from gantrain.distributed.rendezvous import _interface, joined
+from gantrain.distributed.rendezvous import _interface, process_group
 from gantrain.distributed.sync_batch_norm import SyncBatchNorm, synchronise_batch_norm
 from gantrain.errors import UserError
 
@@ -58,7 +58,7 @@ def passes(module: nn.Module, inputs: list[torch.Tensor], cotangent: torch.Tenso
 
 
 def synchronised() -> dict[str, dict[str, torch.Tensor]]:
-    with joined(cpu=True) as processes:
+    with process_group(cpu=True) as processes:
         rank, found = processes.process_index, {}
         for name, (options, shape) in CASES.items():
             module, inputs, cotangent = case(options, shape)
@@ -119,7 +119,7 @@ def test_replacing_batch_norm_keeps_names_weights_and_everything_else():
 
 
 def averages() -> tuple[list[torch.Tensor], list[torch.Tensor], int]:
-    with joined(cpu=True) as processes:
+    with process_group(cpu=True) as processes:
         calls = []
         reduce = dist.all_reduce
         dist.all_reduce = lambda *a, **k: (calls.append(a), reduce(*a, **k))[1]
@@ -147,7 +147,7 @@ def test_the_mean_takes_one_collective_and_the_first_process_speaks():
 def deserted(rank: int, kind: type[BaseException]) -> str:
     """What each process says if one gives up while the other waits for it."""
     try:
-        with joined(cpu=True) as processes:
+        with process_group(cpu=True) as processes:
             if processes.process_index == rank:
                 raise kind("the disk is full")
             processes.wait_for_everyone()
@@ -174,7 +174,7 @@ def test_a_process_that_ends_without_a_word_is_no_traceback_of_the_other():
 
 def agreed(wrong: dict[int, BaseException]) -> str:
     """What each process says if those in ``wrong`` fail in a block that all enter; they could work on together."""
-    with joined(cpu=True):
+    with process_group(cpu=True):
         processes = Processes.launched()
         try:
             with processes.raise_on_all():

@@ -14,7 +14,7 @@ from tiny import DIGITS, config_of, rows, same, state
 
 from gantrain.commands.diagnose import diagnose_run
 from gantrain.commands.train import make_trainer, train
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
@@ -73,7 +73,7 @@ def steps(name: str, folder: str, accelerator: Accelerator, *overrides: str) -> 
 
 
 def on_two_processes(folder: str) -> dict[str, Any]:
-    with joined(cpu=True) as accelerator:
+    with process_group(cpu=True) as accelerator:
         local = {name: steps(name, folder, accelerator, "run.batch_norm=local") for name in RUNS}
         cut = steps("sharp", folder, accelerator, "run.batch_norm=local", "data.accumulation=2")
         shared = {name: steps(name, folder, accelerator, "data.accumulation=2", *o) for name, o in SHARED.items()}
@@ -86,7 +86,7 @@ def two(tmp_path_factory):
 
 
 def alone(name: str, folder: Path, parts: int) -> dict[str, Any]:
-    with joined(cpu=True) as accelerator:
+    with process_group(cpu=True) as accelerator:
         return steps(name, str(folder), accelerator, f"data.accumulation={parts}")
 
 

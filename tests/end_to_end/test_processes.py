@@ -21,7 +21,7 @@ from tiny import DIGITS, RING, config_of, rows, same, state, write
 
 from gantrain.commands.train import make_trainer, train
 from gantrain.distributed.processes import Processes
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.runs import checkpoint
 from gantrain.runs.monitor import WALL_CLOCK, read_metrics
 from gantrain.train import interrupt, trainer
@@ -51,7 +51,7 @@ EVALUATIONS = {"gda_batch_norm": 40, "gda_no_norm": 40, "lookahead_batch_norm": 
 
 def train_all(folder: str) -> dict[str, tuple[int, list[torch.Tensor]]]:
     """Train each run; returns the collectives of its steps, and all of its parameters and buffers."""
-    with joined(cpu=True) as processes:
+    with process_group(cpu=True) as processes:
         return {name: train_one(Path(folder), name, processes) for name in RUNS}
 
 
@@ -133,7 +133,7 @@ def test_a_signal_stops_two_processes_which_go_on_as_if_nothing_had_been(tmp_pat
 
 def train_on(folder: str, steps: int) -> None:
     """Resume the run, then train the same without a stop."""
-    with joined(cpu=True) as processes:
+    with process_group(cpu=True) as processes:
         for name, resume in (("digits", True), ("straight", False)):
             config = config_of(DIGITS, Path(folder), LOOKAHEAD, f"run.name={name}", f"run.steps={steps}")
             train_with(processes, config, resume)
@@ -156,7 +156,7 @@ def stopped(folder: str) -> tuple[int, int]:
             if self.step == 5 and not self.main:
                 signal.raise_signal(signal.SIGTERM)
 
-    with joined(cpu=True) as processes, pytest.raises(SystemExit) as stop:
+    with process_group(cpu=True) as processes, pytest.raises(SystemExit) as stop:
         train_with(processes, config_of(RING, Path(folder)), False, Told)
     return stop.value.code, steps[-1]
 
@@ -236,7 +236,7 @@ def told_while_agreeing(folder: str) -> tuple[int, int]:
                 torch.distributed.all_reduce = reduce
 
     trainer.Interrupt = TellingAtSix
-    with joined(cpu=True) as processes, pytest.raises(SystemExit) as stop:
+    with process_group(cpu=True) as processes, pytest.raises(SystemExit) as stop:
         train_with(processes, config_of(RING, Path(folder)), False, Told)
     return stop.value.code, steps[-1]
 
@@ -261,7 +261,7 @@ def told_between_logs(folder: str) -> tuple[int, int]:
 
     interrupt.SECONDS = 0.1
     config = config_of(RING, Path(folder), "log.every=1000000", "run.steps=5000", "checkpoint.every=100000")
-    with joined(cpu=True) as processes, pytest.raises(SystemExit) as stop:
+    with process_group(cpu=True) as processes, pytest.raises(SystemExit) as stop:
         train_with(processes, config, False, Told)
     return stop.value.code, steps[-1]
 
@@ -296,7 +296,7 @@ STATE = {
 
 
 def handed_on() -> tuple[dict | None, dict | None]:
-    with joined(cpu=True):
+    with process_group(cpu=True):
         processes = Processes.launched()
         first = processes.rank == 0
         return checkpoint.shared(STATE if first else None, processes), checkpoint.shared(None, processes)

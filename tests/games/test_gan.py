@@ -100,7 +100,8 @@ def test_the_game_trains_on_two_processes_as_on_one():
         parameters = game.players[player].parameters
         whole = gradients(game.objective(player, ring_batch(3)), parameters)
         shares = [
-            gradients(game.objective(player, Batches(RING, 16, 0, rank=r, world=2)(3, 0)), parameters) for r in range(2)
+            gradients(game.objective(player, Batches(RING, 16, 0, rank=r, world_size=2)(3, 0)), parameters)
+            for r in range(2)
         ]
         for expected, *parts in zip(whole, *shares, strict=True):
             if expected is not None:
@@ -181,7 +182,7 @@ class TestAugmentations:
         game = self.game(Hinge(), penalties=[R1()])
         parameters = game.players["discriminator"].parameters
         whole = gradients(game.objective("discriminator", self.batch), parameters)
-        shares = [gradients(game.objective("discriminator", Batches(Digits(), 8, 0, rank=r, world=2)(3, 0)), parameters)
+        shares = [gradients(game.objective("discriminator", Batches(Digits(), 8, 0, r, 2)(3, 0)), parameters)
                   for r in range(2)]  # fmt: skip
         for expected, *parts in zip(whole, *shares, strict=True):
             assert torch.allclose(sum(parts) / 2, expected, atol=1e-6)

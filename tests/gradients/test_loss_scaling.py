@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import gantrain as gt
-from gantrain.compute.precision import autocast, full
+from gantrain.compute.precision import autocast, upcast
 from gantrain.distributed.processes import Processes
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.distributed.sync_batch_norm import synchronise_batch_norm
 from gantrain.errors import UserError
 from gantrain.gradients import loss_scaling
@@ -68,7 +68,7 @@ def network() -> nn.Module:
 
 
 def objective(module: nn.Module, batch: Any, factor: float = 1.0) -> gt.Objective:
-    logits = full(module(batch[0]))
+    logits = upcast(module(batch[0]))
     return gt.Objective(factor * cross_entropy(logits, batch[1]), logits, batch[1])
 
 
@@ -176,7 +176,7 @@ def test_what_diverges_says_so():
 
 def test_what_the_device_cannot_compute_is_one_line():
     def distances(module, batch):
-        return gt.Objective(full(torch.pdist(module(batch[0]))).sum())
+        return gt.Objective(upcast(torch.pdist(module(batch[0]))).sum())
 
     with pytest.raises(UserError, match=r"^player x: run.precision: fp16: .*Half.*; use bf16 or fp32$") as error:
         run(field(f=distances))
@@ -211,7 +211,7 @@ def test_a_resumed_field_goes_on_at_its_scale(monkeypatch):
 
 
 def on_two() -> dict[str, Any]:
-    with joined(cpu=True):
+    with process_group(cpu=True):
         processes, found = Processes.launched(), {}
         for name, scale in (("high", 2.0**14), ("low", 2.0**4)):
             module = synchronise_batch_norm(network(), processes)
@@ -234,7 +234,7 @@ def on_two() -> dict[str, Any]:
 
 def steep(module: nn.Module, batch: Any) -> gt.Objective:
     """A loss whose gradient is as large as the inputs."""
-    outputs = full(module(batch[0]))
+    outputs = upcast(module(batch[0]))
     return gt.Objective((outputs.sum(1) * batch[0][:, 0]).mean())
 
 

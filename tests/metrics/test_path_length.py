@@ -9,7 +9,7 @@ from image_sets import DIGITS, Pixels, game, generated
 from torch_fidelity.registry import NOISE_SOURCE_REGISTRY, SAMPLE_SIMILARITY_REGISTRY
 
 from gantrain.distributed.processes import Processes
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 from gantrain.metrics import Generated, Options, Paths, evaluate
 from gantrain.metrics.extractors.base import PathDistance
@@ -124,7 +124,7 @@ def test_a_path_that_breaks_is_one_line():
 
 
 def shared():
-    with joined(cpu=True):
+    with process_group(cpu=True):
         return path_lengths(Generated(None, paths=linear(0.1)), 150, Squared(), 0.1, Processes.launched()).values
 
 

@@ -7,7 +7,7 @@ import torch
 from forked import together
 from image_sets import DIGITS, Pixels, game, gaussian, images, written
 
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 from gantrain.metrics import Folder, Generated, Images, Options, evaluate
 
@@ -35,7 +35,7 @@ def measured(folder=None, cache=None, path=None):
 
 
 def in_a_process(*arguments):
-    with joined(cpu=True):
+    with process_group(cpu=True):
         return measured(*arguments)
 
 
@@ -61,7 +61,7 @@ def test_they_share_a_folder_and_a_cache(tmp_path):
 
 
 def wrong(kind, folder):
-    with joined(cpu=True) as processes:
+    with process_group(cpu=True) as processes:
         rank = processes.process_index
 
         def sample(n, seed):

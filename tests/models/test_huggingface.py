@@ -8,7 +8,7 @@ import language
 import pytest
 import torch
 
-from gantrain.compute.modes import evaluating
+from gantrain.compute.modes import eval_mode
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.models import HuggingFace
@@ -68,7 +68,7 @@ def test_padding_does_not_change_the_logits(tmp_path, name):
     network, tokens = family(tmp_path, name), texts(8, 3, 5)
     assert network(tokens).shape == (3, 3)
     assert network(SPEC.zeros(2)).shape == (2, 3), "all padding"
-    with evaluating(network), torch.no_grad():
+    with eval_mode(network), torch.no_grad():
         together = network(tokens)
         alone = torch.cat([network(row[None, :length]) for row, length in zip(tokens, (8, 3, 5), strict=True)])
         wide = network(torch.nn.functional.pad(tokens, (0, 7)))
@@ -83,7 +83,7 @@ def test_padding_does_not_change_the_logits(tmp_path, name):
 def test_token_types_reach_models_that_have_them(tmp_path, name):
     network, tokens = family(tmp_path, name), texts(8, 6)
     types = (torch.arange(8) > 3).long().expand(2, 8)
-    with evaluating(network), torch.no_grad():
+    with eval_mode(network), torch.no_grad():
         plain = network(tokens)
         marked = network(torch.stack([tokens, types], dim=1))
         zero = network(torch.stack([tokens, torch.zeros_like(types)], dim=1))
@@ -93,7 +93,7 @@ def test_token_types_reach_models_that_have_them(tmp_path, name):
 
 def test_the_logits_are_those_of_transformers(bert):
     network, tokens = seeded(0, SPEC, bert), texts(8, 3)
-    with evaluating(network), torch.no_grad():
+    with eval_mode(network), torch.no_grad():
         expected = network.network(input_ids=tokens, attention_mask=(tokens != 0).long()).logits
         torch.testing.assert_close(network(tokens), expected)
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, softplus
 
 from gantrain.distributed.processes import Processes
-from gantrain.distributed.rendezvous import joined
+from gantrain.distributed.rendezvous import process_group
 from gantrain.distributed.sync_batch_norm import synchronise_batch_norm
 from gantrain.games.base import Game, Objective, Player
 from gantrain.games.function import FunctionGame
@@ -228,7 +228,7 @@ def work(path):
     """What one of several processes finds, given a file with what one alone has found."""
     serial = torch.load(path)
     torch.set_num_threads(1)
-    with joined(cpu=True):
+    with process_group(cpu=True):
         processes = Processes.launched()
         results = {name: solve(name, processes, "auto") for name in RUN[processes.world_size]}
         results["resumed"] = {

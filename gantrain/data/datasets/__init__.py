@@ -1,4 +1,4 @@
-"""The data sets, a file each or a family each."""
+"""The data sets: one file for each of them, or for each family of them."""
 
 __all__ = [
     "celeba",

@@ -1,4 +1,4 @@
-"""CelebA: faces, from their published files."""
+"""CelebA: images of faces, read from the published files."""
 
 from __future__ import annotations
 
@@ -25,21 +25,23 @@ _FILES = (
 class CelebA(ImageSet):
     """CelebA, aligned: 162770 + 19867 + 19962 colour images of faces, 178 x 218 pixels, with 40 attributes.
 
-    A square is cut out around the centre and scaled, as papers on GANs do. Downloading needs the package gdown.
+    A square is cut out around the centre and scaled, as is usual in papers on GANs. The download needs the package
+    gdown.
 
     Source: Liu et al., Deep learning face attributes in the wild, ICCV 2015.
 
     Args:
-        split: "train", "validation", "test", or "all" of them.
+        split: "train", "validation", "test", or "all" three together.
         root: the folder that holds the folder celeba, or into which it is downloaded.
-        download: whether a data set that is not there is downloaded.
-        size: height and width in pixels.
-        crop: side of the square that is cut out, at most 178.
-        attribute: such as Smiling; makes two classes, 1 where it applies. By default there are none.
+        download: whether the data set is downloaded if it is not in ``root``.
+        size: the height and width of the images in pixels, after scaling.
+        crop: the side of the square that is cut out, at most 178 pixels.
+        attribute: an attribute such as Smiling, which makes two classes, with label 1 where it applies. By default the
+            images have no labels.
 
     Raises:
-        UserError: the data set is not there and cannot be downloaded; there is no such attribute. When the samples are
-            read: an image is damaged.
+        UserError: the data set is not in ``root`` and cannot be downloaded, or has no such attribute. When the samples
+            are read: an image is damaged.
     """
 
     def __init__(

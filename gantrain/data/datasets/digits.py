@@ -1,10 +1,11 @@
-"""Handwritten digits that come with scikit-learn: a data set that needs no download."""
+"""The handwritten digits that come with scikit-learn: a data set that needs no download."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from gantrain.data.datasets.image_set import ImageSet
@@ -15,18 +16,19 @@ if TYPE_CHECKING:
 
 
 class Digits(ImageSet):
-    """1797 grey images of the digits 0 to 9, 8 x 8 pixels with 17 grey levels, or larger by interpolation.
+    """1797 grey images of the digits 0 to 9, of 8 x 8 pixels with 17 grey levels; other sizes by interpolation.
 
     Source: Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI repository, 1998.
 
     Args:
-        size: height and width in pixels; above 8 the images are enlarged by bicubic interpolation.
-        split: "all", or a fixed part: "test" is every fifth sample; of the others "validation" is what is held out and
-            "train" what is left.
-        validation: fraction of the samples outside the test part that is held out, always the same.
-        label_noise: probability that a label of the parts "all" and "train" is replaced by a random class; validation
-            and test labels stay clean.
-        noise_seed: of the label noise.
+        size: the height and width in pixels; sizes other than 8 are made by bicubic interpolation.
+        split: "all" samples or one part of them. "test" is every fifth sample, "validation" a fraction of the others,
+            and "train" the samples that are left.
+        validation: the fraction of the samples outside the test part that make up the validation part; the samples are
+            the same in every run.
+        label_noise: the probability that a label of the parts "all" and "train" is replaced by a random class;
+            validation and test labels stay clean.
+        noise_seed: the seed of the label noise.
 
     Raises:
         UserError: the part is empty.
@@ -34,7 +36,7 @@ class Digits(ImageSet):
     Attributes:
         samples: ``(n, 1, size, size)`` uint8.
         labels: ``(n,)`` int64, the digit.
-        spec: shape and classes.
+        spec: the shape and the number of classes.
     """
 
     def __init__(
@@ -49,15 +51,15 @@ class Digits(ImageSet):
 
         data = load_digits()
         images = torch.from_numpy(data.images).float().div(16).unsqueeze(1)
-        labels = torch.from_numpy(data.target).long()
+        digits = torch.from_numpy(data.target).long()
         if split != "all":
             held_out = torch.arange(len(images)) % 5 == 4
             chosen = held_out if split == "test" else ~held_out
-            images, labels = images[chosen], labels[chosen]
+            images, digits = images[chosen], digits[chosen]
         if size != 8:
             images = interpolate(images, size=(size, size), mode="bicubic", antialias=size < 8)
-        samples = images.mul(255).round().clamp(0, 255).to(torch.uint8)
+        part: tuple[Tensor, Tensor | None] = images.mul(255).round().clamp(0, 255).to(torch.uint8), digits
         if split != "test":
             fraction = 0.0 if split == "all" else validation
-            samples, labels = training_part(samples, labels, 10, split, fraction, label_noise, noise_seed)
-        super().__init__(samples, labels, classes=10)
+            part = training_part(*part, 10, split, fraction, label_noise, noise_seed)
+        super().__init__(*part, classes=10)

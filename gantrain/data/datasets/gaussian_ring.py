@@ -1,4 +1,4 @@
-"""Points in the plane around the corners of a regular polygon: the classical picture of mode collapse."""
+"""Points in the plane around the corners of a regular polygon, on which mode collapse can be seen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.utils.seeding import generator
 
@@ -15,22 +16,22 @@ if TYPE_CHECKING:
     from gantrain.config.types import NonNegativeFloat, PositiveFloat, PositiveInt
 
 
-class GaussianRing:
+class GaussianRing(DataSet):
     """An equal mixture of isotropic Gaussians whose centres lie on a circle.
 
     Args:
-        modes: number of Gaussians.
-        radius: of the circle.
-        std: standard deviation of each Gaussian, in both coordinates.
-        samples: number of points; the modes' counts differ by at most one.
-        seed: of the points; the data are a function of the arguments alone.
+        modes: the number of Gaussians.
+        radius: the radius of the circle.
+        std: the standard deviation of each Gaussian, in both coordinates.
+        samples: the number of points; the numbers of points of two modes differ by at most one.
+        seed: the seed of the points; the data depend on the arguments of the constructor alone.
 
     Attributes:
         samples: ``(n, 2)`` float32.
-        labels: ``(n,)`` int64, the mode.
-        modes: ``(modes, 2)`` float32, the centres.
+        labels: ``(n,)`` int64, the number of the mode.
+        modes: the centres of the Gaussians, ``(modes, 2)`` float32.
         std: as given.
-        spec: shape and classes.
+        spec: the shape, and one class for each mode.
     """
 
     def __init__(
@@ -44,16 +45,11 @@ class GaussianRing:
         angle = torch.arange(modes) * (2 * math.pi / modes)
         self.modes = radius * torch.stack([angle.cos(), angle.sin()], dim=1)
         self.std = std
-        self.labels = torch.arange(samples) % modes
+        labels = torch.arange(samples) % modes
         noise = torch.randn(samples, 2, generator=generator(seed, "gaussian_ring"))
-        self.samples = self.modes[self.labels] + std * noise
-        self.spec = DataSpec((2,), classes=modes)
-
-    def decode(self, raw: Tensor) -> Tensor:
-        """Points are used as they are stored."""
-        return raw
+        super().__init__(self.modes[labels] + std * noise, labels, DataSpec((2,), classes=modes))
 
     def covered(self, points: Tensor) -> Tensor:
-        """``(modes,)``: how many of the points lie within three standard deviations of each centre."""
+        """The number of points within three standard deviations of each centre, ``(modes,)`` int64."""
         distance, nearest = torch.cdist(points, self.modes.to(points)).min(dim=1)
         return nearest[distance <= 3 * self.std].bincount(minlength=len(self.modes))

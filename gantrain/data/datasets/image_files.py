@@ -1,4 +1,4 @@
-"""Data sets of the user's own: a folder of images, or an archive of one that is read without unpacking it."""
+"""Data sets of the user's own images: in a folder, or in an archive that is read without unpacking it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
 
+from gantrain.data.dataset import Samples
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.datasets.splits import training_part
-from gantrain.data.readers.containers import Container, Folder, archive
+from gantrain.data.readers.containers import Container, Folder, open_archive
 from gantrain.data.readers.file_samples import FileSamples
 from gantrain.data.readers.images import load_all, reason
-from gantrain.data.readers.layout import Layout, part_called
+from gantrain.data.readers.layout import Layout, split_named
 from gantrain.data.storage import require_memory
 from gantrain.errors import UserError
 
@@ -28,34 +28,35 @@ _log = logging.getLogger(__name__)
 
 
 class ImageFiles(ImageSet, ABC):
-    """Images in folders that say to which part and class they belong: see :class:`gantrain.data.readers.layout.Layout`.
+    """Images in folders that name the part of the data set and the class to which the images belong.
 
-    Samples are in the order of their paths, and stay in their files until they are asked for; those of a compressed tar
-    are read at once. For what becomes of grey, palette, transparent and 16-bit images, see
-    :func:`gantrain.data.readers.load`.
+    The folders are read as :class:`gantrain.data.readers.layout.Layout` describes. Samples are in the order of their
+    paths. They stay in their files until they are needed, except in a compressed tar, which is read at once.
+    :func:`gantrain.data.readers.images.load` describes how grey, palette, transparent and 16-bit images are decoded.
 
     Args:
-        path: of the folder or of the archive.
-        split: which part: "train", "validation" (the folder of that name, or else what is held out of train) or "test".
-        size: height and width in pixels: the shorter side is scaled to it and the longer one cropped around the centre;
-            by default images are left as they are, and all must have one size.
+        path: the folder or the archive.
+        split: "train", "validation" (the folder of that name or, where there is none, a fraction of the training part)
+            or "test".
+        size: the height and width in pixels: the shorter side is scaled to it and the longer side is cropped around
+            the centre. By default images are left as they are, and all must have the same size.
         channels: 3 for colour, 1 for grey; images of the other kind are converted.
-        on_error: at an image that cannot be read or has another size than the others, "stop" with an error, or "skip"
-            it and log how many were skipped, for which all are read once before the start.
-        validation: fraction of the training part that is held out, always the same samples; where there is a folder
-            validation, nothing is.
-        label_noise: probability that a label of the training part is replaced by a random class; validation and test
-            labels stay clean.
-        noise_seed: of the label noise.
+        on_error: "stop" raises an error at an image that cannot be read or has another size than the others; "skip"
+            leaves such images out and logs their number, for which all images are read once before the start.
+        validation: the fraction of the training part that is held out for validation, the same samples in every run;
+            without effect where there is a folder validation.
+        label_noise: the probability that a label of the training part is replaced by a random class; validation and
+            test labels stay clean.
+        noise_seed: the seed of the label noise.
 
     Raises:
-        UserError: there is nothing at the path, or no image, or not the part; images lie beside class folders; the
-            images of a compressed tar do not fit into memory. When the samples are read: an image cannot be read or has
-            another size.
+        UserError: the path does not exist, holds no image, or lacks the part; images lie beside class folders; the
+            images of a compressed tar do not fit into memory. When the samples are read: an image cannot be read, or
+            has another size than the others.
 
     Attributes:
-        class_names: the names of the class folders, by label.
-        skipped: number of images of the part that were skipped.
+        class_names: the names of the class folders, in the order of the labels.
+        skipped: the number of images of the part that were skipped.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class ImageFiles(ImageSet, ABC):
         names, example = list(label_of), None
         if on_error == "skip":
             names, example = _usable(container, names, channels, size)
-        samples: FileSamples | Tensor = FileSamples(container, names, channels, size, example=example)
-        self.in_memory_only = samples.in_memory_only
+        in_files = FileSamples(container, names, channels, size, example=example)
+        samples: Samples = in_files
+        self.in_memory_only = in_files.in_memory_only
         if self.in_memory_only:
-            require_memory(samples, "data.path", self.in_memory_only)
-            samples = samples.to("cpu")
+            require_memory(in_files, "data.path", self.in_memory_only)
+            samples = in_files.to("cpu")
 
         self.class_names = layout.classes
         self.skipped = len(label_of) - len(names)
@@ -98,17 +100,17 @@ class ImageFiles(ImageSet, ABC):
     @staticmethod
     @abstractmethod
     def _container(path: Path) -> Container:
-        """The files at that path."""
+        """The container of the files at ``path``."""
 
 
 class ImageFolder(ImageFiles):
-    """Images in a folder. It may itself be called train, validation or test, and then is that part."""
+    """Images in a folder. A folder whose own name is train, validation or test is that part of a data set."""
 
     @staticmethod
     def _container(path: Path) -> Container:
         if not path.is_dir():
             raise UserError(f"data.path: {str(path)!r} is not a folder; for an archive, use image_archive")
-        return Folder(path.parent, path.name) if part_called(path.name) else Folder(path)
+        return Folder(path.parent, path.name) if split_named(path.name) else Folder(path)
 
 
 class ImageArchive(ImageFiles):
@@ -118,16 +120,19 @@ class ImageArchive(ImageFiles):
     def _container(path: Path) -> Container:
         if path.is_dir():
             raise UserError(f"data.path: {str(path)!r} is a folder; use image_folder")
-        return archive(path)
+        return open_archive(path)
 
 
 def _usable(
     container: Container, names: Sequence[str], channels: int, size: int | None
 ) -> tuple[list[str], tuple[int, int, str]]:
-    """The names of the images that can be read and have the usual size; that size, and the first that has it.
+    """Find the images that can be read and have the most frequent size.
+
+    Returns:
+        The names of these images; their height and width, and the name of the first of them.
 
     Raises:
-        UserError: there is none.
+        UserError: no image can be read.
     """
     sizes: dict[str, tuple[int, int]] = {}
     wrong: dict[str, str] = {}
@@ -135,15 +140,15 @@ def _usable(
         if isinstance(image, Exception):
             wrong[names[position]] = f"cannot be read ({reason(image)})"
         else:
-            sizes[names[position]] = image.shape[:2]
-    usual = Counter(sizes.values()).most_common(1)[0][0] if sizes else None
-    wrong |= {
-        name: f"has {width} x {height} pixels" for name, (height, width) in sizes.items() if (height, width) != usual
-    }
+            height, width = image.shape[:2]
+            sizes[names[position]] = height, width
+    if not sizes:
+        example = " ".join(next(iter(wrong.items())))
+        raise UserError(f"data.path: none of the {len(wrong)} images in {container.path} can be used: {example}")
+    usual = Counter(sizes.values()).most_common(1)[0][0]
+    wrong |= {name: f"has {size[1]} x {size[0]} pixels" for name, size in sizes.items() if size != usual}
     if wrong:
         example = " ".join(next(iter(wrong.items())))
-        if not sizes:
-            raise UserError(f"data.path: none of the {len(wrong)} images in {container.path} can be used: {example}")
         _log.warning("data: %d of %d images in %s skipped: %s", len(wrong), len(names), container.path, example)
     usable = [name for name in names if name not in wrong]
     return usable, (*usual, usable[0])

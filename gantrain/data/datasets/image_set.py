@@ -1,29 +1,26 @@
-"""Images as they are stored, and as networks see them."""
+"""The base of all data sets of images."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from gantrain.data.dataset import DataSet, Samples
 from gantrain.data.pixels import decode
-from gantrain.data.readers.file_samples import FileSamples
 from gantrain.data.spec import DataSpec
 
 
-class ImageSet:
-    """Images that are stored as 0 to 255, which networks see in [-1, 1].
+class ImageSet(DataSet):
+    """Images that are stored with values from 0 to 255 and seen by networks with values in [-1, 1].
 
-    Attributes:
-        samples: ``(n, channels, height, width)`` uint8, in memory or still in their files. Either way ``samples[rows]``
-            and ``samples.split(n)`` are parts of them, and ``to(device)`` gives those as a tensor.
+    Args:
+        samples: ``(n, channels, height, width)`` uint8, in memory or still in files.
         labels: ``(n,)`` int64, or None where there are no classes.
-        spec: shape and classes.
+        classes: the number of classes; 0 without labels.
     """
 
-    def __init__(self, samples: Tensor | FileSamples, labels: Tensor | None, classes: int):
-        self.samples = samples
-        self.labels = labels
-        self.spec = DataSpec(tuple(samples.shape[1:]), classes)
+    def __init__(self, samples: Samples, labels: Tensor | None, classes: int):
+        super().__init__(samples, labels, DataSpec(tuple(samples.shape[1:]), classes))
 
-    def decode(self, raw: Tensor) -> Tensor:
-        """uint8 to float32 in [-1, 1]."""
-        return decode(raw)
+    def decode(self, stored: Tensor) -> Tensor:
+        """uint8 images to float32 images in [-1, 1]."""
+        return decode(stored)

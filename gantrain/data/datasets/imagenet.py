@@ -1,4 +1,4 @@
-"""ImageNet, from its published files."""
+"""ImageNet, read from the published files."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 class ImageNet(ImageFolder):
     """ImageNet (ILSVRC 2012): 1281167 + 50000 colour images of all sizes, 1000 classes.
 
-    The shorter side is scaled and the longer one cropped around the centre. Classes are numbered in the order of their
-    WordNet identifiers, as torchvision does.
+    The shorter side is scaled to ``size`` and the longer side is cropped around the centre. Classes are numbered in the
+    order of their WordNet identifiers, as in torchvision.
 
     Source: Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015.
 
     Args:
-        size: height and width in pixels.
-        split: "train", or "validation": the official part, called val.
+        size: the height and width in pixels.
+        split: "train" or "validation", the official part called val.
         root: the folder that holds the unpacked folders train and val.
-        on_error: at an image that cannot be read, "stop" with an error, or "skip" it and log how many were skipped, for
-            which all are read once before the start.
-        label_noise: probability that a label of the training part is replaced by a random class.
-        noise_seed: of the label noise.
+        on_error: "stop" raises an error at an image that cannot be read; "skip" leaves such images out and logs their
+            number, for which all images are read once before the start.
+        label_noise: the probability that a label of the training part is replaced by a random class.
+        noise_seed: the seed of the label noise.
 
     Raises:
-        UserError: the folder is not there. When the samples are read: an image is damaged.
+        UserError: the folder of the part does not exist. When the samples are read: an image is damaged.
     """
 
     def __init__(

@@ -9,26 +9,26 @@ from gantrain.errors import UserError
 from gantrain.utils.seeding import generator
 
 
-def noisy(labels: Tensor | None, classes: int, probability: float, seed: int) -> Tensor | None:
-    """Each label, independently with this probability, replaced by a class drawn uniformly from all of them.
+def noisy_labels(labels: Tensor | None, classes: int, probability: float, seed: int) -> Tensor | None:
+    """Replace each label, independently with the given probability, by a class drawn uniformly from all classes.
 
-    The true class is among them, so that a fraction ``probability * (classes - 1) / classes`` of the labels is wrong.
-    This is the convention of Zhang et al., Understanding deep learning requires rethinking generalization, ICLR 2017,
-    section 2 ("partially corrupted labels"), and of the comparison that Foret et al., Sharpness-aware minimization,
-    ICLR 2021, section 3.3, take part in; they say no more than that labels are "randomly flipped". Elsewhere the true
-    class is left out: a rate ``r`` of that kind is a probability ``r * classes / (classes - 1)`` here.
+    The draw includes the true class, so that a fraction ``probability * (classes - 1) / classes`` of the labels becomes
+    wrong. This is the convention of Zhang et al., Understanding deep learning requires rethinking generalization, ICLR
+    2017, section 2 ("partially corrupted labels"), and of the comparison in Foret et al., Sharpness-aware minimization,
+    ICLR 2021, section 3.3, where the paper only says that labels are "randomly flipped". Other papers leave out the
+    true class: their rate ``r`` corresponds to a probability ``r * classes / (classes - 1)``.
 
-    Whether and to what a label changes is a function of the seed and of its place. A larger probability changes the
-    same labels in the same way, and more.
+    The new label is a function of the seed and of the label's position. With a larger probability the same labels
+    change in the same way, and further labels with them.
 
     Args:
         labels: ``(n,)`` int64; they are not changed in place.
-        classes: number of classes.
-        probability: 0 for none.
-        seed: of the noise.
+        classes: the number of classes.
+        probability: the probability; 0 returns the labels unchanged.
+        seed: the seed of the noise.
 
     Raises:
-        UserError: there are no labels.
+        UserError: the probability is positive and there are no labels.
     """
     if probability == 0:
         return labels

@@ -1,4 +1,4 @@
-"""LSUN: scenes, from their published databases."""
+"""LSUN: images of scenes, read from the published databases."""
 
 from __future__ import annotations
 
@@ -34,25 +34,26 @@ CATEGORIES = (
 class LSUN(ImageSet):
     """LSUN: ten categories of scenes, each of 126227 to 3033042 colour images whose shorter side has 256 pixels.
 
-    The largest square around the centre is scaled. Reading needs the package lmdb. The samples are in the order of the
-    databases' keys.
+    The largest square around the centre is scaled to ``size``. Reading needs the package lmdb. The samples are in the
+    order of the databases' keys.
 
     Source: Yu et al., LSUN: construction of a large-scale image dataset using deep learning with humans in the loop,
     2015.
 
     Args:
         categories: one or several of bedroom, bridge, church_outdoor, classroom, conference_room, dining_room, kitchen,
-            living_room, restaurant, tower; several are classes, numbered as they stand here.
-        split: "train", or "validation": 300 of each.
+            living_room, restaurant, tower. Several categories are classes, numbered in the order in which you write
+            them.
+        split: "train", or "validation" with 300 images of each category.
         root: the folder that holds the unpacked databases, each a folder such as bedroom_train_lmdb.
-        size: height and width in pixels.
+        size: the height and width in pixels.
 
     Raises:
-        UserError: a database is not there, or cannot be read for want of lmdb. When the samples are read: an image is
-            damaged.
+        UserError: the folder of a database is missing, or the package lmdb is not installed. When the samples are read:
+            an image is damaged.
 
     Attributes:
-        class_names: the categories, by label.
+        class_names: the categories, in the order of the labels.
     """
 
     def __init__(

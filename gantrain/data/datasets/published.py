@@ -1,4 +1,4 @@
-"""Published data sets as torchvision finds and downloads them."""
+"""Published data sets that torchvision reads and downloads."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gantrain.errors import UserError
 
 
 def find(dataset: str, root: Path, download: bool, files: str, **options: Any) -> Any:
-    """torchvision's data set, downloaded if it is not there.
+    """Open one of torchvision's data sets, and download it first if it is not in ``root``.
 
     Args:
-        dataset: its class in ``torchvision.datasets``.
-        root: the folder that holds it, or into which it is downloaded.
-        download: whether it is.
-        files: what ``root`` must hold, and where it can be had.
-        options: of torchvision's class.
+        dataset: the name of the class in ``torchvision.datasets``.
+        root: the folder that holds the data set, or into which it is downloaded.
+        download: whether the data set may be downloaded.
+        files: the files that ``root`` must hold and where to get them, as error messages say it.
+        options: further arguments of torchvision's class.
 
     Raises:
-        UserError: it is not there, or damaged, and cannot be downloaded.
+        UserError: the data set is missing or damaged, and cannot be downloaded or may not be.
     """
     try:
         return _open(dataset, root, options)
@@ -35,10 +35,10 @@ def find(dataset: str, root: Path, download: bool, files: str, **options: Any) -
 
 
 def _open(dataset: str, root: Path, options: dict[str, Any], download: bool = False) -> Any:
-    """torchvision's data set.
+    """An object of torchvision's class.
 
     Raises:
-        RuntimeError: it is not there, or damaged.
+        RuntimeError: the data set is missing or damaged.
     """
     from torchvision import datasets  # takes a second to import
 
@@ -46,7 +46,7 @@ def _open(dataset: str, root: Path, options: dict[str, Any], download: bool = Fa
 
 
 def _download(dataset: str, root: Path, files: str, options: dict[str, Any]) -> None:
-    """Through a folder of its own, file by file into ``root``: what is there is whole, also after an interrupt."""
+    """Download into a temporary folder and move file by file into ``root``, which so never holds parts of files."""
     created = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def _download(dataset: str, root: Path, files: str, options: dict[str, Any]) -> 
                 target = root / file.relative_to(temporary)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(file, target)
-    except Exception as error:  # of gdown's there is no common class
+    except Exception as error:  # gdown's errors have no common class
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise UserError(
             f"data.root: {dataset} is not in {str(root)!r} and cannot be downloaded ({reason}); "
@@ -64,5 +64,5 @@ def _download(dataset: str, root: Path, files: str, options: dict[str, Any]) -> 
         ) from error
     finally:
         for folder in created:
-            with suppress(OSError):  # it is not empty: the download succeeded
+            with suppress(OSError):  # the folder is not empty, since the download succeeded
                 folder.rmdir()

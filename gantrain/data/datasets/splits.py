@@ -1,57 +1,65 @@
-"""The part of a training set that is held out for validation, and the part that is left."""
+"""Division of a training set into a validation part, which is held out, and a training part."""
 
 from __future__ import annotations
+
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from gantrain.data.datasets.label_noise import noisy
+from gantrain.data.dataset import Samples
+from gantrain.data.datasets.label_noise import noisy_labels
 from gantrain.errors import UserError
 from gantrain.utils.seeding import generator
 
+AnySamples = TypeVar("AnySamples", bound=Samples)
+
 
 def training_part(
-    samples: Tensor,
+    samples: AnySamples,
     labels: Tensor | None,
     classes: int,
     split: str,
     validation: float,
     label_noise: float = 0.0,
     noise_seed: int = 0,
-) -> tuple[Tensor, Tensor | None]:
-    """What is left of a training set, its labels noisy, or what is held out of it, its labels clean.
+) -> tuple[AnySamples, Tensor | None]:
+    """Select the validation part of a training set with its clean labels, or the training part with noisy labels.
 
     Args:
-        samples: ``(n, ...)``, the whole training set.
-        labels: ``(n,)``, or None.
-        classes: number of classes.
-        split: "validation" for what is held out, else what is left.
-        validation: see :func:`rows`.
-        label_noise: see :func:`~gantrain.data.datasets.label_noise.noisy`. It is drawn for the whole set, so that
-            a sample's label does not depend on what is held out.
-        noise_seed: of the label noise.
+        samples: the samples of the whole training set, ``(n, ...)``.
+        labels: ``(n,)`` int64, or None.
+        classes: the number of classes.
+        split: "validation", or any other name for the training part.
+        validation: the fraction that is held out; see :func:`split_rows`.
+        label_noise: the probability of noise; see :func:`gantrain.data.datasets.label_noise.noisy_labels`. The noise is
+            drawn for the whole set, so that a sample's label does not depend on which samples are held out.
+        noise_seed: the seed of the label noise.
+
+    Returns:
+        The samples and the labels of the part.
 
     Raises:
-        UserError: nothing is held out, or nothing left; there is to be noise but there are no labels.
+        UserError: the part is empty, or there is label noise but there are no labels.
     """
     if split != "validation":
-        labels = noisy(labels, classes, label_noise, noise_seed)
+        labels = noisy_labels(labels, classes, label_noise, noise_seed)
         if validation == 0:
             return samples, labels
-    chosen = rows(len(samples), split, validation)
-    return samples[chosen], None if labels is None else labels[chosen]
+    chosen = split_rows(len(samples), split, validation)
+    return cast(AnySamples, samples[chosen]), None if labels is None else labels[chosen]
 
 
-def rows(count: int, split: str, validation: float) -> Tensor:
-    """The rows of a part of a training set, in ascending order.
+def split_rows(count: int, split: str, validation: float) -> Tensor:
+    """The rows of the samples in a part of a training set, in ascending order, int64.
 
-    Which samples are held out is a fixed function of ``count`` and ``validation``, the same in every run, so that two
-    data sets that differ in ``split`` alone never share a sample. A larger part contains every smaller one.
+    The held-out rows are a fixed function of ``count`` and ``validation``, the same in every run. Two data sets that
+    differ only in ``split`` therefore share no sample. A larger validation part contains every smaller one.
 
     Args:
-        count: samples of the training set.
-        split: "validation" for what is held out, else what is left.
-        validation: the fraction held out, rounded to whole samples.
+        count: the number of samples in the training set.
+        split: "validation", or any other name for the training part.
+        validation: the fraction that is held out, rounded to whole samples.
 
     Raises:
         UserError: the part is empty.

@@ -1,4 +1,4 @@
-"""Texts with a class each, from the user's own files."""
+"""Texts with a class each, read from the user's own files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gantrain.config.types import shown
+from gantrain.data.dataset import DataSet
 from gantrain.data.datasets.splits import training_part
 from gantrain.data.pretrained import load
 from gantrain.data.readers import tables
@@ -17,45 +18,47 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from gantrain.config.types import Fraction, NonNegativeInt, PositiveInt
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _BROKEN = re.compile(r"[-+]?[0-9]*\.[0-9]+([eE][-+]?[0-9]+)?")
 
 
-class Text:
+class Text(DataSet):
     """Texts, or pairs of texts, and their classes, read from .csv, .tsv or .jsonl files and split into tokens.
 
-    The classes are the different labels of the training file, sorted as numbers where all are whole numbers and as text
-    otherwise. They are numbered from 0, alike in all splits.
+    The classes are the different labels of the training file, sorted as numbers if all of them are whole numbers and
+    as text otherwise. They are numbered from 0, in the same way for all splits.
 
-    Tab-separated files have no quotes, as in GLUE. Texts are cut to ``max_length`` tokens and filled up with the
-    tokenizer's padding token (its end-of-text token where it has none) to the longest of the file.
+    Tab-separated files have no quotes, as in GLUE. Texts are cut to ``max_length`` tokens, and filled up to the longest
+    text of the file with the tokenizer's padding token or, if it has none, its end-of-text token.
 
     Args:
         train: the training file.
-        tokenizer: folder of a Hugging Face tokenizer, or its name on the hub; that of the classifier.
+        tokenizer: the folder of a Hugging Face tokenizer, or its name on the hub; it must be the classifier's own.
         test: the file with held-out rows.
         split: "train", "validation" (held out of the training file) or "test".
-        max_length: most tokens in a sample, the special ones and both texts of a pair included.
-        text: column of the text: its name in the header or JSON object, or its position from 0 in a file without
+        max_length: the largest number of tokens in a sample, counting special tokens and both texts of a pair.
+        text: the column of the text: its name in the header or JSON object, or its position from 0 in a file without
             header.
-        text_pair: column of the second text of a pair; none by default.
-        label: column of the class, a whole number or text.
-        validation: fraction of the training file that is held out, always the same samples.
-        label_noise: probability that a label of the training part is replaced by a random class; validation and test
-            labels stay clean.
-        noise_seed: of the label noise.
+        text_pair: the column of the second text of a pair; by default samples are single texts.
+        label: the column of the label, which is a whole number or text.
+        validation: the fraction of the training file that is held out for validation, the same rows in every run.
+        label_noise: the probability that a label of the training part is replaced by a random class; validation and
+            test labels stay clean.
+        noise_seed: the seed of the label noise.
 
     Attributes:
-        samples: ``(n, length)`` int32, token ids; ``(n, 2, length)`` where the tokenizer marks which text of a pair
-            each token belongs to, its token type ids.
+        samples: the token ids, ``(n, length)`` int32. A tokenizer that marks the two texts of a pair adds its token
+            type ids, which makes ``(n, 2, length)``.
         labels: ``(n,)`` int64.
         classes: the label of each class, as text.
-        spec: shape, classes, vocabulary and padding.
+        spec: the shape, the number of classes, the vocabulary and the padding token.
 
     Raises:
-        UserError: a file, row or tokenizer is not as it should be.
+        UserError: a file, a row or the tokenizer is missing or wrong.
     """
 
     def __init__(
@@ -106,16 +109,15 @@ class Text:
         if pairs and "token_type_ids" in found:
             samples = torch.stack([samples, _filled(found["token_type_ids"], 0)], dim=1)
         classes = len(self.classes)
-        self.spec = DataSpec(tuple(samples.shape[1:]), classes, vocabulary=len(splitter), padding=padding)
-        self.samples, self.labels = samples, torch.tensor(labels)
+        spec = DataSpec(tuple(samples.shape[1:]), classes, vocabulary=len(splitter), padding=padding)
+        part: tuple[Tensor, Tensor | None] = samples, torch.tensor(labels)
         if split != "test":
-            self.samples, self.labels = training_part(
-                self.samples, self.labels, classes, split, validation, label_noise, noise_seed
-            )
+            part = training_part(*part, classes, split, validation, label_noise, noise_seed)
+        super().__init__(*part, spec)
 
-    def decode(self, raw: Tensor) -> Tensor:
-        """int32 to int64, by which embeddings are looked up."""
-        return raw.long()
+    def decode(self, stored: Tensor) -> Tensor:
+        """int32 token ids to the int64 by which embeddings are looked up."""
+        return stored.long()
 
 
 def _classes(path: str, rows: list[tuple[int, list[Any]]], column: int) -> tuple[str, ...]:
@@ -132,7 +134,7 @@ def _label(path: str, line: int, value: Any) -> str:
     return name
 
 
-def _padding(tokenizer: Any, name: str) -> int:
+def _padding(tokenizer: PreTrainedTokenizerBase, name: str) -> int:
     for found in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if found is not None:
             return found

@@ -1,4 +1,4 @@
-"""The published data sets of small images that torchvision can download."""
+"""Published data sets of small images that torchvision can download."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from gantrain.data.datasets import published
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.datasets.splits import training_part
-from gantrain.data.pixels import resized
+from gantrain.data.pixels import resize
 
 if TYPE_CHECKING:
     from gantrain.config.types import Fraction, NonNegativeInt, PositiveInt
@@ -23,22 +23,23 @@ class TorchvisionSet(ImageSet):
     Args:
         split: "train", "validation" (held out of the training part) or "test".
         root: the folder that holds the data set, or into which it is downloaded.
-        download: whether a data set that is not there is downloaded.
-        size: height and width in pixels, by bicubic interpolation; null leaves the images as they are published.
-        validation: fraction of the training part that is held out, always the same samples.
-        label_noise: probability that a label of the training part is replaced by a random class; validation and test
-            labels stay clean.
-        noise_seed: of the label noise.
+        download: whether the data set is downloaded if it is not in ``root``.
+        size: the height and width in pixels, reached by bicubic interpolation; null leaves the published size.
+        validation: the fraction of the training part that is held out for validation, the same samples in every run.
+        label_noise: the probability that a label of the training part is replaced by a random class; validation and
+            test labels stay clean.
+        noise_seed: the seed of the label noise.
 
     Raises:
-        UserError: the data set is not there and cannot be downloaded; the part is empty.
+        UserError: the data set is not in ``root`` and cannot be downloaded, or the part is empty.
     """
 
     dataset: ClassVar[str]
-    """Its class in torchvision.datasets."""
+    """The name of the class in torchvision.datasets."""
     classes: ClassVar[int] = 10
+    """The number of classes."""
     files: ClassVar[str]
-    """What ``root`` must hold, and where it can be had."""
+    """The files that ``root`` must hold and where to get them, as error messages say it."""
 
     def __init__(
         self,
@@ -52,14 +53,15 @@ class TorchvisionSet(ImageSet):
     ):
         chosen = self._chosen("test" if split == "test" else "train")
         found = published.find(self.dataset, Path(root), download, self.files, **chosen)
-        samples, labels = _images(found.data), torch.as_tensor(_first(found, "targets", "labels")).long()
+        samples = _images(found.data)
+        labels: Tensor | None = torch.as_tensor(_first(found, "targets", "labels")).long()
         if split != "test":
             samples, labels = training_part(samples, labels, self.classes, split, validation, label_noise, noise_seed)
-        super().__init__(samples if size is None else resized(samples, size), labels, self.classes)
+        super().__init__(samples if size is None else resize(samples, size), labels, self.classes)
 
     @classmethod
     def _chosen(cls, part: str) -> dict[str, Any]:
-        """How torchvision calls the part."""
+        """The arguments with which torchvision's class selects the part."""
         return {"split": part} if cls.dataset in ("SVHN", "STL10") else {"train": part == "train"}
 
 
@@ -135,7 +137,7 @@ class STL10(TorchvisionSet):
 
 
 def _images(data: Any) -> Tensor:
-    """``(n, c, h, w)`` from ``(n, h, w)``, ``(n, h, w, 3)`` or ``(n, 3, h, w)``."""
+    """Images ``(n, h, w)``, ``(n, h, w, 3)`` or ``(n, 3, h, w)`` as ``(n, channels, h, w)``."""
     images = torch.as_tensor(data)
     if images.ndim == 3:
         return images.unsqueeze(1)

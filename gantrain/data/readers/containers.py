@@ -1,6 +1,6 @@
-"""Where files lie, each read by its name: a folder, an archive, a database.
+"""Containers of files, each of which is read by its name: folders, archives and databases.
 
-All but a compressed tar can be read at any place, by this process and by those that are forked from it.
+All of them but a compressed tar give access to single files, in this process and in processes forked from it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from gantrain.errors import UserError
 
+Opened = TypeVar("Opened")
+Name = TypeVar("Name", str, bytes)
+
 
 class Container(ABC):
-    """Files by name.
+    """A collection of files that are read by their names.
 
     Attributes:
-        path: of the container, for messages.
-        random: whether single files can be read without reading all before them.
+        path: the path of the container, for messages.
+        random: whether a file can be read without reading all files before it.
     """
 
     random: bool
@@ -34,15 +37,15 @@ class Container(ABC):
 
     @abstractmethod
     def names(self) -> Iterator[str]:
-        """The names of all files, with slashes."""
+        """The names of all files, as paths with slashes."""
 
     @abstractmethod
     def contents(self, names: Sequence[str]) -> Iterator[tuple[int, bytes | Exception]]:
-        """Those files in any order: their positions in ``names``, with their content or what is wrong with it."""
+        """Each of these files in any order: its position in ``names``, and its content or the error of reading it."""
 
 
 class RandomAccess(Container):
-    """Files that can be read one by one."""
+    """A container whose files can be read one by one."""
 
     random = True
 
@@ -51,7 +54,7 @@ class RandomAccess(Container):
         """The content of a file.
 
         Raises:
-            Exception: it cannot be read.
+            Exception: the file cannot be read.
         """
 
     def contents(self, names: Sequence[str]) -> Iterator[tuple[int, bytes | Exception]]:
@@ -59,11 +62,11 @@ class RandomAccess(Container):
 
 
 class Folder(RandomAccess):
-    """A folder and those in it, also linked ones.
+    """The files in a folder and in all folders inside it, symbolic links included.
 
     Args:
-        path: of the folder.
-        part: the folder in it to which the files are confined; all by default.
+        path: the path of the folder.
+        part: a folder in it to which the files are confined; by default they are not.
     """
 
     def __init__(self, path: Path, part: str = ""):
@@ -84,7 +87,7 @@ class Zip(RandomAccess):
 
     def __init__(self, path: Path):
         super().__init__(path)
-        self._opened = OfThisProcess(lambda: zipfile.ZipFile(path))
+        self._opened = PerProcess(lambda: zipfile.ZipFile(path))
 
     def names(self) -> Iterator[str]:
         with _damage(self.path, "zip"):
@@ -115,7 +118,7 @@ class Tar(RandomAccess):
 
 
 class CompressedTar(Container):
-    """A compressed .tar archive: a stream that is read from front to back."""
+    """A compressed .tar archive, which can only be read from front to back."""
 
     random = False
 
@@ -128,7 +131,9 @@ class CompressedTar(Container):
         with self._opened() as archive:
             for member in archive:
                 if member.isfile() and member.name in position:
-                    yield position[member.name], archive.extractfile(member).read()
+                    file = archive.extractfile(member)
+                    assert file is not None  # as for every regular file
+                    yield position[member.name], file.read()
 
     @contextmanager
     def _opened(self) -> Iterator[tarfile.TarFile]:
@@ -137,13 +142,14 @@ class CompressedTar(Container):
 
 
 class Databases(Container):
-    """LMDB databases; a file is called ``database/key``.
+    """LMDB databases, whose entries are files with the names ``database/key``.
 
-    They are open only while they are read: a process can open a database once, and those forked meanwhile not at all.
+    A database is open only while it is read: a process can open a database only once at a time, and a process forked
+    in the meantime could not use it.
 
     Args:
-        path: of the folder that holds them.
-        folders: the folder of each database, by the name that its files begin with.
+        path: the folder that holds the databases.
+        folders: the folder of each database, by the name with which its files' names begin.
     """
 
     random = True
@@ -168,31 +174,36 @@ class Databases(Container):
                 yield i, _attempt(transactions[database].get, os.fsencode(key))
 
 
-class OfThisProcess:
-    """What is opened when it is first needed, once in each process: processes must not share a place in a file."""
+class PerProcess(Generic[Opened]):
+    """An object that each process opens for itself when it first needs it.
 
-    def __init__(self, opened: Callable[[], Any]):
-        self._open = opened
-        self._process: int | None = None
-        self._held: Any = None
+    Forked processes would otherwise share one position in an open file.
 
-    def __call__(self) -> Any:
-        if self._process != os.getpid():
-            self._held, self._process = self._open(), os.getpid()
-        return self._held
+    Args:
+        open: returns the opened object.
+    """
+
+    def __init__(self, open: Callable[[], Opened]):
+        self._open = open
+        self._held: tuple[int, Opened] | None = None
+
+    def __call__(self) -> Opened:
+        if self._held is None or self._held[0] != os.getpid():
+            self._held = os.getpid(), self._open()
+        return self._held[1]
 
 
-def archive(path: Path) -> Container:
-    """The container of an archive's kind.
+def open_archive(path: Path) -> Container:
+    """Open a .zip or .tar archive, whichever ``path`` is.
 
     Raises:
-        UserError: it is none, or damaged.
+        UserError: the file is no such archive, or is damaged.
     """
     if path.suffix.lower() == ".zip":
         return Zip(path)
     with path.open("rb") as file:
-        plain = file.read(512)[257:262] == b"ustar"
-    return Tar(path) if plain else CompressedTar(path)
+        uncompressed = file.read(512)[257:262] == b"ustar"
+    return Tar(path) if uncompressed else CompressedTar(path)
 
 
 @contextmanager
@@ -204,10 +215,10 @@ def _damage(path: Path, kind: str) -> Iterator[None]:
 
 
 def _check_end(path: Path) -> None:
-    """An uncompressed tar ends with blocks of zeros; where it was cut off, tarfile may not notice.
+    """Check that an uncompressed tar ends with blocks of zeros; tarfile may not notice that its end is missing.
 
     Raises:
-        tarfile.ReadError: it was cut off.
+        tarfile.ReadError: the end is missing.
     """
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 1024))
@@ -226,7 +237,7 @@ def _transaction(folder: Path) -> Iterator[Any]:
         yield transaction
 
 
-def _attempt(read: Callable[[Any], bytes], name: Any) -> bytes | Exception:
+def _attempt(read: Callable[[Name], bytes], name: Name) -> bytes | Exception:
     try:
         return read(name)
     except Exception as error:

@@ -16,22 +16,22 @@ from gantrain.errors import UserError
 
 
 class FileSamples:
-    """Images in files, and of a tensor ``(n, channels, height, width)`` uint8 what the users of samples need.
+    """Images in files, with the methods of a uint8 tensor ``(n, channels, height, width)`` that users of samples need.
 
-    ``samples[rows]`` and ``samples.split(n)`` are unread as well; ``samples.to(device)`` reads.
+    ``samples[rows]`` and ``samples.split(size)`` select images without reading them; ``samples.to(device)`` reads them.
 
     Args:
-        container: of the files.
-        names: of the files, in the order of the samples.
-        channels: see :func:`gantrain.data.readers.load`.
-        size: see there.
-        crop: see there.
-        example: the height and width that all images must have, and the name of one that has them; by default those of
-            the first, which is read for it.
-        key: of the config, with which messages begin.
+        container: the container of the files.
+        names: the names of the files, in the order of the samples.
+        channels: see :func:`gantrain.data.readers.images.load`.
+        size: see :func:`gantrain.data.readers.images.load`.
+        crop: see :func:`gantrain.data.readers.images.load`.
+        example: the height and the width that all images must have, and the name of an image that has them; by default
+            the first image is read for this.
+        key: the key of the config with which error messages begin.
 
     Raises:
-        UserError: the image that is read is damaged. On reading, any is, or has another size.
+        UserError: the first image is needed and cannot be read.
     """
 
     dtype = torch.uint8
@@ -48,7 +48,7 @@ class FileSamples:
         key: str = "data.path",
     ):
         self._container = container
-        # One block of bytes, which forked processes share: they would copy a list by counting its references.
+        # Forked processes share this one block of bytes. A list they would copy, by counting its references.
         self._names = np.array([os.fsencode(name) for name in names])
         self._options = channels, size, crop
         self._key = key
@@ -58,16 +58,17 @@ class FileSamples:
             position, image = next(load_all(islice(container.contents(names), 1), *self._options))
             if isinstance(image, Exception):
                 raise self._wrong(position, f"cannot be read ({reason(image)})")
-            example = *image.shape[:2], names[position]
-        *self._sides, self._example = example
+            height, width = image.shape[:2]
+            example = height, width, names[position]
+        self._height, self._width, self._example = example
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return len(self._names), self._options[0], *self._sides
+        return len(self._names), self._options[0], self._height, self._width
 
     @property
     def in_memory_only(self) -> str | None:
-        """Why the samples must be read all at once; None where they need not."""
+        """The reason why the samples must be read all at once; None where they can be read one by one."""
         if self._container.random:
             return None
         return "a compressed tar cannot be read at random places; unpack it, or make a .zip or plain .tar of it"
@@ -82,23 +83,22 @@ class FileSamples:
         return part
 
     def split(self, size: int) -> Iterator[FileSamples]:
-        """Parts of ``size`` samples; the last may be smaller."""
+        """Parts of ``size`` samples; the last part may be smaller."""
         return (self[start : start + size] for start in range(0, len(self), size))
 
     def to(self, device: torch.device | str) -> Tensor:
-        """Read the images, ``(n, channels, height, width)``.
+        """Read the images into a uint8 tensor ``(n, channels, height, width)`` on ``device``.
 
         Raises:
-            UserError: one is damaged, or has another size.
+            UserError: an image cannot be read, or has another size than the example.
         """
         images = np.empty(self.shape, np.uint8)
         names = [os.fsdecode(name) for name in self._names]
         for position, image in load_all(self._container.contents(names), *self._options):
             if isinstance(image, Exception):
                 raise self._wrong(position, f"cannot be read ({reason(image)})")
-            if image.shape[:2] != tuple(self._sides):
-                height, width = self._sides
-                sizes = f"{pixels(image)} pixels and {self._example} {width} x {height}"
+            if image.shape[:2] != (self._height, self._width):
+                sizes = f"{pixels(image)} pixels and {self._example} {self._width} x {self._height}"
                 raise self._wrong(position, f"has {sizes}; set data.size")
             images[position] = image.transpose(2, 0, 1)
         return torch.from_numpy(images).to(device)

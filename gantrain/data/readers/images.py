@@ -1,4 +1,4 @@
-"""Image files to arrays, through Pillow."""
+"""Decoding of image files with Pillow."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ Key = TypeVar("Key")
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
-# Files that are read before the first of them is used.
+# Number of files that are read before the first of them is used.
 _AT_ONCE = 64
-# Bytes of a file from which on a thread gains more by decoding it than it loses by waiting for the interpreter.
+# Size of a file in bytes from which on decoding it in a thread saves more time than the interpreter's lock costs.
 _WORTH_A_THREAD = 16384
 
 
 def load(content: bytes, channels: int, size: int | None, crop: int | None = None) -> np.ndarray:
-    """An image file as an array ``(height, width, channels)`` of uint8.
+    """Decode an image file into a uint8 array ``(height, width, channels)``.
 
-    The orientation that a camera noted is applied. Transparent pixels are laid over white; a palette is looked up; 16
-    bits of grey are rounded to 8. Colour becomes grey by ITU-R 601-2 luma, grey becomes three equal channels.
+    The orientation in the EXIF data is applied. Transparent pixels are laid over white, palettes are looked up, and 16
+    bits of grey are rounded to 8. Colour becomes grey by ITU-R 601-2 luma; grey becomes three equal channels.
 
     Args:
-        content: of the file.
+        content: the content of the file.
         channels: 1 for grey, 3 for colour.
-        size: the shorter side is scaled to it (bicubic, antialiased) and the longer one cropped around the centre; None
-            leaves the image as it is.
-        crop: side of the square around the centre that is cut out before; None for none.
+        size: the height and width of the result: the shorter side is scaled to it (bicubic, antialiased) and the longer
+            side is cropped around the centre. None leaves the image as it is.
+        crop: the side of a square that is cut out around the centre before scaling; None cuts out nothing.
 
     Raises:
-        Exception: the file is no image, or damaged; Pillow raises what it likes.
+        Exception: the file is no image or is damaged; Pillow raises many classes of errors.
     """
-    image = Image.open(io.BytesIO(content))
+    image: Image.Image = Image.open(io.BytesIO(content))
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):
@@ -61,12 +61,12 @@ def load(content: bytes, channels: int, size: int | None, crop: int | None = Non
 def load_all(
     files: Iterable[tuple[Key, bytes | Exception]], channels: int, size: int | None, crop: int | None = None
 ) -> Iterator[tuple[Key, np.ndarray | Exception]]:
-    """Each file's key with its image, or with what is wrong with it, in order.
+    """Decode files, in their order: each file's key, and its image or the error that decoding it led to.
 
-    Large files are decoded by threads, except in a worker process, which has others beside it.
+    Large files are decoded by threads, except in a worker process, beside which other workers run.
 
     Args:
-        files: keys, and contents or what was wrong with reading them; no more than a few are in memory at a time.
+        files: each file's key, and its content or the error of reading it. Only a few are held in memory at a time.
         channels: see :func:`load`.
         size: see :func:`load`.
         crop: see :func:`load`.
@@ -89,12 +89,12 @@ def load_all(
 
 
 def pixels(image: np.ndarray) -> str:
-    """Width and height of ``(height, width, channels)``, in words."""
+    """The width and height of an image ``(height, width, channels)``, as messages give them."""
     return f"{image.shape[1]} x {image.shape[0]}"
 
 
 def reason(error: Exception) -> str:
-    """What is wrong with an image, in one line."""
+    """The text of an error about an image, in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""What the folders around image files mean: parts of a data set, and classes."""
+"""The meaning of the folders around image files: the parts of a data set, and its classes."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ _PARTS = {
 }
 
 
-def part_called(folder: str) -> str | None:
-    """The part of a data set that a folder's name stands for: "train", "validation", "test" or None."""
+def split_named(folder: str) -> str | None:
+    """The part of a data set for which a folder's name stands: "train", "validation", "test" or None."""
     return _PARTS.get(folder.lower())
 
 
 class Layout:
-    """The parts and classes of image files, from their paths alone.
+    """The parts and the classes of image files, found from their paths alone.
 
-    Files that are not called like an image and hidden ones are left out. Then a folder that holds all the others is
-    passed through, unless it is a part or holds images itself. If all folders are then called like a part, they are the
-    parts, else everything is the training part. Within the parts the outermost folders are the classes, numbered in the
-    order of their names over all parts.
+    1. Hidden files, and files whose names do not end like an image's, are left out.
+    2. A folder that contains all files is passed through, unless its name is that of a part or it holds images itself.
+    3. If all folders then have the name of a part, they are the parts; otherwise all files are the training part.
+    4. Within the parts the outermost folders are the classes, numbered in the order of their names over all parts.
 
     Args:
-        names: paths with slashes, relative to a common folder; they are compared, never opened.
-        where: what messages call that folder.
+        names: paths with slashes, relative to a common folder; the files are not opened.
+        where: the common folder, as error messages call it.
 
     Attributes:
-        classes: names of the classes in order; none where images lie in no folder.
+        classes: the names of the classes in order; empty where images lie in no folder.
 
     Raises:
-        UserError: there is no image, or some lie beside class folders.
+        UserError: there is no image, or images lie beside class folders.
     """
 
     def __init__(self, names: Iterable[str], where: str):
         self._where = where
-        places = {name: place for name in names if (place := place_of(name)) is not None}
+        places = {name: place for name in names if (place := image_path_parts(name))}
         if not places:
             raise UserError(f"data.path: no image in {where}; expected files called {', '.join(SUFFIXES)}")
         while len({p[0] for p in places.values()}) == 1 and min(map(len, places.values())) > 2:
-            if part_called(next(iter(places.values()))[0]):
+            if split_named(next(iter(places.values()))[0]):
                 break
             places = {name: place[1:] for name, place in places.items()}
 
-        divided = all(len(place) > 1 and part_called(place[0]) for place in places.values())
+        divided = all(len(place) > 1 and split_named(place[0]) for place in places.values())
         self._parts: dict[str, dict[str, tuple[str, ...]]] = {}
         for name, place in places.items():
-            part = part_called(place[0]) if divided else "train"
-            self._parts.setdefault(part, {})[name] = place[1:] if divided else place
+            part = split_named(place[0]) if divided else None
+            self._parts.setdefault(part or "train", {})[name] = place[1:] if divided else place
 
         inside = [(name, place) for part in self._parts.values() for name, place in part.items()]
         loose = next((name for name, place in inside if len(place) == 1), None)
@@ -69,14 +69,14 @@ class Layout:
         self.classes = tuple(sorted({place[0] for _, place in inside})) if folder is not None else ()
 
     def has(self, part: str) -> bool:
-        """Whether there is such a part."""
+        """Whether the files have a part of this name."""
         return part in self._parts
 
     def labels(self, part: str) -> dict[str, int | None]:
-        """The names of a part's images in the order of their paths, and their classes; None where there are none.
+        """The images of a part in the order of their paths, each with the number of its class or None without classes.
 
         Raises:
-            UserError: there is no such part.
+            UserError: the files have no such part.
         """
         if part not in self._parts:
             found = ", ".join(self._parts)
@@ -86,8 +86,8 @@ class Layout:
         return {name: number[place[0]] if self.classes else None for name, place in ordered}
 
 
-def place_of(name: str) -> tuple[str, ...] | None:
-    """The folders and the name of an image file, or None of any other."""
+def image_path_parts(name: str) -> tuple[str, ...] | None:
+    """The folders in the path of an image file and its name; None for hidden files and for files of another kind."""
     place = tuple(folder for folder in name.split("/") if folder not in ("", ".", ".."))
     hidden = any(folder.startswith(".") or folder == "__MACOSX" for folder in place)
     return place if place and not hidden and name.lower().endswith(SUFFIXES) else None

@@ -1,4 +1,4 @@
-"""Rows of text files: comma-separated, tab-separated, or one JSON object a line."""
+"""Reading of tables: comma-separated files, tab-separated files, and files with one JSON object in each line."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from gantrain.config.base import nearest, one_of
 from gantrain.errors import UserError
 
-# Tab-separated files know no quotes, as in GLUE: a quotation mark is a character of the text.
-_DIALECTS = {
+# Tab-separated files have no quotes, as in GLUE: a quotation mark is a character of the text.
+_DIALECTS: dict[str, dict[str, Any]] = {
     ".csv": {"delimiter": ",", "strict": True},
     ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
 }
 
 
 def read(path: str | Path, columns: Sequence[str | int]) -> list[tuple[int, list[Any]]]:
-    """The wanted columns of each row, with the number of the line where the row begins. Empty lines are left out.
+    """Read some columns of a table: for each row the number of its first line, and its values in the order asked for.
+
+    Empty lines are left out.
 
     Args:
-        path: of a .csv, .tsv or .jsonl file in UTF-8.
-        columns: names in the file's header, or keys of the JSON objects; or, all of them, positions from 0 in a file
-            without a header.
+        path: a .csv, .tsv or .jsonl file in UTF-8.
+        columns: the columns' names in the header, or keys of the JSON objects; or, for a file without a header, the
+            columns' positions, counted from 0. Names and positions cannot be mixed.
 
     Raises:
-        UserError: there is no such file, it is of another kind, or a row is not as it should be.
+        UserError: the file cannot be read, is of another kind, has no rows, or has a row that is malformed.
     """
     path = Path(path)
     if path.suffix not in (*_DIALECTS, ".jsonl"):
@@ -46,14 +48,14 @@ def read(path: str | Path, columns: Sequence[str | int]) -> list[tuple[int, list
     return rows
 
 
-def _lists(path: Path, file: Any, columns: Sequence[str | int]) -> Iterator[tuple[int, list[str]]]:
+def _lists(path: Path, file: TextIO, columns: Sequence[str | int]) -> Iterator[tuple[int, list[Any]]]:
     reader = csv.reader(file, **_DIALECTS[path.suffix])
-    positions = None if isinstance(columns[0], str) else columns
+    positions = [column for column in columns if isinstance(column, int)]
     width = None
     line = 1
     try:
         for row in reader:
-            if row and positions is None:
+            if row and not positions:
                 positions = [_position(path, name, row) for name in columns]
                 width = len(row)
             elif row:
@@ -74,7 +76,7 @@ def _position(path: Path, name: str | int, header: list[str]) -> int:
     return header.index(name)
 
 
-def _objects(path: Path, file: Any, columns: Sequence[str | int]) -> Iterator[tuple[int, list[Any]]]:
+def _objects(path: Path, file: TextIO, columns: Sequence[str | int]) -> Iterator[tuple[int, list[Any]]]:
     if isinstance(columns[0], int):
         raise UserError(f"{path}: expected columns by name, since each line is a JSON object, got {columns[0]}")
     for line, text in enumerate(file, start=1):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gantrain.data.datasets.image_files import ImageArchive
 from gantrain.data.readers.images import SUFFIXES, load_all
-from gantrain.data.readers.layout import place_of
+from gantrain.data.readers.layout import image_path_parts
 from gantrain.errors import Notice, UserError
 from gantrain.metrics.sources.base import PIECE, Images, Source, chosen
 
@@ -68,7 +68,7 @@ class Folder(Source):
             name
             for folder, _, files in os.walk(self._path, followlinks=True)
             for file in files
-            if place_of(name := Path(folder, file).relative_to(self._path).as_posix()) is not None
+            if image_path_parts(name := Path(folder, file).relative_to(self._path).as_posix()) is not None
         )
         if not self._files:
             raise UserError(f"{path}: holds no image; expected files called {', '.join(SUFFIXES)}")

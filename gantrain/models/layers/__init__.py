@@ -1,7 +1,7 @@
-"""Layers that several networks share, their initialisation, and the checks of the data that they are made for."""
+"""Layers that several networks share, initialisation, and checks that the data fit a network."""
 
 from gantrain.models.layers.attention import SelfAttention
-from gantrain.models.layers.conditioning import ConditionalBatchNorm, Embedded, Projection
+from gantrain.models.layers.conditioning import ConditionalBatchNorm, ConditionalLatent, Projection
 from gantrain.models.layers.spectral_norm import spectrally_normalised
 
-__all__ = ["ConditionalBatchNorm", "Embedded", "Projection", "SelfAttention", "spectrally_normalised"]
+__all__ = ["ConditionalBatchNorm", "ConditionalLatent", "Projection", "SelfAttention", "spectrally_normalised"]

@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 
 class SelfAttention(nn.Module):
-    """``y = x + gamma W_v o`` with ``o_j = sum_i beta_ji W_h x_i``, where ``beta_ji``, a softmax over the positions
-    ``i``, is that of ``(W_f x_i) . (W_g x_j)``.
+    """``y = x + gamma W_v o`` with ``o_j = sum_i beta_ji W_h x_i``.
 
-    ``W_f``, ``W_g``, ``W_h`` map to an eighth of the channels, ``W_v`` maps back. ``gamma`` begins at 0, so that the
-    layer begins as the identity. Written as plain products, since gradient penalties differentiate it twice.
+    The weights ``beta_ji`` are the softmax over the positions ``i`` of ``(W_f x_i) . (W_g x_j)``. ``W_f``, ``W_g`` and
+    ``W_h`` map to an eighth of the channels, ``W_v`` maps back. ``gamma`` is initially 0, so that the layer is
+    initially the identity. The layer is written as matrix products, since gradient penalties differentiate it twice.
     Source: Zhang et al., Self-attention generative adversarial networks, ICML 2019, eqs. 1-3.
 
     Args:
-        channels: of the feature map.
+        channels: the number of channels of the feature map.
     """
 
     def __init__(self, channels: int):
@@ -26,7 +26,7 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(n, channels, height, width)`` to the same."""
+        """Feature maps ``(n, channels, height, width)`` to feature maps of the same shape."""
         f, g, h = (layer(x).flatten(2) for layer in (self.f, self.g, self.h))
         beta = torch.softmax(f.transpose(1, 2) @ g, dim=1)
         return x + self.gamma * self.v((h @ beta).unflatten(2, x.shape[2:]))

@@ -1,4 +1,4 @@
-"""Square images of the sizes that a network is made for."""
+"""Checks that the data are what a network is made for."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 
 
-def square(spec: DataSpec, model: str, sizes: Collection[int]) -> tuple[int, int]:
-    """Channels and size of the images.
+def square_images(spec: DataSpec, model: str, sizes: Collection[int]) -> tuple[int, int]:
+    """The number of channels and the size in pixels of square images.
 
     Args:
-        spec: the data.
-        model: the network's name, for the message.
-        sizes: the sizes in pixels that it is made for.
+        spec: the description of the data.
+        model: the network's name, for the error message.
+        sizes: the sizes in pixels for which the network is made.
 
     Raises:
-        UserError: the data are something else.
+        UserError: the data are no square images of one of these sizes.
     """
     if not spec.image or spec.shape[1] != spec.shape[2] or spec.shape[1] not in sizes:
         raise UserError(
@@ -28,22 +28,22 @@ def square(spec: DataSpec, model: str, sizes: Collection[int]) -> tuple[int, int
 
 
 def doublings(size: int) -> int:
-    """How often 4 x 4 is doubled to get the size."""
+    """The number of times that the size 4 has to be doubled to become ``size``."""
     return (size // 4).bit_length() - 1
 
 
-def image_channels(spec: DataSpec, model: str, least: int) -> int:
-    """The channels of square images with classes.
+def labelled_square_images(spec: DataSpec, model: str, least: int) -> int:
+    """The number of channels of square images with labels.
 
     Args:
-        spec: the data.
-        model: its name, for the message.
-        least: the smallest size that the network takes.
+        spec: the description of the data.
+        model: the network's name, for the error message.
+        least: the smallest size in pixels for which the network is made.
 
     Raises:
-        UserError: the data are something else.
+        UserError: the data have no labels, or are no square images of at least this size.
     """
-    classes(spec, model)
+    require_classes(spec, model)
     if not spec.image or spec.shape[1] != spec.shape[2] or spec.shape[1] < least:
         raise UserError(
             f"model {model}: expected square images of at least {least} pixels, got data of shape {spec.shape}; "
@@ -52,11 +52,11 @@ def image_channels(spec: DataSpec, model: str, least: int) -> int:
     return spec.shape[0]
 
 
-def classes(spec: DataSpec, model: str) -> int:
-    """The number of classes.
+def require_classes(spec: DataSpec, model: str) -> int:
+    """The number of classes of data with labels.
 
     Raises:
-        UserError: there are none.
+        UserError: the data have no labels.
     """
     if not spec.classes:
         raise UserError(f"model {model}: the data have no labels, and so no classes to tell apart")

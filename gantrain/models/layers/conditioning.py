@@ -1,4 +1,4 @@
-"""How labels enter networks; every part also works without classes."""
+"""Layers through which labels enter networks; each of them also works without classes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from torch.nn.functional import embedding
 from gantrain.errors import UserError
 
 
-class Embedded(nn.Module):
-    """A generator's input: the latent vector and, where there are classes, the label's embedding behind it.
+class ConditionalLatent(nn.Module):
+    """The first layer of a generator: it appends an embedding of the label to the latent vector.
+
+    Without classes the latent vector is passed on unchanged.
 
     Args:
-        classes: number of classes; 0 for none.
-        latent_dim: length of the latent vector, and of the embedding.
+        classes: the number of classes; 0 for none.
+        latent_dim: the length of the latent vector, and of the embedding.
 
     Attributes:
-        features: length of the output.
+        features: the length of the output.
     """
 
     def __init__(self, classes: int, latent_dim: int):
@@ -32,13 +34,15 @@ class Embedded(nn.Module):
 
 
 class Projection(nn.Module):
-    """A discriminator's logit: ``v . h + b`` of the features ``h``, and with classes ``(v + e_y) . h + b``.
+    """The last layer of a discriminator: from features ``h`` the logit ``v . h + b``, or ``(v + e_y) . h + b``.
+
+    The second form is used with classes; ``e_y`` is an embedding of the label.
 
     Source: Miyato and Koyama, cGANs with projection discriminator, ICLR 2018, eq. 3.
 
     Args:
-        features: length of ``h``.
-        classes: number of classes; 0 for none.
+        features: the length of ``h``.
+        classes: the number of classes; 0 for none.
     """
 
     def __init__(self, features: int, classes: int):
@@ -46,7 +50,7 @@ class Projection(nn.Module):
         self.linear = nn.Linear(features, 1)
         self.embedding = nn.Embedding(classes, features) if classes else None
         if self.embedding is not None:
-            # On the scale of the linear layer; not zero, which spectral norm would divide by itself.
+            # The scale is that of the linear layer. It is not 0, since spectral norm would divide 0 by 0.
             nn.init.normal_(self.embedding.weight, std=features**-0.5)
 
     def forward(self, h: Tensor, labels: Tensor | None) -> Tensor:
@@ -57,26 +61,27 @@ class Projection(nn.Module):
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm of images ``(n, features, h, w)`` with a scale and a shift for each class, or one for all without any.
+    """Batch norm of feature maps ``(n, features, h, w)`` with a scale and a shift of their own for each class.
 
-    Scales begin at 1, shifts at 0. Source: Dumoulin et al., A learned representation for artistic style, ICLR 2017,
-    eq. 5; for GANs, Miyato and Koyama, cGANs with projection discriminator, ICLR 2018, section 5.
+    Without classes it is ordinary batch norm. Scales are initially 1, shifts 0.
+    Source: Dumoulin et al., A learned representation for artistic style, ICLR 2017, eq. 5; for GANs, Miyato and Koyama,
+    cGANs with projection discriminator, ICLR 2018, section 5.
 
     Args:
-        features: number of channels.
-        classes: number of classes; 0 for none.
+        features: the number of channels.
+        classes: the number of classes; 0 for none.
     """
 
     def __init__(self, features: int, classes: int):
         super().__init__()
         self.norm = nn.BatchNorm2d(features, affine=not classes)
-        # Plain parameters rather than embedding layers, whose weights spectral norm would divide by.
+        # These are parameters and no embedding layers, since spectral norm would normalise the weights of such layers.
         self.scale = nn.Parameter(torch.ones(classes, features)) if classes else None
         self.shift = nn.Parameter(torch.zeros(classes, features)) if classes else None
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
         x = self.norm(x)
-        if self.scale is None:
+        if self.scale is None or self.shift is None:
             return x
         scale, shift = (embedding(_given(labels), table)[:, :, None, None] for table in (self.scale, self.shift))
         return torch.addcmul(shift, x, scale)

@@ -1,4 +1,4 @@
-"""What the classifiers of images share: the check of their data, and He's initialisation."""
+"""He's initialisation, which the classifiers of images share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Literal
 from torch import nn
 
 
-def he_initialised(network: nn.Module, mode: Literal["fan_in", "fan_out"]) -> None:
-    """Draw the weights of all convolutions from ``N(0, 2 / fan)`` and set all biases to zero, in place.
+def he_initialise_(network: nn.Module, mode: Literal["fan_in", "fan_out"]) -> None:
+    """Draw the weights of convolutions from ``N(0, 2 / fan)``; set the biases of convolutions and dense layers to 0.
+
+    The network is changed in place.
 
     Source: He et al., Delving deep into rectifiers, ICCV 2015, eq. 10 (fan_in) and 14 (fan_out).
 
     Args:
-        network: its batch norms keep weight 1 and bias 0, its dense layers their weights.
-        mode: whether the variance is kept forwards (fan_in) or backwards (fan_out).
+        network: the network; its batch norms, and the weights of its dense layers, are left unchanged.
+        mode: "fan_in" preserves the variance in the forward pass, "fan_out" in the backward pass.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

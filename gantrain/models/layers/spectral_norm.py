@@ -11,7 +11,7 @@ _LAYERS = (nn.Linear, nn.Conv2d, nn.Embedding)
 
 
 class SpectralNorm(_SpectralNorm):
-    """PyTorch's own, which also under autocast iterates in the weight's precision: that of its vectors."""
+    """PyTorch's spectral norm, whose power iteration also under autocast runs in the precision of the weight."""
 
     def forward(self, weight: Tensor) -> Tensor:
         device = weight.device.type
@@ -24,7 +24,11 @@ class SpectralNorm(_SpectralNorm):
 def spectrally_normalised(network: nn.Module) -> nn.Module:
     """Divide the weight of every dense, convolutional and embedding layer by its largest singular value, in place.
 
-    One power iteration per forward pass in training mode tracks the singular value; its vectors are buffers.
+    In training mode each forward pass updates the estimate of the singular value by one step of power iteration. The
+    vectors of the iteration are buffers.
+
+    Returns:
+        The network.
     """
     for layer in [m for m in network.modules() if isinstance(m, _LAYERS)]:
         register_parametrization(layer, "weight", SpectralNorm(layer.weight))

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from gantrain.compute.modes import evaluating
+from gantrain.compute.modes import eval_mode
 from gantrain.data.spec import DataSpec
-from gantrain.data.storage import place
+from gantrain.data.storage import place_samples
 from gantrain.errors import UserError
 from gantrain.games.classification import correct
 from gantrain.runs.monitor import Monitor
@@ -31,7 +31,7 @@ class AccuracyEvaluation(Callback):
     def __init__(self, data: Any, every: int, device: torch.device | str = "cpu", chunk: int = 500):
         self.data = data
         self.every = every
-        place(data, device=device)
+        place_samples(data, device=device)
         self.device = device
         self.labels = data.labels.to(device)
         self.chunk = chunk
@@ -46,7 +46,7 @@ class AccuracyEvaluation(Callback):
     @torch.no_grad()
     def measure(self, network: nn.Module) -> tuple[float, float]:
         """Mean cross-entropy (without smoothing) and share of correct classifications, in evaluation mode."""
-        with evaluating(network):
+        with eval_mode(network):
             chunks = (chunk.to(self.device) for chunk in self.data.samples.split(self.chunk))
             logits = torch.cat([network(self.data.decode(chunk)) for chunk in chunks])
         return cross_entropy(logits, self.labels).item(), correct(logits, self.labels).mean().item()

@@ -2,13 +2,13 @@ import pytest
 import torch
 
 from gantrain.data import Digits
-from gantrain.data.datasets.splits import rows, training_part
+from gantrain.data.datasets.splits import split_rows, training_part
 from gantrain.errors import UserError
 
 
 @pytest.mark.parametrize(("count", "fraction"), [(1000, 0.1), (45, 0.3), (7, 0.5)])
 def test_train_and_validation_share_out_the_rows(count, fraction):
-    train, held_out = rows(count, "train", fraction), rows(count, "validation", fraction)
+    train, held_out = split_rows(count, "train", fraction), split_rows(count, "validation", fraction)
     assert sorted([*train.tolist(), *held_out.tolist()]) == list(range(count))
     assert len(held_out) == round(count * fraction)
     for part in (train, held_out):
@@ -16,12 +16,12 @@ def test_train_and_validation_share_out_the_rows(count, fraction):
 
 
 def test_the_choice_is_fixed_scattered_and_nested():
-    small, large = (set(rows(1000, "validation", f).tolist()) for f in (0.1, 0.2))
+    small, large = (set(split_rows(1000, "validation", f).tolist()) for f in (0.1, 0.2))
     assert small < large
-    assert small == set(rows(1000, "validation", 0.1).tolist())
+    assert small == set(split_rows(1000, "validation", 0.1).tolist())
     assert all(any(100 * i <= row < 100 * (i + 1) for row in small) for i in range(10))
     state = torch.get_rng_state()
-    rows(100, "train", 0.1)
+    split_rows(100, "train", 0.1)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -30,7 +30,7 @@ def test_an_empty_part_is_refused(split, fraction):
     with pytest.raises(
         UserError, match=rf"data.validation: {fraction:g} of 10 training .* leaves the {split} part empty"
     ):
-        rows(10, split, fraction)
+        split_rows(10, split, fraction)
 
 
 def test_noise_falls_on_training_labels_only_and_not_by_what_is_held_out():
