@@ -20,7 +20,7 @@ from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
 from gantrain.runs.monitor import Monitor
-from gantrain.runs.saved import Saved, open_saved
+from gantrain.runs.saved import SavedRun, open_saved_run
 from gantrain.train.callbacks.diagnosis import GameDiagnosis, log
 from gantrain.utils.tensors import norm
 
@@ -31,7 +31,7 @@ def diagnose_run(
     """Diagnose a checkpoint, write it into ``RUN/diagnosis/step_N``, and say it.
 
     Args:
-        run: as in :func:`~gantrain.runs.saved.open_saved`.
+        run: as in :func:`~gantrain.runs.saved.open_saved_run`.
         step: of the checkpoint; the newest by default.
         to: step of a later checkpoint of the run.
         as_json: whether it is said as JSON.
@@ -41,7 +41,7 @@ def diagnose_run(
         UserError: no such run or checkpoint, the later one is not later, or the weights are not finite.
     """
     with joined(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
-        saved = open_saved(run, step, "live", device=accelerator.device)
+        saved = open_saved_run(run, step, "live", device=accelerator.device)
         for name, player in saved.game.players.items():
             if not norm(player.parameters).isfinite():
                 raise UserError(f"{saved.path}: the weights of player {name} hold NaN or infinity; the run diverged")
@@ -78,15 +78,15 @@ def diagnose_run(
     return "\n".join([head, "", *found.lines, "", *advice.lines, "", f"written to {folder}"])
 
 
-def _later(saved: Saved, to: int, device: torch.device) -> dict[str, list[Tensor]]:
+def _later(saved: SavedRun, to: int, device: torch.device) -> dict[str, list[Tensor]]:
     """The other checkpoint's point, by player."""
     if to <= saved.step:
         raise UserError(f"--to: expected a step after {saved.step}, that of the checkpoint, got {to}")
-    players = open_saved(saved.folder, to, "live", device=device).game.players
+    players = open_saved_run(saved.folder, to, "live", device=device).game.players
     return {name: [t.detach() for t in (*p.parameters, *p.statistics)] for name, p in players.items()}
 
 
-def _written(saved: Saved, content: str, found: Any, advice: Any) -> Path:
+def _written(saved: SavedRun, content: str, found: Any, advice: Any) -> Path:
     """The folder of the diagnosis, which replaces an earlier one of the same step as a whole."""
     folder = saved.folder / "diagnosis" / saved.path.name
     making = folder.with_name(f"{folder.name}.tmp")

@@ -22,7 +22,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import joined
 from gantrain.errors import UserError
 from gantrain.metrics import Extractor, Generated, Images, Options, Report, Source, Value, evaluate, open_images
-from gantrain.runs.saved import Saved, open_saved
+from gantrain.runs.saved import SavedRun, open_saved_run
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation, check
 from gantrain.train.callbacks.metrics import CACHE, extractor_of
 
@@ -76,7 +76,7 @@ def evaluate_run(run: str, request: Request) -> Report:
     with _measuring(request) as accelerator:
         device = accelerator.device
         with Processes.launched().raise_on_all():
-            saved = open_saved(run, request.step, request.weights, device=device)
+            saved = open_saved_run(run, request.step, request.weights, device=device)
             if saved.config.game.name == "classification":
                 return _accuracy(saved, request, device)
             section = saved.config.evaluate
@@ -200,7 +200,7 @@ def _real(against: str | None, extractor: Extractor) -> Source | None:
     return Images(build("data", spec))
 
 
-def _accuracy(saved: Saved, request: Request, device: torch.device) -> Report:
+def _accuracy(saved: SavedRun, request: Request, device: torch.device) -> Report:
     section = saved.config.evaluate
     if request.against is not None:
         spec = yaml_files.parse(request.against, "--against")

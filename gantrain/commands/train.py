@@ -17,7 +17,7 @@ from gantrain.distributed.environment import check_gpus, check_processes, expect
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import joined
 from gantrain.errors import UserError
-from gantrain.runs.folder import check, check_alike, prepare
+from gantrain.runs.folder import prepare_folder, require_same_config, require_startable
 from gantrain.train.trainer import Trainer
 
 
@@ -50,14 +50,14 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
         with everyone.raise_on_all():
             _check_machine(config, accelerator, cpu, processes)
             if first:
-                check(folder, config, resume, overwrite)
-        everyone.compare_with_first(lambda: resolved(config) | {"device": accelerator.device.type}, check_alike)
+                require_startable(folder, config, resume, overwrite)
+        everyone.compare_with_first(lambda: resolved(config) | {"device": accelerator.device.type}, require_same_config)
         with everyone.raise_on_all():
             trainer = Trainer(config, accelerator)
         everyone.compare_with_first(trainer.fingerprint, _check_data)
         with everyone.raise_on_all():
             if first:
-                prepare(folder, config, resume, overwrite)
+                prepare_folder(folder, config, resume, overwrite)
         try:
             trainer.start(resume)
             trainer.run()

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from torchvision.utils import make_grid
 
 from gantrain.data.pixels import encode
-from gantrain.utils.io import write
+from gantrain.utils.io import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,7 +102,7 @@ def figure_to_png(figure: Figure, path: str | Path) -> None:
     """Write a figure, cut to what it shows, as a PNG file that appears whole or not at all."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150, bbox_inches="tight")
-    write(path, stream.getvalue())
+    write_file(path, stream.getvalue())
 
 
 def save_png(image: Tensor, path: str | Path) -> None:
@@ -110,7 +110,7 @@ def save_png(image: Tensor, path: str | Path) -> None:
     pixels = image.squeeze(0) if len(image) == 1 else image.permute(1, 2, 0)
     stream = io.BytesIO()
     Image.fromarray(pixels.contiguous().numpy()).save(stream, format="PNG")
-    write(path, stream.getvalue())
+    write_file(path, stream.getvalue())
 
 
 def load_png(path: str | Path | BinaryIO) -> Tensor:

@@ -1,4 +1,4 @@
-"""Weights of a checkpoint put into a network, once they are known to be of that network."""
+"""Loading the weights of a checkpoint into a network, which must be the network that they were saved from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ADVICE = (
 
 
 def part_of(state: dict[str, Any], name: str, folder: Path) -> Any:
-    """A part of a checkpoint's state.
+    """The part ``name`` of the state of the checkpoint in ``folder``.
 
     Raises:
         UserError: the checkpoint has no such part.
@@ -27,16 +27,16 @@ def part_of(state: dict[str, Any], name: str, folder: Path) -> Any:
 
 
 def restore(module: nn.Module, state: dict[str, Any], name: str, folder: Path) -> None:
-    """Load the part ``name`` of a checkpoint's state into ``module``, which stays as it is if that is impossible.
+    """Load the part ``name`` of a checkpoint's state into ``module``; nothing is loaded if a tensor does not fit.
 
     Args:
         module: a network.
-        state: of the checkpoint.
-        name: of the part: a player.
-        folder: of the checkpoint, for messages.
+        state: the state of the checkpoint.
+        name: the name of the part: that of a player.
+        folder: the folder of the checkpoint, which messages name.
 
     Raises:
-        UserError: a tensor is missing, unknown, or of another shape. The first one is named.
+        UserError: a tensor is missing, unknown, or has another shape. The message names the first such tensor.
     """
     saved: dict[str, Tensor] = part_of(state, name, folder)
     own = module.state_dict()

@@ -13,7 +13,7 @@ from gantrain.commands.compare import Estimate, compare, compare_runs
 from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import rendered
-from gantrain.runs.folder import prepare
+from gantrain.runs.folder import prepare_folder
 
 FID = "frechet_distance[x]"
 
@@ -24,7 +24,7 @@ def run(tmp_path):
 
     def write(name, cost, fid, *overrides, score=None, metric=FID):
         config = config_of(RING, tmp_path, f"run.name={json.dumps(name)}", *overrides)
-        prepare(tmp_path / name, config, resume=False, overwrite=False)
+        prepare_folder(tmp_path / name, config, resume=False, overwrite=False)
         lines = []
         for step, value in fid.items():
             gradients = {"gradients/generator": cost * step // 2, "gradients/discriminator": cost * step}

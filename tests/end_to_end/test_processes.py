@@ -23,7 +23,7 @@ from gantrain.commands.train import train
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import joined
 from gantrain.runs import checkpoint
-from gantrain.runs.folder import prepare
+from gantrain.runs.folder import prepare_folder
 from gantrain.runs.monitor import WALL_CLOCK, read_metrics
 from gantrain.train import interrupt, trainer
 from gantrain.train.interrupt import Interrupt
@@ -76,7 +76,7 @@ def train_with(processes: Accelerator, config: Any, resume: bool, kind: type[Tra
     """What ``train`` does, within processes that have joined already."""
     made = kind(config, processes)
     if processes.is_main_process:
-        prepare(made.folder, config, resume, False)
+        prepare_folder(made.folder, config, resume, False)
     made.start(resume)
     made.run()
     made.close()

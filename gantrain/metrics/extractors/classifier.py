@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from gantrain.errors import UserError
 from gantrain.metrics.extractors.base import Extractor, Output, PathDistance
 from gantrain.runs.folder import open_run
-from gantrain.runs.saved import open_saved
+from gantrain.runs.saved import open_saved_run
 
 
 class Classifier(Extractor):
@@ -66,7 +66,7 @@ class Classifier(Extractor):
         folder, config = open_run(folder)
         if config.game.name != "classification":
             raise UserError(f"{folder}: the game is a {config.game.name}; features are those of a classification")
-        saved = open_saved(folder)
+        saved = open_saved_run(folder)
         if not saved.data.spec.image or saved.data.samples.dtype != torch.uint8:
             raise UserError(f"{folder}: a classifier of other data than images; the metrics are of images")
         return cls(saved.network, saved.data.decode, saved.data.spec.shape, folder.resolve().name, device)

@@ -1,13 +1,11 @@
-"""Weights of published networks: found on this machine or downloaded, and never used unless their SHA-256 is right."""
+"""Weights of published networks: read from this machine or downloaded, and used only if their SHA-256 is right."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import logging
-import os
 import pickle
-import tempfile
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import torch
 
 from gantrain.errors import UserError
+from gantrain.utils.io import write_file
 
 _log = logging.getLogger(__name__)
 
@@ -26,13 +25,13 @@ _SHORTEST_DIGEST = 8
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights that is published.
+    """A published file of weights.
 
     Attributes:
-        title: what messages call it.
-        url: where it is.
-        digest: its SHA-256, or the beginning of it.
-        instead: what to do where it cannot be had.
+        title: what messages call the file.
+        url: where the file is downloaded from.
+        digest: the SHA-256 of the file, or its first digits.
+        instead: what a message advises where the file cannot be had.
     """
 
     title: str
@@ -42,18 +41,19 @@ class Weights:
 
     @property
     def cached(self) -> Path:
-        """Where torch.hub, and so torch-fidelity, keeps it."""
+        """The path at which torch.hub, and so torch-fidelity, keeps the file."""
         return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rpartition("/")[2]
 
     def read(self, path: str | Path | None = None, digest: str | None = None) -> bytes:
         """The content of the file.
 
         Args:
-            path: of the file; by default torch.hub's folder is looked in, and then the file is downloaded into it.
-            digest: vouches for other weights at ``path``: the SHA-256 they must have, or its first 8 or more digits.
+            path: the path of the file. By default the file is taken from torch.hub's folder, and downloaded into that
+                folder where it is missing.
+            digest: the SHA-256 of weights at ``path`` that are not the published ones, or its first 8 or more digits.
 
         Raises:
-            UserError: there is no such file and it cannot be downloaded, or its SHA-256 is another.
+            UserError: there is no such file and it cannot be downloaded, or the file has another SHA-256.
         """
         if path is not None:
             return self._checked(Path(path), digest)
@@ -102,10 +102,14 @@ class Weights:
 
 
 def state_dict(content: bytes, where: str) -> dict[str, Any]:
-    """The tensors of a file that torch.save wrote; nothing in it is executed.
+    """The tensors of a file that torch.save wrote; no code in it is executed.
+
+    Args:
+        content: the bytes of the file.
+        where: what messages call the file.
 
     Raises:
-        UserError: it holds something else.
+        UserError: the file holds something else than named tensors.
     """
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -119,20 +123,14 @@ def state_dict(content: bytes, where: str) -> dict[str, Any]:
 
 
 def sha256(content: bytes) -> str:
+    """The SHA-256 of the content in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def _keep(content: bytes, path: Path) -> None:
-    """Write the file whole or not at all; where that is not possible it is downloaded again next time."""
+    """Write a downloaded file; where its folder cannot be written, the file is downloaded again next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_file(path, content)
     except OSError as error:
         _log.warning("%s: cannot be kept: %s", path, error)
