@@ -1,4 +1,4 @@
-"""What theory makes of a diagnosis: in plain words, theorems apart from rules of thumb."""
+"""The advice that theory gives on a diagnosis, in plain words; theorems are told apart from rules of thumb."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any
 
 from gantrain.analysis.diagnosis import Diagnosis
 
-# Shares of rotation above it have more of ||J||_F^2 in the antisymmetric part than in the symmetric one.
+# The share of rotation above which the antisymmetric part has more of ||J||_F^2 than the symmetric one.
 HALF = math.sqrt(0.5)
-# In units of 1/L: where RAPP converges, and Lookahead over two steps of GDA (Pethick et al., arXiv 2310.13459).
+# The rho above which RAPP converges, and Lookahead over two steps of GDA, in units of 1/L (Pethick et al., arXiv
+# 2310.13459).
 RAPP = -1 / 2
 LA_GDA = -1 / (3 * math.sqrt(3))
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do, why, and what would change it.
+    """An outer loop that is advised, the reasons, and the evidence that would change the advice.
 
     Attributes:
-        dominates: "rotation", "sharpness", or "undecided" where the batches disagree.
-        outer: the outer loop, as in a config.
-        step: gamma, the step size that goes with it for plain gradient steps; None if L could not be had.
-        why: in sentences, each of which says what it rests on.
+        dominates: "rotation", "sharpness", or "undecided" if the batches disagree.
+        outer: the outer loop, as a config has it.
+        step: gamma, the step size of plain gradient steps under this loop; None if L could not be measured.
+        why: the reasons, sentences each of which says what it rests on.
         changes: evidence that would change the advice.
     """
 
@@ -36,7 +37,7 @@ class Advice:
 
     @property
     def lines(self) -> list[str]:
-        """In plain words, for a terminal."""
+        """The advice in plain words, as lines for a terminal."""
         keys = ", ".join(f"{key}: {_shown(value)}" for key, value in self.outer.items())
         step = "" if self.step is None else f", with gamma = {self.step:.3g} (the learning rate of plain sgd)"
         return [
@@ -48,14 +49,14 @@ class Advice:
         ]
 
 
-def advise(found: Diagnosis) -> Advice:
-    """The outer loop that the theory suggests for what was found.
+def advise(diagnosis: Diagnosis) -> Advice:
+    """The outer loop that the theory suggests for a diagnosis.
 
-    The worst batch counts: the largest L and the smallest rho. Theorems are on constants that hold everywhere; they are
-    applied to measurements about one point, which makes every conclusion a conjecture.
+    The worst batch counts: the largest L and the smallest rho. The theorems need constants that hold everywhere; here
+    they are applied to measurements about one point, which makes every conclusion a conjecture.
     """
-    dominates = _dominates(found)
-    largest, rho = found.lipschitz.most, found.rho.least
+    dominates = _dominant(diagnosis)
+    largest, rho = diagnosis.lipschitz.most, diagnosis.rho.least
     product = rho * largest
     known = math.isfinite(product) and largest > 0
     sharpest = max(found.sharpness, key=lambda name: found.sharpness[name].mean)

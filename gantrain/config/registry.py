@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from gantrain.config.metrics import METRICS
 from gantrain.config.signatures import REQUIRED, read_signature, read_source, understood
 
 
@@ -156,6 +157,7 @@ _KINDS = {
         | _in("games.toy.dirac", dirac="DiracGAN")
         | _in("games.toy.random_quadratic", random_quadratic="RandomQuadratic"),
     ),
+    "metric": lambda: Kind("metric", {key: description.target for key, description in METRICS.items()}),
     "optimizer": lambda: Kind("optimizer", _optimizers(), supplied=("params",)),
     "scheduler": lambda: Kind("scheduler", _schedulers(), supplied=("optimizer",), reserved=("last_epoch",)),
 }

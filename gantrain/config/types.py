@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic_core import PydanticCustomError, core_schema
@@ -149,6 +149,20 @@ class Words(Checked):
         if not isinstance(value, str):
             raise ValueError
         return value
+
+
+class OneOf:
+    """Marks a text that is one of some words, like a ``Literal`` whose words are known only when the program runs.
+
+    Args:
+        words: the words.
+    """
+
+    def __init__(self, words: Iterable[str]):
+        self.words = list(words)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.literal_schema(self.words)
 
 
 Bool = Annotated[bool, Switch()]

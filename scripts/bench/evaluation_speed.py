@@ -157,7 +157,7 @@ class Wide(Extractor):
     def __init__(self):
         self.matrix = torch.randn(192, 2048, generator=torch.Generator().manual_seed(0)) / 14
 
-    def check(self, shape, source):
+    def require_shape(self, shape, source):
         pass
 
     def __call__(self, images):

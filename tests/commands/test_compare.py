@@ -107,7 +107,7 @@ def test_what_cannot_be_compared_is_one_line(run, tmp_path):
     for runs, metrics, message in (
         ([tmp_path / "none"], None, "none: no run here and none in it; expected a folder of a run, or of runs"),
         ([], None, "no run to compare"),
-        ([folder, again], None, "a and .*again: one config with one seed, 0; leave one away"),
+        ([folder, again], None, "a and .*again: have the same config and the same seed, 0; leave one out"),
         ([folder], ["losss/generator"], "a: has logged no losss/generator; .*did you mean 'loss/generator'"),
         ([folder], [], "--metrics: expected the name of a metric"),
     ):

@@ -69,7 +69,7 @@ def test_the_report_can_be_quoted(classifier):
         generated(seed=7), real, classifier, ["fid", "isc", "kid", "prc", "ppl"], samples=80, real_samples=200, draws=2,
         options=Options(subset_size=40, subsets=5, splits=5, infinity=True),
     )  # fmt: skip
-    plain = json.loads(json.dumps(report.plain()))
+    plain = json.loads(json.dumps(report.as_dict()))
     names = (
         "frechet_distance",
         "frechet_distance_infinity",
