@@ -59,81 +59,103 @@ def advise(diagnosis: Diagnosis) -> Advice:
     largest, rho = diagnosis.lipschitz.most, diagnosis.rho.least
     product = rho * largest
     known = math.isfinite(product) and largest > 0
-    sharpest = max(found.sharpness, key=lambda name: found.sharpness[name].mean)
-    why = [_said(found, dominates)]
+    step: float | None
     if dominates == "sharpness" or not known:
-        outer: dict[str, Any] = {"name": "gda", "order": "alternating" if len(found.hessians) > 1 else "simultaneous"}
-        step = 1 / largest if known else None
-        why.append(
-            "rule of thumb: where the symmetric part leads, gradient steps contract without an outer loop; stretched "
-            f"most is player {sharpest}: sam or sampa with rho {found.radius:g} on it is what flattens."
-        )
-        if known:
-            why.append("theorem: gradient steps on an L-smooth objective, the others held, descend for gamma < 2/L.")
+        outer, step, reasons = _gradient_steps(diagnosis, largest if known else None)
     elif product > LA_GDA:
-        step = 1 / (math.sqrt(3) * largest)
-        bound = rho / step + 1 / 3
-        outer = {"name": "lookahead", "inner_steps": 2, "relaxation": _rounded(bound / 2), "base": "gda"}
-        why.append(
-            f"theorem: lookahead over gda with tau = 2 converges for rho > -1/(3 sqrt(3) L) = {LA_GDA / largest:.3g}, "
-            f"at gamma = 1/(sqrt(3) L) for lambda < rho/gamma + 1/3 = {bound:.3g}; rho is {rho:.3g}. It costs two "
-            "gradients a step, fewer than rapp."
-        )
-        why.append("rule of thumb: lambda is half of that bound.")
+        outer, step, reasons = _lookahead_over_gda(largest, rho)
     elif product > RAPP:
-        share = max(0.5, (1 - 2 * product) / 2)
-        step = share / largest
-        inner = math.ceil(math.log(0.1) / math.log(share))
-        outer = {"name": "rapp", "inner_steps": inner, "relaxation": 0.5}
-        why.append(
-            f"theorem: rapp converges for rho > -1/(2L) = {RAPP / largest:.3g} with gamma between -2 rho and 1/L, "
-            f"lambda in (0, 1) and enough inner steps; rho is {rho:.3g}, too low for lookahead over gda with tau = 2, "
-            f"which needs {LA_GDA / largest:.3g}."
-        )
-        why.append("rule of thumb: gamma amid its range; tau makes (gamma L)^tau at most 0.1; lambda amid its range.")
+        outer, step, reasons = _rapp(largest, rho)
     else:
-        step = 1 / (2 * largest)
-        outer = {"name": "lookahead", "inner_steps": 5, "relaxation": 0.5, "base": "extragradient"}
-        why.append(f"theorem: none applies: rho is {rho:.3g}, and rapp needs more than -1/(2L) = {RAPP / largest:.3g}.")
-        why.append(
-            "rule of thumb: lookahead over extragradient averages what turns; a penalty such as r1 adds curvature to "
-            "the discriminator and raises rho."
-        )
-    why.append(
+        outer, step, reasons = _beyond_theorems(largest, rho)
+    caution = (
         "caution: L and rho are measured about one point, rho in the directions of the first gradients only, in "
         "evaluation mode; an optimizer such as adam rescales the directions, and gamma is not its learning rate."
     )
-    return Advice(dominates, outer, step, tuple(why), tuple(_changes(found, known, largest)))
+    why = (_measurement(diagnosis, dominates), *reasons, caution)
+    return Advice(dominates, outer, step, why, tuple(_changes(diagnosis, known, largest)))
 
 
-def _dominates(found: Diagnosis) -> str:
-    if len(found.hessians) == 1 or not found.rotation.most >= HALF:
+def _dominant(diagnosis: Diagnosis) -> str:
+    if len(diagnosis.hessians) == 1 or not diagnosis.rotation.most >= HALF:
         return "sharpness"
-    return "rotation" if found.rotation.least > HALF else "undecided"
+    return "rotation" if diagnosis.rotation.least > HALF else "undecided"
 
 
-def _said(found: Diagnosis, dominates: str) -> str:
-    if len(found.hessians) == 1:
+def _measurement(diagnosis: Diagnosis, dominates: str) -> str:
+    if len(diagnosis.hessians) == 1:
         return "measured: one player; the field is a gradient, and nothing turns."
     words = {"rotation": "more than", "sharpness": "less than", "undecided": "on some batches more than"}[dominates]
     return (
-        f"measured: the antisymmetric part is {found.rotation.mean:.2f} of the Jacobian's Frobenius norm, {words} "
+        f"measured: the antisymmetric part is {diagnosis.rotation.mean:.2f} of the Jacobian's Frobenius norm, {words} "
         f"{HALF:.2f}, where both parts are equal."
     )
 
 
-def _changes(found: Diagnosis, known: bool, largest: float) -> list[str]:
+def _gradient_steps(diagnosis: Diagnosis, largest: float | None) -> tuple[dict[str, Any], float | None, list[str]]:
+    """Gradient steps with a sharpness-aware oracle; ``largest`` is L, None if it could not be measured."""
+    sharpest = max(diagnosis.sharpness, key=lambda name: diagnosis.sharpness[name].mean)
+    outer = {"name": "gda", "order": "alternating" if len(diagnosis.hessians) > 1 else "simultaneous"}
+    reasons = [
+        "rule of thumb: where the symmetric part leads, gradient steps contract without an outer loop; player "
+        f"{sharpest} has the sharpest objective, which sam or sampa with rho {diagnosis.radius:g} flattens."
+    ]
+    if largest is None:
+        return outer, None, reasons
+    reasons.append("theorem: gradient steps on an L-smooth objective, the others held, descend for gamma < 2/L.")
+    return outer, 1 / largest, reasons
+
+
+def _lookahead_over_gda(largest: float, rho: float) -> tuple[dict[str, Any], float, list[str]]:
+    step = 1 / (math.sqrt(3) * largest)
+    bound = rho / step + 1 / 3
+    outer = {"name": "lookahead", "inner_steps": 2, "relaxation": _rounded(bound / 2), "base": "gda"}
+    theorem = (
+        f"theorem: lookahead over gda with tau = 2 converges for rho > -1/(3 sqrt(3) L) = {LA_GDA / largest:.3g}, "
+        f"at gamma = 1/(sqrt(3) L) for lambda < rho/gamma + 1/3 = {bound:.3g}; rho is {rho:.3g}. It costs two "
+        "gradients a step, fewer than rapp."
+    )
+    return outer, step, [theorem, "rule of thumb: lambda is half of that bound."]
+
+
+def _rapp(largest: float, rho: float) -> tuple[dict[str, Any], float, list[str]]:
+    share = max(0.5, (1 - 2 * rho * largest) / 2)
+    outer = {"name": "rapp", "inner_steps": math.ceil(math.log(0.1) / math.log(share)), "relaxation": 0.5}
+    theorem = (
+        f"theorem: rapp converges for rho > -1/(2L) = {RAPP / largest:.3g} with gamma between -2 rho and 1/L, "
+        f"lambda in (0, 1) and enough inner steps; rho is {rho:.3g}, too low for lookahead over gda with tau = 2, "
+        f"which needs {LA_GDA / largest:.3g}."
+    )
+    rule = (
+        "rule of thumb: gamma and lambda lie in the middle of their ranges, and tau is so large that (gamma L)^tau is "
+        "at most 0.1."
+    )
+    return outer, share / largest, [theorem, rule]
+
+
+def _beyond_theorems(largest: float, rho: float) -> tuple[dict[str, Any], float, list[str]]:
+    outer = {"name": "lookahead", "inner_steps": 5, "relaxation": 0.5, "base": "extragradient"}
+    reasons = [
+        f"theorem: none applies: rho is {rho:.3g}, and rapp needs more than -1/(2L) = {RAPP / largest:.3g}.",
+        "rule of thumb: lookahead over extragradient averages the rotation; a penalty such as r1 adds curvature to the "
+        "discriminator and raises rho.",
+    ]
+    return outer, 1 / (2 * largest), reasons
+
+
+def _changes(diagnosis: Diagnosis, known: bool, largest: float) -> list[str]:
+    """Evidence that would change the advice."""
     changes = []
-    if len(found.hessians) > 1:
+    if len(diagnosis.hessians) > 1:
         changes.append(f"a share of rotation on the other side of {HALF:.2f}, at later checkpoints or on more batches")
     if known:
         changes.append(f"rho across {LA_GDA / largest:.3g} or {RAPP / largest:.3g}, on more or larger batches")
-        for name, sample in (("L", found.lipschitz), ("rho", found.rho)):
+        for name, sample in (("L", diagnosis.lipschitz), ("rho", diagnosis.rho)):
             if sample.spread > abs(sample.mean) / 2:
                 changes.append(f"{name} itself: it differs between batches by more than half of its mean")
     else:
-        changes.append("L and rho, which could not be had here")
-    changes.append("a run of it that is no better than plain gda at equal gradient evaluations")
+        changes.append("L and rho, which could not be measured on these batches")
+    changes.append("a run with the advised loop that is no better than plain gda at equal gradient evaluations")
     return changes
 
 

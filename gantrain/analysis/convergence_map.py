@@ -100,8 +100,7 @@ def measured_rate(outer: Outer, scaled_field: np.ndarray, order: str, steps: int
 
 
 def label(outer: Part, without: Container[str] = ()) -> str:
-    """A loop in a few words: its method, and the settings that differ from their defaults, except those in ``without``.
-    """
+    """A loop in a few words: its method, and the settings that are not the defaults, except those in ``without``."""
     return " ".join([method(outer), *_settings(outer, without)])
 
 

@@ -122,9 +122,7 @@ def sharpness(game: Game, player: str, batch: object, radius: float = 0.05, step
     return best - start
 
 
-def path_angles(
-    game: Game, batch: object, later: Mapping[str, Sequence[Tensor]], at: Sequence[float]
-) -> list[float]:
+def path_angles(game: Game, batch: object, later: Mapping[str, Sequence[Tensor]], at: Sequence[float]) -> list[float]:
     """Cosines of the angles between ``-F`` and the straight path from the current point z to a later point z'.
 
     The angle is measured at ``z + t (z' - z)`` for each t. If the path leads to an attracting point, the cosine is

@@ -15,8 +15,8 @@ from gantrain.analysis.linearised import Linearised, undisturbed
 from gantrain.analysis.spectrum import eigenvalues, extremes
 from gantrain.games.base import Game
 
-# The places on the path to a later point at which its angle is measured; the path is prolonged by half of its length at
-# both ends.
+# The places on the path to a later point at which its angle is measured. The path is prolonged at both ends by half of
+# its length.
 PATH_PLACES = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 _ORDERS: tuple[Literal["LM", "LI"], ...] = ("LM", "LI")
 
@@ -174,7 +174,9 @@ def diagnose(
                 size = here.size
             products += here.products
             del here  # and its graph with it, before parameters are changed
-        angles = {} if later is None else dict(zip(PATH_PLACES, path_angles(game, batches(0), later, PATH_PLACES), strict=True))
+        angles: dict[float, float] = {}
+        if later is not None:
+            angles = dict(zip(PATH_PLACES, path_angles(game, batches(0), later, PATH_PLACES), strict=True))
     return Diagnosis(
         size=size,
         jacobian=jacobian,

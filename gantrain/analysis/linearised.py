@@ -1,4 +1,4 @@
-"""A game linearised at its current point: products with the Jacobian of its vector field, which is never written out."""
+"""A game linearised at its current point: products with the Jacobian of its field, which is never written out."""
 
 from __future__ import annotations
 
@@ -117,4 +117,3 @@ def _product(outputs: Tensor, inputs: Sequence[Tensor], v: Tensor) -> Tensor:
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([t.reshape(-1) for t in tensors])
-

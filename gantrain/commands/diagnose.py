@@ -45,11 +45,11 @@ def diagnose_run(
         for name, player in saved.game.players.items():
             if not norm(player.parameters).isfinite():
                 raise UserError(f"{saved.path}: the weights of player {name} hold NaN or infinity; the run diverged")
-        there = None if to is None else _later(saved, to, accelerator.device)
+        later = None if to is None else _later_point(saved, to, accelerator.device)
         given = {key: value for key, value in options.items() if value is not None}
         section = Diagnose.model_validate((saved.config.diagnose or Diagnose()).model_dump() | given)
         config = saved.config.model_copy(update={"diagnose": section})
-        diagnosis = GameDiagnosis(config, saved.game, saved.data, accelerator.device).measure(there)
+        diagnosis = GameDiagnosis(config, saved.game, saved.data, accelerator.device).measure(later)
     advice = advise(diagnosis)
     about = {
         "checkpoint": str(saved.path),
@@ -78,7 +78,7 @@ def diagnose_run(
     return "\n".join([head, "", *diagnosis.lines, "", *advice.lines, "", f"written to {folder}"])
 
 
-def _later(saved: SavedRun, to: int, device: torch.device) -> dict[str, list[Tensor]]:
+def _later_point(saved: SavedRun, to: int, device: torch.device) -> dict[str, list[Tensor]]:
     """The parameters and statistics of each player at the later checkpoint."""
     if to <= saved.step:
         raise UserError(f"--to: expected a step after {saved.step}, that of the checkpoint, got {to}")

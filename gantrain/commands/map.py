@@ -11,7 +11,7 @@ import numpy as np
 from gantrain.analysis.convergence_map import ConvergenceMap, axis_values, convergence_map
 from gantrain.config.loading import dump
 from gantrain.config.schema import MapConfig
-from gantrain.plotting.convergence_map import maps as drawn
+from gantrain.plotting.convergence_map import convergence_figure
 from gantrain.plotting.images import figure_to_png
 from gantrain.utils.io import explaining_write_errors, require_free, write_csv, write_file
 
@@ -33,7 +33,7 @@ def map_config(config: MapConfig, output: str | Path | None = None) -> str:
     folder = Path(output) if output else Path(config.folder) / config.name
     require_free(folder, PICTURE, "the map", "a map")
     maps = [convergence_map(config, i) for i in range(len(config.outers))]
-    figure = drawn(maps, axis_values(config.x), axis_values(config.y), config.x.key, config.y.key)
+    figure = convergence_figure(maps, axis_values(config.x), axis_values(config.y), config.x.key, config.y.key)
     with explaining_write_errors(folder):
         figure_to_png(figure, folder / PICTURE)
         write_csv(folder / "map.csv", _rows(config, maps))

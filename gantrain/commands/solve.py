@@ -80,7 +80,7 @@ def _path_figure(game: ToyGame, path: Iterates, method: str) -> Figure:
 
     half = game.domain
     iterates = {method: (path["x"].numpy(), path["y"].numpy())}
-    return figures.trajectory(iterates, descent, solution=game.solution, view=(-half, half, -half, half))
+    return figures.trajectory(iterates, (-half, half, -half, half), descent, game.solution)
 
 
 def _distance_figure(distances: torch.Tensor, method: str) -> Figure:

@@ -162,7 +162,7 @@ def train(
             while waiting and len(running) < workers and not interrupt.received:
                 run = waiting.pop(0)
                 errors = Path(temporary) / f"{len(waiting)}.txt"
-                process = context.Process(target=_train, args=(command_line, _arguments(run), str(errors)))
+                process: BaseProcess = context.Process(target=_train, args=(command_line, _arguments(run), str(errors)))
                 process.start()
                 running[process.sentinel] = run, process, errors
             ready = connection.wait(list(running), _PAUSE)

@@ -43,7 +43,11 @@ def restore(module: nn.Module, state: dict[str, Any], name: str, folder: Path) -
     wrong = [key for key in (*own, *saved) if key not in saved or key not in own or own[key].shape != saved[key].shape]
     if wrong:
         key, more = wrong[0], len(set(wrong)) - 1
-        there, here = (f"has the shape {tuple(t[key].shape)}" if key in t else "is missing" for t in (saved, own))
+        in_checkpoint, in_network = (
+            f"has the shape {tuple(t[key].shape)}" if key in t else "is missing" for t in (saved, own)
+        )
         others = f" ({more} other{'s' if more > 1 else ''} differ{'s' if more == 1 else ''} as well)" if more else ""
-        raise UserError(f"{folder}/{name}.safetensors: {key} {there}, and in the network it {here}{others}; {_ADVICE}")
+        raise UserError(
+            f"{folder}/{name}.safetensors: {key} {in_checkpoint}, and in the network it {in_network}{others}; {_ADVICE}"
+        )
     module.load_state_dict(saved)

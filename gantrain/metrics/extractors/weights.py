@@ -58,7 +58,7 @@ class Weights:
         if path is not None:
             return self._checked(Path(path), digest)
         if digest is not None:
-            raise UserError("digest: vouches for a file of weights; say which, with weights")
+            raise UserError("digest: is that of a file of weights; name the file with weights")
         if self.cached.exists():
             return self._checked(self.cached, None)
         return self._downloaded()
@@ -74,13 +74,13 @@ class Weights:
             content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path}: the {self.title} cannot be read: {error.strerror or error}") from error
-        found = sha256(content)
-        if found.startswith(digest or self.digest):
+        actual = sha256(content)
+        if actual.startswith(digest or self.digest):
             return content
         if digest is not None:
-            raise UserError(f"{path}: its SHA-256 is {found[:16]}… and not {digest}…; another file, or a damaged one")
+            raise UserError(f"{path}: its SHA-256 is {actual[:16]}… and not {digest}…; another file, or a damaged one")
         raise UserError(
-            f"{path}: damaged, or not the {self.title}: its SHA-256 begins {found[:8]} instead of {self.digest[:8]}; "
+            f"{path}: damaged, or not the {self.title}: its SHA-256 begins {actual[:8]} instead of {self.digest[:8]}; "
             f"replace it by {self.url}"
         )
 
@@ -112,14 +112,14 @@ def state_dict(content: bytes, where: str) -> dict[str, Any]:
         UserError: the file holds something else than named tensors.
     """
     try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{where}: holds more than tensors and could run code, so it is not opened") from error
     except Exception as error:
         raise UserError(f"{where}: not a file of weights ({' '.join(str(error).split())[:80]})") from error
-    if not isinstance(found, dict) or not all(isinstance(v, torch.Tensor) for v in found.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
         raise UserError(f"{where}: expected a state dict, names with tensors")
-    return found
+    return tensors
 
 
 def sha256(content: bytes) -> str:

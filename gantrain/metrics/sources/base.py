@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -136,9 +136,9 @@ class Generated(Source):
         """
         if not game.conditional:
             labels = None
-        elif labels is None:
+        elif labels is None and game.spec is not None:
             labels = torch.arange(game.spec.classes)
-        paths = Paths(partial(game.generate, network=network), game.generator.latent_dim)
+        paths = Paths(partial(game.generate, network=network), cast(int, game.generator.latent_dim))
         return cls(partial(game.sample, network=network), seed, labels, paths, **more)
 
     @property

@@ -139,7 +139,7 @@ class Folder(Source):
         with Image.open(io.BytesIO(content)) as image:
             if not image.has_transparency_data:
                 return
-            self._transparent = image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+            self._transparent = bool((np.asarray(image.convert("RGBA").getchannel("A")) < 255).any())
         if self._transparent:
             warnings.warn(
                 Notice(

@@ -197,7 +197,7 @@ def test_weights_nobody_vouches_for_are_refused(file, digest, tmp_path):
         Inception(str(file), "00000000")
     with pytest.raises(UserError, match="digest: expected 8 to 64 hexadecimal digits"):
         Inception(str(file), digest[:7])
-    with pytest.raises(UserError, match="digest: vouches for a file of weights"):
+    with pytest.raises(UserError, match="digest: is that of a file of weights; name the file"):
         Inception(digest=digest)
     with pytest.raises(UserError, match="nowhere.pth: the weights .* cannot be read: No such file"):
         Inception(str(tmp_path / "nowhere.pth"))
