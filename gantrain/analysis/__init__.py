@@ -1,1 +1,12 @@
 """Convergence theory of outer loops, measurements of games at a point, and the advice that follows from them."""
+
+__all__ = [
+    "advice",
+    "convergence_map",
+    "curvature",
+    "diagnosis",
+    "guarantees",
+    "iteration_matrix",
+    "linearised",
+    "spectrum",
+]

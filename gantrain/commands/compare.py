@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from gantrain.runs.folder import CHANGEABLE, is_run, open_run
 from gantrain.runs.monitor import read_metrics
 from gantrain.utils.io import explaining_write_errors, write_csv
 from gantrain.utils.nested import flatten
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The values that evaluations log, by their names without the label in brackets, and whether more is better.
 EVALUATED = {
@@ -197,7 +200,7 @@ def table(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def picture(comparison: Comparison) -> Any:
+def picture(comparison: Comparison) -> Figure:
     """The curves of all groups, a panel for each metric."""
     panels = {
         metric: [

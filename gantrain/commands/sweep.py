@@ -237,7 +237,7 @@ def _train(command_line: Callable[[], NoReturn], arguments: list[str], errors: s
     command_line()
 
 
-def _stop_with(parent: Any) -> None:
+def _stop_with(parent: BaseProcess) -> None:
     """Stop this run, which writes a checkpoint, when the process of the sweep has ended."""
     import signal
 

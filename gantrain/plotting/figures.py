@@ -16,6 +16,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+
+    Numbers = ArrayLike | Tensor
 
 # Each method has the same colour in all figures; the colours are distinct to the colour-blind (Okabe & Ito 2008).
 COLOURS = {
@@ -34,7 +37,7 @@ COLOURS = {
 GREY, LIGHT_GREY, STAR = "#777777", "#c8c8c8", "#F0E442"
 
 
-def scatter(points: Any, modes: Any = None, real: Any = None) -> Figure:
+def scatter(points: Numbers, modes: Numbers | None = None, real: Numbers | None = None) -> Figure:
     """Draw points in the plane on equal axes.
 
     Args:
@@ -42,14 +45,14 @@ def scatter(points: Any, modes: Any = None, real: Any = None) -> Figure:
         modes: the centres of the data, ``(m, 2)``, marked with crosses.
         real: points of the data, ``(k, 2)``, drawn in light grey underneath; the axes are chosen to show them.
     """
-    points = _array(points)
+    generated = _array(points)
     figure, axes = _figure(4.5, 4.5)
     if real is not None:
         _scatter(axes, _array(real), s=5, color=LIGHT_GREY, linewidths=0, label="data")
-    _scatter(axes, points, s=7, color=COLOURS["extragradient"], alpha=0.6, linewidths=0, label="generated")
+    _scatter(axes, generated, s=7, color=COLOURS["extragradient"], alpha=0.6, linewidths=0, label="generated")
     if modes is not None:
         _scatter(axes, _array(modes), s=60, marker="x", color=COLOURS["gda"], linewidths=1.6, label="modes")
-    framing = [_array(x) for x in (real, modes) if x is not None] or [points]
+    framing = [_array(x) for x in (real, modes) if x is not None] or [generated]
     _frame(axes, np.concatenate(framing), margin=0.25)
     if real is not None or modes is not None:
         axes.legend(loc="upper right", markerscale=1.2)
@@ -57,7 +60,7 @@ def scatter(points: Any, modes: Any = None, real: Any = None) -> Figure:
 
 
 def trajectory(
-    paths: Mapping[str, tuple[Any, Any]],
+    paths: Mapping[str, tuple[Numbers, Numbers]],
     view: tuple[float, float, float, float],
     field: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None,
     solution: tuple[float, float] | None = None,
@@ -71,13 +74,13 @@ def trajectory(
         field: ``(x, y) -> (u, v)`` on arrays, the game's direction of descent, ``-F``, drawn as streamlines.
         solution: a point that is marked with a star.
     """
-    paths = {label: (_array(x).ravel(), _array(y).ravel()) for label, (x, y) in paths.items()}
+    arrays = {label: (_array(x).ravel(), _array(y).ravel()) for label, (x, y) in paths.items()}
     figure, axes = _figure(6.4, 5.2)
     axes.set_xlim(view[:2])
     axes.set_ylim(view[2:])
     if field is not None:
         _stream(axes, field)
-    for (label, (x, y)), style in zip(paths.items(), _styles(paths), strict=True):
+    for (label, (x, y)), style in zip(arrays.items(), _styles(arrays), strict=True):
         marker = "o" if len(x) <= 60 else None
         axes.plot(x, y, linewidth=1.6, marker=marker, markersize=3, label=label, zorder=3, **style)
         axes.plot(x[0], y[0], "o", color="white", markeredgecolor="black", markersize=7, zorder=5)
@@ -99,11 +102,11 @@ def trajectory(
 
 
 def curves(
-    lines: Mapping[str, tuple[Any, Any]],
+    lines: Mapping[str, tuple[Numbers, Numbers]],
     xlabel: str,
     ylabel: str,
     logarithmic: str = "",
-    references: Mapping[str, tuple[Any, Any]] | None = None,
+    references: Mapping[str, tuple[Numbers, Numbers]] | None = None,
 ) -> Figure:
     """Draw numbers over numbers, one line for each method.
 
@@ -142,9 +145,9 @@ class Curve:
 
     label: str
     method: str
-    x: Any
-    mean: Any
-    error: Any
+    x: ArrayLike
+    mean: ArrayLike
+    error: ArrayLike
 
 
 def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | None = None) -> Figure:
@@ -203,7 +206,7 @@ def spectrum(jacobian: np.ndarray, hessians: Mapping[str, np.ndarray]) -> Figure
     return figure
 
 
-def _array(values: Any) -> np.ndarray:
+def _array(values: Numbers) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
