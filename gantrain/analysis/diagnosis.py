@@ -67,7 +67,7 @@ class Diagnosis:
         rotation: :func:`~gantrain.analysis.curvature.rotation_share`.
         lipschitz: :func:`~gantrain.analysis.curvature.lipschitz`.
         rho: :func:`~gantrain.analysis.curvature.cohypomonotonicity`.
-        sharpness: for each player :func:`~gantrain.analysis.curvature.sharpness`.
+        sharpness: for each player its :func:`~gantrain.analysis.curvature.sharpness`.
         radius: the radius of the sharpness.
         products: the number of Jacobian-vector products that the diagnosis took.
         angles: the cosine at each place on the path to a later point; empty if there is no later point.

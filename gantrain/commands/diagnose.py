@@ -31,7 +31,7 @@ def diagnose_run(
     """Diagnose a checkpoint, write the diagnosis into ``RUN/diagnosis/step_N``, and return it as text.
 
     Args:
-        run: as in :func:`~gantrain.runs.saved.open_saved_run`.
+        run: the run, as in :func:`~gantrain.runs.saved.open_saved_run`.
         step: the step of the checkpoint; the newest by default.
         to: the step of a later checkpoint of the run, if the path to it is to be examined.
         as_json: whether the text is JSON.

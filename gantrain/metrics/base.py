@@ -34,9 +34,9 @@ class Metric(ABC):
 
         Args:
             source: generated or real images.
-            count: how many of them are used.
-            extractor: of the features.
-            options: of the metrics.
+            count: the number of images that are used.
+            extractor: the network of the features.
+            options: the options of the metrics.
 
         Raises:
             UserError: the message names the source and says what the metric needs.

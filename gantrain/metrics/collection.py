@@ -25,10 +25,10 @@ class SampleStatistics:
     """Statistics of one draw of the judged images. Only those attributes exist that some metric needs.
 
     Attributes:
-        moments: for the Fréchet distance.
-        score: for the Inception score.
-        features: for kernel distance, precision and recall.
-        lengths: ``(samples,)``, for the perceptual path length.
+        moments: the moments of the features, for the Fréchet distance.
+        score: the sums of class probabilities, for the Inception score.
+        features: the features of all samples, for kernel distance, precision and recall.
+        lengths: the lengths of paths, ``(samples,)``, for the perceptual path length.
     """
 
     moments: MomentsByPart
@@ -49,13 +49,13 @@ def collect_statistics(
     """The statistics of ``samples`` images of a source, collected in one pass over the images.
 
     Args:
-        source: of the images.
+        source: the source of the images.
         samples: the number of images.
-        extractor: of their features.
+        extractor: the network of their features.
         needed: names of attributes of :class:`SampleStatistics`.
         batch_size: images in one forward pass.
         processes: the processes that share the images.
-        options: of the metrics.
+        options: the options of the metrics.
 
     Raises:
         UserError: an image cannot be had, or does not fit the extractor.

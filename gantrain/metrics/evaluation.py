@@ -56,7 +56,7 @@ def evaluate(
         batch_size: images in one forward pass of the extractor.
         draws: how often a generator is sampled anew; from two on there are standard errors and confidence intervals.
         cache: a folder for the statistics of the real images.
-        options: of the metrics.
+        options: the options of the metrics.
 
     Returns:
         The values are called fid, fid_infinity, inception_score, kid, precision and recall with the InceptionV3 that
@@ -156,7 +156,7 @@ def _values(
 
 
 def _circumstances(metrics: Sequence[Metric], extractor: Extractor, options: Options) -> Mapping[str, Any]:
-    """What a quotation needs besides the samples: the extractor, versions, and the settings of the metrics."""
+    """The entries of the report beside the samples: the extractor, versions, and the settings of the metrics."""
     circumstances = {
         "extractor": extractor.name,
         "weights_sha256": extractor.weights,

@@ -1,4 +1,4 @@
-"""How much a generator's images change along a short step between two latents."""
+"""Path lengths: the change of a generator's images along a short step between two latents."""
 
 from __future__ import annotations
 

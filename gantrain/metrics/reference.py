@@ -20,8 +20,8 @@ class Reference:
     """Statistics of the real images. Only those attributes exist that some metric needs.
 
     Attributes:
-        moments: for the Fréchet distance.
-        features: ``(n, d)``, for kernel distance, precision and recall.
+        moments: the moments of the features, for the Fréchet distance.
+        features: the features of all images, ``(n, d)``, for kernel distance, precision and recall.
     """
 
     moments: Moments
@@ -46,7 +46,7 @@ def make_reference(
     Args:
         real: the real images.
         count: the number of the images, which is that of the source.
-        extractor: of the features.
+        extractor: the network of the features.
         needed: names of attributes of :class:`Reference`.
         batch_size: images in one forward pass.
         processes: the processes that take part.

@@ -37,7 +37,7 @@ class Monitor:
     If the folder holds rows of later steps than ``step``, the monitor deletes them from both when it is opened.
 
     Args:
-        folder: of the run; it exists.
+        folder: the folder of the run, which exists.
         config: the resolved config, shown under Text as YAML.
         step: training steps taken so far.
         enabled: whether anything is written or read; False on all processes but the first.

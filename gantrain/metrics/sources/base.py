@@ -101,7 +101,7 @@ class Generated(Source):
             :meth:`gantrain.games.gan.GAN.sample` does.
         seed: the seed of the samples.
         labels: for a conditional generator, the labels of the data, ``(m,)``; the samples have their frequencies.
-        paths: for the perceptual path length.
+        paths: the generator as a function of its latents, which perceptual path length needs.
         name: the name in messages and results.
     """
 
