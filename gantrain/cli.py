@@ -108,7 +108,7 @@ def sweep(config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds:
         raise UserError("sweep: starts its processes itself; use --workers, and run.processes for many in each run")
     from gantrain.commands.sweep import grid, train
 
-    sys.exit(train(grid(config, overrides, over, seeds), workers, click.echo))
+    sys.exit(train(grid(config, overrides, over, seeds), workers, click.echo, main))
 
 
 @cli.command(short_help="Compare runs at equal cost, over their seeds.")

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.config.parts import build
-from gantrain.config.types import shown
+from gantrain.config.types import Draws, Order, shown
 from gantrain.errors import UserError
 from gantrain.games.function import FunctionGame
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
 from gantrain.outer.base import check_moves
-from gantrain.outer.field import Field, Order, Samples
+from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 
 
@@ -40,7 +40,7 @@ def solve(
     outer: Any = "gda",
     optimizer: Any = None,
     order: Order | None = "simultaneous",
-    samples: Samples | None = "fresh",
+    samples: Draws | None = "fresh",
     sharpness: Any = None,
     constraint: Any = None,
     scheduler: Any = None,

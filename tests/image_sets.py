@@ -61,7 +61,7 @@ class Pixels(Extractor):
         self.device = torch.device("cpu")
         self.seen = 0
 
-    def check(self, shape, source):
+    def require_shape(self, shape, source):
         if tuple(shape) != self.shape:
             raise UserError(f"{source}: other pixels")
 

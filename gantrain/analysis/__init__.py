@@ -1,1 +1,12 @@
-"""What theory says of outer loops and of games, and what of it shows in the games themselves."""
+"""Convergence theory of outer loops, measurements of games at a point, and the advice that follows from them."""
+
+__all__ = [
+    "advice",
+    "convergence_map",
+    "curvature",
+    "diagnosis",
+    "guarantees",
+    "iteration_matrix",
+    "linearised",
+    "spectrum",
+]

@@ -1,20 +1,22 @@
-"""Where outer loops contract on the quadratic game, by their iteration matrices and in runs."""
+"""Maps of the settings for which outer loops contract on the quadratic game, by iteration matrices and in runs."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gantrain.analysis.guarantees import guaranteed
+from gantrain.analysis.guarantees import convergence_guaranteed
 from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
 from gantrain.config import merge
 from gantrain.config.parts import Part, build, part_arguments, plain
 from gantrain.config.schema import Axis, MapConfig
+from gantrain.config.types import Order
 from gantrain.errors import UserError
 from gantrain.games.function import VectorField
 from gantrain.outer import Lookahead, Outer
@@ -25,11 +27,11 @@ from gantrain.solver import solve
 class ConvergenceMap:
     """The contraction of one loop over a plane of settings; all arrays are ``(len(y), len(x))``.
 
-    Args:
-        label: the loop; its first word is the method.
+    Attributes:
+        label: the loop in a few words, of which the first is the method.
         exact: the spectral radius of the iteration matrix.
         measured: the contraction per outer step in a run.
-        guaranteed: whether a theorem guarantees convergence; None where none is known.
+        guaranteed: whether a theorem guarantees convergence; None if no theorem is known for the loop.
     """
 
     label: str
@@ -39,7 +41,7 @@ class ConvergenceMap:
 
 
 def convergence_map(config: MapConfig, index: int) -> ConvergenceMap:
-    """The map of the loop ``config.outers[index]``.
+    """Compute the map of the loop ``config.outers[index]``.
 
     Raises:
         UserError: the loop lacks the key of an axis, or a value is out of range.
@@ -53,17 +55,17 @@ def convergence_map(config: MapConfig, index: int) -> ConvergenceMap:
         raise UserError("rho must lie between -1 and 1 (times 1/L) and gamma above 0, on the axes also")
     field = gamma[..., None, None] * quadratic(rho)
     exact, measured = np.empty(rho.shape), np.empty(rho.shape)
-    promised: np.ndarray | None = np.zeros(rho.shape, bool)
+    guaranteed: np.ndarray | None = np.zeros(rho.shape, bool)
     for outer, where in _loops(config, index, axes, rho.shape):
         order = config.order or "simultaneous"
         exact[where] = spectral_radius(iteration_matrix(outer, field[where], (1, 1), order))
         measured[where] = measured_rate(outer, field[where], order, config.steps)
-        known = guaranteed(outer, rho[where], gamma[where]) if _simultaneous(outer, order) else None
-        if known is None or promised is None:
-            promised = None
+        proven = convergence_guaranteed(outer, rho[where], gamma[where]) if _simultaneous(outer, order) else None
+        if proven is None or guaranteed is None:
+            guaranteed = None
         else:
-            promised[where] = known
-    return ConvergenceMap(label(config.outers[index], axes), exact, measured, promised)
+            guaranteed[where] = proven
+    return ConvergenceMap(label(config.outers[index], axes), exact, measured, guaranteed)
 
 
 def quadratic(rho: np.ndarray) -> np.ndarray:
@@ -72,17 +74,17 @@ def quadratic(rho: np.ndarray) -> np.ndarray:
     return np.stack([np.stack([b, a], -1), np.stack([-a, b], -1)], -2)
 
 
-def measured_rate(outer: Outer, scaled_field: np.ndarray, order: str, steps: int) -> np.ndarray:
+def measured_rate(outer: Outer, scaled_field: np.ndarray, order: Order, steps: int) -> np.ndarray:
     """The geometric mean of the contraction per outer step, over the second half of a run, on many games at once.
 
     Args:
-        outer: the loop, run over SGD.
+        outer: the loop, which is run over SGD.
         scaled_field: ``gamma M`` of each game, ``(k, 2, 2)``.
-        order: of the players.
-        steps: outer steps.
+        order: the order of the players, "simultaneous" or "alternating".
+        steps: the number of outer steps.
 
     Returns:
-        ``(k,)``, infinite where the run left the range of float64.
+        The contraction of each game, ``(k,)``; infinite where the run left the range of float64.
     """
     m = torch.from_numpy(scaled_field)
 
@@ -99,12 +101,12 @@ def measured_rate(outer: Outer, scaled_field: np.ndarray, order: str, steps: int
 
 
 def label(outer: Part, without: Container[str] = ()) -> str:
-    """A loop in a few words: the method, and the settings that are not the default ones, but those that vary."""
+    """A loop in a few words: its method, and the settings that are not the defaults, except those in ``without``."""
     return " ".join([method(outer), *_settings(outer, without)])
 
 
 def method(outer: Part) -> str:
-    """The name of a method in pictures: that of the loop, with that of its base where it has one other than gda."""
+    """The name of a method in pictures: the name of the loop, followed by that of its base unless the base is gda."""
     chosen_by = next(iter(type(outer).model_fields))
     name = getattr(outer, chosen_by).rpartition(":")[2]
     base = part_arguments(outer).get("base")
@@ -113,13 +115,13 @@ def method(outer: Part) -> str:
 
 
 def _settings(outer: Part, without: Container[str], prefix: str = "") -> list[str]:
-    found = []
+    settings = []
     for key, value in part_arguments(outer).items():
         if isinstance(value, Part):
-            found += _settings(value, without, f"{prefix}{key}.")
+            settings += _settings(value, without, f"{prefix}{key}.")
         elif prefix + key not in without and value != type(outer).model_fields[key].default:
-            found.append(f"{prefix}{key}={value:g}" if isinstance(value, float) else f"{prefix}{key}={value}")
-    return found
+            settings.append(f"{prefix}{key}={value:g}" if isinstance(value, float) else f"{prefix}{key}={value}")
+    return settings
 
 
 def axis_values(axis: Axis) -> np.ndarray:
@@ -130,12 +132,12 @@ def axis_values(axis: Axis) -> np.ndarray:
 def _loops(
     config: MapConfig, index: int, axes: dict[str, np.ndarray], shape: tuple[int, ...]
 ) -> Iterator[tuple[Outer, np.ndarray]]:
-    """The loop with each combination of the values on the axes that are its own, and where on the map that is."""
+    """The loop with each combination of the values on its axes, and the mask of the places on the map that have it."""
     for chosen in itertools.product(*(np.unique(values) for values in axes.values())):
         spec = plain(config.outers[index])
         where = np.ones(shape, bool)
         for (key, values), value in zip(axes.items(), chosen, strict=True):
-            tree = float(value)
+            tree: Any = float(value)
             for name in reversed(key.split(".")):
                 tree = {name: tree}
             spec = merge.merge(spec, tree)
@@ -146,7 +148,7 @@ def _loops(
             raise UserError(str(error).replace("outer", f"outers.{index}", 1)) from None
 
 
-def _simultaneous(outer: Outer, order: str) -> bool:
+def _simultaneous(outer: Outer, order: Order) -> bool:
     while isinstance(outer, Lookahead):
         outer = outer.base
     return (getattr(outer, "order", None) or order) == "simultaneous"

@@ -1,9 +1,9 @@
-"""How a game's vector field turns, stretches and bends about a point, from products with its Jacobian."""
+"""Measures of how a game's vector field turns, stretches and bends about a point."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from gantrain.games.base import Game
 from gantrain.utils.seeding import generator
 from gantrain.utils.tensors import add_, copy_, norm, preserve, snapshot
 
-# Directions in which the field changes less than this share of L are taken for flat: quotients by their change are
+# A direction counts as flat if the field changes in it by less than this share of L: a quotient by so small a change is
 # noise.
 FLAT = 1e-3
 
@@ -26,9 +26,9 @@ def rotation_share(game: Linearised, probes: int = 8, seed: int = 0) -> float:
     ``||S v||^2`` and ``||A v||^2`` for probes ``v`` with entries ±1 (Hutchinson, 1989). ``nan`` if J is zero.
 
     Args:
-        game: linearised.
-        probes: how many; each costs two products.
-        seed: of the probes.
+        game: the linearised game.
+        probes: the number of probes, each of which costs two products.
+        seed: the seed of the probes.
     """
     turning = stretching = 0.0
     for index in range(probes):
@@ -46,20 +46,21 @@ def lipschitz(game: Linearised) -> float:
 
 
 def cohypomonotonicity(game: Linearised, dimension: int = 10) -> float:
-    """``min_v <v, J v> / ||J v||^2``: the rho of cohypomonotonicity, in the directions that a method can go.
+    """``min_v <v, J v> / ||J v||^2``: the rho of cohypomonotonicity, over directions in which a method can move.
 
     ``<F z - F z', z - z'> >= rho ||F z - F z'||^2``, linearised, over the ``v`` in the Krylov space spanned by
-    ``F, J F, …, J^{d-1} F``: about z, every method that combines d gradients moves in it. Over all of the parameters'
-    space the minimum says nothing of a network, which has directions of nearly no curvature and either sign. Flat
-    directions of the space (``||J v|| < 0.001 max_u ||J u||`` for unit vectors) are left out. An upper bound of the rho
-    over all directions that are not flat, and exact where the space is the whole.
+    ``F, J F, …, J^{d-1} F``: about z, every method that combines d gradients moves in this space. The minimum over the
+    whole space of parameters would say nothing about a network, which has directions of nearly no curvature of either
+    sign. Flat directions of the Krylov space (``||J v|| < 0.001 max_u ||J u||`` for unit vectors) are left out. The
+    result is an upper bound of the rho over all directions that are not flat, and exact if the Krylov space is the
+    whole space.
 
     Args:
-        game: linearised.
-        dimension: d; each costs one product.
+        game: the linearised game.
+        dimension: d, the dimension of the Krylov space; each costs one product.
 
     Returns:
-        rho, in units of a step size; ``nan`` if the field does not change.
+        rho in units of a step size; ``nan`` if the field does not change.
     """
     start = game.value if game.value.any() else _signs(game.value, 0, 0)
     basis: list[Tensor] = [start / start.norm()]
@@ -86,18 +87,18 @@ def cohypomonotonicity(game: Linearised, dimension: int = 10) -> float:
 def sharpness(game: Game, player: str, batch: object, radius: float = 0.05, steps: int = 20) -> float:
     """``max_{||e|| <= radius} f(w + e) - f(w)`` for the player's objective f and parameters w, the others held.
 
-    By projected gradient ascent, ``e <- P(e + radius g / ||g||)`` with ``g`` the gradient at ``w + e``: the first step
-    is SAM's (Foret et al., arXiv 2010.01412). The largest value met is returned, a lower bound of the maximum. Where
-    the gradient vanishes, it begins in a random direction.
+    The maximum is approached by projected gradient ascent, ``e <- P(e + radius g / ||g||)`` with ``g`` the gradient at
+    ``w + e``: the first step is SAM's (Foret et al., arXiv 2010.01412). The largest value met is returned, which is a
+    lower bound of the maximum. If the gradient vanishes at w, the ascent begins in a random direction.
 
     Args:
-        game: inside :func:`~gantrain.analysis.linearised.undisturbed`; left as it is.
-        player: whose.
-        batch: on which the objective is computed.
-        radius: in units of the parameters' norm.
-        steps: gradients taken.
+        game: the game, inside :func:`~gantrain.analysis.linearised.undisturbed`; it is left as it is.
+        player: the name of the player.
+        batch: the batch on which the objective is computed.
+        radius: the radius in units of the parameters' norm.
+        steps: the number of gradients taken.
     """
-    parameters = game.players[player].parameters
+    parameters: list[Tensor] = [*game.players[player].parameters]
 
     def evaluate() -> tuple[float, list[Tensor]]:
         loss = game.objective(player, batch).loss
@@ -121,30 +122,30 @@ def sharpness(game: Game, player: str, batch: object, radius: float = 0.05, step
     return best - start
 
 
-def path_angles(game: Game, batch: object, there: dict[str, list[Tensor]], at: Sequence[float]) -> list[float]:
-    """Cosines between the way the game pushes, ``-F``, and the straight path from here to a later point, along it.
+def path_angles(game: Game, batch: object, later: Mapping[str, Sequence[Tensor]], at: Sequence[float]) -> list[float]:
+    """Cosines of the angles between ``-F`` and the straight path from the current point z to a later point z'.
 
-    At ``z + t (z' - z)`` for each t. Where a path leads to an attracting point, the cosine is positive before and
-    negative beyond it; where the field turns about the path, there is a bump at its end (Berard et al., A closer look
-    at the optimization landscapes of GANs, ICLR 2020, section 4.2).
+    The angle is measured at ``z + t (z' - z)`` for each t. If the path leads to an attracting point, the cosine is
+    positive before that point and negative beyond it; if the field turns about the path, the cosine has a bump at the
+    end (Berard et al., A closer look at the optimization landscapes of GANs, ICLR 2020, section 4.2).
 
     Args:
-        game: inside :func:`~gantrain.analysis.linearised.undisturbed`; left as it is.
-        batch: on which F is computed.
-        there: z' by player: parameters and then running statistics, as in :class:`~gantrain.games.base.Player`.
-        at: the t's.
+        game: the game, inside :func:`~gantrain.analysis.linearised.undisturbed`; it is left as it is.
+        batch: the batch on which F is computed.
+        later: z' by player: parameters and then running statistics, as in :class:`~gantrain.games.base.Player`.
+        at: the values of t.
     """
     players = game.players.values()
     tensors = [t for player in players for t in (*player.parameters, *player.statistics)]
-    ends = [t for player in players for t in there[player.name]]
+    ends = [t for player in players for t in later[player.name]]
     cosines = []
     with preserve(tensors), torch.no_grad():
-        here = snapshot(tensors)
-        way = [end - start for end, start in zip(ends, here, strict=True)]
-        direction = [w for w, t in zip(way, tensors, strict=True) if t.requires_grad]
+        starts = snapshot(tensors)
+        path = [end - start for end, start in zip(ends, starts, strict=True)]
+        direction = [w for w, t in zip(path, tensors, strict=True) if t.requires_grad]
         for t in at:
-            copy_(tensors, here)
-            add_(tensors, way, t)
+            copy_(tensors, starts)
+            add_(tensors, path, t)
             push = [-g for player in players for g in _gradient(game, player.name, batch)]
             inner = sum(float((a * b).sum()) for a, b in zip(push, direction, strict=True))
             scale = float(norm(push)) * float(norm(direction))

@@ -1,11 +1,11 @@
-"""What is measured of a game at a point, and how it is said."""
+"""The diagnosis of a game at a point: measurements, and their forms for logs, terminals and JSON."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -15,32 +15,36 @@ from gantrain.analysis.linearised import Linearised, undisturbed
 from gantrain.analysis.spectrum import eigenvalues, extremes
 from gantrain.games.base import Game
 
-# Where the path to a later point is looked at: as far before and beyond it as half of it is long.
-ALONG = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+# The places on the path to a later point at which its angle is measured. The path is prolonged at both ends by half of
+# its length.
+PATH_PLACES = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+_ORDERS: tuple[Literal["LM", "LI"], ...] = ("LM", "LI")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Values of one quantity on several batches; ``nan`` where it could not be had."""
+    """The values of one quantity on several batches; ``nan`` for a batch on which it could not be measured."""
 
     values: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        """Of the finite ones; ``nan`` if there are none."""
+        """The mean of the finite values; ``nan`` if there are none."""
         return float(np.mean(self._finite)) if self._finite else math.nan
 
     @property
     def spread(self) -> float:
-        """Standard deviation over the batches; 0 for a single one."""
+        """The standard deviation over the batches; 0 for a single batch."""
         return float(np.std(self._finite, ddof=1)) if len(self._finite) > 1 else 0.0
 
     @property
     def least(self) -> float:
+        """The smallest finite value; ``nan`` if there are none."""
         return min(self._finite, default=math.nan)
 
     @property
     def most(self) -> float:
+        """The largest finite value; ``nan`` if there are none."""
         return max(self._finite, default=math.nan)
 
     @property
@@ -53,19 +57,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A game at a point.
+    """The measurements of a game at a point.
 
     Attributes:
-        size: number of parameters of all players.
-        jacobian: its eigenvalues, complex: those largest in modulus and those that turn fastest, of the first batch.
-        hessians: by player, the largest and smallest eigenvalues of its own Hessian, of the first batch, ascending.
+        size: the number of parameters of all players.
+        jacobian: complex eigenvalues of the Jacobian on the first batch: those largest in modulus, and those with the
+            largest imaginary parts.
+        hessians: for each player the largest and smallest eigenvalues of its own Hessian on the first batch, ascending.
         rotation: :func:`~gantrain.analysis.curvature.rotation_share`.
         lipschitz: :func:`~gantrain.analysis.curvature.lipschitz`.
         rho: :func:`~gantrain.analysis.curvature.cohypomonotonicity`.
-        sharpness: by player, :func:`~gantrain.analysis.curvature.sharpness`.
-        radius: of the sharpness.
-        products: Jacobian-vector products that it took.
-        angles: cosine by place on the path to a later point; empty where there is none.
+        sharpness: for each player its :func:`~gantrain.analysis.curvature.sharpness`.
+        radius: the radius of the sharpness.
+        products: the number of Jacobian-vector products that the diagnosis took.
+        angles: the cosine at each place on the path to a later point; empty if there is no later point.
     """
 
     size: int
@@ -81,7 +86,7 @@ class Diagnosis:
 
     @property
     def scalars(self) -> dict[str, float]:
-        """What a log takes; only what there is."""
+        """The numbers for a log, by name; eigenvalues that did not converge are left out."""
         values = {
             "rotation_share": self.rotation.mean,
             "rotation_share/spread": self.rotation.spread,
@@ -118,8 +123,8 @@ class Diagnosis:
         width = max(map(len, rows))
         return [f"{name:<{width}}  {value}" for name, value in rows.items()]
 
-    def plain(self) -> dict[str, Any]:
-        """As numbers, lists and texts; what could not be had is None."""
+    def as_dict(self) -> dict[str, Any]:
+        """The measurements as nested dicts that JSON can write; a number that could not be measured is None."""
         samples = {"rotation_share": self.rotation, "lipschitz": self.lipschitz, "rho": self.rho}
         samples |= {f"sharpness/{name}": sample for name, sample in self.sharpness.items()}
         return {
@@ -139,17 +144,17 @@ def diagnose(
     number: int = 3,
     count: int = 4,
     radius: float = 0.05,
-    there: Mapping[str, Sequence[Tensor]] | None = None,
+    later: Mapping[str, Sequence[Tensor]] | None = None,
 ) -> Diagnosis:
     """Measure a game at its current point, in evaluation mode, and leave everything as it was.
 
     Args:
         game: the game.
-        batches: the i-th batch, the same whenever it is asked for.
-        number: of batches.
-        count: eigenvalues of each kind.
-        radius: of the sharpness, in units of the parameters' norm.
-        there: a later point, as in :func:`~gantrain.analysis.curvature.path_angles`.
+        batches: returns the i-th batch, the same one at each call.
+        number: the number of batches.
+        count: the number of eigenvalues of each kind.
+        radius: the radius of the sharpness, in units of the parameters' norm.
+        later: a later point, as in :func:`~gantrain.analysis.curvature.path_angles`.
     """
     measured: dict[str, list[float]] = {"rotation": [], "lipschitz": [], "rho": []}
     sharp: dict[str, list[float]] = {name: [] for name in game.players}
@@ -168,8 +173,10 @@ def diagnose(
                 jacobian = _spectrum(here, hessians, count)
                 size = here.size
             products += here.products
-            del here  # before parameters are moved: with it goes the graph
-        angles = {} if there is None else dict(zip(ALONG, path_angles(game, batches(0), there, ALONG), strict=True))
+            del here  # and its graph with it, before parameters are changed
+        angles: dict[float, float] = {}
+        if later is not None:
+            angles = dict(zip(PATH_PLACES, path_angles(game, batches(0), later, PATH_PLACES), strict=True))
     return Diagnosis(
         size=size,
         jacobian=jacobian,
@@ -187,13 +194,13 @@ def _own(here: Linearised, name: str) -> tuple[Callable[[Tensor], Tensor], Tenso
 
 
 def _spectrum(here: Linearised, hessians: Mapping[str, np.ndarray], count: int) -> np.ndarray:
-    """The largest eigenvalues and the fastest turning ones, each once; of one player they are its Hessian's."""
+    """The eigenvalues largest in modulus and in imaginary part, each once; with one player those of its Hessian."""
     if len(hessians) == 1:
         return next(iter(hessians.values())).astype(complex)[::-1]
     # The transpose has the same eigenvalues, and its products cost less.
-    found = [eigenvalues(here.transposed, here.value, count, which, restarts=3) for which in ("LM", "LI")]
+    largest, fastest = (eigenvalues(here.transposed, here.value, count, which, restarts=3) for which in _ORDERS)
     distinct: list[complex] = []
-    for value in np.concatenate(found):
+    for value in np.concatenate([largest, fastest]):
         if all(abs(value - other) > 1e-3 * abs(value) for other in distinct):
             distinct.append(value)
     return np.array(distinct, complex)

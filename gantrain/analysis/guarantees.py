@@ -1,9 +1,9 @@
-"""For which games the theorems say that an outer loop converges.
+"""The games for which a theorem guarantees that an outer loop converges.
 
-``rho`` is the game's cohypomonotonicity and ``L`` its Lipschitz constant; the step size is gamma. What a theorem
-guarantees holds for every such game, so that on one game a loop may well converge beyond it. The text of the RAPP
-paper (arXiv 2310.13459) was not at hand: conditions that follow from its definitions by a short calculation are given
-with that calculation, and are sufficient; they agree with the ranges that the paper states.
+``rho`` is the game's cohypomonotonicity and ``L`` its Lipschitz constant; the step size is gamma. A theorem's
+guarantee holds for every such game, so a loop may converge on a particular game beyond the guarantee. The text of the
+RAPP paper (arXiv 2310.13459) was not at hand: conditions that follow from its definitions by a short calculation are
+given with that calculation. They are sufficient, and agree with the ranges that the paper states.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import numpy as np
 from gantrain.outer import GDA, RAPP, CEGPlus, Lookahead, Outer
 
 
-def guaranteed(outer: Outer, rho: np.ndarray | float, gamma: np.ndarray | float) -> np.ndarray | None:
+def convergence_guaranteed(outer: Outer, rho: np.ndarray | float, gamma: np.ndarray | float) -> np.ndarray | None:
     """Where convergence is guaranteed for every game with these constants; moves are simultaneous.
 
     Args:
         outer: the loop.
-        rho: ``rho L``.
-        gamma: ``gamma L``.
+        rho: values of ``rho L``.
+        gamma: values of ``gamma L``.
 
     Returns:
-        Booleans of the shape of ``rho`` and ``gamma``; None where no theorem is known here.
+        Booleans in the common shape of ``rho`` and ``gamma``; None if this module knows no theorem for the loop.
 
     The cases:
 
@@ -42,7 +42,7 @@ def guaranteed(outer: Outer, rho: np.ndarray | float, gamma: np.ndarray | float)
     if isinstance(outer, Lookahead):
         if isinstance(outer.base, GDA) and outer.inner_steps == 2:
             return outer.relaxation * gamma < rho + gamma * (1 - gamma**2) / 2
-        base = guaranteed(outer.base, rho, gamma)
+        base = convergence_guaranteed(outer.base, rho, gamma)
         return None if base is None else base & (outer.relaxation < 1)
     if isinstance(outer, GDA):
         return gamma < 2 * rho if outer.critic_steps == 1 else None

@@ -1,4 +1,4 @@
-"""The outer loops as matrices: on a linear field ``F z = M z`` every loop is linear, and its matrix says all of it.
+"""The outer loops as matrices: on a linear field ``F z = M z`` every loop is linear, and its matrix describes it fully.
 
 The state of a loop is the joint iterate ``z`` (n numbers), and for ``optimistic`` the gradient remembered beneath it.
 A loop converges from every start if and only if the spectral radius of its matrix is below 1, and that is then its
@@ -11,27 +11,29 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gantrain.config.types import Order
 from gantrain.errors import UserError
 from gantrain.outer import GDA, RAPP, CEGPlus, Lookahead, Optimistic, Outer
 from gantrain.outer.base import Mover
 
 
 def iteration_matrix(
-    outer: Outer, scaled_field: np.ndarray, sizes: Sequence[int] | None = None, order: str = "simultaneous"
+    outer: Outer, scaled_field: np.ndarray, sizes: Sequence[int] | None = None, order: Order = "simultaneous"
 ) -> np.ndarray:
     """The matrix of one outer step over SGD without momentum.
 
     Args:
         outer: the loop.
         scaled_field: ``gamma M``, ``(..., n, n)``.
-        sizes: numbers in each player's strategy, in the order in which the players move; needed where they alternate.
-        order: "simultaneous" or "alternating", unless the loop says it.
+        sizes: how many numbers each player's strategy has, in the order in which the players move; needed if they move
+            in alternation.
+        order: "simultaneous" or "alternating"; the loop's own order takes precedence.
 
     Returns:
-        ``(..., m, m)``: m = n, or 2 n where the loop remembers a gradient.
+        The matrix, ``(..., m, m)``; m is n, or 2 n for a loop that remembers a gradient.
 
     Raises:
-        UserError: the loop is not linear, or none of ours.
+        UserError: the loop is not linear, or is not one of the package.
     """
     if isinstance(outer, Lookahead):
         return lookahead(iteration_matrix(outer.base, scaled_field, sizes, order), outer, scaled_field.shape[-1])
@@ -58,11 +60,12 @@ def spectral_radius(matrix: np.ndarray) -> np.ndarray:
 
 
 class _Move:
-    """One move of all players, ``anchor - gamma F(point)``, of matrices that act on the state.
+    """One move of all players, ``anchor - gamma F(point)``, for matrices that act on the state.
 
     Args:
         scaled_field: ``gamma M``.
-        sizes: of the players if each sees the moves of those before it; None if all are evaluated at the point.
+        sizes: the sizes of the players if each sees the moves of the players before it; None if the gradients of all
+            players are taken at the point.
     """
 
     def __init__(self, scaled_field: np.ndarray, sizes: Sequence[int] | None):
@@ -75,7 +78,7 @@ class _Move:
         return anchor - self.gradient(anchor, point)
 
     def gradient(self, anchor: np.ndarray, point: np.ndarray) -> np.ndarray:
-        """``gamma F`` where each player is evaluated."""
+        """``gamma F``, each player's part at the point at which its gradient is taken."""
         point, gradient = point.copy(), np.empty_like(point)
         for block in self.blocks:
             gradient[..., block, :] = self.field[..., block, :] @ point
@@ -97,18 +100,18 @@ def rapp(move: _Move, inner_steps: int, relaxation: float) -> np.ndarray:
 
 
 def lookahead(base: np.ndarray, outer: Lookahead, n: int) -> np.ndarray:
-    """``I + lambda (B^tau - I)`` of the base's matrix B; what a base remembers besides the n numbers is not relaxed."""
+    """``I + lambda (B^tau - I)`` for the base's matrix B; a gradient that the base remembers is not relaxed."""
     with np.errstate(over="ignore", invalid="ignore"):
-        taken = np.linalg.matrix_power(base, outer.inner_steps)
+        power = np.linalg.matrix_power(base, outer.inner_steps)
         start = np.broadcast_to(np.eye(base.shape[-1]), base.shape)
-        relaxed = start + outer.relaxation * (taken - start)
-    return np.concatenate([relaxed[..., :n, :], taken[..., n:, :]], axis=-2)
+        relaxed = start + outer.relaxation * (power - start)
+    return np.concatenate([relaxed[..., :n, :], power[..., n:, :]], axis=-2)
 
 
 def optimistic(move: _Move) -> np.ndarray:
     """``w = z - g;  g <- gamma M w;  z <- z - g`` on the state ``(z, g)``, with ``g`` the remembered ``gamma F w``."""
-    nothing = np.zeros_like(move.field)
-    z = np.concatenate([move.identity, nothing], axis=-1)
-    past = np.concatenate([nothing, move.identity], axis=-1)
+    zero = np.zeros_like(move.field)
+    z = np.concatenate([move.identity, zero], axis=-1)
+    past = np.concatenate([zero, move.identity], axis=-1)
     gradient = move.gradient(z, z - past)
     return np.concatenate([z - gradient, gradient], axis=-2)

@@ -1,9 +1,9 @@
-"""A game linearised at its current point: products with the Jacobian of its vector field, never the Jacobian itself."""
+"""A game linearised at its current point: products with the Jacobian of its field, which is never written out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -17,21 +17,24 @@ from gantrain.utils.tensors import preserve
 
 @contextmanager
 def undisturbed(game: Game, seed: int = 0) -> Iterator[None]:
-    """Evaluation mode and a random state of its own; on leaving, modes, buffers and global state are as they were.
+    """Put all players into evaluation mode and give the block a random state of its own.
 
-    In evaluation mode batch norm uses its running statistics, spectral norm its present vectors, and dropout does
-    nothing: ``F`` is then a function of the parameters and the batch. Attention is computed by its plain formula, since
-    the fused ones have no second derivative.
+    After the block, modes, buffers and the global random state are as they were. In evaluation mode batch norm uses its
+    running statistics, spectral norm its present vectors, and dropout does nothing: ``F`` is then a function of the
+    parameters and the batch. Attention is computed by its plain formula, since the fused ones have no second
+    derivative.
 
     Args:
-        game: whose players' modes and buffers are restored.
-        seed: of what networks draw for themselves.
+        game: the game.
+        seed: the seed of random numbers that networks draw themselves.
     """
     modules = [player.module for player in game.players.values()]
     buffers = [b for player in game.players.values() for b in player.buffers]
     parameters = [p for player in game.players.values() for p in player.parameters]
     devices = sorted({t.device.index for t in parameters if t.device.type == "cuda"})
-    with _all_evaluating(modules), preserve(buffers), torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with ExitStack() as modes, preserve(buffers), torch.random.fork_rng(devices=devices), torch.enable_grad():
+        for module in modules:
+            modes.enter_context(eval_mode(module))
         torch.manual_seed(seed)
         with sdpa_kernel(SDPBackend.MATH):
             yield
@@ -41,19 +44,19 @@ class Linearised:
     """``F(z) = (grad_{z_i} f_i(z))_i`` on one batch at the current point ``z``, and products with its Jacobian ``J``.
 
     Vectors are flat: all players' parameters end to end, in the order of the game. ``J^T v`` is a backward pass through
-    the graph of ``F``; ``J v`` the derivative of ``J^T u`` with respect to ``u``, since forward-mode differentiation
-    is not there for every network (spectral norm, functions of the user's). The graphs are kept as long as the object
-    lives, and parameters must not be moved meanwhile.
+    the graph of ``F``; ``J v`` is the derivative of ``J^T u`` with respect to ``u``, since not every network has a
+    forward-mode derivative (spectral norm and functions of the user's have none). The graphs are kept as long as the
+    object lives, and parameters must not be changed meanwhile.
 
     Args:
-        game: at whose current point; inside :func:`undisturbed`.
-        batch: on which the objectives are computed.
+        game: the game, inside :func:`undisturbed`.
+        batch: the batch on which the objectives are computed.
 
     Attributes:
-        value: ``(n,)``, ``F(z)``, detached.
-        size: n.
-        products: how many products there have been so far.
-        slices: the player's part of a flat vector, by player.
+        value: ``F(z)``, ``(n,)``, detached.
+        size: n, the number of parameters of all players.
+        products: the number of products computed so far.
+        slices: for each player the part of a flat vector that is the player's.
     """
 
     def __init__(self, game: Game, batch: Any):
@@ -97,8 +100,8 @@ class Linearised:
                 self._pullback = u, _flat(pulled)
             else:
                 self._pullback = u, torch.zeros_like(self.value)
-        u, pulled = self._pullback
-        return _product(pulled, [u], v)
+        u, transposed = self._pullback
+        return _product(transposed, [u], v)
 
     def hessian(self, player: str, v: Tensor) -> Tensor:
         """The Hessian of the player's own objective in its own parameters, times ``v``."""
@@ -114,12 +117,3 @@ def _product(outputs: Tensor, inputs: Sequence[Tensor], v: Tensor) -> Tensor:
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([t.reshape(-1) for t in tensors])
-
-
-@contextmanager
-def _all_evaluating(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
-    if not modules:
-        yield
-        return
-    with eval_mode(modules[0]), _all_evaluating(modules[1:]):
-        yield

@@ -1,4 +1,4 @@
-"""Eigenvalues of what is known by its products alone."""
+"""Eigenvalues of a matrix of which only products with vectors can be computed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gantrain.utils.seeding import generator
 
-# Vectors that ARPACK keeps; a matrix with no more rows than that is written out instead.
+# The number of vectors that ARPACK keeps. A matrix with at most so many rows is written out instead.
 BASIS = 24
 
 Product = Callable[[Tensor], Tensor]
@@ -29,15 +29,15 @@ def eigenvalues(
     """Eigenvalues of a real square matrix by implicitly restarted Arnoldi iteration (ARPACK).
 
     Args:
-        product: a vector to the matrix times it; with the transpose the eigenvalues are the same.
-        like: ``(n,)``, a tensor such as the vectors are.
-        count: how many.
-        which: "LM": largest in modulus; "LI": in modulus of the imaginary part.
-        restarts: after so many, the ones that have converged are returned, perhaps none.
-        tolerance: residual relative to the eigenvalue.
+        product: takes a vector to the matrix times the vector; the transpose has the same eigenvalues.
+        like: ``(n,)``, a tensor of the vectors' shape, type and device.
+        count: the number of eigenvalues.
+        which: "LM" for those largest in modulus, "LI" for those whose imaginary part is largest in modulus.
+        restarts: after so many restarts the eigenvalues that have converged are returned, perhaps none.
+        tolerance: the residual relative to the eigenvalue.
 
     Returns:
-        complex128, in that order.
+        The eigenvalues, complex128, the largest first.
     """
     return _arpack(eigs, product, like, count, which, restarts, tolerance)
 
@@ -45,9 +45,7 @@ def eigenvalues(
 def extremes(product: Product, like: Tensor, count: int = 6, restarts: int = 10, tolerance: float = 1e-4) -> np.ndarray:
     """The largest and the smallest eigenvalues of a symmetric matrix, half of ``count`` each, ascending, float64.
 
-    Of an odd number, one more of the largest.
-
-    The arguments are those of :func:`eigenvalues`.
+    If ``count`` is odd, there is one more of the largest. The arguments are those of :func:`eigenvalues`.
     """
     return np.sort(_arpack(eigsh, product, like, count, "BE", restarts, tolerance))
 
@@ -55,10 +53,10 @@ def extremes(product: Product, like: Tensor, count: int = 6, restarts: int = 10,
 def largest_singular_value(product: Product, transposed: Product, like: Tensor, tolerance: float = 1e-2) -> float:
     """The spectral norm of a matrix, by Lanczos iteration on ``A^T A``; ``nan`` if that does not converge.
 
-    The tolerance is of the residual; the error of a symmetric matrix' eigenvalue is of the order of its square.
+    The tolerance bounds the residual; the error of an eigenvalue of a symmetric matrix is of the order of its square.
     """
-    found = _arpack(eigsh, lambda v: transposed(product(v)), like, 1, "LA", 8, tolerance, basis=8)
-    return float(np.sqrt(max(found[0], 0.0))) if len(found) else float("nan")
+    squared = _arpack(eigsh, lambda v: transposed(product(v)), like, 1, "LA", 8, tolerance, basis=8)
+    return float(np.sqrt(max(squared[0], 0.0))) if len(squared) else float("nan")
 
 
 def _arpack(
@@ -79,12 +77,12 @@ def _arpack(
     if size <= BASIS:
         matrix = np.stack([apply(e) for e in np.eye(size)], axis=1)
         values = np.linalg.eigvals(matrix).astype(complex) if solver is eigs else np.linalg.eigvalsh(matrix)
-        return _chosen(values, which, count)
+        return _select(values, which, count)
     start = torch.randn(size, generator=generator(0, "arpack"), dtype=torch.float64).numpy()
-    if not apply(start).any():  # ARPACK takes a zero product for a failure
+    if not apply(start).any():  # ARPACK would take a zero product for a failure
         return np.zeros(count, complex if solver is eigs else float)
     count = min(count, size - 2)
-    if which == "BE" and count == 1:  # one of both ends is refused
+    if which == "BE" and count == 1:  # ARPACK refuses to compute one eigenvalue of both ends
         which = "LA"
     matrix = LinearOperator((size, size), apply, dtype=np.float64)
     options = {"ncv": min(max(basis, 2 * count + 2), size), "v0": start, "tol": tolerance, "maxiter": restarts}
@@ -92,10 +90,10 @@ def _arpack(
         values = solver(matrix, count, which=which, return_eigenvectors=False, **options)
     except ArpackNoConvergence as error:
         values = error.eigenvalues
-    return _chosen(values, which, count)
+    return _select(values, which, count)
 
 
-def _chosen(values: np.ndarray, which: str, count: int) -> np.ndarray:
+def _select(values: np.ndarray, which: str, count: int) -> np.ndarray:
     if which == "BE":
         values = np.sort(values)
         low = count // 2

@@ -1,3 +1,3 @@
-"""What the commands of the command line do, a file each; they are imported once their arguments are checked."""
+"""The commands of the command line, a file each; a command is imported once its arguments have been checked."""
 
 __all__ = ["compare", "diagnose", "evaluate", "map", "sample", "solve", "sweep", "train"]

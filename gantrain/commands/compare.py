@@ -1,9 +1,7 @@
-"""Runs beside one another: groups that differ only in the seed, at a cost that all have reached."""
+"""The compare command: groups of runs that differ only in the seed, at a cost that all runs have reached."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -11,38 +9,42 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gantrain.config.base import nearest, one_of
 from gantrain.config.loading import resolved
+from gantrain.config.metrics import METRICS, value_names
+from gantrain.config.schema import Config
 from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
-from gantrain.runs.folder import CHANGEABLE, flat, is_run, open_run
+from gantrain.runs.folder import CHANGEABLE, is_run, open_run
 from gantrain.runs.monitor import read_metrics
-from gantrain.train.callbacks.metrics import NAMES
-from gantrain.utils.io import write, writing_into
+from gantrain.utils.io import explaining_write_errors, write_csv
+from gantrain.utils.nested import flatten
 
-# MetricEvaluation metrics, by their names without the features in brackets, and whether more is better.
-MEASURED = {
-    **dict.fromkeys(("inception_score", "precision", "recall", "validation/accuracy"), True),
-    **dict.fromkeys(("fid", "frechet_distance", "fid_infinity", "frechet_distance_infinity"), False),
-    **dict.fromkeys(("kid", "kernel_distance", "perceptual_path_length", "validation/loss"), False),
-}
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# The values that evaluations log, by their names without the label in brackets, and whether more is better.
+EVALUATED = {
+    name: not value.lower_is_better for metric in METRICS.values() for value in metric.values for name in value.names
+} | {"validation/accuracy": True, "validation/loss": False}
 UNITS = {"gradients": "gradient evaluations", "kimg": "thousand samples", "step": "training steps"}
 PICTURE = "comparison.png"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds.
+    """A mean over runs with different seeds.
 
     Attributes:
-        mean: of the runs.
-        error: standard error of the mean, ``s / sqrt(n)`` with the sample's standard deviation ``s``; NaN for one run.
-        count: n.
+        mean: the mean over the runs.
+        error: the standard error of the mean, ``s / sqrt(n)`` with the sample's standard deviation ``s``; NaN for one
+            run.
+        count: n, the number of runs.
     """
 
     mean: float
@@ -60,12 +62,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Series:
-    """What a run has logged, over its cost.
+    """The logged values of a run over its cost.
 
     Attributes:
-        folder: of the run.
-        seed: of the run.
-        reached: the cost so far.
+        folder: the folder of the run.
+        seed: the seed of the run.
+        reached: the cost of the run so far.
         values: metric -> (costs, values), ascending in cost, without values that are not finite.
     """
 
@@ -75,7 +77,7 @@ class Series:
     values: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
     def value(self, metric: str, cost: float) -> float:
-        """At a cost, interpolated linearly; the last one measured where that is earlier."""
+        """The value at a cost, interpolated linearly; beyond the last measurement it is the last value."""
         return float(np.interp(cost, *self.values[metric]))
 
     def best(self, metric: str, cost: float) -> float:
@@ -90,9 +92,9 @@ class Group:
     """Runs that differ only in the seed.
 
     Attributes:
-        label: what they are called.
-        method: name of the outer loop, which gives the colour.
-        runs: by ascending seed.
+        label: the name of the group in tables and pictures.
+        method: the name of the outer loop, which decides the colour.
+        runs: the runs in ascending order of their seeds.
     """
 
     label: str
@@ -100,7 +102,7 @@ class Group:
     runs: tuple[Series, ...]
 
     def curve(self, metric: str) -> tuple[np.ndarray, list[Estimate]]:
-        """Costs at which the metric was measured, as far as all runs have it, and the estimates there."""
+        """The costs at which some run measured the metric, within the range that all runs share, and the estimates."""
         measured = [run.values[metric][0] for run in self.runs]
         first, last = max(costs[0] for costs in measured), min(costs[-1] for costs in measured)
         costs = np.unique(np.concatenate(measured))
@@ -113,11 +115,11 @@ class Comparison:
     """Groups of runs at equal cost.
 
     Attributes:
-        groups: in the order in which their runs were named.
-        metrics: what is compared, by full name.
-        at: "gradients", "kimg" or "step".
-        cost: the largest that all runs have reached.
-        limit: the run that has reached no more than that.
+        groups: the groups in the order in which their runs were named.
+        metrics: the full names of the values that are compared.
+        at: the kind of cost: "gradients", "kimg" or "step".
+        cost: the largest cost that all runs have reached.
+        limit: the folder of the run that has reached no more than that.
     """
 
     groups: tuple[Group, ...]
@@ -127,29 +129,31 @@ class Comparison:
     limit: Path
 
     def last(self, group: Group, metric: str) -> Estimate:
+        """The metric of the group at the common cost."""
         return Estimate.of([run.value(metric, self.cost) for run in group.runs])
 
     def best(self, group: Group, metric: str) -> Estimate:
+        """The best values of the metric up to the common cost."""
         return Estimate.of([run.best(metric, self.cost) for run in group.runs])
 
 
 def compare_runs(
     runs: Sequence[str | Path], metrics: Sequence[str] | None = None, at: str = "gradients", output: str | None = None
 ) -> str:
-    """Compare runs, write picture and tables into ``output`` where that is given, and return the table.
+    """Compare runs and return the table as text; picture and tables are written into the folder ``output`` if given.
 
     Raises:
-        UserError: as :func:`compare`; or ``output`` cannot be written.
+        UserError: :func:`compare` refuses the runs, or ``output`` cannot be written.
     """
     comparison = compare(runs, metrics, at)
     text = table(comparison)
     if output is None:
         return text
     folder = Path(output)
-    with writing_into(folder):
+    with explaining_write_errors(folder):
         figure_to_png(picture(comparison), folder / PICTURE)
-        write(folder / "comparison.csv", _summary(comparison))
-        write(folder / "curves.csv", _curves(comparison))
+        write_csv(folder / "comparison.csv", _summary(comparison))
+        write_csv(folder / "curves.csv", _curves(comparison))
     return f"{text}\n\n{folder / PICTURE}"
 
 
@@ -158,46 +162,29 @@ def compare(runs: Sequence[str | Path], metrics: Sequence[str] | None = None, at
 
     Args:
         runs: folders of runs, or folders of such folders.
-        metrics: names as they are logged, without the features in brackets if one likes, or as in ``evaluate.metrics``;
-            by default those evaluated in all runs, or else the losses.
-        at: "gradients" (of the player that is evaluated most), "kimg" or "step".
+        metrics: names as they are logged, with or without the label in brackets, or keys as in ``evaluate.metrics``;
+            by default the values that all runs have evaluated, or else the losses.
+        at: the kind of cost: "gradients" (of the player that is evaluated most), "kimg" or "step".
 
     Raises:
-        UserError: there are no runs, nothing that all of them have logged, or a run is there twice.
+        UserError: there are no runs, nothing that all of them have logged, or the same run twice.
     """
-    found: dict[str, list[tuple[Series, Any]]] = {}
-    for folder in _expanded(runs):
-        _, config = open_run(folder)
-        found.setdefault(_without_seed(config), []).append((_series(folder, config.run.seed, at), config))
-    if not found:
-        raise UserError("no run to compare; name the folder of a run, or of runs")
-    groups = []
-    for members in found.values():
-        members.sort(key=lambda member: member[0].seed)
-        for (one, _), (two, _) in zip(members, members[1:], strict=False):
-            if one.seed == two.seed:
-                raise UserError(f"{one.folder} and {two.folder}: one config with one seed, {one.seed}; leave one away")
-        series, configs = zip(*members, strict=True)
-        groups.append(Group(_label(configs[0], series[0].folder), _method(configs[0]), series))
-    labels = [group.label for group in groups]
-    groups = [
-        g if labels.count(g.label) == 1 else Group(f"{g.label} ({g.runs[0].folder})", g.method, g.runs) for g in groups
-    ]
-    everyone = [run for group in groups for run in group.runs]
-    chosen = _chosen(everyone, metrics)
-    limit = min(everyone, key=lambda run: run.reached)
-    for run in everyone:
+    groups = _groups(runs, at)
+    all_runs = [run for group in groups for run in group.runs]
+    chosen = _choose_metrics(all_runs, metrics)
+    limit = min(all_runs, key=lambda run: run.reached)
+    for run in all_runs:
         for metric in chosen:
             if run.values[metric][0][0] > limit.reached:
                 raise UserError(
                     f"{limit.folder}: has reached only {limit.reached:g} {UNITS[at]}, and {metric} of {run.folder} "
-                    f"begins at {run.values[metric][0][0]:g}; leave one of them away"
+                    f"begins at {run.values[metric][0][0]:g}; leave one of the two out"
                 )
     return Comparison(tuple(groups), chosen, at, limit.reached, limit.folder)
 
 
 def table(comparison: Comparison) -> str:
-    """The comparison in words and numbers."""
+    """The comparison as text for a terminal."""
     width = max(len(group.label) for group in comparison.groups)
     lines = [
         f"at {comparison.cost:g} {UNITS[comparison.at]}, the most that all runs have reached ({comparison.limit}); "
@@ -213,7 +200,7 @@ def table(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def picture(comparison: Comparison) -> Any:
+def picture(comparison: Comparison) -> Figure:
     """The curves of all groups, a panel for each metric."""
     panels = {
         metric: [
@@ -227,10 +214,36 @@ def picture(comparison: Comparison) -> Any:
 
 
 def more_is_better(metric: str) -> bool:
-    return MEASURED.get(_bare(metric), False)
+    """Whether the larger of two values of a metric is the better one; of losses the smaller one is."""
+    return EVALUATED.get(_without_label(metric), False)
 
 
-def _expanded(runs: Sequence[str | Path]) -> list[Path]:
+def _groups(runs: Sequence[str | Path], at: str) -> list[Group]:
+    """The runs in groups of one config, each with a label of its own."""
+    by_config: dict[str, list[tuple[Series, Config]]] = {}
+    for folder in _run_folders(runs):
+        _, config = open_run(folder)
+        by_config.setdefault(_without_seed(config), []).append((_series(folder, config.run.seed, at), config))
+    if not by_config:
+        raise UserError("no run to compare; name the folder of a run, or of runs")
+    groups = []
+    for members in by_config.values():
+        members.sort(key=lambda member: member[0].seed)
+        for (one, _), (two, _) in zip(members, members[1:], strict=False):
+            if one.seed == two.seed:
+                raise UserError(
+                    f"{one.folder} and {two.folder}: have the same config and the same seed, {one.seed}; leave one out"
+                )
+        first, config = members[0]
+        groups.append(Group(_label(config, first.folder), _method(config), tuple(series for series, _ in members)))
+    labels = [group.label for group in groups]
+    return [
+        g if labels.count(g.label) == 1 else Group(f"{g.label} ({g.runs[0].folder})", g.method, g.runs) for g in groups
+    ]
+
+
+def _run_folders(runs: Sequence[str | Path]) -> list[Path]:
+    """The folders of runs among ``runs`` and in them, each once."""
     folders: dict[Path, Path] = {}
     for run in map(Path, runs):
         inside = [run] if is_run(run) else sorted(p for p in run.glob("*") if is_run(p))
@@ -240,20 +253,22 @@ def _expanded(runs: Sequence[str | Path]) -> list[Path]:
     return list(folders.values())
 
 
-def _without_seed(config: Any) -> str:
-    """What runs of one group have in common."""
+def _without_seed(config: Config) -> str:
+    """The part of a config that is the same in all runs of a group, as text."""
     left_out = ("run.seed", "run.name", *CHANGEABLE)
     kept = {
-        k: v for k, v in flat(resolved(config)).items() if not any(k == c or k.startswith(f"{c}.") for c in left_out)
+        key: leaf
+        for key, leaf in flatten(resolved(config)).items()
+        if not any(key == other or key.startswith(f"{other}.") for other in left_out)
     }
     return json.dumps(kept, sort_keys=True)
 
 
-def _label(config: Any, folder: Path) -> str:
+def _label(config: Config, folder: Path) -> str:
     return re.sub(r"[-_,. ]?seed[-_= ]?\d+$", "", config.run.name) or folder.resolve().parent.name
 
 
-def _method(config: Any) -> str:
+def _method(config: Config) -> str:
     return getattr(config.outer, "name", None) or str(config.outer.target)
 
 
@@ -262,7 +277,7 @@ def _series(folder: Path, seed: int, at: str) -> Series:
     # Each step costs as much as the next, so that costs between the steps that are logged lie on a straight line.
     logged = [(row["step"], _cost(row, at)) for row in rows if "kimg" in row]
     if not logged:
-        raise UserError(f"{folder}: has logged no step yet; leave it away")
+        raise UserError(f"{folder}: has logged no step yet; leave the run out")
     steps, costs = np.array([(0, 0), *logged], dtype=float).T
     slope = costs[-1] / steps[-1]
 
@@ -274,7 +289,10 @@ def _series(folder: Path, seed: int, at: str) -> Series:
         for name, value in row.items():
             if name not in ("step", "time") and math.isfinite(value):
                 values.setdefault(name, []).append((cost(row["step"]), value))
-    columns = {name: tuple(np.array(pairs, dtype=float).T) for name, pairs in values.items()}
+    columns = {}
+    for name, pairs in values.items():
+        costs_of, numbers = np.array(pairs, dtype=float).T
+        columns[name] = costs_of, numbers
     return Series(folder, seed, cost(rows[-1]["step"]), columns)
 
 
@@ -284,20 +302,23 @@ def _cost(row: Mapping[str, float], at: str) -> float:
     return row[at]
 
 
-def _chosen(runs: Sequence[Series], metrics: Sequence[str] | None) -> tuple[str, ...]:
+def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tuple[str, ...]:
+    """The full names of the metrics that are compared."""
     common = [name for name in runs[0].values if all(name in run.values for run in runs)]
     if metrics is None:
-        chosen = [n for n in common if _bare(n) in MEASURED] or [n for n in common if n.startswith("loss/")]
+        chosen = [n for n in common if _without_label(n) in EVALUATED] or [n for n in common if n.startswith("loss/")]
         if not chosen:
             raise UserError(f"{runs[0].folder}: no metric that all runs have logged; name some with --metrics")
         return tuple(chosen)
     chosen = []
     for metric in metrics:
-        wanted = {"prc": ("precision", "recall")}.get(metric, (metric, *NAMES.get(metric, ())))
-        fitting = [name for name in common if name in wanted or _bare(name) in wanted]
+        names = {metric, *value_names(metric)}
+        fitting = [name for name in common if {name, _without_label(name)} & names]
         if not fitting:
-            lacking = next((run for run in runs if not any({n, _bare(n)} & {*wanted} for n in run.values)), runs[0])
-            known = nearest(metric, map(_bare, lacking.values))
+            lacking = next(
+                (run for run in runs if not any({n, _without_label(n)} & names for n in run.values)), runs[0]
+            )
+            known = nearest(metric, map(_without_label, lacking.values))
             raise UserError(f"{lacking.folder}: has logged no {metric}; expected {one_of(lacking.values)}{known}")
         chosen += [name for name in fitting if name not in chosen]
     if not chosen:
@@ -305,26 +326,27 @@ def _chosen(runs: Sequence[Series], metrics: Sequence[str] | None) -> tuple[str,
     return tuple(chosen)
 
 
-def _bare(name: str) -> str:
+def _without_label(name: str) -> str:
+    """The name of a value without the label of the features, which stands in brackets."""
     return name.partition("[")[0]
 
 
-def _summary(comparison: Comparison) -> str:
-    rows = [["metric", "group", "seeds", comparison.at, "last", "last_error", "best", "best_error"]]
+def _summary(comparison: Comparison) -> list[list[Any]]:
+    rows: list[list[Any]] = [["metric", "group", "seeds", comparison.at, "last", "last_error", "best", "best_error"]]
     for metric in comparison.metrics:
         for group in comparison.groups:
             last, best = comparison.last(group, metric), comparison.best(group, metric)
             rows.append([metric, group.label, last.count, comparison.cost, *map(_cell, _numbers(last, best))])
-    return _csv(rows)
+    return rows
 
 
-def _curves(comparison: Comparison) -> str:
-    rows = [["metric", "group", "seeds", comparison.at, "mean", "error"]]
+def _curves(comparison: Comparison) -> list[list[Any]]:
+    rows: list[list[Any]] = [["metric", "group", "seeds", comparison.at, "mean", "error"]]
     for metric in comparison.metrics:
         for group in comparison.groups:
             for cost, estimate in zip(*group.curve(metric), strict=True):
                 rows.append([metric, group.label, estimate.count, float(cost), *map(_cell, _numbers(estimate))])
-    return _csv(rows)
+    return rows
 
 
 def _numbers(*estimates: Estimate) -> list[float]:
@@ -332,11 +354,5 @@ def _numbers(*estimates: Estimate) -> list[float]:
 
 
 def _cell(number: float) -> str:
-    """Empty where there is no number, as the error of a single run."""
+    """A number as a cell, which is empty for NaN, such as the error of a single run."""
     return "" if math.isnan(number) else repr(number)
-
-
-def _csv(rows: Sequence[Sequence[Any]]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
-    return stream.getvalue()

@@ -1,17 +1,16 @@
-"""The diagnose command: the shape of a run's game at a checkpoint, and what it suggests."""
+"""The diagnose command: the shape of a run's game at a checkpoint, and the outer loop that it suggests."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gantrain.analysis.advice import advise
+from gantrain.analysis.advice import Advice, advise
+from gantrain.analysis.diagnosis import Diagnosis
 from gantrain.compute.precision import single_precision
 from gantrain.config.loading import resolved
 from gantrain.config.sections import Diagnose
@@ -20,88 +19,84 @@ from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
 from gantrain.runs.monitor import Monitor
-from gantrain.runs.saved import Saved, open_saved
+from gantrain.runs.saved import SavedRun, open_saved_run
 from gantrain.train.callbacks.diagnosis import GameDiagnosis, log
+from gantrain.utils.io import replacing_folder
 from gantrain.utils.tensors import norm
 
 
 def diagnose_run(
     run: str, step: int | None = None, to: int | None = None, as_json: bool = False, **options: Any
 ) -> str:
-    """Diagnose a checkpoint, write it into ``RUN/diagnosis/step_N``, and say it.
+    """Diagnose a checkpoint, write the diagnosis into ``RUN/diagnosis/step_N``, and return it as text.
 
     Args:
-        run: as in :func:`~gantrain.runs.saved.open_saved`.
-        step: of the checkpoint; the newest by default.
-        to: step of a later checkpoint of the run.
-        as_json: whether it is said as JSON.
-        options: keys of the config's section ``diagnose`` that differ from the run's; None stands for the run's.
+        run: the run, as in :func:`~gantrain.runs.saved.open_saved_run`.
+        step: the step of the checkpoint; the newest by default.
+        to: the step of a later checkpoint of the run, if the path to it is to be examined.
+        as_json: whether the text is JSON.
+        options: values for keys of the config's section ``diagnose``; for None the run's own value is taken.
 
     Raises:
-        UserError: no such run or checkpoint, the later one is not later, or the weights are not finite.
+        UserError: there is no such run or checkpoint, ``to`` is not later than ``step``, or weights are not finite.
     """
     with process_group(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
-        saved = open_saved(run, step, "live", device=accelerator.device)
+        saved = open_saved_run(run, step, "live", device=accelerator.device)
         for name, player in saved.game.players.items():
             if not norm(player.parameters).isfinite():
                 raise UserError(f"{saved.path}: the weights of player {name} hold NaN or infinity; the run diverged")
-        there = None if to is None else _later(saved, to, accelerator.device)
-        changed = (saved.config.diagnose or Diagnose()).model_dump()
-        changed |= {key: value for key, value in options.items() if value is not None}
-        section = Diagnose.model_validate(changed)
+        later = None if to is None else _later_point(saved, to, accelerator.device)
+        given = {key: value for key, value in options.items() if value is not None}
+        section = Diagnose.model_validate((saved.config.diagnose or Diagnose()).model_dump() | given)
+        config = saved.config
         diagnosis = GameDiagnosis(
-            saved.game, saved.data, section, saved.config.data.batch_size, saved.config.run.seed, accelerator.device
-        )
-        found = diagnosis.measure(there)
-    advice = advise(found)
+            saved.game, saved.data, section, config.data.batch_size, config.run.seed, accelerator.device
+        ).measure(later)
+    advice = advise(diagnosis)
     about = {
         "checkpoint": str(saved.path),
         "step": saved.step,
         "to": to,
         "batches": section.batches,
-        "batch_size": saved.config.data.batch_size,
+        "batch_size": config.data.batch_size,
     }
-    said = {
+    report = {
         "about": about,
-        **found.plain(),
+        **diagnosis.as_dict(),
         "dominates": advice.dominates,
         "outer": dict(advice.outer),
         "step_size": advice.step,
         "why": list(advice.why),
         "changes": list(advice.changes),
     }
-    content = json.dumps(said, indent=2, allow_nan=False)
-    folder = _written(saved, content, found, advice)
+    content = json.dumps(report, indent=2, allow_nan=False)
+    folder = _write(saved, content, diagnosis, advice)
     if as_json:
         return content
     head = (
-        f"{saved.path}: {found.size} parameters, live weights in evaluation mode, {section.batches} batches of "
-        f"{saved.config.data.batch_size}, {found.products} Jacobian-vector products; mean ± deviation over the batches"
+        f"{saved.path}: {diagnosis.size} parameters, live weights in evaluation mode, {section.batches} batches of "
+        f"{config.data.batch_size}, {diagnosis.products} Jacobian-vector products; mean ± deviation over the batches"
     )
-    return "\n".join([head, "", *found.lines, "", *advice.lines, "", f"written to {folder}"])
+    return "\n".join([head, "", *diagnosis.lines, "", *advice.lines, "", f"written to {folder}"])
 
 
-def _later(saved: Saved, to: int, device: torch.device) -> dict[str, list[Tensor]]:
-    """The other checkpoint's point, by player."""
+def _later_point(saved: SavedRun, to: int, device: torch.device) -> dict[str, list[Tensor]]:
+    """The parameters and statistics of each player at the later checkpoint."""
     if to <= saved.step:
         raise UserError(f"--to: expected a step after {saved.step}, that of the checkpoint, got {to}")
-    players = open_saved(saved.folder, to, "live", device=device).game.players
+    players = open_saved_run(saved.folder, to, "live", device=device).game.players
     return {name: [t.detach() for t in (*p.parameters, *p.statistics)] for name, p in players.items()}
 
 
-def _written(saved: Saved, content: str, found: Any, advice: Any) -> Path:
-    """The folder of the diagnosis, which replaces an earlier one of the same step as a whole."""
+def _write(saved: SavedRun, report: str, diagnosis: Diagnosis, advice: Advice) -> Path:
+    """Write the folder of the diagnosis, which replaces an earlier one of the same step as a whole."""
     folder = saved.folder / "diagnosis" / saved.path.name
-    making = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
-    monitor = Monitor(making, resolved(saved.config), saved.step)
-    try:
-        log(monitor, saved.step, found, advice)
-    finally:
-        monitor.close()
-    (making / "report.json").write_text(content + "\n", encoding="utf-8")
-    figure_to_png(figures.spectrum(found.jacobian, found.hessians), making / "spectrum.png")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(making, folder)
+    with replacing_folder(folder) as temporary:
+        monitor = Monitor(temporary, resolved(saved.config), saved.step)
+        try:
+            log(monitor, saved.step, diagnosis, advice)
+        finally:
+            monitor.close()
+        (temporary / "report.json").write_text(report + "\n", encoding="utf-8")
+        figure_to_png(figures.spectrum(diagnosis.jacobian, diagnosis.hessians), temporary / "spectrum.png")
     return folder

@@ -1,4 +1,4 @@
-"""The eval command: metrics of a run's generator, of images in files, or a classifier's accuracy."""
+"""The eval command: metrics of a run's generator or of images in files, or the accuracy of a run's classifier."""
 
 from __future__ import annotations
 
@@ -15,40 +15,39 @@ from accelerate import Accelerator
 from gantrain.compute import memory
 from gantrain.compute.precision import single_precision
 from gantrain.config import yaml_files
-from gantrain.config.parts import build
+from gantrain.config.metrics import DEFAULT_METRICS, METRICS
+from gantrain.config.parts import build, part_name
 from gantrain.config.registry import kind
-from gantrain.config.sections import Inception
+from gantrain.config.sections import Accuracy, Evaluate, Inception
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
+from gantrain.games.base import ClassifyingGame, GenerativeGame
 from gantrain.metrics import Extractor, Generated, Images, Options, Report, Source, Value, evaluate, open_images
-from gantrain.runs.saved import Saved, open_saved
+from gantrain.runs.saved import SavedRun, open_saved_run
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation, check
 from gantrain.train.callbacks.metrics import CACHE, extractor_of
 
-SAMPLES = 10000
-METRICS = ("fid", "isc", "kid", "prc")
-# Metrics that need nothing to compare with.
-ALONE = {"isc", "ppl"}
+SAMPLES, SUBSET_SIZE = 10000, 1000
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command was asked for; None leaves it to the run, or to the default.
+    """The options of the command; for None the run's own setting is taken, or else the default.
 
     Attributes:
-        metrics: as in :func:`gantrain.metrics.evaluate`.
-        samples: how many; 10000 by default, of files all.
-        against: what is compared with: a folder, an archive, or a data set as in a config.
-        features: "inception", or the folder of a classification.
-        feature_weights: path of InceptionV3's weights.
-        digest: vouches for other weights.
-        step: of the checkpoint.
-        weights: "ema" or "live".
-        seed: of the samples.
+        metrics: the keys of the metrics, as in :func:`gantrain.metrics.evaluate`.
+        samples: the number of samples; by default 10000, and all images of files.
+        against: the images that are compared with: a folder, an archive, or a data set as in a config.
+        features: "inception", or the folder of a run of a classification.
+        feature_weights: the path of InceptionV3's weights.
+        digest: the SHA-256 of weights that are not the published ones.
+        step: the step of the checkpoint; the newest by default.
+        weights: "ema" or "live"; by default the averaged weights where the run keeps an average.
+        seed: the seed of the samples.
         draws: how often the generator is sampled anew.
         infinity: whether the Fréchet distance is extrapolated in the number of samples.
-        subset_size: of the kernel distance.
+        subset_size: the number of images in a subset of the kernel distance; 1000 by default.
         batch_size: images that the extractor, or the classifier, sees at once.
     """
 
@@ -71,77 +70,82 @@ def evaluate_run(run: str, request: Request) -> Report:
     """Evaluate a run or one of its checkpoints: the metrics of a generator, or the accuracy of a classifier.
 
     Raises:
-        UserError: no such run or checkpoint; what is asked for does not fit it.
+        UserError: there is no such run or checkpoint, or the request does not fit it.
     """
     with _measuring(request) as accelerator:
         device = accelerator.device
         with Processes.launched().raise_on_all():
-            saved = open_saved(run, request.step, request.weights, device=device)
-            if saved.config.game.name == "classification":
+            saved = open_saved_run(run, request.step, request.weights, device=device)
+            if isinstance(saved.game, ClassifyingGame):
                 return _accuracy(saved, request, device)
-            section = saved.config.evaluate
-            metrics = request.metrics or (METRICS if section is None else section.metrics)
+            if not isinstance(saved.game, GenerativeGame):
+                raise UserError(
+                    f"{saved.folder}: the game {part_name(saved.config.game)} neither makes samples nor classifies; "
+                    "nothing else is evaluated"
+                )
+            section: Evaluate | None = saved.config.callbacks.get("metrics")
+            metrics = request.metrics or (DEFAULT_METRICS if section is None else section.metrics)
             samples = request.samples or (SAMPLES if section is None else section.samples)
             extractor = _extractor(request, section, device)
+            real: Source | None
             if request.against is not None or section is None or section.data is None:
                 real = _real(request.against, extractor) or Images(saved.data)
             else:
                 real = Images(build("data", section.data))
-        subset_size = request.subset_size or (1000 if section is None else section.subset_size)
+        subset_size = request.subset_size or (SUBSET_SIZE if section is None else section.subset_size)
         fake = Generated.of(saved.game, request.seed, network=saved.network, labels=saved.data.labels)
         report = _evaluate(fake, real, extractor, metrics, samples, subset_size, saved.folder.parent / CACHE, request)
-        about = {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights}
-        return Report(report.values, about | dict(report.about))
+        return Report(report.values, _origin(saved) | dict(report.about))
 
 
 def evaluate_images(images: str, request: Request) -> Report:
     """Evaluate the images in a folder or archive.
 
     Raises:
-        UserError: they cannot be read; there is nothing to compare with; what is asked for does not fit them.
+        UserError: the images cannot be read, there is nothing to compare them with, or the request does not fit them.
     """
     with _measuring(request) as accelerator:
         with Processes.launched().raise_on_all():
             extractor = _extractor(request, None, accelerator.device)
-            metrics = request.metrics or METRICS
+            metrics = request.metrics or DEFAULT_METRICS
             real = _real(request.against, extractor)
-            if real is None and not ALONE.issuperset(metrics):
+            if real is None and any(key not in METRICS or METRICS[key].compares for key in metrics):
                 raise UserError("--against: name what the images are compared with; only isc does without")
-            fake = open_images(images, channels=extractor.channels)
-        size = request.subset_size or 1000
-        return _evaluate(fake, real, extractor, metrics, request.samples, size, None, request)
+            fake = open_images(images, extractor.channels)
+        subset_size = request.subset_size or SUBSET_SIZE
+        return _evaluate(fake, real, extractor, metrics, request.samples, subset_size, None, request)
 
 
 def table(report: Report) -> str:
-    """The report as lines for a terminal, everything beside a number that belongs to it when it is quoted."""
+    """The report as lines for a terminal: the values, then everything that belongs beside them when they are quoted."""
     lines = []
     width = max(map(len, report.values))
     for name, value in report.values.items():
         words = [f"{name:<{width}}  {value.value:>10.5g}"]
         if value.spread is not None:
             words.append(f"(spread {value.spread:.3g})")
-        if value.error is not None:
+        if value.error is not None and value.interval is not None:
             low, high = value.interval
             words.append(f"± {value.error:.2g}, 95 % from {low:.5g} to {high:.5g}")
         words.append("lower is better" if value.lower_is_better else "higher is better")
         lines.append("  ".join(words))
     lines.append("")
-    for key, value in report.about.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{k} {v}" for k, v in value.items())
-        if value is not None:
-            lines.append(f"{key.replace('_', ' '):<{width}}  {value}")
+    for key, entry in report.about.items():
+        if isinstance(entry, dict):
+            entry = ", ".join(f"{k} {v}" for k, v in entry.items())
+        if entry is not None:
+            lines.append(f"{key.replace('_', ' '):<{width}}  {entry}")
     return "\n".join(lines)
 
 
 def as_json(report: Report) -> str:
     """The report as JSON."""
-    return json.dumps(report.plain(), indent=2)
+    return json.dumps(report.as_dict(), indent=2)
 
 
 @contextmanager
 def _measuring(request: Request) -> Iterator[Accelerator]:
-    """The processes together, in full single precision."""
+    """Join the processes for the block, which computes in full single precision and explains a lack of memory."""
     with process_group(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
         half = max(1, request.batch_size // 2)
         smaller = f"--batch-size {half}, or " if half < request.batch_size else ""
@@ -178,30 +182,36 @@ def _evaluate(
     )
 
 
-def _extractor(request: Request, section: Any, device: torch.device) -> Extractor:
+def _origin(saved: SavedRun) -> dict[str, Any]:
+    return {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights}
+
+
+def _extractor(request: Request, section: Evaluate | None, device: torch.device) -> Extractor:
     if request.features is None and request.feature_weights is None and section is not None:
         return extractor_of(section.features, device)
     if request.features in (None, "inception"):
         return extractor_of(Inception(weights=request.feature_weights, digest=request.digest), device)
     if request.feature_weights is not None:
-        raise UserError("--feature-weights: those of InceptionV3; a classifier's are in its checkpoint, leave it away")
+        raise UserError(
+            "--feature-weights: are the weights of InceptionV3, and a classifier has its own; leave the option out"
+        )
     return extractor_of(request.features, device)
 
 
 def _real(against: str | None, extractor: Extractor) -> Source | None:
-    """What ``--against`` names; None for nothing."""
+    """The images that ``--against`` names; None if it was not given."""
     if against is None:
         return None
     if Path(against).exists():
-        return open_images(against, channels=extractor.channels)
+        return open_images(against, extractor.channels)
     spec = yaml_files.parse(against, "--against")
     if isinstance(spec, str) and spec not in kind("data").parts:
         raise UserError(f"--against: {against}: no folder, archive or data set of that name")
     return Images(build("data", spec))
 
 
-def _accuracy(saved: Saved, request: Request, device: torch.device) -> Report:
-    section = saved.config.evaluate
+def _accuracy(saved: SavedRun, request: Request, device: torch.device) -> Report:
+    section: Accuracy | None = saved.config.callbacks.get("accuracy")
     if request.against is not None:
         spec = yaml_files.parse(request.against, "--against")
         data = build("data", spec)
@@ -211,5 +221,5 @@ def _accuracy(saved: Saved, request: Request, device: torch.device) -> Report:
         raise UserError(f"{saved.folder}: the run names no data to be evaluated on; name some with --against")
     check(data, saved.data.spec, "evaluate.data" if request.against is None else "--against")
     loss, accuracy = AccuracyEvaluation(data, 1, device, request.batch_size).measure(saved.network)
-    about = {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights, "samples": len(data.samples)}
-    return Report({"accuracy": Value(accuracy, lower_is_better=False), "loss": Value(loss)}, about)
+    values = {"accuracy": Value(accuracy, lower_is_better=False), "loss": Value(loss)}
+    return Report(values, _origin(saved) | {"samples": len(data.samples)})

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gantrain.analysis.convergence_map import ConvergenceMap, axis_values, convergence_map
 from gantrain.config.loading import dump
 from gantrain.config.schema import MapConfig
-from gantrain.plotting.convergence_map import maps as drawn
+from gantrain.plotting.convergence_map import convergence_figure
 from gantrain.plotting.images import figure_to_png
-from gantrain.utils.io import check_results_folder, write, writing_into
+from gantrain.utils.io import explaining_write_errors, require_free, write_csv, write_file
 
 PICTURE = "map.png"
 
@@ -25,19 +25,19 @@ def map_config(config: MapConfig, output: str | Path | None = None) -> str:
     ``output``, or ``folder/name`` of the config.
 
     Returns:
-        For each loop how much of the map contracts, and where the picture lies.
+        A line for each loop that says on which share of the map it contracts, and the path of the picture.
 
     Raises:
-        UserError: an axis that a loop does not have, or ``output`` holds something other than an earlier map.
+        UserError: a loop lacks the key of an axis, or ``output`` holds something other than an earlier map.
     """
     folder = Path(output) if output else Path(config.folder) / config.name
-    check_results_folder(folder, PICTURE, "the map", "a map")
+    require_free(folder, PICTURE, "the map", "a map")
     maps = [convergence_map(config, i) for i in range(len(config.outers))]
-    figure = drawn(maps, axis_values(config.x), axis_values(config.y), config.x.key, config.y.key)
-    with writing_into(folder):
+    figure = convergence_figure(maps, axis_values(config.x), axis_values(config.y), config.x.key, config.y.key)
+    with explaining_write_errors(folder):
         figure_to_png(figure, folder / PICTURE)
-        write(folder / "map.csv", _table(config, maps))
-        write(folder / "config.yaml", dump(config))
+        write_csv(folder / "map.csv", _rows(config, maps))
+        write_file(folder / "config.yaml", dump(config))
     lines = [f"{m.label}: contracts on {(m.exact < 1).mean():.0%} of the map{_promise(m)}" for m in maps]
     return "\n".join([*lines, str(folder / PICTURE)])
 
@@ -46,13 +46,10 @@ def _promise(m: ConvergenceMap) -> str:
     return "" if m.guaranteed is None else f", is guaranteed to on {m.guaranteed.mean():.0%}"
 
 
-def _table(config: MapConfig, maps: list[ConvergenceMap]) -> str:
-    stream = io.StringIO()
-    rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(["outer", config.x.key, config.y.key, "spectral_radius", "measured", "guaranteed"])
+def _rows(config: MapConfig, maps: Sequence[ConvergenceMap]) -> Iterator[Sequence[Any]]:
+    yield ["outer", config.x.key, config.y.key, "spectral_radius", "measured", "guaranteed"]
     x, y = np.meshgrid(axis_values(config.x), axis_values(config.y))
     for m in maps:
         promised = np.full(x.shape, "") if m.guaranteed is None else m.guaranteed.astype(int)
         columns = (a.ravel().tolist() for a in (x, y, m.exact, m.measured, promised))
-        rows.writerows((m.label, *row) for row in zip(*columns, strict=True))
-    return stream.getvalue()
+        yield from ((m.label, *row) for row in zip(*columns, strict=True))

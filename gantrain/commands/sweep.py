@@ -1,4 +1,4 @@
-"""Sweeps: a grid of values, for each of its points a run with each seed, and several processes that train them."""
+"""The sweep command: a run for each point of a grid of values and each seed, trained by several processes."""
 
 from __future__ import annotations
 
@@ -13,30 +13,37 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gantrain.config import yaml_files
 from gantrain.config.loading import load, resolved
 from gantrain.config.schema import Config
 from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
-from gantrain.runs.folder import check, is_run
+from gantrain.runs.folder import is_run, require_startable
 from gantrain.train.interrupt import Interrupt
 
-_OWN = {"run.name": "the runs are named by their values", "run.folder": "they share one", "run.seed": "use --seeds"}
-_LONGEST = 200
-# Seconds from one look for signals to the next.
+# Keys that a sweep sets, and what the user is told instead.
+_SWEEP_KEYS = {
+    "run.name": "the runs are named by their values",
+    "run.folder": "all runs lie in one folder",
+    "run.seed": "use --seeds",
+}
+# The longest name of a run in bytes; file systems take 255, and files add endings to it.
+_LONGEST_NAME = 200
+# Seconds between two looks at whether a signal has arrived.
 _PAUSE = 0.2
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """A run of a sweep.
 
     Attributes:
-        config: validated.
-        arguments: of ``gantrain train``, which make the same config.
+        config: the validated config of the run.
+        arguments: the arguments of ``gantrain train`` that give this config.
     """
 
     config: Config
@@ -51,17 +58,17 @@ class Planned:
         return Path(self.config.run.folder) / self.name
 
 
-def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int) -> list[Planned]:
-    """The runs of all combinations of values with all seeds, in ``run.folder/run.name`` of the config.
+def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int) -> list[PlannedRun]:
+    """Plan the runs of all combinations of values with all seeds, in the folder ``run.folder/run.name`` of the config.
 
     Args:
-        config: path of the YAML file.
+        config: the path of the YAML file.
         overrides: ``KEY=VALUE``, for all runs.
-        over: ``KEY=VALUE,VALUE,...`` for each key that differs: a list in YAML without its brackets.
-        seeds: how many, beginning with ``run.seed``.
+        over: ``KEY=VALUE,VALUE,...`` for each key that differs; the values are a list in YAML without its brackets.
+        seeds: the number of seeds, which count up from ``run.seed``.
 
     Raises:
-        UserError: as :func:`plan`; or an entry of ``over`` is none.
+        UserError: an entry of ``over`` is malformed, or :func:`plan` refuses the runs.
     """
     values: dict[str, list[Any]] = {}
     for entry in over:
@@ -81,34 +88,36 @@ def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int)
     return plan(Path(first.folder) / first.name, points, range(first.seed, first.seed + seeds))
 
 
-def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: Iterable[int]) -> list[Planned]:
-    """The runs of several configs with several seeds, all seeds of one after the other so that all points advance.
+def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: Iterable[int]) -> list[PlannedRun]:
+    """Plan the runs of several configs with several seeds; nothing is written.
+
+    The runs are ordered by seed, so that all points have a run with the first seed before any has one with the second.
 
     Args:
-        folder: in which the runs will lie.
+        folder: the folder in which the runs will lie.
         points: name -> path of a config, and overrides.
-        seeds: of the runs.
+        seeds: the seeds of the runs.
 
     Raises:
-        UserError: a config is wrong, or the folder holds a run of that name with another. Nothing is written.
+        UserError: a config is wrong, or the folder holds a run of the same name that computes something else.
     """
     if is_run(folder):
         raise UserError(f"{folder}: is a run, and the sweep's runs would lie in it; choose another name")
     planned = []
     for seed, (name, (path, overrides)) in itertools.product(seeds, points.items()):
         full = ",".join(filter(None, [name, f"seed={seed}"]))
-        if len(full.encode()) > _LONGEST:
+        if len(full.encode()) > _LONGEST_NAME:
             raise UserError(f"{full}: too long for the name of a folder; sweep over fewer keys, or shorter values")
         place = [f"run.folder={json.dumps(str(folder))}", f"run.name={json.dumps(full)}", f"run.seed={seed}"]
         arguments = [path, *overrides, *place]
-        planned.append(Planned(load(path, arguments[1:]), tuple(arguments)))
+        planned.append(PlannedRun(load(path, arguments[1:]), tuple(arguments)))
     for run in planned:
-        check(run.folder, resolved(run.config), resume=True, overwrite=False)
+        require_startable(run.folder, resolved(run.config), resume=True, overwrite=False)
     return planned
 
 
-def finished(run: Planned) -> bool:
-    """Whether the run's newest checkpoint is one at which its budget is used up."""
+def is_finished(run: PlannedRun) -> bool:
+    """Whether the budget of the run is used up at its newest checkpoint."""
     if not is_run(run.folder):
         return False
     from gantrain.runs import checkpoint
@@ -121,27 +130,31 @@ def finished(run: Planned) -> bool:
     return run.config.run.used(step, max(state["field"]["evaluations"].values()), images / 1000) >= 1.0
 
 
-def train(planned: Sequence[Planned], workers: int, say: Callable[[str], None]) -> int:
+def train(
+    planned: Sequence[PlannedRun], workers: int, say: Callable[[str], None], command_line: Callable[[], NoReturn]
+) -> int:
     """Train the runs that are not finished, each in a process of its own that goes on where the run was stopped.
 
     Ctrl-C and SIGTERM are passed on to the runs, which write checkpoints and stop. A run that fails stops no other.
 
     Args:
         planned: the runs.
-        workers: how many at once.
-        say: is told of each run that ends.
+        workers: the number of runs that are trained at the same time.
+        say: called with a line for each run that ends.
+        command_line: the command line, called in each process with its arguments in ``sys.argv``; a function of a
+            module, since a process imports it by its name.
 
     Returns:
         The exit code: 0 when all runs are finished, 1 when one failed, 128 + the signal that stopped the sweep.
     """
-    waiting = [run for run in planned if not finished(run)]
+    waiting = [run for run in planned if not is_finished(run)]
     ended = len(planned) - len(waiting)
     if ended:
         say(f"{ended} of {len(planned)} runs were finished before")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gantrain.cli", "gantrain.commands.train", "torch.utils.tensorboard"])
-    running: dict[Any, tuple[Planned, Any, Path]] = {}
+    context.set_forkserver_preload([command_line.__module__, "gantrain.commands.train", "torch.utils.tensorboard"])
+    running: dict[int, tuple[PlannedRun, BaseProcess, Path]] = {}
     failures: dict[str, str] = {}
     stopped = False
     with tempfile.TemporaryDirectory() as temporary, Interrupt() as interrupt:
@@ -149,17 +162,19 @@ def train(planned: Sequence[Planned], workers: int, say: Callable[[str], None]) 
             while waiting and len(running) < workers and not interrupt.received:
                 run = waiting.pop(0)
                 errors = Path(temporary) / f"{len(waiting)}.txt"
-                process = context.Process(target=_train, args=(_arguments(run), str(errors)))
+                process: BaseProcess = context.Process(target=_train, args=(command_line, _arguments(run), str(errors)))
                 process.start()
                 running[process.sentinel] = run, process, errors
-            for sentinel in connection.wait(list(running), _PAUSE):
+            ready = connection.wait(list(running), _PAUSE)
+            for sentinel in [s for s in running if s in ready]:
                 run, process, errors = running.pop(sentinel)
                 process.join()
+                code = process.exitcode or 0
                 ended += 1
-                if process.exitcode == 0:
+                if code == 0:
                     say(f"{ended}/{len(planned)} {run.name}: finished")
                 elif not stopped:
-                    failures[run.name] = _reason(process.exitcode, errors)
+                    failures[run.name] = _reason(code, errors)
                     say(f"{ended}/{len(planned)} {run.name}: failed: {failures[run.name]}")
             if interrupt.received and not stopped:
                 stopped = True
@@ -179,8 +194,8 @@ def _alternatives(entry: str) -> tuple[str, list[Any]]:
     key, equals, values = entry.partition("=")
     if not equals or not all(key.split(".")):
         raise UserError(f"--over {entry!r}: expected KEY=VALUE,VALUE,..., as in outer=gda,extragradient")
-    if key in _OWN:
-        raise UserError(f"--over {key}: a sweep sets it itself: {_OWN[key]}")
+    if key in _SWEEP_KEYS:
+        raise UserError(f"--over {key}: a sweep sets it itself: {_SWEEP_KEYS[key]}")
     alternatives = yaml_files.parse(f"[{values}]", f"--over {key}")
     if not isinstance(alternatives, list) or not alternatives:
         raise UserError(f"--over {key}: expected one value or more, separated by commas")
@@ -188,7 +203,7 @@ def _alternatives(entry: str) -> tuple[str, list[Any]]:
 
 
 def _shortest(key: str, keys: Iterable[str]) -> str:
-    """The fewest last words of a dotted key that no other of the keys ends with."""
+    """The shortest end of a dotted key with which no other of the keys ends."""
     words = key.split(".")
     for count in range(1, len(words)):
         short = words[-count:]
@@ -206,26 +221,24 @@ def _word(value: Any) -> str:
     return re.sub(r"[^\w.+-]+", "_", value if isinstance(value, str) else json.dumps(value))
 
 
-def _arguments(run: Planned) -> list[str]:
+def _arguments(run: PlannedRun) -> list[str]:
     processes = run.config.run.processes or 1
     return ["train", "--resume", *(["--processes", str(processes)] if processes > 1 else []), "--", *run.arguments]
 
 
-def _train(arguments: list[str], errors: str) -> None:
-    """``gantrain ARGUMENTS``, silent but for the file of its errors."""
-    # In a group of its own, since Ctrl-C in a terminal goes to a whole group, and the sweep passes it on as well.
+def _train(command_line: Callable[[], NoReturn], arguments: list[str], errors: str) -> None:
+    """Run ``gantrain ARGUMENTS`` in this process; its errors go into a file and its output nowhere."""
+    # The process gets a group of its own: Ctrl-C in a terminal goes to a whole group, and the sweep passes it on too.
     os.setpgid(0, 0)
     for descriptor, path in ((1, os.devnull), (2, errors)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), descriptor)
     threading.Thread(target=_stop_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     sys.argv = ["gantrain", *arguments]
-    from gantrain.cli import main
-
-    main()
+    command_line()
 
 
-def _stop_with(parent: Any) -> None:
-    """Stop this run, with a checkpoint, when the sweep is no more."""
+def _stop_with(parent: BaseProcess) -> None:
+    """Stop this run, which writes a checkpoint, when the process of the sweep has ended."""
     import signal
 
     parent.join()
@@ -236,5 +249,5 @@ def _reason(code: int, errors: Path) -> str:
     if code < 0:
         return f"ended by signal {-code}"
     lines = errors.read_text(encoding="utf-8", errors="replace").split("\n") if errors.exists() else []
-    said = [line for line in lines if line.strip()]
-    return said[-1].removeprefix("gantrain: ") if said else f"exit code {code}"
+    messages = [line for line in lines if line.strip()]
+    return messages[-1].removeprefix("gantrain: ") if messages else f"exit code {code}"

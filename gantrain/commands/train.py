@@ -16,7 +16,7 @@ from gantrain.distributed.environment import check_gpus, check_processes, expect
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
-from gantrain.runs.folder import check, check_alike
+from gantrain.runs.folder import require_same_config, require_startable
 from gantrain.train.callbacks.factory import make_callbacks
 from gantrain.train.trainer import Trainer
 
@@ -41,8 +41,8 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, process
         with everyone.raise_on_all():
             _check_machine(config, cpu, everyone.world_size, accelerator.local_process_index, processes)
             if everyone.rank == 0:
-                check(folder, resolved(config), resume, overwrite)
-        everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, check_alike)
+                require_startable(folder, resolved(config), resume, overwrite)
+        everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, require_same_config)
         with everyone.raise_on_all():
             trainer = make_trainer(config, device)
         return trainer.fit(resume, overwrite)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from gantrain.config.metrics import METRICS
 from gantrain.config.signatures import REQUIRED, Parameter, Signature, read_signature, read_source, understood
 
 
@@ -178,6 +179,7 @@ _KINDS = {
         | _in("games.toy.dirac", dirac="DiracGAN")
         | _in("games.toy.random_quadratic", random_quadratic="RandomQuadratic"),
     ),
+    "metric": lambda: Kind("metric", {key: description.target for key, description in METRICS.items()}),
     "optimizer": lambda: Kind(
         "optimizer", _optimizers() | _in("optim.muon", muon="Muon"), supplied=("params",), beside=_decay
     ),

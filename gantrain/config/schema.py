@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, create_model, model_validator
 
@@ -24,7 +24,7 @@ from gantrain.config.sections import (
     Log,
     Run,
 )
-from gantrain.config.types import Float, PositiveFloat, PositiveInt, Text, shown
+from gantrain.config.types import Draws, Float, Order, PositiveFloat, PositiveInt, Text, shown
 
 
 class Config(Schema):
@@ -149,9 +149,9 @@ class SolveConfig(Schema):
     """How the players' joint iterate moves. Default: gradient descent ascent."""
     optimizer: Annotated[Any, PerPlayer("optimizer")] = {"name": "sgd", "lr": 0.1}
     """One optimizer for all players, or one for each. Default: sgd with lr = 0.1."""
-    order: Literal["simultaneous", "alternating"] | None = None
+    order: Order | None = None
     """In which order the players move, unless the outer loop says it. Null (the default): simultaneous."""
-    samples: Literal["same", "fresh"] | None = None
+    samples: Draws | None = None
     """Whether the inner moves of a step see the same batch, unless the loop says it. Null (the default): fresh."""
     constraint: Annotated[Any, PerPlayer("constraint")] | None = None
     """A set or penalty for each player; under ``joint``, one for all players together. Default none."""
@@ -191,7 +191,7 @@ class MapConfig(Schema):
     """The game's cohypomonotonicity, times L, unless an axis says it. Default -0.3."""
     gamma: PositiveFloat = 0.9
     """The step size, times L, unless an axis says it. Default 0.9."""
-    order: Literal["simultaneous", "alternating"] | None = None
+    order: Order | None = None
     """In which order the players move, unless the outer loop says it. Null (the default): simultaneous."""
     steps: PositiveInt = 40
     """Outer steps of each run that is measured. Default 40."""

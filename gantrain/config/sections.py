@@ -9,12 +9,15 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from pydantic_core import InitErrorDetails
 
 from gantrain.config.base import Schema, problem, problem_at
+from gantrain.config.metrics import BEST
 from gantrain.config.parts import PartOf, PartOver
+from gantrain.config.registry import kind
 from gantrain.config.types import (
     Bool,
     FractionBelowOne,
     NonNegativeInt,
     Number,
+    OneOf,
     PositiveFloat,
     PositiveInt,
     Text,
@@ -161,7 +164,7 @@ class Evaluate(Schema):
 
     every: PositiveInt = 1000
     """Training steps from one evaluation to the next. Default 1000."""
-    metrics: Annotated[tuple[Literal["fid", "isc", "kid", "prc", "ppl"], ...], Field(min_length=1)] = ("fid",)
+    metrics: Annotated[tuple[Annotated[str, OneOf(kind("metric").parts)], ...], Field(min_length=1)] = ("fid",)
     """fid (Fréchet distance, the default), isc (Inception score), kid (kernel distance), prc (precision and recall),
     ppl (perceptual path length)."""
     samples: PositiveInt = 10000
@@ -179,14 +182,13 @@ class Evaluate(Schema):
     """Whether fid is extrapolated to infinitely many samples as well. Default false."""
     batch_size: PositiveInt = 64
     """Images that the network of the features sees at once. Default 64."""
-    best: Literal["fid", "isc", "kid", "precision", "recall", "ppl"] | None = None
+    best: Annotated[str, OneOf(BEST)] | None = None
     """The metric whose best checkpoint is kept in the folder best; null (the default) takes the first of metrics."""
 
     @model_validator(mode="after")
     def _measured(self) -> Evaluate:
-        needed = {"precision": "prc", "recall": "prc"}.get(self.best or "", self.best)
-        if needed is not None and needed not in self.metrics:
-            raise problem_at(("best",), f"{self.best} is not measured; add {needed} to evaluate.metrics")
+        if self.best is not None and BEST[self.best] not in self.metrics:
+            raise problem_at(("best",), f"{self.best} is not measured; add {BEST[self.best]} to evaluate.metrics")
         return self
 
 

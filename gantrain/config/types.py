@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -156,6 +156,20 @@ class Words(Scalar):
         return value
 
 
+class OneOf:
+    """Marks a text that is one of some words, like a ``Literal`` whose words are known only when the program runs.
+
+    Args:
+        words: the words.
+    """
+
+    def __init__(self, words: Iterable[str]):
+        self.words = list(words)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.literal_schema(self.words)
+
+
 Bool = Annotated[bool, Switch()]
 Text = Annotated[str, Words()]
 Int = Annotated[int, Number(whole=True)]
@@ -166,3 +180,7 @@ PositiveFloat = Annotated[float, Number(above=0)]
 NonNegativeFloat = Annotated[float, Number(least=0)]
 Fraction = Annotated[float, Number(least=0, most=1)]
 FractionBelowOne = Annotated[float, Number(least=0, below=1)]
+Order = Literal["simultaneous", "alternating"]
+"""In which order the players of a move are evaluated: at one joint point, or each after the moves of those before."""
+Draws = Literal["fresh", "same"]
+"""Whether each inner move of a step takes a new batch or all take one."""

@@ -1,11 +1,15 @@
-"""Metrics of generated images: Fréchet distance, Inception score, kernel distance, precision and recall."""
+"""Metrics of generated images: Fréchet distance, Inception score, kernel distance, precision, recall, path length."""
 
-from gantrain.metrics.evaluation import METRICS, evaluate
+from gantrain.config.metrics import METRICS, MetricDescription, ReportedValue
+from gantrain.metrics.base import Metric
+from gantrain.metrics.collection import SampleStatistics
+from gantrain.metrics.evaluation import evaluate
 from gantrain.metrics.extractors.base import Extractor, Output
 from gantrain.metrics.extractors.classifier import Classifier
 from gantrain.metrics.extractors.factory import make_extractor
 from gantrain.metrics.extractors.inception import Inception
 from gantrain.metrics.options import Options
+from gantrain.metrics.reference import Reference
 from gantrain.metrics.report import Report, Value
 from gantrain.metrics.sources.base import Generated, Images, Paths, Source
 from gantrain.metrics.sources.files import Folder, open_images
@@ -18,10 +22,15 @@ __all__ = [
     "Generated",
     "Images",
     "Inception",
+    "Metric",
+    "MetricDescription",
     "Options",
     "Output",
     "Paths",
+    "Reference",
     "Report",
+    "ReportedValue",
+    "SampleStatistics",
     "Source",
     "Value",
     "evaluate",

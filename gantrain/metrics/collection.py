@@ -1,82 +1,80 @@
-"""What a draw of the judged images leaves for the metrics."""
+"""Statistics of the judged images, from which the metrics are computed."""
 
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from gantrain.distributed.processes import Processes
 from gantrain.metrics.accumulators.features import Features
 from gantrain.metrics.accumulators.moments import MomentsByPart
 from gantrain.metrics.accumulators.score_sums import ScoreSums
-from gantrain.metrics.extraction import extract
+from gantrain.metrics.extraction import Accumulator, extract
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.options import Options
-from gantrain.metrics.path_length import PathLengths, path_lengths
+from gantrain.metrics.path_length import path_lengths
 from gantrain.metrics.sources.base import Source
 
-# Into how many parts the samples are dealt for the extrapolation in their number.
+# The extrapolation in the number of samples deals them into this many parts.
 _PARTS = 4
 
 
-@dataclass(frozen=True)
-class Collected:
-    """Of one draw; what no metric uses is None.
+class SampleStatistics:
+    """Statistics of one draw of the judged images. Only those attributes exist that some metric needs.
 
     Attributes:
-        moments: for the Fréchet distance.
-        score: for the Inception score.
-        features: for kernel distance, precision and recall.
-        lengths: for the perceptual path length.
+        moments: the moments of the features, for the Fréchet distance.
+        score: the sums of class probabilities, for the Inception score.
+        features: the features of all samples, for kernel distance, precision and recall.
+        lengths: the lengths of paths, ``(samples,)``, for the perceptual path length.
     """
 
-    moments: MomentsByPart | None = None
-    score: ScoreSums | None = None
-    features: Features | None = None
-    lengths: PathLengths | None = None
+    moments: MomentsByPart
+    score: ScoreSums
+    features: Features
+    lengths: Tensor
 
 
-def collect(
+def collect_statistics(
     source: Source,
     samples: int,
     extractor: Extractor,
-    uses: Set[str],
+    needed: Set[str],
     batch_size: int,
     processes: Processes,
     options: Options,
-) -> Collected:
-    """What metrics use of ``samples`` images of a source, in one pass of them.
+) -> SampleStatistics:
+    """The statistics of ``samples`` images of a source, collected in one pass over the images.
 
     Args:
-        source: of the images.
-        samples: how many.
-        extractor: of their features.
-        uses: names of attributes of :class:`Collected`.
+        source: the source of the images.
+        samples: the number of images.
+        extractor: the network of their features.
+        needed: names of attributes of :class:`SampleStatistics`.
         batch_size: images in one forward pass.
-        processes: that share the images.
-        options: of the metrics.
+        processes: the processes that share the images.
+        options: the options of the metrics.
 
     Raises:
         UserError: an image cannot be had, or does not fit the extractor.
     """
     d, device = extractor.dimensions, extractor.device
-
-    def moments() -> MomentsByPart:
+    statistics, accumulators = SampleStatistics(), list[Accumulator]()
+    if "moments" in needed:
         parts = _PARTS if options.infinity else 1
         order = torch.randperm(samples, generator=torch.Generator().manual_seed(options.seed))
-        return MomentsByPart(order % parts, parts, d, device)
-
-    makers = {
-        "moments": moments,
-        "score": lambda: ScoreSums(samples, options.splits, extractor.classes, options.seed, device),
-        "features": lambda: Features(samples, d),
-    }
-    kept = {kind: maker() for kind, maker in makers.items() if kind in uses}
-    if kept:
-        extract(source, samples, extractor, list(kept.values()), batch_size, processes)
-    lengths = None
-    if "lengths" in uses:
-        lengths = path_lengths(source, samples, extractor.path_distance, options.epsilon, processes)
-    return Collected(**kept, lengths=lengths)
+        statistics.moments = MomentsByPart(order % parts, parts, d, device)
+        accumulators.append(statistics.moments)
+    if "score" in needed:
+        statistics.score = ScoreSums(samples, options.splits, extractor.classes, options.seed, device)
+        accumulators.append(statistics.score)
+    if "features" in needed:
+        statistics.features = Features(samples, d)
+        accumulators.append(statistics.features)
+    if accumulators:
+        extract(source, samples, extractor, accumulators, batch_size, processes)
+    if "lengths" in needed:
+        statistics.lengths = path_lengths(source, samples, extractor.path_distance, options.epsilon, processes)
+    return statistics

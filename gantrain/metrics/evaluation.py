@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import torch
 
 from gantrain.config.base import nearest, one_of
+from gantrain.config.metrics import DEFAULT_METRICS, METRICS
+from gantrain.config.parts import build
 from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
 from gantrain.metrics.base import Metric
-from gantrain.metrics.collection import collect
+from gantrain.metrics.collection import collect_statistics
 from gantrain.metrics.extractors.base import Extractor
-from gantrain.metrics.frechet_distance import FrechetDistance
-from gantrain.metrics.inception_score import InceptionScore
-from gantrain.metrics.kernel_distance import KernelDistance
 from gantrain.metrics.options import Options
-from gantrain.metrics.perceptual_path_length import PerceptualPathLength
-from gantrain.metrics.precision_recall import PrecisionRecall
-from gantrain.metrics.reference import Reference, refer_to
+from gantrain.metrics.reference import Reference, make_reference
 from gantrain.metrics.report import Report, Value
 from gantrain.metrics.sources.base import Source
-
-METRICS: dict[str, type[Metric]] = {
-    metric.key: metric
-    for metric in (FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall, PerceptualPathLength)
-}
 
 
 def evaluate(
     fake: Source,
     real: Source | None,
     extractor: Extractor,
-    metrics: Sequence[str] = ("fid", "isc", "kid", "prc"),
+    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
     *,
     samples: int | None = None,
     real_samples: int | None = None,
@@ -45,98 +38,139 @@ def evaluate(
     cache: str | Path | None = None,
     options: Options = Options(),  # noqa: B008, it is frozen
 ) -> Report:
-    """Metrics of ``fake`` against ``real``, equal to those of torch-fidelity on the same images as PNG files.
+    """Compute metrics of ``fake`` against ``real``, equal to those of torch-fidelity on the same images as PNG files.
 
-    Where ``torch.distributed`` has several processes all must call this with the same arguments: they share the images,
-    and all get the same report. Random states, modes and buffers are left as they were.
+    Where ``torch.distributed`` has several processes, all of them must call this function with the same arguments: they
+    share the images and all return the same report. Random states, modes and buffers are left as they were.
 
     Args:
-        fake: what is judged.
-        real: what it is judged by; None if only metrics of ``fake`` alone are asked for, "isc" and "ppl".
-        extractor: of the features, see :func:`gantrain.metrics.make_extractor`.
-        metrics: of "fid" (Fréchet distance), "isc" (Inception score), "kid" (kernel distance), "prc" (precision and
-            recall) and "ppl" (perceptual path length, of a generator).
-        samples: images of ``fake``; by default all, where there is an end of them.
-        real_samples: images of ``real``, all by default, as is the convention for FID.
+        fake: the images that are judged.
+        real: the images that ``fake`` is compared with; None if only metrics that compare with nothing are asked for,
+            "isc" and "ppl".
+        extractor: the network of the features, see :func:`gantrain.metrics.make_extractor`.
+        metrics: the keys "fid" (Fréchet distance), "isc" (Inception score), "kid" (kernel distance), "prc" (precision
+            and recall) and "ppl" (perceptual path length, of a generator), or metrics of your own. By default the first
+            four.
+        samples: the number of images of ``fake``; by default all, where the source has an end.
+        real_samples: the number of images of ``real``; by default all, as is the convention for FID.
         batch_size: images in one forward pass of the extractor.
         draws: how often a generator is sampled anew; from two on there are standard errors and confidence intervals.
         cache: a folder for the statistics of the real images.
-        options: of the metrics.
+        options: the options of the metrics.
 
     Returns:
-        Names are fid, fid_infinity, inception_score, kid, precision and recall with the InceptionV3 that they are
-        defined by, else frechet_distance[…], kernel_distance[…] and so on with the extractor's label. That of the
-        perceptual path length always carries its distance.
+        The values are called fid, fid_infinity, inception_score, kid, precision and recall with the InceptionV3 that
+        they are defined by, else frechet_distance[…], kernel_distance[…] and so on with the extractor's label. The name
+        of the perceptual path length always carries the label of its distance.
 
     Raises:
-        UserError: an unknown metric, too few images, images that do not fit the extractor, files that cannot be read, a
-            generator that returns NaN.
+        UserError: a metric is unknown, there are too few images, images do not fit the extractor, a file cannot be
+            read, or a generator returns NaN.
     """
-    chosen = _chosen(metrics, real)
-    numbers = {"samples": samples, "real_samples": real_samples, "batch_size": batch_size, "draws": draws}
+    chosen = _choose(metrics, real)
+    _require_positive(samples=samples, real_samples=real_samples, batch_size=batch_size, draws=draws)
+    processes = Processes.launched()
+    comparing = [metric for metric in chosen if metric.description.compares]
+    with processes.raise_on_all():
+        fake, samples = _counted(fake, samples)
+        fake.redrawn(draws - 1)
+        for metric in chosen:
+            metric.require_images(fake, samples, extractor, options)
+        if real is not None and comparing:
+            real, real_samples = _counted(_finite(real), real_samples)
+            for metric in comparing:
+                metric.require_images(real, real_samples, extractor, options)
+    with torch.random.fork_rng(devices=[extractor.device] if extractor.device.type == "cuda" else []):
+        reference = Reference()
+        if real is not None and real_samples is not None and comparing:
+            needed = {metric.statistics for metric in comparing}
+            reference = make_reference(real, real_samples, extractor, needed, batch_size, processes, cache)
+        values = [
+            _values(chosen, fake.redrawn(draw), samples, reference, extractor, batch_size, processes, options)
+            for draw in range(draws)
+        ]
+    about = {
+        "fake": fake.provenance | {"samples": samples},
+        "real": real.provenance | {"samples": real_samples} if real is not None and comparing else None,
+        "draws": draws,
+        **_circumstances(chosen, extractor, options),
+    }
+    return Report({name: _over_draws([draw[name] for draw in values]) for name in values[0]}, about)
+
+
+def _choose(metrics: Sequence[str | Metric], real: Source | None) -> list[Metric]:
+    """The metrics that are asked for: those of the package in the order of their table, then the user's own."""
+    if not metrics:
+        raise UserError(f"metrics: none were given; expected {one_of(METRICS)}")
+    keys = [metric for metric in metrics if isinstance(metric, str)]
+    for key in keys:
+        if key not in METRICS:
+            raise UserError(f"metrics: unknown {key!r}; expected {one_of(METRICS)}{nearest(key, METRICS)}")
+    chosen = [build("metric", key) for key in METRICS if key in keys]
+    chosen += [metric for metric in metrics if isinstance(metric, Metric)]
+    for metric in chosen:
+        if real is None and metric.description.compares:
+            raise UserError(f"real: {metric.description.key} compares with real images, and none were given")
+    return chosen
+
+
+def _require_positive(**numbers: int | None) -> None:
     for key, number in numbers.items():
         if number is not None and number < 1:
             raise UserError(f"{key}: expected at least 1, got {number}")
-    processes = Processes.launched()
-    uses = {metric.uses for metric in chosen}
-    compared = {metric.uses for metric in chosen if metric.compares}
-    with processes.raise_on_all():
-        fake = fake.take(samples)
-        fake.redrawn(draws - 1)
-        samples = fake.count if samples is None else samples
-        real = _taken(real, real_samples) if compared else None
-        for metric in chosen:
-            metric.check(fake, samples, extractor, options)
-            if metric.compares:
-                metric.check(real, real.count, extractor, options)
-    with torch.random.fork_rng(devices=[extractor.device] if extractor.device.type == "cuda" else []):
-        reference = Reference()
-        if real is not None:
-            reference = refer_to(real, extractor, compared, batch_size, processes, cache)
-        found = []
-        for draw in range(draws):
-            collected = collect(fake.redrawn(draw), samples, extractor, uses, batch_size, processes, options)
-            values = {}
-            if processes.rank == 0:
-                for metric in chosen:
-                    values |= metric.values(collected, reference, extractor, options)
-            found.append(processes.broadcast_object(values))
-    about = {
-        "fake": fake.about | {"samples": samples},
-        "real": None if real is None else real.about | {"samples": real.count},
-        "draws": draws,
+
+
+def _finite(real: Source) -> Source:
+    if real.count is None:
+        raise UserError(f"{real.name}: a generator cannot stand for the real images")
+    return real
+
+
+def _counted(source: Source, samples: int | None) -> tuple[Source, int]:
+    """The source with as many images as are asked for, and their number."""
+    source = source.take(samples)
+    count = source.count if samples is None else samples
+    if count is None:
+        raise UserError(f"{source.name}: how many samples? Give samples, such as 10000")
+    return source, count
+
+
+def _values(
+    metrics: Sequence[Metric],
+    fake: Source,
+    samples: int,
+    reference: Reference,
+    extractor: Extractor,
+    batch_size: int,
+    processes: Processes,
+    options: Options,
+) -> dict[str, Value]:
+    """The values of the metrics for one draw, the same in all processes."""
+    needed = {metric.statistics for metric in metrics}
+    statistics = collect_statistics(fake, samples, extractor, needed, batch_size, processes, options)
+    values: dict[str, Value] = {}
+    if processes.rank == 0:
+        for metric in metrics:
+            values |= metric.named_values(statistics, reference, extractor, options)
+    return processes.broadcast_object(values)
+
+
+def _circumstances(metrics: Sequence[Metric], extractor: Extractor, options: Options) -> Mapping[str, Any]:
+    """The entries of the report beside the samples: the extractor, versions, and the settings of the metrics."""
+    circumstances = {
         "extractor": extractor.name,
         "weights_sha256": extractor.weights,
         "preprocessing": f"8 bits a channel, rounded to the nearest; {extractor.preprocessing}",
         "torch_fidelity": version("torch-fidelity"),
         "torch": torch.__version__,
     }
-    for metric in chosen:
-        about |= metric.about(extractor, options)
-    return Report({name: _over_draws([values[name] for values in found]) for name in found[0]}, about)
+    for metric in metrics:
+        circumstances |= metric.settings(extractor, options)
+    return circumstances
 
 
-def _chosen(metrics: Sequence[str], real: Source | None) -> list[Metric]:
-    """The metrics that are asked for, in a fixed order."""
-    for key in metrics:
-        if key not in METRICS:
-            raise UserError(f"metrics: unknown {key!r}; expected {one_of(METRICS)}{nearest(key, METRICS)}")
-    if not metrics:
-        raise UserError(f"metrics: none were given; expected {one_of(METRICS)}")
-    chosen = [METRICS[key]() for key in METRICS if key in metrics]
-    comparing = next((metric.key for metric in chosen if metric.compares), None)
-    if real is None and comparing:
-        raise UserError(f"real: {comparing} compares with real images, and none were given")
-    return chosen
-
-
-def _taken(real: Source, samples: int | None) -> Source:
-    if real.count is None:
-        raise UserError(f"{real.name}: a generator cannot stand for the real images")
-    return real.take(samples)
-
-
-def _over_draws(values: list[Value]) -> Value:
+def _over_draws(values: Sequence[Value]) -> Value:
+    """The mean over the draws, with its standard error and confidence interval."""
     if len(values) == 1:
         return values[0]
     from scipy.stats import t
@@ -144,5 +178,6 @@ def _over_draws(values: list[Value]) -> Value:
     average = mean(v.value for v in values)
     error = stdev(v.value for v in values) / math.sqrt(len(values))
     reach = float(t.ppf(0.975, len(values) - 1)) * error
-    spread = None if values[0].spread is None else mean(v.spread for v in values)
+    spreads = [v.spread for v in values if v.spread is not None]
+    spread = mean(spreads) if spreads else None
     return Value(average, spread, error, (average - reach, average + reach), values[0].lower_is_better)

@@ -15,13 +15,13 @@ from gantrain.metrics.sources.base import PIECE, Source
 
 
 class Accumulator(Protocol):
-    """What a metric keeps of the images."""
+    """Statistics that are accumulated over the images."""
 
     def update(self, rows: Tensor, features: Tensor, logits: Tensor) -> None:
-        """Take in the images of the numbers ``rows``."""
+        """Add the features ``(n, d)`` and logits ``(n, classes)`` of the images whose numbers are ``rows``."""
 
     def merge(self, processes: Processes) -> None:
-        """Become what it would be had it taken in the images of all processes."""
+        """Replace the statistics of this process by those of the images of all processes."""
 
 
 @torch.no_grad()
@@ -33,10 +33,10 @@ def extract(
     batch_size: int,
     processes: Processes,
 ) -> None:
-    """Show ``samples`` images to the extractor and its outputs to the accumulators, and merge those.
+    """Run ``samples`` images through the extractor, and add its outputs to the accumulators of all processes.
 
     Raises:
-        UserError: in all processes, what is wrong with an image that one of them met.
+        UserError: an image of some process cannot be had or does not fit; the error is raised in all processes.
     """
     with processes.raise_on_all():
         for rows, images in _batches(source, samples, extractor, batch_size, processes):
@@ -52,13 +52,13 @@ def extract(
 def _batches(
     source: Source, samples: int, extractor: Extractor, batch_size: int, processes: Processes
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """This process' pieces, every ``world``-th of them, joined or cut into batches."""
+    """The batches of this process, as numbers and images: with n processes, each of them takes every n-th piece."""
     rows: list[Tensor] = []
     images: list[Tensor] = []
     indices = range(processes.rank, -(-samples // PIECE), processes.group_size)
     sizes = [(index, min(PIECE, samples - index * PIECE)) for index in indices]
     for (index, size), piece in zip(sizes, source.pieces(sizes, extractor.device), strict=True):
-        extractor.check(tuple(piece.shape[1:]), source.name)
+        extractor.require_shape(tuple(piece.shape[1:]), source.name)
         rows.append(torch.arange(index * PIECE, index * PIECE + size))
         images.append(piece)
         if sum(map(len, images)) >= batch_size:

@@ -1,4 +1,4 @@
-"""The Fréchet distance, which with InceptionV3 is FID."""
+"""The Fréchet distance; with InceptionV3 it is the FID."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import torch
 
+from gantrain.config.metrics import METRICS
 from gantrain.errors import Notice, UserError
 from gantrain.metrics.accumulators.moments import Moments
-from gantrain.metrics.base import Metric, named
-from gantrain.metrics.collection import Collected
+from gantrain.metrics.base import Metric
+from gantrain.metrics.collection import SampleStatistics
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.options import Options
 from gantrain.metrics.reference import Reference
@@ -19,12 +20,15 @@ from gantrain.metrics.sources.base import Source
 
 
 class FrechetDistance(Metric):
-    """Between the Gaussians that have the features' moments; on request also extrapolated in the number of samples."""
+    """The Fréchet distance between the two Gaussians that have the moments of the fake and of the real features.
 
-    key = "fid"
-    uses = "moments"
+    With ``options.infinity`` the metric also reports the distance extrapolated in the number of samples.
+    """
 
-    def check(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
+    description = METRICS["fid"]
+    statistics = "moments"
+
+    def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
         least = 8 if options.infinity else 2
         if count < least:
             raise UserError(f"{source.name}: fid needs at least {least} images, got {count}")
@@ -38,12 +42,12 @@ class FrechetDistance(Metric):
                 stacklevel=3,
             )
 
-    def values(self, fake: Collected, real: Reference, extractor: Extractor, options: Options) -> dict[str, Value]:
-        distance = frechet_distance(fake.moments.whole, real.moments)
-        values = {named(extractor, "fid", "frechet_distance"): Value(distance)}
+    def values(
+        self, fake: SampleStatistics, real: Reference, extractor: Extractor, options: Options
+    ) -> dict[str, Value]:
+        values = {"fid": Value(frechet_distance(fake.moments.whole, real.moments))}
         if options.infinity:
-            distance = extrapolated(fake.moments.parts, real.moments)
-            values[named(extractor, "fid_infinity", "frechet_distance_infinity")] = Value(distance)
+            values["fid_infinity"] = Value(extrapolated_distance(fake.moments.parts, real.moments))
         return values
 
 
@@ -55,20 +59,20 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     """
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-    plain = [{"mu": m.mean.cpu().numpy(), "sigma": m.covariance.cpu().numpy()} for m in (a, b)]
-    return fid_statistics_to_metric(*plain, verbose=False)[KEY_METRIC_FID]
+    statistics = [{"mu": m.mean.cpu().numpy(), "sigma": m.covariance.cpu().numpy()} for m in (a, b)]
+    return fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
 
 
-def extrapolated(parts: Sequence[Moments], real: Moments) -> float:
+def extrapolated_distance(parts: Sequence[Moments], real: Moments) -> float:
     """The Fréchet distance that infinitely many samples would have: the intercept of its line in ``1 / n``.
 
-    The distance of n samples is too large by about ``c / n``. It is computed of all samples, of each half and of each
-    quarter, averaged over the parts of one size, and fitted by least squares. Source: Chong and Forsyth, Effectively
-    unbiased FID and Inception score and where to find them, CVPR 2020, section 4.
+    The distance of n samples is too large by about ``c / n``. The distance is computed for all samples, for each half
+    and for each quarter and averaged over the parts of one size; the line is fitted by least squares. Source: Chong and
+    Forsyth, Effectively unbiased FID and Inception score and where to find them, CVPR 2020, section 4.
 
     Args:
         parts: four parts of the samples, of about equal size.
-        real: the other distribution, taken as it is.
+        real: the moments of the other distribution, which are not extrapolated.
     """
     first, second, third, fourth = parts
     halves = [first.joined(second), third.joined(fourth)]

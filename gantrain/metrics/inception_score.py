@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from gantrain.config.metrics import METRICS
 from gantrain.errors import UserError
-from gantrain.metrics.base import Metric, named
-from gantrain.metrics.collection import Collected
+from gantrain.metrics.base import Metric
+from gantrain.metrics.collection import SampleStatistics
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.options import Options
 from gantrain.metrics.reference import Reference
@@ -15,23 +16,24 @@ from gantrain.metrics.sources.base import Source
 
 
 class InceptionScore(Metric):
-    """``exp(E_x KL(p(y|x) ‖ p(y)))``: mean and spread over splits of the shuffled samples.
+    """The Inception score ``exp(E_x KL(p(y|x) ‖ p(y)))``, mean and spread over splits of the shuffled samples.
 
     Source: Salimans et al., Improved techniques for training GANs, NeurIPS 2016, section 4.
     """
 
-    key = "isc"
-    compares = False
-    uses = "score"
+    description = METRICS["isc"]
+    statistics = "score"
 
-    def check(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
+    def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
         if count < options.splits:
             raise UserError(f"{source.name}: isc has {options.splits} splits, and there are {count} images; take more")
 
-    def values(self, fake: Collected, real: Reference, extractor: Extractor, options: Options) -> dict[str, Value]:
+    def values(
+        self, fake: SampleStatistics, real: Reference, extractor: Extractor, options: Options
+    ) -> dict[str, Value]:
         scores = fake.score.scores
         spread = scores.std(correction=0).item()
-        return {named(extractor, "inception_score"): Value(scores.mean().item(), spread, lower_is_better=False)}
+        return {"inception_score": Value(scores.mean().item(), spread)}
 
-    def about(self, extractor: Extractor, options: Options) -> dict[str, Any]:
+    def settings(self, extractor: Extractor, options: Options) -> dict[str, Any]:
         return {"splits": options.splits, "seed": options.seed}

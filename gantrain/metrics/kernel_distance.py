@@ -1,12 +1,13 @@
-"""The kernel distance, which with InceptionV3 is KID."""
+"""The kernel distance; with InceptionV3 it is the KID."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from gantrain.config.metrics import METRICS
 from gantrain.errors import UserError
-from gantrain.metrics.base import Metric, named
-from gantrain.metrics.collection import Collected
+from gantrain.metrics.base import Metric
+from gantrain.metrics.collection import SampleStatistics
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.options import Options
 from gantrain.metrics.reference import Reference
@@ -20,20 +21,22 @@ class KernelDistance(Metric):
     Source: Binkowski et al., Demystifying MMD GANs, ICLR 2018, section 4; computed by torch-fidelity.
     """
 
-    key = "kid"
-    uses = "features"
+    description = METRICS["kid"]
+    statistics = "features"
 
-    def check(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
+    def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
         if count < options.subset_size:
             raise UserError(
                 f"{source.name}: kid compares subsets of {options.subset_size} images and there are {count}; take more "
                 "samples, or a smaller subset_size, whose values compare only with each other"
             )
 
-    def values(self, fake: Collected, real: Reference, extractor: Extractor, options: Options) -> dict[str, Value]:
+    def values(
+        self, fake: SampleStatistics, real: Reference, extractor: Extractor, options: Options
+    ) -> dict[str, Value]:
         from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
-        found = kid_features_to_metric(
+        result = kid_features_to_metric(
             fake.features.values,
             real.features,
             kid_subsets=options.subsets,
@@ -41,8 +44,7 @@ class KernelDistance(Metric):
             rng_seed=options.seed,
             verbose=False,
         )
-        name = named(extractor, "kid", "kernel_distance")
-        return {name: Value(found[KEY_METRIC_KID_MEAN], found[KEY_METRIC_KID_STD])}
+        return {"kid": Value(result[KEY_METRIC_KID_MEAN], result[KEY_METRIC_KID_STD])}
 
-    def about(self, extractor: Extractor, options: Options) -> dict[str, Any]:
+    def settings(self, extractor: Extractor, options: Options) -> dict[str, Any]:
         return {"subsets": options.subsets, "subset_size": options.subset_size, "seed": options.seed}

@@ -1,4 +1,4 @@
-"""How metrics are computed."""
+"""The options of the metrics."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from gantrain.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Of all metrics; the defaults are torch-fidelity's.
+    """The options of all metrics; the defaults are torch-fidelity's.
 
     Attributes:
-        seed: of the shuffle before the splits of the Inception score and of the subsets of the kernel distance.
-        splits: of the Inception score.
-        subsets: of the kernel distance.
-        subset_size: images in each.
-        neighbourhood: k of precision and recall.
-        infinity: whether the Fréchet distance is extrapolated to infinitely many samples as well.
-        epsilon: step of the perceptual path length, relative to the path between two latents.
+        seed: the seed of the shuffle before the splits of the Inception score, and of the subsets of the kernel
+            distance. Default 2020.
+        splits: the number of splits of the Inception score. Default 10.
+        subsets: the number of subsets of the kernel distance. Default 100.
+        subset_size: the number of images in each subset. Default 1000.
+        neighbourhood: the k of the k-th nearest neighbour in precision and recall. Default 3.
+        infinity: whether the Fréchet distance is also extrapolated to infinitely many samples. Default False.
+        epsilon: the step of the perceptual path length, relative to the path between two latents. Default 1e-4.
 
     Raises:
         UserError: a number is out of range.

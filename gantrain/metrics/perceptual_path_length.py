@@ -6,42 +6,43 @@ from typing import Any
 
 import numpy as np
 
-from gantrain.errors import UserError
+from gantrain.config.metrics import METRICS
 from gantrain.metrics.base import Metric
-from gantrain.metrics.collection import Collected
+from gantrain.metrics.collection import SampleStatistics
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.options import Options
+from gantrain.metrics.path_length import require_generator
 from gantrain.metrics.reference import Reference
 from gantrain.metrics.report import Value
-from gantrain.metrics.sources.base import Generated, Source
+from gantrain.metrics.sources.base import Source
 
 
 class PerceptualPathLength(Metric):
-    """Mean and spread of the path lengths, without the lowest and the highest per cent of them.
+    """Mean and spread of the path lengths; the lowest and the highest per cent of the lengths are left out.
 
     Source: Karras et al., A style-based generator architecture for GANs, CVPR 2019, section 4.1, for the latent space z
-    and paths taken at their start, as torch-fidelity does. The name always carries the distance that lengths are
-    measured in.
+    and paths taken at their start, as torch-fidelity does. The name of the value always carries the label of the
+    distance in which lengths are measured.
     """
 
-    key = "ppl"
-    compares = False
-    uses = "lengths"
+    description = METRICS["ppl"]
+    statistics = "lengths"
 
-    def check(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
-        if not isinstance(source, Generated):
-            raise UserError(f"{source.name}: ppl is of a generator, and these are images")
-        if source.paths is None:
-            raise UserError(f"{source.name}: ppl needs the generator's latents, and none were given")
-        extractor.path_distance  # noqa: B018, its weights may be missing
+    def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
+        require_generator(source)
+        extractor.path_distance  # noqa: B018, which raises if its weights are missing
 
-    def values(self, fake: Collected, real: Reference, extractor: Extractor, options: Options) -> dict[str, Value]:
-        lengths = fake.lengths.values.numpy()
+    def values(
+        self, fake: SampleStatistics, real: Reference, extractor: Extractor, options: Options
+    ) -> dict[str, Value]:
+        lengths = fake.lengths.numpy()
         low, high = np.percentile(lengths, 1, method="lower"), np.percentile(lengths, 99, method="higher")
         kept = lengths[(low <= lengths) & (lengths <= high)]
-        name = f"perceptual_path_length[{fake.lengths.label}]"
-        return {name: Value(float(kept.mean()), float(kept.std()))}
+        return {"perceptual_path_length": Value(float(kept.mean()), float(kept.std()))}
 
-    def about(self, extractor: Extractor, options: Options) -> dict[str, Any]:
+    def label(self, extractor: Extractor) -> str | None:
+        return extractor.path_distance.label
+
+    def settings(self, extractor: Extractor, options: Options) -> dict[str, Any]:
         distance = f"{extractor.path_distance.name}, of images that are not rounded"
         return {"path_distance": distance, "epsilon": options.epsilon}

@@ -1,44 +1,47 @@
-"""Precision and recall: fidelity and variety apart."""
+"""Precision and recall, which measure fidelity and variety apart."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from gantrain.config.metrics import METRICS
 from gantrain.errors import UserError
-from gantrain.metrics.base import Metric, named
-from gantrain.metrics.collection import Collected
+from gantrain.metrics.base import Metric
+from gantrain.metrics.collection import SampleStatistics
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.options import Options
 from gantrain.metrics.reference import Reference
 from gantrain.metrics.report import Value
 from gantrain.metrics.sources.base import Source
 
-# Rows of the matrix of distances that are held at a time.
+# The number of rows of the matrix of distances that are in memory at a time.
 _ROWS = 1000
 
 
 class PrecisionRecall(Metric):
-    """The share of fakes within the manifold of the real samples, and of real ones within that of the fakes.
+    """Precision and recall: the share of fakes in the manifold of the real samples, and of reals in that of the fakes.
 
-    A manifold is the union of the balls around samples that reach to their k-th nearest neighbour. Source: Kynkäänniemi
-    et al., Improved precision and recall metric for assessing generative models, NeurIPS 2019, eq. 1 and 2; computed by
-    torch-fidelity. The paper's features are those of VGG-16.
+    The manifold of samples is the union of the balls around them that reach to their k-th nearest neighbour. Source:
+    Kynkäänniemi et al., Improved precision and recall metric for assessing generative models, NeurIPS 2019, eq. 1 and
+    2; computed by torch-fidelity. The paper's features are those of VGG-16.
     """
 
-    key = "prc"
-    uses = "features"
+    description = METRICS["prc"]
+    statistics = "features"
 
-    def check(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
+    def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
         if count <= options.neighbourhood:
             raise UserError(
                 f"{source.name}: prc looks for {options.neighbourhood} neighbours of each image, and there are {count} "
                 "images; take more"
             )
 
-    def values(self, fake: Collected, real: Reference, extractor: Extractor, options: Options) -> dict[str, Value]:
+    def values(
+        self, fake: SampleStatistics, real: Reference, extractor: Extractor, options: Options
+    ) -> dict[str, Value]:
         from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-        found = prc_features_to_metric(
+        result = prc_features_to_metric(
             fake.features.values,
             real.features,
             prc_neighborhood=options.neighbourhood,
@@ -46,10 +49,7 @@ class PrecisionRecall(Metric):
             save_cpu_ram=True,
             verbose=False,
         )
-        return {
-            named(extractor, name): Value(found[key], lower_is_better=False)
-            for name, key in (("precision", KEY_METRIC_PRECISION), ("recall", KEY_METRIC_RECALL))
-        }
+        return {"precision": Value(result[KEY_METRIC_PRECISION]), "recall": Value(result[KEY_METRIC_RECALL])}
 
-    def about(self, extractor: Extractor, options: Options) -> dict[str, Any]:
+    def settings(self, extractor: Extractor, options: Options) -> dict[str, Any]:
         return {"neighbourhood": options.neighbourhood}

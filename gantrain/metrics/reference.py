@@ -1,9 +1,8 @@
-"""What metrics know of the real images."""
+"""Statistics of the real images, which metrics compare with."""
 
 from __future__ import annotations
 
-from collections.abc import Set
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from torch import Tensor
@@ -17,72 +16,80 @@ from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.sources.base import Source
 
 
-@dataclass(frozen=True)
 class Reference:
-    """Of the real images, in the first process.
+    """Statistics of the real images. Only those attributes exist that some metric needs.
 
     Attributes:
-        moments: for the Fréchet distance, if asked for.
-        features: ``(n, d)``, for kernel distance, precision and recall, if asked for.
+        moments: the moments of the features, for the Fréchet distance.
+        features: the features of all images, ``(n, d)``, for kernel distance, precision and recall.
     """
 
-    moments: Moments | None = None
-    features: Tensor | None = None
+    moments: Moments
+    features: Tensor
 
 
-def refer_to(
+def make_reference(
     real: Source,
+    count: int,
     extractor: Extractor,
-    uses: Set[str],
+    needed: Set[str],
     batch_size: int,
     processes: Processes,
     cache: str | Path | None,
 ) -> Reference:
-    """The statistics of all images of ``real``, from the cache where it has them.
+    """The statistics of all images of ``real``, read from the cache where it has them.
 
-    The key is the digest of the images, their number, and the extractor's identity. What is missing is computed in one
-    pass, shared by the processes; the first reads and writes the cache.
+    The key of an entry is the digest of the images, their number, and the identity of the extractor. Statistics that
+    the cache lacks are computed in one pass over the images, which the processes share; the first process reads and
+    writes the cache, and only its result has the cached statistics.
 
     Args:
-        real: it has an end.
-        extractor: of the features.
-        uses: which attributes of :class:`Reference` are wanted.
+        real: the real images.
+        count: the number of the images, which is that of the source.
+        extractor: the network of the features.
+        needed: names of attributes of :class:`Reference`.
         batch_size: images in one forward pass.
-        processes: that take part.
+        processes: the processes that take part.
         cache: a folder, or None.
 
     Raises:
         UserError: an image cannot be read, or does not fit the extractor.
     """
     d = extractor.dimensions
-    shapes = {"moments": {"count": (), "mean": (d,), "scatter": (d, d)}, "features": {"values": (real.count, d)}}
-    wanted = {kind: shape for kind, shape in shapes.items() if kind in uses}
-    found: dict[str, dict[str, Tensor]] = {}
+    every_shape: dict[str, dict[str, tuple[int, ...]]] = {
+        "moments": {"count": (), "mean": (d,), "scatter": (d, d)},
+        "features": {"values": (count, d)},
+    }
+    shapes = {kind: shape for kind, shape in every_shape.items() if kind in needed}
+    tensors: dict[str, dict[str, Tensor]] = {}
     keys = {}
     with processes.raise_on_all():
         if cache is not None and processes.rank == 0:
-            base = {"images": real.digest(), "samples": real.count, "extractor": extractor.identity}
-            keys = {kind: base | {"kind": kind} for kind in wanted}
-            kept = {kind: Cache(cache).load(keys[kind], shape) for kind, shape in wanted.items()}
-            found = {kind: tensors for kind, tensors in kept.items() if tensors is not None}
-    missing = processes.broadcast_object([kind for kind in wanted if kind not in found])
+            base = {"images": real.digest(), "samples": count, "extractor": extractor.identity}
+            keys = {kind: base | {"kind": kind} for kind in shapes}
+            cached = {kind: Cache(cache).load(keys[kind], shape) for kind, shape in shapes.items()}
+            tensors = {kind: entry for kind, entry in cached.items() if entry is not None}
+    missing = processes.broadcast_object([kind for kind in shapes if kind not in tensors])
     if missing:
-        found |= _computed(real, missing, extractor, batch_size, processes)
+        tensors |= _computed(real, count, missing, extractor, batch_size, processes)
         if cache is not None and processes.rank == 0:
             for kind in missing:
-                Cache(cache).save(keys[kind], found[kind])
-    return Reference(
-        Moments.of(**found["moments"]) if "moments" in found else None,
-        found["features"]["values"] if "features" in found else None,
-    )
+                Cache(cache).save(keys[kind], tensors[kind])
+    reference = Reference()
+    if "moments" in tensors:
+        reference.moments = Moments.of(**tensors["moments"])
+    if "features" in tensors:
+        reference.features = tensors["features"]["values"]
+    return reference
 
 
 def _computed(
-    real: Source, kinds: list[str], extractor: Extractor, batch_size: int, processes: Processes
+    real: Source, count: int, kinds: Sequence[str], extractor: Extractor, batch_size: int, processes: Processes
 ) -> dict[str, dict[str, Tensor]]:
-    moments = Moments(extractor.dimensions, extractor.device)
-    kept: dict[str, Accumulator] = {}
-    for kind in kinds:
-        kept[kind] = moments if kind == "moments" else Features(real.count, extractor.dimensions)
-    extract(real, real.count, extractor, list(kept.values()), batch_size, processes)
-    return {kind: vars(accumulator) for kind, accumulator in kept.items()}
+    accumulators: dict[str, Accumulator] = {}
+    if "moments" in kinds:
+        accumulators["moments"] = Moments(extractor.dimensions, extractor.device)
+    if "features" in kinds:
+        accumulators["features"] = Features(count, extractor.dimensions)
+    extract(real, count, extractor, list(accumulators.values()), batch_size, processes)
+    return {kind: vars(accumulator) for kind, accumulator in accumulators.items()}

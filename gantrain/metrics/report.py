@@ -1,4 +1,4 @@
-"""Numbers with what belongs beside them when they are quoted."""
+"""The outcome of an evaluation: numbers, and what belongs beside them when they are quoted."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Value:
-    """One number.
+    """One value of a metric.
 
     Attributes:
-        value: the metric; with several draws its mean over them.
-        spread: standard deviation over the splits (Inception score), subsets (kernel distance) or paths (perceptual
-            path length) of one draw; None where there is no such thing.
-        error: standard error of the mean over the draws; None for one draw.
-        interval: 95 % confidence interval over the draws by Student's t; None for one draw.
+        value: the value; with several draws the mean over the draws.
+        spread: the standard deviation over the splits (Inception score), subsets (kernel distance) or paths (perceptual
+            path length) of one draw; None for other metrics.
+        error: the standard error of the mean over the draws; None for one draw.
+        interval: the 95 % confidence interval over the draws by Student's t; None for one draw.
         lower_is_better: the direction.
     """
 
@@ -32,8 +32,10 @@ class Report:
     """The outcome of an evaluation.
 
     Attributes:
-        values: by name; names carry the extractor in brackets unless it is the InceptionV3 that FID is defined by.
-        about: what a quotation needs: samples, extractor and its weights, preprocessing, versions, seeds, options.
+        values: the values by name; names carry the extractor's label in brackets unless the extractor is the
+            InceptionV3 that FID is defined by.
+        about: everything that a quotation needs: samples, extractor and its weights, preprocessing, versions, seeds,
+            options.
     """
 
     values: Mapping[str, Value]
@@ -44,9 +46,9 @@ class Report:
 
     @property
     def scalars(self) -> dict[str, float]:
-        """Name -> value."""
+        """The bare numbers by name."""
         return {name: value.value for name, value in self.values.items()}
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
+    def as_dict(self) -> dict[str, Any]:
+        """The report as nested dicts that JSON can write."""
         return {"values": {name: asdict(value) for name, value in self.values.items()}, "about": dict(self.about)}

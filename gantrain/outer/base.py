@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from gantrain.config.types import Draws, Order
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ class Mover(Outer):
 
     def __init__(
         self,
-        order: Literal["simultaneous", "alternating"] | None = None,
-        samples: Literal["fresh", "same"] | None = None,
+        order: Order | None = None,
+        samples: Draws | None = None,
     ):
         check_moves(order, samples)
         self.order = order

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from gantrain.outer.base import Mover
 from gantrain.utils.tensors import add_, dot, norm
 
 if TYPE_CHECKING:
-    from gantrain.config.types import PositiveFloat
+    from gantrain.config.types import Draws, PositiveFloat
     from gantrain.outer.field import Anchor, Field
 
 # nu and tau of the line search, and how often it may halve the step size before it takes what it has.
@@ -50,7 +50,7 @@ class CEGPlus(Mover):
         relaxation: PositiveFloat = 0.5,
         adaptive: bool = False,
         curvature: bool = False,
-        samples: Literal["fresh", "same"] | None = None,
+        samples: Draws | None = None,
     ):
         if curvature and samples == "fresh":
             raise UserError("outer: ceg_plus with curvature compares gradients of one batch; leave samples away")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gantrain.config.types import Draws, Order
 from gantrain.errors import UserError
 from gantrain.games.base import Gradient
 from gantrain.gradients.buffers import BufferSync
@@ -23,8 +24,6 @@ from gantrain.outer.learner import Learner
 from gantrain.utils.tensors import copy_, lerp_from_, norm, preserve, snapshot
 
 Anchor = dict[str, list[Tensor]]
-Order = Literal["simultaneous", "alternating"]
-Samples = Literal["fresh", "same"]
 
 
 class Field:
@@ -49,7 +48,7 @@ class Field:
         evaluator: Evaluator,
         learners: Sequence[Learner],
         order: Order = "simultaneous",
-        samples: Samples = "fresh",
+        samples: Draws = "fresh",
         constraint: Resolvent | None = None,
     ):
         self.evaluator = evaluator

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from gantrain.outer.base import Mover
 
 if TYPE_CHECKING:
-    from gantrain.config.types import PositiveInt
+    from gantrain.config.types import Draws, Order, PositiveInt
     from gantrain.outer.field import Field
 
 
@@ -24,8 +24,8 @@ class GDA(Mover):
 
     def __init__(
         self,
-        order: Literal["simultaneous", "alternating"] | None = None,
-        samples: Literal["fresh", "same"] | None = None,
+        order: Order | None = None,
+        samples: Draws | None = None,
         critic_steps: PositiveInt = 1,
     ):
         super().__init__(order, samples)

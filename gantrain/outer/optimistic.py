@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from gantrain.config.types import Order
 from gantrain.outer.base import Mover
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Optimistic(Mover):
             "alternating": each player sees the moves of those before it.
     """
 
-    def __init__(self, order: Literal["simultaneous", "alternating"] | None = None):
+    def __init__(self, order: Order | None = None):
         super().__init__(order)
         self.past: dict[str, list[Tensor | None]] | None = None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from gantrain.outer.base import Mover
 
 if TYPE_CHECKING:
-    from gantrain.config.types import PositiveFloat, PositiveInt
+    from gantrain.config.types import Draws, Order, PositiveFloat, PositiveInt
     from gantrain.outer.field import Field
 
 
@@ -33,8 +33,8 @@ class RAPP(Mover):
         self,
         inner_steps: PositiveInt = 3,
         relaxation: PositiveFloat = 0.9,
-        order: Literal["simultaneous", "alternating"] | None = None,
-        samples: Literal["fresh", "same"] | None = None,
+        order: Order | None = None,
+        samples: Draws | None = None,
     ):
         super().__init__(order, samples)
         self.inner_steps = inner_steps
@@ -63,8 +63,8 @@ class Extragradient(RAPP):
 
     def __init__(
         self,
-        order: Literal["simultaneous", "alternating"] | None = None,
-        samples: Literal["fresh", "same"] | None = None,
+        order: Order | None = None,
+        samples: Draws | None = None,
     ):
         super().__init__(2, 1.0, order, samples)
 
@@ -83,7 +83,7 @@ class ExtragradientPlus(RAPP):
     def __init__(
         self,
         relaxation: PositiveFloat = 0.5,
-        order: Literal["simultaneous", "alternating"] | None = None,
-        samples: Literal["fresh", "same"] | None = None,
+        order: Order | None = None,
+        samples: Draws | None = None,
     ):
         super().__init__(2, relaxation, order, samples)

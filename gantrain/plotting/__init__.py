@@ -1,3 +1,3 @@
-"""Pictures: grids of images, matplotlib figures, convergence maps."""
+"""Drawing: grids of images, matplotlib figures, convergence maps."""
 
 __all__ = ["convergence_map", "figures", "images"]

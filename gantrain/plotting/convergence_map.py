@@ -1,4 +1,4 @@
-"""The picture of convergence maps."""
+"""The figure of convergence maps."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ _SLOWEST, _FASTEST = 1.5, 0.5
 _THEORY = "#117733"
 
 
-def maps(maps: Sequence[ConvergenceMap], x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str) -> Figure:
-    """A column for each loop: above the spectral radius, below the rate of a run.
+def convergence_figure(
+    maps: Sequence[ConvergenceMap], x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str
+) -> Figure:
+    """Draw a column for each loop: above the spectral radius, below the rate of a run.
 
-    Blue contracts, red expands, and black lies between; dashed is the edge of what theory guarantees.
+    The loop contracts where the map is blue and expands where it is red; a black line separates the two. The dashed
+    line encloses the settings for which a theorem guarantees convergence.
 
     Args:
-        maps: of the loops.
-        x: values on the horizontal axis.
-        y: values on the vertical axis.
-        xlabel: key of the horizontal axis.
-        ylabel: key of the vertical axis.
+        maps: the maps of the loops.
+        x: the values on the horizontal axis.
+        y: the values on the vertical axis.
+        xlabel: the key of the horizontal axis.
+        ylabel: the key of the vertical axis.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D

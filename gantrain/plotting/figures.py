@@ -1,7 +1,6 @@
-"""Pictures: grids of samples, their change over time, points in the plane, paths of toy games.
+"""Matplotlib figures: points in the plane, paths of toy games, curves with error bands, spectra.
 
-Figures are made without pyplot, so that no state outlives a call; matplotlib is imported when the first is drawn.
-Pictures are uint8 CHW tensors.
+Figures are made without pyplot, so that no state outlives a call; matplotlib is imported when the first one is drawn.
 """
 
 from __future__ import annotations
@@ -17,8 +16,11 @@ from torch import Tensor
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
-# One colour a method in all plots of the project; distinct to the colour-blind (Okabe & Ito 2008).
+    Numbers = ArrayLike | Tensor
+
+# Each method has the same colour in all figures; the colours are distinct to the colour-blind (Okabe & Ito 2008).
 COLOURS = {
     "gda": "#D55E00",
     "extragradient": "#0072B2",
@@ -35,22 +37,22 @@ COLOURS = {
 GREY, LIGHT_GREY, STAR = "#777777", "#c8c8c8", "#F0E442"
 
 
-def scatter(points: Any, modes: Any = None, real: Any = None) -> Figure:
-    """Points in the plane on equal axes.
+def scatter(points: Numbers, modes: Numbers | None = None, real: Numbers | None = None) -> Figure:
+    """Draw points in the plane on equal axes.
 
     Args:
-        points: ``(n, 2)``, the generated ones.
-        modes: ``(m, 2)``, centres of the data, marked with crosses.
-        real: ``(k, 2)``, data drawn in light grey underneath; the axes are chosen to show them.
+        points: the generated points, ``(n, 2)``.
+        modes: the centres of the data, ``(m, 2)``, marked with crosses.
+        real: points of the data, ``(k, 2)``, drawn in light grey underneath; the axes are chosen to show them.
     """
-    points = _array(points)
+    generated = _array(points)
     figure, axes = _figure(4.5, 4.5)
     if real is not None:
-        axes.scatter(*_array(real).T, s=5, color=LIGHT_GREY, linewidths=0, label="data")
-    axes.scatter(*points.T, s=7, color=COLOURS["extragradient"], alpha=0.6, linewidths=0, label="generated")
+        _scatter(axes, _array(real), s=5, color=LIGHT_GREY, linewidths=0, label="data")
+    _scatter(axes, generated, s=7, color=COLOURS["extragradient"], alpha=0.6, linewidths=0, label="generated")
     if modes is not None:
-        axes.scatter(*_array(modes).T, s=60, marker="x", color=COLOURS["gda"], linewidths=1.6, label="modes")
-    framing = [_array(x) for x in (real, modes) if x is not None] or [points]
+        _scatter(axes, _array(modes), s=60, marker="x", color=COLOURS["gda"], linewidths=1.6, label="modes")
+    framing = [_array(x) for x in (real, modes) if x is not None] or [generated]
     _frame(axes, np.concatenate(framing), margin=0.25)
     if real is not None or modes is not None:
         axes.legend(loc="upper right", markerscale=1.2)
@@ -58,31 +60,27 @@ def scatter(points: Any, modes: Any = None, real: Any = None) -> Figure:
 
 
 def trajectory(
-    paths: Mapping[str, tuple[Any, Any]],
+    paths: Mapping[str, tuple[Numbers, Numbers]],
+    view: tuple[float, float, float, float],
     field: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None,
     solution: tuple[float, float] | None = None,
-    box: tuple[float, float, float, float] | None = None,
-    view: tuple[float, float, float, float] | None = None,
 ) -> Figure:
-    """Paths of several methods through a game of two numbers.
+    """Draw the paths of several methods through a game of two numbers.
 
     Args:
-        paths: label -> (x, y), iterates of each player; the first word of a label, a key of ``COLOURS``, gives the
-            colour, and a second path of one method is dashed.
-        field: ``(x, y) -> (u, v)`` on arrays, the direction of the game's descent, ``-F``, drawn as streamlines.
-        solution: marked with a star.
-        box: the constraint set (x_min, x_max, y_min, y_max), drawn as a frame.
-        view: what is shown (x_min, x_max, y_min, y_max). By default the box; or else the paths as far as they stay
-            near the solution, so that one that diverges does not shrink the others to a dot.
+        paths: label -> (x, y), the iterates of each player. The first word of a label is the method, whose colour is in
+            ``COLOURS``; a second path of one method is dashed.
+        view: the part of the plane that is shown (x_min, x_max, y_min, y_max).
+        field: ``(x, y) -> (u, v)`` on arrays, the game's direction of descent, ``-F``, drawn as streamlines.
+        solution: a point that is marked with a star.
     """
-    paths = {label: (_array(x).ravel(), _array(y).ravel()) for label, (x, y) in paths.items()}
+    arrays = {label: (_array(x).ravel(), _array(y).ravel()) for label, (x, y) in paths.items()}
     figure, axes = _figure(6.4, 5.2)
-    _frame(axes, _corners(view), 0.0) if view else _frame(axes, _interesting(paths, solution, box), 0.06)
+    axes.set_xlim(view[:2])
+    axes.set_ylim(view[2:])
     if field is not None:
         _stream(axes, field)
-    if box is not None:
-        axes.plot(*_corners(box).T, color=GREY, linewidth=1.2, zorder=2)
-    for (label, (x, y)), style in zip(paths.items(), _styles(paths), strict=True):
+    for (label, (x, y)), style in zip(arrays.items(), _styles(arrays), strict=True):
         marker = "o" if len(x) <= 60 else None
         axes.plot(x, y, linewidth=1.6, marker=marker, markersize=3, label=label, zorder=3, **style)
         axes.plot(x[0], y[0], "o", color="white", markeredgecolor="black", markersize=7, zorder=5)
@@ -104,21 +102,21 @@ def trajectory(
 
 
 def curves(
-    lines: Mapping[str, tuple[Any, Any]],
+    lines: Mapping[str, tuple[Numbers, Numbers]],
     xlabel: str,
     ylabel: str,
     logarithmic: str = "",
-    references: Mapping[str, tuple[Any, Any]] | None = None,
+    references: Mapping[str, tuple[Numbers, Numbers]] | None = None,
 ) -> Figure:
-    """Numbers over numbers, one line for each method.
+    """Draw numbers over numbers, one line for each method.
 
     Args:
-        lines: label -> (x, y); colours and dashes as in :func:`trajectory`. What is not finite is left out, and on a
-            logarithmic axis what is not positive.
-        xlabel: with its unit.
-        ylabel: with its unit.
-        logarithmic: which axes are: "", "x", "y" or "xy".
-        references: lines to compare with, thin and grey.
+        lines: label -> (x, y); colours and dashes are as in :func:`trajectory`. Numbers that are not finite are left
+            out, and on a logarithmic axis those that are not positive.
+        xlabel: the label of the horizontal axis, with its unit.
+        ylabel: the label of the vertical axis, with its unit.
+        logarithmic: which axes are logarithmic: "", "x", "y" or "xy".
+        references: further lines to compare with, drawn thin and grey.
     """
     figure, axes = _figure(6.4, 4.2)
     axes.set_aspect("auto")
@@ -138,28 +136,28 @@ class Curve:
     """A mean with its standard error along a cost.
 
     Attributes:
-        label: in the legend.
-        method: a key of ``COLOURS`` where it has a colour; further curves of one method are dashed.
-        x: ascending.
-        mean: at each x.
-        error: half the height of the band at each x; NaN draws none.
+        label: the name of the curve in the legend.
+        method: the method, whose colour is in ``COLOURS``; further curves of one method are dashed.
+        x: the costs, ascending.
+        mean: the mean at each cost.
+        error: half of the height of the band at each cost; NaN draws no band.
     """
 
     label: str
     method: str
-    x: Any
-    mean: Any
-    error: Any
+    x: ArrayLike
+    mean: ArrayLike
+    error: ArrayLike
 
 
 def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | None = None) -> Figure:
-    """Curves with bands, a panel for each quantity, with one legend for all.
+    """Draw curves with bands, a panel for each quantity, with one legend for all panels.
 
     Args:
         panels: name of the quantity -> its curves. A quantity that is positive and spans more than a factor of 20 has
             a logarithmic axis.
-        unit: of the horizontal axis.
-        mark: a vertical line at this x.
+        unit: the unit of the horizontal axis.
+        mark: the place of a vertical line.
     """
     from matplotlib.figure import Figure
 
@@ -185,11 +183,11 @@ def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | N
 
 
 def spectrum(jacobian: np.ndarray, hessians: Mapping[str, np.ndarray]) -> Figure:
-    """Eigenvalues of a game's Jacobian in the complex plane, and those of each player's Hessian on lines of their own.
+    """Draw the eigenvalues of a game's Jacobian in the complex plane, and those of each player's Hessian on a line.
 
     Args:
-        jacobian: complex.
-        hessians: real, by player.
+        jacobian: the complex eigenvalues of the Jacobian.
+        hessians: for each player the real eigenvalues of its Hessian.
     """
     figure, axes = _figure(5.5, 4.5)
     axes.set_aspect("auto")
@@ -208,7 +206,7 @@ def spectrum(jacobian: np.ndarray, hessians: Mapping[str, np.ndarray]) -> Figure
     return figure
 
 
-def _array(values: Any) -> np.ndarray:
+def _array(values: Numbers) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
@@ -222,14 +220,18 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _scatter(axes: Axes, points: np.ndarray, **style: Any) -> None:
+    axes.scatter(points[:, 0], points[:, 1], **style)
+
+
 def _soften(axes: Axes) -> None:
     axes.tick_params(colors=GREY, labelsize=8)
     for spine in axes.spines.values():
         spine.set_color(LIGHT_GREY)
 
 
-def _styles(labels: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Colour and dashes of each label: its first word is the method, and a second line of one method is dashed."""
+def _styles(labels: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The colour and the dashes of each label: its first word is the method, whose further lines are dashed."""
     seen: Counter[str] = Counter()
     for label in labels:
         method = label.split()[0]
@@ -238,33 +240,11 @@ def _styles(labels: Iterable[str]) -> Iterator[dict[str, str]]:
 
 
 def _frame(axes: Axes, points: np.ndarray, margin: float) -> None:
-    """Show the points and, around them, ``margin`` of their extent."""
+    """Choose the axes so that they show the points and a margin of ``margin`` times their extent."""
     low, high = points.min(axis=0), points.max(axis=0)
     room = margin * max((high - low).max(), 1e-6)
     axes.set_xlim(low[0] - room, high[0] + room)
     axes.set_ylim(low[1] - room, high[1] + room)
-
-
-def _corners(box: tuple[float, float, float, float]) -> np.ndarray:
-    x0, x1, y0, y1 = box
-    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
-
-
-def _interesting(
-    paths: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    solution: tuple[float, float] | None,
-    box: tuple[float, float, float, float] | None,
-) -> np.ndarray:
-    if box is not None:
-        return _corners(box)
-    points = np.concatenate([np.stack(path, axis=1) for path in paths.values()])
-    points = points[np.isfinite(points).all(axis=1)]
-    if solution is None:
-        return points
-    starts = np.array([[x[0], y[0]] for x, y in paths.values()])
-    reach = 1.5 * np.hypot(*(starts - solution).T).max()
-    near = points[np.hypot(*(points - solution).T) <= reach]
-    return np.concatenate([near, starts, [solution]])
 
 
 def _stream(axes: Axes, field: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:

@@ -1,4 +1,4 @@
-"""Images: grids of samples, timelines, and figures as pixels and PNG files."""
+"""Pictures as uint8 CHW tensors: grids of samples, timelines, rendered figures, and PNG files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,69 +16,54 @@ from torch.nn.functional import pad
 from torchvision.utils import make_grid
 
 from gantrain.data.pixels import encode
-from gantrain.utils.io import write
+from gantrain.utils.io import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# The width of the lines between the images of a grid, in pixels.
 PADDING = 2
-
-
+# The height, in pixels, to which smaller images are enlarged.
 VISIBLE = 48
 
 
 def quantised(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as uint8 on the CPU: see :func:`gantrain.data.pixels.encode`."""
+    """Images in [-1, 1] as uint8 on the CPU, see :func:`gantrain.data.pixels.encode`."""
     return encode(images).cpu()
 
 
-def columns(count: int) -> int:
-    """Columns of a grid of ``count`` images: as near to a square as can be."""
-    return math.ceil(math.sqrt(count))
-
-
 def magnification(height: int) -> int:
-    """How many times an image of this height is enlarged so that a person sees it: 6 for 8 pixels, 2 for 32."""
+    """The factor by which an image of this height is enlarged so that a person can see it: 6 for 8 pixels, 2 for 32."""
     return max(1, math.ceil(VISIBLE / height))
 
 
 def row_height(height: int) -> int:
-    """Pixels from the top of a grid of images of this height to the bottom of its first row."""
+    """The number of pixels from the top of a grid of images of this height to the bottom of its first row."""
     return PADDING + height * magnification(height)
 
 
 def grid(images: Tensor, columns: int | None = None, scale: int | None = None) -> Tensor:
-    """Images beside and below one another, with white lines between them.
+    """Arrange images in rows and columns, with white lines between them.
 
     Args:
         images: ``(n, C, H, W)`` in [-1, 1], with one channel or three.
-        columns: as near to a square as can be by default.
-        scale: by how much each pixel is enlarged; by default as much as a small image needs.
+        columns: the number of columns; by default the grid is as near to a square as possible.
+        scale: the factor by which each pixel is enlarged; by default :func:`magnification` of the images' height.
 
     Returns:
-        uint8, three channels.
+        A picture, uint8 ``(3, H', W')``.
     """
     per_row = columns or math.ceil(math.sqrt(len(images)))
     scale = scale or magnification(images.shape[2])
     enlarged = quantised(images).repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    if len(enlarged) == 1:  # make_grid leaves out the lines around a single image
+    if len(enlarged) == 1:  # make_grid draws no lines around a single image
         return pad(enlarged[0].expand(3, -1, -1), [PADDING] * 4, value=255)
     return make_grid(enlarged, nrow=per_row, padding=PADDING, pad_value=255)
 
 
-def filmstrip(frames: Sequence[tuple[int, Tensor]], scale: int | None = None) -> Tensor:
-    """The same samples at several times: a row for each time, with its step, and a column for each sample.
-
-    Args:
-        frames: (step, images ``(n, C, H, W)`` in [-1, 1]), in the order of time.
-        scale: as in :func:`grid`.
-    """
-    return timeline([(step, grid(images, columns=len(images), scale=scale)) for step, images in frames])
-
-
 def timeline(rows: Sequence[tuple[int, Tensor]]) -> Tensor:
-    """Pictures ``(3, H, W)`` of equal width below one another, the step of each written on its left."""
+    """Put pictures ``(3, H, W)`` of equal width below one another, with the step of each written on its left."""
     labels = [f"{step:,}".replace(",", " ") for step, _ in rows]
     font = ImageFont.load_default(13)
     margin = math.ceil(max(font.getlength(label) for label in labels)) + 12
@@ -90,7 +75,7 @@ def timeline(rows: Sequence[tuple[int, Tensor]]) -> Tensor:
 
 
 def rendered(figure: Figure) -> Tensor:
-    """A figure as a picture, uint8 ``(3, H, W)``."""
+    """Draw a figure as a picture, uint8 ``(3, H, W)``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
@@ -99,27 +84,27 @@ def rendered(figure: Figure) -> Tensor:
 
 
 def figure_to_png(figure: Figure, path: str | Path) -> None:
-    """Write a figure, cut to what it shows, as a PNG file that appears whole or not at all."""
+    """Write a figure, without its empty margins, as a PNG file that appears whole or not at all."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150, bbox_inches="tight")
-    write(path, stream.getvalue())
+    write_file(path, stream.getvalue())
 
 
 def save_png(image: Tensor, path: str | Path) -> None:
-    """Write a picture, uint8 with one channel or three, as a PNG file that appears whole or not at all."""
+    """Write a picture, uint8 CHW with one channel or three, as a PNG file that appears whole or not at all."""
     pixels = image.squeeze(0) if len(image) == 1 else image.permute(1, 2, 0)
     stream = io.BytesIO()
     Image.fromarray(pixels.contiguous().numpy()).save(stream, format="PNG")
-    write(path, stream.getvalue())
+    write_file(path, stream.getvalue())
 
 
-def load_png(path: str | Path | BinaryIO) -> Tensor:
-    """A picture file as uint8 ``(3, H, W)``."""
+def load_png(path: str | Path) -> Tensor:
+    """Read a picture file as uint8 ``(3, H, W)``."""
     with Image.open(path) as image:
         return _pixels(image)
 
 
-def _label(text: str, width: int, height: int, font: Any) -> Tensor:
+def _label(text: str, width: int, height: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Tensor:
     image = Image.new("RGB", (width, height), "white")
     ImageDraw.Draw(image).text((width - 6, height / 2), text, fill="black", font=font, anchor="rm")
     return _pixels(image)

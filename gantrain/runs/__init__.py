@@ -1,3 +1,3 @@
-"""What a run leaves in its folder: config, checkpoints, metrics and events; written, found and opened again."""
+"""The folder of a run: its config, checkpoints, metrics and events are written there and read again."""
 
 __all__ = ["checkpoint", "folder", "monitor", "restore", "saved"]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 import shutil
 import warnings
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from gantrain.distributed.processes import Processes
 from gantrain.errors import Notice, UserError
+from gantrain.utils.io import remove_folder, replacing_folder
 
 STATE, MANIFEST = "state.json", "manifest.json"
 FORMAT = 1
@@ -43,12 +43,12 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None) -> No
     are older ones deleted: whenever the process dies, what has the name of a checkpoint is a whole checkpoint.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         step: training steps taken.
         state: part -> tree of dict (keys str or int), list, tuple, int, float, str, bool, None and tensors, as
             ``state_dict()`` returns them. Tensors may lie on any device, be strided and share memory.
-        keep: how many checkpoints stay, at least the new one; None keeps all. Those of later steps, which a run that
-            went on from an older one has left behind, neither count nor are touched.
+        keep: how many checkpoints stay, at least the new one; None keeps all. Checkpoints of later steps neither count
+            nor are touched: a run that went on from an older checkpoint has left them behind.
 
     Raises:
         UserError: the disk is full or not writable, or the state holds something that cannot be saved. Earlier
@@ -56,17 +56,14 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None) -> No
     """
     folder = Path(folder)
     skeletons, tensors = _encode_parts(state)
-    temporary = folder / f"step_{step}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _clear_remains(folder)
-        _write(temporary, {"format": FORMAT, "step": step, "parts": skeletons}, tensors)
-        _put_in_place(temporary, folder / f"step_{step}")
+        with replacing_folder(folder / f"step_{step}", durable=True) as temporary:
+            _write(temporary, {"format": FORMAT, "step": step, "parts": skeletons}, tensors)
         _prune(folder, step, keep)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: the checkpoint of step {step} could not be written: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load(path: Path) -> tuple[int, dict[str, Any]]:
@@ -76,10 +73,11 @@ def load(path: Path) -> tuple[int, dict[str, Any]]:
         The step and the state as they were saved; tensors on the CPU, equal to the last bit, in memory of their own.
 
     Raises:
-        UserError: a file is missing, unknown or not what was written.
+        UserError: a file is missing or unknown, or its content is not what was written.
     """
     path = Path(path)
-    document, tensors = None, {}
+    document: Any = None
+    tensors: dict[str, dict[str, Tensor]] = {}
     for name, content in _verified(path):
         if name == STATE:
             document = _parse(path / name, content)
@@ -99,28 +97,29 @@ def load(path: Path) -> tuple[int, dict[str, Any]]:
         raise UserError(f"{path / STATE}: not the state of a checkpoint: {error}") from error
 
 
-def shared(state: dict[str, Any] | None, processes: Processes) -> dict[str, Any] | None:
-    """The state that the first process passes, in all of them: no other needs the folder.
+def broadcast(state: dict[str, Any] | None, processes: Processes) -> dict[str, Any] | None:
+    """Send the state that the first process passes to all processes, tensor by tensor; the others need no folder.
 
-    Tensors go over one at a time.
+    Returns:
+        The state, in every process; None if the first process passes None.
     """
     if processes.world_size == 1:
         return state
     skeletons, parts = _encode_parts(state or {})
     described = {part: {name: (t.shape, t.dtype) for name, t in tensors.items()} for part, tensors in parts.items()}
-    found, skeletons, described = processes.broadcast_object((state is not None, skeletons, described))
-    if not found:
+    exists, skeletons, described = processes.broadcast_object((state is not None, skeletons, described))
+    if not exists:
         return None
     if processes.rank > 0:
         parts = {part: {name: torch.empty(t[0], dtype=t[1]) for name, t in d.items()} for part, d in described.items()}
     for tensors in parts.values():
-        # As bytes, since gloo does not know every type.
+        # Tensors are sent as bytes, since gloo does not know every type.
         processes.broadcast_([t.reshape(-1).view(torch.uint8) for t in tensors.values() if t.numel()])
     return {part: _decode(skeleton, parts[part]) for part, skeleton in skeletons.items()}
 
 
 def newest(folder: Path) -> Path | None:
-    """The whole checkpoint of the highest step in ``folder``, or None; a notice names each newer one passed over."""
+    """The whole checkpoint of the highest step in ``folder``, or None. A notice names each newer damaged one."""
     for step in sorted(_steps(Path(folder)), reverse=True):
         path = Path(folder) / f"step_{step}"
         try:
@@ -136,11 +135,12 @@ def forget(folder: Path, step: int) -> None:
     """Delete the checkpoints of steps after ``step``, whole or not, because the run goes on from there."""
     for later in _steps(Path(folder)):
         if later > step:
-            shutil.rmtree(_aside(Path(folder) / f"step_{later}"))
+            remove_folder(Path(folder) / f"step_{later}")
 
 
 def _encode_parts(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
-    skeletons, tensors = {}, {}
+    skeletons: dict[str, Any] = {}
+    tensors: dict[str, dict[str, Tensor]] = {}
     for part, tree in state.items():
         if not PART.fullmatch(part):
             raise UserError(f"checkpoint: {part!r} cannot name a file")
@@ -184,7 +184,7 @@ def _separate(parts: dict[str, dict[str, Tensor]]) -> None:
 
 
 def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Inverse of ``_encode``; raises ValueError for anything it does not write."""
+    """The inverse of ``_encode``; raises ValueError for anything that ``_encode`` does not write."""
     if isinstance(value, list):
         return [_decode(v, tensors) for v in value]
     if not isinstance(value, dict):
@@ -213,35 +213,18 @@ def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _write(folder: Path, document: dict[str, Any], parts: dict[str, dict[str, Tensor]]) -> None:
-    folder.mkdir()
     for part, tensors in parts.items():
         if tensors:
             safetensors.torch.save_file(tensors, folder / f"{part}.safetensors")
     (folder / STATE).write_text(json.dumps(document, allow_nan=False))
     manifest = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    for file in folder.iterdir():
-        _synchronise(file)
-    _synchronise(folder)
-
-
-def _put_in_place(temporary: Path, final: Path) -> None:
-    replaced = _aside(final) if final.exists() else None
-    os.rename(temporary, final)
-    _synchronise(final.parent)
-    if replaced is not None:
-        shutil.rmtree(replaced)
 
 
 def _prune(folder: Path, step: int, keep: int | None) -> None:
     if keep is not None:
         for old in sorted(s for s in _steps(folder) if s <= step)[: -max(keep, 1)]:
-            shutil.rmtree(_aside(folder / f"step_{old}"))
-
-
-def _aside(checkpoint: Path) -> Path:
-    """Rename a checkpoint that is to be deleted: no half-deleted folder may have the name of a checkpoint."""
-    return checkpoint.rename(checkpoint.with_name(f"{checkpoint.name}.old.tmp"))
+            remove_folder(folder / f"step_{old}")
 
 
 def _clear_remains(folder: Path) -> None:
@@ -258,7 +241,7 @@ def _steps(folder: Path) -> list[int]:
 
 
 def _verified(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file, once it has been found to be what the manifest says."""
+    """Name and content of each file, yielded once its content is known to be what the manifest says."""
     if not path.is_dir():
         raise UserError(f"{path}: no such checkpoint")
     if not (path / MANIFEST).is_file():
@@ -292,11 +275,3 @@ def _sha256(file: Path) -> str:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _synchronise(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,8 +1,7 @@
-"""The folder of a run: made, taken up again, and opened afterwards."""
+"""The folder of a run: it is prepared before the training, recognised later, and its config is read."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,24 +12,27 @@ from gantrain.config.loading import load, resolved
 from gantrain.config.schema import Config
 from gantrain.config.types import shown
 from gantrain.errors import UserError
+from gantrain.utils.io import explaining_write_errors, write_file
+from gantrain.utils.nested import flatten
 
 CONFIG = "config.yaml"
 # The first line of a run's config. A folder without one of them may be anybody's, and is never deleted.
 RESOLVED_CONFIG = "# A run of gantrain: its resolved config."
 BUILT_IN_PYTHON = "# A run of gantrain that was built in Python: what its trainer was given."
-# The folder in a run's that holds the checkpoint of the best evaluation.
+# The folder inside the run's folder that holds the checkpoint of the best evaluation.
 BEST = "best"
-# What may change when a run goes on: how long it lasts, where it runs and what it writes, not what it computes.
+# Keys that may change when a run is resumed: they say how long it lasts, where it runs and what it writes, and change
+# nothing that it computes.
 CHANGEABLE = (
     *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
     *("run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
     *("log", "samples", "evaluate", "diagnose", "checkpoint"),
 )
-# What hosts may have of their own: the last parts of keys.
-_OF_A_HOST = ("folder", "path", "threads", "storage", "workers")
+# Keys, by their last parts, that may differ from host to host.
+_HOST_KEYS = ("folder", "path", "threads", "storage", "workers")
 
 
-def prepare(
+def prepare_folder(
     folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool, mark: str = RESOLVED_CONFIG
 ) -> None:
     """Make the run's folder and write the config into it.
@@ -43,26 +45,24 @@ def prepare(
         mark: the first line of the config's file, which says which of the two it is.
 
     Raises:
-        UserError: the folder holds a run already and neither ``resume`` nor ``overwrite`` is asked for; it holds
-            something else; or the run to be resumed has another config.
+        UserError: the folder cannot be written, or :func:`require_startable` refuses the run.
     """
-    check(folder, config, resume, overwrite)
-    try:
-        if overwrite and is_run(folder):
+    require_startable(folder, config, resume, overwrite)
+    if overwrite and is_run(folder):
+        try:
             shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"{CONFIG}.tmp"
-        temporary.write_text(f"{mark}\n{yaml_files.text(dict(config))}", encoding="utf-8")
-        os.replace(temporary, folder / CONFIG)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be deleted: {error.strerror or error}") from None
+    with explaining_write_errors(folder):
+        write_file(folder / CONFIG, f"{mark}\n{yaml_files.text(dict(config))}", durable=True)
 
 
-def check(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
-    """Whether :func:`prepare` would go on.
+def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
+    """Refuse a run whose folder is not its to write into. Nothing is written.
 
     Raises:
-        UserError: as there.
+        UserError: the folder holds a run and neither ``resume`` nor ``overwrite`` was asked for; the folder holds
+            something else; or the run to be resumed computes something else.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and the run's folder would lie there; choose another run.name")
@@ -72,30 +72,30 @@ def check(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool
     if known and not (resume or overwrite):
         raise UserError(f"{folder}: this run exists; add --resume to go on, --overwrite to start over, or run.name=NEW")
     if known and resume:
-        _check_same(folder, config)
+        _require_same_computation(folder, config)
 
 
-def check_alike(here: dict[str, Any], there: dict[str, Any]) -> None:
-    """Whether this process is given what the first one is given, perhaps by another file on another host.
+def require_same_config(here: dict[str, Any], first: dict[str, Any]) -> None:
+    """Refuse a config that differs from that of the first process, which may come from another file on another host.
 
     Args:
-        here: this process' resolved config, and what else must be the same.
-        there: the first process'.
+        here: the resolved config of this process, and other values that must be the same.
+        first: those of the first process.
 
     Raises:
-        UserError: something differs, other than where files lie and how they are read.
+        UserError: a value differs. Keys that say where files lie and how they are read may differ.
     """
-    here, there = flat(here), flat(there)
-    for key in sorted(here.keys() | there.keys()):
-        if here.get(key) != there.get(key) and key.rpartition(".")[2] not in _OF_A_HOST:
+    here, first = flatten(here), flatten(first)
+    for key in sorted(here.keys() | first.keys()):
+        if here.get(key) != first.get(key) and key.rpartition(".")[2] not in _HOST_KEYS:
             raise UserError(
-                f"{key}: {shown(here.get(key))} here, and {shown(there.get(key))} in the first process; start all "
+                f"{key}: {shown(here.get(key))} here, and {shown(first.get(key))} in the first process; start all "
                 "processes with the same config"
             )
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a training run's."""
+    """Whether a folder is that of a training run."""
     try:
         return _mark(folder) in (RESOLVED_CONFIG, BUILT_IN_PYTHON)
     except OSError:
@@ -103,7 +103,7 @@ def is_run(folder: Path) -> bool:
 
 
 def open_run(run: str | Path) -> tuple[Path, Config]:
-    """The folder and the config of a run.
+    """Read the config of a run; returns the folder and the config.
 
     Raises:
         UserError: there is no run at ``run``, or it was built in Python and not from a config.
@@ -124,12 +124,12 @@ def _mark(folder: Path) -> str:
         return lines.readline().rstrip("\n")
 
 
-def _check_same(folder: Path, config: Mapping[str, Any]) -> None:
+def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
     # A resolved config is loaded, so that keys which are newer than the run have their defaults.
     python = _mark(folder) == BUILT_IN_PYTHON
-    before = flat(yaml_files.read(folder / CONFIG) if python else resolved(load(folder / CONFIG)))
-    now = flat(dict(config))
-    # The outermost part's name first, since all of its keys differ with it.
+    before = flatten(yaml_files.read(folder / CONFIG) if python else resolved(load(folder / CONFIG)))
+    now = flatten(dict(config))
+    # The name of the outermost part comes first, since all keys of a part differ when its name does.
     for key in sorted(
         before.keys() | now.keys(), key=lambda k: (not k.endswith((".name", ".target")), k.count("."), k)
     ):
@@ -139,10 +139,3 @@ def _check_same(folder: Path, config: Mapping[str, Any]) -> None:
                 f"{key}: the run in {folder} has {shown(old)}, this config {shown(new)}; "
                 "a resumed run keeps what it computes. Change it back, or start another run with run.name=NEW"
             )
-
-
-def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested mappings by their dotted paths."""
-    if isinstance(tree, dict) and tree:
-        return {k: v for key, part in tree.items() for k, v in flat(part, f"{prefix}{key}.").items()}
-    return {prefix[:-1]: tree}

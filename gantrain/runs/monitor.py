@@ -1,10 +1,9 @@
-"""What a run writes down while it trains: TensorBoard events and ``metrics.jsonl``."""
+"""The log of a run: it is written as TensorBoard events and as ``metrics.jsonl`` while the run trains."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,8 @@ import yaml
 from torch import Tensor
 
 from gantrain.errors import UserError
+from gantrain.utils.io import write_file
+from gantrain.utils.nested import flatten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,16 +31,16 @@ class Monitor:
 
     TensorBoard events lie directly in the folder. ``metrics.jsonl`` has the same scalars, one JSON object a line:
     ``step``, ``time`` (seconds of training so far, over all resumptions) and the scalars by name. A line is handed to
-    the system as soon as it is complete, so that a killed process loses no more than the one it was writing. JSON
-    knows no infinity: a value that is not finite is ``null`` there and itself in TensorBoard.
+    the system as soon as it is complete, so that a killed process loses at most the line that it was writing. JSON
+    knows no infinity: a value that is not finite is ``null`` in ``metrics.jsonl`` and itself in TensorBoard.
 
-    Opened at a step that lies behind what the folder holds, the monitor forgets everything after that step, in both.
+    If the folder holds rows of later steps than ``step``, the monitor deletes them from both when it is opened.
 
     Args:
-        folder: of the run; it exists.
+        folder: the folder of the run, which exists.
         config: the resolved config, shown under Text as YAML.
         step: training steps taken so far.
-        enabled: False on all processes but the first: nothing is written, and nothing read.
+        enabled: whether anything is written or read; False on all processes but the first.
 
     Attributes:
         last: the latest value of each scalar, or None before the first.
@@ -52,7 +53,7 @@ class Monitor:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        earlier = _forget(Path(folder) / METRICS, step)
+        earlier = _forget_rows(Path(folder) / METRICS, step)
         for row in earlier:
             values = {name: _finite_or_nan(v) for name, v in row.items() if name not in ("step", "time")}
             self.last = (self.last or {}) | values
@@ -96,19 +97,25 @@ class Monitor:
     def hparams(self, config: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Enter the run into TensorBoard's table of hyper-parameters.
 
-        The table takes a metric's value from the scalars of that name, and lies in the run's own events: SummaryWriter
-        would open a second run for it.
+        The table takes the value of a metric from the scalars of that name. It lies in the run's own events, where
+        SummaryWriter's method would open a second run.
 
         Args:
             config: nested; its leaves become ``game.generator.optimizer.lr`` and so on.
-            metrics: their names are the table's columns.
+            metrics: value by name; the names are the columns of the table.
         """
         if not self.enabled:
             return
         from torch.utils.tensorboard.summary import hparams
 
-        for summary in hparams(flattened(config), dict(metrics)):
-            self._events.file_writer.add_summary(summary)
+        # The table takes numbers, booleans and text; lists and null are spelt as in JSON.
+        leaves = {
+            key: leaf if isinstance(leaf, bool | int | float | str) else json.dumps(leaf, default=str)
+            for key, leaf in flatten(config).items()
+        }
+        for summary in hparams(leaves, dict(metrics)):
+            # torch annotates the writer as None, which it is only after close().
+            self._events.file_writer.add_summary(summary)  # type: ignore[attr-defined]
         self._events.flush()
 
     def __enter__(self) -> Monitor:
@@ -118,17 +125,17 @@ class Monitor:
         self.close()
 
     def close(self) -> None:
-        """Write out everything and close the files; a second time does nothing."""
+        """Write out everything and close the files. A second call does nothing."""
         if self.enabled:
             self._events.close()
             self._rows.close()
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, float]]:
-    """The rows of ``folder/metrics.jsonl`` in the order written, NaN for null; an unfinished last line is left out.
+    """The rows of ``folder/metrics.jsonl`` as they were written, with NaN for null and without an unfinished last line.
 
     Raises:
-        UserError: there is no such file, or a line of it is no row.
+        UserError: there is no such file, or one of its lines is not a row.
     """
     path = Path(folder) / METRICS
     if not path.is_file():
@@ -136,33 +143,12 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     return [{name: _finite_or_nan(value) for name, value in row.items()} for _, row in _rows(path)]
 
 
-def flattened(config: Mapping[str, Any] | list | tuple, prefix: str = "") -> dict[str, bool | int | float | str]:
-    """The leaves of a nested config by their dotted paths; lists of plain values and null are spelt as in JSON."""
-    items = config.items() if isinstance(config, Mapping) else enumerate(config)
-    flat: dict[str, bool | int | float | str] = {}
-    for key, value in items:
-        path = f"{prefix}{key}"
-        nested = isinstance(value, list | tuple) and any(isinstance(v, Mapping | list | tuple) for v in value)
-        if nested or (isinstance(value, Mapping) and value):
-            flat |= flattened(value, f"{path}.")
-        elif isinstance(value, bool | int | float | str):
-            flat[path] = value
-        else:
-            flat[path] = json.dumps(value, default=str)
-    return flat
-
-
-def _forget(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drop the rows after ``step`` and an unfinished line; returns the rows that stay."""
+def _forget_rows(path: Path, step: int) -> list[dict[str, Any]]:
+    """Delete the rows after ``step`` and an unfinished line from the file; returns the rows that stay."""
     if not path.exists():
         return []
     kept = [(line, row) for line, row in _rows(path) if row["step"] <= step]
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("wb") as stream:
-        stream.writelines(line for line, _ in kept)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    write_file(path, b"".join(line for line, _ in kept), durable=True)
     return [row for _, row in kept]
 
 

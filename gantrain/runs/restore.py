@@ -1,4 +1,4 @@
-"""Weights of a checkpoint put into a network, once they are known to be of that network."""
+"""Loading the weights of a checkpoint into a network, which must be the network that they were saved from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ADVICE = (
 
 
 def part_of(state: dict[str, Any], name: str, folder: Path) -> Any:
-    """A part of a checkpoint's state.
+    """The part ``name`` of the state of the checkpoint in ``folder``.
 
     Raises:
         UserError: the checkpoint has no such part.
@@ -27,23 +27,27 @@ def part_of(state: dict[str, Any], name: str, folder: Path) -> Any:
 
 
 def restore(module: nn.Module, state: dict[str, Any], name: str, folder: Path) -> None:
-    """Load the part ``name`` of a checkpoint's state into ``module``, which stays as it is if that is impossible.
+    """Load the part ``name`` of a checkpoint's state into ``module``; nothing is loaded if a tensor does not fit.
 
     Args:
         module: a network.
-        state: of the checkpoint.
-        name: of the part: a player.
-        folder: of the checkpoint, for messages.
+        state: the state of the checkpoint.
+        name: the name of the part: that of a player.
+        folder: the folder of the checkpoint, which messages name.
 
     Raises:
-        UserError: a tensor is missing, unknown, or of another shape. The first one is named.
+        UserError: a tensor is missing, unknown, or has another shape. The message names the first such tensor.
     """
     saved: dict[str, Tensor] = part_of(state, name, folder)
     own = module.state_dict()
     wrong = [key for key in (*own, *saved) if key not in saved or key not in own or own[key].shape != saved[key].shape]
     if wrong:
         key, more = wrong[0], len(set(wrong)) - 1
-        there, here = (f"has the shape {tuple(t[key].shape)}" if key in t else "is missing" for t in (saved, own))
+        in_checkpoint, in_network = (
+            f"has the shape {tuple(t[key].shape)}" if key in t else "is missing" for t in (saved, own)
+        )
         others = f" ({more} other{'s' if more > 1 else ''} differ{'s' if more == 1 else ''} as well)" if more else ""
-        raise UserError(f"{folder}/{name}.safetensors: {key} {there}, and in the network it {here}{others}; {_ADVICE}")
+        raise UserError(
+            f"{folder}/{name}.safetensors: {key} {in_checkpoint}, and in the network it {in_network}{others}; {_ADVICE}"
+        )
     module.load_state_dict(saved)

@@ -1,4 +1,4 @@
-"""What a run has made so far: its network, out of a checkpoint."""
+"""A run opened again: its game and its network, restored from a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from gantrain.runs.restore import restore
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A checkpoint, opened.
+class SavedRun:
+    """A run as one of its checkpoints holds it.
 
     Attributes:
-        folder: of the run.
-        config: of the run.
-        path: of the checkpoint.
-        step: training steps taken.
-        data: the training data.
-        game: with the weights of the optimizers.
-        network: the game's product, with the weights that were asked for.
-        weights: "ema" or "live".
+        folder: the folder of the run.
+        config: the config of the run.
+        path: the folder of the checkpoint.
+        step: training steps that the run had taken.
+        data: the training data set.
+        game: the game, with the live weights, which the optimizers had reached.
+        network: the network that is evaluated, with the weights that were asked for.
+        weights: which weights ``network`` has: "ema" or "live".
     """
 
     folder: Path
@@ -45,52 +45,46 @@ class Saved:
     weights: str
 
 
-def open_saved(
-    run: str | Path,
-    step: int | None = None,
-    weights: str | None = None,
-    expected: str | None = None,
-    device: torch.device | str = "cpu",
-) -> Saved:
-    """Open a checkpoint of a run.
+def open_saved_run(
+    run: str | Path, step: int | None = None, weights: str | None = None, device: torch.device | str = "cpu"
+) -> SavedRun:
+    """Restore a run from one of its checkpoints.
 
     Args:
         run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``.
-        step: of the checkpoint; the newest by default.
-        weights: "ema" or "live"; by default the average where the run keeps one.
-        expected: the kind of game that is needed.
+        step: the step of the checkpoint; the newest by default.
+        weights: "ema" for the averaged weights or "live" for those of the optimizer. By default the averaged ones where
+            the run keeps an average.
         device: where the networks are put.
 
     Raises:
-        UserError: no such run, checkpoint or weights; or the game is another.
+        UserError: there is no such run or checkpoint, or the checkpoint has no such weights or belongs to other
+            networks.
     """
     place = Path(run)
     folder, config = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place))
-    if expected is not None and config.game.name != expected:
-        wanted = {"gan": "no generator", "classification": "no classifier"}[expected]
-        raise UserError(f"{folder}: the game is a {config.game.name}, which has {wanted}")
-    path = place if checkpoint.CHECKPOINT.fullmatch(place.name) else _choose(place, step)
+    path = place if checkpoint.CHECKPOINT.fullmatch(place.name) else _find_checkpoint(place, step)
     step, state = checkpoint.load(path)
     data = build("data", config.data.part)
     game = make_game(config, data, device, saved=True)
-    averaged = "ema" in state and config.ema is not None
-    weights = weights or ("ema" if averaged else "live")
-    if weights == "ema" and not averaged:
+    average = config.ema if "ema" in state else None
+    weights = weights or ("live" if average is None else "ema")
+    if weights == "ema" and average is None:
         raise UserError(f"{path}: this run keeps no average of its weights; use --weights live")
     for name, player in game.players.items():
         restore(player.module, state, name, path)
     network = game.evaluated_network
-    if weights == "ema":
-        ema = EMA(network, config.ema.decay)
+    if weights == "ema" and average is not None:
+        ema = EMA(network, average.decay)
         ema.load_state_dict(state["ema"])
         network = ema.module
-    return Saved(folder, config, path, step, data, game, network, weights)
+    return SavedRun(folder, config, path, step, data, game, network, weights)
 
 
-def _choose(folder: Path, step: int | None) -> Path:
+def _find_checkpoint(folder: Path, step: int | None) -> Path:
     path = checkpoint.newest(folder) if step is None else folder / f"step_{step}"
     if path is None or not path.is_dir():
         kept = sorted(int(p.name[5:]) for p in folder.glob("step_*") if p.name[5:].isdigit())
-        wanted = "" if step is None else f" of step {step}; there are {kept}"
-        raise UserError(f"{folder}: no whole checkpoint{wanted}")
+        of_step = "" if step is None else f" of step {step}; there are {kept}"
+        raise UserError(f"{folder}: no whole checkpoint{of_step}")
     return path

@@ -31,7 +31,7 @@ from gantrain.outer.base import Outer
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.runs import checkpoint
-from gantrain.runs.folder import BEST, BUILT_IN_PYTHON, RESOLVED_CONFIG, prepare
+from gantrain.runs.folder import BEST, BUILT_IN_PYTHON, RESOLVED_CONFIG, prepare_folder
 from gantrain.runs.monitor import Monitor
 from gantrain.runs.restore import part_of, restore
 from gantrain.train.callbacks.base import Callback
@@ -153,7 +153,7 @@ class Trainer:
             self.processes.compare_with_first(self.fingerprint, _check_same_data)
             with self.processes.raise_on_all():
                 if self.main:
-                    prepare(self.folder, self.config, resume, overwrite, self._mark)
+                    prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
             found = resume and self.restore()
             with (
                 closing(self.batches),
@@ -185,7 +185,7 @@ class Trainer:
                 newest, state = _newest(self.folder)
                 best = None if state is None else _newest(self.folder / BEST)[1]
                 self.best = None if best is None else best["evaluation"]
-        state = checkpoint.shared(state, self.processes)
+        state = checkpoint.broadcast(state, self.processes)
         self.best = self.processes.broadcast_object(self.best)
         if state is None:
             return False

@@ -1,3 +1,3 @@
-"""Helpers that every folder may use: lists of tensors, seeds, and files that are written whole."""
+"""Tools that every folder may use: lists of tensors, seeds, files that appear whole, nested mappings."""
 
-__all__ = ["io", "seeding", "tensors"]
+__all__ = ["io", "nested", "seeding", "tensors"]

@@ -1,15 +1,15 @@
-"""Statistics for FID: gantrain's against torch-fidelity's, clean-fid's and torchmetrics', with the same InceptionV3.
+"""The time and memory of FID's statistics in gantrain, torch-fidelity, clean-fid and torchmetrics.
 
     pip install clean-fid torchmetrics
     python scripts/bench/evaluation_speed.py [--images 32] [--rounds 3] [--threads 2] [--output FILE]
 
-Each takes the same images to the mean and covariance of their 2048 features; the weights are random ones in the layout
-of the published file, which costs the same time. The candidates take turns. gantrain and torchmetrics are given a
-generator, which they sample in memory; the others, and gantrain a second time, a folder of PNG files that was written
-beforehand. A package that is not installed is left out.
+Each package computes the mean and covariance of the 2048 features of the same images with the same InceptionV3. Its
+weights are random, in the layout of the published file, which takes the same time. The candidates take turns. gantrain
+and torchmetrics are given a generator, which they sample in memory; the others, and gantrain a second time, are given a
+folder of PNG files that was written beforehand. A package that is not installed is left out.
 
-The second table is the memory that FID and the Inception score take beside what the process had before, with 2048
-features from a network that costs nothing: each number from a fresh process, on Linux.
+The second table has the memory that FID and the Inception score take beyond what the process had before, with 2048
+features from a network that takes almost no memory. Each number is from a process of its own, on Linux.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from timing import interleaved, machine, median_ratio
@@ -35,11 +37,13 @@ from gantrain.data.pixels import encode
 from gantrain.distributed.processes import Processes
 from gantrain.games.gan import GAN
 from gantrain.games.losses import Hinge
-from gantrain.metrics import Extractor, Folder, Generated, Inception, Output
+from gantrain.metrics import Extractor, Folder, Generated, Inception, Output, Source
 from gantrain.metrics.accumulators.moments import Moments
 from gantrain.metrics.accumulators.score_sums import ScoreSums
 from gantrain.metrics.extraction import extract
+from gantrain.metrics.extractors.base import PathDistance
 from gantrain.metrics.extractors.torch_fidelity import register
+from gantrain.metrics.path_length import require_generator
 from gantrain.metrics.sources.base import PIECE
 from gantrain.models import ConvDiscriminator, ConvGenerator
 from gantrain.plotting.images import save_png
@@ -53,14 +57,14 @@ def random_weights(folder: Path) -> Path:
     from torch_fidelity import FeatureExtractorInceptionV3
 
     class Layout(FeatureExtractorInceptionV3):
-        def load_state_dict(self, state):
+        def load_state_dict(self, *arguments: Any, **options: Any) -> None:
             pass
 
-    nothing = io.BytesIO()
-    torch.save({}, nothing)
-    nothing.seek(0)
+    empty = io.BytesIO()
+    torch.save({}, empty)
+    empty.seek(0)
     torch.manual_seed(0)
-    tensors = Layout("layout", ["2048"], feature_extractor_weights_path=nothing).state_dict()
+    tensors = Layout("layout", ["2048"], feature_extractor_weights_path=empty).state_dict()
     for name, tensor in tensors.items():
         if name.endswith("conv.weight"):
             tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5)
@@ -78,8 +82,8 @@ def pieces(source: Generated, samples: int) -> list[Tensor]:
     return [source.piece(i, min(PIECE, samples - i * PIECE), "cpu") for i in range(-(-samples // PIECE))]
 
 
-def candidates(samples: int, batch: int, size: int, folder: Path):
-    """name -> a function that returns the mean of the features, and computes their covariance."""
+def candidates(samples: int, batch: int, size: int, folder: Path) -> dict[str, Callable[[], Tensor]]:
+    """name -> a function that computes mean and covariance of the features, and returns the mean."""
     from torch_fidelity import FeatureExtractorInceptionV3
     from torch_fidelity.metric_fid import fid_input_id_to_statistics
 
@@ -91,18 +95,18 @@ def candidates(samples: int, batch: int, size: int, folder: Path):
     for i, image in enumerate(torch.cat(pieces(source, samples))):
         save_png(image, folder / "images" / f"{i:05d}.png")
 
-    def gantrain(source):
+    def gantrain(source: Source) -> Tensor:
         moments = Moments(2048)
         extract(source, samples, ours, [moments], batch, Processes())
         return moments.mean
 
-    def torch_fidelity():
-        found = fid_input_id_to_statistics(
+    def torch_fidelity() -> Tensor:
+        statistics = fid_input_id_to_statistics(
             1, theirs, "2048", input1=str(folder / "images"), batch_size=batch, cuda=False, cache=False, verbose=False
         )
-        return torch.from_numpy(found["mu"])
+        return torch.from_numpy(statistics["mu"])
 
-    found = {
+    found: dict[str, Callable[[], Tensor]] = {
         "gantrain, generator": lambda: gantrain(source),
         "gantrain, PNG files": lambda: gantrain(Folder(folder / "images")),
         "torch-fidelity, PNG files": torch_fidelity,
@@ -114,7 +118,7 @@ def candidates(samples: int, batch: int, size: int, folder: Path):
     return found
 
 
-def clean_fid(network: nn.Module, images: Path, batch: int):
+def clean_fid(network: nn.Module, images: Path, batch: int) -> Callable[[], Tensor]:
     import numpy as np
     from cleanfid import fid
 
@@ -122,7 +126,7 @@ def clean_fid(network: nn.Module, images: Path, batch: int):
         with torch.no_grad():
             return network(resized.round().clamp(0, 255).to(torch.uint8))[0]
 
-    def run():
+    def run() -> Tensor:
         features = fid.get_folder_features(
             str(images), model, num_workers=0, batch_size=batch, device=torch.device("cpu"), mode="clean", verbose=False
         )
@@ -132,13 +136,13 @@ def clean_fid(network: nn.Module, images: Path, batch: int):
     return run
 
 
-def torchmetrics(weights: Path, source: Generated, samples: int, batch: int):
+def torchmetrics(weights: Path, source: Generated, samples: int, batch: int) -> Callable[[], Tensor]:
     from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 
     network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights))
     network.num_features = 2048
 
-    def run():
+    def run() -> Tensor:
         metric = FrechetInceptionDistance(feature=network)
         with torch.no_grad():
             for images in torch.cat(pieces(source, samples)).split(batch):
@@ -149,47 +153,51 @@ def torchmetrics(weights: Path, source: Generated, samples: int, batch: int):
 
 
 class Wide(Extractor):
-    """2048 random features of 3 x 8 x 8 pixels."""
+    """2048 random features of images of 3 x 8 x 8 pixels."""
 
-    name, label, weights, channels, dimensions, classes = "wide", "wide", "0" * 64, 3, 2048, 1000
+    name = label = "wide"
+    weights = "0" * 64
+    channels, dimensions, classes = 3, 2048, 1000
     device = torch.device("cpu")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.matrix = torch.randn(192, 2048, generator=torch.Generator().manual_seed(0)) / 14
 
-    def check(self, shape, source):
+    def require_shape(self, shape: tuple[int, ...], source: str) -> None:
         pass
 
-    def __call__(self, images):
+    def __call__(self, images: Tensor) -> Output:
         features = (images.flatten(1).float() / 127.5 - 1) @ self.matrix
         return Output(features, features[:, : self.classes])
 
-    path_distance = None
+    @property
+    def path_distance(self) -> PathDistance:
+        raise NotImplementedError
 
 
 def peak_memory(method: str, samples: int) -> float:
-    """MB of this process at its peak beyond what it had when everything was loaded."""
+    """The memory in MB that this process takes at its peak beyond what it had when everything was loaded."""
     from torch_fidelity import GenerativeModelModuleWrapper
     from torch_fidelity.metric_fid import fid_features_to_statistics
     from torch_fidelity.metric_isc import isc_features_to_metric
     from torch_fidelity.utils import create_feature_extractor, get_featuresdict_from_generative_model
 
     torch.set_num_threads(1)
-    source = generator(8)
+    source, paths = require_generator(generator(8))
     extractor = Wide()
 
     class Levels(nn.Module):
-        def forward(self, z):
-            return encode(source.paths.generate(z, None, 0))
+        def forward(self, z: Tensor) -> Tensor:
+            return encode(paths.generate(z, None, 0))
 
-    def gantrain(n):
-        kept = [Moments(2048), ScoreSums(n, 10, extractor.classes, 2020)]
-        extract(source, n, extractor, kept, PIECE, Processes())
-        return kept[0].covariance, kept[1].scores
+    def gantrain(n: int) -> Any:
+        moments, sums = Moments(2048), ScoreSums(n, 10, extractor.classes, 2020)
+        extract(source, n, extractor, [moments, sums], PIECE, Processes())
+        return moments.covariance, sums.scores
 
-    def torch_fidelity(n):
+    def torch_fidelity(n: int) -> Any:
         network = create_feature_extractor(register(extractor), ["features", "logits"], cuda=False, verbose=False)
-        model = GenerativeModelModuleWrapper(Levels(), source.paths.latent_dim, "normal", 0)
+        model = GenerativeModelModuleWrapper(Levels(), paths.latent_dim, "normal", 0)
         found = get_featuresdict_from_generative_model(model, network, n, PIECE, False, 0, False)
         return fid_features_to_statistics(found["features"]), isc_features_to_metric(found["logits"])
 
@@ -202,7 +210,7 @@ def peak_memory(method: str, samples: int) -> float:
 
 
 def resident(which: str) -> int:
-    """kB of this process, as Linux tells."""
+    """An entry of Linux's status of this process, such as VmHWM, in kB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(which))
 

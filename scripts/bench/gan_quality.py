@@ -2,14 +2,14 @@
 
     python scripts/bench/gan_quality.py [CONFIG ...] [--seeds 5] [--gradients 1500] [--workers 2] [key=value ...]
 
-Each config is a method. All see the same data, networks and loss as far as their files agree, and each player of each
-takes the same number of gradients. The samples are judged by the features of checkpoints/digits-classifier, so the
-distance is not the FID of papers. The same command goes on where it was stopped.
+Each config is a method. The methods see the same data, networks and loss as far as their files agree, and their players
+take the same number of gradients. The samples are judged by the features of checkpoints/digits-classifier, so the
+distance is not the FID of papers. If the command was stopped, the same command goes on from there.
 
-The learning rates of the seven methods in configs/digits/sgd and configs/digits/adam were found with equal effort: four
-values each, the same for both players, one run of 500 gradients with seed 100, and the lowest distance at its end was
-kept: results/gan_quality_search.txt. Nothing else was tuned. The average of the weights looks back 200 training steps,
-which are more gradients for a method that takes several of them a step.
+The learning rates of the seven methods in configs/digits/sgd and configs/digits/adam were searched with equal effort:
+four values for each method, the same for both players, were tried in one run of 500 gradients with seed 100, and the
+value with the lowest distance at the end was kept (results/gan_quality_search.txt). Nothing else was tuned. The average
+of the weights looks back 200 training steps, which are more gradients for a method that takes several of them a step.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from timing import machine
 
+from gantrain.cli import main as command_line
 from gantrain.commands.compare import compare, picture, table
-from gantrain.commands.sweep import finished, plan, train
+from gantrain.commands.sweep import is_finished, plan, train
 from gantrain.config.loading import load
 from gantrain.plotting.images import figure_to_png
 
@@ -61,12 +63,12 @@ def main() -> None:
         points[config.run.name] = path, [*given, f"evaluate.every={every}", f"checkpoint.every={every}"]
     seeds = range(arguments.first, arguments.first + arguments.seeds)
     planned = plan(Path(arguments.folder), points, seeds)
-    code = train(planned, arguments.workers, lambda line: print(line, flush=True))
+    code = train(planned, arguments.workers, lambda line: print(line, flush=True), command_line)
     if code > 1:
         sys.exit(code)
 
-    # A run that diverged has no value at the end; the table's number of seeds tells of it.
-    comparison = compare([run.folder for run in planned if finished(run)])
+    # A run that diverged is not finished and is left out; the table shows how many seeds are left.
+    comparison = compare([run.folder for run in planned if is_finished(run)])
     print(machine())
     print("python", " ".join(sys.argv))
     print(table(comparison))
@@ -74,8 +76,8 @@ def main() -> None:
     sys.exit(code)
 
 
-def gradients_a_step(outer) -> int:
-    """Gradient evaluations of each player in a step of the innermost loop."""
+def gradients_a_step(outer: Any) -> int:
+    """The gradients that each player takes in a step of the innermost loop of a config's ``outer``."""
     while hasattr(outer, "base"):
         outer = outer.base
     return {"extragradient": 2, "extragradient_plus": 2, "ceg_plus": 2}.get(

@@ -2,10 +2,10 @@
 
     python scripts/bench/sampa_speed.py [--depth 20] [--batch 64] [--rounds 15] [--steps 3]
 
-All candidates are measured in turns within one run, on a residual network for 32 x 32 images. "Two plain gradients side
-by side" is the physical limit: two processes that know nothing of each other each take one gradient of the whole batch,
-without an optimizer, so that two busy cores slow each other as much as they do in SAMPa on two. Data-parallel SAM has
-half a batch on each process, and batch norm there looks at its own half (run.batch_norm: local), the faster of the two.
+All candidates take turns within one run, on a residual network for 32 x 32 images. "Two plain gradients side by side"
+is the physical limit: two processes that do not communicate each take one gradient of the whole batch, without an
+optimizer, so that two busy cores slow each other down as much as they do in SAMPa on two processes. Data-parallel SAM
+has half a batch on each process, and its batch norm sees this half alone (run.batch_norm: local), the faster setting.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import argparse
 import socket
 import statistics
 import time
+from collections.abc import Callable
+from multiprocessing.queues import SimpleQueue
 
 import torch
 import torch.distributed as dist
@@ -29,12 +31,12 @@ from gantrain.models.resnet import ResNet
 from gantrain.optim.optimizers import make_optimizer
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
-from gantrain.sharpness import SAM, SAMPa
+from gantrain.sharpness import SAM, Oracle, SAMPa
 
 SGD, LIMIT = "SGD", "two plain gradients side by side"
-ONE = {SGD: lambda: None, "SAM": SAM, "SAMPa": lambda: SAMPa(parallel="off")}
-TWO = {"SAM on two, data-parallel": SAM, "SAMPa on two": lambda: SAMPa(parallel="on")}
-# What is compared with what, and the target of the ratio of medians.
+ONE: dict[str, Callable[[], Oracle | None]] = {SGD: lambda: None, "SAM": SAM, "SAMPa": lambda: SAMPa(parallel="off")}
+TWO: dict[str, Callable[[], Oracle]] = {"SAM on two, data-parallel": SAM, "SAMPa on two": lambda: SAMPa(parallel="on")}
+# Pairs of candidates that are compared, with the target for the ratio of their medians.
 RATIOS = [
     ("SAMPa on two", LIMIT, 1.05),
     ("SAMPa on two", "SAM", 0.58),
@@ -44,8 +46,8 @@ RATIOS = [
 ]
 
 
-def made(oracle, processes: Processes, depth: int, batch: int) -> Field:
-    """A field over a new classifier, its batches shared by the processes."""
+def make_field(oracle: Oracle | None, processes: Processes, depth: int, batch: int) -> Field:
+    """A field over a new classifier, whose batches the processes share."""
     torch.manual_seed(0)
     source = torch.Generator().manual_seed(0)
     samples = torch.randint(256, (8 * batch, 3, 32, 32), generator=source, dtype=torch.uint8)
@@ -62,30 +64,37 @@ def made(oracle, processes: Processes, depth: int, batch: int) -> Field:
     return Field(evaluator, [Learner(player, optimizer, oracle)])
 
 
-def measure(rank: int, port: int, arguments: argparse.Namespace, answers) -> None:
-    """One of the two processes: take part in what needs two, and let the first alone do what needs one."""
+def measure(rank: int, port: int, arguments: argparse.Namespace, answers: SimpleQueue[dict[str, list[float]]]) -> None:
+    """Measure as one of two processes; the first one measures the candidates for one process alone."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=2)
     if rank == 0:
         print(machine(), flush=True)
-    alone = {name: made(oracle(), Processes(), arguments.depth, arguments.batch) for name, oracle in ONE.items()}
-    together = {n: made(oracle(), Processes.launched(), arguments.depth, arguments.batch) for n, oracle in TWO.items()}
-    plain = made(None, Processes(), arguments.depth, arguments.batch)
+    sizes = arguments.depth, arguments.batch
+    alone = {name: make_field(make(), Processes(), *sizes) for name, make in ONE.items()}
+    together = {name: make_field(make(), Processes.launched(), *sizes) for name, make in TWO.items()}
+    plain = make_field(None, Processes(), *sizes)
 
-    candidates = {name: (lambda f=field: f.move(f.draw())) if rank == 0 else None for name, field in alone.items()}
-    candidates |= {name: (lambda f=field: f.move(f.draw())) for name, field in together.items()}
-    candidates[LIMIT] = lambda: plain.evaluate(plain.draw(), plain.learners)
+    def move(field: Field) -> Callable[[], object]:
+        return lambda: field.move(field.draw())
+
+    candidates: dict[str, Callable[[], object] | None] = {
+        **{name: move(field) if rank == 0 else None for name, field in alone.items()},
+        **{name: move(field) for name, field in together.items()},
+        LIMIT: lambda: plain.evaluate(plain.draw(), plain.learners),
+    }
 
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(arguments.rounds + 1):
         for name in list(candidates)[:: 1 if turn % 2 else -1]:
             dist.barrier()
             start = time.perf_counter()
-            for _ in range(arguments.steps if candidates[name] else 0):
-                candidates[name]()
+            if (candidate := candidates[name]) is not None:
+                for _ in range(arguments.steps):
+                    candidate()
             spent = torch.tensor((time.perf_counter() - start) / arguments.steps)
             dist.all_reduce(spent, dist.ReduceOp.MAX)
-            if turn:  # the first is for warming up
+            if turn:  # the first turn warms up
                 seconds[name].append(spent.item())
     dist.destroy_process_group()
     if rank == 0:
@@ -97,11 +106,11 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=20)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=3, help="in a row, for each measurement")
+    parser.add_argument("--steps", type=int, default=3, help="consecutive steps in each measurement")
     arguments = parser.parse_args()
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
     answers = multiprocessing.get_context("spawn").SimpleQueue()
     multiprocessing.spawn(measure, (port, arguments, answers), nprocs=2)
     seconds = answers.get()

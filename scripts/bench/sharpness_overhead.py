@@ -2,12 +2,12 @@
 
     python scripts/bench/sharpness_overhead.py [--rounds 40] [--threads 1] [--batch 64]
 
-A ResNet-20 on random images of 32 x 32 pixels, with the same weights, batch and fused SGD with momentum for all, which
-take turns in one process. `minimum` is two forward and backward passes and the optimizer's step, and nothing else: no
-perturbation, nothing saved or restored. SAMPa takes two gradients as well. The table has the median of each, its
-least, and their ratios to those of the minimum, in processor time, which does not count waiting for a processor; on a
-machine that others use, the least are the less disturbed. pytorch_optimizer's row needs that package (pip install
-pytorch_optimizer).
+All candidates train a ResNet-20 on random images of 32 x 32 pixels, with the same weights, batch and fused SGD with
+momentum, and take turns in one process. The candidate `minimum` does two forward and backward passes and the
+optimizer's step, and nothing else: it perturbs, saves and restores nothing. SAMPa takes two gradients as well. The
+table has the median and the least time of each candidate and their ratios to those of the minimum. It is processor
+time, which does not count waiting for a processor; on a machine that others use, the least times are less disturbed.
+The row of pytorch_optimizer needs that package (pip install pytorch_optimizer).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from timing import interleaved, machine, median_ratio
@@ -32,7 +33,7 @@ from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.sharpness import SAM, Oracle, SAMPa
 
-SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
+SGD: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
 RHO = 0.05
 
 

@@ -3,7 +3,7 @@
     python scripts/bench/sharpness_quality.py [--config FILE] [--seeds 5] [--noise 0 0.4] [key=value …]
 
 Every method has the config's optimizer, schedule, batches and number of epochs; only `sharpness` differs. SAM and its
-kin take two gradients where SGD takes one. The accuracy is that of the last step, on the test split.
+variants take two gradients where SGD takes one. The accuracy is measured after the last step, on the test split.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ METHODS = {
 
 
 def accuracy(task: tuple[str, str, float, int, tuple[str, ...]]) -> tuple[str, float, float]:
-    """Train once; the method, the noise, and the accuracy at the end."""
+    """Train once; returns the method, the noise, and the accuracy at the end."""
     config, method, noise, seed, overrides = task
     from gantrain.commands.train import train
     from gantrain.config.loading import load
@@ -73,12 +73,12 @@ def main() -> None:
         for noise in arguments.noise
         for method in METHODS
     ]
-    found: dict[tuple[str, float], list[float]] = {}
+    accuracies: dict[tuple[str, float], list[float]] = {}
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         for method, noise, value in pool.map(accuracy, tasks):
-            found.setdefault((method, noise), []).append(100 * value)
+            accuracies.setdefault((method, noise), []).append(100 * value)
 
-    torch.set_num_threads(1)  # as in each run
+    torch.set_num_threads(1)  # for machine(), which reports the number of threads of each run
     print(machine())
     print(" ".join([arguments.config, *arguments.overrides]))
     print(f"test accuracy in %, mean ± standard error over {arguments.seeds} seeds")
@@ -86,7 +86,7 @@ def main() -> None:
     for method in METHODS:
         cells = []
         for noise in arguments.noise:
-            values = found[method, noise]
+            values = accuracies[method, noise]
             error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
             cells.append(f"{statistics.fmean(values):.2f} ± {error:.2f}")
         print(f"{method:<12}" + "".join(f"{cell:>22}" for cell in cells))

@@ -2,17 +2,20 @@
 
     python scripts/bench/step_overhead.py [--rounds 400] [--threads 1]
 
-Both loops run in one process and take turns; the table has the median of each and their ratio.
+Both loops run in one process and take turns. The table has the median time of each loop and their ratio.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from timing import interleaved, machine, median_ratio
+from torch import nn
 from torch.nn.functional import softplus
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -24,8 +27,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 CASES = {"quickstart": "quickstart.yaml", "2-layer MLP": "gaussian_ring.yaml"}
 
 
-def by_hand(config, data, generator, discriminator):
-    """A function that takes one training step: alternating, non-saturating, lazy R1, Adam, moving average."""
+def by_hand(config: Any, data: Any, generator: nn.Module, discriminator: nn.Module) -> Callable[[], None]:
+    """A function that takes one training step: alternating, non-saturating loss, lazy R1, Adam, moving average."""
     conditional = config.game.conditional
     settings = {"lr": config.game.generator.optimizer.lr, "betas": (0.0, 0.9), "fused": True}
     g_optimizer = torch.optim.Adam(generator.parameters(), **settings)
@@ -33,10 +36,11 @@ def by_hand(config, data, generator, discriminator):
     ema = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema.decay))
     (r1,) = config.game.penalties
     size, count = config.data.batch_size, len(data.samples)
+    latent_dim: int = generator.latent_dim  # type: ignore[assignment]  # the network says it, nn.Module does not
     step = 0
     order = torch.randperm(count)
 
-    def train_step():
+    def train_step() -> None:
         nonlocal step, order
         start = step * size % (count - size)
         if start < size:
@@ -44,7 +48,7 @@ def by_hand(config, data, generator, discriminator):
         rows = order[start : start + size]
         real = data.decode(data.samples[rows])
         labels = data.labels[rows] if conditional else None
-        z = torch.randn(size, generator.latent_dim)
+        z = torch.randn(size, latent_dim)
 
         penalised = step % r1.every == 0
         with torch.no_grad():
@@ -82,8 +86,8 @@ def main() -> None:
     for (name, file), target in zip(CASES.items(), (1.03, 1.10), strict=True):
         config = load(CONFIGS / file)
         ours = make_trainer(config, torch.device("cpu"))
-        twin = make_trainer(config, torch.device("cpu")).game
-        hand = by_hand(config, make_data(config), twin.generator, twin.discriminator)
+        twin = make_trainer(config, torch.device("cpu")).game.players
+        hand = by_hand(config, make_data(config), twin["generator"].module, twin["discriminator"].module)
         seconds = interleaved({"gantrain": ours.train_step, "by hand": hand}, arguments.rounds, warmup=20)
         medians = {key: f"{statistics.median(values) * 1000:.2f} ms" for key, values in seconds.items()}
         ratio = median_ratio(seconds["gantrain"], seconds["by hand"])

@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, and a line that says on what it was done."""
+"""Tools of the benchmarks: interleaved timing, and a line that describes the machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def machine() -> str:
-    """Processor, threads and versions, for the head of a table."""
+    """The processor, the number of threads and the versions, as a line for the head of a table."""
     model = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
@@ -24,15 +24,23 @@ def machine() -> str:
 
 
 def interleaved(
-    candidates: Mapping[str, Callable[[], None]],
+    candidates: Mapping[str, Callable[[], object]],
     rounds: int,
     warmup: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of each call, the candidates taking turns so that a slow spell of the machine hits all of them.
+    """Measure the seconds of each call; the candidates take turns, so that a slow spell of the machine hits all.
 
-    The order within a round is reversed every other round, since a call may warm the caches of the next. On a machine
-    that others use, ``time.process_time`` as the clock leaves out the time that the process waited for a processor.
+    The order within a round is reversed every other round, since a call may warm the caches for the next one.
+
+    Args:
+        candidates: name -> the function that is measured.
+        rounds: the number of measured calls of each candidate.
+        warmup: the number of calls before them.
+        clock: returns seconds; ``time.process_time`` leaves out the time for which the process waited for a processor.
+
+    Returns:
+        name -> the seconds of each call.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(warmup + rounds):

@@ -2,15 +2,15 @@
 
     python scripts/bench/train_throughput.py [--width 64] [--batch 64] [--rounds 10] [--device auto] [key=value ...]
 
-Three tables. The outer loops: the step of gantrain's trainer against a minimal loop over the same networks, losses and
-optimizers, which takes turns with it in one process. The settings: the same step with what the command line offers
-(on a GPU bf16, channels-last, TF32 and compiled) against the loop by hand in fp32. The processes: `gantrain train` on
-one process and on two with one thread each, and the same global batch; beside them two runs at once that know nothing
-of each other, which is as much as the machine gives two processes.
+There are three tables. The first compares the step of gantrain's trainer, for each outer loop, with a minimal loop over
+the same networks, losses and optimizers; both take turns in one process. The second compares the step under settings of
+the command line (bf16, channels-last, TF32, compiled) with the loop by hand in fp32. The third compares `gantrain
+train` on one process and on two, with one thread each and the same global batch; beside them two separate runs at the
+same time show the most that the machine gives two processes.
 
-The generator has the given width and the discriminator half of it, as 256 and 128 in the paper. The data are noise:
-nothing but speed is measured. torch-mimicry takes part where it can be imported (pip install torch-mimicry, which
-brings tensorflow): its own SNGAN networks of the same widths, in its own training steps, with the same optimizers.
+The generator has the given width and the discriminator half of it, as 256 and 128 in the paper. The data are noise,
+since only speed is measured. torch-mimicry takes part where it can be imported (pip install torch-mimicry, which brings
+tensorflow): it trains its own SNGAN networks of the same widths in its own training steps, with the same optimizers.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ import subprocess
 import sys
 import tempfile
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import Accelerator
 from timing import interleaved, machine, median_ratio
+from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from gantrain.builders import make_data
@@ -63,41 +67,44 @@ class Noise(ImageSet):
 
 
 class ByHand:
-    """The published networks and the hinge loss with SGD, as one would write them down for one experiment."""
+    """The published networks with the hinge loss and SGD, as one would write them for a single experiment."""
 
-    def __init__(self, config, data, generator, discriminator, device):
+    def __init__(
+        self, config: Any, data: ImageSet, generator: nn.Module, discriminator: nn.Module, device: torch.device
+    ):
         self.generator, self.discriminator = generator, discriminator
+        self.latent_dim: int = generator.latent_dim  # type: ignore[assignment]  # the networks say it, nn.Module does not
         self.samples, self.size = data.samples.to(device), config.data.batch_size
         game = config.game
         self.g_optimizer = torch.optim.SGD(generator.parameters(), lr=game.generator.optimizer.lr, fused=True)
         self.d_optimizer = torch.optim.SGD(discriminator.parameters(), lr=game.discriminator.optimizer.lr, fused=True)
         self.parameters = [*generator.parameters(), *discriminator.parameters()]
-        self.order = iter(())
+        self.order: Iterator[Tensor] = iter(())
 
-    def batch(self):
+    def batch(self) -> tuple[Tensor, Tensor]:
         rows = next(self.order, None)
         if rows is None:
             order = torch.randperm(len(self.samples), device=self.samples.device)
             self.order = iter(order.split(self.size)[: len(order) // self.size])
             rows = next(self.order)
         real = self.samples[rows].float().div_(127.5).sub_(1)
-        return real, torch.randn(self.size, self.generator.latent_dim, device=real.device)
+        return real, torch.randn(self.size, self.latent_dim, device=real.device)
 
-    def d_gradient(self, real, z):
+    def d_gradient(self, real: Tensor, z: Tensor) -> None:
         with torch.no_grad():
             fake = self.generator(z)
         loss = relu(1 - self.discriminator(real)).mean() + relu(1 + self.discriminator(fake)).mean()
         self.d_optimizer.zero_grad()
         loss.backward()
 
-    def g_gradient(self, z):
+    def g_gradient(self, z: Tensor) -> None:
         self.discriminator.requires_grad_(False)
         loss = -self.discriminator(self.generator(z)).mean()
         self.g_optimizer.zero_grad()
         loss.backward()
         self.discriminator.requires_grad_(True)
 
-    def gda(self):
+    def gda(self) -> None:
         real, z = self.batch()
         self.d_gradient(real, z)
         self.d_optimizer.step()
@@ -105,21 +112,21 @@ class ByHand:
         self.g_optimizer.step()
 
     @torch.no_grad()
-    def copied(self):
+    def copied(self) -> list[Tensor]:
         return [p.clone() for p in self.parameters]
 
     @torch.no_grad()
-    def go_back(self, anchor):
+    def go_back(self, anchor: Sequence[Tensor]) -> None:
         for p, a in zip(self.parameters, anchor, strict=True):
             p.copy_(a)
 
     @torch.no_grad()
-    def relax(self, anchor, relaxation):
+    def relax(self, anchor: Sequence[Tensor], relaxation: float) -> None:
         for p, a in zip(self.parameters, anchor, strict=True):
             p.copy_(a + relaxation * (p - a))
 
-    def proximal(self, inner_steps, relaxation=1.0):
-        """RAPP; with two inner steps extragradient and EG+."""
+    def proximal(self, inner_steps: int, relaxation: float = 1.0) -> None:
+        """A step of RAPP; with two inner steps it is extragradient or EG+."""
         anchor = self.copied()
         for _ in range(inner_steps):
             real, z = self.batch()
@@ -131,7 +138,7 @@ class ByHand:
         if relaxation != 1.0:
             self.relax(anchor, relaxation)
 
-    def lookahead(self, step, inner_steps=5000, relaxation=0.5):
+    def lookahead(self, step: Callable[[], None], inner_steps: int = 5000, relaxation: float = 0.5) -> Iterator[None]:
         anchor = self.copied()
         for count in itertools.count(1):
             step()
@@ -152,10 +159,18 @@ class ByHand:
         }[loop]
 
 
-def mimicry(arguments, device) -> Callable[[], None] | None:
+def by_hand(ours: Trainer, twin: Trainer, device: torch.device) -> ByHand:
+    """The loop by hand on the data of one trainer and the networks of another that is equal to it."""
+    players = twin.game.players
+    return ByHand(ours.config, ours.data, players["generator"].module, players["discriminator"].module, device)
+
+
+def mimicry(arguments: argparse.Namespace, device: torch.device) -> Callable[[], None] | None:
     """torch-mimicry's step: a batch of its loader, the step of its discriminator, then that of its generator."""
-    # Its ImageNet data set, which is imported too, wants a module that torch 2 no longer has.
-    sys.modules.setdefault("torch._six", types.SimpleNamespace(PY3=True))
+    # torch-mimicry also imports its ImageNet data set, which needs a module that torch 2 no longer has.
+    missing = types.ModuleType("torch._six")
+    missing.__dict__["PY3"] = True
+    sys.modules.setdefault("torch._six", missing)
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             from torch_mimicry.nets.sngan.sngan_32 import SNGANDiscriminator32, SNGANGenerator32
@@ -167,7 +182,7 @@ def mimicry(arguments, device) -> Callable[[], None] | None:
     discriminator = SNGANDiscriminator32(ndf=arguments.width // 2).to(device)
     g_optimizer = torch.optim.SGD(generator.parameters(), lr=0.02)
     d_optimizer = torch.optim.SGD(discriminator.parameters(), lr=0.1)
-    images = Noise().samples.float().div_(127.5).sub_(1)
+    images = Noise().samples.to("cpu").float().div_(127.5).sub_(1)
     loader = torch.utils.data.DataLoader(
         torch.utils.data.TensorDataset(images, torch.zeros(len(images))), arguments.batch, shuffle=True, drop_last=True
     )
@@ -181,7 +196,7 @@ def mimicry(arguments, device) -> Callable[[], None] | None:
     return step
 
 
-def settings(arguments, folder: str) -> list[str]:
+def settings(arguments: argparse.Namespace, folder: str) -> list[str]:
     """The overrides that all runs have in common."""
     return [
         f"run.folder={folder}",
@@ -194,16 +209,16 @@ def settings(arguments, folder: str) -> list[str]:
     ]
 
 
-def configured(arguments, loop: str, *changes: str) -> Config:
+def configured(arguments: argparse.Namespace, loop: str, *changes: str) -> Config:
     return load(CONFIGS / f"{loop}.yaml", [*settings(arguments, "unused"), *changes])
 
 
-def made(accelerator, arguments, loop: str, *changes: str) -> Trainer:
+def made(accelerator: Accelerator, arguments: argparse.Namespace, loop: str, *changes: str) -> Trainer:
     return make_trainer(configured(arguments, loop, *changes), accelerator.device)
 
 
-def outer_loops(accelerator, arguments) -> None:
-    """Our step against the one by hand, loop by loop."""
+def outer_loops(accelerator: Accelerator, arguments: argparse.Namespace) -> None:
+    """Print the first table: the trainer's step and the step by hand, for each outer loop."""
     device = accelerator.device
     finish = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     print(f"\n{'images/s':<24}{OURS:>12}{HAND:>12}{'ratio':>8}   target 0.98")
@@ -226,34 +241,36 @@ def outer_loops(accelerator, arguments) -> None:
             print(f"{'  torch-mimicry':<24}{speeds[OURS]:>12.1f}{speeds[MIMICRY]:>12.1f}{ratio:>8.3f}", flush=True)
 
 
-def measured(candidates, arguments, finish) -> dict[str, list[float]]:
-    """Seconds of each candidate's call, waited for until the device is done."""
+def measured(
+    candidates: Mapping[str, Callable[[], None]], arguments: argparse.Namespace, finish: Callable[[], object]
+) -> dict[str, list[float]]:
+    """The seconds of each call of the candidates, until the device has finished."""
 
-    def whole(step):
+    def whole(step: Callable[[], None]) -> None:
         step()
         finish()
 
-    return interleaved({n: (lambda s=s: whole(s)) for n, s in candidates.items()}, arguments.rounds, warmup=3)
+    return interleaved({n: partial(whole, step) for n, step in candidates.items()}, arguments.rounds, warmup=3)
 
 
-def faster_settings(accelerator, arguments) -> None:
-    """The step of GDA with what may make it faster."""
+def faster_settings(accelerator: Accelerator, arguments: argparse.Namespace) -> None:
+    """Print the second table: the step of GDA with settings that may make it faster."""
     finish = torch.cuda.synchronize if accelerator.device.type == "cuda" else lambda: None
     twin = made(accelerator, arguments, "gda").game
     config = configured(arguments, "gda")
     hand = ByHand(config, make_data(config), twin.generator, twin.discriminator, accelerator.device).step_of("gda")
     print(f"\n{'gda with':<24}{OURS:>12}{HAND:>12}{'ratio':>8}   target 1.30 on a GPU, of the best")
     for name, changes in SETTINGS.items():
-        ours = made(accelerator, arguments, "gda", *changes)
+        ours = make_trainer(accelerator, arguments, "gda", *changes)
         seconds = measured({OURS: ours.train_step, HAND: hand}, arguments, finish)
         speeds = {key: arguments.batch / statistics.median(values) for key, values in seconds.items()}
         ratio = median_ratio(seconds[HAND], seconds[OURS])
         print(f"{name:<24}{speeds[OURS]:>12.1f}{speeds[HAND]:>12.1f}{ratio:>8.3f}", flush=True)
 
 
-def processes(arguments) -> None:
-    """`gantrain train` on one process and on two, the same batch, a thread each; a few runs of each in turn."""
-    cases = {
+def processes(arguments: argparse.Namespace) -> None:
+    """Print the third table: `gantrain train` on one process and on two, in turns; the batch is the same."""
+    cases: dict[str, list[list[str]]] = {
         "one process": [[]],
         "two processes": [["--processes", "2"]],
         "two, local batch norm": [["--processes", "2", "run.batch_norm=local"]],
@@ -278,7 +295,7 @@ def processes(arguments) -> None:
             if any(process.wait() for process in started):
                 sys.exit(f"{name}: the run failed")
             logs = [(Path(folder) / run / "metrics.jsonl").read_text().splitlines() for run in names]
-            # The first row has the start in it; together is the sum of what runs at once.
+            # The first row includes the start. The speeds of runs at the same time are added.
             rows = [[json.loads(line)["images_per_second"] for line in log][1:] for log in logs]
             speeds[name] += [sum(together) for together in zip(*rows, strict=True)]
     medians = {name: statistics.median(values) for name, values in speeds.items()}
@@ -294,8 +311,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--runs", type=int, default=3, help="of each kind in the table of the processes")
-    parser.add_argument("--log", type=int, default=2, help="steps from one measurement of these runs to the next")
+    parser.add_argument("--runs", type=int, default=3, help="number of runs of each kind in the third table")
+    parser.add_argument("--log", type=int, default=2, help="steps between two measurements of these runs")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--loops", nargs="+", choices=LOOPS, default=LOOPS)

@@ -1,4 +1,4 @@
-"""Draw two rates: RAPP's last iterate on a cohypomonotone game, and where SAM and SAMPa stall on a convex problem.
+"""Draw the rate of RAPP's last iterate on a cohypomonotone game, and the distance at which SAM and SAMPa stall.
 
 python scripts/figures/rates.py [FOLDER]
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from trajectories import save
 
 from gantrain.games import Minimize, VectorField
@@ -19,8 +20,8 @@ from gantrain.solver import solve
 RHO, GAMMA = -0.3, 0.9
 
 
-def rapp():
-    """``||F z_k||^2`` on rotations of many speeds ``l <= L = 1``, each with cohypomonotonicity ``RHO``."""
+def rapp() -> Figure:
+    """Draw ``||F z_k||^2`` on rotations of many speeds ``l <= L = 1``, each with cohypomonotonicity ``RHO``."""
     speed = torch.logspace(-2, 0, 30, dtype=torch.float64)
     b = RHO * speed**2
     a = torch.sqrt(speed**2 - b**2)
@@ -38,8 +39,8 @@ def rapp():
     return figures.curves(lines, "outer step $k$", r"$\|Fz_k\|^2$", "xy", {"$1/k$": (k, 0.4 / k)})
 
 
-def sam():
-    """The distance to the minimum of ``x^2 / 2``."""
+def sam() -> Figure:
+    """Draw the distance to the minimum of ``x^2 / 2``."""
     game = Minimize(lambda x: (x * x).sum() / 2, torch.tensor([1.0], dtype=torch.float64))
     lines = {}
     for name in ("sam", "sampa"):

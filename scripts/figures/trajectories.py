@@ -2,16 +2,21 @@
 
     python scripts/figures/trajectories.py [FOLDER]
 
-For each game one figure of the methods that are caught and one of those that arrive. The settings are our choice,
-since those of the figures of arXiv 2310.13459 were not found: small step sizes for the loops that follow the field,
-larger ones for the others.
+Each game has one figure of the methods that end in a limit cycle and one of those that reach the solution. The settings
+are our choice, since those of the figures of arXiv 2310.13459 were not found: small step sizes for the loops that
+follow the field, larger ones for the others.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from gantrain.games.toy import Forsaken, PolarGame, ToyGame
@@ -23,7 +28,7 @@ BOX = {"name": "box", "low": -1.5, "high": 1.5}
 CEG_PLUS = {"name": "ceg_plus", "relaxation": 0.5}
 
 # file -> (game, constraint, runs: label -> (outer loop, step size, outer steps))
-FIGURES = {
+FIGURES: dict[str, tuple[ToyGame, Any, dict[str, tuple[Any, float, int]]]] = {
     "forsaken_cycles": (
         Forsaken(),
         BOX,
@@ -63,8 +68,8 @@ FIGURES = {
 }
 
 
-def draw(name: str):
-    """The figure of that name, and by method how far from the solution its path ends."""
+def draw(name: str) -> tuple[Figure, dict[str, float]]:
+    """Draw the figure of that name; returns it with the distance to the solution at the end of each method's path."""
     game, constraint, runs = FIGURES[name]
     paths, ends = {}, {}
     for method, (outer, lr, steps) in runs.items():
@@ -73,21 +78,20 @@ def draw(name: str):
         ends[method] = game.distances(path)[-1].item()
     half = game.domain
     view = (-half, half, -half, half)
-    return figures.trajectory(paths, descent(game), solution=game.solution, view=view), ends
+    return figures.trajectory(paths, view, descent(game), game.solution), ends
 
 
-def descent(game: ToyGame):
-    """``-F`` on arrays."""
-    import torch
+def descent(game: ToyGame) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The direction of descent, ``-F``, on arrays."""
 
-    def along(x, y):
+    def direction(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         fx, fy = game.field(torch.from_numpy(x), torch.from_numpy(y))
         return -fx.numpy(), -fy.numpy()
 
-    return along
+    return direction
 
 
-def save(figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG of 256 colours, which takes a third of the bytes."""
     figure_to_png(figure, path)
     with Image.open(path) as image:

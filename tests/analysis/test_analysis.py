@@ -204,10 +204,10 @@ def test_one_player_is_never_said_to_turn():
     assert advice.dominates == "sharpness" and advice.outer["order"] == "simultaneous"
 
 
-def test_constants_that_could_not_be_had_are_said():
+def test_constants_that_could_not_be_measured_are_said():
     flat = Minimize(lambda x: x.sum(), torch.zeros(3, dtype=torch.float64))
     report = diagnose(flat, lambda index: None, number=2)
     assert math.isnan(report.rho.mean) and not report.jacobian.any()
     advice = advise(report)
-    assert advice.step in (None, 0) and any("could not be had" in change for change in advice.changes)
-    assert report.plain()["batches"]["rho"] == [None, None] and report.lines
+    assert advice.step in (None, 0) and any("could not be measured" in change for change in advice.changes)
+    assert report.as_dict()["batches"]["rho"] == [None, None] and report.lines

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gantrain.analysis.convergence_map import quadratic
-from gantrain.analysis.guarantees import guaranteed
+from gantrain.analysis.guarantees import convergence_guaranteed
 from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
 from gantrain.config.parts import build
 from gantrain.games.toy import RandomQuadratic
@@ -46,7 +46,7 @@ def edge(outer, gamma, low=-0.99, high=0.5):
 @pytest.mark.parametrize("name", LOOPS)
 def test_what_is_guaranteed_contracts_on_the_quadratic_game(name):
     rho, gamma = np.meshgrid(np.linspace(-0.999, 0.999, 90), np.linspace(0.013, 0.99, 40))
-    promised = guaranteed(build("outer", LOOPS[name]), rho, gamma)
+    promised = convergence_guaranteed(build("outer", LOOPS[name]), rho, gamma)
     contracts = radius(LOOPS[name], rho, gamma) < 1
     assert promised.any() and not promised.all()
     assert contracts[promised].all()
@@ -58,7 +58,7 @@ def test_what_is_guaranteed_contracts_on_random_games(name):
     for seed in range(12):
         game = RandomQuadratic(3, 2, 1.0, (-0.03, -0.01, 0.1, 0.2)[seed % 4], seed)
         for gamma in (0.05, 0.3, 0.577, 0.9):
-            if guaranteed(outer, game.rho, gamma):
+            if convergence_guaranteed(outer, game.rho, gamma):
                 seen += 1
                 assert spectral_radius(iteration_matrix(outer, gamma * game.matrix.numpy())) < 1
     assert seen >= 3
@@ -94,11 +94,11 @@ def test_lookahead_over_gda_goes_beyond_its_guarantee_on_the_quadratic_game(gamm
 def test_the_guarantee_of_lookahead_over_gda_reaches_its_constant():
     outer = build("outer", {"name": "lookahead", "inner_steps": 2, "relaxation": 1e-4})
     rho, gamma = np.meshgrid(np.linspace(-0.4, 0.0, 4001), np.linspace(0.3, 0.9, 601))
-    promised = guaranteed(outer, rho, gamma)
+    promised = convergence_guaranteed(outer, rho, gamma)
     assert rho[promised].min() == pytest.approx(-1 / (3 * np.sqrt(3)), rel=0.01)
     assert edge({"name": "lookahead", "inner_steps": 2, "relaxation": 1e-4}, 1 / np.sqrt(3)) < -1 / (3 * np.sqrt(3))
 
 
 def test_no_theorem_no_promise():
     for outer in ("optimistic", {"name": "ceg_plus", "adaptive": True}, {"name": "lookahead", "base": "optimistic"}):
-        assert guaranteed(build("outer", outer), 0.1, 0.1) is None
+        assert convergence_guaranteed(build("outer", outer), 0.1, 0.1) is None

@@ -14,7 +14,7 @@ from gantrain.config.loading import resolved
 from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import rendered
-from gantrain.runs.folder import prepare
+from gantrain.runs.folder import prepare_folder
 
 FID = "frechet_distance[x]"
 
@@ -25,7 +25,7 @@ def run(tmp_path):
 
     def write(name, cost, fid, *overrides, score=None, metric=FID):
         config = config_of(RING, tmp_path, f"run.name={json.dumps(name)}", *overrides)
-        prepare(tmp_path / name, resolved(config), resume=False, overwrite=False)
+        prepare_folder(tmp_path / name, resolved(config), resume=False, overwrite=False)
         lines = []
         for step, value in fid.items():
             gradients = {"gradients/generator": cost * step // 2, "gradients/discriminator": cost * step}
@@ -108,7 +108,7 @@ def test_what_cannot_be_compared_is_one_line(run, tmp_path):
     for runs, metrics, message in (
         ([tmp_path / "none"], None, "none: no run here and none in it; expected a folder of a run, or of runs"),
         ([], None, "no run to compare"),
-        ([folder, again], None, "a and .*again: one config with one seed, 0; leave one away"),
+        ([folder, again], None, "a and .*again: have the same config and the same seed, 0; leave one out"),
         ([folder], ["losss/generator"], "a: has logged no losss/generator; .*did you mean 'loss/generator'"),
         ([folder], [], "--metrics: expected the name of a metric"),
     ):

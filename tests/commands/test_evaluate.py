@@ -19,7 +19,7 @@ from gantrain.errors import UserError
 from gantrain.metrics import Generated, Images, Options, evaluate, make_extractor
 from gantrain.runs import checkpoint
 from gantrain.runs.monitor import read_metrics
-from gantrain.runs.saved import open_saved
+from gantrain.runs.saved import open_saved_run
 
 CLASSIFIER = Path(__file__).parents[2] / "checkpoints" / "digits-classifier"
 NAME = "frechet_distance[digits-classifier]"
@@ -56,7 +56,7 @@ def test_what_is_logged_is_the_metric_of_the_weights_that_were_asked_for(tmp_pat
         # A run that is stopped at the step; the anchor is the iterate of the last complete cycle of four.
         network = {"anchor": "live"}.get(weights, weights)
         stop = step // 4 * 4 if weights == "anchor" else step
-        saved = open_saved(
+        saved = open_saved_run(
             train(config_of(DIGITS, tmp_path / str(step), f"run.steps={stop}", LOOKAHEAD)), None, network
         )
         seed = trainer_seed(tmp_path)
@@ -86,7 +86,7 @@ def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path):
     found = state(folder / "best")
     assert found["evaluation"] == {"name": "recall[digits-classifier]", "cost": -values[best]}
     assert found["clock"]["step"] == best
-    assert open_saved(folder / "best").step == best == open_saved(folder / "best" / f"step_{best}").step
+    assert open_saved_run(folder / "best").step == best == open_saved_run(folder / "best" / f"step_{best}").step
 
 
 def test_a_resumed_run_goes_on_comparing_with_the_best(tmp_path):
@@ -122,7 +122,7 @@ def finished(tmp_path_factory):
 
 def test_the_command_agrees_with_images_in_files(finished, tmp_path):
     report = evaluate_run(str(finished), Request(metrics=("fid",), weights="live", seed=5))
-    saved = open_saved(finished, weights="live")
+    saved = open_saved_run(finished, weights="live")
     fake = Generated.of(saved.game, 5, network=saved.network)
     from gantrain.plotting.images import save_png
 
@@ -190,7 +190,7 @@ def test_a_config_that_cannot_be_evaluated_is_refused_before_anything_is_written
 
 
 def test_a_diverged_generator_is_said(tmp_path):
-    saved = open_saved(train(evaluated(tmp_path, "run.steps=3")))
+    saved = open_saved_run(train(evaluated(tmp_path, "run.steps=3")))
     with torch.no_grad():
         next(saved.game.generator.parameters()).fill_(torch.nan)
     with pytest.raises(UserError, match="holds NaN or infinity"):

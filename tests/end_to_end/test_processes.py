@@ -299,4 +299,4 @@ def handed_on() -> tuple[dict | None, dict | None]:
     with process_group(cpu=True):
         processes = Processes.launched()
         first = processes.rank == 0
-        return checkpoint.shared(STATE if first else None, processes), checkpoint.shared(None, processes)
+        return checkpoint.broadcast(STATE if first else None, processes), checkpoint.broadcast(None, processes)

@@ -14,7 +14,7 @@ from forked import together
 from image_sets import DIGITS, Pixels, game, gaussian, generated, images
 
 from gantrain.errors import Notice, UserError
-from gantrain.metrics import Generated, Images, Options, evaluate
+from gantrain.metrics import Generated, Images, Metric, MetricDescription, Options, ReportedValue, Value, evaluate
 
 SMALL = Options(subset_size=40, subsets=5, splits=5)
 
@@ -69,7 +69,7 @@ def test_the_report_can_be_quoted(classifier):
         generated(seed=7), real, classifier, ["fid", "isc", "kid", "prc", "ppl"], samples=80, real_samples=200, draws=2,
         options=Options(subset_size=40, subsets=5, splits=5, infinity=True),
     )  # fmt: skip
-    plain = json.loads(json.dumps(report.plain()))
+    plain = json.loads(json.dumps(report.as_dict()))
     names = (
         "frechet_distance",
         "frechet_distance_infinity",
@@ -197,3 +197,30 @@ def test_an_extractor_that_breaks_is_told_from_the_images():
 
     with pytest.raises(UserError, match="data: the extractor pixels returned NaN or infinity"):
         evaluate(REAL, None, Broken(), ["isc"])
+
+
+class MeanFeature(Metric):
+    """The distance of the mean features of fake and real images."""
+
+    description = MetricDescription("mean", (ReportedValue("mean_feature", lower_is_better=False),))
+    statistics = "features"
+
+    def require_images(self, source, count, extractor, options):
+        if count < 2:
+            raise UserError(f"{source.name}: mean needs at least 2 images, got {count}")
+
+    def values(self, fake, real, extractor, options):
+        return {"mean_feature": Value(float((fake.features.values.mean(0) - real.features.mean(0)).norm()))}
+
+
+def test_a_users_metric_is_computed_beside_ours():
+    fake, extractor = Generated(gaussian(100, 9)), Pixels()
+    report = evaluate(fake, REAL, extractor, [MeanFeature(), "kid"], samples=60, options=SMALL)
+    assert list(report.values) == ["kernel_distance[pixels]", "mean_feature[pixels]"]
+    features = [extractor(source.piece(0, 60, "cpu")).features for source in (fake, REAL)]
+    assert report["mean_feature[pixels]"] == pytest.approx(float((features[0].mean(0) - features[1].mean(0)).norm()))
+    assert not report.values["mean_feature[pixels]"].lower_is_better
+    with pytest.raises(UserError, match="generator: mean needs at least 2 images, got 1"):
+        evaluate(fake, REAL, extractor, [MeanFeature()], samples=1)
+    with pytest.raises(UserError, match="real: mean compares with real images, and none were given"):
+        evaluate(fake, None, extractor, [MeanFeature()], samples=60)

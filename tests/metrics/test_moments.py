@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gantrain.metrics.accumulators.moments import Moments, MomentsByPart
-from gantrain.metrics.frechet_distance import extrapolated, frechet_distance
+from gantrain.metrics.frechet_distance import extrapolated_distance, frechet_distance
 
 
 def features(n=211, d=5, offset=1e4):
@@ -16,7 +16,7 @@ def features(n=211, d=5, offset=1e4):
 
 def filled(x):
     moments = Moments(x.shape[1])
-    moments.take_in(x)
+    moments.add_features(x)
     return moments
 
 
@@ -29,7 +29,7 @@ def assert_moments_of(moments, x):
 def test_batches_of_any_size_give_numpys_mean_and_covariance_far_from_zero():
     x, moments = features(), Moments(5)
     for batch in x.split([1, 64, 0, 100, 46]):
-        moments.take_in(batch)
+        moments.add_features(batch)
     assert_moments_of(moments, x)
 
 
@@ -87,4 +87,4 @@ def test_the_extrapolation_is_exact_for_a_line_in_one_over_n():
         def joined(self, other):
             return Part(self.count + other.count)
 
-    assert extrapolated([Part(n)] * 4, real) == pytest.approx(4.0, rel=1e-12)
+    assert extrapolated_distance([Part(n)] * 4, real) == pytest.approx(4.0, rel=1e-12)

@@ -45,7 +45,7 @@ def test_a_linear_generator_has_the_closed_form():
     exact = (127.5 * 0.01) ** 2 * (end - start).square().mean(1)[:300]
     source = Generated(None, seed=5, paths=linear(0.01))
     found = path_lengths(source, 300, Squared(), 0.1, Processes())
-    torch.testing.assert_close(found.values, exact, rtol=1e-3, atol=0)
+    torch.testing.assert_close(found, exact, rtol=1e-3, atol=0)
     report = evaluate(source, None, WithPaths((1, 2, 2)), ["ppl"], samples=300, options=Options(epsilon=0.1))
     value = report.values["perceptual_path_length[squared]"]
     # Of 300 paths two are below the first and two above the last per cent.
@@ -84,7 +84,7 @@ def test_it_is_what_torch_fidelity_computes_where_that_works(monkeypatch):
         input1=Levels(), input1_model_num_samples=samples, ppl=True, ppl_sample_similarity="squared", cuda=False,
         ppl_epsilon=1e-2, ppl_sample_similarity_dtype=None, verbose=False, **options,
     )["perceptual_path_length_raw"]  # fmt: skip
-    ours = path_lengths(Generated.of(made, seed=2), samples, Squared(), 1e-2, Processes()).values
+    ours = path_lengths(Generated.of(made, seed=2), samples, Squared(), 1e-2, Processes())
     np.testing.assert_allclose(ours, theirs, rtol=1e-3)
     assert theirs.mean() > 1
 
@@ -125,9 +125,9 @@ def test_a_path_that_breaks_is_one_line():
 
 def shared():
     with process_group(cpu=True):
-        return path_lengths(Generated(None, paths=linear(0.1)), 150, Squared(), 0.1, Processes.launched()).values
+        return path_lengths(Generated(None, paths=linear(0.1)), 150, Squared(), 0.1, Processes.launched())
 
 
 def test_processes_share_the_paths():
-    alone = path_lengths(Generated(None, paths=linear(0.1)), 150, Squared(), 0.1, Processes()).values
+    alone = path_lengths(Generated(None, paths=linear(0.1)), 150, Squared(), 0.1, Processes())
     assert all(torch.equal(alone, values) for values in together(shared))

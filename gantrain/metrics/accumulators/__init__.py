@@ -1,4 +1,4 @@
-"""Sums over batches of features that several processes share: moments, scores, the features themselves."""
+"""Statistics of features, accumulated over batches and processes: moments, sums of scores, the features themselves."""
 
 from gantrain.metrics.accumulators.features import Features
 from gantrain.metrics.accumulators.moments import Moments, MomentsByPart

@@ -1,4 +1,4 @@
-"""Features kept for the metrics that compare samples with each other."""
+"""The features of all samples, for metrics that compare samples with each other."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from gantrain.distributed.processes import Processes
 
 
 class Features:
-    """All features, float32 on the CPU: ``4 d`` bytes a sample.
+    """The features of all samples, kept in float32 on the CPU: ``4 d`` bytes a sample.
 
     Args:
-        samples: how many there will be.
-        dimensions: d.
+        samples: the number of samples that will be added.
+        dimensions: d, the number of features of a sample.
 
     Attributes:
         values: ``(samples, d)``.
@@ -26,5 +26,5 @@ class Features:
         self.values[rows] = features.cpu()
 
     def merge(self, processes: Processes) -> None:
-        # The rows of other processes are zero here.
+        # The rows of samples that other processes have are zero, so that the sum puts all rows together.
         self.values = processes.all_reduce_sum(self.values)

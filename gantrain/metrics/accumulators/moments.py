@@ -9,14 +9,14 @@ from gantrain.distributed.processes import Processes
 
 
 class Moments:
-    """Number, mean and scatter ``Σ (x - mean)(x - mean)ᵀ`` of features, in double precision.
+    """The number, mean and scatter ``Σ (x - mean)(x - mean)ᵀ`` of features, in double precision.
 
     Batches and processes are merged by the update of Chan, Golub and LeVeque (Updating formulae and a pairwise
-    algorithm for computing sample variances, 1979), whose error does not grow with the mean. Memory is ``d²`` numbers
-    however many samples there are.
+    algorithm for computing sample variances, 1979), whose error does not grow with the mean. They take the memory of
+    ``d²`` numbers, however many samples there are.
 
     Args:
-        dimensions: d.
+        dimensions: d, the number of features of a sample.
         device: where the sums are kept.
 
     Attributes:
@@ -26,23 +26,22 @@ class Moments:
     """
 
     def __init__(self, dimensions: int, device: torch.device | str = "cpu"):
-        options = {"dtype": torch.float64, "device": device}
-        self.count = torch.zeros((), **options)
-        self.mean = torch.zeros(dimensions, **options)
-        self.scatter = torch.zeros(dimensions, dimensions, **options)
+        self.count = torch.zeros((), dtype=torch.float64, device=device)
+        self.mean = torch.zeros(dimensions, dtype=torch.float64, device=device)
+        self.scatter = torch.zeros(dimensions, dimensions, dtype=torch.float64, device=device)
 
     @classmethod
     def of(cls, count: Tensor, mean: Tensor, scatter: Tensor) -> Moments:
-        """Those that are known already."""
+        """Moments that are known already."""
         moments = cls.__new__(cls)
         moments.count, moments.mean, moments.scatter = count, mean, scatter
         return moments
 
     def update(self, rows: Tensor, features: Tensor, logits: Tensor) -> None:
-        self.take_in(features)
+        self.add_features(features)
 
-    def take_in(self, features: Tensor) -> None:
-        """``(n, d)``, n may be 0."""
+    def add_features(self, features: Tensor) -> None:
+        """Add the features ``(n, d)`` of n samples; n may be 0."""
         if not len(features):
             return
         features = features.to(self.mean)
@@ -56,7 +55,7 @@ class Moments:
         self.count = count
 
     def merge(self, processes: Processes) -> None:
-        """Become the moments of what all processes have taken in."""
+        """Replace the moments of this process by those of the samples of all processes."""
         count = processes.all_reduce_sum(self.count)
         mean = processes.all_reduce_sum(self.count * self.mean) / count
         shift = self.mean - mean
@@ -64,7 +63,7 @@ class Moments:
         self.count, self.mean = count, mean
 
     def joined(self, other: Moments) -> Moments:
-        """The moments of both together."""
+        """The moments of the samples of both together."""
         count = self.count + other.count
         shift = other.mean - self.mean
         between = torch.outer(shift, shift) * (self.count * other.count / count)
@@ -72,17 +71,17 @@ class Moments:
 
     @property
     def covariance(self) -> Tensor:
-        """``(d, d)``, unbiased."""
+        """The unbiased covariance, ``(d, d)``."""
         return self.scatter / (self.count - 1)
 
 
 class MomentsByPart:
-    """Moments of the random parts that samples are dealt into, for the extrapolation of a distance in their number.
+    """The moments of random parts of the samples, for the extrapolation of a distance in the number of samples.
 
     Args:
-        part: ``(samples,)`` int64: the part of each sample.
-        parts: how many.
-        dimensions: of the features.
+        part: ``(samples,)`` int64, the part of each sample.
+        parts: the number of parts.
+        dimensions: the number of features of a sample.
         device: where the sums are kept.
     """
 
@@ -92,10 +91,10 @@ class MomentsByPart:
 
     def update(self, rows: Tensor, features: Tensor, logits: Tensor) -> None:
         if len(self.parts) == 1:
-            return self.parts[0].take_in(features)
-        of = self._part[rows].to(features.device)
+            return self.parts[0].add_features(features)
+        part = self._part[rows].to(features.device)
         for i, moments in enumerate(self.parts):
-            moments.take_in(features[of == i])
+            moments.add_features(features[part == i])
 
     def merge(self, processes: Processes) -> None:
         for moments in self.parts:
@@ -103,6 +102,7 @@ class MomentsByPart:
 
     @property
     def whole(self) -> Moments:
+        """The moments of all samples."""
         whole = self.parts[0]
         for moments in self.parts[1:]:
             whole = whole.joined(moments)

@@ -11,17 +11,17 @@ from gantrain.distributed.processes import Processes
 
 
 class ScoreSums:
-    """What the Inception score needs of each split of the shuffled samples.
+    """Sums over each split of the shuffled samples, from which the Inception score of the split follows.
 
     With ``p`` the probabilities of the classes for a sample and ``q`` their mean over the split, the score is
     ``exp(E_x KL(p ‖ q)) = exp(E_x Σ_y p log p - Σ_y q log q)``; so two sums are enough, and memory does not grow with
     the number of samples. Shuffle and splits are torch-fidelity's.
 
     Args:
-        samples: how many there will be, at least one for each split.
-        splits: number of splits.
-        classes: number of logits.
-        seed: of the shuffle.
+        samples: the number of samples that will be added, at least one for each split.
+        splits: the number of splits.
+        classes: the number of logits.
+        seed: the seed of the shuffle.
         device: where the sums are kept.
     """
 
@@ -31,10 +31,9 @@ class ScoreSums:
         split_of = np.empty(samples, dtype=np.int64)
         split_of[order] = np.repeat(np.arange(splits), np.diff(bounds))
         self._split_of = torch.from_numpy(split_of)
-        options = {"dtype": torch.float64, "device": device}
-        self._count = torch.tensor(np.diff(bounds), **options)
-        self._p = torch.zeros(splits, classes, **options)
-        self._p_log_p = torch.zeros(splits, **options)
+        self._count = torch.tensor(np.diff(bounds), dtype=torch.float64, device=device)
+        self._p = torch.zeros(splits, classes, dtype=torch.float64, device=device)
+        self._p_log_p = torch.zeros(splits, dtype=torch.float64, device=device)
 
     def update(self, rows: Tensor, features: Tensor, logits: Tensor) -> None:
         logits = logits.to(self._p)
@@ -48,6 +47,6 @@ class ScoreSums:
 
     @property
     def scores(self) -> Tensor:
-        """``(splits,)``: the Inception score of each."""
+        """The Inception score of each split, ``(splits,)``."""
         q = self._p / self._count[:, None]
         return (self._p_log_p / self._count - xlogy(q, q).sum(1)).exp()

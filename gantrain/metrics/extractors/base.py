@@ -1,16 +1,16 @@
-"""What a metric sees of images: features and logits."""
+"""The interface of an extractor: the network that gives metrics the features and logits of images."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 
 class Output(NamedTuple):
-    """Of one batch: ``features`` ``(n, d)`` and ``logits`` ``(n, classes)``, float32."""
+    """The features ``(n, d)`` and logits ``(n, classes)`` of a batch of images, float32."""
 
     features: Tensor
     logits: Tensor
@@ -20,16 +20,16 @@ class Extractor(ABC):
     """A fixed network that turns images into features and logits.
 
     Attributes:
-        name: in messages and results.
-        label: what the names of metrics carry, as in ``frechet_distance[label]``; None for the network that FID is
-            defined by.
-        identity: one string for everything that its numbers depend on; the SHA-256 of the weights is part of it.
-        weights: SHA-256 of the weights.
+        name: the name in messages and results.
+        label: the label that the names of values carry, as in ``frechet_distance[label]``; None for the network that
+            FID is defined by.
+        identity: a text that differs between extractors whose numbers may differ; it has the SHA-256 of the weights.
+        weights: the SHA-256 of the weights.
         preprocessing: what is done to an image before the network sees it, in words that can be quoted.
         dimensions: d, the number of features.
         classes: the number of logits.
-        channels: of the images that it takes: 1 or 3.
-        device: where it is, and where images must be.
+        channels: the number of channels of the images that the extractor takes: 1 or 3.
+        device: where the network is, and where images must be.
     """
 
     name: str
@@ -39,31 +39,32 @@ class Extractor(ABC):
     preprocessing: str
     dimensions: int
     classes: int
-    channels: int
+    channels: Literal[1, 3]
     device: torch.device
 
     @abstractmethod
-    def check(self, shape: tuple[int, ...], source: str) -> None:
-        """Whether images of ``(channels, height, width)`` can be taken.
+    def require_shape(self, shape: tuple[int, ...], source: str) -> None:
+        """Refuse images of a shape that the network does not take.
 
         Args:
+            shape: ``(channels, height, width)`` of an image.
             source: what the message calls the images.
 
         Raises:
-            UserError: they cannot.
+            UserError: the network does not take them.
         """
 
     @abstractmethod
     def __call__(self, images: Tensor) -> Output:
-        """uint8 ``(n, channels, height, width)`` to features and logits, without gradients."""
+        """Features and logits of uint8 images ``(n, channels, height, width)``, without gradients."""
 
     @property
     @abstractmethod
     def path_distance(self) -> PathDistance:
-        """The distance of two images that perceptual path length is measured in.
+        """The distance of two images in which perceptual path length is measured.
 
         Raises:
-            UserError: its weights cannot be had.
+            UserError: the weights of the distance cannot be had.
         """
 
 
@@ -71,8 +72,8 @@ class PathDistance(ABC):
     """A squared perceptual distance between images.
 
     Attributes:
-        name: in words that can be quoted.
-        label: what the name ``perceptual_path_length[label]`` carries.
+        name: the name of the distance in words that can be quoted.
+        label: the label in the name ``perceptual_path_length[label]``.
     """
 
     name: str
@@ -80,4 +81,7 @@ class PathDistance(ABC):
 
     @abstractmethod
     def __call__(self, left: Tensor, right: Tensor) -> Tensor:
-        """``(n,)``: of pairs of images ``(n, channels, height, width)``, float32 levels from 0 to 255, not rounded."""
+        """Distances ``(n,)`` of pairs of images ``(n, channels, height, width)``, float32.
+
+        The images have levels from 0 to 255 that are not rounded.
+        """

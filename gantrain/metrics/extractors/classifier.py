@@ -1,4 +1,4 @@
-"""A classifier that gantrain has trained as feature extractor: small, quick, and made without a download."""
+"""A classifier trained with gantrain as an extractor: it is small and quick, and needs no download."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from gantrain.config.parts import part_name
 from gantrain.errors import UserError
+from gantrain.games.base import ClassifyingGame
 from gantrain.metrics.extractors.base import Extractor, Output, PathDistance
-from gantrain.runs.folder import open_run
-from gantrain.runs.saved import open_saved
+from gantrain.runs.saved import open_saved_run
 
 
 class Classifier(Extractor):
-    """A network that ends in a linear layer; features are what that layer is given, logits what it returns.
+    """A network that ends in a linear layer: the input of that layer are the features, its output the logits.
 
     Args:
-        network: ``(n, *shape)`` float32 to logits ``(n, classes)``; a copy of it is taken, in evaluation mode.
-        decode: stored images, uint8, to what the network was trained on.
-        shape: of the images that it was trained on, ``(channels, height, width)``.
-        name: as it shall appear in the names of metrics.
+        network: a network from ``(n, *shape)`` float32 to logits ``(n, classes)``; a copy in evaluation mode is used.
+        decode: turns stored images, uint8, into the input that the network was trained on.
+        shape: the shape of an image that the network was trained on, ``(channels, height, width)``.
+        name: the name of the extractor, and the label of its values.
         device: where the network is.
 
     Raises:
@@ -42,7 +43,7 @@ class Classifier(Extractor):
     ):
         self.name = self.label = name
         self.shape = tuple(shape)
-        self.channels = shape[0]
+        self.channels = 1 if shape[0] == 1 else 3
         self.device = torch.device(device)
         self.preprocessing = f"as in the classifier's own training, at its own {' x '.join(map(str, shape[1:]))} pixels"
         self._network = copy.deepcopy(network).to(self.device).eval().requires_grad_(False)
@@ -54,24 +55,25 @@ class Classifier(Extractor):
 
     @classmethod
     def of_run(cls, folder: str | Path, device: torch.device | str = "cpu") -> Classifier:
-        """The classifier of a run, from its newest checkpoint; the averaged weights where the run keeps them.
+        """The classifier of a run, from its newest checkpoint, with the averaged weights where the run keeps them.
 
         Args:
-            folder: of a run whose game is classification; its last part becomes the name.
+            folder: the folder of a run whose game is classification; its last part becomes the name.
             device: where the network is.
 
         Raises:
-            UserError: there is no such run, or its data are no images.
+            UserError: there is no such run, it trains no classifier, or its data are no images.
         """
-        folder, config = open_run(folder)
-        if config.game.name != "classification":
-            raise UserError(f"{folder}: the game is a {config.game.name}; features are those of a classification")
-        saved = open_saved(folder)
+        saved = open_saved_run(folder)
+        folder = saved.folder
+        if not isinstance(saved.game, ClassifyingGame):
+            name = part_name(saved.config.game)
+            raise UserError(f"{folder}: the game is a {name}; features are those of a classification")
         if not saved.data.spec.image or saved.data.samples.dtype != torch.uint8:
             raise UserError(f"{folder}: a classifier of other data than images; the metrics are of images")
         return cls(saved.network, saved.data.decode, saved.data.spec.shape, folder.resolve().name, device)
 
-    def check(self, shape: tuple[int, ...], source: str) -> None:
+    def require_shape(self, shape: tuple[int, ...], source: str) -> None:
         if tuple(shape) != self.shape:
             raise UserError(
                 f"{source}: images of {_pixels(shape)}, and the features of {self.name} are of {_pixels(self.shape)}; "
@@ -87,7 +89,7 @@ class Classifier(Extractor):
         return FeatureDistance(self)
 
     def features(self, levels: Tensor) -> Tensor:
-        """Of images with levels from 0 to 255 that need not be whole numbers."""
+        """The features of images whose levels, from 0 to 255, need not be whole numbers."""
         return self._run(self._decode(levels.clone())).features
 
     def _run(self, decoded: Tensor) -> Output:
@@ -101,8 +103,8 @@ class Classifier(Extractor):
 
     @torch.no_grad()
     def _find_last(self) -> tuple[nn.Linear, Output]:
-        """The linear layer whose output is the network's own, and what it gives for two black images."""
-        outputs: dict[nn.Module, Tensor] = {}
+        """The linear layer whose output is that of the network, and the features and logits of two black images."""
+        outputs: dict[nn.Linear, Tensor] = {}
         linear = [m for m in self._network.modules() if isinstance(m, nn.Linear)]
         hooks = [m.register_forward_hook(lambda layer, _, output: outputs.update({layer: output})) for m in linear]
         black = torch.zeros(2, *self.shape, dtype=torch.uint8, device=self.device)
@@ -121,7 +123,7 @@ class Classifier(Extractor):
 
 
 class FeatureDistance(PathDistance):
-    """The squared distance of two images' features, each scaled to length 1."""
+    """The squared distance of the features of two images, each scaled to length 1."""
 
     def __init__(self, classifier: Classifier):
         self.name = f"squared distance of normalised features of {classifier.name}"
@@ -130,13 +132,13 @@ class FeatureDistance(PathDistance):
 
     def __call__(self, left: Tensor, right: Tensor) -> Tensor:
         for images in (left, right):
-            self._classifier.check(tuple(images.shape[1:]), "generator")
+            self._classifier.require_shape(tuple(images.shape[1:]), "generator")
         ends = [normalize(self._classifier.features(x.to(self._classifier.device)).double()) for x in (left, right)]
         return (ends[0] - ends[1]).square().sum(1)
 
 
 def _digest(network: nn.Module) -> str:
-    """SHA-256 of the architecture and of every tensor by name."""
+    """The SHA-256 of the architecture and of every tensor with its name."""
     content = hashlib.sha256(str(network).encode())
     for name, tensor in sorted(network.state_dict().items()):
         content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

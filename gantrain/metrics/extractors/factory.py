@@ -1,4 +1,4 @@
-"""The extractor that a config or a command names."""
+"""The extractors by the names that a config or a command gives them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def make_extractor(
     digest: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Extractor:
-    """The network that ``features`` names.
+    """Make the extractor that ``features`` names.
 
     Args:
         features: "inception", or the folder of a run whose game is classification.
         weights: for "inception", the path of its weights: see :class:`gantrain.metrics.Inception`.
-        digest: for "inception", vouches for weights that are not the published ones.
+        digest: for "inception", the SHA-256 of weights that are not the published ones.
         device: where the network is.
 
     Raises:
@@ -36,5 +36,5 @@ def make_extractor(
         hint = nearest(features, ["inception"])
         raise UserError(f"features: {features!r} is neither inception nor the folder of a classifier's run{hint}")
     if weights is not None or digest is not None:
-        raise UserError(f"weights: those of the classifier {features} are in its checkpoint; leave it away")
+        raise UserError(f"weights: the classifier {features} has its own in its checkpoint; leave the key out")
     return Classifier.of_run(features, device)

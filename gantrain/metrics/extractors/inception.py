@@ -1,4 +1,4 @@
-"""torch-fidelity's InceptionV3: the network that FID, the Inception score and KID are defined by."""
+"""The InceptionV3 of torch-fidelity, by which FID, the Inception score and KID are defined."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Inception(Extractor):
     ``inception-`` and the beginning of the weights' SHA-256 in their names.
 
     Args:
-        weights: path of the file; by default torch.hub's folder is looked in, then it is downloaded.
-        digest: the SHA-256 of weights that are not the published ones, or its first 8 or more digits: without it no
-            others are used.
+        weights: the path of the file; by default it is taken from torch.hub's folder, and downloaded where missing.
+        digest: the SHA-256 of weights that are not the published ones, or its first 8 or more digits; without it only
+            the published weights are used.
         device: where the network is.
 
     Raises:
@@ -61,7 +61,7 @@ class Inception(Extractor):
         )
         self._network = _loaded(content, str(weights or WEIGHTS.cached)).to(self.device)
 
-    def check(self, shape: tuple[int, ...], source: str) -> None:
+    def require_shape(self, shape: tuple[int, ...], source: str) -> None:
         if shape[0] not in (1, 3):
             raise UserError(f"{source}: images of {shape[0]} channels, and {self.name} takes grey ones and RGB")
 
@@ -80,9 +80,9 @@ def _loaded(content: bytes, where: str) -> nn.Module:
 
     tensors = state_dict(content, where)
     layers = ["2048", "logits_unbiased"]
-    with torch.random.fork_rng(devices=[]):  # the constructor draws weights before it loads them
+    with torch.random.fork_rng(devices=[]):  # the constructor draws random weights before it loads the file
         try:
-            # It unpickles whatever it is given: it gets the very bytes that have been found to hold tensors alone.
+            # The constructor unpickles whatever it is given: it gets the bytes that were found to hold tensors alone.
             network = FeatureExtractorInceptionV3(
                 "inception", layers, feature_extractor_weights_path=io.BytesIO(content)
             )
@@ -90,7 +90,8 @@ def _loaded(content: bytes, where: str) -> nn.Module:
             raise UserError(
                 f"{where}: {len(tensors)} tensors that are not those of torch-fidelity's InceptionV3"
             ) from error
-    # Batch norms folded into the convolutions, and channels last: 0.6 of the time, and features that differ by 3e-7.
+    # Batch norms are folded into the convolutions, and channels lie last: this takes 0.6 of the time and changes the
+    # features by 3e-7.
     for block in network.modules():
         if isinstance(block, BasicConv2d):
             block.conv, block.bn = fuse_conv_bn_eval(block.conv, block.bn), nn.Identity()

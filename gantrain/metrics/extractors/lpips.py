@@ -1,4 +1,4 @@
-"""The distance that torch-fidelity measures perceptual path length in: LPIPS with VGG-16."""
+"""LPIPS with VGG-16: the distance in which torch-fidelity measures perceptual path length."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILES = (
 
 
 class LPIPS(PathDistance):
-    """torch-fidelity's LPIPS of images scaled to 64 x 64 pixels, from weights that have been checked.
+    """torch-fidelity's LPIPS of images scaled to 64 x 64 pixels; the weights are checked before they are used.
 
     Source: Zhang et al., The unreasonable effectiveness of deep features as a perceptual metric, CVPR 2018.
 
@@ -48,7 +48,7 @@ class LPIPS(PathDistance):
         self.name = "LPIPS-VGG16 of torch-fidelity, images scaled to 64 x 64"
         self.label = "lpips-vgg16"
         self.device = torch.device(device)
-        # It finds the files where they have just been checked.
+        # torch-fidelity finds the files in the folder where they have just been checked.
         self._network = SampleSimilarityLPIPS("lpips-vgg16", sample_similarity_resize=64, verbose=False).to(self.device)
 
     def __call__(self, left: Tensor, right: Tensor) -> Tensor:

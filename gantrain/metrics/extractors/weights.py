@@ -1,13 +1,11 @@
-"""Weights of published networks: found on this machine or downloaded, and never used unless their SHA-256 is right."""
+"""Weights of published networks: read from this machine or downloaded, and used only if their SHA-256 is right."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import logging
-import os
 import pickle
-import tempfile
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import torch
 
 from gantrain.errors import UserError
+from gantrain.utils.io import write_file
 
 _log = logging.getLogger(__name__)
 
@@ -26,13 +25,13 @@ _SHORTEST_DIGEST = 8
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights that is published.
+    """A published file of weights.
 
     Attributes:
-        title: what messages call it.
-        url: where it is.
-        digest: its SHA-256, or the beginning of it.
-        instead: what to do where it cannot be had.
+        title: what messages call the file.
+        url: where the file is downloaded from.
+        digest: the SHA-256 of the file, or its first digits.
+        instead: what a message advises where the file cannot be had.
     """
 
     title: str
@@ -42,23 +41,24 @@ class Weights:
 
     @property
     def cached(self) -> Path:
-        """Where torch.hub, and so torch-fidelity, keeps it."""
+        """The path at which torch.hub, and so torch-fidelity, keeps the file."""
         return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rpartition("/")[2]
 
     def read(self, path: str | Path | None = None, digest: str | None = None) -> bytes:
         """The content of the file.
 
         Args:
-            path: of the file; by default torch.hub's folder is looked in, and then the file is downloaded into it.
-            digest: vouches for other weights at ``path``: the SHA-256 they must have, or its first 8 or more digits.
+            path: the path of the file. By default the file is taken from torch.hub's folder, and downloaded into that
+                folder where it is missing.
+            digest: the SHA-256 of weights at ``path`` that are not the published ones, or its first 8 or more digits.
 
         Raises:
-            UserError: there is no such file and it cannot be downloaded, or its SHA-256 is another.
+            UserError: there is no such file and it cannot be downloaded, or the file has another SHA-256.
         """
         if path is not None:
             return self._checked(Path(path), digest)
         if digest is not None:
-            raise UserError("digest: vouches for a file of weights; say which, with weights")
+            raise UserError("digest: is that of a file of weights; name the file with weights")
         if self.cached.exists():
             return self._checked(self.cached, None)
         return self._downloaded()
@@ -74,13 +74,13 @@ class Weights:
             content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path}: the {self.title} cannot be read: {error.strerror or error}") from error
-        found = sha256(content)
-        if found.startswith(digest or self.digest):
+        actual = sha256(content)
+        if actual.startswith(digest or self.digest):
             return content
         if digest is not None:
-            raise UserError(f"{path}: its SHA-256 is {found[:16]}… and not {digest}…; another file, or a damaged one")
+            raise UserError(f"{path}: its SHA-256 is {actual[:16]}… and not {digest}…; another file, or a damaged one")
         raise UserError(
-            f"{path}: damaged, or not the {self.title}: its SHA-256 begins {found[:8]} instead of {self.digest[:8]}; "
+            f"{path}: damaged, or not the {self.title}: its SHA-256 begins {actual[:8]} instead of {self.digest[:8]}; "
             f"replace it by {self.url}"
         )
 
@@ -102,37 +102,35 @@ class Weights:
 
 
 def state_dict(content: bytes, where: str) -> dict[str, Any]:
-    """The tensors of a file that torch.save wrote; nothing in it is executed.
+    """The tensors of a file that torch.save wrote; no code in it is executed.
+
+    Args:
+        content: the bytes of the file.
+        where: what messages call the file.
 
     Raises:
-        UserError: it holds something else.
+        UserError: the file holds something else than named tensors.
     """
     try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{where}: holds more than tensors and could run code, so it is not opened") from error
     except Exception as error:
         raise UserError(f"{where}: not a file of weights ({' '.join(str(error).split())[:80]})") from error
-    if not isinstance(found, dict) or not all(isinstance(v, torch.Tensor) for v in found.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
         raise UserError(f"{where}: expected a state dict, names with tensors")
-    return found
+    return tensors
 
 
 def sha256(content: bytes) -> str:
+    """The SHA-256 of the content in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def _keep(content: bytes, path: Path) -> None:
-    """Write the file whole or not at all; where that is not possible it is downloaded again next time."""
+    """Write a downloaded file; where its folder cannot be written, the file is downloaded again next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_file(path, content)
     except OSError as error:
         _log.warning("%s: cannot be kept: %s", path, error)

@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from gantrain.games.base import GenerativeGame
 
 
-# Samples in a piece. A generator's randomness is a function of the piece, so that neither the number of processes nor
-# the size of batches matters.
+# The number of samples in a piece. The randomness of a generator is a function of the piece, so that neither the number
+# of processes nor the size of batches matters.
 PIECE = 64
-# Samples of a data set that are read at once for its digest.
+# The number of samples of a data set that are read at once for its digest.
 _CHUNK = 1000
 
 
 @dataclass(frozen=True)
 class Paths:
-    """What a generator's paths are made of.
+    """A generator as a function of its latents, along which perceptual path length is measured.
 
     Attributes:
-        generate: ``generate(z, labels, seed)`` to images ``(n, channels, height, width)`` in [-1, 1]; ``labels`` is
-            None without classes, and the seed is that of noise that the network draws itself.
-        latent_dim: length of z, which is standard normal.
+        generate: ``generate(z, labels, seed)`` returns images ``(n, channels, height, width)`` in [-1, 1]; ``labels``
+            is None without classes, and ``seed`` is the seed of noise that the network draws itself.
+        latent_dim: the length of z, which is standard normal.
     """
 
     generate: Callable[[Tensor, Tensor | None, int], Tensor]
@@ -45,64 +45,64 @@ class Source(ABC):
     """Numbered images.
 
     Attributes:
-        name: in messages and results.
-        count: how many there are; None for as many as are wanted.
-        about: what belongs to a result that is quoted.
+        name: the name in messages and results.
+        count: the number of images; None for a generator, which makes as many as are wanted.
+        provenance: where the images come from, as a quoted result must say.
     """
 
     name: str
     count: int | None
 
     @property
-    def about(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         return {"name": self.name}
 
     @abstractmethod
     def piece(self, index: int, size: int, device: torch.device | str) -> Tensor:
-        """Images ``index * PIECE`` and the following, uint8 ``(size, channels, height, width)``.
+        """The image of number ``index * PIECE`` and those after it, uint8 ``(size, channels, height, width)``.
 
         Raises:
-            UserError: they cannot be had; the message names the file or the sample.
+            UserError: an image cannot be had; the message names the file or the sample.
         """
 
-    def pieces(self, wanted: Iterable[tuple[int, int]], device: torch.device | str) -> Iterator[Tensor]:
-        """The pieces of these indices and sizes, one after the other."""
-        return (self.piece(index, size, device) for index, size in wanted)
+    def pieces(self, sizes: Iterable[tuple[int, int]], device: torch.device | str) -> Iterator[Tensor]:
+        """The pieces of the pairs ``(index, size)``, one after the other."""
+        return (self.piece(index, size, device) for index, size in sizes)
 
     @abstractmethod
     def take(self, samples: int | None) -> Source:
-        """The same with that many images, all by default.
+        """A source of that many of the images, by default of all of them.
 
         Raises:
-            UserError: there are not so many, or there is no end of them and no number was given.
+            UserError: there are fewer images, or the source is a generator and no number was given.
         """
 
     def redrawn(self, draw: int) -> Source:
-        """Other images of the same distribution; draw 0 is the source itself.
+        """A source of other images from the same distribution; draw 0 is the source itself.
 
         Raises:
-            UserError: there are no others.
+            UserError: the source has no other images.
         """
         if draw:
             raise UserError(f"{self.name}: is one draw; only a generator can be drawn from repeatedly, use draws=1")
         return self
 
     def digest(self) -> str | None:
-        """SHA-256 of the images that there are; None for a generator."""
+        """The SHA-256 of all images; None for a generator."""
         return None
 
 
 class Generated(Source):
-    """Samples of a generator: a function of the seed, of their number and of the weights alone.
+    """Samples of a generator: they are a function of the seed, of their number and of the weights alone.
 
     Args:
-        sample: ``sample(n, seed)``, or ``sample(n, seed, labels=labels)`` where labels are given, to images
+        sample: ``sample(n, seed)``, or ``sample(n, seed, labels=labels)`` where labels are given, returns images
             ``(n, channels, height, width)`` in [-1, 1]; it must leave modes, buffers and random states alone, as
             :meth:`gantrain.games.gan.GAN.sample` does.
-        seed: of the samples.
-        labels: of a conditional generator, ``(m,)``: the labels of the data, whose frequencies the samples then have.
-        paths: what perceptual path length is measured along.
-        name: in messages and results.
+        seed: the seed of the samples.
+        labels: for a conditional generator, the labels of the data, ``(m,)``; the samples have their frequencies.
+        paths: the generator as a function of its latents, which perceptual path length needs.
+        name: the name in messages and results.
     """
 
     def __init__(
@@ -119,9 +119,6 @@ class Generated(Source):
         self.paths = paths
         self._sample = sample
         self._labels = labels
-        self._order = None
-        if labels is not None:
-            self._order = torch.randperm(len(labels), generator=generator(seed, "evaluation labels"))
 
     @classmethod
     def of(
@@ -135,11 +132,12 @@ class Generated(Source):
         """Samples of a game.
 
         Args:
-            game: it may be conditional.
-            seed: of the samples.
-            network: instead of the game's own generator, such as an average of it.
-            labels: of the data; used if the game is conditional, by default the classes are equally frequent.
-            more: as for the class.
+            game: the GAN, which may be conditional.
+            seed: the seed of the samples.
+            network: a network that is sampled instead of the game's own generator, such as an average of it.
+            labels: the labels of the data, which are used if the game is conditional; by default the classes are
+                equally frequent.
+            more: further arguments of the constructor.
         """
         if not game.conditional:
             labels = None
@@ -151,7 +149,7 @@ class Generated(Source):
         return cls(partial(game.sample, network=network), seed, labels, paths, **more)
 
     @property
-    def about(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         return {"name": self.name, "seed": self.seed}
 
     def piece(self, index: int, size: int, device: torch.device | str) -> Tensor:
@@ -173,10 +171,15 @@ class Generated(Source):
         return encode(images).to(device)
 
     def labels_of(self, rows: Tensor) -> Tensor | None:
-        """The labels of the samples of these numbers, ``(n,)``; None without classes."""
+        """The labels of the samples whose numbers are ``rows``, ``(n,)``; None without classes."""
         if self._labels is None:
             return None
         return self._labels[self._order[rows % len(self._order)].to(self._labels.device)]
+
+    @cached_property
+    def _order(self) -> Tensor:
+        number = 0 if self._labels is None else len(self._labels)
+        return torch.randperm(number, generator=generator(self.seed, "evaluation labels"))
 
     def take(self, samples: int | None) -> Generated:
         if samples is None:
@@ -193,11 +196,11 @@ class Images(Source):
     """A data set, in memory or in files that are read piece by piece.
 
     Args:
-        data: its ``samples`` are uint8 ``(n, channels, height, width)``.
-        name: in messages and results.
+        data: a data set whose ``samples`` are uint8 ``(n, channels, height, width)``.
+        name: the name in messages and results.
 
     Raises:
-        UserError: the data are no images, or there are none.
+        UserError: the data are no images, or hold none.
     """
 
     def __init__(self, data: Any, name: str = "data"):
@@ -207,19 +210,19 @@ class Images(Source):
             raise UserError(f"{name}: these data are no images of 8 bits, and the metrics are of images")
         if not len(self.samples):
             raise UserError(f"{name}: holds no image")
-        self.count = len(self.samples)
+        self.count: int = len(self.samples)
         self._digest: str | None = None
 
     def piece(self, index: int, size: int, device: torch.device | str) -> Tensor:
         return self.samples[index * PIECE : index * PIECE + size].to(device)
 
     def take(self, samples: int | None) -> Source:
-        rows = chosen(self, samples)
+        rows = subset_rows(self.name, self.count, samples)
         if rows is None:
             return self
-        taken = Images.__new__(Images)
-        taken.name, taken.samples, taken.count, taken._digest = self.name, self.samples[rows], len(rows), None
-        return taken
+        subset = Images.__new__(Images)
+        subset.name, subset.samples, subset.count, subset._digest = self.name, self.samples[rows], len(rows), None
+        return subset
 
     def digest(self) -> str:
         if self._digest is None:
@@ -230,14 +233,17 @@ class Images(Source):
         return self._digest
 
 
-def chosen(source: Source, samples: int | None) -> Tensor | None:
-    """Which of a source's images are taken where not all are: always the same random ones, since data may be sorted.
+def subset_rows(name: str, count: int, samples: int | None) -> Tensor | None:
+    """The numbers of ``samples`` out of ``count`` images; they are drawn at random, since data may be sorted.
+
+    Returns:
+        The numbers in ascending order, the same at each call; None for all images.
 
     Raises:
-        UserError: there are fewer.
+        UserError: there are fewer images. The message calls them ``name``.
     """
-    if samples is None or samples == source.count:
+    if samples is None or samples == count:
         return None
-    if samples > source.count:
-        raise UserError(f"{source.name}: {samples} images were asked for and there are {source.count}")
-    return torch.randperm(source.count, generator=generator(0, "evaluation subset"))[:samples].sort().values
+    if samples > count:
+        raise UserError(f"{name}: {samples} images were asked for and there are {count}")
+    return torch.randperm(count, generator=generator(0, "evaluation subset"))[:samples].sort().values

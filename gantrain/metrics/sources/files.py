@@ -1,4 +1,4 @@
-"""Images in a folder, or in an archive, as the source of an evaluation."""
+"""Images in a folder or an archive as the source of an evaluation."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from gantrain.data.datasets.image_files import ImageArchive
 from gantrain.data.readers.images import SUFFIXES, load_all
 from gantrain.data.readers.layout import image_path_parts
 from gantrain.errors import Notice, UserError
-from gantrain.metrics.sources.base import PIECE, Images, Source, chosen
+from gantrain.metrics.sources.base import PIECE, Images, Source, subset_rows
 
-# Pieces that are read before they are needed.
+# The number of pieces that are read before they are needed.
 _AHEAD = 2
 
 
 def open_images(path: str | Path, channels: Literal[1, 3] = 3) -> Source:
-    """The images in a folder, read as they are needed, or those in an archive, read at once.
+    """Open the images in a folder, which are read as they are needed, or those in an archive, which are read at once.
 
     Args:
-        path: of the folder or archive.
-        channels: what the extractor takes; images of the other kind are converted.
+        path: the path of the folder or archive.
+        channels: the channels that the extractor takes, 3 for colour and 1 for grey; other images are converted.
 
     Raises:
-        UserError: there is nothing, or no image.
+        UserError: there is no such folder or archive, or it holds no image.
     """
     if not Path(path).exists():
         raise UserError(f"{path}: there is no such folder or archive")
@@ -48,11 +48,11 @@ def open_images(path: str | Path, channels: Literal[1, 3] = 3) -> Source:
 class Folder(Source):
     """All image files in a folder and the folders in it, in the order of their paths.
 
-    They are read and decoded piece by piece. Transparent pixels are laid over white, as in the data sets.
+    The files are read and decoded piece by piece. Transparent pixels are laid over white, as in the data sets.
 
     Args:
-        path: of the folder.
-        channels: 3 for colour, 1 for grey; images of the other kind are converted.
+        path: the path of the folder.
+        channels: 3 for colour, 1 for grey; other images are converted.
 
     Raises:
         UserError: the folder is missing or holds no image.
@@ -72,12 +72,12 @@ class Folder(Source):
         )
         if not self._files:
             raise UserError(f"{path}: holds no image; expected files called {', '.join(SUFFIXES)}")
-        self.count = len(self._files)
+        self.count: int = len(self._files)
         self._size: tuple[int, int] | None = None
         self._transparent = False
 
     @property
-    def about(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         kind = "RGB" if self._channels == 3 else "grey"
         return {"name": self.name, "converted": f"to {kind}, transparent pixels over white"}
 
@@ -95,15 +95,16 @@ class Folder(Source):
                     f"{self._path / name}: has {_pixels(image.shape)} pixels and others in {self.name} have "
                     f"{_pixels(self._size)}; scale all to one size"
                 )
-            self._look_for_transparency(name, content)
+            if isinstance(content, bytes):
+                self._look_for_transparency(name, content)
             images.append(image)
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)
 
-    def pieces(self, wanted: Iterable[tuple[int, int]], device: torch.device | str) -> Iterator[Tensor]:
-        # A thread reads and decodes what comes next while the caller works on what came last.
+    def pieces(self, sizes: Iterable[tuple[int, int]], device: torch.device | str) -> Iterator[Tensor]:
+        # A thread reads and decodes the next pieces while the caller works on the last one.
         with ThreadPoolExecutor(max_workers=1) as pool:
             ahead: deque[Future[Tensor]] = deque()
-            for index, size in wanted:
+            for index, size in sizes:
                 ahead.append(pool.submit(self.piece, index, size, "cpu"))
                 if len(ahead) > _AHEAD:
                     yield ahead.popleft().result().to(device)
@@ -111,13 +112,13 @@ class Folder(Source):
                 yield ahead.popleft().result().to(device)
 
     def take(self, samples: int | None) -> Folder:
-        rows = chosen(self, samples)
+        rows = subset_rows(self.name, self.count, samples)
         if rows is None:
             return self
-        taken = Folder(self._path, self._channels)
-        taken._files = [self._files[i] for i in rows.tolist()]
-        taken.count = len(taken._files)
-        return taken
+        subset = Folder(self._path, self._channels)
+        subset._files = [self._files[i] for i in rows.tolist()]
+        subset.count = len(subset._files)
+        return subset
 
     def digest(self) -> str:
         return self._digest
@@ -138,7 +139,7 @@ class Folder(Source):
         with Image.open(io.BytesIO(content)) as image:
             if not image.has_transparency_data:
                 return
-            self._transparent = image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+            self._transparent = bool((np.asarray(image.convert("RGBA").getchannel("A")) < 255).any())
         if self._transparent:
             warnings.warn(
                 Notice(

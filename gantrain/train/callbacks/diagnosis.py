@@ -56,7 +56,7 @@ class GameDiagnosis(Callback):
         log(monitor, step, found, advise(found))
 
     def measure(self, there: Any = None) -> Diagnosis:
-        """The diagnosis; lazy penalties count with their average. ``there`` is as in :func:`diagnose`."""
+        """The diagnosis; lazy penalties count with their average. ``there`` is ``later`` of :func:`diagnose`."""
         section = self.section
         return diagnose(
             self.game,

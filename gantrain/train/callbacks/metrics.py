@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gantrain.config.metrics import value_for
 from gantrain.config.parts import build
 from gantrain.config.sections import Evaluate
 from gantrain.errors import UserError
@@ -57,14 +58,14 @@ class MetricEvaluation(Callback):
         self.extractor = extractor_of(section.features, device)
         against = data if section.data is None else build("data", section.data)
         for name, spec in (("data", data.spec), ("evaluate.data", against.spec)):
-            self.extractor.check(tuple(spec.shape), name)
+            self.extractor.require_shape(tuple(spec.shape), name)
         self.real = Images(against)
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
         """Measure, log, and say in a line what was found."""
         report = self.measure(network)
         monitor.scalars(step, report.scalars)
-        name = best_of(report, self.section.best or self.section.metrics[0])
+        name = name_of_best(report, self.section.best or self.section.metrics[0])
         value = report.values[name]
         words = "  ".join(f"{key} {v.value:.4g}" for key, v in report.values.items())
         return Result(f"step {step}: {words}", name, value.value if value.lower_is_better else -value.value)
@@ -90,19 +91,14 @@ def extractor_of(features: Any, device: torch.device | str) -> Extractor:
     return make_extractor(features.name, features.weights, features.digest, device)
 
 
-# What the metrics are called in a report: with InceptionV3, and with other features.
-NAMES = {
-    "fid": ("fid", "frechet_distance"),
-    "isc": ("inception_score",),
-    "kid": ("kid", "kernel_distance"),
-    "ppl": ("perceptual_path_length",),
-}
+def name_of_best(report: Report, word: str) -> str:
+    """The full name of the value in the report that ``evaluate.best``, or the first key of ``evaluate.metrics``, means.
 
-
-def best_of(report: Report, metric: str) -> str:
-    """The name in the report of what a config calls ``metric``; of precision and recall, precision stands for prc."""
-    known = NAMES.get(metric, ("precision" if metric == "prc" else metric,))
+    Raises:
+        UserError: the report has no such value.
+    """
+    names = value_for(word).names
     for name in report.values:
-        if name.partition("[")[0] in known:
+        if name.partition("[")[0] in names:
             return name
-    raise UserError(f"evaluate.best: {metric} is not among what was measured, {', '.join(report.values)}")
+    raise UserError(f"evaluate.best: {word} was not measured; measured were {', '.join(report.values)}")

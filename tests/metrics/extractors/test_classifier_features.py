@@ -105,5 +105,5 @@ def test_what_is_no_classifier_is_one_line(tmp_path, classifier_run):
         make_extractor(str(tmp_path / "empty"))
     with pytest.raises(UserError, match="features: 'incepton' is neither inception nor .*; did you mean 'inception'?"):
         make_extractor("incepton")
-    with pytest.raises(UserError, match="weights: those of the classifier .* are in its checkpoint"):
+    with pytest.raises(UserError, match="weights: the classifier .* has its own in its checkpoint; leave the key out"):
         make_extractor(str(classifier_run), weights="x.pth")

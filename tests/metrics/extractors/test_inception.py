@@ -15,9 +15,9 @@ import torch
 from image_sets import generated, images
 from torch_fidelity import FeatureExtractorInceptionV3
 
+from gantrain.config.metrics import value_for
 from gantrain.errors import UserError
 from gantrain.metrics import Inception, Options, evaluate, make_extractor
-from gantrain.metrics.base import named
 from gantrain.metrics.extractors import inception
 
 LAYERS = ["2048", "logits_unbiased"]
@@ -106,7 +106,7 @@ def test_weights_that_are_not_the_published_ones_never_give_a_fid(extractor, dig
     label = f"inception-{digest[:8]}"
     report = evaluate(generated(), None, extractor, ["isc"], samples=2, options=Options(splits=2))
     assert list(report.values) == [f"inception_score[{label}]"]
-    assert named(extractor, "fid", "frechet_distance") == f"frechet_distance[{label}]"
+    assert value_for("fid").full_name(extractor.label) == f"frechet_distance[{label}]"
     assert report.about["weights_sha256"] == digest and report.about["extractor"].endswith(digest[:8])
     assert "TensorFlow 1.x" in report.about["preprocessing"]
 
@@ -116,7 +116,7 @@ def test_the_published_weights_are_looked_for_in_torch_hubs_folder_first(publish
     (hub / published.name).write_bytes(content)
     published.unlink()
     extractor = Inception()
-    assert extractor.label is None and named(extractor, "fid", "frechet_distance") == "fid"
+    assert extractor.label is None and value_for("fid").full_name(extractor.label) == "fid"
 
 
 def test_missing_weights_are_downloaded_and_kept(published, hub, content):
@@ -197,7 +197,7 @@ def test_weights_nobody_vouches_for_are_refused(file, digest, tmp_path):
         Inception(str(file), "00000000")
     with pytest.raises(UserError, match="digest: expected 8 to 64 hexadecimal digits"):
         Inception(str(file), digest[:7])
-    with pytest.raises(UserError, match="digest: vouches for a file of weights"):
+    with pytest.raises(UserError, match="digest: is that of a file of weights; name the file"):
         Inception(digest=digest)
     with pytest.raises(UserError, match="nowhere.pth: the weights .* cannot be read: No such file"):
         Inception(str(tmp_path / "nowhere.pth"))

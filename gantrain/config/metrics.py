@@ -1,0 +1,117 @@
+"""The table of metrics: their keys, the values that each reports, and how those are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ReportedValue:
+    """A value that a metric reports.
+
+    Attributes:
+        name: the name of the value with the InceptionV3 that the metric is defined by.
+        general_name: the name with other features, whose label follows in brackets; None for the same name.
+        lower_is_better: the direction.
+        best: the word in ``evaluate.best`` that keeps the checkpoint with the best such value; None if no word does.
+    """
+
+    name: str
+    general_name: str | None = None
+    lower_is_better: bool = True
+    best: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that a report may give the value, without the label in brackets."""
+        return (self.name,) if self.general_name is None else (self.name, self.general_name)
+
+    def full_name(self, label: str | None) -> str:
+        """The name in a report; the label is that of the features, None for the InceptionV3 of the definition."""
+        return self.name if label is None else f"{self.names[-1]}[{label}]"
+
+
+@dataclass(frozen=True)
+class MetricDescription:
+    """What there is to know of a metric without computing it.
+
+    Attributes:
+        key: the word for the metric in configs and on the command line.
+        values: the values in the order in which they are reported; the first is the one that checkpoints are compared
+            by if ``evaluate.best`` names none.
+        compares: whether the metric compares with real images.
+        default: whether the metric is computed where none are named.
+        target: ``module:Class`` of a metric of the package; empty for one of the user's own.
+    """
+
+    key: str
+    values: tuple[ReportedValue, ...]
+    compares: bool = True
+    default: bool = False
+    target: str = ""
+
+
+def _table(*descriptions: MetricDescription) -> dict[str, MetricDescription]:
+    return {description.key: description for description in descriptions}
+
+
+METRICS = _table(
+    MetricDescription(
+        "fid",
+        (
+            ReportedValue("fid", "frechet_distance", best="fid"),
+            ReportedValue("fid_infinity", "frechet_distance_infinity"),
+        ),
+        default=True,
+        target="gantrain.metrics.frechet_distance:FrechetDistance",
+    ),
+    MetricDescription(
+        "isc",
+        (ReportedValue("inception_score", lower_is_better=False, best="isc"),),
+        compares=False,
+        default=True,
+        target="gantrain.metrics.inception_score:InceptionScore",
+    ),
+    MetricDescription(
+        "kid",
+        (ReportedValue("kid", "kernel_distance", best="kid"),),
+        default=True,
+        target="gantrain.metrics.kernel_distance:KernelDistance",
+    ),
+    MetricDescription(
+        "prc",
+        (
+            ReportedValue("precision", lower_is_better=False, best="precision"),
+            ReportedValue("recall", lower_is_better=False, best="recall"),
+        ),
+        default=True,
+        target="gantrain.metrics.precision_recall:PrecisionRecall",
+    ),
+    MetricDescription(
+        "ppl",
+        (ReportedValue("perceptual_path_length", best="ppl"),),
+        compares=False,
+        target="gantrain.metrics.perceptual_path_length:PerceptualPathLength",
+    ),
+)
+DEFAULT_METRICS = tuple(key for key, description in METRICS.items() if description.default)
+# The words that ``evaluate.best`` knows, with the metric that must be measured for each.
+BEST = {value.best: key for key, metric in METRICS.items() for value in metric.values if value.best is not None}
+
+
+def value_for(word: str) -> ReportedValue:
+    """The value by which checkpoints are compared if a config names the metric, or the word in ``BEST``.
+
+    Raises:
+        KeyError: there is no such word.
+    """
+    if word in METRICS:
+        return METRICS[word].values[0]
+    return next(value for value in METRICS[BEST[word]].values if value.best == word)
+
+
+def value_names(word: str) -> tuple[str, ...]:
+    """The names in reports, without labels, of the values that a metric's key stands for; any other word is a name."""
+    if word not in METRICS:
+        return (word,)
+    return tuple(name for value in METRICS[word].values if value.best is not None for name in value.names)
