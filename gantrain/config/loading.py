@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from gantrain.config import json_schemas, merge, yaml_files
-from gantrain.config.base import Schema, lines
+from gantrain.config import json_schemas, merge, shipped, yaml_files
+from gantrain.config.base import Schema, lines, nearest
 from gantrain.config.schema import GAMES, Config, MapConfig, SolveConfig
 from gantrain.errors import UserError
 
@@ -20,7 +20,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The config of a training run.
 
     Args:
-        path: of the YAML file.
+        path: of the YAML file, in the working directory or among those shipped, such as ``configs/quickstart.yaml``.
         overrides: ``a.b.c=value``, merged over the file.
 
     Raises:
@@ -55,7 +55,10 @@ def json_schema(command: Literal["train", "solve", "map"] = "train") -> dict[str
 
 
 def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -> AnySchema:
-    files = merge.read_files(Path(path))
+    found = shipped.find(path)
+    if shipped.is_missing(found):
+        raise UserError(f"{path}: no such file{shipped.places(path)}{nearest(path, shipped.configs())}")
+    files = merge.read_files(found)
     content = merge.merge_files(files)
     tree, overridden = merge.parse_overrides(overrides)
     if not content:
@@ -64,7 +67,7 @@ def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        found = lines(error, content)
+        wrong = lines(error, content)
     given = tuple(f"{key}." for key in overridden)
-    where = ("command line" if f"{key}.".startswith(given) else merge.origin(files, key) for key, _ in found)
-    raise UserError("\n".join(f"{place}: {key}: {what}" for place, (key, what) in zip(where, found, strict=True)))
+    where = ("command line" if f"{key}.".startswith(given) else merge.origin(files, key) for key, _ in wrong)
+    raise UserError("\n".join(f"{place}: {key}: {what}" for place, (key, what) in zip(where, wrong, strict=True)))
