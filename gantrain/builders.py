@@ -1,29 +1,52 @@
-"""From a config to the parts that it names: data, game, learners, outer loop."""
+"""From a config to the objects that it names: game, learners, batches, outer loop."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import inspect
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from gantrain.config.parts import build
-from gantrain.data.channel_norm import ChannelNorm
+from gantrain.config.parts import Part, build, game_players, part_arguments, part_class, part_name
+from gantrain.config.schema import Config
+from gantrain.data.batch import Batches
 from gantrain.data.spec import DataSpec
+from gantrain.data.storage import place
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.sync_batch_norm import synchronise_batch_norm
 from gantrain.errors import UserError
 from gantrain.games.base import Game
-from gantrain.games.classification import Classification
-from gantrain.games.gan import GAN
+from gantrain.optim.ema import EMA
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
+from gantrain.outer.base import Outer
 from gantrain.outer.learner import Learner
 from gantrain.utils.seeding import derive
 
 
+def make_data(config: Config) -> Any:
+    """The training data set, not yet placed where its samples will be kept."""
+    return build("data", config.data.part)
+
+
+def make_batches(config: Config, data: Any, processes: Processes, device: torch.device) -> Batches:
+    """The batches of a run, the samples placed where the config wants them."""
+    place(data, config.data.storage, device)
+    return Batches(
+        data,
+        config.data.batch_size,
+        config.run.seed,
+        processes.rank,
+        processes.world_size,
+        device,
+        config.data.accumulation,
+        config.data.workers,
+    )
+
+
 def make_game(
-    config: Any,
+    config: Config,
     data: Any,
     device: torch.device | str = "cpu",
     synchronise: Processes | None = None,
@@ -37,63 +60,60 @@ def make_game(
         device: where the networks live; they are initialised on the CPU, so that every device begins alike.
         synchronise: the processes over which batch norm is taken together; None leaves each to itself.
         saved: whether a checkpoint will be loaded, which holds what is otherwise measured on the data.
+
+    Raises:
+        UserError: a part does not fit the others; or a target is not what its place needs.
     """
-    game = config.game
-
-    def network(player: str, spec: DataSpec) -> nn.Module:
-        made = _seeded(player, getattr(game, player).model, spec, config.run.seed)
-        return (made if synchronise is None else synchronise_batch_norm(made, synchronise)).to(device)
-
-    augmentations = [build("augmentation", augmentation) for augmentation in game.augmentations]
-    if game.name == "classification":
-        classifier = network("classifier", data.spec)
-        if game.standardise:
-            standardise = _standardisation(data, saved).to(device)
-            classifier = nn.Sequential(OrderedDict(standardise=standardise, network=classifier))
-        return Classification(
-            classifier,
-            game.label_smoothing,
-            augmentations,
-            data.spec,
+    part: Part = config.game
+    cls = part_class(part)
+    if not (isinstance(cls, type) and issubclass(cls, Game)):
+        raise UserError(f"game.target: expected a subclass of gantrain.Game, got {part_name(part)}")
+    spec = cls.spec_for_networks(data.spec, part_arguments(part))
+    given: dict[str, Any] = {"spec": data.spec} if "spec" in inspect.signature(cls).parameters else {}
+    for player, section in game_players(part).items():
+        network = _seeded(player, section.model, spec, config.run.seed)
+        given[player] = (network if synchronise is None else synchronise_batch_norm(network, synchronise)).to(device)
+    game: Game = build("game", part, given=given)
+    if set(game.players) != set(game_players(part)):
+        raise UserError(
+            f"game: the players are {', '.join(game.players)}, and the constructor's arguments that are annotated as "
+            f"networks of players are {', '.join(game_players(part))}; call them alike"
         )
-    spec = data.spec if game.conditional else data.spec.unconditional()
-    return GAN(
-        network("generator", spec),
-        network("discriminator", spec),
-        loss=build("loss", game.loss),
-        penalties=[build("penalty", penalty) for penalty in game.penalties],
-        augmentations=augmentations,
-        conditional=game.conditional,
-        spec=data.spec,
-    )
+    if not saved:
+        game.measure(data)
+    return game
 
 
-def make_learners(config: Any, game: Game) -> tuple[list[Learner], dict[str, Any]]:
+def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, LRScheduler]]:
     """A learner for each player in the order in which they move, and the schedulers by player."""
-    learners, schedulers = [], {}
+    learners, schedulers, players = [], {}, game_players(config.game)
     for name, player in game.players.items():
-        parts = getattr(config.game, name)
-        key = f"game.{name}"
-        optimizer = make_optimizer(parts.optimizer, player.parameters, f"{key}.optimizer")
-        learners.append(
-            Learner(player, optimizer, build("sharpness", parts.sharpness), build("constraint", parts.constraint))
-        )
-        if parts.scheduler is not None:
-            schedulers[name] = make_scheduler(parts.scheduler, optimizer, f"{key}.scheduler")
+        section, key = players[name], f"game.{name}"
+        optimizer = make_optimizer(section.optimizer, player.module, f"{key}.optimizer")
+        oracle, constraint = build("sharpness", section.sharpness), build("constraint", section.constraint)
+        learners.append(Learner(player, optimizer, oracle, constraint))
+        scheduler = make_scheduler(section.scheduler, optimizer, f"{key}.scheduler")
+        if scheduler is not None:
+            schedulers[name] = scheduler
     return learners, schedulers
 
 
-def _standardisation(data: Any, saved: bool) -> ChannelNorm:
-    if data.spec.vocabulary:
-        raise UserError("game.standardise: these data are tokens, not numbers; leave it away")
-    channels = data.spec.shape[0]
-    return ChannelNorm(torch.zeros(channels), torch.ones(channels)) if saved else ChannelNorm.of(data)
+def make_outer(config: Config) -> Outer:
+    """The outer loop."""
+    outer: Outer = build("outer", config.outer)
+    return outer
 
 
-def _seeded(name: str, spec: Any, data_spec: Any, seed: int) -> nn.Module:
+def make_ema(config: Config, game: Game) -> EMA | None:
+    """The average of the evaluated network's weights, if the config wants one."""
+    return None if config.ema is None else EMA(game.evaluated_network, config.ema.decay)
+
+
+def _seeded(name: str, spec: Any, data_spec: DataSpec, seed: int) -> nn.Module:
+    """A player's network, initialised from the seed and the player's name."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, f"initialisation/{name}", 0))
-        network = build(name, spec, data_spec)
+        network = build(spec.part_kind if isinstance(spec, Part) else name, spec, data_spec)
     if not isinstance(network, nn.Module):
         raise UserError(f"game.{name}.model: expected an nn.Module, got {type(network).__name__}")
     return network

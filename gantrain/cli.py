@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import click
 
@@ -221,7 +221,10 @@ def evaluate(
 
     wanted = None if metrics is None else tuple(metrics.replace(",", " ").split())
     request = evaluate.Request(metrics=wanted, **options)
-    report = evaluate.evaluate_run(run, request) if images is None else evaluate.evaluate_images(images, request)
+    if images is not None:
+        report = evaluate.evaluate_images(images, request)
+    elif run is not None:
+        report = evaluate.evaluate_run(run, request)
     if _first():
         click.echo(evaluate.as_json(report) if as_json else evaluate.table(report))
 
@@ -305,14 +308,14 @@ def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
 @cli.command(short_help="Print every key that a config may have.")
 @click.option("--solve", "command", flag_value="solve", help="Of the configs of gantrain solve.")
 @click.option("--map", "command", flag_value="map", help="Of the configs of gantrain map.")
-def schema(command: str | None) -> None:
+def schema(command: Literal["solve", "map"] | None) -> None:
     """Print the JSON schema of the configs of gantrain train: every key with its meaning, type and default.
 
     Editors with a YAML language server complete and check a config that begins with the comment
-    "# yaml-language-server: $schema=gantrain.config.base.json".
+    "# yaml-language-server: $schema=gantrain.schema.json".
 
     \b
-    gantrain schema > gantrain.config.base.json
+    gantrain schema > gantrain.schema.json
     """
     from gantrain.config.loading import json_schema
 

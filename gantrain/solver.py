@@ -16,7 +16,7 @@ from gantrain.games.function import FunctionGame
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
 from gantrain.outer.base import check_moves
-from gantrain.outer.field import Field
+from gantrain.outer.field import Field, Order, Samples
 from gantrain.outer.learner import Learner
 
 
@@ -39,8 +39,8 @@ def solve(
     game: FunctionGame,
     outer: Any = "gda",
     optimizer: Any = None,
-    order: str | None = "simultaneous",
-    samples: str | None = "fresh",
+    order: Order | None = "simultaneous",
+    samples: Samples | None = "fresh",
     sharpness: Any = None,
     constraint: Any = None,
     scheduler: Any = None,
@@ -90,17 +90,14 @@ def solve(
     learners = [
         Learner(
             player,
-            make_optimizer(_given(optimizers, name), player.parameters, f"optimizer.{name}"),
+            make_optimizer(_given(optimizers, name), player.module, f"optimizer.{name}"),
             copy.deepcopy(build("sharpness", oracles.get(name))),
             build("constraint", resolvents.get(name)),
         )
         for name, player in game.players.items()
     ]
-    schedulers = [
-        make_scheduler(schedules[learner.name], learner.optimizer, f"scheduler.{learner.name}")
-        for learner in learners
-        if schedules.get(learner.name) is not None
-    ]
+    made = [make_scheduler(schedules.get(one.name), one.optimizer, f"scheduler.{one.name}") for one in learners]
+    schedulers = [scheduler for scheduler in made if scheduler is not None]
     evaluator = Evaluator(game, lambda draw, step: None if data is None else data[draw % len(data)])
     field = Field(
         evaluator,

@@ -13,7 +13,7 @@ from torch import Tensor
 from gantrain.analysis.guarantees import guaranteed
 from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
 from gantrain.config import merge
-from gantrain.config.parts import Part, build, plain
+from gantrain.config.parts import Part, build, part_arguments, plain
 from gantrain.config.schema import Axis, MapConfig
 from gantrain.errors import UserError
 from gantrain.games.function import VectorField
@@ -107,14 +107,14 @@ def method(outer: Part) -> str:
     """The name of a method in pictures: that of the loop, with that of its base where it has one other than gda."""
     chosen_by = next(iter(type(outer).model_fields))
     name = getattr(outer, chosen_by).rpartition(":")[2]
-    base = outer.arguments.get("base")
+    base = part_arguments(outer).get("base")
     inner = "gda" if base is None else base if isinstance(base, str) else method(base)
     return name if inner == "gda" else f"{name}_{inner}"
 
 
 def _settings(outer: Part, without: Container[str], prefix: str = "") -> list[str]:
     found = []
-    for key, value in outer.arguments.items():
+    for key, value in part_arguments(outer).items():
         if isinstance(value, Part):
             found += _settings(value, without, f"{prefix}{key}.")
         elif prefix + key not in without and value != type(outer).model_fields[key].default:

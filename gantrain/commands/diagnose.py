@@ -46,17 +46,20 @@ def diagnose_run(
             if not norm(player.parameters).isfinite():
                 raise UserError(f"{saved.path}: the weights of player {name} hold NaN or infinity; the run diverged")
         there = None if to is None else _later(saved, to, accelerator.device)
-        section = (saved.config.diagnose or Diagnose()).model_dump()
-        section |= {key: value for key, value in options.items() if value is not None}
-        config = saved.config.model_copy(update={"diagnose": Diagnose.model_validate(section)})
-        found = GameDiagnosis(config, saved.game, saved.data, accelerator.device).measure(there)
+        changed = (saved.config.diagnose or Diagnose()).model_dump()
+        changed |= {key: value for key, value in options.items() if value is not None}
+        section = Diagnose.model_validate(changed)
+        diagnosis = GameDiagnosis(
+            saved.game, saved.data, section, saved.config.data.batch_size, saved.config.run.seed, accelerator.device
+        )
+        found = diagnosis.measure(there)
     advice = advise(found)
     about = {
         "checkpoint": str(saved.path),
         "step": saved.step,
         "to": to,
-        "batches": config.diagnose.batches,
-        "batch_size": config.data.batch_size,
+        "batches": section.batches,
+        "batch_size": saved.config.data.batch_size,
     }
     said = {
         "about": about,
@@ -72,8 +75,8 @@ def diagnose_run(
     if as_json:
         return content
     head = (
-        f"{saved.path}: {found.size} parameters, live weights in evaluation mode, {config.diagnose.batches} batches of "
-        f"{config.data.batch_size}, {found.products} Jacobian-vector products; mean ± deviation over the batches"
+        f"{saved.path}: {found.size} parameters, live weights in evaluation mode, {section.batches} batches of "
+        f"{saved.config.data.batch_size}, {found.products} Jacobian-vector products; mean ± deviation over the batches"
     )
     return "\n".join([head, "", *found.lines, "", *advice.lines, "", f"written to {folder}"])
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.config import yaml_files
-from gantrain.config.loading import load
+from gantrain.config.loading import load, resolved
 from gantrain.config.schema import Config
 from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
@@ -103,7 +103,7 @@ def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: I
         arguments = [path, *overrides, *place]
         planned.append(Planned(load(path, arguments[1:]), tuple(arguments)))
     for run in planned:
-        check(run.folder, run.config, resume=True, overwrite=False)
+        check(run.folder, resolved(run.config), resume=True, overwrite=False)
     return planned
 
 

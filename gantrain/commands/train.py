@@ -1,27 +1,27 @@
-"""A training run from its config to its last step, once all processes can begin the same one."""
+"""The train command: a run from its config to its last step, once all processes can begin the same one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from accelerate import Accelerator
 
+from gantrain.builders import make_batches, make_data, make_ema, make_game, make_learners, make_outer
 from gantrain.compute import memory
 from gantrain.compute.compile import Arithmetic
+from gantrain.compute.threads import threads
 from gantrain.config.loading import resolved
+from gantrain.config.schema import Config
 from gantrain.distributed.environment import check_gpus, check_processes, expected_processes
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import joined
 from gantrain.errors import UserError
-from gantrain.runs.folder import check, check_alike, prepare
+from gantrain.runs.folder import check, check_alike
+from gantrain.train.callbacks.factory import make_callbacks
 from gantrain.train.trainer import Trainer
 
 
-def train(config: Any, resume: bool = False, overwrite: bool = False, processes: int | None = None) -> Path:
+def train(config: Config, resume: bool = False, overwrite: bool = False, processes: int | None = None) -> Path:
     """Train the game that ``config`` describes and return the run's folder.
 
     Args:
@@ -35,57 +35,59 @@ def train(config: Any, resume: bool = False, overwrite: bool = False, processes:
             training diverged or needs more memory than there is.
     """
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
-    trainer = None
-    with (
-        joined(cpu) as accelerator,
-        threads(config.run.threads),
-        Arithmetic(config.run).in_force(),
-        memory.out_of_memory(
-            lambda: "before the first step" if trainer is None else f"step {trainer.step}",
-            lambda: memory.of_training(config, accelerator.num_processes),
-        ),
-    ):
+    with joined(cpu) as accelerator:
         everyone = Processes.launched()
-        folder, first = Path(config.run.folder) / config.run.name, accelerator.is_main_process
+        folder, device = Path(config.run.folder) / config.run.name, accelerator.device
         with everyone.raise_on_all():
-            _check_machine(config, accelerator, cpu, processes)
-            if first:
-                check(folder, config, resume, overwrite)
-        everyone.compare_with_first(lambda: resolved(config) | {"device": accelerator.device.type}, check_alike)
+            _check_machine(config, cpu, everyone.world_size, accelerator.local_process_index, processes)
+            if everyone.rank == 0:
+                check(folder, resolved(config), resume, overwrite)
+        everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, check_alike)
         with everyone.raise_on_all():
-            trainer = Trainer(config, accelerator)
-        everyone.compare_with_first(trainer.fingerprint, _check_data)
-        with everyone.raise_on_all():
-            if first:
-                prepare(folder, config, resume, overwrite)
-        try:
-            trainer.start(resume)
-            trainer.run()
-        finally:
-            trainer.close()
-    return trainer.folder
+            trainer = make_trainer(config, device)
+        return trainer.fit(resume, overwrite)
 
 
-def _check_machine(config: Any, accelerator: Accelerator, cpu: bool, processes: int | None) -> None:
+def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Trainer) -> Trainer:
+    """The trainer that a config describes, in processes that have joined.
+
+    Args:
+        config: a validated training config.
+        device: on which this process trains.
+        kind: the class of the trainer.
+
+    Raises:
+        UserError: the parts do not fit together, or need more memory than there is.
+    """
+    everyone = Processes.launched()
+    advice = memory.advice(config.data.batch_size, config.data.accumulation, config.run.precision, everyone.world_size)
+    with threads(config.run.threads), memory.out_of_memory(lambda: "before the first step", lambda: advice):
+        data = make_data(config)
+        batches = make_batches(config, data, everyone, device)
+        synchronise = everyone if everyone.world_size > 1 and config.run.batch_norm == "sync" else None
+        game = make_game(config, data, device, synchronise)
+        # Before the optimizers and the average are made, which take over the layout of the weights.
+        networks = [player.module for player in game.players.values()]
+        Arithmetic(config.run).prepare(networks, data.spec.shape, device)
+        learners, schedulers = make_learners(config, game)
+        return kind(
+            game,
+            learners,
+            make_outer(config),
+            batches,
+            config.run,
+            schedulers=schedulers,
+            ema=make_ema(config, game),
+            callbacks=make_callbacks(config, game, data, device),
+            log=config.log,
+            checkpoints=config.checkpoint,
+            config=resolved(config),
+        )
+
+
+def _check_machine(config: Config, cpu: bool, running: int, local: int, asked: int | None) -> None:
     if config.run.device == "cuda" and cpu:
         raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
-    check_processes(expected_processes(processes, config), accelerator.num_processes)
+    check_processes(expected_processes(asked, config), running)
     if not cpu:
-        check_gpus(accelerator.local_process_index, torch.cuda.device_count())
-
-
-def _check_data(here: str, first: str) -> None:
-    if here != first:
-        raise UserError(f"data: {here}, and in the first process {first}; all hosts need the same data")
-
-
-@contextmanager
-def threads(number: int | None) -> Iterator[None]:
-    """Let torch use that many CPU threads, then as many as before; None changes nothing."""
-    before = torch.get_num_threads()
-    if number is not None:
-        torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        check_gpus(local, torch.cuda.device_count())

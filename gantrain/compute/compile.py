@@ -5,11 +5,12 @@ What is computed is the same within rounding, so that checkpoints do not depend 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from gantrain.compute.precision import single_precision
 from gantrain.errors import UserError
@@ -17,8 +18,6 @@ from gantrain.utils.tensors import tree_to
 
 if TYPE_CHECKING:
     from gantrain.config.sections import Run
-    from gantrain.data.spec import DataSpec
-    from gantrain.games.base import Game
 
 
 class Arithmetic:
@@ -34,24 +33,25 @@ class Arithmetic:
         self.channels_last = run.channels_last
         self.tf32 = run.tf32
 
-    def prepare(self, game: Game, spec: DataSpec, device: torch.device) -> None:
+    def prepare(self, networks: Iterable[nn.Module], shape: tuple[int, ...], device: torch.device) -> None:
         """Lay out and compile the networks of all players, in place; parameters and buffers stay the same objects.
 
-        Nothing is compiled before a network first runs. A deep copy of a compiled network is not compiled.
+        A network that is prepared already stays as it is. Nothing is compiled before a network first runs. A deep copy
+        of a compiled network is not compiled.
 
         Raises:
             UserError: the data are no images, which alone have channels; this machine cannot compile.
         """
-        if self.channels_last and not spec.image:
-            raise UserError(f"run.channels_last: the data are no images, but of shape {spec.shape}; set it to false")
+        if self.channels_last and len(shape) != 3:
+            raise UserError(f"run.channels_last: the data are no images, but of shape {shape}; set it to false")
         if self.compile:
             with self.in_force():
                 torch.compile(_one_more, dynamic=False, options={"fx_graph_cache": False})(torch.ones(2, device=device))
-        for player in game.players.values():
-            for t in [*player.module.parameters(), *player.module.buffers()]:
+        for network in networks:
+            for t in [*network.parameters(), *network.buffers()]:
                 t.data = self.laid_out(t.data)
-            if self.compile:
-                player.module.compile(**compiler())
+            if self.compile and network._compiled_call_impl is None:
+                network.compile(**compiler())
 
     def laid_out(self, tree: Any) -> Any:
         """A tensor, or nested dicts, lists and tuples of them, in the layout in which the networks have theirs."""

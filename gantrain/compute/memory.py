@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from gantrain.errors import UserError
 
@@ -47,16 +46,21 @@ def out_of_memory(where: Callable[[], str], advice: Callable[[], str]) -> Iterat
         raise UserError(f"{where()}: {described(error)}, {advice()}") from error
 
 
-def of_training(config: Any, processes: int) -> str:
-    """The batch of a run, and how to need less memory for it."""
-    batch, parts = config.data.batch_size, config.data.accumulation
+def advice(batch: int, parts: int, precision: str, processes: int) -> str:
+    """What a training run needed memory for, and how it would need less.
+
+    Args:
+        batch: samples in a batch over all processes.
+        parts: micro-batches into which each process cuts its share.
+        precision: "fp32", "bf16" or "fp16".
+        processes: the number of processes.
+    """
     share = max(1, batch // processes // parts)
     cut = f", {parts} micro-batches of them," if parts > 1 else ""
     smaller = f"data.batch_size={max(1, batch // 2)}, or data.accumulation={2 * parts} for the same batch, or "
-    half = "" if config.run.precision != "fp32" else "run.precision=bf16, or "
+    half = "" if precision != "fp32" else "run.precision=bf16, or "
     return (
-        f"with {share} samples per process{cut} in {config.run.precision}; try {smaller if share > 1 else ''}{half}"
-        "more processes"
+        f"with {share} samples per process{cut} in {precision}; try {smaller if share > 1 else ''}{half}more processes"
     )
 
 

@@ -85,7 +85,9 @@ def _define(kind: str, definitions: dict[str, Any]) -> None:
         ],
     }
     for name in about.parts:
-        definitions[f"{kind}.{name}"] = _lenient(_linked(part_model(kind, name).model_json_schema(), definitions))
+        part = _lenient(_linked(part_model(kind, name).model_json_schema(), definitions))
+        definitions.update(part.pop("$defs", {}))
+        definitions[f"{kind}.{name}"] = part
 
 
 def _lenient(schema: Any) -> Any:

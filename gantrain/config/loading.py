@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from gantrain.config import json_schemas, merge, shipped, yaml_files
 from gantrain.config.base import Schema, lines, nearest
-from gantrain.config.schema import GAMES, Config, MapConfig, SolveConfig
+from gantrain.config.registry import kind as kind_of
+from gantrain.config.schema import Config, MapConfig, SolveConfig, config_of
 from gantrain.errors import UserError
 
 AnySchema = TypeVar("AnySchema", bound=Schema)
@@ -51,7 +52,9 @@ def dump(config: Schema) -> str:
 
 def json_schema(command: Literal["train", "solve", "map"] = "train") -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of the configs of a command."""
-    return json_schemas.describe(*{"train": GAMES.values(), "solve": [SolveConfig], "map": [MapConfig]}[command])
+    if command == "train":
+        return json_schemas.describe(*(config_of(game) for game in kind_of("game").parts.values()))
+    return json_schemas.describe(SolveConfig if command == "solve" else MapConfig)
 
 
 def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -> AnySchema:

@@ -9,30 +9,35 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Mapping
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, create_model
+from pydantic import Field, GetCoreSchemaHandler, TypeAdapter, ValidationError, create_model
 from pydantic_core import core_schema
 
 from gantrain.config.base import Schema, lines, nearest, one_of, problem, problem_at
 from gantrain.config.registry import kind as kind_of
-from gantrain.config.signatures import REQUIRED, Signature, inspect_signature, read_signature, understood
+from gantrain.config.signatures import (
+    REQUIRED,
+    Signature,
+    inspect_signature,
+    read_attribute,
+    read_signature,
+    understood,
+)
 from gantrain.config.types import shown
 from gantrain.errors import UserError
 
 
 class Part(Schema):
-    """A validated part: its name or target, and a value for every argument of its constructor."""
+    """A validated part: its name or target, and a value for every argument of its constructor.
+
+    It has no other public attributes, since an argument may have any name.
+    """
 
     part_kind: ClassVar[str]
     part_class: ClassVar[str]
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments that are not supplied, nested parts as they were validated."""
-        chosen_by = next(iter(type(self).model_fields))
-        return {key: getattr(self, key) for key in type(self).model_fields if key != chosen_by}
+    part_beside: ClassVar[tuple[str, ...]]
 
 
 class PartOf:
@@ -43,8 +48,8 @@ class PartOf:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            functools.partial(validate, self.kind),
-            serialization=core_schema.plain_serializer_function_ser_schema(plain),
+            lambda value: validate(self.kind, value),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: plain(value)),
         )
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
@@ -77,7 +82,39 @@ class PerPlayer(PartOf):
         return "players" if by_player else "part"
 
 
-# A nested part, where a constructor's annotation names one of these classes.
+class PlayerSection(Schema):
+    """A player: its network and how it learns."""
+
+    model: Any
+    """The network."""
+    optimizer: Annotated[Any, PartOf("optimizer")]
+    """Any optimizer of torch.optim by its lower-case name, with its own keys."""
+    scheduler: Annotated[Any, PartOf("scheduler")] | None = None
+    """Any scheduler of torch.optim.lr_scheduler by its lower-case name; its clock is the training step."""
+    sharpness: Annotated[Any, PartOf("sharpness")] | None = None
+    """A sharpness-aware gradient; null (the default) is the plain one."""
+    constraint: Annotated[Any, PartOf("constraint")] | None = None
+    """A set or a penalty on all of the player's parameters, applied after each move; none by default."""
+
+
+@functools.cache
+def player_section(kind: str) -> type[PlayerSection]:
+    """The section of a player whose network is a part of ``kind``."""
+    network: Any = (Annotated[Any, PartOf(kind)], Field(description="The network."))
+    return create_model(f"{kind.title()}Player", __base__=PlayerSection, __doc__=PlayerSection.__doc__, model=network)
+
+
+class Plays:
+    """Marks a game's argument that is the network of a player, for which the config has the player's section."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return handler.generate_schema(player_section(self.kind))
+
+
+# What a constructor's argument is in a config, where its annotation names one of these classes.
 MARKERS = {
     interface: Annotated[Any, PartOf(kind)]
     for interface, kind in {
@@ -86,7 +123,16 @@ MARKERS = {
         "Resolvent": "constraint",
         "Loss": "loss",
         "Penalty": "penalty",
+        "Augmentation": "augmentation",
         "LRScheduler": "scheduler",
+        "Optimizer": "optimizer",
+    }.items()
+} | {
+    interface: Annotated[Any, Plays(kind)]
+    for interface, kind in {
+        "Generator": "generator",
+        "Discriminator": "discriminator",
+        "Classifier": "classifier",
     }.items()
 }
 
@@ -100,13 +146,23 @@ def model(kind: str) -> Any:
     return Annotated[Any, PartOf(kind)]
 
 
-def build(kind: str, spec: Any, *supplied: Any) -> Any:
+def build(kind: str, spec: Any, *supplied: Any, given: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """The object that ``spec`` describes.
 
     Args:
         kind: of the part.
         spec: a name, a mapping or a validated part; None gives None, and an object that is built already itself.
         supplied: the constructor's first arguments, which the framework gives.
+        given: arguments by name that the framework gives instead of those of the spec.
+
+    Raises:
+        UserError: the spec is wrong; one line for each problem.
+    """
+    return _built(checked(kind, spec), kind, supplied, given)
+
+
+def checked(kind: str, spec: Any) -> Any:
+    """The validated part that ``spec`` describes; None and an object that is built already stay as they are.
 
     Raises:
         UserError: the spec is wrong; one line for each problem.
@@ -114,11 +170,10 @@ def build(kind: str, spec: Any, *supplied: Any) -> Any:
     if spec is None or not isinstance(spec, _NO_OBJECT):
         return spec
     try:
-        part = _adapter(kind).validate_python(spec)
+        return _adapter(kind).validate_python(spec)
     except ValidationError as error:
         found = lines(error, spec)
         raise UserError("\n".join(f"{kind}{f'.{key}' if key else ''}: {what}" for key, what in found)) from None
-    return _built(part, kind, supplied)
 
 
 @functools.cache
@@ -139,7 +194,9 @@ def part_model(kind: str, name: str) -> type[Part]:
             fields[p.name] = (accepted, _field(p))
         elif p.default is REQUIRED:
             raise TypeError(f"{path}: YAML cannot give the argument {p.name}")
-    return _create(kind, path, {"name": (Literal[name], ...)}, fields, signature)
+    return _create(
+        kind, path, {"name": (Literal[name], Field(description=f"The {kind_of(kind).title}."))}, fields, signature
+    )
 
 
 @functools.cache
@@ -163,7 +220,13 @@ def target_model(kind: str, target: str) -> type[Part]:
         for p in signature.parameters[len(supplied) :]
         if p.name not in kind_of(kind).reserved
     }
-    return _create(kind, target, {"target": (Literal[target], ...)}, fields, signature)
+    return _create(
+        kind,
+        target,
+        {"target": (Literal[target], Field(description=f"The {kind_of(kind).title}: package.module:Class."))},
+        fields,
+        signature,
+    )
 
 
 def validate(kind: str, value: Any) -> Any:
@@ -195,6 +258,37 @@ def validate(kind: str, value: Any) -> Any:
     return part_model(kind, name).model_validate(dict(value))
 
 
+def part_name(part: Part) -> str:
+    """The part's name, or its target."""
+    return str(getattr(part, next(iter(type(part).model_fields))))
+
+
+def part_arguments(part: Part) -> dict[str, Any]:
+    """The constructor's arguments that are not supplied, nested parts as they were validated."""
+    _, *keys = type(part).model_fields
+    return {key: getattr(part, key) for key in keys if key not in part.part_beside}
+
+
+def game_players(game: Part) -> dict[str, PlayerSection]:
+    """The sections of a game's players by name, in the order of the constructor."""
+    return {key: value for key, value in part_arguments(game).items() if isinstance(value, PlayerSection)}
+
+
+def part_class(part: Part) -> Any:
+    """The class, or the function, that a validated part names; this imports it."""
+    return _target(part.part_class)
+
+
+def class_attribute(path: str, attribute: str) -> Any:
+    """A class attribute of ``module:Class``, None where there is none; gantrain's own classes are not imported for it.
+
+    Raises:
+        ValidationError: the class is the user's own and does not import.
+    """
+    own = path.startswith(f"{__package__.partition('.')[0]}.")
+    return read_attribute(path, attribute) if own else getattr(_target(path), attribute, None)
+
+
 def plain(value: Any) -> Any:
     """A validated part as plain data."""
     return value.model_dump(mode="json") if isinstance(value, Part) else value
@@ -206,8 +300,10 @@ def _field(parameter: Any) -> Any:
 
 
 def _create(kind: str, path: str, chosen_by: dict, fields: dict, signature: Signature) -> type[Part]:
-    created = create_model(path.partition(":")[2], __base__=Part, __doc__=signature.doc or None, **chosen_by, **fields)
-    created.part_kind, created.part_class = kind, path
+    beside = {p.name: (p.annotation, _field(p)) for p in kind_of(kind).beside(signature) if p.name not in fields}
+    keys = {**chosen_by, **fields, **beside}
+    created = create_model(path.partition(":")[2], __base__=Part, __doc__=signature.doc or None, **keys)
+    created.part_kind, created.part_class, created.part_beside = kind, path, tuple(beside)
     return created
 
 
@@ -216,12 +312,13 @@ def _adapter(kind: str) -> TypeAdapter:
     return TypeAdapter(model(kind))
 
 
-def _built(value: Any, kind: str, supplied: tuple[Any, ...]) -> Any:
+def _built(value: Any, kind: str, supplied: tuple[Any, ...], given: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """A part as an object, its nested parts first; those of the same kind are supplied with the same."""
     if isinstance(value, Part):
-        given = supplied if value.part_kind == kind else ()
-        arguments = {key: _built(argument, kind, given) for key, argument in value.arguments.items()}
-        return _target(value.part_class)(*given, **arguments)
+        first = supplied if value.part_kind == kind else ()
+        own = {key: argument for key, argument in part_arguments(value).items() if key not in given}
+        arguments = {key: _built(argument, kind, first) for key, argument in own.items()}
+        return part_class(value)(*first, **arguments, **given)
     if isinstance(value, (list, tuple)):
         return type(value)(_built(v, kind, supplied) for v in value)
     return value

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from gantrain.config.signatures import REQUIRED, read_signature, read_source, understood
+from gantrain.config.signatures import REQUIRED, Parameter, Signature, read_signature, read_source, understood
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,26 @@ class Kind:
         parts: name -> ``module:Class``.
         supplied: the constructor's first arguments, which the framework gives.
         reserved: arguments that are not for the user, because the framework takes care of them.
+        beside: the keys that may stand beside a constructor's arguments; whoever builds the part follows them.
     """
 
     title: str
     parts: dict[str, str] = field(default_factory=dict)
     supplied: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
+    beside: Callable[[Signature], tuple[Parameter, ...]] = lambda signature: ()
 
 
-# LBFGS calls a closure again and again, which no move of ours has; SparseAdam takes sparse gradients only.
-_NO_OPTIMIZER = ("Optimizer", "LBFGS", "SparseAdam")
+# LBFGS calls a closure again and again, which no move of ours has; SparseAdam takes sparse gradients only; Muon takes
+# 2-D tensors only, and ours takes whole networks.
+_NO_OPTIMIZER = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
+_WEIGHT_DECAY_ON = Parameter(
+    "weight_decay_on",
+    Literal["all", "matrices"],
+    "all",
+    "What weight_decay decays: all parameters, as torch does (the default), or matrices, which are the weights of "
+    "dense, convolutional and embedding layers. Matrices leaves out biases and the scales and shifts of norms.",
+)
 # A scheduler may be made of others, which YAML can give.
 _NESTED = {"LRScheduler": Annotated[Any, "scheduler"]}
 # It is stepped with a metric, not with the clock.
@@ -43,6 +54,12 @@ def _optimizers() -> dict[str, str]:
     imported = read_source("torch.optim").imported
     classes = {name for name, (module, _) in imported.items() if name[0].isupper() and module != "torch.optim"}
     return {name.lower(): f"torch.optim:{name}" for name in sorted(classes.difference(_NO_OPTIMIZER))}
+
+
+def _decay(signature: Signature) -> tuple[Parameter, ...]:
+    """The key that says what a weight decay decays; Muon moves matrices only, and leaves the key to its ``rest``."""
+    arguments = {p.name for p in signature.parameters}
+    return (_WEIGHT_DECAY_ON,) if "weight_decay" in arguments and "rest" not in arguments else ()
 
 
 def _schedulers() -> dict[str, str]:
@@ -146,6 +163,11 @@ _KINDS = {
         | _in("data.datasets.image_files", image_folder="ImageFolder", image_archive="ImageArchive")
         | _in("data.datasets.text", text="Text"),
     ),
+    "game": lambda: Kind(
+        "game",
+        _in("games.gan", gan="GAN") | _in("games.classification", classification="Classification"),
+        reserved=("spec",),
+    ),
     "augmentation": lambda: Kind(
         "augmentation", _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color")
     ),
@@ -156,7 +178,9 @@ _KINDS = {
         | _in("games.toy.dirac", dirac="DiracGAN")
         | _in("games.toy.random_quadratic", random_quadratic="RandomQuadratic"),
     ),
-    "optimizer": lambda: Kind("optimizer", _optimizers(), supplied=("params",)),
+    "optimizer": lambda: Kind(
+        "optimizer", _optimizers() | _in("optim.muon", muon="Muon"), supplied=("params",), beside=_decay
+    ),
     "scheduler": lambda: Kind("scheduler", _schedulers(), supplied=("optimizer",), reserved=("last_epoch",)),
 }
 

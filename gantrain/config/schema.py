@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, create_model, model_validator
 
 from gantrain.config import merge
 from gantrain.config.base import Schema, nearest, one_of, problem_at
-from gantrain.config.parts import PartOf, PerPlayer
+from gantrain.config.parts import Part, PartOf, PerPlayer, class_attribute, game_players, part_arguments, part_name
+from gantrain.config.registry import kind as kind_of
 from gantrain.config.sections import (
+    CALLBACKS,
     EMA,
-    GAN,
-    Accuracy,
     Checkpoint,
-    Classification,
     Data,
     Diagnose,
-    Evaluate,
     FolderName,
     FolderPath,
     Log,
     Run,
-    Samples,
 )
 from gantrain.config.types import Float, PositiveFloat, PositiveInt, Text, shown
 
 
 class Config(Schema):
-    """A training run; validating one gives the config of its kind of game."""
+    """A training run; validating one gives the config of its game, which may have more sections."""
+
+    # The sections of the game's own callbacks: key -> name of the callback.
+    callback_names: ClassVar[dict[str, str]] = {}
 
     run: Run
     """Name, seed, budget, device."""
     data: Data
     """The data set and the batch size."""
-    game: Any
+    game: Annotated[Any, PartOf("game")]
     """Who plays, and for what."""
     outer: Annotated[Any, PartOf("outer")] = {"name": "gda", "order": "alternating"}
     """How the players' joint iterate moves. Default: alternating gradient descent ascent."""
@@ -48,6 +49,12 @@ class Config(Schema):
     """How often scalars are written."""
     checkpoint: Checkpoint = Checkpoint()
     """How often checkpoints are written, and how many are kept."""
+
+    @property
+    def callbacks(self) -> dict[str, Any]:
+        """The sections of the game's callbacks, by the callback's name; without those that are null."""
+        sections = {name: getattr(self, key) for key, name in self.callback_names.items()}
+        return {name: section for name, section in sections.items() if section is not None}
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
@@ -61,10 +68,33 @@ class Config(Schema):
     def _of_its_game(cls, value: Any, handler: ModelWrapValidatorHandler) -> Any:
         if cls is not Config or not isinstance(value, Mapping) or not isinstance(value.get("game"), Mapping):
             return handler(value)
-        name = value["game"].get("name", "gan")
-        if name in GAMES:
-            return GAMES[name].model_validate(value)
-        raise problem_at(("game", "name"), f"expected {one_of(GAMES)}, got {shown(name)}{nearest(name, GAMES)}", name)
+        game, known = value["game"], kind_of("game").parts
+        if isinstance(game.get("target"), str) and "name" not in game:
+            try:
+                own = config_of(game["target"])
+            except ValidationError:
+                return handler(value)  # which says that the target does not import
+            return own.model_validate(value)
+        name = game.get("name", "gan")
+        if isinstance(name, str) and name in known:
+            return config_of(known[name]).model_validate(value)
+        raise problem_at(("game", "name"), f"expected {one_of(known)}, got {shown(name)}{nearest(name, known)}", name)
+
+    @model_validator(mode="after")
+    def _climbable(self) -> Config:
+        losses = [
+            part for part in part_arguments(self.game).values() if isinstance(part, Part) and part.part_kind == "loss"
+        ]
+        for name, player in game_players(self.game).items():
+            climb = getattr(player.sharpness, "climb", "loss")
+            for loss in losses if climb != "loss" else []:
+                if class_attribute(loss.part_class, "classifies") is False:
+                    raise problem_at(
+                        ("game", name, "sharpness", "climb"),
+                        f"{climb} climbs the margins of a classification, and the {part_name(loss)} loss is none; use "
+                        "climb: loss, or another loss",
+                    )
+        return self
 
     @model_validator(mode="after")
     def _divisible(self) -> Config:
@@ -80,27 +110,25 @@ class Config(Schema):
         return self
 
 
-class GANConfig(Config):
-    """A training run of a GAN."""
+@functools.cache
+def config_of(game: str) -> type[Config]:
+    """The config of the runs of a game, with the sections of what is looked at while it trains.
 
-    game: GAN
-    """Who plays, and for what."""
-    samples: Samples | None = Samples()
-    """How often samples are drawn, and how many; null draws none."""
-    evaluate: Evaluate | None = None
-    """How near the samples are to data, measured now and then; null (the default) measures nothing."""
+    Args:
+        game: the game's class, ``package.module:Class``.
 
-
-class ClassificationConfig(Config):
-    """A training run of a classifier."""
-
-    game: Classification
-    """Who plays, and for what."""
-    evaluate: Accuracy | None = None
-    """On what data the classifier is evaluated; null (the default) evaluates none."""
-
-
-GAMES = {"gan": GANConfig, "classification": ClassificationConfig}
+    Raises:
+        ValidationError: the class is the user's own and does not import.
+    """
+    callbacks = class_attribute(game, "callbacks") or {}
+    fields: dict[str, Any] = {}
+    for key, name in callbacks.items():
+        section = CALLBACKS[name]
+        default = section() if getattr(section, "by_default", False) else None
+        fields[key] = (section | None, Field(default, description=section.__doc__))
+    config: type[Config] = create_model("Config", __base__=Config, __doc__=Config.__doc__, **fields)
+    config.callback_names = callbacks
+    return config
 
 
 def _over_training_data(training: Any, changes: Any) -> Any:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import InitErrorDetails
 
 from gantrain.config.base import Schema, problem, problem_at
 from gantrain.config.parts import PartOf, PartOver
-from gantrain.config.types import Bool, NonNegativeInt, Number, PositiveFloat, PositiveInt, Text, Words
+from gantrain.config.types import (
+    Bool,
+    FractionBelowOne,
+    NonNegativeInt,
+    Number,
+    PositiveFloat,
+    PositiveInt,
+    Text,
+    Words,
+)
 
 
 class FolderName(Words):
@@ -132,88 +141,6 @@ class Data(Schema):
         return {**plain.pop("part"), **plain}
 
 
-class Learning(Schema):
-    """A player: its network and how it learns."""
-
-    model: Any
-    optimizer: Annotated[Any, PartOf("optimizer")]
-    """Any optimizer of torch.optim by its lower-case name, with its own keys."""
-    scheduler: Annotated[Any, PartOf("scheduler")] | None = None
-    """Any scheduler of torch.optim.lr_scheduler by its lower-case name; its clock is the training step."""
-    sharpness: Annotated[Any, PartOf("sharpness")] | None = None
-    """A sharpness-aware gradient; null (the default) is the plain one."""
-    constraint: Annotated[Any, PartOf("constraint")] | None = None
-    """A set or a penalty on all of the player's parameters, applied after each move; none by default."""
-
-
-class Generator(Learning):
-    """The generator: its network and how it learns."""
-
-    model: Annotated[Any, PartOf("generator")]
-    """The network."""
-
-
-class Discriminator(Learning):
-    """The discriminator: its network and how it learns."""
-
-    model: Annotated[Any, PartOf("discriminator")]
-    """The network."""
-
-
-class GAN(Schema):
-    """A generative adversarial network."""
-
-    name: Literal["gan"]
-    """The kind of game."""
-    loss: Annotated[Any, PartOf("loss")]
-    """The loss of both players."""
-    penalties: tuple[Annotated[Any, PartOf("penalty")], ...] = ()
-    """Terms added to the discriminator's objective. Default none."""
-    augmentations: tuple[Annotated[Any, PartOf("augmentation")], ...] = ()
-    """What is done to real and fake samples before the discriminator sees them, in this order. Default nothing."""
-    conditional: Bool = False
-    """Whether the networks are told the class of each sample. Default false."""
-    generator: Generator
-    """The player that makes samples."""
-    discriminator: Discriminator
-    """The player that tells samples from data; it moves first."""
-
-    @model_validator(mode="after")
-    def _climbable(self) -> GAN:
-        for player in ("generator", "discriminator"):
-            climb = getattr(getattr(self, player).sharpness, "climb", "loss")
-            if climb != "loss" and getattr(self.loss, "name", None) == "wasserstein":
-                raise problem_at(
-                    (player, "sharpness", "climb"),
-                    f"{climb} climbs the margins of a classification, and the wasserstein loss is none; use climb: "
-                    "loss, or another loss",
-                )
-        return self
-
-
-class Classifier(Learning):
-    """The classifier: its network and how it learns."""
-
-    model: Annotated[Any, PartOf("classifier")]
-    """The network."""
-
-
-class Classification(Schema):
-    """The game with one player: a classifier and the cross-entropy."""
-
-    name: Literal["classification"]
-    """The kind of game."""
-    label_smoothing: Annotated[float, Number(least=0, below=1)] = 0.0
-    """Share of the target distribution that is spread over all classes. Default 0."""
-    standardise: Bool = False
-    """Whether the channels of the network's input have mean 0 and standard deviation 1 over the training data; else
-    images lie in [-1, 1]. Default false."""
-    augmentations: tuple[Annotated[Any, PartOf("augmentation")], ...] = ()
-    """What is done to the training samples, in this order. Default nothing."""
-    classifier: Classifier
-    """The player."""
-
-
 class Inception(Schema):
     """The InceptionV3 by which FID, IS and KID are defined."""
 
@@ -230,7 +157,7 @@ class Inception(Schema):
 
 
 class Evaluate(Schema):
-    """How near a generator's samples are to data, measured while it trains."""
+    """How near a generator's samples are to data, measured while it trains; null measures nothing."""
 
     every: PositiveInt = 1000
     """Training steps from one evaluation to the next. Default 1000."""
@@ -264,7 +191,7 @@ class Evaluate(Schema):
 
 
 class Accuracy(Schema):
-    """A classifier's accuracy on data that it does not learn from."""
+    """A classifier's accuracy on data that it does not learn from; null evaluates none."""
 
     data: Annotated[Any, PartOver("data")]
     """The data set. Keys that are left away are those of the training data."""
@@ -288,7 +215,7 @@ class Diagnose(Schema):
 class EMA(Schema):
     """An exponential moving average of the weights of the generator, or of the classifier."""
 
-    decay: Annotated[float, Number(least=0, below=1)] = 0.999
+    decay: FractionBelowOne = 0.999
     """Share of the average that is kept at each training step, at least 0 and below 1. Default 0.999."""
 
 
@@ -300,12 +227,18 @@ class Log(Schema):
 
 
 class Samples(Schema):
-    """Grids of generated samples."""
+    """Grids of generated samples: how often they are drawn, and how many samples; null draws none."""
+
+    by_default: ClassVar[bool] = True
 
     every: PositiveInt = 500
     """Training steps from one grid to the next. Default 500."""
     count: PositiveInt = 64
     """Samples in a grid. Default 64."""
+
+
+# What a game may have looked at while it trains: the section that configures it, by its name in ``Game.callbacks``.
+CALLBACKS: dict[str, type[Schema]] = {"samples": Samples, "metrics": Evaluate, "accuracy": Accuracy}
 
 
 class Checkpoint(Schema):

@@ -143,6 +143,29 @@ def read_signature(path: str, markers: Mapping[str, Any] | None = None) -> Signa
     )
 
 
+def read_attribute(path: str, attribute: str) -> Any:
+    """The value of a class attribute of ``module:Class``, a literal, from the module's source; None if there is none.
+
+    Args:
+        path: ``package.module:Class``.
+        attribute: the attribute's name; it may be a base class', in whatever module of the same package that lies.
+
+    Raises:
+        LookupError: there is no such module or class.
+    """
+    module, _, name = path.partition(":")
+    found: tuple[Source, ast.ClassDef] | None = _find_class(module, name)
+    while found is not None:
+        source, node = found
+        for n in node.body:
+            if isinstance(n, ast.AnnAssign | ast.Assign) and n.value is not None:
+                target = n.target if isinstance(n, ast.AnnAssign) else n.targets[0]
+                if isinstance(target, ast.Name) and target.id == attribute:
+                    return ast.literal_eval(n.value)
+        found = _first_base(source, node)
+    return None
+
+
 def inspect_signature(target: Callable[..., Any], markers: Mapping[str, Any] | None = None) -> Signature:
     """The same of a class, or a function, that is already imported."""
     parameters = inspect.signature(target).parameters.values()
@@ -191,10 +214,10 @@ def _understood(annotation: Any) -> Any:
         return dict
     if origin is tuple and arguments[-1:] != (Ellipsis,):
         members = [_understood(a) for a in arguments]
-        return None if None in members else tuple[tuple(members)]
+        return None if None in members else tuple.__class_getitem__(tuple(members))
     if origin in (list, tuple, Sequence, Iterable, Collection):
         member = _understood(arguments[0])
-        return None if member is None else list[member]
+        return None if member is None else list.__class_getitem__(member)
     return None
 
 
@@ -251,8 +274,8 @@ def _find_class(module: str, name: str) -> tuple[Source, ast.ClassDef]:
     source = read_source(module)
     if name in source.classes:
         return source, source.classes[name]
-    origin, original = source.imported.get(name, (None, None))
-    if origin is None or origin.split(".")[0] != module.split(".")[0]:
+    origin, original = source.imported.get(name, ("", ""))
+    if origin.split(".")[0] != module.split(".")[0]:
         raise LookupError(f"no class {name} in {module}")
     return _find_class(origin, original)
 

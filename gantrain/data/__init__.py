@@ -1,6 +1,6 @@
 """Data sets, augmentations, and batches that are a function of ``(seed, draw)``."""
 
-from gantrain.data.augment import Color, Crop, Cutout, Flip
+from gantrain.data.augment import Augmentation, Color, Crop, Cutout, Flip
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.channel_norm import ChannelNorm
 from gantrain.data.datasets.celeba import CelebA
@@ -15,6 +15,7 @@ from gantrain.data.datasets.torchvision_sets import CIFAR10, CIFAR100, KMNIST, M
 from gantrain.data.spec import DataSpec
 
 __all__ = [
+    "Augmentation",
     "CIFAR10",
     "CIFAR100",
     "KMNIST",

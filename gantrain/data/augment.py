@@ -10,6 +10,7 @@ DiffAugment (Zhao et al., Differentiable augmentation for data-efficient GAN tra
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,7 +24,23 @@ if TYPE_CHECKING:
     from gantrain.config.types import Float, Fraction, NonNegativeFloat, PositiveInt
 
 
-class Crop:
+class Augmentation(ABC):
+    """A random change of samples, drawn from the batch that they come from."""
+
+    @abstractmethod
+    def __call__(self, images: Tensor, batch: Batch) -> Tensor:
+        """The changed samples.
+
+        Args:
+            images: ``(n, c, h, w)``.
+            batch: that the images come from; the draws are its.
+
+        Returns:
+            ``(n, c, h, w)``, differentiable in the images.
+        """
+
+
+class Crop(Augmentation):
     """A random window of the image's own size in the image with a margin around it.
 
     Source: He et al., Deep residual learning for image recognition, CVPR 2016, section 4.2.
@@ -48,7 +65,7 @@ class Crop:
         return pad(images, 4 * [self.padding], value=self.fill)[sample, channel, rows, columns]
 
 
-class Flip:
+class Flip(Augmentation):
     """A mirror image, left to right.
 
     Args:
@@ -64,7 +81,7 @@ class Flip:
         return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
 
-class Cutout:
+class Cutout(Augmentation):
     """A square around a random pixel is blanked; it may reach beyond the image.
 
     Source: DeVries and Taylor, Improved regularization of convolutional neural networks with cutout, 2017, section 3.
@@ -95,7 +112,7 @@ class Cutout:
         return (position >= start) & (position < start + self.size)
 
 
-class Color:
+class Color(Augmentation):
     """Brightness, saturation and contrast of each sample, in this order.
 
     ``x + b``, then ``s`` times the distance of each colour from the pixel's mean, then ``c`` times the distance from

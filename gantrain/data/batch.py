@@ -97,6 +97,9 @@ class Batches:
         workers: processes that read ahead what lies in files; None for as many as there are cores, 0 for none.
 
     Attributes:
+        batch_size, accumulation: as given.
+        samples: those of the data set.
+        spec: the data set's spec.
         workers: as given, or found; 0 where the samples do not lie in files.
 
     Raises:
@@ -131,7 +134,9 @@ class Batches:
         self._at = torch.device("cpu") if in_files else self.samples.device
         self.labels = None if dataset.labels is None else dataset.labels.to(self._at)
         self.decode = dataset.decode
+        self.spec = dataset.spec
         self.batch_size = batch_size
+        self.accumulation = accumulation
         self.seed = seed
         self.rank = rank
         self.world = world

@@ -1,5 +1,22 @@
-"""Games: GANs, games given by a function, and toy games."""
+"""Games: GANs, classification, games given by a function; toy games lie in ``games.toy``."""
 
+from gantrain.games import losses, penalties
+from gantrain.games.base import Game, Objective, Player
+from gantrain.games.classification import Classification
 from gantrain.games.function import FunctionGame, GeneralSum, Minimize, VectorField, ZeroSum
+from gantrain.games.gan import GAN
 
-__all__ = ["FunctionGame", "GeneralSum", "Minimize", "VectorField", "ZeroSum"]
+__all__ = [
+    "GAN",
+    "Classification",
+    "FunctionGame",
+    "Game",
+    "GeneralSum",
+    "Minimize",
+    "Objective",
+    "Player",
+    "VectorField",
+    "ZeroSum",
+    "losses",
+    "penalties",
+]

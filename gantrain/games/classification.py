@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,35 +12,55 @@ from torch.nn.functional import cross_entropy
 
 from gantrain.compute.modes import evaluating
 from gantrain.compute.precision import full
+from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
+from gantrain.data.channel_norm import ChannelNorm
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.games.base import Game, Objective, Player
+from gantrain.games.base import ClassifyingGame, Objective, Player
+from gantrain.models.base import Classifier
+
+if TYPE_CHECKING:
+    from gantrain.config.types import FractionBelowOne
 
 
-class Classification(Game):
+class Classification(ClassifyingGame):
     """``min_w E CE(f_w(x), y)``: one player, the classifier, and the cross-entropy of its logits.
 
     Args:
-        classifier: ``(n, *shape)`` to logits ``(n, classes)``.
-        label_smoothing: s: the target distribution has ``1 - s`` on the label and ``s`` spread evenly over all classes
-            (Szegedy et al., Rethinking the Inception architecture, CVPR 2016, section 7).
-        augmentations: ``(samples, batch) -> samples``, applied to training batches in turn.
+        classifier: the player; ``(n, *shape)`` to logits ``(n, classes)``.
+        label_smoothing: share s of the target distribution that is spread evenly over all classes; ``1 - s`` is on the
+            label (Szegedy et al., Rethinking the Inception architecture, CVPR 2016, section 7). Default 0.
+        standardise: whether the channels of the network's input have mean 0 and standard deviation 1 over the training
+            data; otherwise images lie in [-1, 1]. The classifier is then the network behind that step. Default false.
+        augmentations: what is done to the training samples, in this order. Default nothing.
         spec: the data, which the classifier must fit.
 
     Raises:
-        UserError: the data have no labels, or the classifier's output has the wrong shape.
+        UserError: the data have no labels, the classifier's output has the wrong shape, or data that are no numbers
+            are to be standardised.
     """
+
+    callbacks: ClassVar[dict[str, str]] = {"evaluate": "accuracy"}
 
     def __init__(
         self,
-        classifier: nn.Module,
-        label_smoothing: float = 0.0,
-        augmentations: Sequence[Callable[[Tensor, Batch], Tensor]] = (),
+        classifier: Classifier,
+        label_smoothing: FractionBelowOne = 0.0,
+        standardise: bool = False,
+        augmentations: Sequence[Augmentation] = (),
         spec: DataSpec | None = None,
     ):
-        super().__init__([Player("classifier", classifier)])
-        self.classifier = classifier
+        network: nn.Module = classifier
+        self.channel_norm: ChannelNorm | None = None
+        if standardise:
+            if spec is None or spec.vocabulary:
+                raise UserError("game.standardise: these data are tokens, not numbers; leave it away")
+            channels, device = spec.shape[0], next(classifier.parameters()).device
+            self.channel_norm = ChannelNorm(torch.zeros(channels), torch.ones(channels)).to(device)
+            network = nn.Sequential(OrderedDict(standardise=self.channel_norm, network=classifier))
+        super().__init__([Player("classifier", network)])
+        self.classifier = network
         self.label_smoothing = label_smoothing
         self.augmentations = tuple(augmentations)
         if spec is not None:
@@ -49,9 +71,17 @@ class Classification(Game):
         samples = batch.real
         for augmentation in self.augmentations:
             samples = augmentation(samples, batch)
+        if batch.labels is None:
+            raise UserError("game: classification needs labels, and this batch has none")
         logits = full(self.classifier(samples))
         loss = cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         return Objective(loss, logits, batch.labels, {"accuracy": correct(logits, batch.labels)})
+
+    @torch.no_grad()
+    def measure(self, data: Any) -> None:
+        """The mean and standard deviation of each channel, where the input is standardised."""
+        if self.channel_norm is not None:
+            self.channel_norm.load_state_dict(ChannelNorm.of(data).state_dict())
 
     @torch.no_grad()
     def _check(self, spec: DataSpec) -> None:

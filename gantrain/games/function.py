@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -49,7 +49,7 @@ class FunctionGame(Game):
         UserError: a strategy is neither a floating-point tensor nor a module.
     """
 
-    def __init__(self, f: Callable[..., Any], strategies: dict[str, Tensor | nn.Module], batches: Any = None):
+    def __init__(self, f: Callable[..., Any], strategies: Mapping[str, Tensor | nn.Module], batches: Any = None):
         for name, s in strategies.items():
             if not isinstance(s, nn.Module) and not (isinstance(s, Tensor) and s.is_floating_point()):
                 raise UserError(f"player {name}: expected a floating-point tensor or a module, got {s!r:.60}")
@@ -126,13 +126,17 @@ class GeneralSum(FunctionGame):
     ):
         if set(fs) != set(strategies):
             raise UserError(f"functions are given for {sorted(fs)}, strategies for {sorted(strategies)}")
-        super().__init__(None, strategies, batches)
+        super().__init__(self._all, strategies, batches)
         self.fs = fs
 
     def objective(self, player: str, batch: Any) -> Objective:
         strategies = self.strategies()
         f = self.fs[player]
         return Objective(scalar(f(*strategies) if batch is None else f(*strategies, batch)))
+
+    def _all(self, *arguments: Any) -> tuple[Tensor, ...]:
+        """The values of all players' functions."""
+        return tuple(f(*arguments) for f in self.fs.values())
 
 
 class VectorField(FunctionGame):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,19 @@ from torch import Tensor, nn
 from gantrain.compute.compile import uncompiled
 from gantrain.compute.modes import evaluating
 from gantrain.compute.precision import full
+from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.games.base import Game, Objective, Player
+from gantrain.games.base import GenerativeGame, Objective, Player
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
+from gantrain.models.base import Discriminator, Generator
 from gantrain.utils.seeding import derive
 from gantrain.utils.seeding import generator as source
 
 
-class GAN(Game):
+class GAN(GenerativeGame):
     """``G`` maps noise to samples, ``D`` tells them from the data; the discriminator moves first.
 
     Both players' objectives on a batch see the same latent vectors ``z ~ N(0, I)``, so that with a zero-sum loss the
@@ -34,12 +37,15 @@ class GAN(Game):
     through ``T``. Real and fake samples are changed by different draws, which both players share.
 
     Args:
-        generator: ``(n, latent_dim)`` and labels to samples ``(n, *shape)``; has ``latent_dim``.
-        discriminator: ``(n, *shape)`` and labels to logits ``(n,)``.
-        loss: of both players.
-        penalties: added to the discriminator's loss.
-        conditional: whether the networks are given labels.
-        augmentations: ``(samples, batch) -> samples``, differentiable, applied in turn before the discriminator.
+        generator: the player that makes samples; ``(n, latent_dim)`` and labels to samples ``(n, *shape)``; it has an
+            attribute ``latent_dim``.
+        discriminator: the player that tells samples from data; ``(n, *shape)`` and labels to logits ``(n,)``. It moves
+            first.
+        loss: the loss of both players.
+        penalties: terms added to the discriminator's objective. Default none.
+        conditional: whether the networks are told the class of each sample. Default false.
+        augmentations: what is done to real and fake samples before the discriminator sees them, in this order;
+            ``(samples, batch) -> samples``, differentiable. Default nothing.
         spec: the data, which the networks must fit; by default the generator's own ``spec``, if it has one.
 
     Raises:
@@ -47,15 +53,17 @@ class GAN(Game):
             output has the wrong shape; the networks share a parameter.
     """
 
+    callbacks: ClassVar[dict[str, str]] = {"samples": "samples", "evaluate": "metrics"}
+
     def __init__(
         self,
-        generator: nn.Module,
-        discriminator: nn.Module,
+        generator: Generator,
+        discriminator: Discriminator,
         loss: Loss,
         penalties: Sequence[Penalty] = (),
         conditional: bool = False,
         spec: DataSpec | None = None,
-        augmentations: Sequence[Callable[[Tensor, Batch], Tensor]] = (),
+        augmentations: Sequence[Augmentation] = (),
     ):
         super().__init__([Player("discriminator", discriminator), Player("generator", generator)])
         self.generator = generator
@@ -68,8 +76,17 @@ class GAN(Game):
         self._check()
 
     @property
-    def evaluated_network(self) -> nn.Module:
-        return self.generator
+    def evaluated_player(self) -> str:
+        return "generator"
+
+    @property
+    def latent_dim(self) -> int:
+        return self.generator.latent_dim
+
+    @classmethod
+    def spec_for_networks(cls, spec: DataSpec, arguments: Mapping[str, Any]) -> DataSpec:
+        """Without the classes, unless the game is conditional."""
+        return spec if arguments["conditional"] else spec.unconditional()
 
     def objective(self, player: str, batch: Batch) -> Objective:
         """The player's loss, its classification, and the raw logits as scores ``real`` and ``fake``."""

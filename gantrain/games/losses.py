@@ -21,9 +21,11 @@ class Loss(ABC):
 
     Attributes:
         needs_real: whether the generator's loss looks at the logits of real samples.
+        classifies: whether the losses are those of a classification, whose margins BiSAM can climb.
     """
 
     needs_real = False
+    classifies = True
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -101,6 +103,8 @@ class Wasserstein(Loss):
     Source: Arjovsky et al., Wasserstein GAN, ICML 2017, eq. 2.
     """
 
+    classifies = False
+
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return fake.mean() - real.mean()
 
@@ -152,14 +156,20 @@ class Relativistic(Loss):
         return softplus(fake - real).mean()
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        return softplus(real - fake).mean()
+        return softplus(_given(real) - fake).mean()
 
     def discriminator_margins(self, real: Tensor, fake: Tensor) -> Margins:
         return real - fake, _ones(real)
 
     def generator_margins(self, real: Tensor | None, fake: Tensor) -> Margins:
-        return fake - real, _ones(fake)
+        return fake - _given(real), _ones(fake)
 
 
 def _ones(logits: Tensor) -> Tensor:
     return torch.ones(len(logits), dtype=torch.int64, device=logits.device)
+
+
+def _given(real: Tensor | None) -> Tensor:
+    if real is None:
+        raise ValueError("this loss looks at the logits of real samples; pass them")
+    return real

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gantrain.config.types import NonNegativeFloat, PositiveFloat, PositiveInt
 
 
-# Samples and labels to logits: the network, behind the game's augmentations if there are any.
-Discriminator = Callable[[Tensor, Tensor | None], Tensor]
+# Samples and labels to logits: the discriminator, behind the game's augmentations if there are any.
+Score = Callable[[Tensor, Tensor | None], Tensor]
 
 
 @dataclass
@@ -57,10 +57,10 @@ class Penalty(ABC):
         return step is None or step % self.every == 0
 
     @abstractmethod
-    def value(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def value(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
         """The penalty without its weight: a scalar."""
 
-    def __call__(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def __call__(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
         """What is added to the discriminator's loss at a step at which the penalty is due."""
         scale = self.weight if batch.step is None else self.weight * self.every
         return scale * self.value(discriminator, real, fake, batch)
@@ -81,7 +81,7 @@ class R1(Penalty):
     def __init__(self, weight: PositiveFloat = 10.0, every: PositiveInt = 1):
         super().__init__(weight, every)
 
-    def value(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def value(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
         return _squared_slopes(real.logits, real.samples).mean() / 2
 
 
@@ -100,7 +100,7 @@ class R2(Penalty):
     def __init__(self, weight: PositiveFloat = 10.0, every: PositiveInt = 1):
         super().__init__(weight, every)
 
-    def value(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def value(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
         return _squared_slopes(fake.logits, fake.samples).mean() / 2
 
 
@@ -120,7 +120,7 @@ class WGANGP(Penalty):
         super().__init__(weight, every)
         self.target = target
 
-    def value(self, discriminator: Discriminator, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def value(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
         real_samples, fake_samples = real.samples, fake.samples
         u = batch.uniform("interpolates", *[1] * (real_samples.dim() - 1)).to(real_samples.dtype)
         between = torch.lerp(fake_samples, real_samples, u).requires_grad_(True)

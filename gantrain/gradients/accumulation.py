@@ -55,12 +55,15 @@ class GradientAccumulation:
     def included(self, mean: Tensor | None, value: Tensor) -> Tensor:
         """The mean of a tensor over the parts so far, from that before the current one."""
         part, _ = self.current
-        return value if part == 0 else torch.lerp(mean, value, 1 / (part + 1))
+        return value if mean is None or part == 0 else torch.lerp(mean, value, 1 / (part + 1))
 
     def _include(self, mean: Gradient, gradient: Gradient) -> None:
         """The same of a gradient, in place; None is zero."""
-        reached = [i for i, (m, g) in enumerate(zip(mean, gradient, strict=True)) if not (m is None and g is None)]
-        for i in reached:
-            mean[i] = torch.zeros_like(gradient[i]) if mean[i] is None else mean[i]
-        latest = [torch.zeros_like(mean[i]) if gradient[i] is None else gradient[i] for i in reached]
-        lerp_from_([mean[i] for i in reached], latest, 1 - 1 / (self.current[0] + 1))
+        means, latest = [], []
+        for i, (m, g) in enumerate(zip(mean, gradient, strict=True)):
+            if m is None and g is not None:
+                m = mean[i] = torch.zeros_like(g)
+            if m is not None:
+                means.append(m)
+                latest.append(torch.zeros_like(m) if g is None else g)
+        lerp_from_(means, latest, 1 - 1 / (self.current[0] + 1))

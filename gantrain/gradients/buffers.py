@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gantrain.distributed.processes import Processes
+from gantrain.games.base import Gradient
 
 
 class BufferSync:
@@ -30,16 +31,17 @@ class BufferSync:
         self.counters = [b for b in shared if not b.is_floating_point()]
         self.before = [c.clone() for c in self.counters]
 
-    def sent(self) -> list[Tensor]:
+    def sent(self) -> Gradient:
         """What averages to the buffers of the last role."""
         gained = [(now - old).float() for now, old in zip(self.counters, self.before, strict=True)]
         return [t * self.roles if self.last else torch.zeros_like(t) for t in self.statistics + gained]
 
     @torch.no_grad()
-    def receive(self, averages: list[Tensor]) -> None:
+    def receive(self, averages: Gradient) -> None:
         """Take the averages over."""
+        means = [average for average in averages if average is not None]
         count = len(self.statistics)
-        for buffer, average in zip(self.statistics, averages[:count], strict=True):
+        for buffer, average in zip(self.statistics, means[:count], strict=True):
             buffer.copy_(average)
-        for counter, old, gained in zip(self.counters, self.before, averages[count:], strict=True):
+        for counter, old, gained in zip(self.counters, self.before, means[count:], strict=True):
             counter.copy_(old + gained.to(old.dtype))

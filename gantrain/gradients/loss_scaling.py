@@ -88,7 +88,7 @@ class LossScale:
             self.scale, self.clean = self.scale * _FACTOR, 0
 
 
-def _outcome(loss: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+def _outcome(loss: Tensor, gradients: list[Tensor]) -> Tensor:
     """A 0-d tensor: 1 where all is finite, 0 where the gradients are not, -1 where the loss is not."""
     sizes = torch._foreach_norm(gradients, float("inf")) if gradients else [torch.zeros_like(loss)]
     finite = torch.stack(sizes).isfinite().all().to(torch.float32)

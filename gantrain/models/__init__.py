@@ -1,5 +1,6 @@
 """Networks by family, built from the data's shape: generators, discriminators, classifiers."""
 
+from gantrain.models.base import Classifier, Discriminator, Generator
 from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator
 from gantrain.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from gantrain.models.densenet import DenseNet
@@ -13,12 +14,15 @@ from gantrain.models.wide_resnet import WideResNet
 
 __all__ = [
     "VGG",
+    "Classifier",
     "ConvClassifier",
     "ConvDiscriminator",
     "ConvGenerator",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DenseNet",
+    "Discriminator",
+    "Generator",
     "HuggingFace",
     "MLPClassifier",
     "MLPDiscriminator",

@@ -1,7 +1,8 @@
-"""What follows a gradient: optimizers and schedulers by name, constraints, and the average of the weights."""
+"""Optimizers, schedulers, constraints and the average of the weights: everything that follows a gradient."""
 
 from gantrain.optim.constraints import L1, Box, L2Ball, Resolvent, Simplex
 from gantrain.optim.ema import EMA
+from gantrain.optim.muon import Muon
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
 
-__all__ = ["EMA", "L1", "Box", "L2Ball", "Resolvent", "Simplex", "make_optimizer", "make_scheduler"]
+__all__ = ["EMA", "L1", "Box", "L2Ball", "Muon", "Resolvent", "Simplex", "make_optimizer", "make_scheduler"]

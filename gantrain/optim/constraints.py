@@ -1,6 +1,6 @@
 """Resolvents ``J = (id + gamma A)^-1``: the projection onto a set, or the proximal operator of a regulariser.
 
-Each is applied to one player's parameters taken as one vector ``v`` of all entries, after each move, in place.
+A resolvent is applied in place after each move, to all parameters of a player taken as one vector ``v``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Box(Resolvent):
     """Projection onto ``{v : low <= v_i <= high}``.
 
     Args:
-        low: smallest value of each entry.
-        high: largest value of each entry.
+        low: the smallest value that an entry may have.
+        high: the largest value that an entry may have.
 
     Raises:
         UserError: ``low > high``.
@@ -54,7 +54,7 @@ class L2Ball(Resolvent):
     """Projection onto ``{v : ||v||_2 <= radius}``.
 
     Args:
-        radius: of the ball, which is centred at the origin.
+        radius: the radius of the ball, which is centred at the origin.
     """
 
     def __init__(self, radius: PositiveFloat = 1.0):
@@ -95,7 +95,7 @@ class L1(Resolvent):
     """Proximal operator of ``weight * ||v||_1``: soft-thresholding by ``step_size * weight``.
 
     Args:
-        weight: of the penalty.
+        weight: the factor of the norm.
     """
 
     def __init__(self, weight: NonNegativeFloat = 1e-3):

@@ -28,7 +28,7 @@ class EMA:
     counters no counter.
 
     Args:
-        module: what is averaged; it stays as it is.
+        module: the network that is averaged; it is not changed.
         decay: in [0, 1]; 0.999 remembers about a thousand updates.
 
     Attributes:
@@ -58,11 +58,11 @@ class EMA:
 
     @property
     def updates(self) -> int:
-        """Updates so far."""
+        """The number of updates so far."""
         return int(self._average.n_averaged)
 
     def update(self) -> None:
-        """Take in the module's present weights."""
+        """Take the module's present weights into the average."""
         updates, before = self.updates, snapshot(self._statistics)
         self._average.update_parameters(self._source)
         if updates > 0:

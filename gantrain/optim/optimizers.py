@@ -1,38 +1,46 @@
-"""Optimizers and learning-rate schedulers: torch's own, by name."""
+"""Optimizers and learning-rate schedulers, made from their descriptions in a config."""
 
 from __future__ import annotations
 
-import inspect
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gantrain.config.parts import build
-from gantrain.errors import UserError
+from gantrain.config.parts import Part, build, checked, part_arguments
+from gantrain.errors import Notice, UserError
+from gantrain.optim.matrices import hidden, matrices
 
 
-def make_optimizer(spec: Any, parameters: Sequence[Tensor], key: str = "optimizer") -> Optimizer:
-    """The optimizer that ``spec`` describes, over ``parameters``.
+def make_optimizer(spec: Any, network: nn.Module, key: str = "optimizer") -> Optimizer:
+    """The optimizer that ``spec`` describes, over the trainable parameters of ``network``.
 
     Where torch has a fused implementation and the spec does not choose between ``fused`` and ``foreach``, the fused one
     is taken: it is the fastest on CPU and on GPU.
 
+    Args:
+        spec: a name, a mapping or a validated part.
+        network: whose layers tell which parameters are matrices, for Muon and for ``weight_decay_on``.
+        key: where the spec stands, for messages.
+
     Raises:
         UserError: the optimizer does not accept these values; ``key`` says where they stand.
     """
-    if isinstance(spec, Optimizer):
+    part = checked("optimizer", spec)
+    if not isinstance(part, Part):
         raise UserError(f"{key}: expected a name or a mapping; an optimizer object has parameters of its own")
+    parameters: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
     try:
-        optimizer = build("optimizer", spec, list(parameters))
-        if _fusible(optimizer, parameters):
-            for group in optimizer.param_groups:
-                group["fused"] = True
-            optimizer = _rebuilt(optimizer, parameters)
-        return optimizer
+        if "rest" in part_arguments(part):
+            return _muon(part, network, parameters, key)
+        groups = _decayed(part, network, parameters)
+        if _fusible(part, parameters):
+            part = part.model_copy(update={"fused": True})
+        return build("optimizer", part, groups)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{key}: {error}") from error
 
@@ -51,14 +59,42 @@ def make_scheduler(spec: Any, optimizer: Optimizer, key: str = "scheduler") -> L
         raise UserError(f"{key}: {error}") from error
 
 
-def _fusible(optimizer: Optimizer, parameters: Sequence[Tensor]) -> bool:
-    settings = optimizer.defaults
+def _muon(part: Part, network: nn.Module, parameters: list[Tensor], key: str) -> Optimizer:
+    """Muon over the hidden matrices, and the optimizer that ``part.rest`` describes over all other parameters."""
+    rest = part_arguments(part)["rest"]
+    if isinstance(rest, Part) and "rest" in part_arguments(rest):
+        raise UserError(f"{key}.rest: expected another optimizer than muon, for what muon does not move; use adamw")
+    if rest is not None:
+        rest = make_optimizer(rest, network, f"{key}.rest")
+    matrices = [matrix for matrix in hidden(network) if matrix.parameter.requires_grad]
+    if not matrices:
+        warnings.warn(
+            f"{key}: the network has no weights for muon between its first and its last layer; all of its parameters "
+            "go to the optimizer rest",
+            Notice,
+            stacklevel=3,
+        )
+    own = {m.parameter for m in matrices}
+    groups = [
+        {"params": [m.parameter for m in matrices if not m.transposed]},
+        {"params": [m.parameter for m in matrices if m.transposed], "transposed": True},
+        {"params": [p for p in parameters if p not in own], "rest": True},
+    ]
+    return build("optimizer", part.model_copy(update={"rest": rest}), groups)
+
+
+def _decayed(part: Part, network: nn.Module, parameters: list[Tensor]) -> list[Tensor] | list[dict[str, Any]]:
+    """The parameters in groups with weight decay and without, where ``part`` decays only some."""
+    if getattr(part, "weight_decay_on", "all") == "all":
+        return parameters
+    decayed = {matrix.parameter for matrix in matrices(network)}
+    spared = [p for p in parameters if p not in decayed]
+    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p in decayed]}]
+    groups.append({"params": spared, "weight_decay": 0.0})
+    return [group for group in groups if group["params"]]
+
+
+def _fusible(part: Part, parameters: Sequence[Tensor]) -> bool:
+    settings = part_arguments(part)
     chosen = any(settings.get(key) for key in ("foreach", "fused", "differentiable", "capturable"))
     return "fused" in settings and not chosen and all(torch.is_floating_point(p) for p in parameters)
-
-
-def _rebuilt(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Optimizer:
-    """The same optimizer constructed anew from its own settings, so that its checks of ``fused`` run."""
-    accepted = inspect.signature(type(optimizer)).parameters
-    settings = {k: v for k, v in optimizer.param_groups[0].items() if k in accepted and k != "params"}
-    return type(optimizer)(list(parameters), **settings)

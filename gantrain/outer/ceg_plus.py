@@ -78,7 +78,7 @@ class CEGPlus(Mover):
                     p.grad = g
             forward, d = self._forward_backward(field, z, draw, scale)
 
-        relaxation = self.relaxation
+        relaxation: float | Tensor = self.relaxation
         if self.adaptive:
             length = dot(d, d)
             relaxation = relaxation * torch.where(length > 0, dot(forward, d) / length - 0.495, 0.0)
@@ -100,7 +100,7 @@ class CEGPlus(Mover):
         # The parameters are now z - gamma F w, so that H w = w + (parameters - z).
         with torch.no_grad():
             forward = torch._foreach_sub(w, _flat(z))
-            return forward, torch._foreach_sub(torch._foreach_add(parameters, forward), hz)
+            return list(forward), list(torch._foreach_sub(torch._foreach_add(parameters, forward), hz))
 
 
 def _flat(point: Anchor) -> list[Tensor]:

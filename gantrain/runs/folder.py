@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gantrain.config.loading import dump, load, resolved
+from gantrain.config import yaml_files
+from gantrain.config.loading import load, resolved
 from gantrain.config.schema import Config
 from gantrain.config.types import shown
 from gantrain.errors import UserError
 
 CONFIG = "config.yaml"
-# The first line of a run's config. A folder without it may be anybody's, and is never deleted.
-MARK = "# A run of gantrain: its resolved config."
+# The first line of a run's config. A folder without one of them may be anybody's, and is never deleted.
+RESOLVED_CONFIG = "# A run of gantrain: its resolved config."
+BUILT_IN_PYTHON = "# A run of gantrain that was built in Python: what its trainer was given."
 # The folder in a run's that holds the checkpoint of the best evaluation.
 BEST = "best"
 # What may change when a run goes on: how long it lasts, where it runs and what it writes, not what it computes.
@@ -27,8 +30,17 @@ CHANGEABLE = (
 _OF_A_HOST = ("folder", "path", "threads", "storage", "workers")
 
 
-def prepare(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
-    """Make the run's folder and write the resolved config into it.
+def prepare(
+    folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool, mark: str = RESOLVED_CONFIG
+) -> None:
+    """Make the run's folder and write the config into it.
+
+    Args:
+        folder: of the run.
+        config: the resolved config, or what a trainer that was built in Python says of its parts.
+        resume: whether an earlier run of the folder goes on.
+        overwrite: whether an earlier run of the folder is deleted.
+        mark: the first line of the config's file, which says which of the two it is.
 
     Raises:
         UserError: the folder holds a run already and neither ``resume`` nor ``overwrite`` is asked for; it holds
@@ -40,13 +52,13 @@ def prepare(folder: Path, config: Config, resume: bool, overwrite: bool) -> None
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f"{CONFIG}.tmp"
-        temporary.write_text(f"{MARK}\n{dump(config)}", encoding="utf-8")
+        temporary.write_text(f"{mark}\n{yaml_files.text(dict(config))}", encoding="utf-8")
         os.replace(temporary, folder / CONFIG)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
-def check(folder: Path, config: Config, resume: bool, overwrite: bool) -> None:
+def check(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
     """Whether :func:`prepare` would go on.
 
     Raises:
@@ -85,8 +97,7 @@ def check_alike(here: dict[str, Any], there: dict[str, Any]) -> None:
 def is_run(folder: Path) -> bool:
     """Whether a folder is a training run's."""
     try:
-        with (folder / CONFIG).open(encoding="utf-8", errors="replace") as lines:
-            return lines.readline().rstrip("\n") == MARK
+        return _mark(folder) in (RESOLVED_CONFIG, BUILT_IN_PYTHON)
     except OSError:
         return False
 
@@ -95,16 +106,29 @@ def open_run(run: str | Path) -> tuple[Path, Config]:
     """The folder and the config of a run.
 
     Raises:
-        UserError: there is no run at ``run``.
+        UserError: there is no run at ``run``, or it was built in Python and not from a config.
     """
     folder = Path(run)
     if not (folder / CONFIG).is_file():
         raise UserError(f"{folder}: no run here; expected a folder with {CONFIG}, as under checkpoints/")
+    if _mark(folder) == BUILT_IN_PYTHON:
+        raise UserError(
+            f"{folder}: this run was built in Python, and its folder does not say how to build its game again; build "
+            "the trainer there and call its restore()"
+        )
     return folder, load(folder / CONFIG)
 
 
-def _check_same(folder: Path, config: Config) -> None:
-    before, now = flat(resolved(load(folder / CONFIG))), flat(resolved(config))
+def _mark(folder: Path) -> str:
+    with (folder / CONFIG).open(encoding="utf-8", errors="replace") as lines:
+        return lines.readline().rstrip("\n")
+
+
+def _check_same(folder: Path, config: Mapping[str, Any]) -> None:
+    # A resolved config is loaded, so that keys which are newer than the run have their defaults.
+    python = _mark(folder) == BUILT_IN_PYTHON
+    before = flat(yaml_files.read(folder / CONFIG) if python else resolved(load(folder / CONFIG)))
+    now = flat(dict(config))
     # The outermost part's name first, since all of its keys differ with it.
     for key in sorted(
         before.keys() | now.keys(), key=lambda k: (not k.endswith((".name", ".target")), k.count("."), k)

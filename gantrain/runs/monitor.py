@@ -111,6 +111,12 @@ class Monitor:
             self._events.file_writer.add_summary(summary)
         self._events.flush()
 
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Write out everything and close the files; a second time does nothing."""
         if self.enabled:

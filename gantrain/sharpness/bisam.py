@@ -56,7 +56,7 @@ def lower_bound(
     return torch.logsumexp(mu * bounded, dim=1) / mu
 
 
-def climbed(climb: str, mu: float, alpha: float) -> Callable[[Objective], Tensor]:
+def climbed(climb: Literal["loss", "tanh", "log"], mu: float, alpha: float) -> Callable[[Objective], Tensor]:
     """The function of the objective that the perturbation climbs."""
     if climb == "loss":
         return lambda objective: objective.loss

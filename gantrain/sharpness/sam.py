@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 
 from gantrain.games.base import Gradient
 from gantrain.sharpness.base import Oracle
@@ -41,18 +42,19 @@ class Perturbation:
         reached = [(p, g) for p, g in zip(context.parameters, gradient, strict=True) if g is not None]
         if not reached:
             return
-        targets, directions = map(list, zip(*reached, strict=True))
+        targets: list[Tensor] = [p for p, _ in reached]
+        directions = [g for _, g in reached]
         if self.geometry == "elementwise":
-            scaled = torch._foreach_mul(targets, directions)
+            scaled = list(torch._foreach_mul(targets, directions))
             length = norm(scaled)
-            directions = torch._foreach_mul(targets, scaled)
+            directions = list(torch._foreach_mul(targets, scaled))
         else:
             length = norm(directions)
         context.require_finite("the norm of the gradient that sharpness climbs", length)
         # Until that is looked at, an overflow must not pass for a step of length zero.
         length = torch.where(length == 0, 1.0, length).masked_fill(length.isinf(), torch.nan)
         # In this order, since rho / length overflows where the gradient is tiny.
-        add_(targets, torch._foreach_div(directions, length), self.rho)
+        add_(targets, list(torch._foreach_div(directions, length)), self.rho)
 
 
 class SAM(Oracle):
@@ -111,7 +113,7 @@ class SAM(Oracle):
             return context.random_direction()
         if self.direction == "previous":
             return self.previous or [None] * len(context.parameters)
-        return context.gradient(self.climb) if self.ascent == "local" else self._whole
+        return context.gradient(self.climb) if self._whole is None else self._whole
 
     def state_dict(self) -> dict[str, Any]:
         return {"previous": self.previous}

@@ -83,23 +83,30 @@ class SAMPa(Oracle):
             self.local, self._next_local = self._next_local, {}
         if self.cosine and context.observing:
             (plain,) = context.averaged(lambda: [context.gradient(auxiliary=True, counted=False)])
-            context.observe("cosine", _cosine(plain, self.slope))
+            context.observe("cosine", _cosine(plain, self._at_prediction()[0]))
 
     def evaluate(self, context: GradientContext, part: int) -> list[Gradient]:
+        slope, direction = self._at_prediction()
         if part == 0:
-            with self.perturbation.applied(context, self.local.get(context.micro_batch, self.direction)):
+            with self.perturbation.applied(context, self.local.get(context.micro_batch, direction)):
                 return [context.gradient(auxiliary=True)]
-        with predicted(context, self.slope):
+        with predicted(context, slope):
             return self._gradients(context, ahead=1)
 
     def expected(self, part: int) -> list[Gradient]:
-        return [self.slope] if part == 0 else [self.slope, self.direction][: len(self.targets)]
+        slope, direction = self._at_prediction()
+        return [slope] if part == 0 else [slope, direction][: len(self.targets)]
 
     def combine(self, gradients: list[Gradient]) -> Gradient:
         perturbed, *at_prediction = gradients
         self.slope, self.direction = at_prediction[0], at_prediction[-1]
         self.local, self._next_local = self._next_local, {}
-        return [_mixed(a, b, self.mix) for a, b in zip(perturbed, self.slope, strict=True)]
+        return [_mixed(a, b, self.mix) for a, b in zip(perturbed, at_prediction[0], strict=True)]
+
+    def _at_prediction(self) -> tuple[Gradient, Gradient]:
+        """The gradients at ``y_t`` of the loss and of what is climbed, which are there once :meth:`start` has run."""
+        assert self.slope is not None and self.direction is not None
+        return self.slope, self.direction
 
     def _gradients(self, context: GradientContext, ahead: int) -> list[Gradient]:
         gradients = context.gradients(*self.targets, ahead=ahead)
@@ -148,14 +155,14 @@ def _copied(state: dict[str, Any]) -> dict[str, Any]:
 
 def _mixed(a: Tensor | None, b: Tensor | None, mix: float) -> Tensor | None:
     """``(1 - mix) a + mix b``, where None is zero; None if both are."""
-    if a is None and b is None:
-        return None
-    return torch.lerp(torch.zeros_like(b) if a is None else a, torch.zeros_like(a) if b is None else b, mix)
+    if a is None:
+        return None if b is None else torch.lerp(torch.zeros_like(b), b, mix)
+    return torch.lerp(a, torch.zeros_like(a) if b is None else b, mix)
 
 
 def _cosine(left: Gradient, right: Gradient) -> Tensor:
     """The cosine of the angle between two gradients; 0 where one of them is zero."""
     pairs = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
-    a, b = map(list, zip(*pairs, strict=True))
+    a, b = [a for a, _ in pairs], [b for _, b in pairs]
     product = norm(a) * norm(b)
     return torch.where(product > 0, dot(a, b) / product, 0.0)

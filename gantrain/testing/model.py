@@ -52,12 +52,12 @@ class ModelContract(ABC):
         x = torch.rand(SAMPLES, *self.input_shape(network), generator=source, dtype=torch.float64).mul(2).sub(1)
         return (x, torch.arange(SAMPLES) % self.spec.classes) if self.conditional else (x,)
 
-    def test_its_weights_are_a_function_of_the_seed(self):
+    def test_its_weights_are_a_function_of_the_seed(self) -> None:
         one, same, other = (self.seeded(seed).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(one[key], same[key]) for key in one)
         assert any(not torch.equal(one[key], other[key]) for key in one)
 
-    def test_outputs_have_their_shape_and_are_finite_in_both_modes_and_precisions(self):
+    def test_outputs_have_their_shape_and_are_finite_in_both_modes_and_precisions(self) -> None:
         for network, dtype in ((self.seeded(), torch.float64), (self.seeded().float(), torch.float32)):
             x, *labels = self.inputs(network)
             for mode in (True, False):
@@ -65,13 +65,13 @@ class ModelContract(ABC):
                 assert y.shape == (SAMPLES, *self.output_shape())
                 assert y.dtype == dtype and y.isfinite().all()
 
-    def test_single_precision_agrees_with_double(self):
+    def test_single_precision_agrees_with_double(self) -> None:
         double = self.seeded().eval()
         single = self.seeded().float().eval()
         x, *labels = self.inputs(double)
         torch.testing.assert_close(single(x.float(), *labels).double(), double(x, *labels), rtol=1e-3, atol=1e-4)
 
-    def test_gradients_reach_the_parameters_that_they_should(self):
+    def test_gradients_reach_the_parameters_that_they_should(self) -> None:
         network = self.seeded().train()
         y = network(*self.inputs(network))
         source = torch.Generator().manual_seed(2)
@@ -80,7 +80,7 @@ class ModelContract(ABC):
         assert all(g is None or g.isfinite().all() for g in gradients.values())
         assert {name for name, g in gradients.items() if g is None or not g.any()} == self.unreached
 
-    def test_inputs_are_left_alone(self):
+    def test_inputs_are_left_alone(self) -> None:
         network = self.seeded()
         given = self.inputs(network)
         before = [tensor.clone() for tensor in given]
@@ -88,14 +88,14 @@ class ModelContract(ABC):
         network.eval()(*given)
         assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
 
-    def test_goes_on_identically_from_its_state(self):
+    def test_goes_on_identically_from_its_state(self) -> None:
         network, twin = self.seeded(0), self.seeded(1)
         given = self.inputs(network)
         network.train()(*given)  # moves the buffers, too
         twin.load_state_dict(network.state_dict())
         assert torch.equal(network.eval()(*given), twin.eval()(*given))
 
-    def test_evaluation_is_repeatable_and_changes_nothing(self):
+    def test_evaluation_is_repeatable_and_changes_nothing(self) -> None:
         network = self.seeded().eval()
         before = {key: value.clone() for key, value in network.state_dict().items()}
         random = torch.get_rng_state()
@@ -105,7 +105,7 @@ class ModelContract(ABC):
         assert before.keys() == after.keys() and all(torch.equal(after[key], before[key]) for key in before)
         assert torch.equal(torch.get_rng_state(), random)
 
-    def test_evaluation_does_not_depend_on_the_rest_of_the_batch(self):
+    def test_evaluation_does_not_depend_on_the_rest_of_the_batch(self) -> None:
         network = self.seeded()
         given = self.inputs(network)
         network.train()(*given)
@@ -113,7 +113,7 @@ class ModelContract(ABC):
         alone = torch.cat([network(*(tensor[i : i + 1] for tensor in given)) for i in range(SAMPLES)])
         torch.testing.assert_close(alone, together, rtol=1e-8, atol=1e-10)
 
-    def test_training_couples_samples_only_where_it_says_so(self):
+    def test_training_couples_samples_only_where_it_says_so(self) -> None:
         network = self.seeded().train()
         x, *labels = self.inputs(network)
         x.requires_grad_(True)
@@ -126,12 +126,12 @@ class GeneratorContract(ModelContract):
     """What every generator keeps: latents ``(n, latent_dim)`` to samples ``(n, *shape)``, images in [-1, 1]."""
 
     def input_shape(self, network: nn.Module) -> tuple[int, ...]:
-        return (network.latent_dim,)
+        return (int(network.latent_dim),)  # type: ignore[arg-type] # a module's attribute may be anything
 
     def output_shape(self) -> tuple[int, ...]:
         return self.spec.shape
 
-    def test_images_stay_in_their_range(self):
+    def test_images_stay_in_their_range(self) -> None:
         network = self.seeded()
         z, *labels = self.inputs(network)
         if self.spec.image:

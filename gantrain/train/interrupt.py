@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gantrain.distributed.processes import Processes
 
+# What signal.signal takes and returns.
+Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 # Seconds in which a signal to one of several processes reaches the others, if a step does not take longer.
 SECONDS = 2.0
 
@@ -32,7 +36,7 @@ class Interrupt:
     def __init__(self, processes: Processes | None = None) -> None:
         self.received = 0
         self._processes = processes
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Handler] = {}
         self._last: tuple[int, float] | None = None
         self._next = 0
 

@@ -44,7 +44,8 @@ class Progress:
         if enabled and self._stream.isatty():
             columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
             self._bar = Bar(*columns, console=Console(file=self._stream), auto_refresh=False)
-            self._task = self._bar.add_task("starting", total=1.0, completed=start)
+            self._task = self._bar.add_task("starting", total=1.0)
+            self._bar.update(self._task, completed=start)
             self._bar.start()
 
     def update(self, step: int, done: float, values: Mapping[str, float]) -> None:
@@ -79,6 +80,12 @@ class Progress:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=self._stream, flush=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Show what has not been shown yet and leave the terminal as it was; a second time does nothing."""

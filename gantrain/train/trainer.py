@@ -1,4 +1,4 @@
-"""The training loop: what happens in a step, and what is written while it runs."""
+"""The training run: what happens in a step, and what is written while it goes on."""
 
 from __future__ import annotations
 
@@ -6,32 +6,36 @@ import copy
 import math
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from gantrain.builders import make_game, make_learners
+from gantrain.compute import memory
 from gantrain.compute.compile import Arithmetic, plain
 from gantrain.compute.precision import autocast
-from gantrain.config.loading import resolved
-from gantrain.config.parts import build
+from gantrain.compute.threads import threads
+from gantrain.config.sections import Checkpoint, Log, Run
 from gantrain.data.batch import Batch, Batches
-from gantrain.data.storage import described, place
+from gantrain.data.storage import described
 from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
-from gantrain.games.base import Player
+from gantrain.games.base import Game, Player
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.ema import EMA
+from gantrain.outer.base import Outer
 from gantrain.outer.field import Field
+from gantrain.outer.learner import Learner
 from gantrain.runs import checkpoint
-from gantrain.runs.folder import BEST
+from gantrain.runs.folder import BEST, BUILT_IN_PYTHON, RESOLVED_CONFIG, prepare
 from gantrain.runs.monitor import Monitor
 from gantrain.runs.restore import part_of, restore
 from gantrain.train.callbacks.base import Callback
-from gantrain.train.callbacks.factory import make_callbacks
+from gantrain.train.description import describe
 from gantrain.train.interrupt import Interrupt
 from gantrain.train.progress import Progress
 from gantrain.utils.seeding import derive
@@ -39,102 +43,157 @@ from gantrain.utils.tensors import copy_, norm, tree_to
 
 
 class Trainer:
-    """A run under way.
+    """Trains a game: takes steps until a budget is used up, and writes down what happens.
+
+    From Python it is given what a config names otherwise; :meth:`fit` then does all that ``gantrain train`` does::
+
+        game = gt.games.GAN(generator, discriminator, loss=gt.games.losses.Hinge())
+        learners = [gt.Learner(p, torch.optim.Adam(p.parameters, lr=2e-4)) for p in game.players.values()]
+        batches = gt.data.Batches(gt.data.Digits(), batch_size=64, seed=0)
+        gt.Trainer(game, learners, gt.outer.Extragradient(), batches, gt.Run(name="digits", steps=1000)).fit()
+
+    Args:
+        game: the game, its networks on the device on which they are trained.
+        learners: one for each player, in the order in which they move.
+        outer: the outer loop.
+        batches: the batches of the training data. Their ``batch_size`` counts all processes together.
+        run: name, folder, seed, budget, precision; what concerns data sets and devices is in ``batches`` and ``game``.
+        schedulers: learning-rate schedulers by player, stepped once a training step; none by default.
+        ema: an average of the weights of the game's evaluated network; none by default.
+        callbacks: what looks at the run while it goes on.
+        log: how often scalars are written; every 20 steps by default.
+        checkpoints: how often checkpoints are written and how many are kept; every 500 steps and 2 by default.
+        config: the config that the parts were built from, as plain data; it is stored in the run's folder, and a run
+            that is resumed must have the same. By default the settings that can be read off the arguments.
 
     Attributes:
         step: training steps taken; one step is one step of the innermost outer loop.
         outer_steps: completed outer steps.
+        folder: of the run: ``run.folder/run.name``.
+        best: name and cost of the best evaluation so far, or None.
+
+    Raises:
+        UserError: a player has no learner, the data do not fit ``run``, or this machine cannot compile.
     """
 
-    def __init__(self, config: Any, accelerator: Accelerator):
-        self.config = config
-        self.accelerator = accelerator
-        self.many = accelerator.num_processes > 1
+    monitor: Monitor
+    progress: Progress
+
+    def __init__(
+        self,
+        game: Game,
+        learners: Sequence[Learner],
+        outer: Outer,
+        batches: Batches,
+        run: Run,
+        *,
+        schedulers: Mapping[str, LRScheduler] | None = None,
+        ema: EMA | None = None,
+        callbacks: Sequence[Callback] = (),
+        log: Log | None = None,
+        checkpoints: Checkpoint | None = None,
+        config: Mapping[str, Any] | None = None,
+    ):
+        if [learner.name for learner in learners] != list(game.players):
+            raise UserError(
+                f"learners: expected one for each player in the order in which they move, {', '.join(game.players)}; "
+                f"got {', '.join(learner.name for learner in learners) or 'none'}"
+            )
+        self.game = game
+        self.learners = list(learners)
+        self.outer = outer
+        self.batches = batches
+        self.settings = run
+        self.schedulers = dict(schedulers or {})
+        self.ema = ema
+        self.callbacks = list(callbacks)
+        self.log_settings = log or Log()
+        self.checkpoint_settings = checkpoints or Checkpoint()
+        self.folder = Path(run.folder) / run.name
         self.processes = Processes.launched()
-        self.folder = Path(config.run.folder) / config.run.name
-        self.data = build("data", config.data.part)
-        place(self.data, config.data.storage, accelerator.device)
-        self.batches = Batches(
-            self.data,
-            config.data.batch_size,
-            config.run.seed,
-            accelerator.process_index,
-            accelerator.num_processes,
-            accelerator.device,
-            config.data.accumulation,
-            config.data.workers,
-        )
-        synchronise = self.processes if self.many and config.run.batch_norm == "sync" else None
-        self.game = make_game(config, self.data, accelerator.device, synchronise)
-        self.arithmetic = Arithmetic(config.run)
-        self.arithmetic.prepare(self.game, self.data.spec, accelerator.device)
-        self.learners, self.schedulers = make_learners(config, self.game)
-        self.outer = build("outer", config.outer)
-        self.ema = None if config.ema is None else EMA(self.game.evaluated_network, config.ema.decay)
-        self.callbacks = make_callbacks(config, self.game, self.data, accelerator.device)
+        self.main = self.processes.rank == 0
+        self.device = self.learners[0].parameters[0].device
+        self.arithmetic = Arithmetic(run)
+        self.arithmetic.prepare([player.module for player in game.players.values()], batches.spec.shape, self.device)
         self.evaluator = Evaluator(
-            self.game,
+            game,
             self._batch,
             processes=self.processes,
-            autocast=autocast(config.run.precision, accelerator.device),
+            autocast=autocast(run.precision, self.device),
             reseed=self._reseed,
-            seed=config.run.seed,
-            accumulation=config.data.accumulation,
-            scaled=config.run.precision == "fp16",
+            seed=run.seed,
+            accumulation=batches.accumulation,
+            scaled=run.precision == "fp16",
         )
         self.field = Field(self.evaluator, self.learners)
+        self.config = (
+            describe(game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings)
+            if config is None
+            else dict(config)
+        )
+        self._mark = BUILT_IN_PYTHON if config is None else RESOLVED_CONFIG
         self.best: dict[str, Any] | None = None
         self.step = 0
         self.outer_steps = 0
-        self.monitor: Monitor | None = None
-        self.progress: Progress | None = None
 
-    def start(self, resume: bool) -> None:
-        """Take up the newest checkpoint where there is one, and open the monitor. The folder is the first process'."""
-        main = self.accelerator.is_main_process
+    def fit(self, resume: bool = False, overwrite: bool = False) -> Path:
+        """Train until the first of the budgets is used up, or a signal arrives, and return the run's folder.
+
+        SIGINT and SIGTERM write a checkpoint and then end the program with the exit code 128 + the signal.
+
+        Args:
+            resume: go on from the newest whole checkpoint of the run, where there is one.
+            overwrite: delete an earlier run of the same name.
+
+        Raises:
+            UserError: the run exists and is neither resumed nor overwritten, its checkpoint is of other networks, the
+                training diverged, or it needs more memory than there is.
+        """
+        with self._computing():
+            self.processes.compare_with_first(self.fingerprint, _check_same_data)
+            with self.processes.raise_on_all():
+                if self.main:
+                    prepare(self.folder, self.config, resume, overwrite, self._mark)
+            found = resume and self.restore()
+            with (
+                closing(self.batches),
+                Monitor(self.folder, self.config, step=self.step, enabled=self.main) as self.monitor,
+                Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress,
+            ):
+                if resume:
+                    self.progress.note(
+                        f"going on from step {self.step}" if found else "no whole checkpoint; starting anew"
+                    )
+                self.progress.note(described(self.batches.samples, self.batches.workers))
+                if self.arithmetic.compile:
+                    self.progress.note("the first step compiles the networks, which may take a minute")
+                self._train()
+        return self.folder
+
+    def restore(self) -> bool:
+        """Take up the newest whole checkpoint of the run's folder, which only the first process needs to see.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            UserError: it is of other networks.
+        """
         newest = state = None
         with self.processes.raise_on_all():
-            if resume and main:
-                newest, state = self._newest(self.folder)
-                best = None if state is None else self._newest(self.folder / BEST)[1]
+            if self.main:
+                newest, state = _newest(self.folder)
+                best = None if state is None else _newest(self.folder / BEST)[1]
                 self.best = None if best is None else best["evaluation"]
         state = checkpoint.shared(state, self.processes)
         self.best = self.processes.broadcast_object(self.best)
-        if state is not None:
-            with self.processes.raise_on_all():
-                self.load(state, newest or self.folder)
-                if main:
-                    checkpoint.forget(self.folder, self.step)
-        self.monitor = Monitor(self.folder, resolved(self.config), step=self.step, enabled=main)
-        self.progress = Progress(self.config.run.steps, self.done(), enabled=main)
-        if resume:
-            self.progress.note(f"going on from step {self.step}" if state else "no whole checkpoint; starting anew")
-        self.progress.note(described(self.data.samples, self.batches.workers))
-        if self.arithmetic.compile:
-            self.progress.note("the first step compiles the networks, which may take a minute")
-
-    def run(self) -> None:
-        """Train until the first of the budgets is used up, or a signal arrives."""
-        log, saves = self.config.log.every, self.config.checkpoint.every
-        last_time, last_images = time.perf_counter(), self.images
-        with Interrupt(self.processes) as interrupt:
-            while not self.over:
-                self.train_step(observe=(self.step + 1) % log == 0 or self.last)
-                if self.evaluator.observing and (self.step % log == 0 or self.over):
-                    now, images = time.perf_counter(), self.images
-                    self.log((images - last_images) / (now - last_time))
-                    last_time, last_images = now, images
-                for callback in self.callbacks:
-                    if self.step % callback.every == 0 or self.over:
-                        self.run_callback(callback)
-                if self.step % saves == 0 or self.over:
-                    self.save()
-                if interrupt.agreed(self.step, self.step % log == 0):
-                    self.save()
-                    self.progress.close()
-                    self.progress.note(f"stopped at step {self.step}; go on with --resume")
-                    sys.exit(128 + interrupt.received)
-        self.finish()
+        if state is None:
+            return False
+        with self.processes.raise_on_all():
+            self.load(state, newest or self.folder)
+            if self.main:
+                checkpoint.forget(self.folder, self.step)
+        return True
 
     def train_step(self, observe: bool = False) -> None:
         """One step of the innermost loop, and what follows each step."""
@@ -150,7 +209,7 @@ class Trainer:
     @property
     def images(self) -> int:
         """Real samples drawn so far, over all processes."""
-        return self.evaluator.draws * self.config.data.batch_size
+        return self.evaluator.draws * self.batches.batch_size
 
     @property
     def over(self) -> bool:
@@ -164,10 +223,14 @@ class Trainer:
 
     def done(self) -> float:
         """The share of the budget that is used up: 1 or more when the run is over."""
-        return self.config.run.used(self.step, max(self.evaluator.evaluations.values()), self.images / 1000)
+        return self.settings.used(self.step, max(self.evaluator.evaluations.values()), self.images / 1000)
 
     def log(self, images_per_second: float) -> None:
-        """Write the scalars of the step just taken."""
+        """Write the scalars of the step just taken.
+
+        Raises:
+            UserError: one of them is not finite: the training diverged.
+        """
         values = self._observations()
         for name, value in values.items():
             if not math.isfinite(value):
@@ -180,12 +243,13 @@ class Trainer:
         self.progress.update(self.step, self.done(), values)
 
     def run_callback(self, callback: Callback) -> None:
-        """Show what the product can do, and keep the checkpoint if it is the best so far."""
+        """Let a callback look at the evaluated network, and keep the checkpoint if it is the best so far."""
         self._check_weights()
-        main, found = self.accelerator.is_main_process, None
-        if main or callback.all_processes:
+        found = None
+        if self.main or callback.all_processes:
             with plain():
-                found = callback.run(self.folder, self.monitor, self.step, self.evaluated_network(callback.weights))
+                network = self.evaluated_network(callback.weights)
+                found = callback.run(self.folder, self.monitor, self.step, network)
         found = self.processes.broadcast_object(found)
         if found is None:
             return
@@ -193,7 +257,7 @@ class Trainer:
         if self.best is None or found.name != self.best["name"] or found.cost <= self.best["cost"]:
             self.best = {"name": found.name, "cost": found.cost}
             with self.processes.raise_on_all():
-                if main:
+                if self.main:
                     checkpoint.save(self.folder / BEST, self.step, self.state() | {"evaluation": self.best}, 1)
 
     def evaluated_network(self, weights: str | None = None) -> nn.Module:
@@ -203,32 +267,26 @@ class Trainer:
             weights: "ema", "live", "anchor" (those of the last outer iterate), or None for the average where there is
                 one.
         """
-        anchor = self.outer.anchor()
+        network, anchor = self.game.evaluated_network, self.outer.anchor()
         if weights == "anchor" and anchor is not None:
-            (name,) = (name for name, p in self.game.players.items() if p.module is self.game.evaluated_network)
-            twin = Player(name, copy.deepcopy(self.game.evaluated_network))
-            copy_(twin.parameters + twin.statistics, anchor[name])
+            twin = Player(self.game.evaluated_player, copy.deepcopy(network))
+            copy_(twin.parameters + twin.statistics, anchor[twin.name])
             return twin.module
         if weights in ("live", "anchor") or self.ema is None:
-            return self.game.evaluated_network
+            return network
         return self.ema.module
-
-    def finish(self) -> None:
-        """Write what belongs at the end of a run."""
-        if self.monitor.last is not None:
-            self.monitor.hparams(resolved(self.config), self.monitor.last)
-        self.progress.close()
-        self.progress.note(f"finished at step {self.step}; the run is in {self.folder}")
 
     def save(self) -> None:
         """Write a checkpoint of everything that a later step depends on."""
         self._check_weights()
-        self._share_buffers()
+        # Where each process keeps running statistics of its own, those of the first hold from here on.
+        self.processes.broadcast_(self.evaluator.buffers)
         with self.processes.raise_on_all():
-            if self.accelerator.is_main_process:
-                checkpoint.save(self.folder, self.step, self.state(), self.config.checkpoint.keep)
+            if self.main:
+                checkpoint.save(self.folder, self.step, self.state(), self.checkpoint_settings.keep)
 
     def state(self) -> dict[str, Any]:
+        """Everything that a later step depends on, by the parts of a checkpoint."""
         state: dict[str, Any] = {
             "clock": {"step": self.step, "outer_steps": self.outer_steps},
             "field": self.field.state_dict(),
@@ -260,25 +318,54 @@ class Trainer:
             scheduler.load_state_dict(part_of(state, f"scheduler.{name}", folder))
         self.step = state["clock"]["step"]
         self.outer_steps = state["clock"]["outer_steps"]
-        self.field.load_state_dict(tree_to(state["field"], self.accelerator.device))
-        self.outer.load_state_dict(tree_to(state["outer"], self.accelerator.device))
+        self.field.load_state_dict(tree_to(state["field"], self.device))
+        self.outer.load_state_dict(tree_to(state["outer"], self.device))
 
     def fingerprint(self) -> str:
         """What tells the training data from others: how many samples there are, and a few of them."""
-        if not self.many:
+        if self.processes.world_size == 1:
             return ""
-        samples = self.data.samples
+        samples = self.batches.samples
         few = samples[torch.linspace(0, len(samples) - 1, 16).long()].to("cpu")
         return f"{len(samples)} samples, on average {few.double().abs().mean().item():.6g}"
 
-    def close(self) -> None:
-        for part in (self.batches, self.progress, self.monitor):
-            if part is not None:
-                part.close()
+    def _train(self) -> None:
+        """The steps of the run, and between them the log, the callbacks and the checkpoints."""
+        every, saves = self.log_settings.every, self.checkpoint_settings.every
+        last_time, last_images = time.perf_counter(), self.images
+        with Interrupt(self.processes) as interrupt:
+            while not self.over:
+                self.train_step(observe=(self.step + 1) % every == 0 or self.last)
+                if self.evaluator.observing and (self.step % every == 0 or self.over):
+                    now, images = time.perf_counter(), self.images
+                    self.log((images - last_images) / (now - last_time))
+                    last_time, last_images = now, images
+                for callback in self.callbacks:
+                    if self.step % callback.every == 0 or self.over:
+                        self.run_callback(callback)
+                if self.step % saves == 0 or self.over:
+                    self.save()
+                if interrupt.agreed(self.step, self.step % every == 0):
+                    self.save()
+                    self.progress.close()
+                    self.progress.note(f"stopped at step {self.step}; go on with --resume")
+                    sys.exit(128 + interrupt.received)
+        if self.monitor.last is not None:
+            self.monitor.hparams(self.config, self.monitor.last)
+        self.progress.close()
+        self.progress.note(f"finished at step {self.step}; the run is in {self.folder}")
 
-    def _newest(self, folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
-        path = checkpoint.newest(folder)
-        return path, None if path is None else checkpoint.load(path)[1]
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """The threads, precision and compiler that the run asks for, and memory that is short said in a line."""
+        batch_size, parts = self.batches.batch_size, self.batches.accumulation
+        advice = memory.advice(batch_size, parts, self.settings.precision, self.processes.world_size)
+        with (
+            threads(self.settings.threads),
+            self.arithmetic.in_force(),
+            memory.out_of_memory(lambda: f"step {self.step}", lambda: advice),
+        ):
+            yield
 
     def _batch(self, draw: int, step: int) -> Batch:
         batch = self.batches.shared(*self.evaluator.share)(draw, step)
@@ -287,22 +374,19 @@ class Trainer:
 
     def _reseed(self, draw: int) -> None:
         # Dropout and the like draw from the global generator: it, too, is made a function of the draw.
-        seed = derive(self.config.run.seed, f"network/{self.evaluator.share[0]}", draw)
+        seed = derive(self.settings.seed, f"network/{self.evaluator.share[0]}", draw)
         torch.default_generator.manual_seed(seed)
-        if self.accelerator.device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
     def _observations(self) -> dict[str, float]:
         """Losses, mean scores and gradient norms of the last observed evaluations, averaged over the processes."""
-        values = {
-            (player, name): value
-            for player, scalars in self.evaluator.observed.items()
-            for name, value in scalars.items()
-        }
+        observed = self.evaluator.observed
+        values = {(player, name): value for player, scalars in observed.items() for name, value in scalars.items()}
         numbers = dict(zip(values, torch.stack([v.double() for v in values.values()]).tolist(), strict=True))
         numbers = self.processes.gather_means(numbers)
         observations: dict[str, float] = {}
-        for player in self.evaluator.observed:
+        for player in observed:
             for (owner, name), number in numbers.items():
                 if owner == player:
                     # Players may score the same thing; the first to do so is heard.
@@ -322,6 +406,12 @@ class Trainer:
         advice = "lower the learning rates, and start again with --overwrite or another run.name"
         return UserError(f"step {self.step}: {what}; the training diverged: {advice}")
 
-    def _share_buffers(self) -> None:
-        """Where each process keeps running statistics of its own, those of the first hold from here on."""
-        self.processes.broadcast_(self.evaluator.buffers)
+
+def _newest(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
+    path = checkpoint.newest(folder)
+    return path, None if path is None else checkpoint.load(path)[1]
+
+
+def _check_same_data(here: str, first: str) -> None:
+    if here != first:
+        raise UserError(f"data: {here}, and in the first process {first}; all hosts need the same data")

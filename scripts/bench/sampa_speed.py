@@ -52,7 +52,7 @@ def made(oracle, processes: Processes, depth: int, batch: int) -> Field:
     data = ImageSet(samples, torch.randint(10, (8 * batch,), generator=source), 10)
     game = Classification(ResNet(data.spec, depth=depth))
     (player,) = game.players.values()
-    optimizer = make_optimizer({"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}, player.parameters)
+    optimizer = make_optimizer({"name": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}, player.module)
     batches = Batches(data, batch, 0)
     evaluator = Evaluator(
         game,

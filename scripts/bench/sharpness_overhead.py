@@ -72,7 +72,7 @@ def loss_of(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 def ours(network: nn.Module, batch: tuple[Tensor, Tensor], oracle: Oracle) -> Callable[[], None]:
     game = gt.games.Minimize(loss_of, x=network)
     player = game.players["x"]
-    learner = Learner(player, make_optimizer({"name": "sgd", **SGD}, player.parameters), oracle)
+    learner = Learner(player, make_optimizer({"name": "sgd", **SGD}, player.module), oracle)
     field = Field(Evaluator(game, lambda draw, step: batch), [learner])
     return lambda: field.move(field.draw())
 

@@ -12,13 +12,13 @@ import statistics
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from timing import interleaved, machine, median_ratio
 from torch.nn.functional import softplus
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from gantrain.builders import make_data
+from gantrain.commands.train import make_trainer
 from gantrain.config.loading import load
-from gantrain.train.trainer import Trainer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CASES = {"quickstart": "quickstart.yaml", "2-layer MLP": "gaussian_ring.yaml"}
@@ -81,9 +81,9 @@ def main() -> None:
     print(f"{'networks':<14}{'gantrain':>12}{'by hand':>12}{'ratio':>8}   target")
     for (name, file), target in zip(CASES.items(), (1.03, 1.10), strict=True):
         config = load(CONFIGS / file)
-        ours = Trainer(config, Accelerator(cpu=True))
-        twin = Trainer(config, Accelerator(cpu=True)).game
-        hand = by_hand(config, ours.data, twin.generator, twin.discriminator)
+        ours = make_trainer(config, torch.device("cpu"))
+        twin = make_trainer(config, torch.device("cpu")).game
+        hand = by_hand(config, make_data(config), twin.generator, twin.discriminator)
         seconds = interleaved({"gantrain": ours.train_step, "by hand": hand}, arguments.rounds, warmup=20)
         medians = {key: f"{statistics.median(values) * 1000:.2f} ms" for key, values in seconds.items()}
         ratio = median_ratio(seconds["gantrain"], seconds["by hand"])

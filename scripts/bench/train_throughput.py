@@ -33,7 +33,10 @@ import torch
 from timing import interleaved, machine, median_ratio
 from torch.nn.functional import relu
 
+from gantrain.builders import make_data
+from gantrain.commands.train import make_trainer
 from gantrain.config.loading import load
+from gantrain.config.schema import Config
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.distributed.rendezvous import joined
 from gantrain.train.trainer import Trainer
@@ -191,8 +194,12 @@ def settings(arguments, folder: str) -> list[str]:
     ]
 
 
+def configured(arguments, loop: str, *changes: str) -> Config:
+    return load(CONFIGS / f"{loop}.yaml", [*settings(arguments, "unused"), *changes])
+
+
 def made(accelerator, arguments, loop: str, *changes: str) -> Trainer:
-    return Trainer(load(CONFIGS / f"{loop}.yaml", [*settings(arguments, "unused"), *changes]), accelerator)
+    return make_trainer(configured(arguments, loop, *changes), accelerator.device)
 
 
 def outer_loops(accelerator, arguments) -> None:
@@ -203,13 +210,14 @@ def outer_loops(accelerator, arguments) -> None:
     for loop in arguments.loops:
         ours, twin = made(accelerator, arguments, loop), made(accelerator, arguments, loop)
         game = twin.game
-        hand = ByHand(ours.config, ours.data, game.generator, game.discriminator, device).step_of(loop)
+        config = configured(arguments, loop)
+        hand = ByHand(config, make_data(config), game.generator, game.discriminator, device).step_of(loop)
         candidates = {OURS: ours.train_step, HAND: hand}
         if loop == "gda" and (other := mimicry(arguments, device)) is not None:
             candidates[MIMICRY] = other
         seconds = measured(candidates, arguments, finish)
         ours.train_step()
-        images = arguments.batch * ours.field.draws / ours.step
+        images = arguments.batch * ours.evaluator.draws / ours.step
         speeds = {name: images / statistics.median(values) for name, values in seconds.items()}
         ratio = median_ratio(seconds[HAND], seconds[OURS])
         print(f"{loop:<24}{speeds[OURS]:>12.1f}{speeds[HAND]:>12.1f}{ratio:>8.3f}", flush=True)
@@ -231,9 +239,9 @@ def measured(candidates, arguments, finish) -> dict[str, list[float]]:
 def faster_settings(accelerator, arguments) -> None:
     """The step of GDA with what may make it faster."""
     finish = torch.cuda.synchronize if accelerator.device.type == "cuda" else lambda: None
-    plain = made(accelerator, arguments, "gda")
     twin = made(accelerator, arguments, "gda").game
-    hand = ByHand(plain.config, plain.data, twin.generator, twin.discriminator, accelerator.device).step_of("gda")
+    config = configured(arguments, "gda")
+    hand = ByHand(config, make_data(config), twin.generator, twin.discriminator, accelerator.device).step_of("gda")
     print(f"\n{'gda with':<24}{OURS:>12}{HAND:>12}{'ratio':>8}   target 1.30 on a GPU, of the best")
     for name, changes in SETTINGS.items():
         ours = made(accelerator, arguments, "gda", *changes)

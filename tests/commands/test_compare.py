@@ -10,6 +10,7 @@ import pytest
 from tiny import RING, config_of
 
 from gantrain.commands.compare import Estimate, compare, compare_runs
+from gantrain.config.loading import resolved
 from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import rendered
@@ -24,7 +25,7 @@ def run(tmp_path):
 
     def write(name, cost, fid, *overrides, score=None, metric=FID):
         config = config_of(RING, tmp_path, f"run.name={json.dumps(name)}", *overrides)
-        prepare(tmp_path / name, config, resume=False, overwrite=False)
+        prepare(tmp_path / name, resolved(config), resume=False, overwrite=False)
         lines = []
         for step, value in fid.items():
             gradients = {"gradients/generator": cost * step // 2, "gradients/discriminator": cost * step}

@@ -13,14 +13,13 @@ from forked import Command, gantrain
 from tiny import DIGITS, config_of, rows, same, state, write
 
 from gantrain.commands.evaluate import Request, evaluate_images, evaluate_run
-from gantrain.commands.train import train
+from gantrain.commands.train import make_trainer, train
 from gantrain.data.datasets.digits import Digits
 from gantrain.errors import UserError
 from gantrain.metrics import Generated, Images, Options, evaluate, make_extractor
 from gantrain.runs import checkpoint
 from gantrain.runs.monitor import read_metrics
 from gantrain.runs.saved import open_saved
-from gantrain.train.trainer import Trainer
 
 CLASSIFIER = Path(__file__).parents[2] / "checkpoints" / "digits-classifier"
 NAME = "frechet_distance[digits-classifier]"
@@ -74,7 +73,7 @@ def trainer_seed(folder):
     from gantrain.distributed.rendezvous import joined
 
     with joined(True) as accelerator:
-        (view,) = (v for v in Trainer(evaluated(folder), accelerator).callbacks if hasattr(v, "extractor"))
+        (view,) = (v for v in make_trainer(evaluated(folder), accelerator.device).callbacks if hasattr(v, "extractor"))
         return view.seed
 
 

@@ -178,8 +178,8 @@ def test_a_run_goes_on_in_another_way_from_a_checkpoint_of_either(first, then, t
 
 @pytest.mark.parametrize("name", RUNS)
 def test_everything_that_a_fused_optimizer_reads_lies_as_its_parameter_does(name, tmp_path, monkeypatch):
-    trainers, start = [], Trainer.start
-    monkeypatch.setattr(Trainer, "start", lambda self, resume: (trainers.append(self), start(self, resume)))
+    trainers, fit = [], Trainer.fit
+    monkeypatch.setattr(Trainer, "fit", lambda self, *a: (trainers.append(self), fit(self, *a))[1])
     train(of(name, tmp_path, LAID_OUT, "run.steps=3"))
     train(of(name, tmp_path, LAID_OUT, "run.steps=5"), resume=True)
     for trainer in trainers:

@@ -139,5 +139,5 @@ def test_other_errors_stay_what_they_are():
 
 
 def test_the_advice_fits_the_run(ring):
-    alone = memory.of_training(ring("data.batch_size=4", "run.precision=bf16"), processes=4)
+    alone = memory.advice(4, 1, "bf16", processes=4)
     assert alone == "with 1 samples per process in bf16; try more processes"

@@ -13,13 +13,12 @@ from torch import nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gantrain.builders import make_game
-from gantrain.commands.train import train
+from gantrain.commands.train import make_trainer, train
 from gantrain.compute.precision import autocast
 from gantrain.config.parts import build
 from gantrain.data.batch import Batches
 from gantrain.distributed.rendezvous import joined
 from gantrain.models.layers.spectral_norm import spectrally_normalised
-from gantrain.train.trainer import Trainer
 
 CPU = torch.device("cpu")
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -98,7 +97,7 @@ def test_penalties_and_their_gradients_are_those_of_single_precision(digits, pen
 
 def moved(folder: Path, accelerator: Any, *overrides: str) -> torch.Tensor:
     """How far all parameters have moved after three steps."""
-    trainer = Trainer(config_of(DIGITS, folder, *SGD, *overrides), accelerator)
+    trainer = make_trainer(config_of(DIGITS, folder, *SGD, *overrides), accelerator.device)
     parameters = [p for learner in trainer.learners for p in learner.parameters]
     before = [p.detach().clone() for p in parameters]
     for _ in range(3):

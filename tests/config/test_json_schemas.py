@@ -97,5 +97,7 @@ def test_an_editor_finds_names_meanings_and_defaults():
     assert definitions["outer.gda"]["description"].startswith("Gradient descent ascent")
     digits = definitions["Data"]["anyOf"][1]["properties"]
     assert {"name", "size", "batch_size"} <= digits.keys()
-    described = [definitions[name]["properties"] for name in ("Run", "GAN", "Generator", "Samples", "Checkpoint")]
+    described = [
+        definitions[name]["properties"] for name in ("Run", "game.gan", "GeneratorPlayer", "Samples", "Checkpoint")
+    ]
     assert [key for keys in [schema["properties"], *described] for key, s in keys.items() if not s["description"]] == []

@@ -13,10 +13,9 @@ from pydantic import ValidationError
 from tiny import DIGITS, config_of, rows, same, state
 
 from gantrain.commands.diagnose import diagnose_run
-from gantrain.commands.train import train
+from gantrain.commands.train import make_trainer, train
 from gantrain.distributed.rendezvous import joined
 from gantrain.errors import UserError
-from gantrain.train.trainer import Trainer
 
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
 SGD = ("game.generator.optimizer={name: sgd, lr: 0.05}", "game.discriminator.optimizer={name: sgd, lr: 0.05}")
@@ -60,7 +59,7 @@ STEPS = 4
 def steps(name: str, folder: str, accelerator: Accelerator, *overrides: str) -> dict[str, Any]:
     """What some steps leave: parameters and buffers, what was observed, and the evaluations."""
     base, *own = RUNS[name]
-    trainer = Trainer(config_of(base, Path(folder), *own, *overrides), accelerator)
+    trainer = make_trainer(config_of(base, Path(folder), *own, *overrides), accelerator.device)
     for _ in range(STEPS):
         trainer.train_step(observe=True)
     players = trainer.game.players.items()

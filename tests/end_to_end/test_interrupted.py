@@ -33,6 +33,12 @@ METHODS = {
         "game.discriminator.sharpness={name: sampa, rho: 0.1, climb: tanh, cosine: true}",
         "game.generator.sharpness={name: sam, rho: 0.05, climb: log, mu: 2.0}",
     ),
+    "muon": (
+        DIGITS,
+        "game.generator.model={name: mlp, width: 16, latent_dim: 4}",
+        "game.generator.optimizer={name: muon, lr: 0.02, rest: {name: adamw, lr: 2.0e-4, weight_decay_on: matrices}}",
+        "game.discriminator.optimizer={name: muon, lr: 0.02, rest: {name: adamw, lr: 2.0e-4}}",
+    ),
     # Cycles of 25 steps and checkpoints at every third: each checkpoint lies within a cycle.
     "lookahead": (DIGITS, "outer={name: lookahead, inner_steps: 25, base: extragradient}"),
 }

@@ -13,11 +13,10 @@ import torch
 import yaml
 from torch import nn
 
-from gantrain.commands.train import train
+from gantrain.commands.train import make_trainer, train
 from gantrain.config.loading import load
 from gantrain.models import HuggingFace
 from gantrain.runs import checkpoint
-from gantrain.train.trainer import Trainer
 
 pytest.importorskip("transformers")
 
@@ -141,10 +140,9 @@ def test_the_config_for_sst2_runs_on_files_of_its_layout(files, tmp_path):
 
 
 def test_the_classifier_begins_as_the_seed_says(files, tmp_path):
-    from accelerate import Accelerator
 
     def head(seed):
-        trainer = Trainer(config(files, tmp_path, **{"run.seed": seed}), Accelerator(cpu=True))
+        trainer = make_trainer(config(files, tmp_path, **{"run.seed": seed}), torch.device("cpu"))
         return trainer.game.classifier.network.classifier.weight
 
     assert torch.equal(head(0), head(0)) and not torch.equal(head(0), head(1))

@@ -19,11 +19,10 @@ from accelerate import Accelerator
 from forked import Command, gantrain, together, until
 from tiny import DIGITS, RING, config_of, rows, same, state, write
 
-from gantrain.commands.train import train
+from gantrain.commands.train import make_trainer, train
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import joined
 from gantrain.runs import checkpoint
-from gantrain.runs.folder import prepare
 from gantrain.runs.monitor import WALL_CLOCK, read_metrics
 from gantrain.train import interrupt, trainer
 from gantrain.train.interrupt import Interrupt
@@ -74,12 +73,8 @@ def train_one(folder: Path, name: str, processes: Accelerator) -> tuple[int, lis
 
 def train_with(processes: Accelerator, config: Any, resume: bool, kind: type[Trainer] = Trainer) -> Trainer:
     """What ``train`` does, within processes that have joined already."""
-    made = kind(config, processes)
-    if processes.is_main_process:
-        prepare(made.folder, config, resume, False)
-    made.start(resume)
-    made.run()
-    made.close()
+    made = make_trainer(config, processes.device, kind)
+    made.fit(resume)
     return made
 
 
@@ -158,7 +153,7 @@ def stopped(folder: str) -> tuple[int, int]:
         def train_step(self, observe: bool = False) -> None:
             super().train_step(observe)
             steps.append(self.step)
-            if self.step == 5 and not self.accelerator.is_main_process:
+            if self.step == 5 and not self.main:
                 signal.raise_signal(signal.SIGTERM)
 
     with joined(cpu=True) as processes, pytest.raises(SystemExit) as stop:
@@ -261,7 +256,7 @@ def told_between_logs(folder: str) -> tuple[int, int]:
             super().train_step(observe)
             steps.append(self.step)
             time.sleep(0.002)
-            if self.step == 40 and not self.accelerator.is_main_process:
+            if self.step == 40 and not self.main:
                 signal.raise_signal(signal.SIGTERM)
 
     interrupt.SECONDS = 0.1

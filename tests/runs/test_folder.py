@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gantrain.config.loading import load
+from gantrain.config.loading import load, resolved
 from gantrain.errors import UserError
 from gantrain.runs.folder import CONFIG, open_run, prepare
 
@@ -35,7 +35,7 @@ def contents(folder):
 @pytest.fixture
 def run(tmp_path, config):
     folder = tmp_path / "checkpoints" / "a"
-    prepare(folder, config(), resume=False, overwrite=False)
+    prepare(folder, resolved(config()), resume=False, overwrite=False)
     (folder / "step_3").mkdir()
     (folder / "step_3" / "weights").write_text("trained")
     return folder
@@ -43,7 +43,7 @@ def run(tmp_path, config):
 
 def test_a_new_run_has_its_resolved_config_and_nothing_else(tmp_path, config):
     folder = tmp_path / "checkpoints" / "ä"
-    prepare(folder, config("run.name=ä"), resume=False, overwrite=False)
+    prepare(folder, resolved(config("run.name=ä")), resume=False, overwrite=False)
     assert contents(folder) == [CONFIG]
     assert open_run(folder) == (folder, config("run.name=ä"))
 
@@ -52,19 +52,19 @@ def test_a_new_run_has_its_resolved_config_and_nothing_else(tmp_path, config):
 def test_resume_and_overwrite_begin_a_run_that_is_not_there_yet(tmp_path, config, flags):
     for folder in (tmp_path / "none", tmp_path / "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
-        prepare(folder, config(), **flags)
+        prepare(folder, resolved(config()), **flags)
         assert contents(folder) == [CONFIG]
 
 
 def test_an_existing_run_is_refused_and_left_as_it_is(run, config):
     before = (run / CONFIG).read_text()
     with pytest.raises(UserError, match="a: this run exists; add --resume to go on, --overwrite .*, or run.name=NEW$"):
-        prepare(run, config("run.steps=9"), resume=False, overwrite=False)
+        prepare(run, resolved(config("run.steps=9")), resume=False, overwrite=False)
     assert (run / CONFIG).read_text() == before and (run / "step_3" / "weights").read_text() == "trained"
 
 
 def test_overwrite_starts_over(run, config):
-    prepare(run, config("run.steps=9"), resume=False, overwrite=True)
+    prepare(run, resolved(config("run.steps=9")), resume=False, overwrite=True)
     assert contents(run) == [CONFIG] and open_run(run)[1].run.steps == 9
 
 
@@ -76,7 +76,7 @@ def test_overwrite_starts_over(run, config):
     ],
 )
 def test_a_resumed_run_may_last_longer_and_write_other_things(run, config, change):
-    prepare(run, config(change), resume=True, overwrite=False)
+    prepare(run, resolved(config(change)), resume=True, overwrite=False)
     assert open_run(run)[1] == config(change)
     assert (run / "step_3" / "weights").read_text() == "trained"
 
@@ -97,7 +97,7 @@ def test_a_resumed_run_may_last_longer_and_write_other_things(run, config, chang
 def test_a_resumed_run_keeps_what_it_computes(run, config, change, message):
     before = (run / CONFIG).read_text()
     with pytest.raises(UserError, match=f"^{message}$"):
-        prepare(run, config(change), resume=True, overwrite=False)
+        prepare(run, resolved(config(change)), resume=True, overwrite=False)
     assert (run / CONFIG).read_text() == before
 
 
@@ -111,16 +111,16 @@ def test_a_folder_that_is_not_a_run_is_never_touched(tmp_path, config, flags, co
         (folder / CONFIG).write_text(content, encoding="latin-1")
     before = contents(folder)
     with pytest.raises(UserError, match="mine: exists and is not a run; choose another run.name or run.folder$"):
-        prepare(folder, config(), *flags)
+        prepare(folder, resolved(config()), *flags)
     assert contents(folder) == before and (folder / "thesis.tex").read_text() == "precious"
 
 
 def test_a_file_in_the_way_is_said(tmp_path, config):
     (tmp_path / "a").write_text("mine")
     with pytest.raises(UserError, match="a: is a file, and the run's folder would lie there; choose another run.name$"):
-        prepare(tmp_path / "a", config(), False, True)
+        prepare(tmp_path / "a", resolved(config()), False, True)
     with pytest.raises(UserError, match="a/b: cannot be written: Not a directory$"):
-        prepare(tmp_path / "a" / "b", config(), False, False)
+        prepare(tmp_path / "a" / "b", resolved(config()), False, False)
     assert (tmp_path / "a").read_text() == "mine"
 
 
@@ -128,7 +128,7 @@ def test_a_linked_run_is_not_deleted(tmp_path, run, config):
     link = tmp_path / "link"
     link.symlink_to(run)
     with pytest.raises(UserError, match="link: cannot be written: .*symbolic link"):
-        prepare(link, config(), False, True)
+        prepare(link, resolved(config()), False, True)
     assert (run / "step_3" / "weights").read_text() == "trained"
 
 

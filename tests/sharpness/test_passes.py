@@ -37,7 +37,7 @@ def loss(module, data):
 def field(oracle, optimizer=None, f=loss, **settings):
     game = gt.games.Minimize(f, x=network())
     player = game.players["x"]
-    optimizer = make_optimizer(optimizer or {"name": "sgd", "lr": 0.1, "momentum": 0.9}, player.parameters)
+    optimizer = make_optimizer(optimizer or {"name": "sgd", "lr": 0.1, "momentum": 0.9}, player.module)
     return Field(Evaluator(game, batch, **settings), [Learner(player, optimizer, oracle)])
 
 
@@ -96,8 +96,6 @@ def test_every_optimizer_steps_to_the_predicted_point_and_keeps_its_state():
             points.append([p.detach().clone() for p in module.parameters()])
             return loss(module, data)
 
-        if name == "muon":  # takes matrices only
-            continue
         one = field(SAMPa(mix=1.0), {"name": name, "lr": 1e-2}, f)
         (learner,) = one.learners
         one.move(0)

@@ -30,8 +30,8 @@ class SolvedGame(VectorField):
 
     def distances(self, path: Mapping[str, Tensor]) -> Tensor:
         """How far each iterate of a path, ``(steps + 1, *shape)`` by player, is from the solution: ``(steps + 1,)``."""
-        away = [path[name] - at for name, at in zip(self.players, self.solution, strict=True)]
-        away = torch.cat([a.reshape(len(a), -1) for a in away], 1)
+        parts = [path[name] - at for name, at in zip(self.players, self.solution, strict=True)]
+        away = torch.cat([part.reshape(len(part), -1) for part in parts], 1)
         # A path that diverges would overflow in the squares long before its numbers do.
         scale = away.abs().amax(1, keepdim=True).clamp(min=torch.finfo(away.dtype).tiny)
         return scale[:, 0] * torch.linalg.vector_norm(away / scale, dim=1)

@@ -79,7 +79,7 @@ def _with_norm(symmetric: np.ndarray, rotation: np.ndarray, norm: float) -> np.n
     The norm is an even and convex function of t, since that of a transpose is the same; so it never falls, and
     bisection finds t.
     """
-    low, high = 0.0, 2 * norm / np.linalg.norm(rotation, 2)
+    low, high = 0.0, 2 * norm / float(np.linalg.norm(rotation, 2))
     for _ in range(60):
         t = (low + high) / 2
         low, high = (t, high) if np.linalg.norm(symmetric + t * rotation, 2) < norm else (low, t)

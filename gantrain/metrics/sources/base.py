@@ -17,7 +17,7 @@ from gantrain.errors import UserError
 from gantrain.utils.seeding import derive, generator
 
 if TYPE_CHECKING:
-    from gantrain.games.gan import GAN
+    from gantrain.games.base import GenerativeGame
 
 
 # Samples in a piece. A generator's randomness is a function of the piece, so that neither the number of processes nor
@@ -125,9 +125,14 @@ class Generated(Source):
 
     @classmethod
     def of(
-        cls, game: GAN, seed: int = 0, network: nn.Module | None = None, labels: Tensor | None = None, **more: Any
+        cls,
+        game: GenerativeGame,
+        seed: int = 0,
+        network: nn.Module | None = None,
+        labels: Tensor | None = None,
+        **more: Any,
     ) -> Generated:
-        """Samples of a GAN's generator.
+        """Samples of a game.
 
         Args:
             game: it may be conditional.
@@ -139,8 +144,10 @@ class Generated(Source):
         if not game.conditional:
             labels = None
         elif labels is None:
+            if game.spec is None:
+                raise UserError("a conditional game without a spec cannot choose labels; give them")
             labels = torch.arange(game.spec.classes)
-        paths = Paths(partial(game.generate, network=network), game.generator.latent_dim)
+        paths = Paths(partial(game.generate, network=network), game.latent_dim)
         return cls(partial(game.sample, network=network), seed, labels, paths, **more)
 
     @property

@@ -26,19 +26,29 @@ class GameDiagnosis(Callback):
     spectrum is a picture, the advice a text of TensorBoard.
 
     Args:
-        config: of the run; its section ``diagnose`` says how, its defaults where there is none.
         game: the game.
         data: the training data.
+        section: how often the game is diagnosed, and how.
+        batch_size: samples in a batch.
+        seed: of the run.
         device: where the game is.
     """
 
     weights = "live"
 
-    def __init__(self, config: Any, game: Game, data: Any, device: torch.device | str = "cpu"):
-        self.section = config.diagnose or Diagnose()
-        self.every = self.section.every
+    def __init__(
+        self,
+        game: Game,
+        data: Any,
+        section: Diagnose,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ):
+        self.section = section
+        self.every = section.every
         self.game = game
-        self.batches = Batches(data, config.data.batch_size, derive(config.run.seed, "diagnose"), device=device)
+        self.batches = Batches(data, batch_size, derive(seed, "diagnose"), device=device)
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> None:
         """Measure and log."""

@@ -1,42 +1,73 @@
-"""What is looked at while a run goes on."""
+"""From a config to what looks at its run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from gantrain.config.parts import build
+from gantrain.config.schema import Config
+from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Samples
 from gantrain.errors import UserError
-from gantrain.games.base import Game
-from gantrain.train.callbacks import accuracy
+from gantrain.games.base import Game, GenerativeGame
+from gantrain.train.callbacks.accuracy import AccuracyEvaluation, check
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.callbacks.diagnosis import GameDiagnosis
 from gantrain.train.callbacks.metrics import MetricEvaluation
 from gantrain.train.callbacks.samples import SampleGrid
 
 
-def make_callbacks(config: Any, game: Game, data: Any, device: torch.device | str = "cpu") -> list[Callback]:
-    """A diagnosis of the game; samples of a generator and their metrics, or a classifier's accuracy: as configured.
+def make_callbacks(config: Config, game: Game, data: Any, device: torch.device | str = "cpu") -> list[Callback]:
+    """A diagnosis of the game, and the callbacks that the game itself names, as far as the config wants them.
+
+    Args:
+        config: the whole config.
+        game: the game.
+        data: the training data.
+        device: where the game is.
 
     Raises:
-        UserError: averaged weights are to be looked at and the run keeps none; the data or features do not fit.
+        UserError: averaged weights are to be evaluated and the run keeps none; the data or features do not fit.
     """
-    views: list[Callback] = []
-    if config.diagnose is not None:
-        views.append(GameDiagnosis(config, game, data, device))
-    if config.game.name == "classification":
-        if config.evaluate is not None:
-            other = build("data", config.evaluate.data)
-            accuracy.check(other, data.spec, "evaluate.data")
-            views.append(accuracy.AccuracyEvaluation(other, config.evaluate.every, device))
-        return views
-    if config.samples is not None:
-        views.append(SampleGrid(game, data, config.samples.every, config.samples.count, config.run.seed))
-    if config.evaluate is not None:
-        if config.evaluate.weights == "ema" and config.ema is None:
-            raise UserError(
-                "evaluate.weights: ema was asked for, and the run keeps no average; add ema: {decay: 0.999}"
-            )
-        views.append(MetricEvaluation(config, game, data, device))
-    return views
+    sections: dict[str, Any] = {} if config.diagnose is None else {"diagnosis": config.diagnose}
+    sections |= config.callbacks
+    return [_MAKERS[name](section, config, game, data, device) for name, section in sections.items()]
+
+
+Maker = Callable[[Any, Config, Game, Any, "torch.device | str"], Callback]
+
+
+def _diagnosis(section: Diagnose, config: Config, game: Game, data: Any, device: torch.device | str) -> Callback:
+    return GameDiagnosis(game, data, section, config.data.batch_size, config.run.seed, device)
+
+
+def _samples(section: Samples, config: Config, game: Game, data: Any, device: torch.device | str) -> Callback:
+    return SampleGrid(_generative(game, "samples"), data, section.every, section.count, config.run.seed)
+
+
+def _metrics(section: Evaluate, config: Config, game: Game, data: Any, device: torch.device | str) -> Callback:
+    if section.weights == "ema" and config.ema is None:
+        raise UserError("evaluate.weights: ema was asked for, and the run keeps no average; add ema: {decay: 0.999}")
+    return MetricEvaluation(_generative(game, "evaluate"), data, section, config.run.seed, config.run.folder, device)
+
+
+def _generative(game: Game, key: str) -> GenerativeGame:
+    if not isinstance(game, GenerativeGame):
+        raise UserError(f"{key}: the game {type(game).__name__} makes no samples; set it to null")
+    return game
+
+
+def _accuracy(section: Accuracy, config: Config, game: Game, data: Any, device: torch.device | str) -> Callback:
+    other = build("data", section.data)
+    check(other, data.spec, "evaluate.data")
+    return AccuracyEvaluation(other, section.every, device)
+
+
+_MAKERS: dict[str, Maker] = {
+    "diagnosis": _diagnosis,
+    "samples": _samples,
+    "metrics": _metrics,
+    "accuracy": _accuracy,
+}

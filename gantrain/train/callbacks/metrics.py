@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from gantrain.config.parts import build
+from gantrain.config.sections import Evaluate
 from gantrain.errors import UserError
-from gantrain.games.gan import GAN
+from gantrain.games.base import GenerativeGame
 from gantrain.metrics import Extractor, Generated, Images, Options, Report, evaluate, make_extractor
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
@@ -24,9 +25,11 @@ class MetricEvaluation(Callback):
     """Metrics of a generator's samples against data.
 
     Args:
-        config: of the run, whose section ``evaluate`` says what is measured.
-        game: whose generator is sampled.
-        data: the training data, whose labels the samples of a conditional generator have.
+        game: whose samples are measured.
+        data: the training data, whose labels the samples of a conditional game have.
+        section: what is measured, how often, and against which data.
+        seed: of the run.
+        folder: that holds runs; statistics of the real images are kept there for all of them.
         device: where the game is.
 
     Raises:
@@ -35,17 +38,24 @@ class MetricEvaluation(Callback):
 
     all_processes = True
 
-    def __init__(self, config: Any, game: GAN, data: Any, device: torch.device | str = "cpu"):
-        section = config.evaluate
+    def __init__(
+        self,
+        game: GenerativeGame,
+        data: Any,
+        section: Evaluate,
+        seed: int,
+        folder: str | Path = "checkpoints",
+        device: torch.device | str = "cpu",
+    ):
         self.every = section.every
         self.weights = section.weights
         self.section = section
         self.game = game
         self.labels = data.labels
-        self.seed = derive(config.run.seed, "evaluation")
-        self.cache = Path(config.run.folder) / CACHE
+        self.seed = derive(seed, "evaluation")
+        self.cache = Path(folder) / CACHE
         self.extractor = extractor_of(section.features, device)
-        against = build("data", section.data)
+        against = data if section.data is None else build("data", section.data)
         for name, spec in (("data", data.spec), ("evaluate.data", against.spec)):
             self.extractor.check(tuple(spec.shape), name)
         self.real = Images(against)

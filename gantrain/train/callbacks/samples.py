@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantrain.games.gan import GAN
+from gantrain.games.base import GenerativeGame
 from gantrain.plotting import figures
 from gantrain.plotting.images import grid, load_png, rendered, row_height, save_png, timeline
 from gantrain.runs.monitor import Monitor
@@ -31,7 +31,7 @@ class SampleGrid(Callback):
         seed: of the latents.
     """
 
-    def __init__(self, game: GAN, data: Any, every: int, count: int, seed: int):
+    def __init__(self, game: GenerativeGame, data: Any, every: int, count: int, seed: int):
         self.game = game
         self.data = data
         self.every = every

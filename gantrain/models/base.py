@@ -1,0 +1,64 @@
+"""What games ask of their networks: base classes that say it, from which a network may but need not be derived."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+
+class Generator(nn.Module):
+    """Maps latent vectors to samples.
+
+    A generator of your own is constructed with the data's :class:`~gantrain.data.DataSpec` as its first argument; its
+    other arguments are the keys of ``game.generator.model``.
+
+    Attributes:
+        latent_dim: the length of a latent vector.
+    """
+
+    latent_dim: int
+
+    @abstractmethod
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The samples of latent vectors.
+
+        Args:
+            z: ``(n, latent_dim)``, standard normal.
+            labels: ``(n,)`` class indices in a conditional game, None in any other.
+
+        Returns:
+            ``(n, *shape)`` with the shape of the data; images lie in [-1, 1].
+        """
+
+
+class Discriminator(nn.Module):
+    """Tells samples of the data from those of a generator.
+
+    A discriminator of your own is constructed with the data's :class:`~gantrain.data.DataSpec` as its first argument;
+    its other arguments are the keys of ``game.discriminator.model``.
+    """
+
+    @abstractmethod
+    def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor:
+        """One logit for each sample.
+
+        Args:
+            samples: ``(n, *shape)``.
+            labels: ``(n,)`` class indices in a conditional game, None in any other.
+
+        Returns:
+            ``(n,)``; a positive logit says "real".
+        """
+
+
+class Classifier(nn.Module):
+    """Tells the classes of samples apart.
+
+    A classifier of your own is constructed with the data's :class:`~gantrain.data.DataSpec` as its first argument; its
+    other arguments are the keys of ``game.classifier.model``.
+    """
+
+    @abstractmethod
+    def forward(self, samples: Tensor) -> Tensor:
+        """The logits of samples: ``(n, *shape)`` to ``(n, classes)``."""

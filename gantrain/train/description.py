@@ -1,0 +1,73 @@
+"""What a trainer that was built in Python writes down of its parts, where a config would say it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+
+from gantrain.config.loading import resolved
+from gantrain.config.sections import Checkpoint, Log, Run
+from gantrain.data.batch import Batches
+from gantrain.games.base import Game
+from gantrain.outer.base import Outer
+from gantrain.outer.learner import Learner
+
+
+def describe(
+    game: Game,
+    learners: Sequence[Learner],
+    outer: Outer,
+    batches: Batches,
+    run: Run,
+    log: Log,
+    checkpoints: Checkpoint,
+) -> dict[str, Any]:
+    """The parts' classes and settings as plain data, under the keys that a config has for them.
+
+    The settings of a part are the arguments of its constructor that it keeps under their own names.
+    """
+    players = {
+        learner.name: {
+            "optimizer": _optimizer(learner.optimizer),
+            "sharpness": _part(learner.oracle),
+            "constraint": None if learner.constraint is None else _part(learner.constraint),
+        }
+        for learner in learners
+    }
+    return {
+        "run": resolved(run),
+        "data": {"batch_size": batches.batch_size, "accumulation": batches.accumulation},
+        "game": {"target": _target(game), **players},
+        "outer": _part(outer),
+        "log": resolved(log),
+        "checkpoint": resolved(checkpoints),
+    }
+
+
+def _part(part: object) -> dict[str, Any]:
+    settings: dict[str, Any] = {"target": _target(part)}
+    for name in inspect.signature(type(part)).parameters:
+        value = getattr(part, name, None)
+        if isinstance(value, Outer):
+            settings[name] = _part(value)
+        elif _is_plain(value):
+            settings[name] = value
+    return settings
+
+
+def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    settings = {key: value for key, value in optimizer.defaults.items() if _is_plain(value)}
+    return {"target": _target(optimizer), **{k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}}
+
+
+def _target(part: object) -> str:
+    return f"{type(part).__module__}:{type(part).__qualname__}"
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

@@ -1,0 +1,115 @@
+"""A run that is built in Python, without a config, is like one that has a config."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import rows, same, state
+from torch.nn.functional import cross_entropy
+
+import gantrain as gt
+from gantrain.commands.sample import sample_run
+from gantrain.errors import UserError
+from gantrain.runs import checkpoint
+from gantrain.runs.monitor import Monitor
+
+
+class Regression(gt.Game):
+    """A game of two players that is no GAN: two linear classifiers, the second of which must differ from the first."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.first, self.second = torch.nn.Linear(64, 10), torch.nn.Linear(64, 10)
+        super().__init__([gt.Player("first", self.first), gt.Player("second", self.second)])
+
+    def objective(self, player, batch):
+        first, second = self.first(batch.real.flatten(1)), self.second(batch.real.flatten(1))
+        logits = first if player == "first" else second
+        apart = (first - second).square().mean() * (1 if player == "first" else -0.1)
+        return gt.Objective(cross_entropy(logits, batch.labels) + apart, logits, batch.labels)
+
+
+class Looks(gt.Callback):
+    """Counts the looks, and says of each how large the network is."""
+
+    every = 2
+
+    def __init__(self):
+        self.seen = []
+
+    def run(self, folder, monitor, step, network):
+        assert folder.is_dir() and isinstance(monitor, Monitor)
+        self.seen.append(step)
+        size = sum(p.square().sum().item() for p in network.parameters())
+        monitor.scalars(step, {"size": size})
+        return gt.Result(f"step {step}: size {size:.3g}", "size", size)
+
+
+def trainer(folder, callbacks=(), lr=1e-2, **settings):
+    game = Regression()
+    learners = [
+        gt.Learner(player, torch.optim.Adam(player.parameters, lr=lr), gt.sharpness.SAM(rho=0.01, climb="tanh"))
+        for player in game.players.values()
+    ]
+    return gt.Trainer(
+        game,
+        learners,
+        gt.outer.Lookahead(inner_steps=2, relaxation=0.5, base=gt.outer.Extragradient()),
+        gt.data.Batches(gt.data.Digits(), batch_size=32, seed=0),
+        gt.Run(**{"name": "mine", "folder": str(folder), "steps": 6, "device": "cpu", **settings}),
+        schedulers={"first": torch.optim.lr_scheduler.StepLR(learners[0].optimizer, 2, 0.5)},
+        ema=gt.EMA(game.evaluated_network, decay=0.9),
+        callbacks=callbacks,
+        log=gt.Log(every=1),
+        checkpoints=gt.Checkpoint(every=3, keep=2),
+    )
+
+
+def test_it_trains_logs_looks_and_keeps_checkpoints(tmp_path, capsys):
+    looks = Looks()
+    folder = trainer(tmp_path, [looks]).fit()
+    assert folder == tmp_path / "mine" and looks.seen == [2, 4, 6]
+    assert {"config.yaml", "metrics.jsonl", "step_3", "step_6", "best"} <= {p.name for p in folder.iterdir()}
+    assert any(p.name.startswith("events.out.tfevents") for p in folder.iterdir())
+    logged = [row for row in rows(folder) if "loss/first" in row]
+    assert [row["step"] for row in logged] == [1, 2, 3, 4, 5, 6] and logged[-1]["gradients/second"] == 6 * 2 * 2
+    assert [row["lr/first"] for row in logged] == [1e-2, 5e-3, 5e-3, 2.5e-3, 2.5e-3, 1.25e-3]
+    sizes = {row["step"]: row["size"] for row in rows(folder) if "size" in row}
+    best = min(sizes, key=lambda step: (sizes[step], -step))
+    assert [p.name for p in (folder / "best").iterdir()] == [f"step_{best}"]
+    assert "finished at step 6" in capsys.readouterr().out
+
+
+def test_it_resumes_to_the_bit(tmp_path):
+    straight = trainer(tmp_path / "straight").fit()
+    trainer(tmp_path / "parts", steps=3).fit()
+    parts = trainer(tmp_path / "parts").fit(resume=True)
+    assert same(state(parts), state(straight)) and rows(parts) == rows(straight)
+
+
+def test_a_run_that_exists_or_differs_is_refused(tmp_path):
+    folder = trainer(tmp_path, steps=3).fit()
+    with pytest.raises(UserError, match="this run exists; add --resume"):
+        trainer(tmp_path, steps=3).fit()
+    with pytest.raises(UserError, match="^game.first.optimizer.lr: the run in .* has 0.01, this config 0.02"):
+        trainer(tmp_path, lr=2e-2).fit(resume=True)
+    before = state(folder)
+    assert same(state(trainer(tmp_path, steps=3).fit(overwrite=True)), before)
+
+
+def test_its_folder_says_that_it_cannot_be_opened_without_its_parts(tmp_path):
+    folder = trainer(tmp_path, steps=3).fit()
+    with pytest.raises(UserError, match="was built in Python, and its folder does not say how to build its game again"):
+        sample_run(str(folder), 4, 0, None, None, None, False)
+    again = trainer(tmp_path)
+    assert again.restore() and again.step == 3
+    expected = checkpoint.load(folder / "step_3")[1]["ema"]
+    assert torch.equal(again.evaluated_network().weight, expected["weight"])
+
+
+def test_learners_of_other_players_are_refused(tmp_path):
+    game = Regression()
+    learner = gt.Learner(game.players["second"], torch.optim.SGD(game.players["second"].parameters, 0.1))
+    batches = gt.data.Batches(gt.data.Digits(), 32, 0)
+    with pytest.raises(UserError, match="^learners: expected one for each player .*, first, second; got second"):
+        gt.Trainer(game, [learner], gt.outer.GDA(), batches, gt.Run(name="a", steps=1))
