@@ -1,4 +1,4 @@
-# Sourced by the other scripts: install EXTRA ("" or "[test]") into the active virtual environment, or into .venv.
+# Sourced by the other scripts: install EXTRA ("" or "[dev]") into the active virtual environment, or into .venv.
 install_gantrain() {
     local python="${PYTHON:-python3}" extra="$1"
     if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then

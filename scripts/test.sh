@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Install gantrain with its test extra and run the suite. --all runs the longer trials too; other arguments go to pytest.
+# Install gantrain with what its developers use, check style and types, and run the tests.
+# --all runs the longer trials too; other arguments go to pytest: scripts/test.sh tests/outer -n 1
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
-install_gantrain "[test]"
+install_gantrain "[dev]"
 
 arguments=()
 for argument in "$@"; do
@@ -11,6 +12,10 @@ for argument in "$@"; do
 done
 # The networks of the tests are small, and several processes share the machine.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# One more than there are cores, for many tests wait for processes of their own. A -n among the arguments goes over it.
+workers=$(python -c 'import os; print(min(len(os.sched_getaffinity(0)) + 1, 8))')
+
 ruff check .
-# Three, for many tests wait for processes of their own.
-python -m pytest -n 3 --dist loadfile "${arguments[@]}"
+ruff format --check .
+mypy
+python -m pytest -n "$workers" --dist loadfile "${arguments[@]}"

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from gantrain.config import json_schemas, merge, yaml_files
-from gantrain.config.base import Schema, lines
+from gantrain.config import json_schemas, merge, shipped, yaml_files
+from gantrain.config.base import Schema, lines, nearest
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.schema import Config, MapConfig, SolveConfig, config_of
 from gantrain.errors import UserError
@@ -21,7 +21,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Load the config of a training run.
 
     Args:
-        path: the YAML file.
+        path: the YAML file, in the working directory or among those shipped, such as ``configs/quickstart.yaml``.
         overrides: arguments ``a.b.c=value``, which are merged over the file.
 
     Raises:
@@ -58,7 +58,10 @@ def json_schema(command: Literal["train", "solve", "map"] = "train") -> dict[str
 
 
 def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -> AnySchema:
-    files = merge.read_files(Path(path))
+    found = shipped.find(path)
+    if shipped.is_missing(found):
+        raise UserError(f"{path}: no such file{shipped.places(path)}{nearest(path, shipped.configs())}")
+    files = merge.read_files(found)
     content = merge.merge_files(files)
     tree, overridden = merge.parse_overrides(overrides)
     if not content:
@@ -67,7 +70,7 @@ def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        found = lines(error, content)
+        wrong = lines(error, content)
     given = tuple(f"{key}." for key in overridden)
-    where = ("command line" if f"{key}.".startswith(given) else merge.origin(files, key) for key, _ in found)
-    raise UserError("\n".join(f"{place}: {key}: {what}" for place, (key, what) in zip(where, found, strict=True)))
+    where = ("command line" if f"{key}.".startswith(given) else merge.origin(files, key) for key, _ in wrong)
+    raise UserError("\n".join(f"{place}: {key}: {what}" for place, (key, what) in zip(where, wrong, strict=True)))

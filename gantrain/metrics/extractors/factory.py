@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
+from gantrain.config import shipped
 from gantrain.config.base import nearest
 from gantrain.errors import UserError
 from gantrain.metrics.extractors.base import Extractor
@@ -22,7 +21,8 @@ def make_extractor(
     """Make the extractor that ``features`` names.
 
     Args:
-        features: "inception", or the folder of a run whose game is classification.
+        features: "inception", or the folder of a run whose game is classification. ``checkpoints/digits-classifier``
+            is shipped: it is taken from the working directory if it is there, and else from what is installed.
         weights: for "inception", the path of its weights: see :class:`gantrain.metrics.Inception`.
         digest: for "inception", the SHA-256 of weights that are not the published ones.
         device: where the network is.
@@ -32,9 +32,10 @@ def make_extractor(
     """
     if features == "inception":
         return Inception(weights, digest, device)
-    if not Path(features).is_dir():
-        hint = nearest(features, ["inception"])
+    folder = shipped.find(features)
+    if not folder.is_dir():
+        hint = f"{shipped.places(features)}{nearest(features, ['inception', *shipped.FOLDERS[1:]])}"
         raise UserError(f"features: {features!r} is neither inception nor the folder of a classifier's run{hint}")
     if weights is not None or digest is not None:
         raise UserError(f"weights: the classifier {features} has its own in its checkpoint; leave the key out")
-    return Classifier.of_run(features, device)
+    return Classifier.of_run(folder, device)

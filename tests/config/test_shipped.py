@@ -1,0 +1,72 @@
+"""Shipped configs and the shipped classifier are found from any working directory, after the user's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gantrain.config import load, load_map, load_solve, shipped
+from gantrain.errors import UserError
+from gantrain.metrics.extractors import make_extractor
+
+CLASSIFIER = "checkpoints/digits-classifier"
+QUICKSTART = "configs/quickstart.yaml"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_configs_of_every_command_are_found():
+    assert load(QUICKSTART).run.name == "quickstart"
+    assert load("./configs/digits/sgd/rapp.yaml").data.batch_size == 64
+    assert load_solve("configs/toy/bilinear.yaml").name == "bilinear"
+    assert load_map(Path("configs/theory/map.yaml")).outers
+
+
+def test_the_users_own_file_comes_first(elsewhere):
+    (elsewhere / "configs").mkdir()
+    (elsewhere / QUICKSTART).write_text(f"base: {shipped.ROOT / QUICKSTART}\nrun: {{name: mine}}\n")
+    assert load(QUICKSTART).run.name == "mine"
+    assert load("configs/gaussian_ring.yaml").run.name == "gaussian_ring"
+
+
+def test_a_mistake_in_a_shipped_config_names_the_file():
+    with pytest.raises(UserError, match=f"^{shipped.ROOT / QUICKSTART}: data.batch_size: expected a multiple"):
+        load(QUICKSTART, ["run.processes=3"])
+
+
+def test_the_classifier_is_found_by_its_name(elsewhere):
+    assert make_extractor(CLASSIFIER).label == "digits-classifier"
+    (elsewhere / CLASSIFIER).mkdir(parents=True)
+    with pytest.raises(UserError, match=f"^{CLASSIFIER}: no run here"):
+        make_extractor(CLASSIFIER)
+
+
+@pytest.mark.parametrize("name", ["quickstart.yaml", "configs/../configs/quickstart.yaml", "checkpoints", "gantrain"])
+def test_nothing_else_is_looked_for_among_the_shipped_files(name):
+    assert shipped.find(name) == Path(name) and shipped.places(name) == ""
+
+
+def test_what_is_nowhere_is_a_line_with_the_places_searched(elsewhere):
+    places = f"in {elsewhere} or {shipped.ROOT}"
+    with pytest.raises(UserError) as config:
+        load("configs/quickstrt.yaml")
+    assert str(config.value) == (
+        f"configs/quickstrt.yaml: no such file {places}; did you mean 'configs/quickstart.yaml'?"
+    )
+    with pytest.raises(UserError, match="neither inception nor the folder of a classifier's run; did you mean") as run:
+        make_extractor("checkpoints/digit-classifier")
+    assert str(run.value).endswith(f"did you mean '{CLASSIFIER}'?")
+    with pytest.raises(UserError, match=f"of a classifier's run {places}"):
+        make_extractor(f"{CLASSIFIER}/nowhere")
+
+
+def test_a_file_that_may_not_be_looked_at_is_not_called_missing():
+    assert shipped.is_missing(Path("nowhere")) and shipped.is_missing(shipped.ROOT / QUICKSTART / "below")
+    assert not shipped.is_missing(Path("x" * 300)) and not shipped.is_missing(Path("a\0b"))
+    with pytest.raises(UserError, match="cannot be read: File name too long"):
+        load("x" * 300)
