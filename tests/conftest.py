@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 
+import numpy as np
 import pytest
+import torch
 from tiny import DIGITS, RING, config_of
 
 # Shells let what they start in the background ignore Ctrl-C, and the commands under test would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# As many threads on every machine, in this process and those that tests start: sums depend on their number.
+torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Every test and its fixtures draw the same numbers, whichever tests ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture

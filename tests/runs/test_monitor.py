@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from forked import SECONDS
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -247,7 +248,7 @@ def test_a_killed_process_loses_no_finished_row(tmp_path):
     for _ in range(50):
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
-    said = [int(line) for line in process.communicate(timeout=60)[0].split()]
+    said = [int(line) for line in process.communicate(timeout=SECONDS)[0].split()]
     rows = read_metrics(tmp_path)
     assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
     assert len(rows) >= max(said, default=50)
