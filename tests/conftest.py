@@ -14,8 +14,10 @@ from tiny import DIGITS, RING, config_of
 # Shells let what they start in the background ignore Ctrl-C, and the commands under test would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-# As many threads on every machine, in this process and those that tests start: sums depend on their number.
-torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
+# One thread on every machine, in this process and those that tests start: sums depend on how many there are.
+if "OMP_NUM_THREADS" not in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
 @pytest.hookimpl(tryfirst=True)
