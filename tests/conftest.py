@@ -9,6 +9,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from forked import end_commands
 from tiny import DIGITS, RING, config_of
 
 # Shells let what they start in the background ignore Ctrl-C, and the commands under test would inherit that.
@@ -26,6 +27,12 @@ def pytest_runtest_setup() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running():
+    yield
+    end_commands()
 
 
 @pytest.fixture

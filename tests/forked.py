@@ -12,6 +12,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ _IMPORTED = ("gantrain.cli", "gantrain.commands.train", "torch.utils.tensorboard
 _context.set_forkserver_preload([*_IMPORTED, "matplotlib.backends.backend_agg"])
 # After so long something is waited for in vain, however busy the machine is.
 SECONDS = 240
+_started: list[Command] = []
 
 
 class Command:
@@ -33,6 +35,7 @@ class Command:
         files = [str(file) for file in self.files]
         self.process = _context.Process(target=_command, args=(str(folder), arguments, files, environment))
         self.process.start()
+        _started.append(self)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         os.kill(self.process.pid, number)
@@ -55,6 +58,20 @@ class Command:
     @property
     def errors(self) -> str:
         return self.files[1].read_text()
+
+
+def end_commands() -> None:
+    """End what a test that failed has left running, which would slow down other tests and never let pytest end."""
+    while _started:
+        process = _started.pop().process
+        if process.is_alive():
+            with suppress(psutil.NoSuchProcess):
+                children = psutil.Process(process.pid).children(recursive=True)
+                process.kill()
+                for child in children:
+                    with suppress(psutil.NoSuchProcess):
+                        child.kill()
+        process.join(SECONDS)
 
 
 def gantrain(folder: Path, *arguments: str) -> Command:
