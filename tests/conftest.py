@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 
+import numpy as np
 import pytest
+import torch
+from forked import end_commands
 from tiny import DIGITS, RING, config_of
 
 # Shells let what they start in the background ignore Ctrl-C, and the commands under test would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# One thread on every machine, in this process and those that tests start: sums depend on how many there are.
+if "OMP_NUM_THREADS" not in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Every test and its fixtures draw the same numbers, whichever tests ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running():
+    yield
+    end_commands()
 
 
 @pytest.fixture

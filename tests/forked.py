@@ -12,14 +12,19 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 _context = multiprocessing.get_context("forkserver")
 _IMPORTED = ("gantrain.cli", "gantrain.commands.train", "torch.utils.tensorboard", "sklearn.datasets")
 _context.set_forkserver_preload([*_IMPORTED, "matplotlib.backends.backend_agg"])
+# After so long something is waited for in vain, however busy the machine is.
 SECONDS = 240
+_started: list[Command] = []
 
 
 class Command:
@@ -30,6 +35,7 @@ class Command:
         files = [str(file) for file in self.files]
         self.process = _context.Process(target=_command, args=(str(folder), arguments, files, environment))
         self.process.start()
+        _started.append(self)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         os.kill(self.process.pid, number)
@@ -54,6 +60,20 @@ class Command:
         return self.files[1].read_text()
 
 
+def end_commands() -> None:
+    """End what a test that failed has left running, which would slow down other tests and never let pytest end."""
+    while _started:
+        process = _started.pop().process
+        if process.is_alive():
+            with suppress(psutil.NoSuchProcess):
+                children = psutil.Process(process.pid).children(recursive=True)
+                process.kill()
+                for child in children:
+                    with suppress(psutil.NoSuchProcess):
+                        child.kill()
+        process.join(SECONDS)
+
+
 def gantrain(folder: Path, *arguments: str) -> Command:
     """The command, once it has ended well."""
     command = Command(folder, *arguments)
@@ -64,16 +84,18 @@ def gantrain(folder: Path, *arguments: str) -> Command:
 
 def hosts(folders: Sequence[Path], *arguments: str) -> list[Command]:
     """The command once in each folder, as a launcher starts it on as many hosts with one process each."""
-    port = free_port()
-    return [
+    held, port = hold_port()
+    commands = [
         Command(folder, *arguments, LOCAL_RANK="0", **_place(rank, len(folders), port))
         for rank, folder in enumerate(folders)
     ]
+    commands[0].port = held  # as long as the first process may listen there
+    return commands
 
 
 def together(function: Callable[..., Any], *arguments: Any, world: int = 2) -> list[Any]:
     """What ``function(*arguments)`` returns in each of several processes that a launcher might have started."""
-    port = free_port()
+    held, port = hold_port()
     pipes, processes = [], []
     for rank in range(world):
         receiver, sender = _context.Pipe(duplex=False)
@@ -87,28 +109,54 @@ def together(function: Callable[..., Any], *arguments: Any, world: int = 2) -> l
             ready = connection.wait([pipe for pipe in pipes if pipe not in answers], SECONDS)
             assert ready, "no answer"
             for pipe in ready:
-                answers[pipe], failure = pickle.loads(pipe.recv_bytes())
+                try:
+                    answers[pipe], failure = pickle.loads(pipe.recv_bytes())
+                except EOFError:
+                    failure = "ended without an answer"
                 assert failure is None, f"process {pipes.index(pipe)}:\n{failure}"
         return [answers[pipe] for pipe in pipes]
     finally:
         for process in processes:
             process.join(1)
             process.kill()
+        held.close()
 
 
-def free_port() -> int:
-    """A port that nothing listens at."""
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
+def hold_port() -> tuple[socket.socket, int]:
+    """A socket, and its port, which nobody else is given while the socket lives. Whoever is told of it may listen."""
+    held = socket.socket()
+    # As the listener sets it too, the two may share the port, for only one of them listens.
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("", 0))
+    return held, held.getsockname()[1]
 
 
-def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
+def until(condition: Callable[[], bool]) -> None:
     """Wait for the condition."""
-    limit = time.monotonic() + seconds
+    limit = time.monotonic() + SECONDS
     while not condition():
-        assert time.monotonic() < limit, "waited too long"
+        assert time.monotonic() < limit, f"waited in vain for {SECONDS} seconds"
         time.sleep(0.002)
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether the process has ended, be it that nobody has asked for its exit code."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def workers_of(command: Command, count: int) -> list[psutil.Process]:
+    """The processes that read the data of a running command, once they have given themselves their name."""
+    found: list[psutil.Process] = []
+
+    def named() -> bool:
+        found[:] = [p for p in psutil.Process(command.process.pid).children() if p.name() == "pt_data_worker"]
+        return len(found) == count
+
+    until(named)
+    return found
 
 
 def _place(rank: int, world: int, port: int) -> dict[str, str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import threading
+import time
 import warnings
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,13 +30,18 @@ _EACH = 2
 _KEPT = 4
 # The largest number of workers; more read no faster.
 _MOST = 8
+# Seconds that workers have to end by themselves before they are killed.
+_PATIENCE = 5.0
+# Seconds between two looks of a worker at whether the process that started it lives.
+_WATCH_EVERY = 1.0
 
 # The rows are an array, which is sent as bytes. A tensor a worker would fetch from this process, which may have ended.
 _Request = tuple[int, int, np.ndarray]
 _Answer = tuple[int, int, Tensor | None]
 
-# Iterators whose workers run. Signals do not reach the workers, so this process must end them before it ends itself.
-_RUNNING: set[Any] = set()
+# Iterators over workers that live, and the process that started those: a process that is forked from it has a copy.
+# Workers do not react to signals, so that none may be left when the process ends.
+_RUNNING: dict[Any, int] = {}
 
 
 def automatic_workers() -> int:
@@ -49,8 +57,9 @@ class Prefetcher:
     asked for again, or after the draw that follows it. Other draws are read when they are asked for. A read covers all
     shares of a batch that have been asked for so far, so that roles and micro-batches share their reads.
 
-    The workers end with :meth:`close`, with this object, or with the process. They ignore signals: the process that
-    started them may need more batches before it stops.
+    The workers end with :meth:`close`, with this object, or with the process, also if that is killed. A worker that is
+    stuck in a read, as of a file system that no longer answers, ends with them: it is killed after five seconds. The
+    workers leave signals to the process that started them, which may want more batches before it stops.
 
     Args:
         samples: unread samples, such as :class:`gantrain.data.readers.file_samples.FileSamples`.
@@ -85,7 +94,7 @@ class Prefetcher:
         return samples[first - start : end - start]
 
     def close(self) -> None:
-        """End the workers; they start again when they are needed."""
+        """End the workers, within seconds even if one is stuck in a read; they start again when they are needed."""
         if self._answers is not None:
             self._finalizer()
             self._answers = None
@@ -137,6 +146,7 @@ class Prefetcher:
                     prefetch_factor=_EACH,
                     collate_fn=_as_it_is,
                     multiprocessing_context="fork",
+                    worker_init_fn=partial(_end_with, os.getpid()),
                     generator=torch.Generator(),  # the global one is left alone
                 )
                 answers = iter(loader)
@@ -146,7 +156,7 @@ class Prefetcher:
             # notices a dead worker without it.
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGCHLD, ended or signal.SIG_DFL)
-        _RUNNING.add(answers)
+        _RUNNING[answers] = os.getpid()
         return answers
 
 
@@ -205,8 +215,33 @@ def _as_it_is(answer: Any) -> Any:
     return answer
 
 
+def _end_with(parent: int, worker: int) -> None:
+    """Let this worker end when the process that started it has ended, even if the worker is stuck in a read then."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_EVERY)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _end(answers: Any) -> None:
-    _RUNNING.discard(answers)
+    """End the workers of an iterator. Those that have not ended after ``_PATIENCE`` seconds are killed."""
+    if _RUNNING.get(answers) != os.getpid():
+        return
+    del _RUNNING[answers]
+    # torch asks the workers to end as well, but then waits for one after the other, and its SIGTERM is blocked.
+    answers._workers_done_event.set()
+    for number, works in enumerate(answers._workers_status):
+        if works:
+            answers._mark_worker_as_unavailable(number, shutdown=True)
+    deadline = time.monotonic() + _PATIENCE
+    for worker in answers._workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+    for worker in answers._workers:
+        if worker.is_alive():
+            worker.kill()
     answers._shutdown_workers()
 
 

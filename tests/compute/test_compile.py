@@ -2,7 +2,7 @@
 
 Parameters of runs that differ only in these are compared at 1e-5: a step of Adam moves each by about 1e-3, and
 rounding, 2^-24 of each number in sums of some hundred of them, by less than a hundredth of that. In bf16 both runs
-round to 2^-8, in other places, so that single signs of Adam's steps may differ: at 1e-3 then.
+round to 2^-8, in other places: they may lie as far apart as the roundings take them from single precision.
 
 Most compiled runs take torch's backend aot_eager, which traces and differentiates as the real one does, but in seconds.
 """
@@ -75,21 +75,40 @@ def of(name, folder, *overrides):
     return config_of(base, folder, "run.steps=6", *changes, *overrides)
 
 
-def assert_near(left, right, tolerance=1e-5):
+def pairs(left, right):
+    """The tensors of the networks of two checkpoints."""
     players = [part for part in left if part in ("generator", "discriminator", "classifier", "ema")]
     assert len(players) in (2, 3)
-    for part in players:
-        for name, value in left[part].items():
-            pair = torch.as_tensor(value), torch.as_tensor(right[part][name])
-            torch.testing.assert_close(*pair, rtol=0, atol=tolerance)
+    return [
+        (torch.as_tensor(value), torch.as_tensor(right[part][name]))
+        for part in players
+        for name, value in left[part].items()
+    ]
+
+
+def assert_near(left, right):
+    for pair in pairs(left, right):
+        torch.testing.assert_close(*pair, rtol=0, atol=1e-5)
+
+
+def distance(left, right):
+    return torch.stack([(a.double() - b.double()).norm() for a, b in pairs(left, right)]).norm()
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_channels_last_agrees_with_plain_and_is_another_computation(name, tmp_path):
+def test_channels_last_agrees_with_plain_and_is_another_computation(name, tmp_path, monkeypatch):
+    laid_out, convolve = [], nn.Conv2d.forward
+
+    def seen(self, x):
+        laid_out.append(order(x) != order(x.contiguous()))
+        return convolve(self, x)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", seen)
     plain = train(of(name, tmp_path, "run.name=plain"))
+    assert laid_out and not any(laid_out)
     other = train(of(name, tmp_path, "run.name=other", LAID_OUT))
+    assert any(laid_out)
     assert_near(state(plain), state(other))
-    assert not same(state(plain), state(other))
 
 
 @pytest.mark.parametrize("name", ["rapp", "extragradient", "sam"])
@@ -105,9 +124,10 @@ def test_compiled_agrees_with_plain(name, tmp_path, aot):
 
 
 def test_in_half_precision_they_agree_within_its_rounding(tmp_path, aot):
+    single = train(of("gda", tmp_path, "run.name=single"))
     plain = train(of("gda", tmp_path, "run.name=plain", "run.precision=bf16"))
     other = train(of("gda", tmp_path, "run.name=other", "run.precision=bf16", LAID_OUT, COMPILED))
-    assert_near(state(plain), state(other), 1e-3)
+    assert 0 < distance(state(plain), state(other)) < 2 * distance(state(plain), state(single))
 
 
 class Noisy(nn.Module):

@@ -22,6 +22,10 @@ from gantrain.models.layers.spectral_norm import spectrally_normalised
 
 CPU = torch.device("cpu")
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# The largest error of a rounding, as a share of the number.
+ROUNDING = {precision: torch.finfo(dtype).eps / 2 for precision, dtype in HALF.items()}
+# About ten layers lie on the way there and back, and each rounds once.
+LAYERS = 10
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
 SGD = ("game.generator.optimizer={name: sgd, lr: 0.05}", "game.discriminator.optimizer={name: sgd, lr: 0.05}")
 CLASSIFIER = {
@@ -74,6 +78,14 @@ def test_networks_compute_in_half_and_everything_after_them_in_single(tmp_path, 
     assert set(seen) == {HALF[precision]}
 
 
+def smooth(*modules: nn.Module) -> None:
+    """Replace activations that have a kink: a rounding may move a value across it, and the gradient jumps."""
+    for module in [each for root in modules for each in root.modules()]:
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU | nn.LeakyReLU):
+                setattr(module, name, nn.SiLU())
+
+
 @pytest.mark.parametrize("penalty", ["r1", "r2", "wgan_gp"])
 def test_penalties_and_their_gradients_are_those_of_single_precision(digits, penalty):
     config = digits(f"game.penalties=[{penalty}]", "game.loss=wasserstein")
@@ -81,6 +93,7 @@ def test_penalties_and_their_gradients_are_those_of_single_precision(digits, pen
     found: dict[str, Any] = {}
     for precision in ("fp32", *HALF):
         game = make_game(config, data)
+        smooth(game.players["discriminator"].module)
         with autocast(precision, CPU)():
             objective = game.objective("discriminator", Batches(data, 32, seed=0)(0, 0))
         (value,) = (v for key, v in objective.scores.items() if key not in ("real", "fake"))
@@ -89,15 +102,16 @@ def test_penalties_and_their_gradients_are_those_of_single_precision(digits, pen
         gradients = torch.autograd.grad(scale * objective.loss, parameters, allow_unused=True)
         found[precision] = value, torch.cat([g.flatten() / scale for g in gradients if g is not None])
     value, gradient = found.pop("fp32")
-    # A rounding is 2^-9 in bf16 and 2^-12 in fp16; on the way there and back lie about ten layers.
-    for (other, its), tolerance in zip(found.values(), (0.08, 0.01), strict=True):
+    for precision, (other, its) in found.items():
+        tolerance = LAYERS * ROUNDING[precision]
         assert other == pytest.approx(float(value), rel=tolerance)
         assert 0 < (its - gradient).norm() / gradient.norm() < tolerance
 
 
 def moved(folder: Path, accelerator: Any, *overrides: str) -> torch.Tensor:
-    """How far all parameters have moved after three steps."""
+    """How far all parameters of networks without kinks have moved after three steps."""
     trainer = make_trainer(config_of(DIGITS, folder, *SGD, *overrides), accelerator.device)
+    smooth(*(player.module for player in trainer.game.players.values()))
     parameters = [p for learner in trainer.learners for p in learner.parameters]
     before = [p.detach().clone() for p in parameters]
     for _ in range(3):
@@ -111,16 +125,17 @@ def test_a_run_in_half_precision_is_near_that_in_single(tmp_path, name):
         single, bf16, fp16 = (
             moved(tmp_path, accelerator, *RUNS[name], f"run.precision={p}") for p in ("fp32", "bf16", "fp16")
         )
-    # As above; the points drift apart with each of the few steps.
-    assert 0 < (fp16 - single).norm() / single.norm() < 0.01
-    assert 0 < (bf16 - single).norm() / single.norm() < 0.08
-    assert (fp16 - single).norm() < (bf16 - single).norm()
+    astray = {"bf16": (bf16 - single).norm() / single.norm(), "fp16": (fp16 - single).norm() / single.norm()}
+    for precision, share in astray.items():
+        assert 0 < share < LAYERS * ROUNDING[precision]
+    # Eight roundings of fp16 are one of bf16.
+    assert astray["fp16"] < astray["bf16"] / 2
 
 
 def test_batch_norm_over_processes_in_half(tmp_path):
     """The same in two processes, whose batch norm is ours."""
     for single, half in together(on_two, str(tmp_path)):
-        assert 0 < (half - single).norm() / single.norm() < 0.01
+        assert 0 < (half - single).norm() / single.norm() < LAYERS * ROUNDING["fp16"]
 
 
 def on_two(folder: str) -> list[torch.Tensor]:

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from forked import SECONDS
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gantrain.config import parts, types
@@ -263,7 +264,7 @@ def test_reading_signatures_imports_no_torch():
         "[parts.part_model(k, n).model_json_schema() for k in KINDS for n in kind(k).parts]\n"
         "sys.exit('torch' in sys.modules or 'gantrain.outer' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=SECONDS).returncode == 0
 
 
 @pytest.mark.parametrize("value", [True, 2, "3", 3.5, None, [3]])

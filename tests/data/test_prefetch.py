@@ -1,30 +1,40 @@
 """Reads are counted in a log that all processes append to."""
 
 import gc
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from forked import SECONDS, ended, until
 
-from gantrain.data import Batches, DataSpec
+from gantrain.data import Batches, DataSpec, prefetch
 from gantrain.data.prefetch import automatic_workers
 from gantrain.errors import UserError
 
 
 class Logged:
-    """Unread samples: sample i is the number i. Every read is a line of the log: the process, and the rows."""
+    """Unread samples: sample i is the number i. Every read is a line of the log: the process, and the rows.
+
+    Args:
+        n: how many samples there are.
+        log: the file of the log.
+        broken: samples that cannot be read.
+        deadly: a sample that kills the worker that reads it.
+        stuck: whether a worker waits for ever for a pipe beside the log when it reads another draw than the first.
+        rows: the samples that are left of them.
+    """
 
     dtype, ndim = torch.uint8, 2
 
-    def __init__(self, n, log, broken=(), deadly=-1, rows=None):
-        self.log, self.broken, self.deadly = log, broken, deadly
+    def __init__(self, n, log, broken=(), deadly=-1, stuck=False, rows=None):
+        self.log, self.broken, self.deadly, self.stuck = log, broken, deadly, stuck
         self.rows = torch.arange(n) if rows is None else rows
         self.shape = (len(self.rows), 1)
 
@@ -32,7 +42,7 @@ class Logged:
         return len(self.rows)
 
     def __getitem__(self, rows):
-        return Logged(0, self.log, self.broken, self.deadly, self.rows[rows])
+        return Logged(0, self.log, self.broken, self.deadly, self.stuck, self.rows[rows])
 
     def to(self, device):
         with self.log.open("a") as file:
@@ -42,6 +52,8 @@ class Logged:
                 raise UserError(f"sample {number} cannot be read")
         if self.deadly in self.rows and os.getpid() != MAIN:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.stuck and os.getpid() != MAIN and tuple(self.rows.tolist()) != FIRST:
+            pipe(self.log).open("rb").read(1)
         return self.rows.to(torch.uint8).unsqueeze(1)
 
 
@@ -66,34 +78,31 @@ def log(tmp_path):
     return path
 
 
-def batches(log, workers, n=40, size=8, broken=(), deadly=-1, **more):
-    return Batches(Data(Logged(n, log, broken, deadly)), size, 1, workers=workers, **more)
+def pipe(log):
+    return log.with_name("pipe")
+
+
+def batches(log, workers, n=40, size=8, broken=(), deadly=-1, stuck=False, **more):
+    return Batches(Data(Logged(n, log, broken, deadly, stuck)), size, 1, workers=workers, **more)
 
 
 def expected(n=40, size=8, **more):
     return Batches(Data(torch.arange(n, dtype=torch.uint8).unsqueeze(1)), size, 1, **more)
 
 
+FIRST = tuple(expected()(0, 0).real[:, 0].tolist())
+
+
 def reads(log):
-    return [(int(process), tuple(map(int, rows))) for process, *rows in map(str.split, log.read_text().splitlines())]
-
-
-def until(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
-def workers_of(process):
-    return {p for p in process.children() if p.name() == "pt_data_worker" and p.status() != psutil.STATUS_ZOMBIE}
+    whole, _, _ = log.read_text().rpartition("\n")
+    return [(int(process), tuple(map(int, rows))) for process, *rows in map(str.split, whole.splitlines())]
 
 
 @pytest.fixture
 def alive():
-    """How many workers of this test live."""
-    before = workers_of(psutil.Process())
-    return lambda: workers_of(psutil.Process()) - before
+    """The workers of this test that live: multiprocessing knows a process from its start on, and notices its end."""
+    before = set(multiprocessing.active_children())
+    return lambda: set(multiprocessing.active_children()) - before
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -191,29 +200,94 @@ def test_workers_end_with_the_batches_or_when_they_are_closed(log, alive):
 
 UNCLOSED = """
 import sys, pathlib
-sys.path[:0] = ["{tests}"]
+sys.path[:0] = {tests}
 from test_prefetch import batches
-left = batches(pathlib.Path("{log}"), 2)
+left = batches(pathlib.Path("{log}"), 2, stuck={stuck})
 left(0, 0)
-sys.exit(3)
+{then}
 """
 
 
+def unclosed(log, then, stuck=False):
+    """A program that reads the first draw with two workers, and then goes on as it is told."""
+    tests = [str(folder) for folder in Path(__file__).parents[:2]]
+    return [sys.executable, "-c", UNCLOSED.format(tests=tests, log=log, then=then, stuck=stuck)]
+
+
 def test_a_process_that_closes_nothing_ends_nevertheless_and_without_a_word(log):
-    program = UNCLOSED.format(tests=Path(__file__).parent, log=log)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(unclosed(log, "sys.exit(3)"), capture_output=True, text=True, timeout=SECONDS)
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+
+
+@pytest.fixture
+def open_pipe(log):
+    """Nothing is ever written to the pipe, and its writing end stays open: a read of it does not return."""
+    os.mkfifo(pipe(log))
+    both_ends = os.open(pipe(log), os.O_RDWR)
+    yield
+    os.close(both_ends)
+
+
+def busy(log, workers):
+    """Whether so many workers have begun with another draw than the first."""
+    return len({process for process, rows in reads(log) if rows != FIRST}) == workers
+
+
+@pytest.mark.usefixtures("open_pipe")
+def test_workers_that_are_stuck_in_a_read_end_when_they_are_closed(log, alive, monkeypatch):
+    monkeypatch.setattr(prefetch, "_PATIENCE", 0.5)
+    ahead = batches(log, 2, stuck=True)
+    ahead(0, 0)
+    until(lambda: busy(log, 2))
+    assert len(alive()) == 2
+    ahead.close()
+    assert not alive()
+
+
+@pytest.mark.usefixtures("open_pipe")
+def test_a_process_ends_even_if_its_workers_are_stuck_in_a_read(log):
+    done = subprocess.run(unclosed(log, "sys.exit(3)", stuck=True), capture_output=True, text=True, timeout=SECONDS)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+    assert not any(psutil.pid_exists(process) for process, _ in reads(log))
+
+
+@pytest.mark.usefixtures("open_pipe")
+@pytest.mark.parametrize("stuck", [False, True])
+def test_the_workers_of_a_process_that_was_killed_end_even_if_they_are_stuck_in_a_read(log, stuck):
+    with subprocess.Popen(unclosed(log, "sys.stdin.read()", stuck), stdin=subprocess.PIPE) as process:
+        until(lambda: process.poll() is not None or busy(log, 2))
+        workers = psutil.Process(process.pid).children()
+        process.kill()
+    assert len(workers) == 2
+    until(lambda: all(ended(worker) for worker in workers))
+
+
+def test_a_forked_process_leaves_the_workers_alone(log, alive):
+    ahead = batches(log, 2)
+    ahead(0, 0)
+    child = os.fork()
+    if not child:
+        prefetch._end_all()
+        ahead.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(alive()) == 2
+    assert torch.equal(ahead(1, 0).real, expected()(1, 0).real)
+    ahead.close()
+    assert not alive()
 
 
 def test_workers_leave_signals_to_the_process_that_started_them(log, alive):
     ahead, reference = batches(log, 2), expected()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     ahead(0, 0)
+    assert len(alive()) == 2
     for worker in alive():
-        worker.send_signal(signal.SIGINT)
-        worker.send_signal(signal.SIGTERM)
+        os.kill(worker.pid, signal.SIGINT)
+        os.kill(worker.pid, signal.SIGTERM)
     for i in range(1, 10):
         assert torch.equal(ahead(i, 0).real, reference(i, 0).real)
-    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
     ahead.close()
     assert not alive()
 
@@ -227,6 +301,7 @@ def test_the_global_random_state_is_left_alone(log):
 
 
 def test_as_many_workers_as_cores_for_each_process(monkeypatch):
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     monkeypatch.setattr("gantrain.data.prefetch.cores", lambda: 6)
     assert automatic_workers() == 6
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")

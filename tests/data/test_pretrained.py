@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import language
 import pytest
+from forked import SECONDS
 
 from gantrain.data.pretrained import load
 from gantrain.errors import UserError
@@ -70,7 +71,7 @@ def test_a_name_is_taken_from_the_hub_once_and_from_the_cache_afterwards(tmp_pat
         for _ in range(2):
             before = server.asked
             done = subprocess.run(
-                [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=120
+                [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=SECONDS
             )
             assert done.returncode == 0, done.stderr
             printed.append(done.stdout)

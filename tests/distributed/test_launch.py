@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from forked import SECONDS
 
 from gantrain.distributed.environment import check_gpus, check_processes, distributed, expected_processes
 from gantrain.errors import UserError
@@ -73,4 +74,4 @@ def test_what_accelerate_was_asked_for_is_read_from_the_process_above(tmp_path, 
     script.write_text(PARENT)
     env = {key: value for key, value in os.environ.items() if key != "WORLD_SIZE"}
     command = [sys.executable, str(script), *words[1:], CHILD]
-    assert subprocess.run(command, capture_output=True, text=True, timeout=60, env=env).stdout.strip() == expected
+    assert subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=env).stdout.strip() == expected

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 import numpy as np
-import psutil
 import pytest
-from forked import Command, gantrain, until
+from forked import Command, ended, gantrain, until, workers_of
 from PIL import Image
 from tiny import DIGITS, rows, same, state, write
 
@@ -57,25 +55,24 @@ def test_the_run_is_the_same_wherever_the_data_are(method, tmp_path):
 def test_a_signal_to_all_processes_ends_the_run_with_a_checkpoint_and_no_worker_is_left(number, tmp_path):
     command = Command(tmp_path, "train", config(tmp_path, "run.steps=1000000", *DISK))
     until(lambda: "step" in command.output or not command.running())
-    main = psutil.Process(command.process.pid)
-    workers = [process for process in main.children() if process.name() == "pt_data_worker"]
-    assert len(workers) == 2, command.errors
-    for process in (*workers, main):
-        os.kill(process.pid, number)
+    workers = workers_of(command, 2)
+    for process in workers:
+        process.send_signal(number)
+    command.kill(number)
     assert command.wait() == 128 + number
     assert command.errors == ""
     assert command.output.splitlines()[-1].startswith("stopped at step ")
-    assert not psutil.wait_procs(workers, timeout=30)[1]
+    until(lambda: all(ended(worker) for worker in workers))
     assert state(tmp_path / "digits")["clock"]["step"] > 0
 
 
 def test_workers_of_a_process_that_was_killed_end_by_themselves(tmp_path):
     command = Command(tmp_path, "train", config(tmp_path, "run.steps=1000000", *DISK))
     until(lambda: "step" in command.output or not command.running())
-    workers = [p for p in psutil.Process(command.process.pid).children() if p.name() == "pt_data_worker"]
+    workers = workers_of(command, 2)
     command.kill()
-    command.wait()
-    assert len(workers) == 2 and not psutil.wait_procs(workers, timeout=60)[1]
+    assert command.wait() == -signal.SIGKILL
+    until(lambda: all(ended(worker) for worker in workers))
     assert command.errors == ""
 
 

@@ -11,6 +11,7 @@ import language
 import pytest
 import torch
 import yaml
+from forked import SECONDS
 from torch import nn
 
 from gantrain.commands.train import make_trainer, train
@@ -155,7 +156,9 @@ def test_without_the_extra_one_line_says_how_to_install_it(files, tmp_path):
         "import sys; sys.modules['transformers'] = None; sys.argv = ['gantrain', 'train', 'config.yaml']\n"
         "from gantrain.cli import main; main()"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS
+    )
     assert (done.returncode, done.stderr) == (
         2,
         "gantrain: data.tokenizer: needs the package transformers, which is not installed; "

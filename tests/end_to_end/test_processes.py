@@ -16,7 +16,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from forked import Command, gantrain, together, until
+from forked import SECONDS, Command, gantrain, together, until
 from tiny import DIGITS, RING, config_of, rows, same, state, write
 
 from gantrain.commands.train import make_trainer, train
@@ -203,7 +203,7 @@ def python(folder: Path, module: str, *arguments: str) -> subprocess.CompletedPr
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=SECONDS,
     )
 
 

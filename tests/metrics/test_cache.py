@@ -9,6 +9,7 @@ from multiprocessing import get_context
 import pytest
 import safetensors.torch
 import torch
+from forked import SECONDS
 from image_sets import DIGITS, Pixels, Tail, as_decoded, gaussian, generated, images
 from torch import nn
 
@@ -144,6 +145,6 @@ def test_processes_that_write_at_once_never_read_halves(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(SECONDS)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from forked import SECONDS
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
@@ -176,4 +177,4 @@ def test_pyplot_stays_out():
         "import sys, torch; from gantrain.plotting import figures, images; assert 'matplotlib' not in sys.modules;"
         "images.rendered(figures.scatter(torch.rand(3, 2))); assert 'matplotlib.pyplot' not in sys.modules"
     )
-    assert subprocess.run([sys.executable, "-c", source], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", source], timeout=SECONDS).returncode == 0

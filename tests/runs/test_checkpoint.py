@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from forked import SECONDS
 from torch import nn
 
 from gantrain.errors import UserError
@@ -367,7 +368,7 @@ for state in ({"a": {"w": torch.ones(100_000)}}, {"a": {"w": torch.ones(3), "l":
 
 def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint(tmp_path):
     process = python(FULL_DISK, tmp_path)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, errors
     assert output.count("the checkpoint of step 2 could not be written") == 2
     assert files(tmp_path) == ["step_1"]
@@ -396,7 +397,7 @@ def test_killed_at_any_moment_it_leaves_whole_checkpoints(tmp_path):
             process.stdout.readline()
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=SECONDS)
         assert not errors
         written = [int(line) for line in output.split()]
         path = checkpoint.newest(tmp_path)
@@ -446,7 +447,7 @@ for fatal in range(100):
 
 def test_killed_before_any_call_of_the_system_it_leaves_whole_checkpoints(tmp_path):
     process = python(DIE_AT_EACH_CALL, tmp_path)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, errors
     newest = []
     for fatal in range(len(files(tmp_path))):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from forked import SECONDS
 
 from gantrain.train import progress
 from gantrain.train.progress import Progress
@@ -93,8 +94,14 @@ def test_disabled_it_is_silent():
 
 
 def test_on_a_terminal_a_bar_is_drawn_over_itself():
+    # A tenth of a millisecond passes between two looks at the clock, so that every frame but the first waits.
     source = """
+import itertools
+import types
+from gantrain.train import progress
 from gantrain.train.progress import Progress
+ticks = itertools.count()
+progress.time = types.SimpleNamespace(monotonic=lambda: next(ticks) * 1e-4)
 bar = Progress(steps=10)
 for step in range(1, 11):
     bar.update(step, step / 10, {"loss/discriminator": 1.234, "loss/generator": step / 7, "images_per_second": 12345})
@@ -114,7 +121,7 @@ bar.note("finished")
     except OSError:  # how Linux says that the other side has closed
         pass
     os.close(leader)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=SECONDS) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode())
     assert b"\x1b[" in output and "━" in text
     assert "half [bold] way" in text

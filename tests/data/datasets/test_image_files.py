@@ -13,12 +13,10 @@ from gantrain.config.parts import build
 from gantrain.data import Batches, ImageArchive, ImageFolder
 from gantrain.errors import UserError
 
-RNG = np.random.default_rng(0)
-
 
 def png(height=4, width=4):
     """Random pixels, and a PNG file of them."""
-    pixels = RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    pixels = np.random.randint(0, 256, (height, width, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return pixels, file.getvalue()

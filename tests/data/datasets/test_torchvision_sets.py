@@ -17,11 +17,9 @@ from gantrain.config.registry import kind
 from gantrain.data import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, FashionMNIST
 from gantrain.errors import UserError
 
-RNG = np.random.default_rng(0)
-
 
 def pixels(n, *shape):
-    return RNG.integers(0, 256, (n, *shape), dtype=np.uint8)
+    return np.random.randint(0, 256, (n, *shape), dtype=np.uint8)
 
 
 def md5(path):
@@ -38,7 +36,7 @@ def make_cifar(folder, monkeypatch, fine=False):
     for part, names in (("train", ["one", "two"]), ("test", ["three"])):
         images, labels, lists[part] = [], [], []
         for name in names:
-            data, target = pixels(20, 3, 32, 32), RNG.integers(0, classes, 20).tolist()
+            data, target = pixels(20, 3, 32, 32), np.random.randint(0, classes, 20).tolist()
             (base / name).write_bytes(pickle.dumps({"data": data.reshape(20, -1), key: target}))
             images.append(data)
             labels += target
@@ -58,7 +56,7 @@ def make_mnist(folder, name="MNIST"):
     raw.mkdir(parents=True)
     made = {}
     for part, name, n in (("train", "train", 12), ("test", "t10k", 5)):
-        images, labels = pixels(n, 28, 28), RNG.integers(0, 10, n, dtype=np.uint8)
+        images, labels = pixels(n, 28, 28), np.random.randint(0, 10, n, dtype=np.uint8)
         sizes = b"".join(size.to_bytes(4, "big") for size in images.shape)
         (raw / f"{name}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + sizes + images.tobytes())
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + n.to_bytes(4, "big") + labels.tobytes())
@@ -72,7 +70,7 @@ def make_svhn(folder, monkeypatch):
     folder.mkdir()
     made, entries = {}, {}
     for part, n in (("train", 11), ("test", 6)):
-        images, labels = pixels(n, 3, 32, 32), RNG.integers(0, 10, n)
+        images, labels = pixels(n, 3, 32, 32), np.random.randint(0, 10, n)
         path = folder / f"{part}_32x32.mat"
         savemat(path, {"X": images.transpose(2, 3, 1, 0), "y": np.where(labels == 0, 10, labels)[:, None]})
         made[part], entries[part] = (images, labels.tolist()), ["", path.name, md5(path)]
@@ -85,7 +83,7 @@ def make_stl10(folder, monkeypatch):
     base.mkdir(parents=True)
     made = {}
     for part, n in (("train", 4), ("test", 3)):
-        images, labels = pixels(n, 3, 96, 96), RNG.integers(0, 10, n, dtype=np.uint8)
+        images, labels = pixels(n, 3, 96, 96), np.random.randint(0, 10, n, dtype=np.uint8)
         (base / f"{part}_X.bin").write_bytes(images.transpose(0, 1, 3, 2).tobytes())
         (base / f"{part}_y.bin").write_bytes((labels + 1).tobytes())
         made[part] = images, labels.tolist()

@@ -6,8 +6,7 @@ from PIL import Image
 
 from gantrain.data.readers.images import load, load_all
 
-RNG = np.random.default_rng(0)
-COLOUR = RNG.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+COLOUR = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
 GREY = COLOUR[:, :, 0]
 
 
@@ -53,7 +52,7 @@ def test_a_palette_is_looked_up():
 
 
 def test_transparent_pixels_lie_over_white():
-    alpha = RNG.integers(0, 256, (6, 5, 1), dtype=np.uint8)
+    alpha = np.random.randint(0, 256, (6, 5, 1), dtype=np.uint8)
     expected = (COLOUR * (alpha / 255.0) + 255 * (1 - alpha / 255.0)).round()
     out = load(encoded(np.concatenate([COLOUR, alpha], axis=2)), 3, None)
     assert np.abs(out - expected).max() <= 1
@@ -76,13 +75,13 @@ def test_the_cameras_orientation_is_applied():
 
 
 def test_resizing_takes_the_middle_square():
-    wide = RNG.integers(0, 256, (8, 24, 3), dtype=np.uint8)
+    wide = np.random.randint(0, 256, (8, 24, 3), dtype=np.uint8)
     scaled = Image.fromarray(wide).resize((12, 4), Image.Resampling.BICUBIC)
     assert np.array_equal(load(encoded(wide), 3, 4), np.asarray(scaled)[:, 4:8])
     tall = np.rot90(wide).copy()
     scaled = Image.fromarray(tall).resize((4, 12), Image.Resampling.BICUBIC)
     assert np.array_equal(load(encoded(tall), 3, 4), np.asarray(scaled)[4:8])
-    same = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    same = np.random.randint(0, 256, (8, 8, 3), dtype=np.uint8)
     assert np.array_equal(load(encoded(same), 3, 8), same)
     big = Image.fromarray(np.kron(GREY[:5, :5], np.ones((8, 8), dtype=np.uint8)))
     assert np.array_equal(load(encoded(big), 1, 10)[:, :, 0], np.asarray(big.resize((10, 10), Image.BICUBIC)))
@@ -91,7 +90,7 @@ def test_resizing_takes_the_middle_square():
 @pytest.mark.parametrize("pixels", [4, 100])
 def test_many_files_come_in_order_with_what_is_wrong_with_them(pixels):
     """Small files by one thread, large ones by several."""
-    arrays = [RNG.integers(0, 256, (pixels, pixels, 3), dtype=np.uint8) for _ in range(70)]
+    arrays = [np.random.randint(0, 256, (pixels, pixels, 3), dtype=np.uint8) for _ in range(70)]
     contents = [encoded(array) for array in arrays]
     contents[3] = b"no image"
     contents[66] = contents[66][: len(contents[66]) // 2]
