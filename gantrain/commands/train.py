@@ -83,6 +83,7 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
             log=config.log,
             checkpoints=config.checkpoint,
             config=resolved(config),
+            processes=everyone,
         )
 
 

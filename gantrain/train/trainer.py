@@ -65,6 +65,8 @@ class Trainer:
         checkpoints: how often checkpoints are written and how many are kept; every 500 steps and 2 by default.
         config: the config that the parts were built from, as plain data; it is stored in the run's folder, and a run
             that is resumed must have the same. By default the settings that can be read off the arguments.
+        processes: those that share each batch, the same object that synchronised batch norms have been given; by
+            default all that were launched.
 
     Attributes:
         step: training steps taken; one step is one step of the innermost outer loop.
@@ -93,6 +95,7 @@ class Trainer:
         log: Log | None = None,
         checkpoints: Checkpoint | None = None,
         config: Mapping[str, Any] | None = None,
+        processes: Processes | None = None,
     ):
         if [learner.name for learner in learners] != list(game.players):
             raise UserError(
@@ -110,7 +113,7 @@ class Trainer:
         self.log_settings = log or Log()
         self.checkpoint_settings = checkpoints or Checkpoint()
         self.folder = Path(run.folder) / run.name
-        self.processes = Processes.launched()
+        self.processes = processes or Processes.launched()
         self.main = self.processes.rank == 0
         self.device = self.learners[0].parameters[0].device
         self.arithmetic = Arithmetic(run)

@@ -128,7 +128,7 @@ def trained_with_little_memory(folder):
     ],
 )
 def test_what_the_libraries_say(error, expected):
-    assert memory.is_out_of_memory(error) and memory.describe_samples(error) == expected
+    assert memory.is_out_of_memory(error) and memory.out_of_memory_message(error) == expected
 
 
 def test_other_errors_stay_what_they_are():
