@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from gantrain.outer.learner import Learner
     from gantrain.sharpness.base import Oracle
     from gantrain.solver import solve
+    from gantrain.train import callbacks
     from gantrain.train.callbacks.base import Callback, Result
     from gantrain.train.trainer import Trainer
 
-# Where each public name lies; a name without a class is a folder.
+# Where each public class or function lies.
 _PUBLIC = {
     "Augmentation": "gantrain.data.augment",
     "Callback": "gantrain.train.callbacks.base",
@@ -48,14 +49,18 @@ _PUBLIC = {
     "Result": "gantrain.train.callbacks.base",
     "Run": "gantrain.config.sections",
     "Trainer": "gantrain.train.trainer",
-    "data": "",
-    "games": "",
-    "metrics": "",
-    "models": "",
-    "optim": "",
-    "outer": "",
-    "sharpness": "",
     "solve": "gantrain.solver",
+}
+# The folders whose own names are public.
+_FOLDERS = {
+    "callbacks": "gantrain.train.callbacks",
+    "data": "gantrain.data",
+    "games": "gantrain.games",
+    "metrics": "gantrain.metrics",
+    "models": "gantrain.models",
+    "optim": "gantrain.optim",
+    "outer": "gantrain.outer",
+    "sharpness": "gantrain.sharpness",
 }
 
 __all__ = [
@@ -81,6 +86,7 @@ __all__ = [
     "Run",
     "Trainer",
     "__version__",
+    "callbacks",
     "data",
     "games",
     "metrics",
@@ -94,9 +100,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the public names when they are first used, so that the command line answers without loading torch."""
-    if name not in _PUBLIC:
+    value: Any
+    if name in _FOLDERS:
+        value = importlib.import_module(_FOLDERS[name])
+    elif name in _PUBLIC:
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    else:
         raise AttributeError(f"module 'gantrain' has no attribute {name!r}")
-    module = _PUBLIC[name]
-    value = getattr(importlib.import_module(module), name) if module else importlib.import_module(f"gantrain.{name}")
     globals()[name] = value
     return value

@@ -17,7 +17,11 @@ def names_for_type_checkers() -> set[str]:
 
 
 def test_every_public_name_is_there_for_python_and_for_type_checkers():
-    assert sorted(gt._PUBLIC) == sorted({*gt.__all__} - {"__version__"}) == sorted(names_for_type_checkers())
+    assert (
+        sorted([*gt._PUBLIC, *gt._FOLDERS])
+        == sorted({*gt.__all__} - {"__version__"})
+        == sorted(names_for_type_checkers())
+    )
     for name in gt.__all__:
         assert getattr(gt, name) is not None
 

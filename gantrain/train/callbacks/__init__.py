@@ -1,5 +1,9 @@
-"""What is looked at while a run goes on: samples, metrics, accuracy, diagnosis."""
+"""Callbacks, which look at a run while it goes on: samples, metrics, accuracy, diagnosis."""
 
+from gantrain.train.callbacks.accuracy import AccuracyEvaluation
 from gantrain.train.callbacks.base import Callback, Result
+from gantrain.train.callbacks.diagnosis import GameDiagnosis
+from gantrain.train.callbacks.metrics import MetricEvaluation
+from gantrain.train.callbacks.samples import SampleGrid
 
-__all__ = ["Callback", "Result"]
+__all__ = ["AccuracyEvaluation", "Callback", "GameDiagnosis", "MetricEvaluation", "Result", "SampleGrid"]
