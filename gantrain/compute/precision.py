@@ -27,7 +27,7 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
 
 def upcast(x: Tensor) -> Tensor:
     """``x`` in at least single precision, in which losses, margins and penalties are computed."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x.float() if x.dtype in _HALF.values() else x
 
 
 @contextmanager

@@ -111,25 +111,25 @@ class GAN(GenerativeGame):
         if "fake" in differentiated:
             fake_samples.requires_grad_(True)
 
-        real = Scored(real_samples, labels, self._score(batch.under("real"), real_samples, labels))
-        fake = Scored(fake_samples, labels, self._score(batch.under("fake"), fake_samples, labels))
+        real = Scored(real_samples, labels, self._score(batch, "real", real_samples, labels))
+        fake = Scored(fake_samples, labels, self._score(batch, "fake", fake_samples, labels))
         loss = self.loss.discriminator(real.logits, fake.logits)
         scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
         for penalty in due:
-            term = penalty(partial(self._score, batch.under("penalty")), real, fake, batch)
+            term = penalty(partial(self._score, batch, "penalty"), real, fake, batch)
             scores[type(penalty).__name__.lower()] = term.detach()
             loss = loss + term
         return _objective(loss, self.loss.discriminator_margins(real.logits, fake.logits), scores)
 
     def _generator_objective(self, batch: Batch) -> Objective:
         labels = self._labels(batch)
-        with self._constant(self.discriminator):
-            fake = self._score(batch.under("fake"), self._fakes(batch, labels), labels)
+        with self._constant("discriminator"):
+            fake = self._score(batch, "fake", self._fakes(batch, labels), labels)
         scores = {"fake": fake.detach()}
         real = None
         if self.loss.needs_real:
             with self._opponent():
-                real = self._score(batch.under("real"), batch.real, labels)
+                real = self._score(batch, "real", batch.real, labels)
             scores["real"] = real.detach()
         loss = self.loss.generator(real, fake)
         return _objective(loss, self.loss.generator_margins(real, fake), scores)
@@ -139,12 +139,12 @@ class GAN(GenerativeGame):
         return nullcontext() if self.joint else torch.no_grad()
 
     @contextmanager
-    def _constant(self, network: nn.Module) -> Iterator[None]:
+    def _constant(self, player: str) -> Iterator[None]:
         """Around what is differentiated through the other player's network, but not in its parameters.
 
         Nothing is then kept for their gradients, which a compiled network would also compute.
         """
-        parameters = [] if self.joint else [p for p in network.parameters() if p.requires_grad]
+        parameters = [] if self.joint else self.players[player].parameters
         try:
             for p in parameters:
                 p.requires_grad_(False)
@@ -156,10 +156,10 @@ class GAN(GenerativeGame):
     def _fakes(self, batch: Batch, labels: Tensor | None) -> Tensor:
         return upcast(self.generator(batch.normal("latent", self.generator.latent_dim), labels))
 
-    def _score(self, batch: Batch, samples: Tensor, labels: Tensor | None) -> Tensor:
+    def _score(self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None) -> Tensor:
         """``(n,)``: what the discriminator says of the augmented samples."""
         for augmentation in self.augmentations:
-            samples = augmentation(samples, batch)
+            samples = augmentation(samples, batch.under(stream))
         return upcast(self.discriminator(samples, labels))
 
     def _labels(self, batch: Batch) -> Tensor | None:
@@ -252,7 +252,7 @@ class GAN(GenerativeGame):
                     f"generator {type(self.generator).__name__}: expected samples of the data's shape {spec.shape}, "
                     f"got {tuple(fakes.shape[1:])}"
                 )
-            logits = self._score(Batch(fakes, labels, index=0, step=0, seed=0), fakes, labels)
+            logits = self._score(Batch(fakes, labels, index=0, step=0, seed=0), "fake", fakes, labels)
         if tuple(logits.shape) != (2,):
             raise UserError(
                 f"discriminator {type(self.discriminator).__name__}: expected one logit per sample, shape (2,) for two "

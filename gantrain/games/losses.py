@@ -7,6 +7,7 @@ function, and ``softplus(s) = log(1 + e^s) = -log sigma(-s)``.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 
 import torch
@@ -37,9 +38,7 @@ class Loss(ABC):
 
     def discriminator_margins(self, real: Tensor, fake: Tensor) -> Margins:
         """The logits and targets that the discriminator's loss classifies: real 1, fake 0. None: no classification."""
-        targets = torch.zeros(len(real) + len(fake), dtype=torch.int64, device=real.device)
-        targets[: len(real)] = 1
-        return torch.cat([real, fake]), targets
+        return torch.cat([real, fake]), _targets(len(real), len(fake), real.device)
 
     def generator_margins(self, real: Tensor | None, fake: Tensor) -> Margins:
         """The same for the generator, which wants every fake to be classified as real: target 1."""
@@ -166,7 +165,13 @@ class Relativistic(Loss):
 
 
 def _ones(logits: Tensor) -> Tensor:
-    return torch.ones(len(logits), dtype=torch.int64, device=logits.device)
+    return _targets(len(logits), 0, logits.device)
+
+
+@functools.lru_cache(maxsize=16)
+def _targets(ones: int, zeros: int, device: torch.device) -> Tensor:
+    """``(ones + zeros,)``, the same tensor for every batch of a run: nobody writes into it."""
+    return torch.tensor([1] * ones + [0] * zeros, device=device)
 
 
 def _given(real: Tensor | None) -> Tensor:

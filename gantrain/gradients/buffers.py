@@ -20,15 +20,14 @@ class BufferSync:
     Args:
         processes: of the run.
         buffers: floating-point ones are handed over as they are, of counters what they have gained.
-        roles: how many there are; with 1 nothing is handed over.
+        roles: how many there are, at least 2.
     """
 
     def __init__(self, processes: Processes, buffers: Sequence[Tensor], roles: int):
-        shared = buffers if roles > 1 else []
         self.roles = roles
         self.last = processes.role(roles) == roles - 1
-        self.statistics = [b for b in shared if b.is_floating_point()]
-        self.counters = [b for b in shared if not b.is_floating_point()]
+        self.statistics = [b for b in buffers if b.is_floating_point()]
+        self.counters = [b for b in buffers if not b.is_floating_point()]
         self.before = [c.clone() for c in self.counters]
 
     def sent(self) -> Gradient:

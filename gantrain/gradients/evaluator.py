@@ -141,6 +141,8 @@ class Evaluator:
 
     def averaged(self, evaluated: list[list[Gradient]]) -> list[list[Gradient]]:
         """All gradients, by player and target, averaged over all processes in one collective."""
+        if self.processes.world_size == 1:
+            return evaluated
         flat = [g for gradients in evaluated for gradient in gradients for g in gradient if g is not None]
         reduced = iter(self.processes.all_reduce_mean(flat))
         return [

@@ -101,11 +101,15 @@ class Field:
         contexts = [self._context(learner, draw, anchor, observing) for learner in learners]
         roles = 1 if auxiliary else max((context.roles for context in contexts), default=1)
         try:
-            sync = BufferSync(evaluator.processes, evaluator.buffers, roles)
+            sync = BufferSync(evaluator.processes, evaluator.buffers, roles) if roles > 1 else None
             with preserve(evaluator.buffers) if auxiliary else nullcontext():
                 evaluated = self._evaluated(learners, contexts)
-            *evaluated, [buffers] = evaluator.averaged([*evaluated, [sync.sent()]])
-            sync.receive(buffers)
+            # Buffers on their way take the same collective as the gradients.
+            sent = [[sync.sent()]] if sync is not None else []
+            evaluated = evaluator.averaged([*evaluated, *sent])
+            if sync is not None:
+                *evaluated, [buffers] = evaluated
+                sync.receive(buffers)
             for learner in learners:
                 if learner.name in self.divided and evaluator.loss_scales:
                     evaluator.loss_scales[learner.name].settle(evaluator.processes, learner.parameters[0].device)
