@@ -72,8 +72,8 @@ class Config(Schema):
         if isinstance(game.get("target"), str) and "name" not in game:
             try:
                 own = config_of(game["target"])
-            except ValidationError:
-                return handler(value)  # which says that the target does not import
+            except ValidationError as error:
+                raise problem_at(("game", "target"), error.errors()[0]["msg"], game["target"]) from None
             return own.model_validate(value)
         name = game.get("name", "gan")
         if isinstance(name, str) and name in known:
@@ -123,6 +123,10 @@ def config_of(game: str) -> type[Config]:
     callbacks = class_attribute(game, "callbacks") or {}
     fields: dict[str, Any] = {}
     for key, name in callbacks.items():
+        if name not in CALLBACKS:
+            raise problem_at(
+                ("target",), f"{game} has an unknown callback {name!r}; expected {one_of(CALLBACKS)}", game
+            )
         section = CALLBACKS[name]
         default = section() if getattr(section, "by_default", False) else None
         fields[key] = (section | None, Field(default, description=section.__doc__))

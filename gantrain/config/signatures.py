@@ -311,6 +311,9 @@ def _runtime(annotation: Any, names: Names) -> Any:
             return Foreign
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return typing.Union[tuple(_runtime(a, names) for a in typing.get_args(annotation))]  # noqa: UP007
+    if typing.get_origin(annotation) in (list, tuple, Sequence, Iterable, Collection):
+        arguments = tuple(a if a is Ellipsis else _runtime(a, names) for a in typing.get_args(annotation))
+        return typing.get_origin(annotation).__class_getitem__(arguments)
     # A marker such as Outer is known by its class's name, whether it was imported or not.
     return names.get(annotation.__name__, annotation) if isinstance(annotation, type) else annotation
 

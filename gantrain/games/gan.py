@@ -86,7 +86,7 @@ class GAN(GenerativeGame):
     @classmethod
     def spec_for_networks(cls, spec: DataSpec, arguments: Mapping[str, Any]) -> DataSpec:
         """Without the classes, unless the game is conditional."""
-        return spec if arguments["conditional"] else spec.unconditional()
+        return spec if arguments.get("conditional") else spec.unconditional()
 
     def objective(self, player: str, batch: Batch) -> Objective:
         """The player's loss, its classification, and the raw logits as scores ``real`` and ``fake``."""

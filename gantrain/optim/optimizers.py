@@ -96,5 +96,7 @@ def _decayed(part: Part, network: nn.Module, parameters: list[Tensor]) -> list[T
 
 def _fusible(part: Part, parameters: Sequence[Tensor]) -> bool:
     settings = part_arguments(part)
-    chosen = any(settings.get(key) for key in ("foreach", "fused", "differentiable", "capturable"))
+    # None is torch's own "not chosen"; false chooses the other implementation.
+    chosen = any(settings.get(key) is not None for key in ("foreach", "fused"))
+    chosen = chosen or any(settings.get(key) for key in ("differentiable", "capturable"))
     return "fused" in settings and not chosen and all(torch.is_floating_point(p) for p in parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gantrain.errors import UserError
 from gantrain.outer.base import Mover
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class GDA(Mover):
         self.critic_steps = critic_steps
 
     def step(self, field: Field) -> bool:
+        if self.critic_steps > 1 and len(field.learners) < 2:
+            raise UserError("outer: gda with critic_steps moves all players but the last more often; this game has one")
         draws = self.draws(field)
         for _ in range(self.critic_steps - 1):
             field.move(next(draws), self.order, learners=field.learners[:-1])

@@ -63,7 +63,7 @@ def open_saved_run(
     """
     place = Path(run)
     folder, config = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place))
-    path = place if checkpoint.CHECKPOINT.fullmatch(place.name) else _find_checkpoint(place, step)
+    path = _find_checkpoint(place, step)
     step, state = checkpoint.load(path)
     data = build("data", config.data.part)
     game = make_game(config, data, device, saved=True)
@@ -82,6 +82,10 @@ def open_saved_run(
 
 
 def _find_checkpoint(folder: Path, step: int | None) -> Path:
+    if checkpoint.CHECKPOINT.fullmatch(folder.name) and not is_run(folder):
+        if step is not None and folder.name != f"step_{step}":
+            raise UserError(f"{folder}: is a checkpoint, and another step, {step}, is asked for; name the run instead")
+        return folder
     path = checkpoint.newest(folder) if step is None else folder / f"step_{step}"
     if path is None or not path.is_dir():
         kept = sorted(int(p.name[5:]) for p in folder.glob("step_*") if p.name[5:].isdigit())

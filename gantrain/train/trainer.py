@@ -41,6 +41,9 @@ from gantrain.train.progress import Progress
 from gantrain.utils.seeding import derive
 from gantrain.utils.tensors import copy_, norm, tree_to
 
+# The parts of a checkpoint that are no player's.
+_CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation")
+
 
 class Trainer:
     """Trains a game: takes steps until a budget is used up, and writes down what happens.
@@ -102,6 +105,12 @@ class Trainer:
                 f"learners: expected one for each player in the order in which they move, {', '.join(game.players)}; "
                 f"got {', '.join(learner.name for learner in learners) or 'none'}"
             )
+        for name in game.players:
+            if name in _CHECKPOINT_PARTS or not name.isidentifier():
+                raise UserError(
+                    f"player {name!r}: expected a name like a Python variable's, and none of "
+                    f"{', '.join(_CHECKPOINT_PARTS)}, which name other parts of a checkpoint"
+                )
         self.game = game
         self.learners = list(learners)
         self.outer = outer

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -15,9 +16,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from gantrain.config import parts, types
 from gantrain.config.parts import MARKERS
 from gantrain.config.registry import KINDS, kind
-from gantrain.config.signatures import REQUIRED, argument_docs, read_signature
+from gantrain.config.signatures import REQUIRED, argument_docs, inspect_signature, read_signature, understood
 from gantrain.data import DataSpec
 from gantrain.errors import UserError
+from gantrain.games.losses import Loss
+from gantrain.games.penalties import Penalty
 
 ALL = [(k, name) for k in KINDS for name in kind(k).parts]
 OURS = [(k, name) for k, name in ALL if kind(k).parts[name].startswith("gantrain")]
@@ -299,3 +302,14 @@ def test_numbers_are_taken_at_their_word():
 def test_argument_docs_join_lines_and_stop_at_the_next_section():
     doc = "One.\n\nArgs:\n    a (int, optional): first\n        line.\n    b: second.\n\nRaises:\n    c: no.\n"
     assert argument_docs(doc) == {"a": "first line.", "b": "second."}
+
+
+def test_markers_within_real_annotations_are_parts():
+    def make(penalties=(), pair=()):
+        return penalties, pair
+
+    make.__annotations__ = {"penalties": Sequence[Penalty], "pair": tuple[Loss, ...]}
+    read = {p.name: p.annotation for p in inspect_signature(make, MARKERS).parameters}
+    for name, kind_of_part, spec in (("penalties", "penalty", "r1"), ("pair", "loss", "hinge")):
+        (part,) = TypeAdapter(understood(read[name])).validate_python([spec])
+        assert part.part_kind == kind_of_part and part.name == spec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 from forked import Command, gantrain
 from tiny import ADAM, DIGITS, rows, same, state, write
 
@@ -79,3 +80,30 @@ def test_what_it_cannot_do_or_does_not_have_is_one_line(tmp_path):
         assert command.wait() == 2, arguments
         (line,) = command.errors.splitlines()
         assert line.startswith("gantrain: ") and message in line, line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            '"third": third}',
+            '"last": third}',
+            "game: the players are first, second, last, and the constructor",
+        ),
+        ("third", "field", "player 'field': expected a name like a Python variable's, and none of clock, field, outer"),
+        (
+            "    def objective",
+            "    callbacks = {'look': 'looks'}\n    def objective",
+            "unknown callback 'looks'",
+        ),
+    ],
+)
+def test_a_game_that_does_not_fit_is_one_line(tmp_path, old, new, message):
+    (tmp_path / "rivals.py").write_text(MODULE.replace(old, new))
+    config = tmp_path / write(tmp_path, CONFIG)
+    if old == "third":
+        config.write_text(config.read_text().replace("third:", "field:"))
+    command = Command(tmp_path, "train", config.name)
+    assert command.wait() == 2
+    (line,) = command.errors.splitlines()
+    assert message in line and not (tmp_path / "rivals").exists()

@@ -180,3 +180,10 @@ def test_the_key_is_in_the_schema_and_in_resolved_configs():
     assert schema["optimizer.adam"]["properties"]["weight_decay_on"]["enum"] == ["all", "matrices"]
     assert "weight_decay_on" not in schema["optimizer.rprop"]["properties"]
     assert checked("optimizer", "adam").model_dump(mode="json")["weight_decay_on"] == "all"
+
+
+@pytest.mark.parametrize("key", ["fused", "foreach"])
+def test_an_implementation_that_is_declined_is_not_taken(key):
+    spec = {"name": "adam", key: False}
+    (group,) = make_optimizer(spec, network()).param_groups
+    assert group[key] is False and not group["fused"]

@@ -56,6 +56,8 @@ class SampleGrid(Callback):
         chosen = torch.linspace(0, len(steps) - 1, min(len(steps), ROWS_OVER_TIME)).round().int().tolist()
         height = row_height(self.data.spec.shape[1])
         rows = [(steps[i], load_png(grids[steps[i]])[:, :height]) for i in chosen]
+        # A run may go on with another number of samples, and so with wider rows.
+        rows = [(step, row) for step, row in rows if row.shape == rows[-1][1].shape]
         save_png(timeline(rows), folder / "over_time.png")
 
 
