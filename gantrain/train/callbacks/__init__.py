@@ -1,4 +1,4 @@
-"""What is looked at while a run goes on: samples, metrics, accuracy, diagnosis."""
+"""Callbacks, which look at a run while it goes on: samples, metrics, accuracy, diagnosis."""
 
 from gantrain.train.callbacks.base import Callback, Result
 
