@@ -211,7 +211,10 @@ def sample(
 )
 @click.option("--infinity", is_flag=True, help="Also extrapolate fid to infinitely many samples.")
 @click.option(
-    "--subset-size", type=click.IntRange(min=2), metavar="N", help="Number of images in a subset of kid; default 1000."
+    "--subset-size",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Number of images in a subset of kid; by default the run's, or 1000.",
 )
 @click.option(
     "--batch-size",

@@ -50,9 +50,9 @@ class Config(Schema):
     diagnose: Diagnose | None = None
     """Measurements of the game's spectrum, rotation and sharpness during the run; null (the default) takes none."""
     log: Log = Log()
-    """How often scalars are written."""
+    """The number of training steps from one row of logged scalars to the next."""
     checkpoint: Checkpoint = Checkpoint()
-    """How often checkpoints are written, and how many are kept."""
+    """The number of training steps from one checkpoint to the next, and the number of checkpoints that are kept."""
 
     @property
     def callbacks(self) -> dict[str, Any]:
