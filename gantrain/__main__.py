@@ -1,4 +1,4 @@
-"""``python -m gantrain``."""
+"""Runs the command line for ``python -m gantrain``."""
 
 from gantrain.cli import main
 

@@ -1,4 +1,4 @@
-"""From a config to the objects that it names: game, learners, batches, outer loop."""
+"""Builds the objects that a config names: game, learners, batches, outer loop."""
 
 from __future__ import annotations
 
@@ -26,12 +26,19 @@ from gantrain.utils.seeding import derive
 
 
 def make_data(config: Config) -> Any:
-    """The training data set, not yet placed where its samples will be kept."""
+    """The training data set, before :func:`make_batches` places its samples."""
     return build("data", config.data.part)
 
 
 def make_batches(config: Config, data: Any, processes: Processes, device: torch.device) -> Batches:
-    """The batches of a run, the samples placed where the config wants them."""
+    """The batches of a run. The samples of ``data`` are moved to the place that the config names.
+
+    Args:
+        config: the whole config.
+        data: the training data set.
+        processes: the processes that share each batch.
+        device: the device of the batches.
+    """
     place_samples(data, config.data.storage, device)
     return Batches(
         data,
@@ -56,13 +63,14 @@ def make_game(
 
     Args:
         config: the whole config.
-        data: the data set, whose spec the networks must fit.
-        device: where the networks live; they are initialised on the CPU, so that every device begins alike.
-        synchronise: the processes over which batch norm is taken together; None leaves each to itself.
-        saved: whether a checkpoint will be loaded, which holds what is otherwise measured on the data.
+        data: the training data set, whose spec the networks must fit.
+        device: the device of the networks. They are initialised on the CPU, so that they begin alike on every device.
+        synchronise: the processes over whose whole batch batch norm takes its statistics; with None each process takes
+            its own.
+        saved: whether a checkpoint will be loaded. It holds the constants that the game otherwise measures on the data.
 
     Raises:
-        UserError: a part does not fit the others; or a target is not what its place needs.
+        UserError: a part does not fit the others, or a target is not a class of the kind that is needed.
     """
     part: Part = config.game
     cls = part_class(part)
@@ -85,7 +93,7 @@ def make_game(
 
 
 def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, LRScheduler]]:
-    """A learner for each player in the order in which they move, and the schedulers by player."""
+    """The learners, in the order in which their players move, and the learning-rate schedulers by player."""
     learners, schedulers, players = [], {}, game_players(config.game)
     for name, player in game.players.items():
         section, key = players[name], f"game.{name}"
@@ -99,13 +107,13 @@ def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, 
 
 
 def make_outer(config: Config) -> Outer:
-    """The outer loop."""
+    """The outer loop of a run."""
     outer: Outer = build("outer", config.outer)
     return outer
 
 
 def make_ema(config: Config, game: Game) -> EMA | None:
-    """The average of the evaluated network's weights, if the config wants one."""
+    """The average of the weights of the evaluated network; None if the config has no ``ema``."""
     return None if config.ema is None else EMA(game.evaluated_network, config.ema.decay)
 
 

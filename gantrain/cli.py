@@ -1,4 +1,4 @@
-"""The commands. They import torch only once the config is known to be good."""
+"""The command line. Commands check the config first, and import torch only afterwards."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import click
 from gantrain import __version__
 from gantrain.errors import Notice, UserError
 
-# Seconds that a process other than the host's first waits before it reports an error: the first usually has the same
-# one, and a launcher ends all processes as soon as one is gone.
+# The seconds that a process other than the host's first waits before it reports an error. The first process usually
+# has the same error, and a launcher ends all processes as soon as one has ended.
 _AFTER_THE_FIRST = 5
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="gantrain", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Train minimax games, and GANs above all, from a YAML file.
+    """Train minimax games, above all GANs, from a YAML file.
 
     \b
     gantrain train configs/quickstart.yaml
@@ -42,15 +42,16 @@ def cli() -> None:
 def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool, processes: int | None) -> None:
     """Train the game that the file CONFIG describes.
 
-    The run lies in checkpoints/NAME, where NAME is the config's run.name: its resolved config, metrics (TensorBoard and
-    metrics.jsonl), samples and checkpoints. Ctrl-C writes a checkpoint and stops; --resume goes on from there.
+    The folder of the run is checkpoints/NAME, where NAME is the config's run.name. It holds the resolved config, the
+    metrics (for TensorBoard and as metrics.jsonl), samples and checkpoints. Ctrl-C writes a checkpoint and stops the
+    run; --resume goes on from there.
 
-    KEY=VALUE changes a key of the file, and the value is read as YAML: run.steps=1e4, ema=null, a list's second entry
-    as KEY.1=VALUE. "gantrain schema" prints the keys that there are.
+    KEY=VALUE changes a key of the file. The value is read as YAML, as in run.steps=1e4 or ema=null; KEY.1=VALUE changes
+    the second entry of a list. "gantrain schema" prints all keys.
 
-    Under torchrun, --processes is the number of processes expected.
+    Under torchrun, --processes is the number of processes that you expect.
 
-    Exit codes: 0 done, 2 something that you can put right, 130 stopped by Ctrl-C.
+    Exit codes: 0 the run is finished, 2 an error that you can correct, 130 stopped by Ctrl-C.
 
     \b
     gantrain train configs/quickstart.yaml
@@ -81,21 +82,23 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
 @cli.command(short_help="Train a grid of configs with several seeds.")
 @click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--over", multiple=True, metavar="KEY=VALUES", help="A key and its values, between commas.")
-@click.option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="How many seeds.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Runs at once.")
+@click.option("--over", multiple=True, metavar="KEY=VALUES", help="A key and its values, with commas between them.")
+@click.option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Number of seeds.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Number of runs at a time."
+)
 def sweep(config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds: int, workers: int) -> None:
     """Train the game of the file CONFIG with all combinations of the values of --over, each with N seeds.
 
-    The values of a key are a list in YAML without its brackets: commas within {} and [] do not count. --over may be
-    given for several keys. KEY=VALUE holds for all runs. Seeds count up from run.seed.
+    The values of a key are a YAML list without its brackets; commas within {} and [] do not separate values. You can
+    give --over several times, for several keys. KEY=VALUE holds for all runs. The seeds count up from run.seed.
 
-    The runs lie in checkpoints/NAME, where NAME is the config's run.name, and are called by their values, such as
-    outer=gda,seed=0. The same command goes on where it was stopped: finished runs are skipped, others resumed. All
-    configs are checked before the first run starts; a run that fails then stops no other. "gantrain compare" shows
-    what came out.
+    The folders of the runs lie in checkpoints/NAME, where NAME is the config's run.name. A run is named after its
+    values, such as outer=gda,seed=0. If you stop a sweep, the same command goes on with it: it skips finished runs and
+    resumes the others. All configs are checked before the first run starts. A run that fails does not stop the others.
+    "gantrain compare" compares the runs.
 
-    Exit codes: 0 done, 1 a run failed, 2 something that you can put right, 130 stopped by Ctrl-C.
+    Exit codes: 0 all runs are finished, 1 a run failed, 2 an error that you can correct, 130 stopped by Ctrl-C.
 
     \b
     gantrain sweep configs/digits/base.yaml --over outer=gda,extragradient --seeds 5 --workers 2
@@ -113,20 +116,25 @@ def sweep(config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds:
 
 @cli.command(short_help="Compare runs at equal cost, over their seeds.")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--metrics", metavar="LIST", help="Such as fid,isc; by default those evaluated, or else the losses.")
+@click.option(
+    "--metrics",
+    metavar="LIST",
+    help="Metrics to compare, such as fid,isc; by default those that were evaluated, or else the losses.",
+)
 @click.option(
     "--at",
     type=click.Choice(["gradients", "kimg", "step"]),
     default="gradients",
     show_default=True,
-    help="What is equal: gradient evaluations, thousands of samples, or training steps.",
+    help="The cost that is equal: gradient evaluations, thousands of samples, or training steps.",
 )
-@click.option("--output", metavar="FOLDER", help="Write comparison.png, comparison.csv and curves.csv there.")
+@click.option("--output", metavar="FOLDER", help="Folder for comparison.png, comparison.csv and curves.csv.")
 def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | None) -> None:
-    """Compare runs: mean ± standard error over the seeds, at a cost that all of them have reached.
+    """Compare runs: mean ± standard error over the seeds, at a cost that all runs have reached.
 
-    RUN is the folder of a run, or a folder of runs such as a sweep's. Runs that differ only in the seed are taken
-    together. The value of a run at a cost between two measurements is interpolated; "best" is the best up to there.
+    RUN is the folder of a run, or a folder of several runs, such as that of a sweep. Runs that differ only in the seed
+    form one group. The value of a run between two measurements is interpolated; "best" is the best value up to the
+    cost.
 
     \b
     gantrain compare checkpoints/digits
@@ -142,7 +150,7 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
 @cli.command(short_help="Sample the generator of a run.")
 @click.argument("run")
 @click.option(
-    "--number", type=click.IntRange(min=1), metavar="N", default=64, show_default=True, help="How many samples."
+    "--number", type=click.IntRange(min=1), metavar="N", default=64, show_default=True, help="Number of samples."
 )
 @click.option(
     "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the latents."
@@ -151,14 +159,14 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
 @click.option(
     "--weights",
     type=click.Choice(["ema", "live"]),
-    help="The averaged weights or the trained ones themselves; by default the averaged ones where the run keeps them.",
+    help="The averaged weights or the trained weights; by default the averaged weights if the run keeps an average.",
 )
-@click.option("--output", metavar="PATH", help="Where to write; into the run's samples by default.")
-@click.option("--images", is_flag=True, help="A folder with one PNG a sample instead of one grid.")
+@click.option("--output", metavar="PATH", help="File or folder to write; by default in the run's folder samples.")
+@click.option("--images", is_flag=True, help="Write a folder with one PNG file for each sample, instead of one grid.")
 def sample(
     run: str, number: int, seed: int, step: int | None, weights: str | None, output: str | None, images: bool
 ) -> None:
-    """Sample the generator of the run in the folder RUN, and say where the samples are.
+    """Draw samples from the generator of the run in the folder RUN, and print where they are.
 
     \b
     gantrain sample checkpoints/quickstart
@@ -173,31 +181,59 @@ def sample(
 
 @cli.command(name="eval", short_help="Measure how good a run is.")
 @click.argument("run", required=False)
-@click.option("--images", metavar="PATH", help="A folder or archive of images instead of a run.")
+@click.option("--images", metavar="PATH", help="Measure this folder or archive of images, instead of a run.")
 @click.option("--against", metavar="DATA", help="Folder, archive or data set to compare with; by default the run's.")
-@click.option("--metrics", metavar="LIST", help="Of fid,isc,kid,prc,ppl; by default the run's, or the first four.")
-@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="How many; by default the run's, or 10000.")
-@click.option("--features", metavar="NAME", help="inception, or the folder of a classification; by default the run's.")
-@click.option("--feature-weights", metavar="PATH", help="File of InceptionV3's weights.")
-@click.option("--digest", metavar="HEX", help="SHA-256 that vouches for other weights than the published ones.")
+@click.option("--metrics", metavar="LIST", help="Some of fid,isc,kid,prc,ppl; by default the run's, or the first four.")
+@click.option(
+    "--samples", type=click.IntRange(min=1), metavar="N", help="Number of samples; by default the run's, or 10000."
+)
+@click.option(
+    "--features", metavar="NAME", help="inception, or the folder of a classification run; by default the run's."
+)
+@click.option("--feature-weights", metavar="PATH", help="File with the weights of InceptionV3.")
+@click.option("--digest", metavar="HEX", help="SHA-256 of that file, if its weights are not the published ones.")
 @click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
 @click.option(
-    "--weights", type=click.Choice(["ema", "live"]), help="Averaged or trained; averaged where there are any."
+    "--weights",
+    type=click.Choice(["ema", "live"]),
+    help="The averaged weights or the trained weights; by default the averaged weights if the run keeps an average.",
 )
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Of the samples.")
-@click.option("--draws", type=click.IntRange(min=1), metavar="N", default=1, help="Sample anew N times, for errors.")
-@click.option("--infinity", is_flag=True, help="Extrapolate fid to infinitely many samples as well.")
-@click.option("--subset-size", type=click.IntRange(min=2), metavar="N", help="Images in a subset of kid; 1000.")
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", default=64, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the samples."
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Draw the samples N times, to estimate the error of each value.",
+)
+@click.option("--infinity", is_flag=True, help="Also extrapolate fid to infinitely many samples.")
+@click.option(
+    "--subset-size",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Number of images in a subset of kid; by default the run's, or 1000.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=64,
+    show_default=True,
+    help="Number of images that pass through the network at once.",
+)
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def evaluate(
     run: str | None, images: str | None, metrics: str | None, processes: int | None, as_json: bool, **options: Any
 ) -> None:
     """Measure how good RUN is: the metrics of its generator's samples, or its classifier's accuracy.
 
-    RUN is the folder of a run or of one of its checkpoints, such as RUN/best. FID and its kin are torch-fidelity's,
-    with InceptionV3; with the features of a classifier of your own (--features) they bear its name.
+    RUN is the folder of a run or of one of its checkpoints, such as RUN/best. FID, IS, KID and the other metrics are
+    those of torch-fidelity, with InceptionV3. With the features of your own classifier (--features) the values are
+    named after the classifier.
 
     \b
     gantrain eval checkpoints/quickstart
@@ -210,7 +246,7 @@ def evaluate(
 
     with before_joining():
         if (run is None) == (images is None):
-            raise UserError("eval: name a run, or images with --images; one of the two")
+            raise UserError("eval: name either a run, or images with --images")
         if run is not None:
             _require_run(run)
         if distributed():
@@ -229,22 +265,37 @@ def evaluate(
         click.echo(evaluate.as_json(report) if as_json else evaluate.table(report))
 
 
-@cli.command(short_help="Say what shape a run's game has, and what that suggests.")
+@cli.command(short_help="Measure a run's game, and suggest a method for it.")
 @click.argument("run")
 @click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
 @click.option(
-    "--to", type=click.IntRange(min=0), metavar="N", help="Step of a later checkpoint: the angle along the path to it."
+    "--to",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Step of a later checkpoint; measures the angle along the path to it.",
 )
-@click.option("--batches", type=click.IntRange(min=1), metavar="N", help="Batches; by default the run's, or 3.")
-@click.option("--eigenvalues", type=click.IntRange(min=1), metavar="N", help="Of each kind; the run's, or 4.")
-@click.option("--radius", type=click.FloatRange(min=0, min_open=True), metavar="R", help="Of sharpness; 0.05.")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@click.option(
+    "--batches", type=click.IntRange(min=1), metavar="N", help="Number of batches; by default the run's, or 3."
+)
+@click.option(
+    "--eigenvalues",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of eigenvalues of each kind; by default the run's, or 4.",
+)
+@click.option(
+    "--radius",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="R",
+    help="Radius in which sharpness is measured; by default the run's, or 0.05.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def diagnose(run: str, step: int | None, to: int | None, as_json: bool, **options: Any) -> None:
     """Measure the game of RUN at a checkpoint: spectrum, share of rotation, L and rho, sharpness of each player.
 
-    RUN is the folder of a run or of one of its checkpoints, such as RUN/best. It ends in plain words: whether rotation
-    or sharpness dominates, which outer loop the theory suggests, and what evidence would change that. A picture of the
-    spectrum, the numbers and TensorBoard events are written into RUN/diagnosis/step_N.
+    RUN is the folder of a run or of one of its checkpoints, such as RUN/best. The output ends in plain words: whether
+    rotation or sharpness dominates, which outer loop the theory suggests, and which evidence would change that. The
+    command writes a picture of the spectrum, the numbers and TensorBoard events into RUN/diagnosis/step_N.
 
     \b
     gantrain diagnose checkpoints/quickstart
@@ -262,11 +313,12 @@ def diagnose(run: str, step: int | None, to: int | None, as_json: bool, **option
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--output", metavar="FOLDER", help="Where to write; checkpoints/NAME by default, with the config's name.")
 def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
-    """Solve the toy game that the file CONFIG describes, and say how near to its solution the path ends.
+    """Solve the toy game that the file CONFIG describes, and print the distance between the end of the path and the
+    solution.
 
-    Writes the path as trajectory.csv and trajectory.png, and the resolved config, over those of an earlier call.
-    KEY=VALUE changes a key of the file, and the value is read as YAML; "gantrain schema --solve" prints the keys that
-    there are.
+    The command writes the path as trajectory.csv and trajectory.png, and the resolved config. It overwrites the files
+    of an earlier call. KEY=VALUE changes a key of the file; the value is read as YAML. "gantrain schema --solve" prints
+    all keys.
 
     \b
     gantrain solve configs/toy/bilinear.yaml
@@ -288,9 +340,10 @@ def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
 def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     """Draw for which games and settings the outer loops of the file CONFIG converge.
 
-    The game is the quadratic one with Lipschitz constant L and cohypomonotonicity rho. Each loop's contraction per
-    outer step is taken from its iteration matrix, and measured in a run; dashed is what the theorems guarantee. Writes
-    map.png, map.csv and the resolved config. "gantrain schema --map" prints the keys that there are.
+    The game is the quadratic game with Lipschitz constant L and cohypomonotonicity rho. The contraction of each loop
+    per outer step is computed from its iteration matrix, and also measured in a run. Dashed lines bound the region for
+    which the theorems guarantee convergence. The command writes map.png, map.csv and the resolved config. "gantrain
+    schema --map" prints all keys.
 
     \b
     gantrain map configs/theory/map.yaml
@@ -306,8 +359,8 @@ def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
 
 
 @cli.command(short_help="Print every key that a config may have.")
-@click.option("--solve", "command", flag_value="solve", help="Of the configs of gantrain solve.")
-@click.option("--map", "command", flag_value="map", help="Of the configs of gantrain map.")
+@click.option("--solve", "command", flag_value="solve", help="Print the schema of the configs of gantrain solve.")
+@click.option("--map", "command", flag_value="map", help="Print the schema of the configs of gantrain map.")
 def schema(command: Literal["solve", "map"] | None) -> None:
     """Print the JSON schema of the configs of gantrain train: every key with its meaning, type and default.
 
@@ -323,19 +376,19 @@ def schema(command: Literal["solve", "map"] | None) -> None:
 
 
 def main() -> NoReturn:
-    """Run a command and exit: 0 done, 2 something that the user can put right, 130 Ctrl-C, 1 a bug."""
-    # A target: is looked for in the working directory as well.
+    """Run a command and exit with code 0 for success, 2 for an error of the user, 130 for Ctrl-C, 1 for a bug."""
+    # The class of a target: may lie in the working directory.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
     warnings.showwarning = _show_warning
-    # That another process has ended is said in a line; torch would add where in its code it noticed.
+    # gantrain reports in one line that another process has ended. torch would add a trace of its own C++ code.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         sys.exit(cli(standalone_mode=False))
     except UserError as error:
         _give_up(str(error))
     except OSError as error:
-        # What the system refuses to do with a file is not a bug; without a file it may be one.
+        # If the system refuses access to a file, that is no bug. An error without a file may be one.
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
         _give_up(f"{error.filename or os.getcwd()}: {error.strerror}")
@@ -359,7 +412,7 @@ def main() -> NoReturn:
 
 
 def _require_run(run: str) -> None:
-    """Say that there is no run before torch is loaded."""
+    """Refuse a path that is no run, before torch is imported."""
     from pathlib import Path
 
     from gantrain.runs.folder import CONFIG
@@ -370,7 +423,7 @@ def _require_run(run: str) -> None:
 
 
 def _give_up(message: str) -> NoReturn:
-    # One line on each host, which has a terminal of its own.
+    # The first process of each host writes, because each host has a terminal of its own.
     if os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(_AFTER_THE_FIRST)
     for line in message.splitlines():
@@ -379,12 +432,12 @@ def _give_up(message: str) -> NoReturn:
 
 
 def _first() -> bool:
-    """Whether this is the first process, which speaks for all."""
+    """Whether this is the first process of all, which alone writes to the terminal."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    """Notices as plain lines, of the first process alone; other warnings with their source, as usual."""
+    """Show a notice as a plain line, in the first process only; show any other warning as usual, with its source."""
     if not issubclass(category, Notice):
         _show_with_source(message, category, *where, **more)
     elif _first():

@@ -1,4 +1,4 @@
-"""Games given by functions, solved from a starting point: the mathematics without the trainer."""
+"""Solves games that are given by functions, from a starting point, without a trainer."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from gantrain.outer.learner import Learner
 
 
 class Path(dict):
-    """The iterates of a game: by player, a tensor ``(steps + 1, *shape)`` (for a module, ``(steps + 1, n)``).
+    """The iterates of a game: for each player a tensor ``(steps + 1, *shape)``.
+
+    If a strategy is a module, its iterates are vectors of its n trainable parameters: ``(steps + 1, n)``.
 
     Attributes:
-        evaluations: gradient evaluations by player.
-        modules: by player, the final strategy where it is a module.
+        evaluations: the number of gradient evaluations, by player.
+        modules: the modules of the players at the last iterate, by player.
     """
 
     def __init__(self, iterates: dict[str, Tensor], evaluations: dict[str, int], modules: dict[str, nn.Module]):
@@ -49,29 +51,43 @@ def solve(
 ) -> Path:
     """Run an outer loop on a game and return the iterate after each outer step.
 
-    The game itself stays where it is, and no global state (random generators, default dtype, threads) is touched.
-    Every part is a mapping with a ``name`` as in the YAML files, a bare name, or an object, of which each player is
-    given a copy. Optimizers and schedulers cannot be objects, since those belong to parameters of their own.
+    The game itself stays at its starting point, and no global state (random generators, default dtype, threads)
+    changes. A part is given as a mapping with a ``name`` as in the YAML files, as a bare name, or as an object, which
+    is copied for each player. An optimizer or a scheduler cannot be given as an object, because such an object belongs
+    to parameters of its own.
 
     Args:
-        game: players at their starting point.
-        outer: the outer loop.
-        optimizer: one for all players, or a mapping from player to optimizer; SGD with lr = 0.1 by default.
-        order: "simultaneous", or "alternating": players move in the order given. It holds for the innermost loop unless
-            that sets its own; so does ``samples``.
-        samples: whether the inner moves of a step take "fresh" batches or the "same".
-        sharpness: a gradient oracle for all players or by player; the plain gradient by default.
-        constraint: a resolvent applied to each player, or a mapping from player to resolvent in which ``joint`` stands
-            for all players' parameters together.
-        scheduler: a learning-rate scheduler for all players or by player, stepped once an outer step.
-        batches: the data; draw ``t`` takes ``batches[t % len(batches)]``. The game's own by default.
-        steps: outer steps.
+        game: the game, with its players at their starting point.
+        outer: the outer loop; gradient descent ascent by default.
+        optimizer: one optimizer for all players, or a mapping from player to optimizer; SGD with lr = 0.1 by default.
+        order: "simultaneous" (the default), or "alternating": the players move one after the other, in the order of the
+            game. An innermost loop that sets its own order keeps it.
+        samples: whether the inner moves of a step take "fresh" batches (the default) or the "same" batch. An innermost
+            loop that sets this itself keeps its own setting.
+        sharpness: a gradient oracle for all players, or a mapping from player to oracle; by default the plain gradient.
+        constraint: a resolvent for each player, or a mapping from player to resolvent, in which ``joint`` stands for
+            all players' parameters together; by default none.
+        scheduler: a learning-rate scheduler for all players, or a mapping from player to scheduler; it takes a step
+            after each outer step. By default none.
+        batches: the data: draw ``t`` takes ``batches[t % len(batches)]``. By default the game's own batches.
+        steps: the number of outer steps.
 
     Returns:
-        A :class:`Path`: ``path["x"]`` has shape ``(steps + 1, *x0.shape)``.
+        The iterates as a :class:`Path`: ``path["x"]`` has shape ``(steps + 1, *x0.shape)``.
 
     Raises:
-        UserError: an unknown part, key, player or order; a value out of range; an objective that is not a scalar.
+        UserError: a part, key, player or order is unknown; a value is out of range; an objective is not a scalar.
+
+    Examples:
+        Simultaneous gradient steps leave the solution (0, 0) of a bilinear game; RAPP finds it.
+
+        >>> from gantrain.games.toy import Bilinear
+        >>> game = Bilinear(start=(1.0, 1.0))
+        >>> for outer in ("gda", {"name": "rapp", "inner_steps": 3, "relaxation": 0.9}):
+        ...     path = solve(game, outer, {"name": "sgd", "lr": 0.5}, steps=50)
+        ...     print(f"{game.distances(path)[-1].item():.2g}")
+        3.7e+02
+        0.00032
     """
     check_moves(order, samples)
     if not isinstance(game, FunctionGame):
@@ -126,7 +142,7 @@ def solve(
 
 
 def _by_player(key: str, spec: Any, game: FunctionGame, extra: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A part for each player, from one part for all or from a mapping by player."""
+    """The parts by player, from one part for all players or from a mapping from player to part."""
     if spec is None:
         return {}
     if not isinstance(spec, Mapping) or "name" in spec or "target" in spec:
@@ -145,7 +161,7 @@ def _given(optimizers: dict[str, Any], name: str) -> Any:
 
 
 def _vector(module: nn.Module) -> Tensor:
-    """The trainable parameters: as they are where there is one, as one vector otherwise."""
+    """A copy of the trainable parameters: in its own shape if there is only one, otherwise all as one vector."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     if len(parameters) == 1:
         return parameters[0].detach().clone()

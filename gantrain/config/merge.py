@@ -77,6 +77,15 @@ def merge(old: Any, new: Any, key: Key = ()) -> Any:
 
     Raises:
         UserError: ``new`` changes an entry that a list does not have.
+
+    Examples:
+        The keys of one part are merged; another part drops the keys of the old one.
+
+        >>> old = {"outer": {"name": "rapp", "inner_steps": 3}, "list": [1, 2]}
+        >>> merge(old, {"outer": {"relaxation": 0.5}, "list": {"1": 7}})
+        {'outer': {'name': 'rapp', 'inner_steps': 3, 'relaxation': 0.5}, 'list': [1, 7]}
+        >>> merge(old, {"outer": {"name": "gda"}})
+        {'outer': {'name': 'gda'}, 'list': [1, 2]}
     """
     if not isinstance(new, dict):
         return new

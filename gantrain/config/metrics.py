@@ -10,10 +10,12 @@ class ReportedValue:
     """A value that a metric reports.
 
     Attributes:
-        name: the name of the value with the InceptionV3 that the metric is defined by.
-        general_name: the name with other features, whose label follows in brackets; None for the same name.
-        lower_is_better: the direction.
-        best: the word in ``evaluate.best`` that keeps the checkpoint with the best such value; None if no word does.
+        name: the name of the value if it is measured with the InceptionV3 by which the metric is defined.
+        general_name: the name of the value with other features, whose label follows in brackets; None for the same
+            name.
+        lower_is_better: whether a lower value is better than a higher one.
+        best: the word in ``evaluate.best`` that keeps the checkpoint with the best such value; None if there is no such
+            word.
     """
 
     name: str
@@ -27,21 +29,22 @@ class ReportedValue:
         return (self.name,) if self.general_name is None else (self.name, self.general_name)
 
     def full_name(self, label: str | None) -> str:
-        """The name in a report; the label is that of the features, None for the InceptionV3 of the definition."""
+        """The name in a report. ``label`` is the label of the features; None stands for the InceptionV3 of the
+        definition."""
         return self.name if label is None else f"{self.names[-1]}[{label}]"
 
 
 @dataclass(frozen=True)
 class MetricDescription:
-    """What there is to know of a metric without computing it.
+    """The description of a metric, which is known without computing it.
 
     Attributes:
         key: the word for the metric in configs and on the command line.
         values: the values in the order in which they are reported; the first is the one that checkpoints are compared
             by if ``evaluate.best`` names none.
         compares: whether the metric compares with real images.
-        default: whether the metric is computed where none are named.
-        target: ``module:Class`` of a metric of the package; empty for one of the user's own.
+        default: whether the metric is computed if no metrics are named.
+        target: ``module:Class`` of a metric of the package; empty for a metric of the user's own.
     """
 
     key: str
@@ -111,7 +114,10 @@ def value_for(word: str) -> ReportedValue:
 
 
 def value_names(word: str) -> tuple[str, ...]:
-    """The names in reports, without labels, of the values that a metric's key stands for; any other word is a name."""
+    """The names in reports, without labels, of the values that a metric's key stands for.
+
+    A word that is no key of a metric is taken for the name of a value.
+    """
     if word not in METRICS:
         return (word,)
     return tuple(name for value in METRICS[word].values if value.best is not None for name in value.names)

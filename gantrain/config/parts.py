@@ -1,7 +1,7 @@
-"""Parts: chosen by name in a config, checked against their constructors, and built.
+"""Parts: a config chooses them by name; they are checked against their constructors, and built.
 
-A part is written as a bare ``name``, as ``{name: ..., keys}``, or as ``{target: package.module:Class, keys}`` for one
-of the user's own. The keys are the constructor's arguments.
+A part is written as a bare ``name``, as ``{name: ..., keys}``, or as ``{target: package.module:Class, keys}`` if the
+class is the user's own. The keys are the constructor's arguments.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from gantrain.errors import UserError
 class Part(Schema):
     """A validated part: its name or target, and a value for every argument of its constructor.
 
-    It has no other public attributes, since an argument may have any name.
+    A part has no other public attributes, since an argument may have any name. The class attributes name the kind of
+    the part, the path of its class, and the keys that stand beside the constructor's arguments.
     """
 
     part_kind: ClassVar[str]
@@ -57,7 +58,7 @@ class PartOf:
 
 
 class PartOver(PartOf):
-    """Marks a part that is written as what it changes of another part of the kind."""
+    """Marks a part that may be written as the keys in which it differs from another part of the same kind."""
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
         changes = {"type": "object", "properties": {"name": False, "target": False}}
@@ -83,29 +84,30 @@ class PerPlayer(PartOf):
 
 
 class PlayerSection(Schema):
-    """A player: its network and how it learns."""
+    """A player: its network and the way in which the network learns."""
 
     model: Any
-    """The network."""
+    """The network of the player."""
     optimizer: Annotated[Any, PartOf("optimizer")]
-    """Any optimizer of torch.optim by its lower-case name, with its own keys."""
+    """The optimizer: any of torch.optim by its lower-case name, with its own keys."""
     scheduler: Annotated[Any, PartOf("scheduler")] | None = None
-    """Any scheduler of torch.optim.lr_scheduler by its lower-case name; its clock is the training step."""
+    """The learning-rate scheduler: any of torch.optim.lr_scheduler by its lower-case name. It takes a step after each
+    training step. Default none."""
     sharpness: Annotated[Any, PartOf("sharpness")] | None = None
-    """A sharpness-aware gradient; null (the default) is the plain one."""
+    """A sharpness-aware gradient; null (the default) takes the plain gradient."""
     constraint: Annotated[Any, PartOf("constraint")] | None = None
-    """A set or a penalty on all of the player's parameters, applied after each move; none by default."""
+    """A set or a penalty on all of the player's parameters, applied after each move. Default none."""
 
 
 @functools.cache
 def player_section(kind: str) -> type[PlayerSection]:
     """The section of a player whose network is a part of ``kind``."""
-    network: Any = (Annotated[Any, PartOf(kind)], Field(description="The network."))
+    network: Any = (Annotated[Any, PartOf(kind)], Field(description="The network of the player."))
     return create_model(f"{kind.title()}Player", __base__=PlayerSection, __doc__=PlayerSection.__doc__, model=network)
 
 
 class Plays:
-    """Marks a game's argument that is the network of a player, for which the config has the player's section."""
+    """Marks an argument of a game that is the network of a player. In the config the player's section stands for it."""
 
     def __init__(self, kind: str):
         self.kind = kind
@@ -114,7 +116,7 @@ class Plays:
         return handler.generate_schema(player_section(self.kind))
 
 
-# What a constructor's argument is in a config, where its annotation names one of these classes.
+# An argument that is annotated with one of these classes is, in a config, a part of the kind or a player's section.
 MARKERS = {
     interface: Annotated[Any, PartOf(kind)]
     for interface, kind in {
@@ -137,7 +139,7 @@ MARKERS = {
 }
 
 
-# What a part is written with, or is mistaken for; everything else is taken for a part that is built already.
+# Values of these types describe a part, or are mistakes. A value of any other type is a part that is built already.
 _NO_OBJECT = (str, Mapping, Schema, list, tuple, int, float, type)
 
 
@@ -150,10 +152,11 @@ def build(kind: str, spec: Any, *supplied: Any, given: Mapping[str, Any] = Mappi
     """The object that ``spec`` describes.
 
     Args:
-        kind: of the part.
-        spec: a name, a mapping or a validated part; None gives None, and an object that is built already itself.
+        kind: the kind of the part, such as "outer".
+        spec: a name, a mapping or a validated part. None gives None, and an object that is built already is returned
+            as it is.
         supplied: the constructor's first arguments, which the framework gives.
-        given: arguments by name that the framework gives instead of those of the spec.
+        given: arguments by name, which the framework gives in place of those in ``spec``.
 
     Raises:
         UserError: the spec is wrong; one line for each problem.
@@ -201,10 +204,11 @@ def part_model(kind: str, name: str) -> type[Part]:
 
 @functools.cache
 def target_model(kind: str, target: str) -> type[Part]:
-    """The pydantic model of a user's part; this imports it.
+    """The pydantic model of a user's part. The function imports the part's module.
 
     Raises:
-        ValidationError: it does not import, the module lacks it, or it does not take the supplied arguments.
+        ValidationError: the module does not import or has no such class, or the class does not take the supplied
+            arguments.
     """
     cls = _target(target)
     supplied = kind_of(kind).supplied
@@ -230,10 +234,10 @@ def target_model(kind: str, target: str) -> type[Part]:
 
 
 def validate(kind: str, value: Any) -> Any:
-    """The validated part, for pydantic.
+    """The validated part that ``value`` describes; pydantic calls this.
 
     Raises:
-        ValidationError, PydanticCustomError: what is wrong with it.
+        ValidationError, PydanticCustomError: the value does not describe a part of the kind.
     """
     about = kind_of(kind)
     expected = f"expected {'an' if about.title[0] in 'aeiou' else 'a'} {about.title} ({one_of(about.parts)})"
@@ -264,26 +268,28 @@ def part_name(part: Part) -> str:
 
 
 def part_arguments(part: Part) -> dict[str, Any]:
-    """The constructor's arguments that are not supplied, nested parts as they were validated."""
+    """The constructor's arguments by name, without those that the framework supplies. Nested parts are validated."""
     _, *keys = type(part).model_fields
     return {key: getattr(part, key) for key in keys if key not in part.part_beside}
 
 
 def game_players(game: Part) -> dict[str, PlayerSection]:
-    """The sections of a game's players by name, in the order of the constructor."""
+    """The sections of a game's players by name, in the order of the constructor's arguments."""
     return {key: value for key, value in part_arguments(game).items() if isinstance(value, PlayerSection)}
 
 
 def part_class(part: Part) -> Any:
-    """The class, or the function, that a validated part names; this imports it."""
+    """The class or the function that a validated part names. Its module is imported."""
     return _target(part.part_class)
 
 
 def class_attribute(path: str, attribute: str) -> Any:
-    """A class attribute of ``module:Class``, None where there is none; gantrain's own classes are not imported for it.
+    """A class attribute of ``module:Class``, or None if the class has no such attribute.
+
+    A class of gantrain is not imported: the attribute is read from the source. A user's class is imported.
 
     Raises:
-        ValidationError: the class is the user's own and does not import.
+        ValidationError: the user's class does not import.
     """
     own = path.startswith(f"{__package__.partition('.')[0]}.")
     return read_attribute(path, attribute) if own else getattr(_target(path), attribute, None)
@@ -313,7 +319,8 @@ def _adapter(kind: str) -> TypeAdapter:
 
 
 def _built(value: Any, kind: str, supplied: tuple[Any, ...], given: Mapping[str, Any] = MappingProxyType({})) -> Any:
-    """A part as an object, its nested parts first; those of the same kind are supplied with the same."""
+    """The object that a part describes. Nested parts are built first; those of the same kind get the same ``supplied``
+    arguments."""
     if isinstance(value, Part):
         first = supplied if value.part_kind == kind else ()
         own = {key: argument for key, argument in part_arguments(value).items() if key not in given}
@@ -325,10 +332,10 @@ def _built(value: Any, kind: str, supplied: tuple[Any, ...], given: Mapping[str,
 
 
 def _target(path: str) -> Any:
-    """What ``module:Class`` names.
+    """The class or function that ``module:Class`` names.
 
     Raises:
-        ValidationError: there is no such thing, or it does not import.
+        ValidationError: the module does not import, or has no such class or function.
     """
     module, colon, name = path.partition(":")
     if not (module and colon and name):

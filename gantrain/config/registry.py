@@ -1,4 +1,4 @@
-"""Which parts there are: kind -> name -> ``module:Class``. Nothing here imports them."""
+"""The registry of parts: kind -> name -> ``module:Class``. The registry does not import the parts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ class Kind:
     """A kind of part.
 
     Args:
-        title: what messages call it.
+        title: the name of the kind in messages.
         parts: name -> ``module:Class``.
         supplied: the constructor's first arguments, which the framework gives.
-        reserved: arguments that are not for the user, because the framework takes care of them.
-        beside: the keys that may stand beside a constructor's arguments; whoever builds the part follows them.
+        reserved: arguments that a config may not set, because the framework sets them.
+        beside: the function from a constructor's signature to the further keys that a config may set. The code that
+            builds the part acts on these keys, not the constructor.
     """
 
     title: str
@@ -30,19 +31,20 @@ class Kind:
     beside: Callable[[Signature], tuple[Parameter, ...]] = lambda signature: ()
 
 
-# LBFGS calls a closure again and again, which no move of ours has; SparseAdam takes sparse gradients only; Muon takes
-# 2-D tensors only, and ours takes whole networks.
+# LBFGS calls a closure many times, and our moves have no closure. SparseAdam takes sparse gradients only. torch's Muon
+# takes 2-D tensors only; gantrain's Muon takes whole networks.
 _NO_OPTIMIZER = ("Optimizer", "LBFGS", "SparseAdam", "Muon")
 _WEIGHT_DECAY_ON = Parameter(
     "weight_decay_on",
     Literal["all", "matrices"],
     "all",
-    "What weight_decay decays: all parameters, as torch does (the default), or matrices, which are the weights of "
-    "dense, convolutional and embedding layers. Matrices leaves out biases and the scales and shifts of norms.",
+    "The parameters that weight_decay decays: all of them, as in torch (the default), or only matrices, which are the "
+    "weights of dense, convolutional and embedding layers. Matrices leaves out biases and the scales and shifts of "
+    "norms.",
 )
-# A scheduler may be made of others, which YAML can give.
+# A scheduler may consist of other schedulers, which YAML can give.
 _NESTED = {"LRScheduler": Annotated[Any, "scheduler"]}
-# It is stepped with a metric, not with the clock.
+# ReduceLROnPlateau needs a metric at each of its steps, which a run does not have.
 _NO_SCHEDULER = ("ReduceLROnPlateau",)
 
 
@@ -58,7 +60,10 @@ def _optimizers() -> dict[str, str]:
 
 
 def _decay(signature: Signature) -> tuple[Parameter, ...]:
-    """The key that says what a weight decay decays; Muon moves matrices only, and leaves the key to its ``rest``."""
+    """The key ``weight_decay_on``, for optimizers that have a weight decay.
+
+    Muon does not have the key: it moves matrices only, and the optimizer under its key ``rest`` has the key.
+    """
     arguments = {p.name for p in signature.parameters}
     return (_WEIGHT_DECAY_ON,) if "weight_decay" in arguments and "rest" not in arguments else ()
 
@@ -79,10 +84,10 @@ def _schedulers() -> dict[str, str]:
 
 @functools.cache
 def kind(name: str) -> Kind:
-    """The kind of parts of that name.
+    """The kind of parts that has this name.
 
     Raises:
-        KeyError: there is none.
+        KeyError: there is no such kind.
     """
     return _KINDS[name]()
 

@@ -1,4 +1,4 @@
-"""What may be written in the configs of ``gantrain train``, ``gantrain solve`` and ``gantrain map``."""
+"""The configs of ``gantrain train``, ``gantrain solve`` and ``gantrain map``, with all keys that they may have."""
 
 from __future__ import annotations
 
@@ -28,31 +28,35 @@ from gantrain.config.types import Draws, Float, Order, PositiveFloat, PositiveIn
 
 
 class Config(Schema):
-    """A training run; validating one gives the config of its game, which may have more sections."""
+    """The config of a training run.
 
-    # The sections of the game's own callbacks: key -> name of the callback.
+    A game may add sections of its own: the validated config is an instance of the subclass that :func:`config_of`
+    makes for the game.
+    """
+
+    # The sections that configure the game's callbacks: key -> name of the callback.
     callback_names: ClassVar[dict[str, str]] = {}
 
     run: Run
-    """Name, seed, budget, device."""
+    """The name, seed, budget and device of the run."""
     data: Data
     """The data set and the batch size."""
     game: Annotated[Any, PartOf("game")]
-    """Who plays, and for what."""
+    """The game that is trained: its players, and what each of them minimises."""
     outer: Annotated[Any, PartOf("outer")] = {"name": "gda", "order": "alternating"}
-    """How the players' joint iterate moves. Default: alternating gradient descent ascent."""
+    """The outer loop, which moves all players. Default: gda (gradient descent ascent) in alternating order."""
     ema: EMA | None = None
     """An average of the weights of the generator, or of the classifier; null (the default) keeps none."""
     diagnose: Diagnose | None = None
-    """Spectrum, rotation and sharpness of the game, measured now and then; null (the default) measures nothing."""
+    """Measurements of the game's spectrum, rotation and sharpness during the run; null (the default) takes none."""
     log: Log = Log()
-    """How often scalars are written."""
+    """The number of training steps from one row of logged scalars to the next."""
     checkpoint: Checkpoint = Checkpoint()
-    """How often checkpoints are written, and how many are kept."""
+    """The number of training steps from one checkpoint to the next, and the number of checkpoints that are kept."""
 
     @property
     def callbacks(self) -> dict[str, Any]:
-        """The sections of the game's callbacks, by the callback's name; without those that are null."""
+        """The sections of the game's callbacks, by the callback's name. Sections that are null are left out."""
         sections = {name: getattr(self, key) for key, name in self.callback_names.items()}
         return {name: section for name, section in sections.items() if section is not None}
 
@@ -91,8 +95,8 @@ class Config(Schema):
                 if class_attribute(loss.part_class, "classifies") is False:
                     raise problem_at(
                         ("game", name, "sharpness", "climb"),
-                        f"{climb} climbs the margins of a classification, and the {part_name(loss)} loss is none; use "
-                        "climb: loss, or another loss",
+                        f"{climb} climbs the margins of a classification, but the {part_name(loss)} loss has no "
+                        "margins; use climb: loss, or another loss",
                     )
         return self
 
@@ -105,17 +109,17 @@ class Config(Schema):
             shares["data.accumulation"] = self.data.accumulation
         if size % math.prod(shares.values()):
             of = " * ".join(f"{key} = {number}" for key, number in shares.items())
-            message = f"expected a multiple of {of}, since it counts all of them together, got {size}"
+            message = f"expected a multiple of {of}, because a batch is divided equally among them, got {size}"
             raise problem_at(("data", "batch_size"), message, kind="absent")
         return self
 
 
 @functools.cache
 def config_of(game: str) -> type[Config]:
-    """The config of the runs of a game, with the sections of what is looked at while it trains.
+    """The config class for the runs of a game, with a section for each of the game's callbacks.
 
     Args:
-        game: the game's class, ``package.module:Class``.
+        game: the path of the game's class, ``package.module:Class``.
 
     Raises:
         ValidationError: the class is the user's own and does not import.
@@ -136,68 +140,70 @@ def config_of(game: str) -> type[Config]:
 
 
 def _over_training_data(training: Any, changes: Any) -> Any:
-    """A data set that is written as what it changes of the training data."""
+    """The config of a data set: that of the training data with some keys changed."""
     if isinstance(training, Mapping):
         training = {key: value for key, value in training.items() if key not in Data.beside()}
     return merge.merge(training, {} if changes is None else changes, ("evaluate", "data"))
 
 
 class SolveConfig(Schema):
-    """A toy game and how it is solved."""
+    """A toy game and the way in which it is solved."""
 
     name: Annotated[str, FolderName()]
-    """What the results are called: they lie in ``folder/name``. No path separators."""
+    """The name of the results, which are written into ``folder/name``. No path separators."""
     game: Annotated[Any, PartOf("toy")]
-    """The game."""
+    """The toy game."""
     outer: Annotated[Any, PartOf("outer")] = "gda"
-    """How the players' joint iterate moves. Default: gradient descent ascent."""
+    """The outer loop, which moves all players. Default: gda (gradient descent ascent)."""
     optimizer: Annotated[Any, PerPlayer("optimizer")] = {"name": "sgd", "lr": 0.1}
-    """One optimizer for all players, or one for each. Default: sgd with lr = 0.1."""
+    """One optimizer for all players, or one for each player. Default: sgd with lr = 0.1."""
     order: Order | None = None
-    """In which order the players move, unless the outer loop says it. Null (the default): simultaneous."""
+    """The order in which the players move, unless the outer loop sets its own. Null (the default): simultaneous."""
     samples: Draws | None = None
-    """Whether the inner moves of a step see the same batch, unless the loop says it. Null (the default): fresh."""
+    """Whether each inner move of a step takes a fresh batch or all take the same, unless the outer loop sets its own.
+    Null (the default): fresh."""
     constraint: Annotated[Any, PerPlayer("constraint")] | None = None
-    """A set or penalty for each player; under ``joint``, one for all players together. Default none."""
+    """A set or a penalty for each player; under the key ``joint``, one for all players together. Default none."""
     sharpness: Annotated[Any, PerPlayer("sharpness")] | None = None
-    """A sharpness-aware gradient for all players, or for some. Default none."""
+    """A sharpness-aware gradient for all players, or for some. Default none: the plain gradient."""
     steps: PositiveInt = 100
-    """Outer steps. Default 100."""
+    """The number of outer steps. Default 100."""
     folder: Annotated[str, FolderPath()] = "checkpoints"
-    """Where results lie. Default checkpoints."""
+    """The folder that holds the results. Default checkpoints."""
 
 
 class Axis(Schema):
     """An axis of a convergence map."""
 
     key: Text
-    """What varies: rho, gamma, or a key of the outer loops, such as relaxation, inner_steps or base.relaxation."""
+    """The quantity that varies along the axis: rho, gamma, or a key of the outer loops, such as relaxation, inner_steps
+    or base.relaxation."""
     low: Float
     """The first value."""
     high: Float
     """The last value."""
     count: PositiveInt = 41
-    """How many values, evenly spaced. Default 41."""
+    """The number of values, which are evenly spaced. Default 41."""
 
 
 class MapConfig(Schema):
     """A convergence map: where outer loops contract on the quadratic game with Lipschitz constant L."""
 
     name: Annotated[str, FolderName()]
-    """What the results are called: they lie in ``folder/name``. No path separators."""
+    """The name of the results, which are written into ``folder/name``. No path separators."""
     outers: Annotated[list[Annotated[Any, PartOf("outer")]], Field(min_length=1)]
-    """The outer loops, each with a map of its own."""
+    """The outer loops. Each of them gets a map of its own."""
     x: Axis
     """The horizontal axis."""
     y: Axis
     """The vertical axis."""
     rho: Float = -0.3
-    """The game's cohypomonotonicity, times L, unless an axis says it. Default -0.3."""
+    """The game's cohypomonotonicity, times L, unless an axis varies it. Default -0.3."""
     gamma: PositiveFloat = 0.9
-    """The step size, times L, unless an axis says it. Default 0.9."""
+    """The step size, times L, unless an axis varies it. Default 0.9."""
     order: Order | None = None
-    """In which order the players move, unless the outer loop says it. Null (the default): simultaneous."""
+    """The order in which the players move, unless the outer loop sets its own. Null (the default): simultaneous."""
     steps: PositiveInt = 40
-    """Outer steps of each run that is measured. Default 40."""
+    """The number of outer steps of each run that is measured. Default 40."""
     folder: Annotated[str, FolderPath()] = "checkpoints"
-    """Where results lie. Default checkpoints."""
+    """The folder that holds the results. Default checkpoints."""

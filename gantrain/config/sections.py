@@ -1,4 +1,4 @@
-"""The sections of the configs: what may be written in each, and what it means."""
+"""The sections of the configs: their keys, and what each key means."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gantrain.config.types import (
 
 
 class FolderName(Words):
-    """The name of a folder in another."""
+    """The name of a folder inside another folder."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,42 +54,46 @@ class FolderPath(Words):
 
 
 class Run(Schema):
-    """How long a run lasts, where, and under what name."""
+    """The name, seed and budget of a run, and the way in which it computes."""
 
     name: Annotated[str, FolderName()]
     """The run's name: its folder is ``folder/name``. No path separators."""
     seed: NonNegativeInt = 0
-    """Everything random is derived from it, whatever the number of processes. Default 0."""
+    """The seed of all random numbers, which do not depend on the number of processes. Default 0."""
     steps: PositiveInt | None = None
-    """Training steps (steps of the innermost outer loop). The run stops at the first of steps, gradients and kimg."""
+    """The number of training steps, which are steps of the innermost outer loop. At least one of steps, gradients and
+    kimg must be given; the run stops as soon as one of them is reached. Default null: no limit."""
     gradients: PositiveInt | None = None
-    """Gradient evaluations of the player that is evaluated most."""
+    """The number of gradient evaluations of the player that is evaluated most often. Default null: no limit."""
     kimg: PositiveFloat | None = None
-    """Thousands of real samples seen, over all processes."""
+    """The number of real samples that the run sees in all processes together, in thousands. Default null: no limit."""
     folder: Annotated[str, FolderPath()] = "checkpoints"
-    """Where runs lie. Default checkpoints."""
+    """The folder that holds the runs. Default checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto (the default) takes a GPU where there is one."""
+    """The device on which the run computes; auto (the default) takes a GPU if there is one."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of the networks' arithmetic; parameters, losses and penalties are always fp32. In fp16 a multiple of each loss is
-    differentiated (loss_scale in the log), which is halved wherever the gradient overflows; a gradient penalty through
-    batch norm may overflow at any, and wants bf16. Default fp32."""
+    """The number format in which the networks compute; parameters, losses and penalties are always fp32. In fp16 each
+    loss is multiplied by a scale (loss_scale in the log) before it is differentiated, and the scale is halved whenever
+    the gradient overflows. A gradient penalty through batch norm may overflow at every scale; use bf16 for it.
+    Default fp32."""
     tf32: Bool = False
-    """Whether a GPU computes products and convolutions of fp32 in TF32, which keeps 10 bits of fraction for 23. Changes
-    nothing on a CPU. Default false: full single precision, also in convolutions, for which torch alone takes TF32."""
+    """Whether a GPU computes products and convolutions of fp32 numbers in TF32, which keeps 10 bits of the fraction
+    instead of 23. The key changes nothing on a CPU. Default false: full single precision, also in convolutions, for
+    which torch by itself takes TF32."""
     compile: Bool = False
-    """Whether the networks go through torch.compile, which needs a C++ compiler on the machine and a minute at first.
-    Penalties, samples, evaluations and diagnoses run uncompiled. Default false."""
+    """Whether torch.compile compiles the networks. This needs a C++ compiler on the machine, and about a minute before
+    the first step. Penalties, samples, evaluations and diagnoses run uncompiled. Default false."""
     channels_last: Bool = False
-    """Whether images and the weights of convolutions lie in memory with their channels last, which is fastest for
-    convolutions, above all in half precision on a GPU. Default false."""
+    """Whether images and the weights of convolutions lie in memory with their channels last. Convolutions are fastest
+    in this layout, above all in half precision on a GPU. Default false."""
     processes: PositiveInt | None = None
-    """Processes that must run; null (the default) takes as many as were launched."""
+    """The number of processes that must run; null (the default) takes as many as were launched."""
     threads: PositiveInt | None = None
-    """CPU threads of each process; null (the default) leaves them to torch. Small networks are fastest with one."""
+    """The number of CPU threads of each process; null (the default) leaves the choice to torch. Small networks are
+    fastest with one thread."""
     batch_norm: Literal["sync", "local"] = "sync"
-    """Whether batch norm looks at the batch of all processes (sync, the default) or of each alone (local); of micro-
-    batches, if there are any, at one at a time."""
+    """Whether batch norm takes its mean and variance over the batch of all processes together (sync, the default) or in
+    each process over its own share (local). If shares are cut into micro-batches, batch norm takes one at a time."""
 
     @model_validator(mode="after")
     def _usable(self) -> Run:
@@ -98,31 +102,32 @@ class Run(Schema):
         return self
 
     def used(self, steps: int, gradients: int, kimg: float) -> float:
-        """The share of the budget that is used up by as much as that: 1 or more when the run is over."""
+        """The share of the budget that these amounts use up: 1 or more when the run is over."""
         amounts = ((steps, self.steps), (gradients, self.gradients), (kimg, self.kimg))
         return max(amount / budget for amount, budget in amounts if budget is not None)
 
 
 class Data(Schema):
-    """The data set, and how much of it is seen at once. The data set's keys stand beside these."""
+    """The data set and its batches. The keys of the data set stand beside the keys of this section."""
 
     part: Annotated[Any, PartOf("data")]
     batch_size: PositiveInt = 64
-    """Samples in a batch over all processes together. Default 64."""
+    """The number of samples in a batch, in all processes together. Default 64."""
     accumulation: PositiveInt = 1
-    """Micro-batches into which each process cuts its share of a batch, one after the other, to take the gradient of the
-    same batch in less memory. They are to a run what as many processes would be: batch norm and m-sharpness see each
-    alone. A diagnosis takes batches whole. Default 1."""
+    """The number of micro-batches into which each process cuts its share of a batch. They pass through the networks one
+    after the other, which takes less memory for the same batch. Batch norm and m-sharpness see each micro-batch alone,
+    as if it belonged to a process of its own. A diagnosis takes batches whole. Default 1."""
     storage: Literal["auto", "device", "memory", "disk"] = "auto"
-    """Where the samples are kept: on the device; in memory; on disk, where they are read again in each epoch. auto (the
-    default) takes the first of these into which they fit comfortably. Batches are the same."""
+    """The place where the samples are kept: on the device of the run (device), in memory (memory), or on disk, from
+    which they are read again in each epoch (disk). auto (the default) takes the first of these that has ample room for
+    them. The batches are the same in any place."""
     workers: NonNegativeInt | None = None
-    """Processes that read ahead from disk, for each process of the run; null (the default) takes one for each core, at
-    most 8; 0 reads when a batch is needed."""
+    """The number of processes that read samples ahead from disk, for each process of the run. null (the default) takes
+    one for each core, at most 8; with 0, samples are read when a batch needs them."""
 
     @classmethod
     def beside(cls) -> set[str]:
-        """The keys of the section that are not the data set's."""
+        """The keys of the section that do not belong to the data set."""
         return cls.model_fields.keys() - {"part"}
 
     @classmethod
@@ -145,14 +150,16 @@ class Data(Schema):
 
 
 class Inception(Schema):
-    """The InceptionV3 by which FID, IS and KID are defined."""
+    """The InceptionV3 network by which FID, IS and KID are defined."""
 
     name: Literal["inception"] = "inception"
-    """The kind of features."""
+    """The name of the features."""
     weights: Annotated[str, FolderPath()] | None = None
-    """The file of its weights; null (the default) looks where torch-fidelity keeps it, and then downloads it."""
+    """The file of the network's weights. null (the default) takes the file that torch-fidelity keeps, and downloads it
+    if it is missing."""
     digest: Text | None = None
-    """SHA-256 of other weights than the published, or its first 8 or more digits; values are then not called FID."""
+    """The SHA-256 of the file if it holds other weights than the published ones, or at least the first 8 digits of it.
+    Values are then not called FID. Default null: the published weights."""
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
@@ -160,30 +167,34 @@ class Inception(Schema):
 
 
 class Evaluate(Schema):
-    """How near a generator's samples are to data, measured while it trains; null measures nothing."""
+    """Metrics of a generator's samples, measured while the generator trains; null measures nothing."""
 
     every: PositiveInt = 1000
-    """Training steps from one evaluation to the next. Default 1000."""
+    """The number of training steps from one evaluation to the next. Default 1000."""
     metrics: Annotated[tuple[Annotated[str, OneOf(kind("metric").parts)], ...], Field(min_length=1)] = ("fid",)
-    """fid (Fréchet distance, the default), isc (Inception score), kid (kernel distance), prc (precision and recall),
-    ppl (perceptual path length)."""
+    """The metrics that are measured: fid (Fréchet distance), isc (Inception score), kid (kernel distance), prc
+    (precision and recall), ppl (perceptual path length). Default [fid]."""
     samples: PositiveInt = 10000
-    """Samples that are drawn for it. Default 10000; published FIDs have 50000."""
+    """The number of generated samples that are measured. Default 10000; published FIDs take 50000."""
     weights: Literal["ema", "live", "anchor"] | None = None
-    """Whose samples: the averaged weights (the default, where there are any), those of the optimizer, or the last outer
-    iterate."""
+    """The weights of the generator that is measured: the average of the weights (ema), the weights that are trained
+    (live), or those of the last outer iterate (anchor). null (the default) takes ema if the run keeps an average, and
+    live otherwise."""
     features: Inception | Annotated[str, FolderPath()] = Inception()
-    """inception (the default), or the folder of a run of a classification, whose features are then taken."""
+    """The network whose features the metrics use: inception (the default), or the folder of a classification run, whose
+    classifier then gives the features."""
     data: Annotated[Any, PartOver("data")] | None = None
-    """What the samples are compared with: keys that differ from those of the training data, which are the default."""
+    """The data set with which the samples are compared; keys that are left out are those of the training data. null
+    (the default) compares with the training data."""
     subset_size: Annotated[int, Number(whole=True, least=2)] = 1000
-    """Samples in each of the subsets of which kid is a mean. Default 1000."""
+    """The number of samples in each of the subsets over which kid is averaged. Default 1000."""
     infinity: Bool = False
-    """Whether fid is extrapolated to infinitely many samples as well. Default false."""
+    """Whether fid is also extrapolated to infinitely many samples. Default false."""
     batch_size: PositiveInt = 64
-    """Images that the network of the features sees at once. Default 64."""
+    """The number of images that pass through the network of the features at once. Default 64."""
     best: Annotated[str, OneOf(BEST)] | None = None
-    """The metric whose best checkpoint is kept in the folder best; null (the default) takes the first of metrics."""
+    """The metric by which the best checkpoint is chosen, which is kept in the folder best. null (the default) takes the
+    first entry of metrics."""
 
     @model_validator(mode="after")
     def _measured(self) -> Evaluate:
@@ -193,39 +204,41 @@ class Evaluate(Schema):
 
 
 class Accuracy(Schema):
-    """A classifier's accuracy on data that it does not learn from; null evaluates none."""
+    """The accuracy of a classifier on data from which it does not learn; null measures none."""
 
     data: Annotated[Any, PartOver("data")]
-    """The data set. Keys that are left away are those of the training data."""
+    """The data set on which the accuracy is measured. Keys that are left out are those of the training data."""
     every: PositiveInt = 500
-    """Training steps from one evaluation to the next. Default 500."""
+    """The number of training steps from one evaluation to the next. Default 500."""
 
 
 class Diagnose(Schema):
-    """What the game looks like about its present point, measured while it trains."""
+    """Measurements of the game around its current point: spectrum, rotation, and the sharpness of each player."""
 
     every: PositiveInt = 1000
-    """Training steps from one diagnosis to the next. Default 1000."""
+    """The number of training steps from one diagnosis to the next. Default 1000."""
     batches: PositiveInt = 3
-    """Batches on which it is measured, for the spread. Default 3."""
+    """The number of batches on which the game is measured; their values differ by the spread that is reported. Default
+    3."""
     eigenvalues: PositiveInt = 4
-    """How many of each kind. Default 4."""
+    """The number of eigenvalues of each kind: of the Jacobian those largest in modulus and those largest in imaginary
+    part, of each player's Hessian the largest and the smallest. Default 4."""
     radius: PositiveFloat = 0.05
-    """Radius of the ball in which each player's sharpness is measured. Default 0.05."""
+    """The radius of the ball in which each player's sharpness is measured. Default 0.05."""
 
 
 class EMA(Schema):
     """An exponential moving average of the weights of the generator, or of the classifier."""
 
     decay: FractionBelowOne = 0.999
-    """Share of the average that is kept at each training step, at least 0 and below 1. Default 0.999."""
+    """The share of the average that is kept at each training step, at least 0 and below 1. Default 0.999."""
 
 
 class Log(Schema):
     """Scalars in metrics.jsonl and TensorBoard."""
 
     every: PositiveInt = 20
-    """Training steps from one row to the next. Default 20."""
+    """The number of training steps from one row of scalars to the next. Default 20."""
 
 
 class Samples(Schema):
@@ -234,19 +247,19 @@ class Samples(Schema):
     by_default: ClassVar[bool] = True
 
     every: PositiveInt = 500
-    """Training steps from one grid to the next. Default 500."""
+    """The number of training steps from one grid to the next. Default 500."""
     count: PositiveInt = 64
-    """Samples in a grid. Default 64."""
+    """The number of samples in a grid. Default 64."""
 
 
-# What a game may have looked at while it trains: the section that configures it, by its name in ``Game.callbacks``.
+# The callbacks that a game may name in ``Game.callbacks``, each with the section that configures it.
 CALLBACKS: dict[str, type[Schema]] = {"samples": Samples, "metrics": Evaluate, "accuracy": Accuracy}
 
 
 class Checkpoint(Schema):
-    """What a run can be resumed from."""
+    """The checkpoints from which a run can be resumed."""
 
     every: PositiveInt = 500
-    """Training steps from one checkpoint to the next. Default 500."""
+    """The number of training steps from one checkpoint to the next. Default 500."""
     keep: PositiveInt = 2
-    """How many of the newest checkpoints are kept. Default 2."""
+    """The number of newest checkpoints that are kept. Default 2."""

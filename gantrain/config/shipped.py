@@ -11,18 +11,18 @@ FOLDERS = ("configs", "checkpoints/digits-classifier")
 
 
 def find(path: str | Path) -> Path:
-    """Returns the path where it exists, else the shipped file or folder of that name, else the path.
+    """The path itself if it exists, otherwise the shipped file or folder of that name; the path if there is neither.
 
     Args:
-        path: of a file or folder. ``configs/quickstart.yaml`` and ``checkpoints/digits-classifier`` are such names of
-            shipped ones; those in the working directory come first.
+        path: the path of a file or folder. ``configs/quickstart.yaml`` and ``checkpoints/digits-classifier`` are names
+            of shipped ones; a file or folder of that name in the working directory is preferred.
     """
     path = Path(path)
     return ROOT / path if is_missing(path) and _may_be_shipped(path) and not is_missing(ROOT / path) else path
 
 
 def is_missing(path: Path) -> bool:
-    """Whether nothing lies at a path; what cannot be looked at for another reason is not missing."""
+    """Whether nothing lies at a path. A path that cannot be read for another reason is not missing."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Signatures of constructors, read from source without importing it, so that a config is checked without torch."""
+"""Signatures of constructors, read from source code without an import, so that a config is checked without torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ REQUIRED = inspect.Parameter.empty
 
 
 class Unreadable(type):
-    """The type of names that mean nothing in YAML, such as ``Tensor``: they may be subscripted, and have attributes."""
+    """The type of :class:`Foreign`, which lets an annotation such as ``torch.Tensor`` or ``Foo[int]`` be evaluated:
+    attributes and subscripts of ``Foreign`` are ``Foreign`` again."""
 
     def __getitem__(cls, key: Any) -> type:
         return cls
@@ -34,7 +35,7 @@ class Unreadable(type):
 
 
 class Foreign(metaclass=Unreadable):
-    """An annotation that YAML cannot give."""
+    """Stands in an annotation for a type whose values YAML cannot give, such as ``Tensor``."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,11 @@ class Parameter:
     """One argument of a constructor.
 
     Args:
-        name: of the argument, and so of the YAML key.
-        annotation: its type, as a runtime typing object; ``Foreign`` stands for types that YAML cannot give.
-        default: ``REQUIRED`` where there is none.
-        doc: its entry in the docstring.
+        name: the name of the argument, which is also the YAML key.
+        annotation: the type of the argument, as a runtime typing object; ``Foreign`` stands for types that YAML cannot
+            give.
+        default: the default of the argument; ``REQUIRED`` if it has none.
+        doc: the entry of the argument in the docstring.
     """
 
     name: str
@@ -56,7 +58,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """A constructor: its arguments in order, and what the class is."""
+    """A constructor: its arguments in order, and the first paragraph of the docstring of its class."""
 
     parameters: tuple[Parameter, ...]
     doc: str = ""
@@ -64,7 +66,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Source:
-    """A parsed module."""
+    """A parsed module: its classes, imported names (name -> module and name there) and constants."""
 
     name: str
     package: str
@@ -75,7 +77,7 @@ class Source:
 
 
 class Names(dict):
-    """The names that an annotation may use; all others are foreign, and markers stand for nested parts."""
+    """The names that an annotation may use. Markers stand for nested parts; every unknown name is ``Foreign``."""
 
     def __init__(self, markers: Mapping[str, Any], scope: Mapping[str, Any] | None = None):
         super().__init__(
@@ -98,13 +100,13 @@ class Names(dict):
 
 
 def read_signature(path: str, markers: Mapping[str, Any] | None = None) -> Signature:
-    """The constructor of ``module:Class``, from the module's source.
+    """The signature of the constructor of ``module:Class``, read from the module's source.
 
-    An inherited constructor is found in the base class, in whatever module of the same package that lies.
+    An inherited constructor is read from the base class, if that lies in a module of the same package.
 
     Args:
         path: ``package.module:Class``.
-        markers: what class names such as ``Outer`` stand for in annotations.
+        markers: the types that class names such as ``Outer`` stand for in annotations.
 
     Raises:
         LookupError: there is no such module or class.
@@ -144,11 +146,12 @@ def read_signature(path: str, markers: Mapping[str, Any] | None = None) -> Signa
 
 
 def read_attribute(path: str, attribute: str) -> Any:
-    """The value of a class attribute of ``module:Class``, a literal, from the module's source; None if there is none.
+    """The value of a class attribute of ``module:Class``, read from the module's source; None if there is none.
 
     Args:
         path: ``package.module:Class``.
-        attribute: the attribute's name; it may be a base class', in whatever module of the same package that lies.
+        attribute: the attribute's name. Its value must be a literal. A base class in a module of the same package may
+            define the attribute.
 
     Raises:
         LookupError: there is no such module or class.
@@ -167,7 +170,7 @@ def read_attribute(path: str, attribute: str) -> Any:
 
 
 def inspect_signature(target: Callable[..., Any], markers: Mapping[str, Any] | None = None) -> Signature:
-    """The same of a class, or a function, that is already imported."""
+    """The signature of a class or a function that is already imported."""
     parameters = inspect.signature(target).parameters.values()
     doc = inspect.getdoc(target) or ""
     docs = argument_docs(doc)
@@ -184,9 +187,9 @@ def inspect_signature(target: Callable[..., Any], markers: Mapping[str, Any] | N
 
 
 def understood(annotation: Any, default: Any = REQUIRED) -> Any:
-    """The type that checks a YAML value for an argument, or None where YAML cannot give one.
+    """The type that checks a YAML value for an argument, or None if YAML cannot give such a value.
 
-    Where the annotation says nothing, the default does.
+    If the annotation names no type that YAML can give, the type of the default is taken.
     """
     found = _understood(annotation)
     if found is None and default is not REQUIRED and default is not None:

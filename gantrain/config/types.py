@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -23,8 +24,8 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class Scalar:
-    """A kind of scalar, whose validation gives error messages of our own.
+class Scalar(ABC):
+    """A kind of scalar, which validates values with error messages of our own.
 
     Args:
         expected: the values that are expected, as the error message calls them.
@@ -35,13 +36,13 @@ class Scalar:
         self.expected = expected
         self.schema = schema
 
+    @abstractmethod
     def convert(self, value: Any) -> Any:
         """The value in the type of the annotation.
 
         Raises:
             ValueError: the value is not of this kind.
         """
-        raise NotImplementedError
 
     def validate(self, value: Any) -> Any:
         """The converted value; pydantic calls this.
@@ -181,6 +182,6 @@ NonNegativeFloat = Annotated[float, Number(least=0)]
 Fraction = Annotated[float, Number(least=0, most=1)]
 FractionBelowOne = Annotated[float, Number(least=0, below=1)]
 Order = Literal["simultaneous", "alternating"]
-"""In which order the players of a move are evaluated: at one joint point, or each after the moves of those before."""
+"""The order of a move: all players are evaluated at one joint point, or each after the moves of those before it."""
 Draws = Literal["fresh", "same"]
-"""Whether each inner move of a step takes a new batch or all take one."""
+"""Whether each inner move of a step takes a fresh batch, or all inner moves of a step take the same batch."""

@@ -85,6 +85,10 @@ def parse(text: str, where: str) -> Any:
 
     Raises:
         UserError: the text is not valid YAML.
+
+    Examples:
+        >>> parse("{lr: 1e-3, steps: 1000, flag: on, ema: null}", "command line")
+        {'lr': 0.001, 'steps': 1000, 'flag': 'on', 'ema': None}
     """
     try:
         return yaml.load(text, Loader=CoreLoader)

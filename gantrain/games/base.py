@@ -1,4 +1,4 @@
-"""What a game is: players, and for each of them an objective on a batch."""
+"""The interface of games: a game has players, and an objective on a batch for each player."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Gradient = list[Tensor | None]
 
 @dataclass
 class Objective:
-    """What one player minimises on one batch.
+    """The objective that one player minimises on one batch.
 
     Args:
         loss: the scalar that the player descends.
-        logits: where the loss is a classification, its logits: ``(n, K)`` for K classes, or ``(n,)`` for a binary
-            decision whose class 1 has the logit and class 0 has zero.
-        targets: ``(n,)`` class indices that go with ``logits``.
-        scores: detached raw values worth monitoring, by name; they are averaged only when they are logged.
+        logits: the logits, if the loss is that of a classification; else None. They are ``(n, K)`` for K classes, or
+            ``(n,)`` for a binary decision in which class 1 has this logit and class 0 has the logit zero.
+        targets: ``(n,)``, the class indices that belong to ``logits``.
+        scores: detached values for the log, by name, of any shape; the log takes their means.
     """
 
     loss: Tensor
@@ -35,13 +35,13 @@ class Objective:
 
 
 class Player:
-    """One player: a name, and the module whose trainable parameters are its strategy.
+    """One player: a name, and the module whose trainable parameters are the player's strategy.
 
     Attributes:
         parameters: the trainable parameters, in the module's order.
         buffers: the module's buffers.
-        statistics: the running means and variances among the buffers, which may be interpolated together with the
-            parameters. Other buffers (the unit vectors of spectral norm, counters) may not.
+        statistics: the running means and variances among the buffers. They may be interpolated together with the
+            parameters, while other buffers (the unit vectors of spectral norm, counters) may not.
 
     Raises:
         UserError: the module has no trainable parameter.
@@ -61,16 +61,16 @@ class Player:
 class Game(ABC):
     """Players in the order in which they move, each of which minimises its own objective.
 
-    In a config a game is a part like the others. Its keys are the constructor's arguments; an argument that is
-    annotated as the network of a player (``Generator``, ``Discriminator``, ``Classifier``) stands in the config as the
-    section of that player, and is given as the network that the section describes. An argument ``spec`` is given the
-    data's spec.
+    In a config a game is a part like the others, whose keys are the constructor's arguments. An argument may be
+    annotated as the network of a player (``Generator``, ``Discriminator``, ``Classifier``): in the config the section
+    of that player stands for the argument, and the constructor gets the network that the section describes. An argument
+    ``spec`` gets the spec of the data; a config does not give it.
 
     Attributes:
-        players: each name's :class:`Player`.
-        joint: whether an objective is a function of all players' parameters that can be differentiated in each, which
-            takes memory; in training only the player's own count.
-        callbacks: what may be looked at while the game trains: section of the config -> name of a callback.
+        players: the players by name.
+        joint: whether an objective can be differentiated in the parameters of all players, which takes memory. Training
+            differentiates it in the player's own parameters only, and leaves ``joint`` false.
+        callbacks: the callbacks that a config may switch on: section of the config -> name of the callback.
 
     Raises:
         UserError: two players share a parameter.
@@ -93,12 +93,12 @@ class Game(ABC):
 
     @property
     def evaluated_player(self) -> str:
-        """The name of the player whose network training is for: the first by default."""
+        """The name of the player whose network is the product of the training; by default the first player."""
         return next(iter(self.players))
 
     @property
     def evaluated_network(self) -> nn.Module:
-        """The network that training is for, which is averaged and evaluated."""
+        """The network that is the product of the training. This network is averaged and evaluated."""
         return self.players[self.evaluated_player].module
 
     @abstractmethod
@@ -107,28 +107,30 @@ class Game(ABC):
 
     @classmethod
     def spec_for_networks(cls, spec: DataSpec, arguments: Mapping[str, Any]) -> DataSpec:
-        """The data's spec as the networks are built from it, by default the data's own.
+        """The spec of the data that the networks are built for; by default ``spec`` itself.
 
         Args:
-            spec: the data's.
-            arguments: the game's keys in the config.
+            spec: the spec of the data.
+            arguments: the game's keys in the config, with their values.
         """
         return spec
 
     def measure(self, data: Any) -> None:  # noqa: B027 - most games measure nothing
-        """Measure on the training data what the game needs, once before a run begins. A checkpoint must hold it.
+        """Measure on the training data the constants that the game needs, once before a run begins.
+
+        The constants must be buffers of the networks, so that checkpoints hold them: a resumed run does not measure.
 
         Args:
-            data: the data set.
+            data: the training data set.
         """
 
 
 class GenerativeGame(Game):
-    """A game whose evaluated network makes samples of latent vectors.
+    """A game whose evaluated network turns latent vectors into samples.
 
     Attributes:
         conditional: whether the network is told the class of each sample.
-        spec: the data's spec; None where it was not given.
+        spec: the spec of the data; None if it was not given.
     """
 
     conditional: bool
@@ -144,23 +146,23 @@ class GenerativeGame(Game):
         """``(n, *shape)`` samples in evaluation mode: a function of the arguments and of the network's weights.
 
         Args:
-            n: number of samples.
-            seed: of the latent vectors.
-            labels: ``(n,)``; in a conditional game the classes in turn by default.
-            network: instead of the game's own network, such as an average of it.
+            n: the number of samples.
+            seed: the seed of the latent vectors.
+            labels: ``(n,)``, the classes of the samples. By default a conditional game takes all classes in turn.
+            network: the network that is sampled, such as an average; by default the game's own network.
         """
 
     @abstractmethod
     def generate(
         self, z: Tensor, labels: Tensor | None = None, seed: int = 0, network: nn.Module | None = None
     ) -> Tensor:
-        """The samples of given latent vectors, in evaluation mode.
+        """The samples that the network makes from given latent vectors, in evaluation mode.
 
         Args:
-            z: ``(n, latent_dim)``, on any device.
-            labels: ``(n,)``, in a conditional game.
-            seed: of noise that the network draws itself.
-            network: instead of the game's own network, such as an average of it.
+            z: ``(n, latent_dim)``, the latent vectors, on any device.
+            labels: ``(n,)``, the classes of the samples; only for a conditional game.
+            seed: the seed of noise that the network itself draws.
+            network: the network that is sampled, such as an average; by default the game's own network.
         """
 
 

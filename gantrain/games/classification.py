@@ -28,17 +28,18 @@ class Classification(ClassifyingGame):
     """``min_w E CE(f_w(x), y)``: one player, the classifier, and the cross-entropy of its logits.
 
     Args:
-        classifier: the player; ``(n, *shape)`` to logits ``(n, classes)``.
-        label_smoothing: share s of the target distribution that is spread evenly over all classes; ``1 - s`` is on the
-            label (Szegedy et al., Rethinking the Inception architecture, CVPR 2016, section 7). Default 0.
-        standardise: whether the channels of the network's input have mean 0 and standard deviation 1 over the training
-            data; otherwise images lie in [-1, 1]. The classifier is then the network behind that step. Default false.
-        augmentations: what is done to the training samples, in this order. Default nothing.
-        spec: the data, which the classifier must fit.
+        classifier: the only player; its network maps samples ``(n, *shape)`` to logits ``(n, classes)``.
+        label_smoothing: the share s of the target distribution that is spread evenly over all classes; the label gets
+            ``1 - s`` (Szegedy et al., Rethinking the Inception architecture, CVPR 2016, section 7). Default 0.
+        standardise: whether each channel of the samples is shifted and scaled to mean 0 and standard deviation 1 over
+            the training data before the classifier sees it. Otherwise the classifier sees images in [-1, 1]. Default
+            false.
+        augmentations: the random changes that are made to the training samples, in this order. Default none.
+        spec: the spec of the data, which the classifier must fit. None skips the check.
 
     Raises:
-        UserError: the data have no labels, the classifier's output has the wrong shape, or data that are no numbers
-            are to be standardised.
+        UserError: the data have no labels, the classifier's output has the wrong shape, or ``standardise`` is set for
+            data that are tokens.
     """
 
     callbacks: ClassVar[dict[str, str]] = {"evaluate": "accuracy"}
@@ -55,7 +56,7 @@ class Classification(ClassifyingGame):
         self.channel_norm: ChannelNorm | None = None
         if standardise:
             if spec is None or spec.vocabulary:
-                raise UserError("game.standardise: these data are tokens, not numbers; leave it away")
+                raise UserError("game.standardise: these data are tokens, not numbers; set it to false")
             channels, device = spec.shape[0], next(classifier.parameters()).device
             self.channel_norm = ChannelNorm(torch.zeros(channels), torch.ones(channels)).to(device)
             network = nn.Sequential(OrderedDict(standardise=self.channel_norm, network=classifier))
@@ -67,7 +68,7 @@ class Classification(ClassifyingGame):
             self._check(spec)
 
     def objective(self, player: str, batch: Batch) -> Objective:
-        """The smoothed cross-entropy, and whether each sample is classified correctly as score ``accuracy``."""
+        """The smoothed cross-entropy. The score ``accuracy`` is 1 for each sample that is classified correctly."""
         samples = batch.real
         for augmentation in self.augmentations:
             samples = augmentation(samples, batch)
@@ -79,13 +80,13 @@ class Classification(ClassifyingGame):
 
     @torch.no_grad()
     def measure(self, data: Any) -> None:
-        """The mean and standard deviation of each channel, where the input is standardised."""
+        """Measure the mean and standard deviation of each channel, if samples are standardised."""
         if self.channel_norm is not None:
             self.channel_norm.load_state_dict(ChannelNorm.of(data).state_dict())
 
     @torch.no_grad()
     def _check(self, spec: DataSpec) -> None:
-        """Run the classifier once on two samples, leaving no trace."""
+        """Run the classifier once on two samples. Its mode and buffers, and the random state, are left as they were."""
         if not spec.classes:
             raise UserError("game: classification needs labels, and these data have none")
         device = self.players["classifier"].parameters[0].device
@@ -99,5 +100,5 @@ class Classification(ClassifyingGame):
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """``(n,)`` float32: 1 where the largest logit is the label's."""
+    """``(n,)`` float32: 1 where the label has the largest logit, else 0."""
     return (logits.argmax(dim=1) == labels).float()

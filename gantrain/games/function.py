@@ -23,10 +23,10 @@ class Vector(nn.Module):
 
 
 def scalar(value: Any) -> Tensor:
-    """What a function of the strategies returned, if it is a scalar.
+    """The value that a function of the strategies returned, which must be a tensor with one element.
 
     Raises:
-        UserError: it is something else.
+        UserError: the value is something else.
     """
     if isinstance(value, Tensor) and value.numel() == 1:
         return value
@@ -35,10 +35,10 @@ def scalar(value: Any) -> Tensor:
 
 
 class FunctionGame(Game):
-    """A game whose objectives are functions of all players' strategies, and of a batch where there are batches.
+    """A game whose objectives are functions of all players' strategies, and of a batch if there are batches.
 
-    A strategy is a tensor or an ``nn.Module``; the function receives it as it was given. The game keeps the starting
-    point: :meth:`fresh` returns a copy to be moved.
+    A strategy is a tensor or an ``nn.Module``, and the function receives a tensor or a module likewise. The game itself
+    stays at its starting point: :meth:`fresh` returns a copy that may be moved.
 
     Args:
         f: called as ``f(*strategies)`` or ``f(*strategies, batch)``.
@@ -58,7 +58,7 @@ class FunctionGame(Game):
         self.batches = batches
 
     def fresh(self) -> FunctionGame:
-        """A copy with strategies of its own, at the starting point."""
+        """A copy of the game, which has its own copies of the strategies."""
         twin = copy.copy(self)
         twin.players = {name: Player(name, copy.deepcopy(player.module)) for name, player in self.players.items()}
         return twin
@@ -69,7 +69,7 @@ class FunctionGame(Game):
         return [m.value if isinstance(m, Vector) else m for m in modules]
 
     def value(self, batch: Any) -> Any:
-        """The function at the current strategies."""
+        """The value of the function at the current strategies. ``batch`` is None in a deterministic game."""
         return self.f(*self.strategies()) if batch is None else self.f(*self.strategies(), batch)
 
 
@@ -79,8 +79,13 @@ class ZeroSum(FunctionGame):
     Args:
         f: ``f(x, y)`` or ``f(x, y, batch)``, a scalar.
         x: the starting point of the first player: a tensor (cloned) or a module.
-        y: the starting point of the second player.
+        y: the starting point of the second player: a tensor (cloned) or a module.
         batches: the data, cycled through; None for a deterministic game.
+
+    Examples:
+        >>> game = ZeroSum(lambda x, y: (x * y).sum(), torch.tensor([2.0]), torch.tensor([3.0]))
+        >>> game.objective("x", None).loss.item(), game.objective("y", None).loss.item()
+        (6.0, -6.0)
     """
 
     def __init__(self, f: Callable[..., Tensor], x: Tensor | nn.Module, y: Tensor | nn.Module, batches: Any = None):
@@ -92,11 +97,11 @@ class ZeroSum(FunctionGame):
 
 
 class Minimize(FunctionGame):
-    """``min_x f(x)``: the one-player game.
+    """``min_x f(x)``: the game with one player, ``x``, who minimises ``f``.
 
     Args:
-        f: ``f(x)`` or ``f(x, batch)``; returns a scalar or an :class:`~gantrain.games.base.Objective`, whose logits and
-            targets are what BiSAM's climb looks at.
+        f: ``f(x)`` or ``f(x, batch)``. It returns a scalar, or an :class:`~gantrain.games.base.Objective` with the
+            logits and targets that BiSAM needs.
         x: the starting point: a tensor (cloned) or a module.
         batches: the data, cycled through; None for a deterministic problem.
     """
@@ -110,10 +115,11 @@ class Minimize(FunctionGame):
 
 
 class GeneralSum(FunctionGame):
-    """N players, each of which minimises a function of its own.
+    """A game of N players, each of which minimises its own function.
 
     Args:
-        fs: by player, ``f_i(*strategies)`` or ``f_i(*strategies, batch)``, a scalar to be minimised.
+        fs: the functions by player: ``f_i(*strategies)`` or ``f_i(*strategies, batch)`` returns the scalar that player
+            i minimises.
         strategies: the starting point by player, in the order in which the players move; tensors or modules.
         batches: the data, cycled through; None for a deterministic game.
 
@@ -143,8 +149,9 @@ class VectorField(FunctionGame):
     """Players that follow a given vector field, which need not come from objectives: ``z <- z - gamma F(z)``.
 
     Args:
-        f: ``f(*strategies)`` returns, for each player, the direction that it descends; same shapes as the strategies.
-        strategies: the starting point by player: tensors.
+        f: ``f(*strategies)`` returns, for each player, the direction that the player descends. The directions have the
+            shapes of the strategies.
+        strategies: the starting point by player, in the order in which the players move; tensors.
     """
 
     def __init__(self, f: Callable[..., tuple[Tensor, ...]], strategies: dict[str, Tensor]):
@@ -159,8 +166,10 @@ class VectorField(FunctionGame):
 
 
 class _Along(torch.autograd.Function):
-    """``<x, direction>``, whose gradient in x is the direction even where that depends on x: once more differentiated,
-    it gives the derivatives of the direction."""
+    """``<x, direction>``, with the direction as its gradient in x, even if the direction depends on x.
+
+    The gradient can be differentiated once more, which gives the derivatives of the direction.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, direction: Tensor) -> Tensor:

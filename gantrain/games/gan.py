@@ -26,27 +26,28 @@ from gantrain.utils.seeding import generator as source
 
 
 class GAN(GenerativeGame):
-    """``G`` maps noise to samples, ``D`` tells them from the data; the discriminator moves first.
+    """A generator ``G`` maps noise to samples, and a discriminator ``D`` tells the samples from the data.
 
-    Both players' objectives on a batch see the same latent vectors ``z ~ N(0, I)``, so that with a zero-sum loss the
-    two objectives are of one function. If the game is conditional, the fakes bear the labels of the batch's real
-    samples: real and fake are paired by class, and the classes are as frequent among fakes as in the data.
+    On a batch both players' objectives see the same latent vectors ``z ~ N(0, I)``. With a zero-sum loss the two
+    objectives are therefore one function with opposite signs. If the game is conditional, the fake samples get the
+    labels of the batch's real samples: real and fake samples are paired by class, and each class is as frequent among
+    the fakes as in the data.
 
-    With augmentations ``T``, both players see ``D(T(x))`` for ``D(x)``, of real and fake samples alike (Zhao et al.,
-    Differentiable augmentation for data-efficient GAN training, NeurIPS 2020, eqs. 4-5), and penalties differentiate
-    through ``T``. Real and fake samples are changed by different draws, which both players share.
+    With augmentations ``T``, both players see ``D(T(x))`` in place of ``D(x)``, for real and fake samples alike (Zhao
+    et al., Differentiable augmentation for data-efficient GAN training, NeurIPS 2020, eqs. 4-5), and penalties
+    differentiate through ``T``. Real and fake samples are changed by different random draws, which both players share.
 
     Args:
-        generator: the player that makes samples; ``(n, latent_dim)`` and labels to samples ``(n, *shape)``; it has an
-            attribute ``latent_dim``.
-        discriminator: the player that tells samples from data; ``(n, *shape)`` and labels to logits ``(n,)``. It moves
-            first.
+        generator: the player that makes samples; its network maps latent vectors ``(n, latent_dim)`` and labels to
+            samples ``(n, *shape)``, and has an attribute ``latent_dim``.
+        discriminator: the player that tells samples from data; its network maps samples ``(n, *shape)`` and labels to
+            logits ``(n,)``. The discriminator moves first.
         loss: the loss of both players.
-        penalties: terms added to the discriminator's objective. Default none.
+        penalties: the terms that are added to the discriminator's objective. Default none.
         conditional: whether the networks are told the class of each sample. Default false.
-        augmentations: what is done to real and fake samples before the discriminator sees them, in this order;
-            ``(samples, batch) -> samples``, differentiable. Default nothing.
-        spec: the data, which the networks must fit; by default the generator's own ``spec``, if it has one.
+        augmentations: the random changes that are made to real and fake samples before the discriminator sees them, in
+            this order; each is a differentiable function ``(samples, batch) -> samples``. Default none.
+        spec: the spec of the data, which the networks must fit; by default the generator's own ``spec``, if it has one.
 
     Raises:
         UserError: the game is conditional and the data have no labels; the generator has no ``latent_dim``; a network's
@@ -85,11 +86,12 @@ class GAN(GenerativeGame):
 
     @classmethod
     def spec_for_networks(cls, spec: DataSpec, arguments: Mapping[str, Any]) -> DataSpec:
-        """Without the classes, unless the game is conditional."""
+        """The spec of the data; if the game is not conditional, without the classes."""
         return spec if arguments.get("conditional") else spec.unconditional()
 
     def objective(self, player: str, batch: Batch) -> Objective:
-        """The player's loss, its classification, and the raw logits as scores ``real`` and ``fake``."""
+        """The player's loss with the logits and targets of its classification; the scores are the raw logits, as
+        ``real`` and ``fake``, and the penalties."""
         if player == "discriminator":
             return self._discriminator_objective(batch)
         return self._generator_objective(batch)
@@ -135,14 +137,15 @@ class GAN(GenerativeGame):
         return _objective(loss, self.loss.generator_margins(real, fake), scores)
 
     def _opponent(self) -> AbstractContextManager:
-        """Around what depends on the other player's parameters alone."""
+        """The context for a computation in which only the other player's parameters occur: no gradients, unless the
+        game is ``joint``."""
         return nullcontext() if self.joint else torch.no_grad()
 
     @contextmanager
     def _constant(self, player: str) -> Iterator[None]:
-        """Around what is differentiated through the other player's network, but not in its parameters.
+        """Lets gradients flow through the other player's network to its input, but not to its parameters.
 
-        Nothing is then kept for their gradients, which a compiled network would also compute.
+        This saves the memory for the gradients of the parameters, which a compiled network would even compute.
         """
         parameters = [] if self.joint else self.players[player].parameters
         try:
@@ -157,7 +160,7 @@ class GAN(GenerativeGame):
         return upcast(self.generator(batch.normal("latent", self.generator.latent_dim), labels))
 
     def _score(self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None) -> Tensor:
-        """``(n,)``: what the discriminator says of the augmented samples."""
+        """``(n,)``: the discriminator's logits of the augmented samples."""
         for augmentation in self.augmentations:
             samples = augmentation(samples, batch.under(stream))
         return upcast(self.discriminator(samples, labels))
@@ -183,11 +186,11 @@ class GAN(GenerativeGame):
         Modes, buffers and the global random state are left as they were.
 
         Args:
-            n: number of samples.
-            seed: of the latent vectors.
-            labels: ``(n,)``; in a conditional game the classes in turn by default.
-            network: instead of the game's own generator, such as an average of it.
-            chunk: number of samples in one forward pass.
+            n: the number of samples.
+            seed: the seed of the latent vectors.
+            labels: ``(n,)``, the classes of the samples. By default a conditional game takes all classes in turn.
+            network: the network that is sampled, such as an average; by default the game's own generator.
+            chunk: the number of samples in one forward pass.
 
         Raises:
             UserError: the game is conditional, and neither labels nor the data's spec were given.
@@ -206,14 +209,19 @@ class GAN(GenerativeGame):
         network: nn.Module | None = None,
         chunk: int = 500,
     ) -> Tensor:
-        """The samples of given latents, in evaluation mode; nothing is left changed, as with :meth:`sample`.
+        """The samples that the network makes from given latent vectors, in evaluation mode.
+
+        Modes, buffers and the global random state are left as they were.
 
         Args:
-            z: ``(n, latent_dim)``, on any device.
-            labels: ``(n,)``, in a conditional game.
-            seed: of noise that the network draws itself.
-            network: instead of the game's own generator, such as an average of it.
-            chunk: number of samples in one forward pass.
+            z: ``(n, latent_dim)``, the latent vectors, on any device.
+            labels: ``(n,)``, the classes of the samples; only for a conditional game.
+            seed: the seed of noise that the network itself draws.
+            network: the network that is sampled, such as an average; by default the game's own generator.
+            chunk: the number of samples in one forward pass.
+
+        Raises:
+            UserError: labels were given, and the game is not conditional.
         """
         if labels is not None and not self.conditional:
             raise UserError("labels were given, but the game is not conditional")
@@ -234,7 +242,7 @@ class GAN(GenerativeGame):
 
     @torch.no_grad()
     def _check(self) -> None:
-        """Run both networks once on two samples, leaving no trace."""
+        """Run both networks once on two samples. Modes, buffers and the random state are left as they were."""
         if not isinstance(getattr(self.generator, "latent_dim", None), int):
             raise UserError(
                 f"generator {type(self.generator).__name__}: expected an attribute latent_dim, the length of its input"
@@ -267,7 +275,7 @@ def _objective(loss: Tensor, margins: Margins, scores: dict[str, Tensor]) -> Obj
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """A fixed random state for networks that draw noise of their own, with the global one put back afterwards."""
+    """Seeds the global generators for networks that draw noise themselves, and restores their states afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":

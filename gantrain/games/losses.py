@@ -1,8 +1,9 @@
-"""GAN losses as functions of the discriminator's raw logits, of shape ``(n,)`` each.
+"""GAN losses as functions of the discriminator's raw logits of real and of fake samples, each of shape ``(n,)``.
 
-A loss also says which binary classification each player's loss is, if any; BiSAM climbs that classification's margins.
-A positive logit says "real". Below, ``D(x)`` is a real sample's logit, ``D(G(z))`` a fake's, ``sigma`` the logistic
-function, and ``softplus(s) = log(1 + e^s) = -log sigma(-s)``.
+Most losses are losses of a binary classification. Such a loss also returns the logits and targets of the
+classification, whose margins BiSAM climbs. A positive logit says "real". Below, ``D(x)`` is the logit of a real sample,
+``D(G(z))`` that of a fake sample, ``sigma`` the logistic function, and
+``softplus(s) = log(1 + e^s) = -log sigma(-s)``.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ class Loss(ABC):
     """A loss for both players.
 
     Attributes:
-        needs_real: whether the generator's loss looks at the logits of real samples.
-        classifies: whether the losses are those of a classification, whose margins BiSAM can climb.
+        needs_real: whether the generator's loss depends on the logits of real samples.
+        classifies: whether the losses belong to a classification, whose margins BiSAM can climb.
     """
 
     needs_real = False
@@ -30,18 +31,19 @@ class Loss(ABC):
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """What the discriminator minimises: a scalar."""
+        """The loss of the discriminator: a scalar."""
 
     @abstractmethod
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        """What the generator minimises: a scalar. ``real`` may be None unless :attr:`needs_real`."""
+        """The loss of the generator: a scalar. ``real`` may be None unless :attr:`needs_real` is true."""
 
     def discriminator_margins(self, real: Tensor, fake: Tensor) -> Margins:
-        """The logits and targets that the discriminator's loss classifies: real 1, fake 0. None: no classification."""
+        """The logits and targets of the discriminator's classification: real 1, fake 0; None if there is none."""
         return torch.cat([real, fake]), _targets(len(real), len(fake), real.device)
 
     def generator_margins(self, real: Tensor | None, fake: Tensor) -> Margins:
-        """The same for the generator, which wants every fake to be classified as real: target 1."""
+        """The logits and targets of the generator's classification, in which every fake sample has target 1: the
+        generator wants fakes to be classified as real. None if there is none."""
         return fake, _ones(fake)
 
 
@@ -67,7 +69,7 @@ class NonSaturating(Loss):
 
     ``L_D = E softplus(-D(x)) + E softplus(D(G(z)))``, ``L_G = E softplus(-D(G(z)))``.
 
-    Classification: real 1, fake 0 for the discriminator; fake 1 for the generator. Both are logistic losses of it.
+    Classification: real 1, fake 0 for the discriminator; fake 1 for the generator. Both losses are its logistic losses.
     Source: Goodfellow et al., Generative adversarial nets, NeurIPS 2014, section 3.
     """
 
@@ -81,8 +83,8 @@ class NonSaturating(Loss):
 class Hinge(Loss):
     """``L_D = E max(0, 1 - D(x)) + E max(0, 1 + D(G(z)))``, ``L_G = -E D(G(z))``.
 
-    Classification: real 1, fake 0 for the discriminator, whose loss is the hinge of it. Fake 1 for the generator, whose
-    loss is linear in the logit but pushes each fake across the same boundary.
+    Classification: real 1, fake 0 for the discriminator, whose loss is the hinge loss. Fake 1 for the generator, whose
+    loss is linear in the logit but pushes each fake sample across the same boundary.
     Source: Lim and Ye, Geometric GAN, 2017; Miyato et al., Spectral normalization for GANs, ICLR 2018, eqs. 16-17.
     """
 
@@ -139,14 +141,14 @@ class LeastSquares(Loss):
 
 
 class Relativistic(Loss):
-    """Real and fake samples in pairs: which of the two is the real one?
+    """Real and fake samples form pairs, and the discriminator says which of the two is the real one.
 
     ``L_D = E softplus(D(G(z)) - D(x))``, ``L_G = E softplus(D(x) - D(G(z)))``.
 
-    Classification: of pairs. The discriminator's logit is ``D(x) - D(G(z))`` with target 1, the generator's
-    ``D(G(z)) - D(x)`` with target 1; both losses are logistic losses of these.
+    Classification: pairs are classified. The discriminator's logit is ``D(x) - D(G(z))`` with target 1, the generator's
+    ``D(G(z)) - D(x)`` with target 1; both losses are logistic losses of these logits.
     Source: Jolicoeur-Martineau, The relativistic discriminator, ICLR 2019; Huang et al., The GAN is dead; long live
-    the GAN!, NeurIPS 2024, eq. 2, where it goes with ``r1`` and ``r2``.
+    the GAN!, NeurIPS 2024, eq. 2, where the loss is combined with the penalties ``r1`` and ``r2``.
     """
 
     needs_real = True

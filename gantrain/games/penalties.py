@@ -1,8 +1,8 @@
 """Gradient penalties on the discriminator.
 
-All are means over this process' samples. A lazy penalty (``every`` > 1) is added at the training steps that are
-multiples of ``every``, multiplied by ``every``: the same on average for a fraction of the cost (Karras et al.,
-Analyzing and improving the image quality of StyleGAN, CVPR 2020, section 3.1).
+All penalties are means over this process' samples. A lazy penalty (``every`` > 1) is added only at the training steps
+that are multiples of ``every``, and is then multiplied by ``every``. This gives the same penalty on average for a
+fraction of the cost (Karras et al., Analyzing and improving the image quality of StyleGAN, CVPR 2020, section 3.1).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from gantrain.config.types import NonNegativeFloat, PositiveFloat, PositiveInt
 
 
-# Samples and labels to logits: the discriminator, behind the game's augmentations if there are any.
+# From samples and labels to logits: the augmentations of the game, if there are any, then the discriminator.
 Score = Callable[[Tensor, Tensor | None], Tensor]
 
 
 @dataclass
 class Scored:
-    """Samples with what the discriminator said of them.
+    """Samples with the discriminator's logits.
 
     Args:
-        samples: ``(n, *shape)``; they require a gradient where a penalty that is due asked for it.
+        samples: ``(n, *shape)``; they require a gradient if a penalty that is due names them in ``differentiates``.
         labels: ``(n,)``, or None if the game is not conditional.
-        logits: ``(n,)``, part of the graph of the loss.
+        logits: ``(n,)``, as in the loss; their graph can be differentiated.
     """
 
     samples: Tensor
@@ -42,8 +42,9 @@ class Penalty(ABC):
     """A term of the discriminator's objective.
 
     Attributes:
-        differentiates: the inputs of the loss' own forward pass whose gradient the penalty takes, among "real" and
-            "fake"; they require a gradient in that pass, which is thus not repeated.
+        differentiates: the samples in which the penalty differentiates the logits of the loss: "real", "fake", both or
+            none. These samples require a gradient in the forward pass of the loss, so that the penalty needs no
+            forward pass of its own.
     """
 
     differentiates: frozenset[str] = frozenset()
@@ -53,15 +54,25 @@ class Penalty(ABC):
         self.every = every
 
     def due(self, step: int | None) -> bool:
-        """Whether the penalty is applied at this training step; None stands for the average over all steps."""
+        """Whether the penalty is added at this training step.
+
+        The step None stands for the average over all steps: every penalty is due, without the factor ``every``.
+        """
         return step is None or step % self.every == 0
 
     @abstractmethod
     def value(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
-        """The penalty without its weight: a scalar."""
+        """The penalty without its weight: a scalar.
+
+        Args:
+            discriminator: the function from samples and labels to logits, for a forward pass of the penalty's own.
+            real: the real samples of the batch, with their logits.
+            fake: the fake samples, with their logits.
+            batch: the batch, from which the penalty takes its random numbers.
+        """
 
     def __call__(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
-        """What is added to the discriminator's loss at a step at which the penalty is due."""
+        """The term that is added to the discriminator's loss at a step at which the penalty is due."""
         scale = self.weight if batch.step is None else self.weight * self.every
         return scale * self.value(discriminator, real, fake, batch)
 
@@ -107,12 +118,13 @@ class R2(Penalty):
 class WGANGP(Penalty):
     """``weight E (||grad_x D(x)|| - target)^2`` at ``x = u x_real + (1 - u) x_fake``, ``u`` uniform in [0, 1].
 
-    Each real sample is paired with the fake of the same row, and carries its label. Costs a forward pass of its own.
+    Each real sample is paired with the fake sample in the same row, and ``x`` gets the label of the real sample. The
+    penalty costs a forward pass of its own.
     Source: Gulrajani et al., Improved training of Wasserstein GANs, NeurIPS 2017, eq. 3.
 
     Args:
         weight: the paper's lambda.
-        target: the slope that is wanted; 0 makes it a zero-centred penalty.
+        target: the norm of the gradient that is wanted; 0 gives a zero-centred penalty.
         every: the number of training steps from one application to the next.
     """
 
@@ -125,7 +137,7 @@ class WGANGP(Penalty):
         u = batch.uniform("interpolates", *[1] * (real_samples.dim() - 1)).to(real_samples.dtype)
         between = torch.lerp(fake_samples, real_samples, u).requires_grad_(True)
         squared = _squared_slopes(discriminator(between, real.labels), between)
-        # The root has no derivative at 0; a flat spot gets a zero gradient instead of a NaN.
+        # The square root has no derivative at 0. Where D is flat, this gives the gradient 0 instead of NaN.
         slopes = torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)
         return (slopes - self.target).square().mean()
 

@@ -1,4 +1,4 @@
-"""From a game to one player's gradient at the current point: batches, precision, accumulation, loss scaling."""
+"""Gradients of one player's objective at the current point: batches, precision, accumulation, loss scaling."""
 
 from gantrain.gradients.context import GradientContext
 from gantrain.gradients.evaluator import Evaluator

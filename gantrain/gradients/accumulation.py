@@ -1,4 +1,4 @@
-"""Gradient accumulation: a process' share of a batch taken in parts, one after the other."""
+"""Gradient accumulation: a process evaluates its share of a batch in parts, one after the other."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from gantrain.utils.tensors import copy_, lerp_from_, snapshot
 
 
 class GradientAccumulation:
-    """The equal parts into which a process cuts its share of each batch, so that it needs the memory of one.
+    """Cuts a process' share of each batch into equal parts, so that the process needs the memory for one part only.
 
-    They stand for as many processes with a part each: every one begins with the same buffers, and gradients, floating-
-    point buffers and what is observed are means over them.
+    The result is as if each part belonged to a process of its own. The evaluation of every part begins with the same
+    buffers; gradients, floating-point buffers and observed values are means over the parts.
 
     Args:
-        number: how many; with 1 nothing is cut.
-        buffers: of all networks.
+        number: the number of parts; with 1 the share stays whole.
+        buffers: the buffers of all networks.
 
     Attributes:
-        current: the number of the part at work and how many there are; (0, 1) outside of :meth:`mean`, where the share
-            is whole.
+        current: the number of the part that is evaluated now, and the number of all parts; (0, 1) outside of
+            :meth:`mean`, where the share is whole.
     """
 
     def __init__(self, number: int, buffers: Sequence[Tensor]):
@@ -32,7 +32,13 @@ class GradientAccumulation:
         self.current = 0, 1
 
     def mean(self, evaluate: Callable[[], list[Gradient]]) -> list[Gradient]:
-        """The means of the gradients that ``evaluate`` finds on each part. Counters are as after one part."""
+        """The means over the parts of the gradients that ``evaluate`` returns.
+
+        Afterwards floating-point buffers hold their means, too; counters among the buffers have counted one part.
+
+        Args:
+            evaluate: evaluates the part :attr:`current`; called once for each part.
+        """
         if self.number == 1:
             return evaluate()
         statistics = [b for b in self.buffers if b.is_floating_point()]
@@ -53,12 +59,17 @@ class GradientAccumulation:
         return gradients
 
     def included(self, mean: Tensor | None, value: Tensor) -> Tensor:
-        """The mean of a tensor over the parts so far, from that before the current one."""
+        """The mean of a value over the parts up to the current one.
+
+        Args:
+            mean: the mean over the parts before the current one; None if there are none.
+            value: the value on the current part.
+        """
         part, _ = self.current
         return value if mean is None or part == 0 else torch.lerp(mean, value, 1 / (part + 1))
 
     def _include(self, mean: Gradient, gradient: Gradient) -> None:
-        """The same of a gradient, in place; None is zero."""
+        """Include the current part's gradient in the mean, in place. None stands for a gradient of zero."""
         means, latest = [], []
         for i, (m, g) in enumerate(zip(mean, gradient, strict=True)):
             if m is None and g is not None:

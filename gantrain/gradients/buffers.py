@@ -1,4 +1,4 @@
-"""Buffers that follow one role of the processes."""
+"""Synchronisation of buffers between processes with different roles."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from gantrain.games.base import Gradient
 
 
 class BufferSync:
-    """Buffers (running statistics and the like) on their way from the processes of the last role to all others.
+    """Carries buffers (running statistics and counters) from the processes of the last role to all processes.
 
-    It is made before they move. What :meth:`sent` returns is averaged over all processes, and :meth:`receive` takes the
-    averages over.
+    Construct a ``BufferSync`` before the buffers move. Afterwards average the tensors that :meth:`sent` returns over
+    all processes, and give the averages to :meth:`receive`.
 
     Args:
-        processes: of the run.
-        buffers: floating-point ones are handed over as they are, of counters what they have gained.
-        roles: how many there are, at least 2.
+        processes: the processes of the run.
+        buffers: the buffers. The values of floating-point buffers are carried over, and the increments of counters.
+        roles: the number of roles, at least 2.
     """
 
     def __init__(self, processes: Processes, buffers: Sequence[Tensor], roles: int):
@@ -31,13 +31,13 @@ class BufferSync:
         self.before = [c.clone() for c in self.counters]
 
     def sent(self) -> Gradient:
-        """What averages to the buffers of the last role."""
+        """Tensors whose mean over all processes is that of the last role's values and increments."""
         gained = [(now - old).float() for now, old in zip(self.counters, self.before, strict=True)]
         return [t * self.roles if self.last else torch.zeros_like(t) for t in self.statistics + gained]
 
     @torch.no_grad()
     def receive(self, averages: Gradient) -> None:
-        """Take the averages over."""
+        """Set the buffers to the averages of the tensors that :meth:`sent` returned."""
         means = [average for average in averages if average is not None]
         count = len(self.statistics)
         for buffer, average in zip(self.statistics, means[:count], strict=True):

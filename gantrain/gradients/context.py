@@ -1,4 +1,4 @@
-"""The gradients that an oracle may ask for at the current point, and what else it may know."""
+"""The context in which an oracle works: the gradients at the current point, and facts about the evaluation."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ class GradientContext:
     """One player at the current joint point, on one batch.
 
     Args:
-        evaluator: that differentiates the game.
-        player: whose gradient is wanted.
+        evaluator: the evaluator that differentiates the game.
+        player: the player whose gradient is wanted.
         optimizer: the player's optimizer.
-        draw: of the batch.
-        origin: where the optimizer will step from (the anchor), or None for the current point.
-        observing: whether what is observed will be logged.
-        roles: into how many roles the processes divide for this player, one for each part of the oracle's evaluation;
-            1 where all do the same.
+        draw: the index of the batch.
+        origin: the point from which the optimizer will step (the anchor), as one tensor for each parameter; None for
+            the current point.
+        observing: whether values that the oracle observes are logged.
+        roles: the number of roles into which the processes divide for this player, one for each part of the oracle's
+            evaluation; 1 if all processes do the same.
 
     Attributes:
-        parameters: the player's parameters; an oracle that moves them puts them back.
+        parameters: the player's parameters. An oracle that moves them must restore them.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class GradientContext:
         return self.roles > 1
 
     def role(self) -> AbstractContextManager[None]:
-        """Put the processes that work on one part of the evaluation together in force."""
+        """Enter the role of this process: collectives inside the context join only the processes with this role."""
         return self.evaluator.processes.within(self.roles)
 
     @property
@@ -66,7 +67,12 @@ class GradientContext:
         return self.evaluator.accumulation.current[0]
 
     def gradient(self, target: Callable[[Objective], Tensor] | None = None, **settings: Any) -> Gradient:
-        """The gradient of one function of the objective, by default the loss; otherwise as :meth:`gradients`."""
+        """The gradient of one function of the objective, by default of the loss.
+
+        Args:
+            target: the function of the objective.
+            settings: the keyword arguments of :meth:`gradients`.
+        """
         (gradient,) = self.gradients(*([] if target is None else [target]), **settings)
         return gradient
 
@@ -80,10 +86,12 @@ class GradientContext:
         """Gradients of the player's objective on this process' micro-batch with respect to the player's parameters.
 
         Args:
-            targets: functions of the objective to differentiate, all in one forward pass; the loss by default.
+            targets: the functions of the objective that are differentiated, all in one forward pass; by default the
+                loss.
             auxiliary: whether all buffers are left as they were.
-            ahead: how many draws ahead of the current one the batch is taken.
-            counted: whether this is one of the method's gradient evaluations, and not one for the log alone.
+            ahead: the number of draws by which the batch lies ahead of the current draw.
+            counted: whether the evaluation counts among the method's gradient evaluations. One for the log alone does
+                not count.
 
         Returns:
             For each target a list with one entry for each parameter: a tensor, or None where the target does not
@@ -95,15 +103,15 @@ class GradientContext:
         return self.evaluator.gradients(self.player, self.draw + ahead, targets, auxiliary, counted, self.observing)
 
     def averaged(self, evaluate: Callable[[], list[Gradient]]) -> list[Gradient]:
-        """The gradients that ``evaluate`` finds, averaged over the micro-batches and all processes.
+        """The gradients that ``evaluate`` returns, averaged over the micro-batches and all processes.
 
-        The average takes a collective of its own, in which all processes must take part: ask for it in
+        The average is a collective in which all processes must take part, so an oracle may call this method in
         ``Oracle.start`` only.
         """
         return self.evaluator.averaged([self.evaluator.accumulation.mean(evaluate)])[0]
 
     def observe(self, name: str, value: Tensor) -> None:
-        """Record the mean of ``value`` under ``name`` for the log, if this evaluation is observed."""
+        """Record the mean of ``value`` under ``name`` for the log, if :attr:`observing` is true."""
         if self.observing:
             self.evaluator.observe(self.player.name, name, value)
 

@@ -1,4 +1,4 @@
-"""One player's objective, differentiated at the current joint point."""
+"""The evaluator, which differentiates one player's objective at the current joint point."""
 
 from __future__ import annotations
 
@@ -18,38 +18,39 @@ from gantrain.gradients.accumulation import GradientAccumulation
 from gantrain.gradients.loss_scaling import LossScale, NotFinite
 from gantrain.utils.tensors import preserve
 
-# How many numbers on a device may await the check that they are finite. Reading one makes the step wait for the device.
+# The largest number of values on a device that may wait for the check that they are finite. The check reads them from
+# the device, and the step must wait for that.
 _UNCHECKED = 100
 
 
 class Evaluator:
     """Differentiates the objectives of a game at the current point, on batches that are a function of the draw.
 
-    Everything that an evaluation passes through between the game and a gradient is here: the batch, the random state
-    of the networks, autocast, micro-batches, the loss scale, the average over the processes, and the counters. It does
-    not know who asks, and moves nothing but buffers.
+    The evaluator does everything that lies between the game and a gradient: it takes the batch, seeds the networks,
+    applies autocast, micro-batches and the loss scale, averages over the processes, and counts. It moves buffers, but
+    no parameters.
 
     Args:
-        game: whose objectives are differentiated.
-        batches: ``(draw, step) -> batch``, a pure function of these and of :attr:`share`: the same arguments give the
-            same batch.
-        processes: those that share each batch; one process alone by default.
-        autocast: makes the context in which objectives are computed; none by default.
-        reseed: called with the draw before each objective is computed, so that what networks draw for themselves
-            (dropout) is a function of the draw, and two passes on one batch evaluate one function. Nothing by default.
-        seed: of the random directions that oracles ask for.
+        game: the game whose objectives are differentiated.
+        batches: the function ``(draw, step) -> batch``. It depends on these and on :attr:`share` alone: the same
+            arguments give the same batch.
+        processes: the processes that share each batch; by default one process alone.
+        autocast: makes the context in which objectives are computed; by default a context that does nothing.
+        reseed: called with the draw before each objective is computed. It seeds the generators from which networks
+            draw (dropout), so that two passes on one batch evaluate the same function. By default nothing is seeded.
+        seed: the seed of the random directions that oracles ask for.
         accumulation: the number of micro-batches into which each process cuts its share of a batch.
-        scaled: whether losses are scaled while they are differentiated, as float16 needs it.
+        scaled: whether losses are scaled while they are differentiated, which float16 needs.
 
     Attributes:
         step: the training step in progress; batches may depend on it, as lazy penalties do.
-        draws: batches drawn so far.
-        evaluations: gradient evaluations so far, by player.
-        loss_scales: the scale of each player's loss, where losses are scaled; empty otherwise.
+        draws: the number of batches drawn so far.
+        evaluations: the number of gradient evaluations so far, by player.
+        loss_scales: the scale of each player's loss, by player; empty if losses are not scaled.
         buffers: the buffers of all players' modules.
         observing: whether the next evaluations are recorded in ``observed``.
-        observed: by player, what was recorded of the last evaluation: ``loss``, ``score/NAME`` (means),
-            ``gradient_norm``, and what the oracle itself observes; 0-d tensors.
+        observed: the scalars that were recorded in each player's last evaluation, by player and name: ``loss``,
+            ``score/NAME`` (means), ``gradient_norm``, and those of the oracle. They are 0-d tensors.
     """
 
     def __init__(
@@ -81,22 +82,22 @@ class Evaluator:
         self._batch: tuple[tuple[int, ...], Any] | None = None
 
     def draw(self) -> int:
-        """The index of a new batch."""
+        """Count a new batch, and return its index."""
         self.draws += 1
         return self.draws - 1
 
     @property
     def share(self) -> tuple[int, int]:
-        """Which share of a batch is evaluated now: its number, and how many shares there are.
+        """The share of a batch that is evaluated now: its number, and the number of all shares.
 
         Micro-batch i of N on process r of W is share iW + r of NW, as it would be on NW processes. The i-th micro-
-        batches of all processes lie together, so that batch norm over them does not depend on W.
+        batches of all processes are adjacent shares, so that batch norm over them does not depend on W.
         """
         part, parts = self.accumulation.current
         return part * self.processes.group_size + self.processes.rank, parts * self.processes.group_size
 
     def batch(self, draw: int) -> Any:
-        """The current share of the batch of a draw; the last one is kept, for two players may see it in turn."""
+        """The current share of the batch of a draw. The last share is kept, since two players may see it in turn."""
         key = (draw, self.step, *self.share)
         if self._batch is None or self._batch[0] != key:
             self._batch = (key, self.batches(draw, self.step))
@@ -114,11 +115,13 @@ class Evaluator:
         """Gradients of the player's objective on the current share of a batch, in the player's parameters.
 
         Args:
-            player: whose objective it is.
-            draw: of the batch.
-            targets: functions of the objective to differentiate, all in one forward pass; the loss by default.
+            player: the player whose objective is differentiated.
+            draw: the index of the batch.
+            targets: the functions of the objective that are differentiated, all in one forward pass; by default the
+                loss.
             auxiliary: whether all buffers are left as they were.
-            counted: whether this is one of the method's gradient evaluations, and not one for the log alone.
+            counted: whether the evaluation counts among the method's gradient evaluations. One for the log alone does
+                not count.
             observing: whether loss and scores are recorded.
 
         Returns:
@@ -131,7 +134,7 @@ class Evaluator:
         evaluate = partial(self._differentiated, player, draw, targets)
         with preserve(self.buffers) if auxiliary else nullcontext():
             objective, gradients = self._in_range(player.name, evaluate) if self.loss_scales else evaluate()
-        # The micro-batches together are one evaluation.
+        # All micro-batches together count as one evaluation.
         self.evaluations[player.name] += counted and self.accumulation.current[0] == 0
         if observing and not auxiliary:
             self.observe(player.name, "loss", objective.loss)
@@ -140,7 +143,14 @@ class Evaluator:
         return gradients
 
     def averaged(self, evaluated: list[list[Gradient]]) -> list[list[Gradient]]:
-        """All gradients, by player and target, averaged over all processes in one collective."""
+        """Average all gradients over all processes in one collective.
+
+        Args:
+            evaluated: the gradients of each player, one for each target.
+
+        Returns:
+            The averages, in the same layout.
+        """
         if self.processes.world_size == 1:
             return evaluated
         flat = [g for gradients in evaluated for gradient in gradients for g in gradient if g is not None]
@@ -158,12 +168,17 @@ class Evaluator:
     def require_finite(self, player: str, what: str, value: Tensor) -> None:
         """Refuse a 0-d tensor that is not finite.
 
-        On a CPU it is read at once, which costs nothing. On other devices reading it is put off to the next observed
-        step, or until a hundred numbers wait, so that steps do not wait for the device; the caller makes sure that
-        until then nothing finite is computed from the number.
+        On a CPU the number is read at once, which costs nothing. On another device reading would make the step wait, so
+        the number is read at the next observed step, or once a hundred numbers wait. Until then the caller must compute
+        nothing finite from a number that is not finite.
+
+        Args:
+            player: the name of the player, for the message.
+            what: the name of the number, for the message.
+            value: the number.
 
         Raises:
-            UserError: the number is not finite; or an earlier one, which was put off, is not.
+            UserError: this number, or an earlier one that had not been read yet, is not finite.
         """
         self._unchecked.append((f"step {self.step}, player {player}: {what}", value.detach()))
         if not self.observing and value.device.type != "cpu" and len(self._unchecked) < _UNCHECKED:
@@ -188,7 +203,7 @@ class Evaluator:
     def _differentiated(
         self, player: Player, draw: int, targets: Sequence[Callable[[Objective], Tensor]], scale: float = 1.0
     ) -> tuple[Objective, list[Gradient]]:
-        """The objective, and the gradients of its targets times the scale."""
+        """The objective, and the gradients of the targets, multiplied by the scale."""
         batch = self.batch(draw)
         if self.reseed is not None:
             self.reseed(draw)
@@ -203,7 +218,7 @@ class Evaluator:
     def _in_range(
         self, player: str, evaluate: Callable[[float], tuple[Objective, list[Gradient]]]
     ) -> tuple[Objective, list[Gradient]]:
-        """The same in float16, at a scale at which the gradients are finite."""
+        """The objective and its gradients in float16, taken at a loss scale at which the gradients are finite."""
         try:
             return self.loss_scales[player].evaluated(evaluate, self.buffers, self.processes)
         except NotFinite as error:
@@ -221,8 +236,11 @@ class Evaluator:
 
 
 def _differentiate(value: Tensor, parameters: Sequence[Tensor], retain_graph: bool) -> Gradient:
-    """Gradients by accumulation into ``.grad``, which gives each the memory layout of its parameter: fused
-    optimizers rely on that, and ``torch.autograd.grad`` does not."""
+    """The gradient of ``value``, accumulated into ``.grad``.
+
+    In ``.grad`` a gradient has the memory layout of its parameter, on which fused optimizers rely. Gradients from
+    ``torch.autograd.grad`` may have another layout.
+    """
     for p in parameters:
         p.grad = None
     torch.autograd.backward(value, inputs=parameters, retain_graph=retain_graph)

@@ -1,4 +1,4 @@
-"""Gradients in float16, whose range is small: a loss is multiplied before it is differentiated."""
+"""Loss scaling: float16 has a small range, so a loss is multiplied by a scale before it is differentiated."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from gantrain.distributed.processes import Processes
 from gantrain.games.base import Gradient, Objective
 from gantrain.utils.tensors import copy_, snapshot
 
-# Those of torch.amp.GradScaler: a power of two changes no bit of a gradient that stays within the range.
+# The values of torch.amp.GradScaler. A power of two changes no bit of a gradient that stays within the range.
 _INITIAL, _FACTOR, _INTERVAL = 2.0**16, 2.0, 2000
 
 
 class NotFinite(ArithmeticError):
-    """What is not finite, at any scale."""
+    """The loss or its gradient is not finite at any scale; the message names which of the two."""
 
 
 class LossScale:
     """The factor of one player's loss.
 
-    torch's GradScaler leaves out an optimizer step whose gradient overflows. Here every evaluation must give a
-    gradient, for the next may be at a point that this one leads to; so an evaluation that overflows is made again with
-    half the scale, and nobody outside learns of it. After 2000 evaluations without overflow the scale is doubled.
+    torch's GradScaler leaves out an optimizer step whose gradient overflows. An outer loop cannot leave out a step: it
+    needs each gradient to reach the point of the next evaluation. An evaluation that overflows is therefore repeated
+    with half the scale, until the gradient is finite. After 2000 evaluations without overflow the scale is doubled.
 
     Attributes:
-        scale: a power of two, at least 1.
-        clean: evaluations without overflow since the scale last changed.
+        scale: the current scale, a power of two of at least 1.
+        clean: the number of evaluations without overflow since the scale last changed.
     """
 
     def __init__(self, scale: float = _INITIAL):
@@ -42,18 +42,19 @@ class LossScale:
         buffers: Sequence[Tensor],
         processes: Processes,
     ) -> tuple[Objective, list[Gradient]]:
-        """The objective and its gradients, which are finite.
+        """The objective and its gradients, at a scale at which the gradients are finite.
 
-        The processes in force must all take part, as the passes of their networks may wait for each other.
+        All processes in ``processes`` must call this together: after an overflow in one of them all repeat the
+        evaluation.
 
         Args:
-            evaluate: from the scale to the objective and gradients of the objective times the scale; is asked again
-                after an overflow.
-            buffers: what the passes may move: put back before another one.
-            processes: that share the evaluation.
+            evaluate: a function from the scale to the objective and to gradients that are multiplied by the scale. It
+                is called again after an overflow.
+            buffers: the buffers that an evaluation may move. They are restored before the evaluation is repeated.
+            processes: the processes that share the evaluation.
 
         Raises:
-            NotFinite: the loss, or its gradient at a scale of 1.
+            NotFinite: the loss is not finite, or its gradient is not finite at a scale of 1.
         """
         before = snapshot(buffers)
         while True:
@@ -72,7 +73,7 @@ class LossScale:
             self.scale, self.clean = max(self.scale / _FACTOR, 1.0), 0
 
     def settle(self, processes: Processes, device: torch.device) -> None:
-        """Take the lowest of the processes' scales, which may differ between those with different roles."""
+        """Take the lowest scale of all processes. Processes with different roles may have different scales."""
         lowest = processes.all_reduce_min(torch.tensor([self.scale, self.clean], dtype=torch.float64, device=device))
         self.scale, self.clean = float(lowest[0]), int(lowest[1])
 
@@ -89,7 +90,7 @@ class LossScale:
 
 
 def _outcome(loss: Tensor, gradients: list[Tensor]) -> Tensor:
-    """A 0-d tensor: 1 where all is finite, 0 where the gradients are not, -1 where the loss is not."""
+    """A 0-d tensor: 1 if all is finite, 0 if the gradients are not finite, -1 if the loss is not finite."""
     sizes = torch._foreach_norm(gradients, float("inf")) if gradients else [torch.zeros_like(loss)]
     finite = torch.stack(sizes).isfinite().all().to(torch.float32)
     return torch.where(loss.isfinite(), finite, -1.0)

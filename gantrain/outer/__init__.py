@@ -1,4 +1,4 @@
-"""Outer loops: how the joint iterate moves."""
+"""Outer loops, which move the joint iterate of all players."""
 
 from gantrain.outer.base import Mover, Outer
 from gantrain.outer.ceg_plus import CEGPlus

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def check_moves(order: str | None, samples: str | None) -> None:
-    """Refuse words that say nothing about inner moves; None leaves it to whoever runs the loop.
+    """Check an outer loop's settings ``order`` and ``samples``. None leaves a setting to the field.
 
     Raises:
-        UserError: another order than simultaneous or alternating, other samples than fresh or same.
+        UserError: the order is neither simultaneous nor alternating, or the samples are neither fresh nor same.
     """
     for key, value, known in (
         ("order", order, ("simultaneous", "alternating")),
@@ -28,22 +28,27 @@ def check_moves(order: str | None, samples: str | None) -> None:
 
 
 class Outer(ABC):
-    """How the joint iterate ``z = (theta_1, ..., theta_N)`` moves."""
+    """An outer loop: it moves the joint iterate ``z = (theta_1, ..., theta_N)`` of all players."""
 
     @abstractmethod
     def step(self, field: Field) -> bool:
-        """Take one training step: one step of the innermost loop, and what it completes in the loops around it.
+        """Take one training step: one step of the innermost loop.
+
+        If this step completes a cycle of a loop around the innermost one, that loop takes its step, too.
+
+        Args:
+            field: the field whose players move.
 
         Returns:
             Whether the outer step is complete, that is, whether the current point is an outer iterate.
         """
 
     def anchor(self) -> dict | None:
-        """The last outer iterate while a cycle is under way, None where the current point is it."""
+        """The last outer iterate, as tensors by player, or None if the current point is an outer iterate."""
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later step depends on besides the parameters, the optimizers and the field."""
+        """The loop's own state, on which later steps depend."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most loops keep nothing
@@ -51,16 +56,16 @@ class Outer(ABC):
 
 
 class Mover(Outer):
-    """An innermost loop: one that moves the players itself, in one or more inner moves.
+    """An innermost loop, which moves the players itself, in one or more inner moves.
 
     Args:
         order: "simultaneous": all players are evaluated at one joint point; "alternating": each player sees the moves
-            of those before it. None leaves it to whoever runs the loop, who takes simultaneous.
-        samples: whether each inner move takes a "fresh" batch, or all inner moves of a step the "same". None leaves it
-            to whoever runs the loop, who takes fresh.
+            of those before it. None takes the order of the field, which is simultaneous by default.
+        samples: whether each inner move takes a "fresh" batch, or all inner moves of a step take the "same" batch. None
+            takes the setting of the field, which is fresh by default.
 
     Raises:
-        UserError: another word.
+        UserError: ``order`` or ``samples`` is another word.
     """
 
     def __init__(
@@ -73,7 +78,7 @@ class Mover(Outer):
         self.samples = samples
 
     def draws(self, field: Field) -> Iterator[int]:
-        """The draw on which each inner move of a step is evaluated."""
+        """The indices of the batches for the inner moves of a step, without end."""
         first = field.draw()
         yield first
         while True:

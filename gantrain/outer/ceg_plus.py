@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gantrain.config.types import Draws, PositiveFloat
     from gantrain.outer.field import Anchor, Field
 
-# nu and tau of the line search, and how often it may halve the step size before it takes what it has.
+# The constants nu and tau of the line search, and the number of times that it may halve the step size.
 _NU, _TAU, _HALVINGS = 0.99, 0.5, 40
 
 
@@ -25,24 +25,26 @@ class CEGPlus(Mover):
     """CEG+: EG+ for constrained and regularised games.
 
     With ``H = id - gamma F``: ``w = J(H z);  d = H w - H z;  z <- z + lambda alpha d``, all players simultaneously.
-    Without constraints ``d = -gamma F w``, which is EG+. The points ``w`` lie in the constraint set; ``z`` need not.
-    Over an optimizer other than SGD, ``H v`` is ``v`` plus the optimizer's step from the anchor ``z`` along ``F v``.
-    Costs two gradients for each player. Source: Pethick et al., Escaping limit cycles: global convergence for
-    constrained nonconvex-nonconcave minimax problems, ICLR 2022.
+    Without constraints ``d = -gamma F w``, which is EG+. The points ``w`` lie in the constraint set, while the iterates
+    ``z`` may lie outside. With an optimizer other than SGD, ``H v`` is ``v`` plus the optimizer's step from the anchor
+    ``z`` along ``F v``. A step costs two gradients for each player. Source: Pethick et al., Escaping limit cycles:
+    global convergence for constrained nonconvex-nonconcave minimax problems, ICLR 2022.
 
     Args:
-        relaxation: lambda.
-        adaptive: False: alpha = 1. True: ``alpha = sigma / gamma + <w - z, d> / ||d||^2`` with
-            ``sigma = -0.99 gamma / 2``, just inside the range of the paper's theorem; lambda is then in (0, 2),
-            usually 1.
-        curvature: True: adaptive, with a step size found anew in every step. Beginning with the optimizers' own, gamma
-            is halved while ``gamma ||F w - F z|| > 0.99 ||w - z||``, at one more gradient for each halving. All
-            gradients of a step are on the same batch, and the optimizer must be one without state (SGD without
-            momentum). The paper begins with ``0.99 / ||JF(z)||``, which takes second derivatives.
-        samples: whether the second evaluation takes a "fresh" batch (the default) or the "same".
+        relaxation: lambda, the factor of the correction.
+        adaptive: whether alpha is adaptive. False (the default) gives alpha = 1. True gives
+            ``alpha = sigma / gamma + <w - z, d> / ||d||^2`` with ``sigma = -0.99 gamma / 2``, just inside the range of
+            the paper's theorem; lambda then lies in (0, 2), and is usually 1.
+        curvature: whether each step searches for its own step size, with an adaptive alpha. Default false. The search
+            begins with the optimizers' step size, and halves gamma while ``gamma ||F w - F z|| > 0.99 ||w - z||``, at
+            the cost of one more gradient for each halving. All gradients of a step are taken on the same batch, and the
+            optimizer must have no state (SGD without momentum). The paper begins with ``0.99 / ||JF(z)||``, which takes
+            second derivatives.
+        samples: whether the second evaluation takes a "fresh" batch (the default), or the "same" batch as the first.
 
     Raises:
-        UserError: an alternating order is asked for; fresh samples or an optimizer with state under ``curvature``.
+        UserError: the order of the field is alternating; or ``curvature`` is true, and the samples are fresh or an
+            optimizer has state.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class CEGPlus(Mover):
         samples: Draws | None = None,
     ):
         if curvature and samples == "fresh":
-            raise UserError("outer: ceg_plus with curvature compares gradients of one batch; leave samples away")
+            raise UserError("outer: ceg_plus with curvature compares gradients of one batch; leave samples out")
         super().__init__("simultaneous", "same" if curvature else samples)
         self.relaxation = relaxation
         self.adaptive = adaptive or curvature
@@ -61,7 +63,7 @@ class CEGPlus(Mover):
 
     def step(self, field: Field) -> bool:
         if field.order != self.order:
-            raise UserError("outer: ceg_plus moves all players simultaneously; leave order away")
+            raise UserError("outer: ceg_plus moves all players simultaneously; leave order out")
         draws = self.draws(field)
         z = field.snapshot()
         field.evaluate(next(draws), field.learners)
@@ -88,7 +90,7 @@ class CEGPlus(Mover):
 
     @staticmethod
     def _forward_backward(field: Field, z: Anchor, draw: int, scale: float) -> tuple[list[Tensor], list[Tensor]]:
-        """``w - z`` and ``d`` for the gradients ``F z`` in ``.grad``, at ``scale`` times the optimizers' step sizes."""
+        """``w - z`` and ``d``, at ``scale`` times the optimizers' step sizes. ``.grad`` must hold ``F z``."""
         parameters = _parameters(field)
         with _step_sizes(field, scale):
             field.advance(field.learners, z, resolve=False)
@@ -122,7 +124,7 @@ def _refuse_state(field: Field) -> None:
 
 @contextmanager
 def _step_sizes(field: Field, scale: float) -> Iterator[None]:
-    """All learning rates multiplied by ``scale``, and put back afterwards."""
+    """Multiplies all learning rates by ``scale`` inside the context, and restores them at its end."""
     groups = [group for learner in field.learners for group in learner.optimizer.param_groups]
     before = [group["lr"] for group in groups]
     try:

@@ -1,7 +1,7 @@
-"""The primitive that all outer loops are made of: the move.
+"""The move, from which all outer loops are built.
 
 A move asks each player's oracle for a gradient at the current point, optionally goes back to an anchor, lets the
-optimizer step and applies the resolvent of the player's constraint.
+optimizer step, and applies the resolvent of the player's constraint.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ class Field:
     """``F``, the vector field of the game: every player's gradient at the joint point, and the moves along it.
 
     Args:
-        evaluator: that differentiates the game.
-        learners: one for each player, in the order in which they move.
-        order: the order of moves for a loop that does not set its own.
-        samples: whether the inner moves of a loop that does not set its own take "fresh" draws or the "same".
+        evaluator: the evaluator that differentiates the game.
+        learners: one learner for each player, in the order in which the players move.
+        order: the order of the players' moves, for outer loops that do not set their own.
+        samples: whether the inner moves of a step take "fresh" batches or the "same" batch, for outer loops that do not
+            set this themselves.
         constraint: the resolvent of a constraint on all players' parameters together; none by default.
 
     Attributes:
-        divided: names of the players in whose evaluations the processes have roles.
+        divided: the names of the players in whose evaluations the processes have roles.
 
     Raises:
         UserError: an oracle needs more processes than there are.
@@ -59,7 +60,7 @@ class Field:
         self.divided = [learner.name for learner in self.learners if self._divides(learner)]
 
     def draw(self) -> int:
-        """The index of a new batch."""
+        """Count a new batch, and return its index."""
         return self.evaluator.draw()
 
     def move(
@@ -71,16 +72,16 @@ class Field:
         resolve: bool = True,
         learners: Sequence[Learner] | None = None,
     ) -> None:
-        """One move of the players.
+        """Move the players once.
 
         Args:
-            draw: the batch on which the gradients are taken.
-            order: "simultaneous": all gradients at the same joint point; "alternating": each player sees the
-                moves of those before it. The field's own by default.
-            anchor: where the optimizers step from; the current point by default.
-            auxiliary: leave all buffers (running statistics, spectral-norm vectors) as they were.
+            draw: the index of the batch on which the gradients are taken.
+            order: "simultaneous": all gradients are taken at the same joint point; "alternating": each player sees the
+                moves of those before it. By default the field's own order.
+            anchor: the point from which the optimizers step; the current point by default.
+            auxiliary: whether all buffers (running statistics, spectral-norm vectors) are left as they were.
             resolve: whether the resolvents are applied.
-            learners: who moves; everyone by default.
+            learners: the learners that move; all by default.
         """
         movers = self.learners if learners is None else list(learners)
         for turn in [movers] if (order or self.order) == "simultaneous" else [[m] for m in movers]:
@@ -93,6 +94,12 @@ class Field:
         """Fill ``.grad`` of the learners' parameters with their oracles' gradients at the current point.
 
         If an exception passes through, parameters and optimizers are as they were, and ``.grad`` is None.
+
+        Args:
+            draw: the index of the batch.
+            learners: the learners whose gradients are taken.
+            anchor: the point from which the optimizers will step; the current point by default.
+            auxiliary: whether all buffers are left as they were.
         """
         evaluator = self.evaluator
         observing = evaluator.observing and not auxiliary
@@ -126,7 +133,7 @@ class Field:
             raise
 
     def advance(self, learners: Sequence[Learner], anchor: Anchor | None = None, resolve: bool = True) -> None:
-        """Let the optimizers step along ``.grad``, from the anchor if there is one."""
+        """Let the learners' optimizers step along ``.grad``, from the anchor if it is given."""
         for learner in learners:
             if anchor is not None:
                 copy_(learner.parameters, anchor[learner.name])
@@ -135,7 +142,7 @@ class Field:
             self.resolve(learners)
 
     def resolve(self, learners: Sequence[Learner]) -> None:
-        """Apply the resolvents: each learner's own, then the one on all players together."""
+        """Apply each learner's own resolvent, and then the resolvent on all players together."""
         for learner in learners:
             if learner.constraint is not None:
                 learner.constraint.apply_(learner.parameters, learner.step_size)
@@ -148,7 +155,7 @@ class Field:
         return {learner.name: snapshot(learner.parameters) for learner in self.learners}
 
     def restore(self, anchor: Anchor) -> None:
-        """Go back to the anchor."""
+        """Set all parameters back to the anchor."""
         for learner in self.learners:
             copy_(learner.parameters, anchor[learner.name])
 
@@ -181,10 +188,11 @@ class Field:
         )
 
     def _evaluated(self, learners: Sequence[Learner], contexts: Sequence[GradientContext]) -> list[list[Gradient]]:
-        """What the oracles evaluate: those in one part, then the first parts of the others, their second ones, …
+        """The gradients that the oracles evaluate, for each learner.
 
-        In this order processes with different roles need not wait for each other, and every pass begins with the same
-        buffers as if there were no roles.
+        Oracles with one part are evaluated first, then the first parts of all other oracles, then their second parts,
+        and so on. In this order processes with different roles need not wait for each other, and every pass begins with
+        the same buffers as if there were no roles.
         """
         pairs = list(zip(learners, contexts, strict=True))
         for learner, context in pairs:
@@ -203,10 +211,10 @@ class Field:
         return evaluated
 
     def _part(self, learner: Learner, context: GradientContext, part: int) -> list[Gradient]:
-        """One part of an oracle's evaluation, averaged over the micro-batches, to be averaged over all processes.
+        """The gradients of one part of an oracle's evaluation, averaged over the micro-batches of this process.
 
-        Where the processes have roles, those with this one multiply what they find by the number of roles and the
-        others add zeros: the mean over all is then the mean over those with this role.
+        If the processes have roles, those with the role of this part multiply their gradients by the number of roles,
+        and the others return zeros. The mean over all processes is then the mean over those with this role.
         """
         oracle, evaluator = learner.oracle, self.evaluator
         if not context.divided:
@@ -226,7 +234,7 @@ class Field:
         if parallel == "on" and not fits:
             raise UserError(
                 f"player {learner.name}: sharpness.parallel: on needs {parts} processes or a multiple of it, got "
-                f"{processes.world_size}; start as many (--processes), or use parallel: auto"
+                f"{processes.world_size}; start so many processes (--processes), or use parallel: auto"
             )
         if fits and parallel != "off":
             processes.divide(parts)
@@ -236,8 +244,8 @@ class Field:
 def _scaled(player: str, gradient: Gradient, expected: Gradient, scale: int) -> Gradient:
     if any(e is None and g is not None for g, e in zip(gradient, expected, strict=True)):
         raise UserError(
-            f"player {player}: a parameter that had no gradient at first has one now; processes with different roles "
-            "cannot tell each other so: use sharpness.parallel: off"
+            f"player {player}: a parameter that had no gradient at first has one now, which processes with different "
+            "roles cannot exchange; use sharpness.parallel: off"
         )
     return [
         None if e is None else torch.zeros_like(e) if g is None else g * scale

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 
 class GDA(Mover):
-    """Gradient descent ascent: ``z <- z - gamma F z``, one gradient for each player.
+    """Gradient descent ascent: ``z <- z - gamma F z``. A step costs one gradient for each player.
 
     Args:
         order: "simultaneous": all players are evaluated at one joint point; "alternating": each player sees the moves
             of those before it. Simultaneous by default.
-        samples: whether the critics' moves take a "fresh" batch each (the default), or all of a step the "same".
-        critic_steps: how often every player but the last (in a GAN: the discriminator) moves in a step; at its last
-            move the last player moves too.
+        samples: whether each move of a step takes a "fresh" batch (the default), or all moves of a step take the "same"
+            batch. With ``critic_steps: 1`` a step has one move.
+        critic_steps: the number of moves in a step. All players but the last (in a GAN: the discriminator) make each of
+            these moves; the last player (in a GAN: the generator) makes the last move only. Default 1.
     """
 
     def __init__(

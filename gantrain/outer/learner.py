@@ -1,4 +1,4 @@
-"""A player and what moves it."""
+"""Learners: players with their optimizers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gantrain.sharpness.base import Oracle, Plain
 
 
 class Learner:
-    """A player together with what moves it.
+    """A player with its optimizer, its gradient oracle and its constraint.
 
     Args:
-        player: whose parameters move.
-        optimizer: over exactly the player's parameters.
-        oracle: how the player's gradient is obtained; the plain gradient by default.
-        constraint: the resolvent applied to the player's parameters after each move; none by default.
+        player: the player whose parameters move.
+        optimizer: the optimizer, which has exactly the player's trainable parameters.
+        oracle: the oracle that computes the player's gradient; the plain gradient by default.
+        constraint: the resolvent that is applied to the player's parameters after each move; none by default.
     """
 
     def __init__(
@@ -35,5 +35,5 @@ class Learner:
 
     @property
     def step_size(self) -> float:
-        """The learning rate of the first parameter group: the step size of the resolvent."""
+        """The learning rate of the first parameter group, which is the step size of the resolvent."""
         return float(self.optimizer.param_groups[0]["lr"])

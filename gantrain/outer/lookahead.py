@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 class Lookahead(Outer):
     """Lookahead: ``w_0 = z``, tau steps of the base loop to ``w_tau``, then ``z <- z + lambda (w_tau - z)``.
 
-    The running statistics of batch norm are interpolated with the parameters; the optimizers keep their state. A base
-    may be any loop, also another Lookahead. Source: Zhang et al., arXiv 1907.08610; for games, Chavdarova et al., arXiv
-    2006.14567, and arXiv 2310.13459, section 7. In the published code of the latter the next half-step overwrites the
-    interpolation over extragradient; this is the paper's method.
+    The running statistics of batch norm are interpolated together with the parameters; the optimizers keep their state.
+    The base may be any loop, also another Lookahead. Source: Zhang et al., arXiv 1907.08610; for games, Chavdarova et
+    al., arXiv 2006.14567, and arXiv 2310.13459, section 7. In the published code of the last paper, with extragradient
+    as the base, the next half-step overwrites the interpolation; this class follows the paper.
 
     Args:
-        inner_steps: tau, counted in outer steps of the base.
-        relaxation: lambda; 1 is the base itself.
-        base: the loop that is interpolated; gda by default.
+        inner_steps: tau, the number of outer steps of the base from one interpolation to the next.
+        relaxation: lambda, the share of the way to ``w_tau``; 1 gives the base loop itself.
+        base: the loop whose iterates are interpolated; gda by default.
     """
 
     def __init__(self, inner_steps: PositiveInt = 5, relaxation: PositiveFloat = 0.5, base: Outer | None = None):

@@ -1,4 +1,4 @@
-"""Past extragradient."""
+"""Optimistic extragradient, also called past extragradient."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Optimistic(Mover):
-    """Optimistic (past) extragradient: extragradient that extrapolates along the gradient of the step before.
+    """Optimistic (past) extragradient, which extrapolates along the gradient of the step before.
 
     ``w_t = J(z_t - gamma F w_{t-1});  z_{t+1} = J(z_t - gamma F w_t)``, beginning with ``w_0 = z_0``.
 
-    One gradient a step for each player. The optimizer's state advances at both moves, as in extragradient. Source:
-    Popov 1980; Gidel et al., arXiv 1802.10551 (extrapolation from the past).
+    A step costs one gradient for each player. The optimizer's state advances at both moves, as in extragradient.
+    Source: Popov 1980; Gidel et al., arXiv 1802.10551 (extrapolation from the past).
 
     Args:
         order: "simultaneous" (the default): all players are evaluated at the extrapolated joint point;

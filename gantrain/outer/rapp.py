@@ -1,4 +1,4 @@
-"""The relaxed approximate proximal point method, and extragradient and EG+ as its shortest forms."""
+"""The relaxed approximate proximal point method (RAPP), with extragradient and EG+ as its shortest forms."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ class RAPP(Mover):
     ``w_0 = z;  w_{t+1} = J(z - gamma F w_t)  for t < tau;  z <- z + lambda (w_tau - z)``
 
     with the resolvent ``J`` of the players' constraints. It converges for ``rho > -1/(2L)`` (cohypomonotonicity) with
-    gamma below ``1/L``. The buffers of the networks follow the pass at ``w_0`` alone. Costs tau gradients for each
-    player. Source: Stable Nonconvex-Nonconcave Training via Linear Interpolation, arXiv 2310.13459, section 5. The
+    gamma below ``1/L``. The buffers of the networks follow the pass at ``w_0`` alone. A step costs tau gradients for
+    each player. Source: Stable Nonconvex-Nonconcave Training via Linear Interpolation, arXiv 2310.13459, section 5. The
     published code alternates and takes one inner step too few in its first round; this is the paper's method.
 
     Args:
-        inner_steps: tau.
-        relaxation: lambda; 1 takes the approximate proximal point itself.
-        order: "simultaneous" (the paper, and the default): all players are evaluated at one joint point;
+        inner_steps: tau, the number of inner steps.
+        relaxation: lambda, the share of the way to the approximate proximal point; 1 takes the point itself.
+        order: "simultaneous" (as in the paper, and by default): all players are evaluated at one joint point;
             "alternating": each player sees the inner moves of those before it.
-        samples: whether each inner step takes a "fresh" batch (the default), or all of a step the "same".
+        samples: whether each inner step takes a "fresh" batch (the default), or all inner steps of a step take the
+            "same" batch.
     """
 
     def __init__(
@@ -52,13 +53,14 @@ class RAPP(Mover):
 class Extragradient(RAPP):
     """Extragradient: ``w = J(z - gamma F z);  z <- J(z - gamma F w)``, which is RAPP with tau = 2 and lambda = 1.
 
-    Both players are evaluated at the extrapolated joint point, and the optimizer's one state advances at both moves,
-    so that over Adam this is ExtraAdam. Source: Korpelevich 1976; Gidel et al., arXiv 1802.10551 (ExtraAdam). Costs
-    two gradients for each player.
+    All players are evaluated at the extrapolated joint point. The optimizer's state advances at both moves, so that
+    with Adam this is ExtraAdam. A step costs two gradients for each player. Source: Korpelevich 1976; Gidel et al.,
+    arXiv 1802.10551 (ExtraAdam).
 
     Args:
-        order: "simultaneous" (the default) or "alternating".
-        samples: whether the second evaluation takes a "fresh" batch (the default) or the "same".
+        order: "simultaneous" (the default): all players are evaluated at one joint point; "alternating": each player
+            sees the moves of those before it.
+        samples: whether the second evaluation takes a "fresh" batch (the default), or the "same" batch as the first.
     """
 
     def __init__(
@@ -72,12 +74,14 @@ class Extragradient(RAPP):
 class ExtragradientPlus(RAPP):
     """EG+: ``w = z - gamma F z;  z <- z - lambda gamma F w``, which is RAPP with tau = 2.
 
-    Source: Diakonikolas, Daskalakis and Jordan 2021. With constraints use ``ceg_plus``, whose correction differs.
+    A step costs two gradients for each player. With constraints use ``ceg_plus``, which corrects the step in another
+    way. Source: Diakonikolas, Daskalakis and Jordan 2021.
 
     Args:
-        relaxation: lambda.
-        order: "simultaneous" (the default) or "alternating".
-        samples: whether the second evaluation takes a "fresh" batch (the default) or the "same".
+        relaxation: lambda, the share of the second step that is taken; 1 gives extragradient.
+        order: "simultaneous" (the default): all players are evaluated at one joint point; "alternating": each player
+            sees the moves of those before it.
+        samples: whether the second evaluation takes a "fresh" batch (the default), or the "same" batch as the first.
     """
 
     def __init__(

@@ -12,51 +12,57 @@ if TYPE_CHECKING:
 
 
 class Oracle(ABC):
-    """How one player's gradient is obtained at the current point.
+    """A gradient oracle: it computes the gradient of one player at the current point.
 
-    It happens in two stages with one collective between them: :meth:`evaluate` differentiates on a micro-batch (this
-    process' share of the batch, or a part of it), what it returns is averaged over the micro-batches and the processes,
-    and :meth:`combine` turns the averages into the gradient that the optimizer is given. Parameters and optimizer are
-    left as they were found, also when an exception passes through; the oracle's own state changes in :meth:`combine`.
+    An evaluation has two stages. First :meth:`evaluate` differentiates on a micro-batch (this process' share of the
+    batch, or a part of the share), and the gradients that it returns are averaged over the micro-batches and the
+    processes in one collective. Then :meth:`combine` turns the averages into the gradient for the optimizer. An oracle
+    leaves parameters and optimizer as they were, also if an exception passes through. The oracle's own state changes in
+    :meth:`combine`.
 
     Attributes:
-        parts: into how many parts an evaluation falls that do not wait for each other. Each is one gradient evaluation,
-            and only the last may move buffers.
-        parallel: whether the processes divide into as many roles, one for each part: "on", "off", or "auto" where their
-            number allows it. The processes of a role share the whole batch.
+        parts: the number of parts of an evaluation, which do not wait for each other. Each part is one gradient
+            evaluation, and only the last part may move buffers.
+        parallel: whether the processes divide into roles, one for each part: "on", "off", or "auto" for on if the
+            number of processes is a multiple of ``parts``. The processes of one role share the whole batch.
     """
 
     parts: int = 1
     parallel: str = "auto"
 
     def start(self, context: GradientContext) -> None:  # noqa: B027 - most oracles need nothing
-        """What all parts and micro-batches need before they begin. All processes do it, also where they have roles."""
+        """Prepare an evaluation, before its first part and micro-batch. All processes call this, in all roles."""
 
     @abstractmethod
     def evaluate(self, context: GradientContext, part: int) -> list[Gradient]:
-        """The gradients of one part that are to be averaged over the micro-batches and the processes.
+        """The gradients of one part, on one micro-batch; they are then averaged over micro-batches and processes.
 
         Args:
-            context: the current point.
-            part: 0 … parts - 1; an oracle in one part need not look at it.
+            context: the player, the current point and the batch.
+            part: the number of the part, 0 … parts - 1.
 
         Returns:
             Gradients, each with one entry for each of ``context.parameters``: a tensor, or None for zero.
         """
 
     def expected(self, part: int) -> list[Gradient]:
-        """Gradients laid out like those that :meth:`evaluate` returns, for the processes that have another role.
+        """Gradients in the layout of those that :meth:`evaluate` returns for a part.
 
-        Only oracles in several parts are asked, after :meth:`start`.
+        Processes with another role, which do not evaluate the part, take the layout from here. An oracle with several
+        parts must define this method; it is called after :meth:`start`.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has {self.parts} parts and must define expected(part)")
 
     def combine(self, gradients: list[Gradient]) -> Gradient:
-        """The gradient for the optimizer, from the averages of all parts; the first of them by default."""
+        """The gradient for the optimizer; by default the first of ``gradients``.
+
+        Args:
+            gradients: the averaged gradients of all parts, in the order of the parts.
+        """
         return gradients[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later evaluation depends on; the same on all processes."""
+        """The state on which later evaluations depend; it is the same on all processes."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most oracles keep nothing

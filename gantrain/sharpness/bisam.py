@@ -1,4 +1,4 @@
-"""What the perturbation climbs: the loss, or BiSAM's lower bound of the 0-1 loss."""
+"""The functions that a perturbation may climb: the loss, or BiSAM's lower bound of the 0-1 loss."""
 
 from __future__ import annotations
 
@@ -24,18 +24,25 @@ def lower_bound(
     1.
 
     Args:
-        logits: ``(n, K)``, or ``(n,)`` for a binary decision whose class 1 has the logit and class 0 has zero. They are
-            not changed.
-        targets: ``(n,)`` class indices.
-        phi: "tanh" or "log".
-        mu: inverse temperature of the soft maximum over the classes.
-        alpha: slope of tanh; "log" does not use it.
+        logits: ``(n, K)``, or ``(n,)`` for a binary decision in which class 1 has this logit and class 0 has the logit
+            zero. They are not changed.
+        targets: ``(n,)``, the class indices.
+        phi: the function phi, "tanh" or "log".
+        mu: the inverse temperature of the soft maximum over the classes.
+        alpha: the slope of tanh at 0; "log" does not use it.
 
     Returns:
-        ``(n,)``.
+        The bound for each sample, ``(n,)``.
 
     Raises:
         UserError: ``mu <= 0``, an unknown ``phi``, or shapes that do not fit.
+
+    Examples:
+        The first sample is classified correctly, the second one is not.
+
+        >>> bound = lower_bound(torch.tensor([[5.0, -5.0], [5.0, -5.0]]), torch.tensor([0, 1]), mu=10.0, alpha=1.0)
+        >>> [round(value, 3) for value in bound.tolist()]
+        [0.0, 1.0]
     """
     if mu <= 0:
         raise UserError(f"mu: expected a number above 0, got {mu}")
@@ -57,7 +64,13 @@ def lower_bound(
 
 
 def climbed(climb: Literal["loss", "tanh", "log"], mu: float, alpha: float) -> Callable[[Objective], Tensor]:
-    """The function of the objective that the perturbation climbs."""
+    """The function of the objective that a perturbation climbs.
+
+    Args:
+        climb: "loss" for the loss itself, or the ``phi`` of :func:`lower_bound`.
+        mu: as in :func:`lower_bound`.
+        alpha: as in :func:`lower_bound`.
+    """
     if climb == "loss":
         return lambda objective: objective.loss
 

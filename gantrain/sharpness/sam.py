@@ -22,8 +22,16 @@ if TYPE_CHECKING:
 class Perturbation:
     """The ascent step of a sharpness-aware method.
 
-    ``l2``: ``eps = rho g / ||g||``. ``elementwise``: ``eps = rho p^2 g / || |p| g ||``, ASAM's (Kwon et al., arXiv
-    2102.11600). A zero gradient gives no perturbation, one that is not finite an error.
+    The geometry "l2" gives ``eps = rho g / ||g||``. The geometry "elementwise", which is ASAM's (Kwon et al., arXiv
+    2102.11600), gives ``eps = rho p^2 g / || |p| g ||`` for the parameters ``p``. A gradient of zero gives no
+    perturbation.
+
+    Args:
+        rho: the radius.
+        geometry: "l2" or "elementwise".
+
+    Raises:
+        UserError: while the perturbation is applied, the norm of the gradient is not finite.
     """
 
     def __init__(self, rho: float, geometry: str):
@@ -32,7 +40,7 @@ class Perturbation:
 
     @contextmanager
     def applied(self, context: GradientContext, gradient: Gradient) -> Iterator[None]:
-        """Perturb the parameters, and restore a saved copy on leaving, also when an exception passes through."""
+        """Perturb the parameters inside the context, and restore them at its end, also after an exception."""
         with preserve(context.parameters):
             self._add(context, gradient)
             yield
@@ -51,30 +59,32 @@ class Perturbation:
         else:
             length = norm(directions)
         context.require_finite("the norm of the gradient that sharpness climbs", length)
-        # Until that is looked at, an overflow must not pass for a step of length zero.
+        # On a GPU the check comes later. Until then an infinite length must give NaN, not a step of length zero.
         length = torch.where(length == 0, 1.0, length).masked_fill(length.isinf(), torch.nan)
-        # In this order, since rho / length overflows where the gradient is tiny.
+        # The gradient is divided first, because rho / length overflows if the gradient is tiny.
         add_(targets, list(torch._foreach_div(directions, length)), self.rho)
 
 
 class SAM(Oracle):
-    """SAM: the gradient at the point where the climbed function is about highest within a radius.
+    """SAM: the gradient at a perturbed point, where the climbed function is approximately highest within a radius.
 
-    ``eps = rho g / ||g||`` with the gradient ``g`` of what is climbed; the optimizer is given ``grad f(w + eps)`` on
-    the same batch. Two gradients a move. Running statistics and spectral-norm vectors follow the first pass. Source:
-    Foret et al., arXiv 2010.01412; with ``climb: tanh`` or ``log`` it is BiSAM, arXiv 2407.12993; with
-    ``geometry: elementwise`` ASAM, arXiv 2102.11600.
+    ``eps = rho g / ||g||`` with the gradient ``g`` of the climbed function; the optimizer is given ``grad f(w + eps)``
+    on the same batch. A move costs two gradients. Running statistics and spectral-norm vectors follow the first pass.
+    Source: Foret et al., arXiv 2010.01412. With ``climb: tanh`` or ``climb: log`` the method is BiSAM, arXiv
+    2407.12993; with ``geometry: elementwise`` it is ASAM, arXiv 2102.11600.
 
     Args:
-        rho: radius of the perturbation, in units of the parameters' norm; 0 gives the plain gradient.
-        climb: what the perturbation climbs: the "loss", or BiSAM's lower bound of the 0-1 loss through "tanh" or "log".
-        mu: BiSAM's inverse temperature.
-        alpha: BiSAM's slope of tanh.
-        geometry: "l2", or "elementwise" as in ASAM.
-        ascent: whether each process climbs its "local" gradient (m-sharpness, as in the SAM paper; with accumulation
-            that of each micro-batch) or all the "global".
-        direction: "gradient" of what is climbed; or one of the foils of the SAMPa paper, which save the first gradient:
-            the "previous" perturbed gradient (OptSAM; no perturbation in the first move) or a "random" one (RandSAM).
+        rho: the radius of the perturbation, in units of the parameters' norm; 0 gives the plain gradient.
+        climb: the function that the perturbation climbs: the "loss", or BiSAM's lower bound of the 0-1 loss with
+            "tanh" or "log".
+        mu: the inverse temperature of BiSAM.
+        alpha: the slope of tanh in BiSAM.
+        geometry: the shape of the perturbation: "l2", or "elementwise" as in ASAM.
+        ascent: whether each process climbs its own gradient ("local": m-sharpness as in the SAM paper; with
+            accumulation the gradient of each micro-batch), or all climb the mean of all gradients ("global").
+        direction: the direction of the perturbation: the "gradient" of the climbed function, or one of two
+            baselines of the SAMPa paper that save this gradient: the "previous" perturbed gradient (OptSAM; the first
+            move has no perturbation), or a "random" direction (RandSAM).
     """
 
     def __init__(
@@ -92,7 +102,7 @@ class SAM(Oracle):
         self.ascent = ascent
         self.direction = direction
         self.previous: Gradient | None = None
-        self._whole: Gradient | None = None  # the gradient that all climb together
+        self._whole: Gradient | None = None  # the global gradient, during an evaluation with ascent "global"
 
     def start(self, context: GradientContext) -> None:
         if self.direction == "gradient" and self.ascent == "global":

@@ -1,4 +1,4 @@
-"""SAM whose two gradients do not wait for each other."""
+"""SAMPa: a form of SAM whose two gradients do not wait for each other."""
 
 from __future__ import annotations
 
@@ -23,32 +23,38 @@ if TYPE_CHECKING:
 
 
 class SAMPa(Oracle):
-    """SAMPa: SAM's perturbation is taken from the gradient at a predicted point, so that both can be computed at once.
+    """SAMPa: the perturbation comes from the gradient at a predicted point, so that SAM's two gradients can be computed
+    at the same time.
 
-    ``x~_t = x_t + rho grad f(y_t; xi_t) / ||.||``; ``y_{t+1}`` is where the player's optimizer would go from ``x_t``
-    along ``grad f(y_t; xi_t)``, its momentum and weight decay included and its state unchanged; the optimizer is given
-    ``(1 - mix) grad f(x~_t; xi_t) + mix grad f(y_{t+1}; xi_{t+1})``; ``y_0 = x_0``. The batch ``xi_{t+1}`` is the draw
-    after the present one, which is that of the player's next move unless the loop has critic steps or takes the same
-    samples again. Running statistics and spectral-norm vectors follow the pass at ``y_{t+1}``. Two gradients a move,
-    and one more in the first; a climb other than the loss shares the pass at ``y_{t+1}`` with it. Source:
-    Sharpness-Aware Minimization Parallelized, arXiv 2410.10683; the published code with mix = 0 falls back to SGD, this
-    does not.
+    ``x~_t = x_t + rho grad f(y_t; xi_t) / ||.||``. The predicted point ``y_{t+1}`` is the point to which the player's
+    optimizer would go from ``x_t`` along ``grad f(y_t; xi_t)``, with its momentum and weight decay; the optimizer's
+    state stays unchanged. The optimizer is given ``(1 - mix) grad f(x~_t; xi_t) + mix grad f(y_{t+1}; xi_{t+1})``. The
+    first prediction is ``y_0 = x_0``.
+
+    The batch ``xi_{t+1}`` is the draw after the current one. This is the batch of the player's next move, unless the
+    loop has critic steps or takes the same samples again. Running statistics and spectral-norm vectors follow the pass
+    at ``y_{t+1}``. A move costs two gradients, and the first move one more; a climb other than the loss needs no
+    further forward pass, since it is differentiated in the pass at ``y_{t+1}``. Source: Sharpness-Aware Minimization
+    Parallelized, arXiv 2410.10683. The published code falls back to SGD if mix = 0; this class does not.
 
     Args:
-        rho: radius of the perturbation, in units of the parameters' norm.
-        mix: weight of the gradient at the predicted point (the paper's lambda); the paper recommends 0.2.
-        climb: what the perturbation climbs: the "loss", or BiSAM's lower bound of the 0-1 loss through "tanh" or "log".
-        mu: BiSAM's inverse temperature.
-        alpha: BiSAM's slope of tanh.
-        geometry: "l2", or "elementwise" as in ASAM.
-        ascent: whether all processes climb the "global" gradient, which costs nothing more, or each its "local" one
-            (m-sharpness; with accumulation that of each micro-batch, all of which are kept in memory). The local one is
-            not in the checkpoint: a resumed run begins with the global one.
-        parallel: whether half of the processes take the gradient at ``x~_t`` and the other half that at ``y_{t+1}``, at
-            once: "on", "off", or "auto", on where their number is even. Each half shares the whole batch, so 2 N
-            processes make the steps that N make in twice the time; the ascent is then global.
-        cosine: log ``cosine/PLAYER``, the cosine between ``grad f(x_t; xi_t)`` and ``grad f(y_t; xi_t)``, which the
-            method takes to be near 1. It costs a gradient at each logged step, which is not counted.
+        rho: the radius of the perturbation, in units of the parameters' norm.
+        mix: the weight of the gradient at the predicted point (the paper's lambda); the paper recommends 0.2.
+        climb: the function that the perturbation climbs: the "loss", or BiSAM's lower bound of the 0-1 loss with
+            "tanh" or "log".
+        mu: the inverse temperature of BiSAM.
+        alpha: the slope of tanh in BiSAM.
+        geometry: the shape of the perturbation: "l2", or "elementwise" as in ASAM.
+        ascent: whether all processes climb the mean of all gradients ("global"; no further cost), or each process
+            climbs its own gradient ("local": m-sharpness; with accumulation the gradient of each micro-batch, all of
+            which are kept in memory). Checkpoints do not hold local gradients: the first move of a resumed run climbs
+            the global gradient.
+        parallel: whether one half of the processes takes the gradient at ``x~_t`` while the other half takes the
+            gradient at ``y_{t+1}``: "on", "off", or "auto" for on if the number of processes is even. Each half shares
+            the whole batch, so that 2 N processes take a step in about half the time of N processes. The ascent is then
+            global.
+        cosine: whether ``cosine/PLAYER`` is logged: the cosine between ``grad f(x_t; xi_t)`` and ``grad f(y_t; xi_t)``,
+            which the method assumes to be near 1. It costs one gradient at each logged step, which is not counted.
     """
 
     parts = 2
@@ -72,8 +78,8 @@ class SAMPa(Oracle):
         self.parallel = parallel
         self.cosine = cosine
         self.slope: Gradient | None = None  # grad f(y_t; xi_t), averaged over the processes
-        self.direction: Gradient | None = None  # the gradient at y_t of what is climbed, averaged likewise
-        self.local: dict[int, Gradient] = {}  # the same on each micro-batch, if that is climbed
+        self.direction: Gradient | None = None  # the gradient at y_t of the climbed function, averaged likewise
+        self.local: dict[int, Gradient] = {}  # this gradient on each micro-batch, with ascent "local"
         self._next_local: dict[int, Gradient] = {}
 
     def start(self, context: GradientContext) -> None:
@@ -104,7 +110,7 @@ class SAMPa(Oracle):
         return [_mixed(a, b, self.mix) for a, b in zip(perturbed, at_prediction[0], strict=True)]
 
     def _at_prediction(self) -> tuple[Gradient, Gradient]:
-        """The gradients at ``y_t`` of the loss and of what is climbed, which are there once :meth:`start` has run."""
+        """The gradients at ``y_t`` of the loss and of the climbed function. They exist once :meth:`start` has run."""
         assert self.slope is not None and self.direction is not None
         return self.slope, self.direction
 
@@ -115,7 +121,7 @@ class SAMPa(Oracle):
         return gradients
 
     def state_dict(self) -> dict[str, Any]:
-        # For most runs the two are one.
+        # In most runs both are one object, which is then stored once.
         return {"slope": self.slope, "direction": None if self.direction is self.slope else self.direction}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -126,7 +132,10 @@ class SAMPa(Oracle):
 
 @contextmanager
 def predicted(context: GradientContext, gradient: Gradient) -> Iterator[None]:
-    """The parameters where the optimizer would go along ``gradient``; parameters and optimizer state are kept."""
+    """Moves the parameters to the point to which the optimizer would go along ``gradient``.
+
+    At the end of the context the parameters and the optimizer's state are as they were.
+    """
     with preserve(context.parameters):
         if context.origin is not None:
             copy_(context.parameters, context.origin)
@@ -139,7 +148,7 @@ def predicted(context: GradientContext, gradient: Gradient) -> Iterator[None]:
 
 @contextmanager
 def _state_kept(optimizer: Optimizer) -> Iterator[None]:
-    """Let the optimizer work on a copy of its state; afterwards it has its own tensors again, untouched."""
+    """Lets the optimizer work on a copy of its state. Afterwards it has its own tensors again, unchanged."""
     own = dict(optimizer.state)
     optimizer.state.update({p: _copied(state) for p, state in own.items()})
     try:
@@ -154,14 +163,14 @@ def _copied(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mixed(a: Tensor | None, b: Tensor | None, mix: float) -> Tensor | None:
-    """``(1 - mix) a + mix b``, where None is zero; None if both are."""
+    """``(1 - mix) a + mix b``. None stands for zero; the result is None if both are None."""
     if a is None:
         return None if b is None else torch.lerp(torch.zeros_like(b), b, mix)
     return torch.lerp(a, torch.zeros_like(a) if b is None else b, mix)
 
 
 def _cosine(left: Gradient, right: Gradient) -> Tensor:
-    """The cosine of the angle between two gradients; 0 where one of them is zero."""
+    """The cosine of the angle between two gradients; 0 if one of them is zero."""
     pairs = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
     a, b = [a for a, _ in pairs], [b for _, b in pairs]
     product = norm(a) * norm(b)

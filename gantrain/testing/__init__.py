@@ -1,4 +1,4 @@
-"""Contracts that every part keeps, as pytest classes: inherit one, make your part, and its checks run on it."""
+"""Contracts of parts, as pytest classes: inherit from one, let ``make`` return your part, and run pytest."""
 
 from gantrain.testing.loss import LossContract
 from gantrain.testing.model import ClassifierContract, DiscriminatorContract, GeneratorContract, ModelContract

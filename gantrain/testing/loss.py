@@ -10,7 +10,7 @@ from gantrain.games.losses import Loss
 
 
 class LossContract(ABC):
-    """What every GAN loss keeps. Logits are drawn around zero; a positive one says "real"."""
+    """The contract of GAN losses. The tests draw logits around zero; a positive logit says "real"."""
 
     @abstractmethod
     def make(self) -> Loss:
@@ -18,6 +18,7 @@ class LossContract(ABC):
 
     @staticmethod
     def logits() -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of 64 real and of 64 fake samples, which require gradients."""
         source = torch.Generator().manual_seed(0)
         real, fake = torch.randn(2, 64, generator=source, dtype=torch.float64).div(4)
         return real.requires_grad_(), fake.requires_grad_()

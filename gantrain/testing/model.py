@@ -13,14 +13,14 @@ SAMPLES = 6
 
 
 class ModelContract(ABC):
-    """What every network keeps; inherit from the contract of its role.
+    """The contract of every network. Inherit from the contract of the network's role, which extends this one.
 
     Attributes:
-        spec: the data that the network is made for.
-        conditional: whether it is given labels.
-        couples_samples: whether in training mode a sample's output depends on the others in the batch, as with batch
-            norm.
-        unreached: names of the parameters that no gradient reaches.
+        spec: the spec of the data that the network is made for.
+        conditional: whether the network is given labels.
+        couples_samples: whether in training mode the output of a sample depends on the other samples in the batch, as
+            with batch norm.
+        unreached: the names of the parameters that no gradient reaches.
     """
 
     spec: DataSpec
@@ -30,7 +30,7 @@ class ModelContract(ABC):
 
     @abstractmethod
     def make(self) -> nn.Module:
-        """A new network, made of small layers, its weights drawn from torch's global generator."""
+        """A new network with small layers, whose weights are drawn from torch's global generator."""
 
     @abstractmethod
     def input_shape(self, network: nn.Module) -> tuple[int, ...]:
@@ -41,13 +41,13 @@ class ModelContract(ABC):
         """The shape of one output."""
 
     def seeded(self, seed: int = 0) -> nn.Module:
-        """A new network of double precision, as the seed draws it."""
+        """A new network in double precision, whose weights are drawn with the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.make().double()
 
     def inputs(self, network: nn.Module) -> tuple[Tensor, ...]:
-        """``SAMPLES`` inputs, and labels where it takes any."""
+        """``SAMPLES`` inputs, and as many labels if the network is given labels."""
         source = torch.Generator().manual_seed(1)
         x = torch.rand(SAMPLES, *self.input_shape(network), generator=source, dtype=torch.float64).mul(2).sub(1)
         return (x, torch.arange(SAMPLES) % self.spec.classes) if self.conditional else (x,)
@@ -123,7 +123,10 @@ class ModelContract(ABC):
 
 
 class GeneratorContract(ModelContract):
-    """What every generator keeps: latents ``(n, latent_dim)`` to samples ``(n, *shape)``, images in [-1, 1]."""
+    """The contract of generators, which map latent vectors ``(n, latent_dim)`` to samples ``(n, *shape)``.
+
+    Images lie in [-1, 1].
+    """
 
     def input_shape(self, network: nn.Module) -> tuple[int, ...]:
         return (int(network.latent_dim),)  # type: ignore[arg-type] # a module's attribute may be anything
@@ -139,7 +142,7 @@ class GeneratorContract(ModelContract):
 
 
 class DiscriminatorContract(ModelContract):
-    """What every discriminator keeps: samples ``(n, *shape)`` to logits ``(n,)``."""
+    """The contract of discriminators, which map samples ``(n, *shape)`` to logits ``(n,)``."""
 
     def input_shape(self, network: nn.Module) -> tuple[int, ...]:
         return self.spec.shape
@@ -149,7 +152,7 @@ class DiscriminatorContract(ModelContract):
 
 
 class ClassifierContract(ModelContract):
-    """What every classifier keeps: samples ``(n, *shape)`` to logits ``(n, classes)``."""
+    """The contract of classifiers, which map samples ``(n, *shape)`` to logits ``(n, classes)``."""
 
     def input_shape(self, network: nn.Module) -> tuple[int, ...]:
         return self.spec.shape

@@ -21,20 +21,21 @@ from gantrain.sharpness.base import Oracle, Plain
 
 
 class Broken(Exception):
-    """What :class:`Duel` raises on request."""
+    """The error that :class:`Duel` raises on request."""
 
 
 class Duel(Game):
-    """Two classifiers of one batch, each disturbed by the other's logits, in double precision.
+    """A game of two classifiers on one batch, each disturbed by the other's logits, in double precision.
 
-    The batch is ``(inputs (n, 3), targets (n,))`` of three classes. Each player has batch norm, a frozen parameter and
-    one that no objective reaches.
+    The batch is ``(inputs (n, 3), targets (n,))`` with three classes. Each player has batch norm, a frozen parameter,
+    and a parameter that no objective reaches.
 
     Args:
         spectral: whether the weights are spectrally normalised.
 
     Attributes:
-        passes_left: evaluations until an objective raises :class:`Broken`, after its forward pass; None for never.
+        passes_left: the number of evaluations that succeed before an objective raises :class:`Broken` after its forward
+            pass; None if no objective raises it.
     """
 
     def __init__(self, spectral: bool = False) -> None:
@@ -64,13 +65,19 @@ class Duel(Game):
 
 
 def duel_batches(draw: int, step: int) -> tuple[Tensor, Tensor]:
-    """The batch of a draw, a pure function."""
+    """The batch of a draw, which is a function of the draw alone."""
     source = torch.Generator().manual_seed(draw)
     return torch.randn(12, 3, generator=source, dtype=torch.float64), torch.randint(3, (12,), generator=source)
 
 
 def duel_field(make: Callable[[], Oracle], spectral: bool = False, **settings: Any) -> Field:
-    """A field over a new :class:`Duel` whose players both use the oracle, over AdamW."""
+    """A field over a new :class:`Duel`, in which each player has a new oracle and AdamW.
+
+    Args:
+        make: makes an oracle.
+        spectral: whether the weights are spectrally normalised.
+        settings: further arguments of the evaluator.
+    """
     game = Duel(spectral)
     learners = [
         Learner(player, torch.optim.AdamW(player.parameters, lr=0.02, weight_decay=0.1), make())
@@ -80,7 +87,7 @@ def duel_field(make: Callable[[], Oracle], spectral: bool = False, **settings: A
 
 
 def run(field: Field, moves: int) -> Field:
-    """Move on fresh batches."""
+    """Move the players, each time on a fresh batch, and return the field."""
     for _ in range(moves):
         field.move(field.draw())
         field.evaluator.step += 1
@@ -88,11 +95,11 @@ def run(field: Field, moves: int) -> Field:
 
 
 class OracleContract(ABC):
-    """What every gradient oracle keeps.
+    """The contract of gradient oracles.
 
     Attributes:
-        gradients: gradient evaluations in a move.
-        first: further ones in the first move.
+        gradients: the number of gradient evaluations in a move.
+        first: the number of additional gradient evaluations in the first move.
     """
 
     gradients: int = 2
@@ -103,7 +110,7 @@ class OracleContract(ABC):
         """A new oracle that differs from the plain gradient."""
 
     def make_flat(self) -> Oracle | None:
-        """The oracle with a radius of zero, if that makes it the plain gradient of the loss; None if not."""
+        """A new oracle with radius zero, if it then gives the plain gradient of the loss; otherwise None."""
         return None
 
     def test_costs_the_gradients_it_says(self) -> None:
@@ -179,7 +186,7 @@ class OracleContract(ABC):
             duel.passes_left = passes
             with contextlib.suppress(Broken):
                 field.move(draw)
-            assert duel.passes_left == 0, "the move made fewer passes than it says"
+            assert duel.passes_left == 0, "the move made fewer passes than gradients says"
             assert _same(_parameters(field), before[0]) and _equal(_optimizers(field), before[1])
             assert _equal(field.state_dict()["oracles"], before[2])
             assert all(p.grad is None for learner in field.learners for p in learner.parameters)

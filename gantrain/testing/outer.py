@@ -19,9 +19,9 @@ from gantrain.outer.learner import Learner
 
 
 class PairGame(Game):
-    """A small stochastic two-player game of two-layer networks with batch norm, for checks of loops and oracles.
+    """A small stochastic game of two players, whose networks have two layers and batch norm.
 
-    Its players see the batch, a tensor ``(n, 3)``. Each has a frozen parameter and one that no objective reaches.
+    A batch is a tensor ``(n, 3)``. Each player has a frozen parameter, and a parameter that no objective reaches.
     """
 
     def __init__(self) -> None:
@@ -42,14 +42,20 @@ class PairGame(Game):
 
 
 def pair_batches(draw: int, step: int) -> Tensor:
-    """The batch of a draw, a pure function."""
+    """The batch of a draw, which is a function of the draw alone."""
     return torch.randn(16, 3, generator=torch.Generator().manual_seed(draw), dtype=torch.float64)
 
 
 def pair_field(
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam, lr: float = 0.01, **settings: Any
 ) -> Field:
-    """A field over a new :class:`PairGame`."""
+    """A field over a new :class:`PairGame`.
+
+    Args:
+        optimizer: the class of the players' optimizers.
+        lr: the learning rate.
+        settings: further arguments of the evaluator.
+    """
     game = PairGame()
     learners = [Learner(player, optimizer(player.parameters, lr=lr)) for player in game.players.values()]
     return Field(Evaluator(game, pair_batches, **settings), learners)
@@ -61,7 +67,7 @@ def tensors(field: Field) -> list[Tensor]:
 
 
 def run(loop: Outer, field: Field, steps: int) -> list[bool]:
-    """Take training steps; what each returned."""
+    """Take training steps, and return for each step whether it completed an outer step."""
     completed = []
     for _ in range(steps):
         completed.append(loop.step(field))
@@ -70,11 +76,11 @@ def run(loop: Outer, field: Field, steps: int) -> list[bool]:
 
 
 class OuterContract(ABC):
-    """What every outer loop keeps.
+    """The contract of outer loops.
 
     Attributes:
-        gradients: gradient evaluations of each player in a training step.
-        cycle: training steps in an outer step.
+        gradients: the number of gradient evaluations of each player in a training step.
+        cycle: the number of training steps in an outer step.
     """
 
     gradients: int = 1

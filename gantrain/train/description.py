@@ -1,4 +1,4 @@
-"""What a trainer that was built in Python writes down of its parts, where a config would say it."""
+"""Describes the parts of a trainer that was built in Python, and has no config, as plain data."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def describe(
     log: Log,
     checkpoints: Checkpoint,
 ) -> dict[str, Any]:
-    """The parts' classes and settings as plain data, under the keys that a config has for them.
+    """The classes and settings of the parts as plain data, under the keys that a config has for them.
 
-    The settings of a part are the arguments of its constructor that it keeps under their own names.
+    The settings of a part are those arguments of its constructor that the part keeps as attributes of the same name.
     """
     players = {
         learner.name: {

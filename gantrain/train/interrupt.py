@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM taken at the end of a step, so that a stopped run leaves a checkpoint."""
+"""Delays Ctrl-C and SIGTERM until the end of a step, so that a stopped run leaves a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gantrain.distributed.processes import Processes
 
-# What signal.signal takes and returns.
+# The type of the handlers that signal.signal takes and returns.
 Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
-# Seconds in which a signal to one of several processes reaches the others, if a step does not take longer.
+# The seconds in which a signal to one process reaches the other processes, if a step does not take longer.
 SECONDS = 2.0
 
 
 class Interrupt:
-    """While entered, remembers SIGINT and SIGTERM instead of dying from them.
+    """Inside the context, remembers SIGINT and SIGTERM instead of ending the process.
 
     A second signal acts at once, as usual. Outside the main thread signals keep their usual effect.
 
-    Several processes look together whether one of them was told to stop. They do so at the same steps, which they
-    choose by how long steps took, so that it costs nothing and a signal does not wait long.
+    Several processes ask each other whether one of them has received a signal. They do so at the same steps, which they
+    choose by the duration of a step: seldom enough to cost no time, and often enough that a signal does not wait long.
 
     Args:
-        processes: of the run, all of which must enter; None for one alone.
+        processes: the processes of the run, all of which must enter the context; None for one process alone.
 
     Attributes:
-        received: number of the signal, or 0.
+        received: the number of the signal that was received, or 0.
     """
 
     def __init__(self, processes: Processes | None = None) -> None:
@@ -51,11 +51,11 @@ class Interrupt:
             signal.signal(number, handler)
 
     def agreed(self, step: int, now: bool = False) -> bool:
-        """Whether all processes stop after this step. All must ask alike.
+        """Whether all processes stop after this step. All processes must call this with the same arguments.
 
         Args:
-            step: training steps taken.
-            now: whether they look in any case, because they exchange other things at this step.
+            step: the number of training steps taken.
+            now: whether the processes ask each other in any case, because they wait for each other at this step anyway.
         """
         if self._processes is None or self._processes.world_size == 1:
             return bool(self.received)
@@ -67,7 +67,7 @@ class Interrupt:
         number, pace = self._processes.all_reduce_max(self.received, pace)
         self._last = step, clock
         self._next = step + max(1, int(SECONDS / max(pace, 1e-6)) if before < step else 1)
-        # A signal that has arrived meanwhile is not in what was exchanged: it holds for the next time.
+        # A signal that arrived during the exchange is not part of it. It stays remembered for the next exchange.
         self.received = int(number) or self.received
         return bool(number)
 

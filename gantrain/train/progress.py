@@ -1,4 +1,4 @@
-"""What a run tells the terminal: a live bar, or plain lines where the output goes elsewhere."""
+"""The progress of a run: a live bar on a terminal, or plain lines if the output goes elsewhere."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ RECENT = 20
 
 
 class Progress:
-    """Progress towards the end of a run's budget, of whatever kind that is.
+    """Shows the progress of a run towards the end of its budget.
 
-    Updates come when something is logged; nothing happens in between, and no thread is started. The time left follows
-    from the speed over the last updates.
+    The display changes only when :meth:`update` or :meth:`note` is called; no thread is started. The time left is
+    computed from the speed over the last updates.
 
     Args:
-        steps: of the whole run, shown beside the current one; None where the budget is another.
-        start: the share of the budget used up so far, as for a resumed run.
-        enabled: False on all processes but the first: nothing is written.
-        stream: standard output by default; a live bar if it is a terminal.
+        steps: the number of steps of the whole run, which is shown beside the current step; None if the budget is not
+            one of steps.
+        start: the share of the budget that is used up at the start; above 0 for a resumed run.
+        enabled: whether anything is written; only the first process writes.
+        stream: the stream to write to, by default standard output. A terminal gets a live bar.
     """
 
     def __init__(
@@ -52,9 +53,9 @@ class Progress:
         """Show a step.
 
         Args:
-            step: training steps taken.
-            done: the share of the budget used up; 1 or more at the end.
-            values: the scalars of the step, of which losses and ``images_per_second`` are shown.
+            step: the number of training steps taken.
+            done: the share of the budget that is used up; 1 or more at the end.
+            values: the scalars of the step. The losses and ``images_per_second`` are shown.
         """
         if not self.enabled:
             return
@@ -63,7 +64,7 @@ class Progress:
         where, losses, pace = self._parts(step, done, values)
         self._pending = "  ".join([where, *losses, *pace])
         if self._bar is not None:
-            # Two lines, of which each fits a terminal of 80 columns.
+            # Each of the two lines fits into a terminal of 80 columns.
             description = "  ".join([where, *pace]) + "\n" + "  ".join(losses)
             self._bar.update(self._task, description=description, completed=min(done, 1.0))
         pause = SECONDS_BETWEEN_LINES if self._bar is None else SECONDS_BETWEEN_FRAMES
@@ -71,7 +72,7 @@ class Progress:
             self._show(now)
 
     def note(self, text: str) -> None:
-        """Write a line that stays, below what it follows."""
+        """Write a line that stays on the screen, below the lines before it."""
         if not self.enabled:
             return
         if self._pending is not None:
@@ -88,7 +89,7 @@ class Progress:
         self.close()
 
     def close(self) -> None:
-        """Show what has not been shown yet and leave the terminal as it was; a second time does nothing."""
+        """Show the last update, and stop the bar. A second call does nothing."""
         if self._pending is not None:
             self._show(time.monotonic())
         if self._bar is not None:
@@ -102,7 +103,7 @@ class Progress:
         self._shown, self._pending = now, None
 
     def _parts(self, step: int, done: float, values: Mapping[str, float]) -> tuple[str, list[str], list[str]]:
-        """Where the run stands, the losses, and how fast it goes."""
+        """The words for the step, for the losses, and for the speed and the time left."""
         where = f"step {step}" if self.steps is None else f"step {step}/{self.steps}"
         losses = [f"{name} {value:.3g}" for name, value in values.items() if name.startswith("loss/")]
         pace = []

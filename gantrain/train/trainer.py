@@ -1,4 +1,4 @@
-"""The training run: what happens in a step, and what is written while it goes on."""
+"""The training run: its steps, and the logs, callbacks and checkpoints between them."""
 
 from __future__ import annotations
 
@@ -46,9 +46,10 @@ _CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation")
 
 
 class Trainer:
-    """Trains a game: takes steps until a budget is used up, and writes down what happens.
+    """Trains a game: takes steps until the budget is used up, and writes logs, samples and checkpoints.
 
-    From Python it is given what a config names otherwise; :meth:`fit` then does all that ``gantrain train`` does::
+    In Python you build the parts that a config would name, and give them to the trainer. :meth:`fit` then does all that
+    ``gantrain train`` does::
 
         game = gt.games.GAN(generator, discriminator, loss=gt.games.losses.Hinge())
         learners = [gt.Learner(p, torch.optim.Adam(p.parameters, lr=2e-4)) for p in game.players.values()]
@@ -57,25 +58,27 @@ class Trainer:
 
     Args:
         game: the game, its networks on the device on which they are trained.
-        learners: one for each player, in the order in which they move.
+        learners: one learner for each player, in the order in which the players move.
         outer: the outer loop.
         batches: the batches of the training data. Their ``batch_size`` counts all processes together.
-        run: name, folder, seed, budget, precision; what concerns data sets and devices is in ``batches`` and ``game``.
-        schedulers: learning-rate schedulers by player, stepped once a training step; none by default.
-        ema: an average of the weights of the game's evaluated network; none by default.
-        callbacks: what looks at the run while it goes on.
-        log: how often scalars are written; every 20 steps by default.
-        checkpoints: how often checkpoints are written and how many are kept; every 500 steps and 2 by default.
-        config: the config that the parts were built from, as plain data; it is stored in the run's folder, and a run
-            that is resumed must have the same. By default the settings that can be read off the arguments.
-        processes: those that share each batch, the same object that synchronised batch norms have been given; by
-            default all that were launched.
+        run: the name, folder, seed, budget and precision of the run. The data set and the device come from ``batches``
+            and ``game``.
+        schedulers: the learning-rate schedulers by player; each takes a step after each training step. Default none.
+        ema: the average of the weights of the game's evaluated network. Default none.
+        callbacks: the callbacks that look at the run while it goes on. Default none.
+        log: the number of steps between scalars; every 20 steps by default.
+        checkpoints: the number of steps between checkpoints, and the number that is kept; by default every 500 steps
+            and 2.
+        config: the config from which the parts were built, as plain data. It is stored in the run's folder, and a
+            resumed run must have the same. By default it is made of the settings that can be read off the arguments.
+        processes: the processes that share each batch; the same object that synchronised batch norms were given. By
+            default all processes that were launched.
 
     Attributes:
-        step: training steps taken; one step is one step of the innermost outer loop.
-        outer_steps: completed outer steps.
-        folder: of the run: ``run.folder/run.name``.
-        best: name and cost of the best evaluation so far, or None.
+        step: the number of training steps taken; a training step is a step of the innermost outer loop.
+        outer_steps: the number of completed outer steps.
+        folder: the folder of the run, ``run.folder/run.name``.
+        best: the name and the cost of the best evaluation so far, or None.
 
     Raises:
         UserError: a player has no learner, the data do not fit ``run``, or this machine cannot compile.
@@ -149,17 +152,18 @@ class Trainer:
         self.outer_steps = 0
 
     def fit(self, resume: bool = False, overwrite: bool = False) -> Path:
-        """Train until the first of the budgets is used up, or a signal arrives, and return the run's folder.
+        """Train until the first of the budgets is used up, and return the run's folder.
 
-        SIGINT and SIGTERM write a checkpoint and then end the program with the exit code 128 + the signal.
+        After SIGINT or SIGTERM the trainer finishes the step, writes a checkpoint, and ends the program with the exit
+        code 128 + the number of the signal.
 
         Args:
-            resume: go on from the newest whole checkpoint of the run, where there is one.
-            overwrite: delete an earlier run of the same name.
+            resume: whether to go on from the newest whole checkpoint of the run. Without one the run starts anew.
+            overwrite: whether to delete an earlier run of the same name.
 
         Raises:
-            UserError: the run exists and is neither resumed nor overwritten, its checkpoint is of other networks, the
-                training diverged, or it needs more memory than there is.
+            UserError: the run exists and is neither resumed nor overwritten, its checkpoint belongs to other networks,
+                the training diverged, or it needs more memory than there is.
         """
         with self._computing():
             self.processes.compare_with_first(self.fingerprint, _check_same_data)
@@ -183,13 +187,13 @@ class Trainer:
         return self.folder
 
     def restore(self) -> bool:
-        """Take up the newest whole checkpoint of the run's folder, which only the first process needs to see.
+        """Load the newest whole checkpoint in the run's folder. Only the first process needs to see the folder.
 
         Returns:
-            Whether there was one.
+            Whether there was a checkpoint.
 
         Raises:
-            UserError: it is of other networks.
+            UserError: the checkpoint belongs to other networks.
         """
         newest = state = None
         with self.processes.raise_on_all():
@@ -208,7 +212,11 @@ class Trainer:
         return True
 
     def train_step(self, observe: bool = False) -> None:
-        """One step of the innermost loop, and what follows each step."""
+        """Take one step of the innermost outer loop, then one of each scheduler, and update the average.
+
+        Args:
+            observe: whether losses, scores and gradient norms of the step are recorded for :meth:`log`.
+        """
         self.evaluator.step = self.step
         self.evaluator.observing = observe
         self.outer_steps += self.outer.step(self.field)
@@ -220,7 +228,7 @@ class Trainer:
 
     @property
     def images(self) -> int:
-        """Real samples drawn so far, over all processes."""
+        """The number of real samples drawn so far, in all processes together."""
         return self.evaluator.draws * self.batches.batch_size
 
     @property
@@ -230,7 +238,7 @@ class Trainer:
 
     @property
     def last(self) -> bool:
-        """Whether the step to come will use up the budget, if it costs as much of it as those before."""
+        """Whether the next step will use up the budget, if it costs as much as the mean of the steps before."""
         return self.step == 0 or self.done() * (1 + 1 / self.step) > 1 - 1e-9
 
     def done(self) -> float:
@@ -238,10 +246,10 @@ class Trainer:
         return self.settings.used(self.step, max(self.evaluator.evaluations.values()), self.images / 1000)
 
     def log(self, images_per_second: float) -> None:
-        """Write the scalars of the step just taken.
+        """Write the scalars of the step that was just taken.
 
         Raises:
-            UserError: one of them is not finite: the training diverged.
+            UserError: a scalar is not finite, because the training diverged.
         """
         values = self._observations()
         for name, value in values.items():
@@ -255,7 +263,7 @@ class Trainer:
         self.progress.update(self.step, self.done(), values)
 
     def run_callback(self, callback: Callback) -> None:
-        """Let a callback look at the evaluated network, and keep the checkpoint if it is the best so far."""
+        """Let a callback look at the evaluated network, and keep a checkpoint if its result is the best so far."""
         self._check_weights()
         found = None
         if self.main or callback.all_processes:
@@ -273,11 +281,11 @@ class Trainer:
                     checkpoint.save(self.folder / BEST, self.step, self.state() | {"evaluation": self.best}, 1)
 
     def evaluated_network(self, weights: str | None = None) -> nn.Module:
-        """The network that training is for.
+        """The game's evaluated network, with the weights that are asked for.
 
         Args:
-            weights: "ema", "live", "anchor" (those of the last outer iterate), or None for the average where there is
-                one.
+            weights: "ema" (the average), "live" (the weights that are trained) or "anchor" (those of the last outer
+                iterate). None stands for the average if the run keeps one, and for "live" otherwise.
         """
         network, anchor = self.game.evaluated_network, self.outer.anchor()
         if weights == "anchor" and anchor is not None:
@@ -291,14 +299,14 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of everything that a later step depends on."""
         self._check_weights()
-        # Where each process keeps running statistics of its own, those of the first hold from here on.
+        # If each process has its own running statistics, all processes go on with those of the first.
         self.processes.broadcast_(self.evaluator.buffers)
         with self.processes.raise_on_all():
             if self.main:
                 checkpoint.save(self.folder, self.step, self.state(), self.checkpoint_settings.keep)
 
     def state(self) -> dict[str, Any]:
-        """Everything that a later step depends on, by the parts of a checkpoint."""
+        """Everything that a later step depends on, by the names of a checkpoint's parts."""
         state: dict[str, Any] = {
             "clock": {"step": self.step, "outer_steps": self.outer_steps},
             "field": self.field.state_dict(),
@@ -314,10 +322,14 @@ class Trainer:
         return state
 
     def load(self, state: dict[str, Any], folder: Path) -> None:
-        """Go back to the state of a checkpoint, which lies in ``folder``.
+        """Set the run to the state of a checkpoint.
+
+        Args:
+            state: the state, as :meth:`state` returns it.
+            folder: the folder of the checkpoint, for messages.
 
         Raises:
-            UserError: it is of other networks.
+            UserError: the checkpoint belongs to other networks.
         """
         state = self.arithmetic.to_memory_format(state)
         for learner in self.learners:
@@ -334,7 +346,7 @@ class Trainer:
         self.outer.load_state_dict(tree_to(state["outer"], self.device))
 
     def fingerprint(self) -> str:
-        """What tells the training data from others: how many samples there are, and a few of them."""
+        """A text that differs between data sets: the number of samples, and a mean over a few of them."""
         if self.processes.world_size == 1:
             return ""
         samples = self.batches.samples
@@ -342,7 +354,7 @@ class Trainer:
         return f"{len(samples)} samples, on average {few.double().abs().mean().item():.6g}"
 
     def _train(self) -> None:
-        """The steps of the run, and between them the log, the callbacks and the checkpoints."""
+        """Take the steps of the run, and between them write logs, run callbacks and save checkpoints."""
         every, saves = self.log_settings.every, self.checkpoint_settings.every
         last_time, last_images = time.perf_counter(), self.images
         with Interrupt(self.processes) as interrupt:
@@ -369,7 +381,7 @@ class Trainer:
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        """The threads, precision and compiler that the run asks for, and memory that is short said in a line."""
+        """Sets the threads, precision and compiler that the run asks for; reports a lack of memory in one line."""
         batch_size, parts = self.batches.batch_size, self.batches.accumulation
         advice = memory.training_advice(batch_size, parts, self.settings.precision, self.processes.world_size)
         with (
@@ -385,14 +397,14 @@ class Trainer:
         return batch
 
     def _reseed(self, draw: int) -> None:
-        # Dropout and the like draw from the global generator: it, too, is made a function of the draw.
+        # Dropout draws from the global generators, which therefore become a function of the draw, too.
         seed = derive(self.settings.seed, f"network/{self.evaluator.share[0]}", draw)
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
     def _observations(self) -> dict[str, float]:
-        """Losses, mean scores and gradient norms of the last observed evaluations, averaged over the processes."""
+        """The losses, mean scores and gradient norms of the last observed step, averaged over the processes."""
         observed = self.evaluator.observed
         values = {(player, name): value for player, scalars in observed.items() for name, value in scalars.items()}
         numbers = dict(zip(values, torch.stack([v.double() for v in values.values()]).tolist(), strict=True))
@@ -401,14 +413,14 @@ class Trainer:
         for player in observed:
             for (owner, name), number in numbers.items():
                 if owner == player:
-                    # Players may score the same thing; the first to do so is heard.
+                    # Several players may report the same score; the value of the first player is taken.
                     observations.setdefault(name if name.startswith("score/") else f"{name}/{player}", number)
         norms = [number for (_, name), number in numbers.items() if name == "gradient_norm"]
         return observations | {"gradient_norm/joint": math.hypot(*norms)}
 
     @torch.no_grad()
     def _check_weights(self) -> None:
-        """Refuse to write what has diverged, though nothing has been logged since."""
+        """Refuse to go on with weights that are not finite: since the last log the training may have diverged."""
         norms = torch.stack([norm(learner.parameters) for learner in self.learners]).tolist()
         for learner, value in zip(self.learners, norms, strict=True):
             if not math.isfinite(value):

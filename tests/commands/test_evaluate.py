@@ -149,7 +149,7 @@ def test_the_command_prints_a_table_and_json(finished):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "eval: name a run, or images with --images; one of the two"),
+        ([], "eval: name either a run, or images with --images"),
         (["nowhere"], "nowhere: no run here; expected a folder with config.yaml, as under checkpoints/"),
         (["RUN", "--metrics", "fdi"], "metrics: unknown 'fdi'; .*did you mean 'fid'.*"),
         (["RUN", "--against", "nix"], "--against: nix: no folder, archive or data set of that name"),

@@ -55,7 +55,7 @@ def test_a_config_that_climbs_the_margins_of_the_wasserstein_loss_is_refused(pla
     with pytest.raises(UserError) as refused:
         load(CONFIG, ["game.loss=wasserstein", sharpness])
     (line,) = str(refused.value).splitlines()
-    assert f"game.{player}.sharpness.climb: log climbs the margins of a classification, and the wasserstein" in line
+    assert f"game.{player}.sharpness.climb: log climbs the margins of a classification, but the wasserstein" in line
     assert "use climb: loss" in line
     assert load(CONFIG, ["game.loss=hinge", sharpness])
     assert load(CONFIG, ["game.loss=wasserstein", f"game.{player}.sharpness={{name: sampa, climb: loss}}"])

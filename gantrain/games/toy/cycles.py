@@ -22,7 +22,7 @@ class Forsaken(ToyGame):
     Source: Hsieh, Mertikopoulos and Cevher, The limits of min-max optimization algorithms, example 5.2.
 
     Args:
-        start: where x and y begin.
+        start: the point at which x and y begin.
     """
 
     solution = (0.0780267, 0.4119339)
@@ -41,11 +41,12 @@ class Forsaken(ToyGame):
 class GlobalForsaken(ToyGame):
     """``f(x, y) = x y + phi(x) - phi(y)``, ``phi(z) = z^2/3 - z^4/3 + 2 z^6/21``, on the ball of radius 4/3.
 
-    On the ball ``L = 2.868``, and ``<F z, z - z*> >= rho ||F z||^2`` (weak Minty) with ``rho`` about -0.1197. The ball
-    is a constraint on both players together: ``constraint: {joint: {name: l2_ball, radius: 1.3333}}``.
+    On the ball ``L = 2.868``, and ``<F z, z - z*> >= rho ||F z||^2`` (weak Minty) with ``rho`` about -0.1197. The game
+    does not enforce the ball; for that, give both players together the constraint
+    ``constraint: {joint: {name: l2_ball, radius: 1.3333}}``.
 
     Args:
-        start: where x and y begin.
+        start: the point at which x and y begin.
     """
 
     domain = 4 / 3
@@ -69,8 +70,8 @@ class PolarGame(ToyGame):
     -0.0159.
 
     Args:
-        a: strength of the radial part.
-        start: where x and y begin.
+        a: the strength of the radial part of the field.
+        start: the point at which x and y begin.
     """
 
     domain = 1.1

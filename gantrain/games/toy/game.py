@@ -1,4 +1,4 @@
-"""What toy games have in common: a known solution."""
+"""The base classes of toy games, whose solutions are known."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ class SolvedGame(VectorField):
     """A game given by its vector field, whose solution is known.
 
     Args:
-        f: the field, as in :class:`~gantrain.games.function.VectorField`.
+        f: the vector field, as in :class:`~gantrain.games.function.VectorField`.
         strategies: the starting point by player.
-        solution: by player, in the same order; numbers or tensors of the strategies' shapes.
+        solution: the solution for each player, in the order of ``strategies``; numbers, or tensors of the strategies'
+            shapes.
     """
 
     def __init__(
@@ -29,19 +30,23 @@ class SolvedGame(VectorField):
         self.solution = tuple(solution)
 
     def distances(self, path: Mapping[str, Tensor]) -> Tensor:
-        """How far each iterate of a path, ``(steps + 1, *shape)`` by player, is from the solution: ``(steps + 1,)``."""
+        """The distance of each iterate of a path from the solution: ``(steps + 1,)``.
+
+        Args:
+            path: the iterates by player, ``(steps + 1, *shape)``.
+        """
         parts = [path[name] - at for name, at in zip(self.players, self.solution, strict=True)]
         away = torch.cat([part.reshape(len(part), -1) for part in parts], 1)
-        # A path that diverges would overflow in the squares long before its numbers do.
+        # On a path that diverges the squares of the numbers would overflow long before the numbers do.
         scale = away.abs().amax(1, keepdim=True).clamp(min=torch.finfo(away.dtype).tiny)
         return scale[:, 0] * torch.linalg.vector_norm(away / scale, dim=1)
 
 
 class ToyGame(SolvedGame):
-    """A game between two scalars given by its vector field ``F(x, y) = (F_x, F_y)``, both of which are descended.
+    """A game between two scalars, given by its vector field ``F(x, y) = (F_x, F_y)``; both players descend.
 
     Attributes:
-        solution: ``(x, y)``.
+        solution: the solution ``(x, y)``.
         domain: half the side of the square around the origin that pictures show.
     """
 
@@ -53,5 +58,5 @@ class ToyGame(SolvedGame):
         super().__init__(self.field, {"x": x, "y": y}, self.solution)
 
     def field(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """``F(x, y)``, elementwise."""
+        """``F(x, y)``, elementwise. A subclass must define this method."""
         raise TypeError(f"{type(self).__name__} must define field(x, y)")

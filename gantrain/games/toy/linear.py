@@ -22,8 +22,8 @@ class Bilinear(ToyGame):
 
     Args:
         coupling: the speed of the rotation.
-        centre: both coordinates of the solution.
-        start: where x and y begin.
+        centre: the value of both coordinates of the solution.
+        start: the point at which x and y begin.
     """
 
     def __init__(self, coupling: float = 1.0, centre: float = 0.0, start: tuple[float, float] = (1.0, 1.0)):
@@ -42,9 +42,9 @@ class Quadratic(ToyGame):
     cohypomonotonicity ``rho`` (``<F z - F z', z - z'> = rho ||F z - F z'||^2``).
 
     Args:
-        lipschitz: L.
-        rho: between -1/L and 1/L; negative values are nonmonotone.
-        start: where x and y begin.
+        lipschitz: the Lipschitz constant L.
+        rho: the cohypomonotonicity, between -1/L and 1/L; with a negative value the game is nonmonotone.
+        start: the point at which x and y begin.
 
     Raises:
         UserError: ``|rho| L > 1``.
@@ -64,14 +64,14 @@ class Quadratic(ToyGame):
 class LowerBound(Quadratic):
     """The quadratic game with ``rho = -c / L``, on which the range of EG+ is tight.
 
-    At ``gamma = 1/L`` EG+ converges if and only if ``lambda < 1 - 2 c``; so for ``c >= 1/2``, that is
-    ``rho <= -1/(2L)``, there is no relaxation with which it does. With the default constants
+    At ``gamma = 1/L`` EG+ converges if and only if ``lambda < 1 - 2 c``. For ``c >= 1/2``, that is
+    ``rho <= -1/(2L)``, EG+ therefore converges with no relaxation at all. With the default constants
     ``f(x, y) = sqrt(8) x y - x^2 / 2 + y^2 / 2``. Source: Pethick et al., ICLR 2022, theorem 3.4.
 
     Args:
-        lipschitz: L.
-        c: how nonmonotone the game is, between 0 and 1.
-        start: where x and y begin.
+        lipschitz: the Lipschitz constant L.
+        c: the strength of the nonmonotonicity, between 0 and 1.
+        start: the point at which x and y begin.
     """
 
     domain = 1.1

@@ -23,18 +23,19 @@ class RandomQuadratic(SolvedGame):
     equality for some z. The largest singular value of M is ``lipschitz``. The solution is 0.
 
     Args:
-        players: how many there are.
-        dimension: numbers in a player's strategy.
-        lipschitz: L.
-        monotonicity: positive: strongly, 0: merely, negative: weakly monotone.
-        seed: of the matrix and of the starting point, which has length 1.
+        players: the number of players.
+        dimension: the number of coordinates of each player's strategy.
+        lipschitz: the Lipschitz constant L, the largest singular value of M.
+        monotonicity: the least eigenvalue of ``(M + M') / 2``. With a positive value the game is strongly monotone,
+            with 0 merely monotone, with a negative value weakly monotone.
+        seed: the seed of the matrix and of the starting point, which has length 1.
 
     Attributes:
         matrix: M, ``(n, n)`` with ``n = players * dimension``.
         rho: the cohypomonotonicity of F, the least eigenvalue of ``(M^-1 + M^-T) / 2``.
 
     Raises:
-        UserError: one player; ``|monotonicity| > lipschitz``.
+        UserError: there are fewer than two players, or ``|monotonicity| > lipschitz``.
     """
 
     def __init__(
@@ -69,15 +70,15 @@ class RandomQuadratic(SolvedGame):
         super().__init__(self.field, strategies, [torch.zeros_like(part) for part in parts])
 
     def field(self, *strategies: Tensor) -> tuple[Tensor, ...]:
-        """``F``: for each player, its block of ``M z``."""
+        """The field ``F``: each player's block of ``M z``."""
         return (self.matrix @ torch.cat(strategies)).split([len(s) for s in strategies])
 
 
 def _with_norm(symmetric: np.ndarray, rotation: np.ndarray, norm: float) -> np.ndarray:
-    """``symmetric + t rotation`` with ``t >= 0`` so large that its largest singular value is ``norm``.
+    """``symmetric + t rotation``, with the ``t >= 0`` for which its largest singular value is ``norm``.
 
-    The norm is an even and convex function of t, since that of a transpose is the same; so it never falls, and
-    bisection finds t.
+    The largest singular value is a convex function of t, and an even one, because a transpose has the same singular
+    values. It therefore never falls as ``t >= 0`` grows, and bisection finds t.
     """
     low, high = 0.0, 2 * norm / float(np.linalg.norm(rotation, 2))
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""How well a classifier does on data that it does not learn from."""
+"""The callback that measures a classifier's accuracy on data from which the classifier does not learn."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from gantrain.train.callbacks.base import Callback, Result
 
 
 class AccuracyEvaluation(Callback):
-    """Loss and accuracy on a data set, logged as ``validation/loss`` and ``validation/accuracy``.
+    """Measures loss and accuracy on a data set, and logs them as ``validation/loss`` and ``validation/accuracy``.
 
     Args:
-        data: a data set of the classes that the classifier knows.
-        every: training steps from one evaluation to the next.
-        device: where the classifier is.
-        chunk: number of samples in one forward pass.
+        data: the data set; it must have no classes that the classifier does not know.
+        every: the number of training steps from one evaluation to the next.
+        device: the device of the classifier.
+        chunk: the number of samples in one forward pass.
     """
 
     def __init__(self, data: Any, every: int, device: torch.device | str = "cpu", chunk: int = 500):
@@ -37,7 +37,7 @@ class AccuracyEvaluation(Callback):
         self.chunk = chunk
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
-        """Evaluate the network, log the result, and say it in a line."""
+        """Evaluate the network, log the result, and return it as a line, with the cost of the checkpoint."""
         loss, accuracy = self.measure(network)
         monitor.scalars(step, {"validation/loss": loss, "validation/accuracy": accuracy})
         line = f"step {step}: validation accuracy {accuracy:.2%}, loss {loss:.4g}"
@@ -45,7 +45,7 @@ class AccuracyEvaluation(Callback):
 
     @torch.no_grad()
     def measure(self, network: nn.Module) -> tuple[float, float]:
-        """Mean cross-entropy (without smoothing) and share of correct classifications, in evaluation mode."""
+        """The mean cross-entropy (without smoothing) and the share of correct classifications, in evaluation mode."""
         with eval_mode(network):
             chunks = (chunk.to(self.device) for chunk in self.data.samples.split(self.chunk))
             logits = torch.cat([network(self.data.decode(chunk)) for chunk in chunks])
@@ -53,21 +53,21 @@ class AccuracyEvaluation(Callback):
 
 
 def check(data: Any, learned: DataSpec, source: str) -> None:
-    """Whether a classifier's accuracy can be measured on data.
+    """Check that a classifier's accuracy can be measured on a data set.
 
     Args:
-        data: a data set.
-        learned: of the data that the classifier learns from.
-        source: where the data set was named, for messages.
+        data: the data set.
+        learned: the spec of the data from which the classifier learns.
+        source: the key or option that named the data set, for messages.
 
     Raises:
-        UserError: the data have no labels, more classes, or samples of another shape.
+        UserError: the data have no labels, more classes than the classifier knows, or samples of another shape.
     """
     if data.labels is None:
         raise UserError(f"{source}: the data have no labels, and accuracy is measured by them; choose labelled data")
     here, there = data.spec, learned
     if here.classes > there.classes:
         raise UserError(f"{source}: has {here.classes} classes, and the classifier knows {there.classes}")
-    # Texts may have another length.
+    # Texts may be shorter or longer than those from which the classifier learns.
     if not there.vocabulary and tuple(here.shape) != tuple(there.shape):
         raise UserError(f"{source}: samples of shape {tuple(here.shape)}, the classifier is for {tuple(there.shape)}")

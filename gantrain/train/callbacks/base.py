@@ -1,4 +1,4 @@
-"""The interface of what is looked at while a run goes on."""
+"""The interface of callbacks, which look at a run while it goes on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gantrain.runs.monitor import Monitor
 
 @dataclass(frozen=True)
 class Result:
-    """What a look at a network found.
+    """The result of an evaluation, by which checkpoints are compared.
 
     Attributes:
-        line: in words.
-        name: of the scalar by which checkpoints are compared.
-        cost: its value, or minus its value where more is better: the lower, the better.
+        line: the result in words, as one line.
+        name: the name of the scalar by which checkpoints are compared.
+        cost: the value of this scalar, or minus the value if a higher value is better. A lower cost is better.
     """
 
     line: str
@@ -27,12 +27,14 @@ class Result:
 
 
 class Callback(ABC):
-    """A look at a run's product, which leaves the run as it is.
+    """Looks at the network that a run trains, and leaves the run as it is.
 
     Attributes:
-        every: training steps from one look to the next.
-        weights: which weights are looked at: "ema", "live" or "anchor"; None for the average where there is one.
-        all_processes: whether all processes take part, or the first alone.
+        every: the number of training steps from one call to the next.
+        weights: the weights of the network that the callback gets: "ema" (the average), "live" (the weights that are
+            trained) or "anchor" (those of the last outer iterate). None stands for the average if the run keeps one,
+            and for "live" otherwise.
+        all_processes: whether all processes call the callback, or the first process alone.
     """
 
     every: int
@@ -41,11 +43,14 @@ class Callback(ABC):
 
     @abstractmethod
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result | None:
-        """Look at ``network`` and write what there is to see.
+        """Look at the network, and write the findings into the run's folder and log.
 
         Args:
-            folder: of the run.
-            monitor: of the run.
-            step: training steps taken.
-            network: with the weights that are looked at.
+            folder: the folder of the run.
+            monitor: the log of the run.
+            step: the number of training steps taken.
+            network: the evaluated network of the game, with the weights that :attr:`weights` names.
+
+        Returns:
+            The result by which checkpoints are compared; None if the callback does not compare them.
         """

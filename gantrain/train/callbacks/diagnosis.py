@@ -1,4 +1,4 @@
-"""A diagnosis of a game while it trains."""
+"""The callback that diagnoses a game while the game trains."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from gantrain.utils.seeding import derive
 
 
 class GameDiagnosis(Callback):
-    """Spectrum, rotation, L and rho, and sharpness at the current weights of all players.
+    """Measures spectrum, rotation, L, rho and sharpness of the game at the current weights of all players.
 
-    The batches are the same at every look, so that what changes is the game. Scalars are named ``diagnose/…``; the
-    spectrum is a picture, the advice a text of TensorBoard.
+    Every diagnosis takes the same batches, so that differences come from the weights alone. The scalars are logged
+    under names ``diagnose/…``; TensorBoard also gets the spectrum as a picture and the advice as a text.
 
     Args:
         game: the game.
-        data: the training data.
-        section: how often the game is diagnosed, and how.
-        batch_size: samples in a batch.
-        seed: of the run.
-        device: where the game is.
+        data: the training data set.
+        section: the section ``diagnose`` of the config.
+        batch_size: the number of samples in a batch.
+        seed: the seed of the run.
+        device: the device of the game.
     """
 
     weights = "live"
@@ -51,12 +51,16 @@ class GameDiagnosis(Callback):
         self.batches = Batches(data, batch_size, derive(seed, "diagnose"), device=device)
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> None:
-        """Measure and log."""
+        """Diagnose the game, and log the diagnosis."""
         found = self.measure()
         log(monitor, step, found, advise(found))
 
     def measure(self, there: Any = None) -> Diagnosis:
-        """The diagnosis; lazy penalties count with their average. ``there`` is ``later`` of :func:`diagnose`."""
+        """The diagnosis of the game. Lazy penalties enter with their average over the steps.
+
+        Args:
+            there: the point ``later`` of :func:`~gantrain.analysis.diagnosis.diagnose`; None for no such point.
+        """
         section = self.section
         return diagnose(
             self.game,

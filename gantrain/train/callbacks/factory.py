@@ -1,4 +1,4 @@
-"""From a config to what looks at its run."""
+"""Builds the callbacks that a config asks for."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from gantrain.train.callbacks.samples import SampleGrid
 
 
 def make_callbacks(config: Config, game: Game, data: Any, device: torch.device | str = "cpu") -> list[Callback]:
-    """A diagnosis of the game, and the callbacks that the game itself names, as far as the config wants them.
+    """The callbacks of a run: the diagnosis, and the callbacks of the game, for each section that is not null.
 
     Args:
         config: the whole config.
         game: the game.
-        data: the training data.
-        device: where the game is.
+        data: the training data set.
+        device: the device of the game.
 
     Raises:
-        UserError: averaged weights are to be evaluated and the run keeps none; the data or features do not fit.
+        UserError: averaged weights are to be evaluated, but the run keeps no average; or the data or the features do
+            not fit.
     """
     sections: dict[str, Any] = {} if config.diagnose is None else {"diagnosis": config.diagnose}
     sections |= config.callbacks

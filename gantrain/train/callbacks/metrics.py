@@ -1,4 +1,4 @@
-"""A generator's metrics while it trains."""
+"""The callback that measures a generator's metrics while the generator trains."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ CACHE = ".statistics"
 
 
 class MetricEvaluation(Callback):
-    """Metrics of a generator's samples against data.
+    """Measures the metrics of a generator's samples.
 
     Args:
-        game: whose samples are measured.
-        data: the training data, whose labels the samples of a conditional game have.
-        section: what is measured, how often, and against which data.
-        seed: of the run.
-        folder: that holds runs; statistics of the real images are kept there for all of them.
-        device: where the game is.
+        game: the game whose samples are measured.
+        data: the training data set. The samples of a conditional game get its labels.
+        section: the section ``evaluate`` of the config.
+        seed: the seed of the run.
+        folder: the folder that holds all runs. It also keeps the statistics of the real images, which the runs share.
+        device: the device of the game.
 
     Raises:
-        UserError: the features cannot be had, or do not fit the data.
+        UserError: the features cannot be loaded, or do not fit the data.
     """
 
     all_processes = True
@@ -62,7 +62,7 @@ class MetricEvaluation(Callback):
         self.real = Images(against)
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
-        """Measure, log, and say in a line what was found."""
+        """Measure the metrics, log them, and return them as a line, with the cost of the checkpoint."""
         report = self.measure(network)
         monitor.scalars(step, report.scalars)
         name = name_of_best(report, self.section.best or self.section.metrics[0])
@@ -71,7 +71,7 @@ class MetricEvaluation(Callback):
         return Result(f"step {step}: {words}", name, value.value if value.lower_is_better else -value.value)
 
     def measure(self, network: nn.Module) -> Report:
-        """The metrics of the samples of ``network``, the same in all processes."""
+        """The metrics of the samples that ``network`` makes. All processes get the same values."""
         return evaluate(
             Generated.of(self.game, self.seed, network=network, labels=self.labels),
             self.real,
@@ -85,14 +85,18 @@ class MetricEvaluation(Callback):
 
 
 def extractor_of(features: Any, device: torch.device | str) -> Extractor:
-    """The extractor that a config's ``features`` describes."""
+    """The feature extractor that the key ``features`` of a config describes."""
     if isinstance(features, str):
         return make_extractor(features, device=device)
     return make_extractor(features.name, features.weights, features.digest, device)
 
 
 def name_of_best(report: Report, word: str) -> str:
-    """The full name of the value in the report that ``evaluate.best``, or the first key of ``evaluate.metrics``, means.
+    """The full name, in a report, of the value by which checkpoints are compared.
+
+    Args:
+        report: the report.
+        word: the word in ``evaluate.best``, or the first key in ``evaluate.metrics``.
 
     Raises:
         UserError: the report has no such value.

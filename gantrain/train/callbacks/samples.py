@@ -1,4 +1,4 @@
-"""Samples of a generator while it trains."""
+"""The callback that draws samples of a generator while the generator trains."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ ROWS_OVER_TIME = 10
 
 
 class SampleGrid(Callback):
-    """Samples of the same latents at different times of a run, written as ``samples/step_N.png``.
+    """Draws samples of the same latent vectors at different times of a run, into ``samples/step_N.png``.
 
-    Images become a grid, with ``samples/over_time.png`` showing its first row over the run; points become a plot.
+    Images are drawn as a grid; ``samples/over_time.png`` shows the first row of the grid over the run. Points are drawn
+    as a plot.
 
     Args:
-        game: whose generator is sampled.
-        data: the data set: points are drawn against it.
-        every: training steps from one picture to the next.
+        game: the game whose generator is sampled.
+        data: the training data set. Points are drawn together with the data.
+        every: the number of training steps from one picture to the next.
         count: the number of samples.
-        seed: of the latents.
+        seed: the seed of the run, from which the latent vectors are derived.
     """
 
     def __init__(self, game: GenerativeGame, data: Any, every: int, count: int, seed: int):
@@ -50,7 +51,7 @@ class SampleGrid(Callback):
             self._over_time(path.parent)
 
     def _over_time(self, folder: Path) -> None:
-        """The first row of up to ten grids, spread evenly over the run so far, below one another."""
+        """Write the first rows of up to ten grids, spread evenly over the run so far, below one another."""
         grids = {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.png")}
         steps = sorted(grids)
         chosen = torch.linspace(0, len(steps) - 1, min(len(steps), ROWS_OVER_TIME)).round().int().tolist()
@@ -62,7 +63,7 @@ class SampleGrid(Callback):
 
 
 def draw(samples: Tensor, data: Any) -> Tensor:
-    """Samples as one picture, uint8 CHW: a grid of images, or points against the data."""
+    """The samples as one picture, uint8 ``(3, height, width)``: a grid of images, or points together with the data."""
     if data.spec.image:
         return grid(samples)
     return rendered(figures.scatter(samples, modes=getattr(data, "modes", None), real=data.samples[:2000].to("cpu")))
