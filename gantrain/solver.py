@@ -156,7 +156,7 @@ def _by_player(key: str, spec: Any, game: FunctionGame, extra: tuple[str, ...] =
 
 def _given(optimizers: dict[str, Any], name: str) -> Any:
     if optimizers.get(name) is None:
-        raise UserError(f"optimizer: player {name} has none")
+        raise UserError(f"optimizer: player {name} has none; name one for each player")
     return optimizers[name]
 
 

@@ -181,7 +181,7 @@ WRONG = [
     ({"outer": {"name": "rapp", "inner_steps": 0}}, "outer.inner_steps: expected a whole number of at least 1, got 0"),
     ({"optimizer": {"z": "sgd"}}, "optimizer: unknown player 'z'; the players are x, y"),
     ({"optimizer": {"joint": "sgd"}}, "optimizer: unknown player 'joint'; the players are x, y"),
-    ({"optimizer": {"x": "sgd"}}, "optimizer: player y has none"),
+    ({"optimizer": {"x": "sgd"}}, "optimizer: player y has none; name one for each player"),
     ({"optimizer": {"name": "sgd", "lr": -1}}, "optimizer.x: Invalid learning rate: -1.0"),
     ({"optimizer": torch.optim.RMSprop([torch.zeros(1)])}, "optimizer.x: expected a name or a mapping; .*"),
     ({"sharpness": {"z": "sam"}}, "sharpness: unknown player 'z'; the players are x, y"),

@@ -73,7 +73,7 @@ class Classification(ClassifyingGame):
         for augmentation in self.augmentations:
             samples = augmentation(samples, batch)
         if batch.labels is None:
-            raise UserError("game: classification needs labels, and this batch has none")
+            raise UserError("game: classification needs labels, and this batch has none; choose labelled data")
         logits = upcast(self.classifier(samples))
         loss = cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         return Objective(loss, logits, batch.labels, {"accuracy": correct(logits, batch.labels)})
@@ -88,7 +88,7 @@ class Classification(ClassifyingGame):
     def _check(self, spec: DataSpec) -> None:
         """Run the classifier once on two samples. Its mode and buffers, and the random state, are left as they were."""
         if not spec.classes:
-            raise UserError("game: classification needs labels, and these data have none")
+            raise UserError("game: classification needs labels, and these data have none; choose labelled data")
         device = self.players["classifier"].parameters[0].device
         with eval_mode(self.classifier), torch.random.fork_rng(devices=[]):
             logits = self.classifier(spec.zeros(2, device))

@@ -131,7 +131,9 @@ class GeneralSum(FunctionGame):
         self, fs: dict[str, Callable[..., Tensor]], strategies: dict[str, Tensor | nn.Module], batches: Any = None
     ):
         if set(fs) != set(strategies):
-            raise UserError(f"functions are given for {sorted(fs)}, strategies for {sorted(strategies)}")
+            raise UserError(
+                f"functions are given for {sorted(fs)}, strategies for {sorted(strategies)}; give both for every player"
+            )
         super().__init__(self._all, strategies, batches)
         self.fs = fs
 

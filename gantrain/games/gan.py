@@ -224,7 +224,9 @@ class GAN(GenerativeGame):
             UserError: labels were given, and the game is not conditional.
         """
         if labels is not None and not self.conditional:
-            raise UserError("labels were given, but the game is not conditional")
+            raise UserError(
+                "labels were given, but the game is not conditional; leave labels out, or set game.conditional"
+            )
         network = self.generator if network is None else network
         device = next(network.parameters()).device
         z, labels = z.to(device), None if labels is None else labels.to(device)
@@ -237,7 +239,7 @@ class GAN(GenerativeGame):
 
     def _classes(self, n: int) -> Tensor:
         if self.spec is None:
-            raise UserError("a conditional game without a spec cannot choose labels; give them")
+            raise UserError("a conditional game without a spec cannot choose labels; pass labels")
         return torch.arange(n) % self.spec.classes
 
     @torch.no_grad()

@@ -178,5 +178,5 @@ def _targets(ones: int, zeros: int, device: torch.device) -> Tensor:
 
 def _given(real: Tensor | None) -> Tensor:
     if real is None:
-        raise ValueError("this loss looks at the logits of real samples; pass them")
+        raise ValueError("this loss depends on the logits of real samples, got None; pass them")
     return real

@@ -83,7 +83,7 @@ class R1(Penalty):
     Source: Mescheder et al., Which training methods for GANs do actually converge?, ICML 2018, eq. 9.
 
     Args:
-        weight: the paper's gamma.
+        weight: the weight of the penalty, the paper's gamma.
         every: the number of training steps from one application to the next.
     """
 
@@ -102,7 +102,7 @@ class R2(Penalty):
     Source: Mescheder et al., Which training methods for GANs do actually converge?, ICML 2018, eq. 10.
 
     Args:
-        weight: the paper's gamma.
+        weight: the weight of the penalty, the paper's gamma.
         every: the number of training steps from one application to the next.
     """
 
@@ -123,8 +123,8 @@ class WGANGP(Penalty):
     Source: Gulrajani et al., Improved training of Wasserstein GANs, NeurIPS 2017, eq. 3.
 
     Args:
-        weight: the paper's lambda.
-        target: the norm of the gradient that is wanted; 0 gives a zero-centred penalty.
+        weight: the weight of the penalty, the paper's lambda.
+        target: the wanted norm of the gradient; 0 gives a zero-centred penalty.
         every: the number of training steps from one application to the next.
     """
 

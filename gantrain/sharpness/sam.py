@@ -77,8 +77,8 @@ class SAM(Oracle):
         rho: the radius of the perturbation, in units of the parameters' norm; 0 gives the plain gradient.
         climb: the function that the perturbation climbs: the "loss", or BiSAM's lower bound of the 0-1 loss with
             "tanh" or "log".
-        mu: the inverse temperature of BiSAM.
-        alpha: the slope of tanh in BiSAM.
+        mu: the inverse temperature of BiSAM's soft maximum over the classes.
+        alpha: the slope at 0 of BiSAM's tanh; "log" does not use it.
         geometry: the shape of the perturbation: "l2", or "elementwise" as in ASAM.
         ascent: whether each process climbs its own gradient ("local": m-sharpness as in the SAM paper; with
             accumulation the gradient of each micro-batch), or all climb the mean of all gradients ("global").

@@ -42,8 +42,8 @@ class SAMPa(Oracle):
         mix: the weight of the gradient at the predicted point (the paper's lambda); the paper recommends 0.2.
         climb: the function that the perturbation climbs: the "loss", or BiSAM's lower bound of the 0-1 loss with
             "tanh" or "log".
-        mu: the inverse temperature of BiSAM.
-        alpha: the slope of tanh in BiSAM.
+        mu: the inverse temperature of BiSAM's soft maximum over the classes.
+        alpha: the slope at 0 of BiSAM's tanh; "log" does not use it.
         geometry: the shape of the perturbation: "l2", or "elementwise" as in ASAM.
         ascent: whether all processes climb the mean of all gradients ("global"; no further cost), or each process
             climbs its own gradient ("local": m-sharpness; with accumulation the gradient of each micro-batch, all of

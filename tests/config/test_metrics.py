@@ -20,7 +20,7 @@ def test_the_class_of_each_metric_has_the_description_of_its_key(key):
 def test_configs_and_the_command_line_know_all_metrics():
     assert list(kind("metric").parts) == list(METRICS) == ["fid", "isc", "kid", "prc", "ppl"]
     assert Evaluate(metrics=list(METRICS)).metrics == tuple(METRICS)
-    assert f"Of {','.join(METRICS)};" in CliRunner().invoke(cli, ["eval", "--help"], terminal_width=500).output
+    assert f"Some of {','.join(METRICS)};" in CliRunner().invoke(cli, ["eval", "--help"], terminal_width=500).output
     assert DEFAULT_METRICS == ("fid", "isc", "kid", "prc")
 
 

@@ -63,7 +63,7 @@ def test_the_product_is_the_classifier():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (DataSpec((1, 2, 2)), r"^game: classification needs labels, and these data have none$"),
+        (DataSpec((1, 2, 2)), r"^game: classification needs labels, and these data have none; choose labelled data$"),
         (
             DataSpec((1, 2, 2), 4),
             r"^classifier Sequential: expected one logit per class, shape \(2, 4\) .* got \(2, 3\)$",

@@ -67,7 +67,12 @@ def check(data: Any, learned: DataSpec, source: str) -> None:
         raise UserError(f"{source}: the data have no labels, and accuracy is measured by them; choose labelled data")
     here, there = data.spec, learned
     if here.classes > there.classes:
-        raise UserError(f"{source}: has {here.classes} classes, and the classifier knows {there.classes}")
+        raise UserError(
+            f"{source}: has {here.classes} classes, and the classifier knows {there.classes}; choose other data"
+        )
     # Texts may be shorter or longer than those from which the classifier learns.
     if not there.vocabulary and tuple(here.shape) != tuple(there.shape):
-        raise UserError(f"{source}: samples of shape {tuple(here.shape)}, the classifier is for {tuple(there.shape)}")
+        raise UserError(
+            f"{source}: samples of shape {tuple(here.shape)}, the classifier is for {tuple(there.shape)}; choose other "
+            "data"
+        )
