@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gantrain.errors import UserError
 from gantrain.outer.base import Mover
 
 if TYPE_CHECKING:
@@ -34,10 +33,10 @@ class GDA(Mover):
         self.critic_steps = critic_steps
 
     def step(self, field: Field) -> bool:
-        if self.critic_steps > 1 and len(field.learners) < 2:
-            raise UserError("outer: gda with critic_steps moves all players but the last more often; this game has one")
         draws = self.draws(field)
-        for _ in range(self.critic_steps - 1):
-            field.move(next(draws), self.order, learners=field.learners[:-1])
+        critics = field.learners[:-1]
+        # A game of one player has no critics, and draws no batches for them.
+        for _ in range(self.critic_steps - 1 if critics else 0):
+            field.move(next(draws), self.order, learners=critics)
         field.move(next(draws), self.order)
         return True
