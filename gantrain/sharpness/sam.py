@@ -97,7 +97,8 @@ class SAM(Oracle):
         ascent: Literal["local", "global"] = "local",
         direction: Literal["gradient", "previous", "random"] = "gradient",
     ):
-        self.climb = climbed(climb, mu, alpha)
+        self.rho, self.climb, self.mu, self.alpha, self.geometry = rho, climb, mu, alpha, geometry
+        self.target = climbed(climb, mu, alpha)
         self.perturbation = Perturbation(rho, geometry)
         self.ascent = ascent
         self.direction = direction
@@ -106,7 +107,7 @@ class SAM(Oracle):
 
     def start(self, context: GradientContext) -> None:
         if self.direction == "gradient" and self.ascent == "global":
-            (self._whole,) = context.averaged(lambda: [context.gradient(self.climb)])
+            (self._whole,) = context.averaged(lambda: [context.gradient(self.target)])
 
     def evaluate(self, context: GradientContext, part: int) -> list[Gradient]:
         with self.perturbation.applied(context, self._ascent(context)):
@@ -123,7 +124,7 @@ class SAM(Oracle):
             return context.random_direction()
         if self.direction == "previous":
             return self.previous or [None] * len(context.parameters)
-        return context.gradient(self.climb) if self._whole is None else self._whole
+        return context.gradient(self.target) if self._whole is None else self._whole
 
     def state_dict(self) -> dict[str, Any]:
         return {"previous": self.previous}

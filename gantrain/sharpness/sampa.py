@@ -71,7 +71,7 @@ class SAMPa(Oracle):
         parallel: Literal["auto", "on", "off"] = "auto",
         cosine: bool = False,
     ):
-        self.mix = mix
+        self.rho, self.mix, self.climb, self.mu, self.alpha, self.geometry = rho, mix, climb, mu, alpha, geometry
         self.targets = [climbed("loss", mu, alpha)] + ([] if climb == "loss" else [climbed(climb, mu, alpha)])
         self.perturbation = Perturbation(rho, geometry)
         self.ascent = ascent

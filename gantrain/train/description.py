@@ -47,10 +47,14 @@ def describe(
     }
 
 
+# Stands for an argument that a part does not keep.
+_NOT_KEPT = object()
+
+
 def _part(part: object) -> dict[str, Any]:
     settings: dict[str, Any] = {"target": _target(part)}
     for name in inspect.signature(type(part)).parameters:
-        value = getattr(part, name, None)
+        value = getattr(part, name, _NOT_KEPT)
         if isinstance(value, Outer):
             settings[name] = _part(value)
         elif _is_plain(value):

@@ -45,10 +45,10 @@ class Looks(gt.Callback):
         return gt.Result(f"step {step}: size {size:.3g}", "size", size)
 
 
-def trainer(folder, callbacks=(), lr=1e-2, **settings):
+def trainer(folder, callbacks=(), lr=1e-2, rho=0.01, **settings):
     game = Regression()
     learners = [
-        gt.Learner(player, torch.optim.Adam(player.parameters, lr=lr), gt.sharpness.SAM(rho=0.01, climb="tanh"))
+        gt.Learner(player, torch.optim.Adam(player.parameters, lr=lr), gt.sharpness.SAM(rho=rho, climb="tanh"))
         for player in game.players.values()
     ]
     return gt.Trainer(
@@ -93,6 +93,8 @@ def test_a_run_that_exists_or_differs_is_refused(tmp_path):
         trainer(tmp_path, steps=3).fit()
     with pytest.raises(UserError, match="^game.first.optimizer.lr: the run in .* has 0.01, this config 0.02"):
         trainer(tmp_path, lr=2e-2).fit(resume=True)
+    with pytest.raises(UserError, match="^game.first.sharpness.rho: the run in .* has 0.01, this config 0.5"):
+        trainer(tmp_path, rho=0.5).fit(resume=True)
     before = state(folder)
     assert same(state(trainer(tmp_path, steps=3).fit(overwrite=True)), before)
 
