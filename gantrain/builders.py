@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gantrain.config.parts import Part, build, game_players, part_arguments, part_class, part_name
 from gantrain.config.schema import Config
 from gantrain.data.batch import Batches
+from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.data.storage import place_samples
 from gantrain.distributed.processes import Processes
@@ -25,12 +26,12 @@ from gantrain.outer.learner import Learner
 from gantrain.utils.seeding import derive
 
 
-def make_data(config: Config) -> Any:
+def make_data(config: Config) -> DataSet:
     """The training data set, before :func:`make_batches` places its samples."""
     return build("data", config.data.part)
 
 
-def make_batches(config: Config, data: Any, processes: Processes, device: torch.device) -> Batches:
+def make_batches(config: Config, data: DataSet, processes: Processes, device: torch.device) -> Batches:
     """The batches of a run. The samples of ``data`` are moved to the place that the config names.
 
     Args:
@@ -54,7 +55,7 @@ def make_batches(config: Config, data: Any, processes: Processes, device: torch.
 
 def make_game(
     config: Config,
-    data: Any,
+    data: DataSet,
     device: torch.device | str = "cpu",
     synchronise: Processes | None = None,
     saved: bool = False,

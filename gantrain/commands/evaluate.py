@@ -25,7 +25,7 @@ from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, GenerativeGame
 from gantrain.metrics import Extractor, Generated, Images, Options, Report, Source, Value, evaluate, open_images
 from gantrain.runs.saved import SavedRun, open_saved_run
-from gantrain.train.callbacks.accuracy import AccuracyEvaluation, check
+from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_classes
 from gantrain.train.callbacks.metrics import CACHE, extractor_of
 
 SAMPLES, SUBSET_SIZE = 10000, 1000
@@ -219,7 +219,7 @@ def _accuracy(saved: SavedRun, request: Request, device: torch.device) -> Report
         data = build("data", section.data)
     else:
         raise UserError(f"{saved.folder}: the run names no data to be evaluated on; name some with --against")
-    check(data, saved.data.spec, "evaluate.data" if request.against is None else "--against")
+    require_known_classes(data, saved.data.spec, "evaluate.data" if request.against is None else "--against")
     loss, accuracy = AccuracyEvaluation(data, 1, device, request.batch_size).measure(saved.network)
     values = {"accuracy": Value(accuracy, lower_is_better=False), "loss": Value(loss)}
     return Report(values, _origin(saved) | {"samples": len(data.samples)})

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 
@@ -115,7 +116,7 @@ class Game(ABC):
         """
         return spec
 
-    def measure(self, data: Any) -> None:  # noqa: B027 - most games measure nothing
+    def measure(self, data: DataSet) -> None:  # noqa: B027 - most games measure nothing
         """Measure on the training data the constants that the game needs, once before a run begins.
 
         The constants must be buffers of the networks, so that checkpoints hold them: a resumed run does not measure.

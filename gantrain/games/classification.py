@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from gantrain.compute.precision import upcast
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.channel_norm import ChannelNorm
+from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Objective, Player
@@ -79,7 +80,7 @@ class Classification(ClassifyingGame):
         return Objective(loss, logits, batch.labels, {"accuracy": correct(logits, batch.labels)})
 
     @torch.no_grad()
-    def measure(self, data: Any) -> None:
+    def measure(self, data: DataSet) -> None:
         """Measure the mean and standard deviation of each channel, if samples are standardised."""
         if self.channel_norm is not None:
             self.channel_norm.load_state_dict(ChannelNorm.of(data).state_dict())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from torch import nn
 from gantrain.builders import make_game
 from gantrain.config.parts import build
 from gantrain.config.schema import Config
+from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
 from gantrain.games.base import Game
 from gantrain.optim.ema import EMA
@@ -39,7 +39,7 @@ class SavedRun:
     config: Config
     path: Path
     step: int
-    data: Any
+    data: DataSet
     game: Game
     network: nn.Module
     weights: str

@@ -71,7 +71,8 @@ class Classifier(Extractor):
             raise UserError(f"{folder}: the game is a {name}; features are those of a classification")
         if not saved.data.spec.image or saved.data.samples.dtype != torch.uint8:
             raise UserError(f"{folder}: a classifier of other data than images; the metrics are of images")
-        return cls(saved.network, saved.data.decode, saved.data.spec.shape, folder.resolve().name, device)
+        channels, height, width = saved.data.spec.shape
+        return cls(saved.network, saved.data.decode, (channels, height, width), folder.resolve().name, device)
 
     def require_shape(self, shape: tuple[int, ...], source: str) -> None:
         if tuple(shape) != self.shape:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from gantrain.data.dataset import DataSet
 from gantrain.data.pixels import encode
 from gantrain.errors import UserError
 from gantrain.utils.seeding import derive, generator
@@ -203,7 +204,7 @@ class Images(Source):
         UserError: the data are no images, or hold none.
     """
 
-    def __init__(self, data: Any, name: str = "data"):
+    def __init__(self, data: DataSet, name: str = "data"):
         self.name = name
         self.samples: Any = data.samples
         if self.samples.dtype != torch.uint8 or self.samples.ndim != 4:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from gantrain.compute.modes import eval_mode
+from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.data.storage import place_samples
 from gantrain.errors import UserError
@@ -26,9 +26,14 @@ class AccuracyEvaluation(Callback):
         every: the number of training steps from one evaluation to the next.
         device: the device of the classifier.
         chunk: the number of samples in one forward pass.
+
+    Raises:
+        UserError: the data have no labels.
     """
 
-    def __init__(self, data: Any, every: int, device: torch.device | str = "cpu", chunk: int = 500):
+    def __init__(self, data: DataSet, every: int, device: torch.device | str = "cpu", chunk: int = 500):
+        if data.labels is None:
+            raise UserError("accuracy: the data have no labels, and accuracy is measured by them; choose labelled data")
         self.data = data
         self.every = every
         place_samples(data, device=device)
@@ -52,7 +57,7 @@ class AccuracyEvaluation(Callback):
         return cross_entropy(logits, self.labels).item(), correct(logits, self.labels).mean().item()
 
 
-def check(data: Any, learned: DataSpec, source: str) -> None:
+def require_known_classes(data: DataSet, learned: DataSpec, source: str) -> None:
     """Check that a classifier's accuracy can be measured on a data set.
 
     Args:

@@ -12,6 +12,7 @@ from gantrain.analysis.advice import Advice, advise
 from gantrain.analysis.diagnosis import Diagnosis, diagnose
 from gantrain.config.sections import Diagnose
 from gantrain.data.batch import Batches
+from gantrain.data.dataset import DataSet
 from gantrain.games.base import Game
 from gantrain.plotting import figures
 from gantrain.runs.monitor import Monitor
@@ -39,7 +40,7 @@ class GameDiagnosis(Callback):
     def __init__(
         self,
         game: Game,
-        data: Any,
+        data: DataSet,
         section: Diagnose,
         batch_size: int,
         seed: int,

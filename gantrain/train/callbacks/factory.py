@@ -10,16 +10,17 @@ import torch
 from gantrain.config.parts import build
 from gantrain.config.schema import Config
 from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Samples
+from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
 from gantrain.games.base import Game, GenerativeGame
-from gantrain.train.callbacks.accuracy import AccuracyEvaluation, check
+from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_classes
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.callbacks.diagnosis import GameDiagnosis
 from gantrain.train.callbacks.metrics import MetricEvaluation
 from gantrain.train.callbacks.samples import SampleGrid
 
 
-def make_callbacks(config: Config, game: Game, data: Any, device: torch.device | str = "cpu") -> list[Callback]:
+def make_callbacks(config: Config, game: Game, data: DataSet, device: torch.device | str = "cpu") -> list[Callback]:
     """The callbacks of a run: the diagnosis, and the callbacks of the game, for each section that is not null.
 
     Args:
@@ -40,15 +41,15 @@ def make_callbacks(config: Config, game: Game, data: Any, device: torch.device |
 Maker = Callable[[Any, Config, Game, Any, "torch.device | str"], Callback]
 
 
-def _diagnosis(section: Diagnose, config: Config, game: Game, data: Any, device: torch.device | str) -> Callback:
+def _diagnosis(section: Diagnose, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
     return GameDiagnosis(game, data, section, config.data.batch_size, config.run.seed, device)
 
 
-def _samples(section: Samples, config: Config, game: Game, data: Any, device: torch.device | str) -> Callback:
+def _samples(section: Samples, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
     return SampleGrid(_generative(game, "samples"), data, section.every, section.count, config.run.seed)
 
 
-def _metrics(section: Evaluate, config: Config, game: Game, data: Any, device: torch.device | str) -> Callback:
+def _metrics(section: Evaluate, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
     if section.weights == "ema" and config.ema is None:
         raise UserError("evaluate.weights: ema was asked for, and the run keeps no average; add ema: {decay: 0.999}")
     return MetricEvaluation(_generative(game, "evaluate"), data, section, config.run.seed, config.run.folder, device)
@@ -60,9 +61,9 @@ def _generative(game: Game, key: str) -> GenerativeGame:
     return game
 
 
-def _accuracy(section: Accuracy, config: Config, game: Game, data: Any, device: torch.device | str) -> Callback:
+def _accuracy(section: Accuracy, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
     other = build("data", section.data)
-    check(other, data.spec, "evaluate.data")
+    require_known_classes(other, data.spec, "evaluate.data")
     return AccuracyEvaluation(other, section.every, device)
 
 

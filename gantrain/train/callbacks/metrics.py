@@ -11,6 +11,7 @@ from torch import nn
 from gantrain.config.metrics import value_for
 from gantrain.config.parts import build
 from gantrain.config.sections import Evaluate
+from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
 from gantrain.games.base import GenerativeGame
 from gantrain.metrics import Extractor, Generated, Images, Options, Report, evaluate, make_extractor
@@ -42,7 +43,7 @@ class MetricEvaluation(Callback):
     def __init__(
         self,
         game: GenerativeGame,
-        data: Any,
+        data: DataSet,
         section: Evaluate,
         seed: int,
         folder: str | Path = "checkpoints",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gantrain.data.dataset import DataSet
 from gantrain.games.base import GenerativeGame
 from gantrain.plotting import figures
 from gantrain.plotting.images import grid, load_png, rendered, row_height, save_png, timeline
@@ -32,7 +32,7 @@ class SampleGrid(Callback):
         seed: the seed of the run, from which the latent vectors are derived.
     """
 
-    def __init__(self, game: GenerativeGame, data: Any, every: int, count: int, seed: int):
+    def __init__(self, game: GenerativeGame, data: DataSet, every: int, count: int, seed: int):
         self.game = game
         self.data = data
         self.every = every
@@ -62,8 +62,9 @@ class SampleGrid(Callback):
         save_png(timeline(rows), folder / "over_time.png")
 
 
-def draw(samples: Tensor, data: Any) -> Tensor:
+def draw(samples: Tensor, data: DataSet) -> Tensor:
     """The samples as one picture, uint8 ``(3, height, width)``: a grid of images, or points together with the data."""
     if data.spec.image:
         return grid(samples)
-    return rendered(figures.scatter(samples, modes=getattr(data, "modes", None), real=data.samples[:2000].to("cpu")))
+    real = data.decode(data.samples[:2000].to("cpu"))
+    return rendered(figures.scatter(samples, modes=getattr(data, "modes", None), real=real))
