@@ -63,7 +63,7 @@ class Config(Schema):
     @classmethod
     def normalised(cls, value: Any) -> Any:
         evaluate = value.get("evaluate") if isinstance(value, Mapping) else None
-        if not isinstance(evaluate, Mapping):
+        if not isinstance(evaluate, Mapping) or evaluate.get("data") is None:
             return value
         return {**value, "evaluate": {**evaluate, "data": _over_training_data(value.get("data"), evaluate.get("data"))}}
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from forked import Command, gantrain
+from image_sets import CLASSIFICATION
+from pydantic import ValidationError
 from tiny import DIGITS, config_of, rows, same, state, write
 
 from gantrain.commands.evaluate import Request, evaluate_images, evaluate_run
@@ -195,3 +197,8 @@ def test_a_diverged_generator_is_said(tmp_path):
         next(saved.game.generator.parameters()).fill_(torch.nan)
     with pytest.raises(UserError, match="holds NaN or infinity"):
         evaluate(Generated.of(saved.game), Images(Digits()), make_extractor(str(CLASSIFIER)), ("fid",), samples=20)
+
+
+def test_accuracy_is_never_measured_on_the_training_data_unasked(tmp_path):
+    with pytest.raises(ValidationError, match="is missing"):
+        config_of(CLASSIFICATION, tmp_path, "evaluate={every: 10}")
