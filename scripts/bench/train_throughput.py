@@ -159,12 +159,6 @@ class ByHand:
         }[loop]
 
 
-def by_hand(ours: Trainer, twin: Trainer, device: torch.device) -> ByHand:
-    """The loop by hand on the data of one trainer and the networks of another that is equal to it."""
-    players = twin.game.players
-    return ByHand(ours.config, ours.data, players["generator"].module, players["discriminator"].module, device)
-
-
 def mimicry(arguments: argparse.Namespace, device: torch.device) -> Callable[[], None] | None:
     """torch-mimicry's step: a batch of its loader, the step of its discriminator, then that of its generator."""
     # torch-mimicry also imports its ImageNet data set, which needs a module that torch 2 no longer has.
@@ -261,7 +255,7 @@ def faster_settings(accelerator: Accelerator, arguments: argparse.Namespace) -> 
     hand = ByHand(config, make_data(config), twin.generator, twin.discriminator, accelerator.device).step_of("gda")
     print(f"\n{'gda with':<24}{OURS:>12}{HAND:>12}{'ratio':>8}   target 1.30 on a GPU, of the best")
     for name, changes in SETTINGS.items():
-        ours = make_trainer(accelerator, arguments, "gda", *changes)
+        ours = made(accelerator, arguments, "gda", *changes)
         seconds = measured({OURS: ours.train_step, HAND: hand}, arguments, finish)
         speeds = {key: arguments.batch / statistics.median(values) for key, values in seconds.items()}
         ratio = median_ratio(seconds[HAND], seconds[OURS])
