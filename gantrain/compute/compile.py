@@ -54,14 +54,16 @@ class Arithmetic:
         """
         if self.channels_last and len(shape) != 3:
             raise UserError(f"run.channels_last: expected images, got data of shape {shape}; set it to false")
-        if self.compile:
+        networks = list(networks)
+        new = [network for network in networks if network._compiled_call_impl is None] if self.compile else []
+        if new:
             with self.applied():  # a try, so that the error comes before the first step
                 torch.compile(_one_more, dynamic=False, options={"fx_graph_cache": False})(torch.ones(2, device=device))
         for network in networks:
             for t in [*network.parameters(), *network.buffers()]:
                 t.data = self.to_memory_format(t.data)
-            if self.compile and network._compiled_call_impl is None:
-                network.compile(**compile_options())
+        for network in new:
+            network.compile(**compile_options())
 
     def to_memory_format(self, tree: Tree) -> Tree:
         """A tensor, or tensors in nested dicts, lists and tuples, in the memory format of the networks."""

@@ -1,4 +1,4 @@
-"""What games ask of their networks: base classes that say it, from which a network may but need not be derived."""
+"""The interfaces of networks in games, as base classes; a network may but need not be derived from them."""
 
 from __future__ import annotations
 

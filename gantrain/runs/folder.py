@@ -38,8 +38,8 @@ def prepare_folder(
     """Make the run's folder and write the config into it.
 
     Args:
-        folder: of the run.
-        config: the resolved config, or what a trainer that was built in Python says of its parts.
+        folder: the folder of the run.
+        config: the resolved config; for a trainer that was built in Python, its description of its parts.
         resume: whether an earlier run of the folder goes on.
         overwrite: whether an earlier run of the folder is deleted.
         mark: the first line of the config's file, which says which of the two it is.

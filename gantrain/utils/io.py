@@ -22,7 +22,7 @@ def write_file(path: str | Path, content: str | bytes, durable: bool = False) ->
     path at the same time, since each has a temporary name of its own.
 
     Args:
-        path: of the file; an earlier one is replaced.
+        path: the path of the file; an earlier file is replaced.
         content: text is encoded as UTF-8.
         durable: whether the file is synchronised to the disk before the rename and its folder after it, so that the
             file survives a failure of the power as well. Costs some milliseconds.
@@ -63,7 +63,7 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
     for one path at a time; what a killed one has left at ``NAME.tmp`` is deleted first.
 
     Args:
-        path: of the folder; an earlier one is replaced. Missing folders above it are made.
+        path: the path of the folder; an earlier folder is replaced. Missing folders above it are made.
         durable: whether files and folder are synchronised to the disk before the rename.
     """
     temporary = path.with_name(f"{path.name}.tmp")
@@ -110,8 +110,8 @@ def require_free(folder: Path, mark: str, results: str, kind: str) -> None:
     Args:
         folder: in which the results would lie.
         mark: the name of a file that every folder of such results has.
-        results: what the message calls the results.
-        kind: what the message calls a folder of such results.
+        results: the name of the results in the message.
+        kind: the name of a folder of such results in the message.
 
     Raises:
         UserError: the folder is a file, or holds something else.

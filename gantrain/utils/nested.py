@@ -12,8 +12,8 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     A list counts as nested if it holds a mapping or a list; other lists, and empty mappings, are leaves.
 
     Args:
-        tree: of mappings and lists.
-        prefix: of all paths, with a dot at its end.
+        tree: nested mappings and lists.
+        prefix: the beginning of all paths, with a dot at its end.
     """
     nested = isinstance(tree, list | tuple) and any(isinstance(value, Mapping | list | tuple) for value in tree)
     if not nested and not (isinstance(tree, Mapping) and tree):

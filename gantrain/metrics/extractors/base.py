@@ -48,7 +48,7 @@ class Extractor(ABC):
 
         Args:
             shape: ``(channels, height, width)`` of an image.
-            source: what the message calls the images.
+            source: the name of the images in the message.
 
         Raises:
             UserError: the network does not take them.

@@ -28,10 +28,10 @@ class Weights:
     """A published file of weights.
 
     Attributes:
-        title: what messages call the file.
+        title: the name of the file in messages.
         url: where the file is downloaded from.
         digest: the SHA-256 of the file, or its first digits.
-        instead: what a message advises where the file cannot be had.
+        instead: the advice of a message, where the file cannot be had.
     """
 
     title: str
@@ -106,7 +106,7 @@ def state_dict(content: bytes, where: str) -> dict[str, Any]:
 
     Args:
         content: the bytes of the file.
-        where: what messages call the file.
+        where: the name of the file in messages.
 
     Raises:
         UserError: the file holds something else than named tensors.
