@@ -28,12 +28,15 @@ _started: list[Command] = []
 
 
 class Command:
-    """``gantrain ARGUMENTS`` in the working directory ``folder``, with more variables in its environment."""
+    """``gantrain ARGUMENTS`` in the working directory ``folder``, with more variables in its environment.
 
-    def __init__(self, folder: Path, *arguments: str, **environment: str):
+    ``target`` is called in the process with the arguments of :func:`run_command`, which it is by default.
+    """
+
+    def __init__(self, folder: Path, *arguments: str, target: Callable[..., None] | None = None, **environment: str):
         self.files = [Path(tempfile.mkstemp(dir=folder, suffix=suffix)[1]) for suffix in (".out", ".err")]
         files = [str(file) for file in self.files]
-        self.process = _context.Process(target=_command, args=(str(folder), arguments, files, environment))
+        self.process = _context.Process(target=target or run_command, args=(str(folder), arguments, files, environment))
         self.process.start()
         _started.append(self)
 
@@ -163,9 +166,12 @@ def _place(rank: int, world: int, port: int) -> dict[str, str]:
     return {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
 
 
-def _command(folder: str, arguments: tuple[str, ...], files: list[str], environment: dict[str, str]) -> None:
+def run_command(
+    folder: str, arguments: tuple[str, ...], files: Sequence[str | int], environment: dict[str, str]
+) -> None:
+    """Run the command in this process, its output and its errors going into files or open descriptors."""
     for descriptor, file in zip((1, 2), files, strict=True):
-        os.dup2(os.open(file, os.O_WRONLY), descriptor)
+        os.dup2(file if isinstance(file, int) else os.open(file, os.O_WRONLY), descriptor)
     os.setsid()
     os.chdir(folder)
     os.environ |= environment
