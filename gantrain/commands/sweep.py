@@ -131,7 +131,11 @@ def is_finished(run: PlannedRun) -> bool:
 
 
 def train(
-    planned: Sequence[PlannedRun], workers: int, say: Callable[[str], None], command_line: Callable[[], NoReturn]
+    planned: Sequence[PlannedRun],
+    workers: int,
+    say: Callable[[str], None],
+    command_line: Callable[[], NoReturn],
+    trust: bool = False,
 ) -> int:
     """Train the runs that are not finished, each in a process of its own that goes on where the run was stopped.
 
@@ -143,6 +147,7 @@ def train(
         say: called with a line for each run that ends.
         command_line: the command line, called in each process with its arguments in ``sys.argv``; a function of a
             module, since a process imports it by its name.
+        trust: whether the runs are trained with ``--trust``.
 
     Returns:
         The exit code: 0 when all runs are finished, 1 when one failed, 128 + the signal that stopped the sweep.
@@ -162,7 +167,9 @@ def train(
             while waiting and len(running) < workers and not interrupt.received:
                 run = waiting.pop(0)
                 errors = Path(temporary) / f"{len(waiting)}.txt"
-                process: BaseProcess = context.Process(target=_train, args=(command_line, _arguments(run), str(errors)))
+                process: BaseProcess = context.Process(
+                    target=_train, args=(command_line, _arguments(run, trust), str(errors))
+                )
                 process.start()
                 running[process.sentinel] = run, process, errors
             ready = connection.wait(list(running), _PAUSE)
@@ -221,9 +228,10 @@ def _word(value: Any) -> str:
     return re.sub(r"[^\w.+-]+", "_", value if isinstance(value, str) else json.dumps(value))
 
 
-def _arguments(run: PlannedRun) -> list[str]:
+def _arguments(run: PlannedRun, trust: bool) -> list[str]:
     processes = run.config.run.processes or 1
-    return ["train", "--resume", *(["--processes", str(processes)] if processes > 1 else []), "--", *run.arguments]
+    options = ["--resume", *["--trust"] * trust, *(["--processes", str(processes)] if processes > 1 else [])]
+    return ["train", *options, "--", *run.arguments]
 
 
 def _train(command_line: Callable[[], NoReturn], arguments: list[str], errors: str) -> None:
