@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NoReturn
@@ -163,6 +163,7 @@ def train(
     failures: dict[str, str] = {}
     stopped = False
     with tempfile.TemporaryDirectory() as temporary, Interrupt() as interrupt:
+        _start_forkserver(temporary)
         while running or waiting and not interrupt.received:
             while waiting and len(running) < workers and not interrupt.received:
                 run = waiting.pop(0)
@@ -195,6 +196,19 @@ def train(
         say("stopped; the same command goes on")
         return 128 + interrupt.received
     return 1 if failures else 0
+
+
+def _start_forkserver(folder: str) -> None:
+    """Start the server in a folder without modules, for it looks for modules in its working directory first.
+
+    The runs that it forks have the path and the working directory of this process.
+    """
+    here = os.getcwd()
+    os.chdir(folder)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.chdir(here)
 
 
 def _alternatives(entry: str) -> tuple[str, list[Any]]:
