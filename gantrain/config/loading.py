@@ -72,7 +72,8 @@ def validate(schema: type[AnySchema], content: Any, where: str) -> AnySchema:
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        raise UserError("\n".join(f"{where}: {key}: {what}" for key, what in lines(error, content))) from None
+        found = lines(error, content)
+        raise UserError("\n".join(f"{where}{f': {key}' if key else ''}: {what}" for key, what in found)) from None
 
 
 def _load(

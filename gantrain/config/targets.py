@@ -98,8 +98,9 @@ def _is_standard(module: str) -> bool:
 
 
 def _expected(kind: str) -> str:
-    interface = kind_of(kind).interface.replace(":", ".")
-    return f"a subclass of {interface}, or a function whose return annotation is one"
+    interface = kind_of(kind).interface
+    name = interface.rpartition(":")[2]
+    return f"a subclass of {interface.replace(':', '.')}, or a function that is annotated as returning one (-> {name})"
 
 
 def _interface(kind: str) -> type:

@@ -9,6 +9,7 @@ MODULE = '''
 import torch
 from torch import nn
 
+from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.games.losses import Loss
 from gantrain.outer.base import Outer
@@ -58,11 +59,10 @@ class Shift(nn.Module):
         return self.drop(z) + self.shift
 
 
-class Line:
+class Line(DataSet):
     def __init__(self, length: float = 1.0):
-        self.samples = torch.stack([torch.linspace(0, length, 99), torch.zeros(99)], dim=1)
-        self.labels = None
-        self.spec = DataSpec((2,))
+        samples = torch.stack([torch.linspace(0, length, 99), torch.zeros(99)], dim=1)
+        super().__init__(samples, None, DataSpec((2,)))
 
     def decode(self, raw):
         return raw
