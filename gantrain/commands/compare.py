@@ -259,7 +259,7 @@ def _without_seed(config: Mapping[str, Any]) -> str:
         for key, leaf in flatten(config).items()
         if not any(key == other or key.startswith(f"{other}.") for other in left_out)
     }
-    return json.dumps(kept, sort_keys=True)
+    return json.dumps(kept, sort_keys=True, default=repr)
 
 
 def _label(config: Mapping[str, Any], folder: Path) -> str:
