@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from gantrain.config.parts import Part, build, game_players, part_arguments, part_class, part_name
+from gantrain.config.parts import Part, build, game_players, part_arguments, part_class, part_maker
 from gantrain.config.schema import Config
 from gantrain.data.batch import Batches
 from gantrain.data.dataset import DataSet
@@ -71,14 +71,11 @@ def make_game(
         saved: whether a checkpoint will be loaded. It holds the constants that the game otherwise measures on the data.
 
     Raises:
-        UserError: a part does not fit the others, or a target is not a class of the kind that is needed.
+        UserError: a part does not fit the others.
     """
     part: Part = config.game
-    cls = part_class(part)
-    if not (isinstance(cls, type) and issubclass(cls, Game)):
-        raise UserError(f"game.target: expected a subclass of gantrain.Game, got {part_name(part)}")
-    spec = cls.spec_for_networks(data.spec, part_arguments(part))
-    given: dict[str, Any] = {"spec": data.spec} if "spec" in inspect.signature(cls).parameters else {}
+    spec = part_class(part).spec_for_networks(data.spec, part_arguments(part))
+    given: dict[str, Any] = {"spec": data.spec} if "spec" in inspect.signature(part_maker(part)).parameters else {}
     for player, section in game_players(part).items():
         network = _seeded(player, section.model, spec, config.run.seed)
         given[player] = (network if synchronise is None else synchronise_batch_norm(network, synchronise)).to(device)

@@ -20,6 +20,13 @@ from gantrain.errors import Notice, UserError
 _AFTER_THE_FIRST = 5
 
 
+_trust = click.option(
+    "--trust",
+    is_flag=True,
+    help="Execute the code outside gantrain that the config of a run names, though the run was not trained here.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="gantrain", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -39,7 +46,10 @@ def cli() -> None:
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name first.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
-def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool, processes: int | None) -> None:
+@_trust
+def train(
+    config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool, processes: int | None, trust: bool
+) -> None:
     """Train the game that the file CONFIG describes.
 
     The folder of the run is checkpoints/NAME, where NAME is the config's run.name. It holds the resolved config, the
@@ -72,11 +82,11 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
         if distributed():
             check_processes(processes, int(os.environ["WORLD_SIZE"]))
     if not distributed() and processes is not None and processes > 1:
-        flags = ["--resume"] * resume + ["--overwrite"] * overwrite
+        flags = ["--resume"] * resume + ["--overwrite"] * overwrite + ["--trust"] * trust
         sys.exit(launch(["train", "--processes", str(processes), *flags, "--", config, *overrides], processes))
     from gantrain.commands import train
 
-    train.train(checked, resume=resume, overwrite=overwrite, processes=processes)
+    train.train(checked, resume=resume, overwrite=overwrite, processes=processes, trust=trust)
 
 
 @cli.command(short_help="Train a grid of configs with several seeds.")
@@ -87,7 +97,10 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Number of runs at a time."
 )
-def sweep(config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds: int, workers: int) -> None:
+@_trust
+def sweep(
+    config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds: int, workers: int, trust: bool
+) -> None:
     """Train the game of the file CONFIG with all combinations of the values of --over, each with N seeds.
 
     The values of a key are a YAML list without its brackets; commas within {} and [] do not separate values. You can
@@ -111,7 +124,7 @@ def sweep(config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds:
         raise UserError("sweep: starts its processes itself; use --workers, and run.processes for many in each run")
     from gantrain.commands.sweep import grid, train
 
-    sys.exit(train(grid(config, overrides, over, seeds), workers, click.echo, main))
+    sys.exit(train(grid(config, overrides, over, seeds), workers, click.echo, main, trust))
 
 
 @cli.command(short_help="Compare runs at equal cost, over their seeds.")
@@ -163,8 +176,16 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
 )
 @click.option("--output", metavar="PATH", help="File or folder to write; by default in the run's folder samples.")
 @click.option("--images", is_flag=True, help="Write a folder with one PNG file for each sample, instead of one grid.")
+@_trust
 def sample(
-    run: str, number: int, seed: int, step: int | None, weights: str | None, output: str | None, images: bool
+    run: str,
+    number: int,
+    seed: int,
+    step: int | None,
+    weights: str | None,
+    output: str | None,
+    images: bool,
+    trust: bool,
 ) -> None:
     """Draw samples from the generator of the run in the folder RUN, and print where they are.
 
@@ -176,7 +197,7 @@ def sample(
     _require_run(run)
     from gantrain.commands.sample import sample_run
 
-    click.echo(sample_run(run, number, seed, step, weights, output, images))
+    click.echo(sample_run(run, number, seed, step, weights, output, images, trust))
 
 
 @cli.command(name="eval", short_help="Measure how good a run is.")
@@ -226,6 +247,7 @@ def sample(
 )
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@_trust
 def evaluate(
     run: str | None, images: str | None, metrics: str | None, processes: int | None, as_json: bool, **options: Any
 ) -> None:
@@ -290,7 +312,8 @@ def evaluate(
     help="Radius in which sharpness is measured; by default the run's, or 0.05.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def diagnose(run: str, step: int | None, to: int | None, as_json: bool, **options: Any) -> None:
+@_trust
+def diagnose(run: str, step: int | None, to: int | None, as_json: bool, trust: bool, **options: Any) -> None:
     """Measure the game of RUN at a checkpoint: spectrum, share of rotation, L and rho, sharpness of each player.
 
     RUN is the folder of a run or of one of its checkpoints, such as RUN/best. The output ends in plain words: whether
@@ -305,7 +328,7 @@ def diagnose(run: str, step: int | None, to: int | None, as_json: bool, **option
     _require_run(run)
     from gantrain.commands.diagnose import diagnose_run
 
-    click.echo(diagnose_run(run, step, to, as_json, **options))
+    click.echo(diagnose_run(run, step, to, as_json, trust, **options))
 
 
 @cli.command(short_help="Solve a toy game and draw its path.")

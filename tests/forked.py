@@ -85,6 +85,14 @@ def gantrain(folder: Path, *arguments: str) -> Command:
     return command
 
 
+def decoys(folder: Path) -> None:
+    """Modules in a working directory that end every process which takes them for those that bear their names."""
+    for name in ("gantrain", "random", "json", "socket", "selectors", "tempfile", "logging", "numpy", "torch"):
+        (folder / f"{name}.py").write_text(
+            "import os\nos.write(2, b'a module of the working directory ran\\n')\nos._exit(3)\n"
+        )
+
+
 def hosts(folders: Sequence[Path], *arguments: str) -> list[Command]:
     """The command once in each folder, as a launcher starts it on as many hosts with one process each."""
     held, port = hold_port()

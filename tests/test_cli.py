@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from forked import SECONDS, until
+from forked import SECONDS, decoys, until
 
 from gantrain.cli import cli
 
@@ -83,6 +83,13 @@ def test_a_target_is_found_in_the_working_directory(tmp_path):
     env = ENV | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path, env=env)
     assert done.stderr == "" and done.stdout.startswith("Mine: 2 steps, 2 gradients a player, distance")
+
+
+def test_the_working_directory_hides_no_other_module(gantrain, tmp_path):
+    decoys(tmp_path)
+    (tmp_path / "gantrain.py").unlink()  # Python itself would take it for the one that -m names
+    (tmp_path / "yaml.py").write_text("raise SystemExit(3)")
+    assert gantrain("schema")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ class Request:
         infinity: whether the Fréchet distance is extrapolated in the number of samples.
         subset_size: the number of images in a subset of the kernel distance; 1000 by default.
         batch_size: images that the extractor, or the classifier, sees at once.
+        trust: whether runs are opened though their configs name code outside gantrain and they were not trained here.
     """
 
     metrics: Sequence[str] | None = None
@@ -64,6 +65,7 @@ class Request:
     infinity: bool = False
     subset_size: int | None = None
     batch_size: int = 64
+    trust: bool = False
 
 
 def evaluate_run(run: str, request: Request) -> Report:
@@ -75,7 +77,7 @@ def evaluate_run(run: str, request: Request) -> Report:
     with _measuring(request) as accelerator:
         device = accelerator.device
         with Processes.launched().raise_on_all():
-            saved = open_saved_run(run, request.step, request.weights, device=device)
+            saved = open_saved_run(run, request.step, request.weights, device, request.trust)
             if isinstance(saved.game, ClassifyingGame):
                 return _accuracy(saved, request, device)
             if not isinstance(saved.game, GenerativeGame):
@@ -188,14 +190,14 @@ def _origin(saved: SavedRun) -> dict[str, Any]:
 
 def _extractor(request: Request, section: Evaluate | None, device: torch.device) -> Extractor:
     if request.features is None and request.feature_weights is None and section is not None:
-        return extractor_of(section.features, device)
+        return extractor_of(section.features, device, request.trust)
     if request.features in (None, "inception"):
         return extractor_of(Inception(weights=request.feature_weights, digest=request.digest), device)
     if request.feature_weights is not None:
         raise UserError(
             "--feature-weights: are the weights of InceptionV3, and a classifier has its own; leave the option out"
         )
-    return extractor_of(request.features, device)
+    return extractor_of(request.features, device, request.trust)
 
 
 def _real(against: str | None, extractor: Extractor) -> Source | None:

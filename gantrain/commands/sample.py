@@ -21,6 +21,7 @@ def sample_run(
     weights: str | None,
     output: str | None,
     images: bool,
+    trust: bool = False,
 ) -> Path:
     """Sample the generator of a run and write a grid, or a folder of PNG files.
 
@@ -32,6 +33,7 @@ def sample_run(
         weights: "ema" or "live"; by default the averaged weights where the run keeps an average.
         output: the path of the file or folder to write; by default it lies beside the run's own samples.
         images: whether each sample becomes a PNG file in a folder; else all of them become one grid.
+        trust: as in :func:`~gantrain.runs.saved.open_saved_run`.
 
     Returns:
         The path of the file or folder.
@@ -40,7 +42,7 @@ def sample_run(
         UserError: there is no such run, checkpoint or weights; the run trains no generator; or ``images`` is asked for
             and the data are points.
     """
-    saved = open_saved_run(run, step, weights)
+    saved = open_saved_run(run, step, weights, trust=trust)
     if not isinstance(saved.game, GenerativeGame):
         raise UserError(f"{saved.folder}: the game is a {part_name(saved.config.game)}, which has no generator")
     if images and not saved.data.spec.image:

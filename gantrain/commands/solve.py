@@ -12,7 +12,6 @@ import torch
 from gantrain.config.loading import dump
 from gantrain.config.parts import build
 from gantrain.config.schema import SolveConfig
-from gantrain.errors import UserError
 from gantrain.games.toy import SolvedGame, ToyGame
 from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
@@ -41,9 +40,7 @@ def solve_config(config: SolveConfig, output: str | Path | None = None) -> str:
     """
     folder = Path(output) if output else Path(config.folder) / config.name
     require_free(folder, PICTURE, "the results", "a solved game")
-    game = build("toy", config.game)
-    if not isinstance(game, SolvedGame):
-        raise UserError(f"game: expected a subclass of gantrain.games.toy.SolvedGame, got {type(game).__name__}")
+    game: SolvedGame = build("toy", config.game)
     path = solve(
         game,
         outer=config.outer,

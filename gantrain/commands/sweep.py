@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NoReturn
@@ -131,7 +131,11 @@ def is_finished(run: PlannedRun) -> bool:
 
 
 def train(
-    planned: Sequence[PlannedRun], workers: int, say: Callable[[str], None], command_line: Callable[[], NoReturn]
+    planned: Sequence[PlannedRun],
+    workers: int,
+    say: Callable[[str], None],
+    command_line: Callable[[], NoReturn],
+    trust: bool = False,
 ) -> int:
     """Train the runs that are not finished, each in a process of its own that goes on where the run was stopped.
 
@@ -143,6 +147,7 @@ def train(
         say: called with a line for each run that ends.
         command_line: the command line, called in each process with its arguments in ``sys.argv``; a function of a
             module, since a process imports it by its name.
+        trust: whether the runs are trained with ``--trust``.
 
     Returns:
         The exit code: 0 when all runs are finished, 1 when one failed, 128 + the signal that stopped the sweep.
@@ -158,11 +163,14 @@ def train(
     failures: dict[str, str] = {}
     stopped = False
     with tempfile.TemporaryDirectory() as temporary, Interrupt() as interrupt:
+        _start_forkserver(temporary)
         while running or waiting and not interrupt.received:
             while waiting and len(running) < workers and not interrupt.received:
                 run = waiting.pop(0)
                 errors = Path(temporary) / f"{len(waiting)}.txt"
-                process: BaseProcess = context.Process(target=_train, args=(command_line, _arguments(run), str(errors)))
+                process: BaseProcess = context.Process(
+                    target=_train, args=(command_line, _arguments(run, trust), str(errors))
+                )
                 process.start()
                 running[process.sentinel] = run, process, errors
             ready = connection.wait(list(running), _PAUSE)
@@ -188,6 +196,19 @@ def train(
         say("stopped; the same command goes on")
         return 128 + interrupt.received
     return 1 if failures else 0
+
+
+def _start_forkserver(folder: str) -> None:
+    """Start the server in a folder without modules, for it looks for modules in its working directory first.
+
+    The runs that it forks have the path and the working directory of this process.
+    """
+    here = os.getcwd()
+    os.chdir(folder)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.chdir(here)
 
 
 def _alternatives(entry: str) -> tuple[str, list[Any]]:
@@ -221,9 +242,10 @@ def _word(value: Any) -> str:
     return re.sub(r"[^\w.+-]+", "_", value if isinstance(value, str) else json.dumps(value))
 
 
-def _arguments(run: PlannedRun) -> list[str]:
+def _arguments(run: PlannedRun, trust: bool) -> list[str]:
     processes = run.config.run.processes or 1
-    return ["train", "--resume", *(["--processes", str(processes)] if processes > 1 else []), "--", *run.arguments]
+    options = ["--resume", *["--trust"] * trust, *(["--processes", str(processes)] if processes > 1 else [])]
+    return ["train", *options, "--", *run.arguments]
 
 
 def _train(command_line: Callable[[], NoReturn], arguments: list[str], errors: str) -> None:

@@ -21,7 +21,9 @@ from gantrain.train.callbacks.factory import make_callbacks
 from gantrain.train.trainer import Trainer
 
 
-def train(config: Config, resume: bool = False, overwrite: bool = False, processes: int | None = None) -> Path:
+def train(
+    config: Config, resume: bool = False, overwrite: bool = False, processes: int | None = None, trust: bool = False
+) -> Path:
     """Train the game that ``config`` describes and return the run's folder.
 
     Args:
@@ -29,6 +31,8 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, process
         resume: go on from the newest whole checkpoint of the run, where there is one.
         overwrite: delete an earlier run of the same name.
         processes: the number of processes asked for on the command line.
+        trust: whether the run that the features of evaluations come from is opened though it names code outside
+            gantrain and was not trained here.
 
     Raises:
         UserError: the parts do not fit together, the run exists, fewer processes started than were asked for, or the
@@ -44,17 +48,18 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, process
                 require_startable(folder, resolved(config), resume, overwrite)
         everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, require_same_config)
         with everyone.raise_on_all():
-            trainer = make_trainer(config, device)
+            trainer = make_trainer(config, device, trust=trust)
         return trainer.fit(resume, overwrite)
 
 
-def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Trainer) -> Trainer:
+def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Trainer, trust: bool = False) -> Trainer:
     """The trainer that a config describes, in processes that have joined.
 
     Args:
         config: a validated training config.
         device: on which this process trains.
         kind: the class of the trainer.
+        trust: as in :func:`train`.
 
     Raises:
         UserError: the parts do not fit together, or need more memory than there is.
@@ -79,7 +84,7 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
             run,
             schedulers=schedulers,
             ema=make_ema(config, game),
-            callbacks=make_callbacks(config, game, dataset, device),
+            callbacks=make_callbacks(config, game, dataset, device, trust),
             log=config.log,
             checkpoints=config.checkpoint,
             config=resolved(config),

@@ -92,7 +92,7 @@ class Config(Schema):
         for name, player in game_players(self.game).items():
             climb = getattr(player.sharpness, "climb", "loss")
             for loss in losses if climb != "loss" else []:
-                if class_attribute(loss.part_class, "classifies") is False:
+                if class_attribute("loss", loss.part_class, "classifies") is False:
                     raise problem_at(
                         ("game", name, "sharpness", "climb"),
                         f"{climb} climbs the margins of a classification, but the {part_name(loss)} loss has no "
@@ -122,9 +122,9 @@ def config_of(game: str) -> type[Config]:
         game: the path of the game's class, ``package.module:Class``.
 
     Raises:
-        ValidationError: the class is the user's own and does not import.
+        ValidationError: the class is the user's own, and no game or not to be imported.
     """
-    callbacks = class_attribute(game, "callbacks") or {}
+    callbacks = class_attribute("game", game, "callbacks") or {}
     fields: dict[str, Any] = {}
     for key, name in callbacks.items():
         if name not in CALLBACKS:

@@ -40,7 +40,7 @@ def before_joining() -> Iterator[None]:
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
-    """Run ``python -m gantrain`` in several processes on this host, as torchrun does, and wait for them.
+    """Run ``gantrain`` in several processes on this host, as torchrun does, and wait for them.
 
     Ctrl-C and SIGTERM are passed on to the processes. A process that fails prints its own error; a process that was
     killed is reported in one line. The report of torch's launcher is left out.
@@ -78,7 +78,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     known = {field.name for field in dataclasses.fields(LaunchConfig)}
     config = LaunchConfig(**{key: value for key, value in settings.items() if key in known})
     try:
-        elastic_launch(config, sys.executable)("-m", "gantrain", *arguments)
+        elastic_launch(config, sys.executable)("-c", _command_line(), *arguments)
     except ChildFailedError as error:
         rank, first = min(error.failures.items(), key=lambda item: _lateness(item[1].exitcode, item[1].timestamp))
         if first.exitcode >= 0:
@@ -89,6 +89,14 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     except SignalException as stop:
         return 128 + stop.sigval
     return 0
+
+
+def _command_line() -> str:
+    """The program of a child: the command line with the path of this process.
+
+    ``python -m`` would look for modules in the working directory first, where a json.py may lie.
+    """
+    return f"import sys; sys.path[:] = {sys.path!r}; sys.argv[0] = 'gantrain'; from gantrain.cli import main; main()"
 
 
 def _lateness(exitcode: int, timestamp: int) -> tuple[int, int]:

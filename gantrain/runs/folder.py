@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gantrain.config import yaml_files
-from gantrain.config.loading import load, resolved
+from gantrain.config.loading import load, resolved, validate
 from gantrain.config.schema import Config
+from gantrain.config.sections import Run
+from gantrain.config.targets import foreign_targets
 from gantrain.config.types import shown
 from gantrain.errors import UserError
+from gantrain.runs.trust import record_trained, require_trusted
 from gantrain.utils.io import explaining_write_errors, write_file
 from gantrain.utils.nested import flatten
 
@@ -55,6 +59,7 @@ def prepare_folder(
             raise UserError(f"{folder}: cannot be deleted: {error.strerror or error}") from None
     with explaining_write_errors(folder):
         write_file(folder / CONFIG, f"{mark}\n{yaml_files.text(dict(config))}", durable=True)
+    record_trained(folder / CONFIG, config)
 
 
 def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
@@ -102,12 +107,42 @@ def is_run(folder: Path) -> bool:
         return False
 
 
-def open_run(run: str | Path) -> tuple[Path, Config]:
+def open_run(run: str | Path, trust: bool = False) -> tuple[Path, Config]:
     """Read the config of a run; returns the folder and the config.
 
+    Args:
+        run: the folder of the run.
+        trust: whether code outside gantrain that the config names is imported though the run was not trained here.
+
     Raises:
-        UserError: there is no run at ``run``, or it was built in Python and not from a config.
+        UserError: there is no run at ``run``; it was built in Python and not from a config; or it is not trusted.
     """
+    folder = _require_config(run)
+    file = folder / CONFIG
+    return folder, load(file, check=lambda content: require_trusted(file, content, trust))
+
+
+def comparable_config(run: str | Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The config of a run as plain data, to be compared with others. No code is imported that is not known.
+
+    Keys that are newer than the run have their defaults, unless the config names unknown code; then all parts are as
+    they were written, which a run of this version fills in by itself. Sections in ``CHANGEABLE`` say nothing.
+
+    Args:
+        run: the folder of the run.
+        known: the targets by their keys, as in :func:`~gantrain.config.targets.foreign_targets`, that may be imported.
+
+    Raises:
+        UserError: there is no run at ``run``, it was built in Python, or its config is wrong.
+    """
+    file = _require_config(run) / CONFIG
+    content = {key: value for key, value in yaml_files.read(file).items() if key not in CHANGEABLE}
+    if foreign_targets(content).items() <= known.items():
+        return resolved(validate(Config, content, str(file)))
+    return {**content, "run": resolved(validate(Run, content.get("run"), f"{file}: run"))}
+
+
+def _require_config(run: str | Path) -> Path:
     folder = Path(run)
     if not (folder / CONFIG).is_file():
         raise UserError(f"{folder}: no run here; expected a folder with {CONFIG}, as under checkpoints/")
@@ -116,7 +151,7 @@ def open_run(run: str | Path) -> tuple[Path, Config]:
             f"{folder}: this run was built in Python, and its folder does not say how to build its game again; build "
             "the trainer there and call its restore()"
         )
-    return folder, load(folder / CONFIG)
+    return folder
 
 
 def _mark(folder: Path) -> str:
@@ -125,9 +160,8 @@ def _mark(folder: Path) -> str:
 
 
 def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
-    # A resolved config is loaded, so that keys which are newer than the run have their defaults.
     python = _mark(folder) == BUILT_IN_PYTHON
-    before = flatten(yaml_files.read(folder / CONFIG) if python else resolved(load(folder / CONFIG)))
+    before = flatten(yaml_files.read(folder / CONFIG) if python else comparable_config(folder, foreign_targets(config)))
     now = flatten(dict(config))
     # The name of the outermost part comes first, since all keys of a part differ when its name does.
     for key in sorted(

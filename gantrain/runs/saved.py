@@ -46,7 +46,11 @@ class SavedRun:
 
 
 def open_saved_run(
-    run: str | Path, step: int | None = None, weights: str | None = None, device: torch.device | str = "cpu"
+    run: str | Path,
+    step: int | None = None,
+    weights: str | None = None,
+    device: torch.device | str = "cpu",
+    trust: bool = False,
 ) -> SavedRun:
     """Restore a run from one of its checkpoints.
 
@@ -56,13 +60,15 @@ def open_saved_run(
         weights: "ema" for the averaged weights or "live" for those of the optimizer. By default the averaged ones where
             the run keeps an average.
         device: where the networks are put.
+        trust: whether code outside gantrain that the run's config names is executed though the run was not trained
+            here.
 
     Raises:
-        UserError: there is no such run or checkpoint, or the checkpoint has no such weights or belongs to other
-            networks.
+        UserError: there is no such run or checkpoint, the run is not trusted, or the checkpoint has no such weights or
+            belongs to other networks.
     """
     place = Path(run)
-    folder, config = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place))
+    folder, config = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place), trust)
     path = _find_checkpoint(place, step)
     step, state = checkpoint.load(path)
     data = build("data", config.data.part)

@@ -33,6 +33,8 @@ class MetricEvaluation(Callback):
         seed: the seed of the run.
         folder: the folder that holds all runs. It also keeps the statistics of the real images, which the runs share.
         device: the device of the game.
+        trust: whether the run that the features come from is opened though its config names code outside gantrain and
+            it was not trained here.
 
     Raises:
         UserError: the features cannot be loaded, or do not fit the data.
@@ -48,6 +50,7 @@ class MetricEvaluation(Callback):
         seed: int,
         folder: str | Path = "checkpoints",
         device: torch.device | str = "cpu",
+        trust: bool = False,
     ):
         self.every = section.every
         self.weights = section.weights
@@ -56,7 +59,7 @@ class MetricEvaluation(Callback):
         self.labels = data.labels
         self.seed = derive(seed, "evaluation")
         self.cache = Path(folder) / CACHE
-        self.extractor = extractor_of(section.features, device)
+        self.extractor = extractor_of(section.features, device, trust)
         against = data if section.data is None else build("data", section.data)
         for name, spec in (("data", data.spec), ("evaluate.data", against.spec)):
             self.extractor.require_shape(tuple(spec.shape), name)
@@ -85,10 +88,10 @@ class MetricEvaluation(Callback):
         )
 
 
-def extractor_of(features: Any, device: torch.device | str) -> Extractor:
-    """The feature extractor that the key ``features`` of a config describes."""
+def extractor_of(features: Any, device: torch.device | str, trust: bool = False) -> Extractor:
+    """The feature extractor that the key ``features`` of a config describes; ``trust`` as in ``make_extractor``."""
     if isinstance(features, str):
-        return make_extractor(features, device=device)
+        return make_extractor(features, device=device, trust=trust)
     return make_extractor(features.name, features.weights, features.digest, device)
 
 
