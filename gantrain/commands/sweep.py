@@ -24,6 +24,7 @@ from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
 from gantrain.runs.folder import is_run, require_startable
 from gantrain.train.interrupt import Interrupt
+from gantrain.utils.parent import stop
 
 # Keys that a sweep sets, and what the user is told instead.
 _SWEEP_KEYS = {
@@ -239,10 +240,8 @@ def _train(command_line: Callable[[], NoReturn], arguments: list[str], errors: s
 
 def _stop_with(parent: BaseProcess) -> None:
     """Stop this run, which writes a checkpoint, when the process of the sweep has ended."""
-    import signal
-
     parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
+    stop()
 
 
 def _reason(code: int, errors: Path) -> str:

@@ -23,6 +23,7 @@ from gantrain.data.dataset import Samples
 from gantrain.data.storage import local_processes
 from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
+from gantrain.utils.parent import when_parent_ends
 
 # Number of batches that each worker is asked for at once.
 _EACH = 2
@@ -32,8 +33,6 @@ _KEPT = 4
 _MOST = 8
 # Seconds that workers have to end by themselves before they are killed.
 _PATIENCE = 5.0
-# Seconds between two looks of a worker at whether the process that started it lives.
-_WATCH_EVERY = 1.0
 
 # The rows are an array, which is sent as bytes. A tensor a worker would fetch from this process, which may have ended.
 _Request = tuple[int, int, np.ndarray]
@@ -217,13 +216,7 @@ def _as_it_is(answer: Any) -> Any:
 
 def _end_with(parent: int, worker: int) -> None:
     """Let this worker end when the process that started it has ended, even if the worker is stuck in a read then."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_WATCH_EVERY)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    when_parent_ends(partial(os._exit, 1), parent)
 
 
 def _end(answers: Any) -> None:

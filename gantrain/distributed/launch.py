@@ -11,6 +11,7 @@ from typing import Any
 
 from gantrain.distributed.environment import cores, distributed
 from gantrain.errors import UserError
+from gantrain.utils.parent import stop, when_parent_ends
 
 # Seconds in which interrupted processes may write their checkpoint before they are killed.
 _GRACE = 120
@@ -20,15 +21,20 @@ _GRACE = 120
 def before_joining() -> Iterator[None]:
     """Tell all processes of a UserError that one of them meets inside the block, before the processes have joined.
 
-    Without this the other processes would wait for the one that gave up.
+    Without this the other processes would wait for the one that gave up. A process that torchrun, or :func:`launch`,
+    has started ends from now on within seconds when its launcher does.
 
     Raises:
         UserError: the error of the block; all processes raise it with the same message.
     """
+    many = distributed()
+    if many and "TORCHELASTIC_RUN_ID" in os.environ:
+        # A launcher that was killed cannot stop its processes, which would write into the folder of a resumed run.
+        when_parent_ends(stop)
     try:
         yield
     except UserError:
-        if not distributed():
+        if not many:
             raise
         import torch
 
