@@ -15,6 +15,8 @@ from gantrain.utils.parent import stop, when_parent_ends
 
 # Seconds in which interrupted processes may write their checkpoint before they are killed.
 _GRACE = 120
+# Seconds within which processes fail of the same cause; torch's launcher kills those that are left after 30 seconds.
+_AFTERMATH = 20
 
 
 @contextmanager
@@ -86,7 +88,8 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "gantrain", *arguments)
     except ChildFailedError as error:
-        rank, first = min(error.failures.items(), key=lambda item: _lateness(item[1].exitcode, item[1].timestamp))
+        began = min(failure.timestamp for failure in error.failures.values())
+        rank, first = min(error.failures.items(), key=lambda f: _lateness(f[1].exitcode, f[1].timestamp - began))
         if first.exitcode >= 0:
             return first.exitcode
         name = signal.Signals(-first.exitcode).name
@@ -97,11 +100,15 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     return 0
 
 
-def _lateness(exitcode: int, timestamp: int) -> tuple[int, int]:
-    """A sort key that puts the cause first: a signal from outside, then an error, then processes ended by SIGTERM.
+def _lateness(exitcode: int, seconds: int) -> tuple[int, int]:
+    """A sort key that puts the cause first: a signal from outside, then an error, then processes that were left.
 
-    SIGTERM comes from the launcher itself, which ends the processes that are left.
+    The launcher itself ends the processes that are left: by SIGTERM, and by SIGKILL those that do not answer.
+
+    Args:
+        exitcode: the exit code of a process; minus the signal if a signal ended it.
+        seconds: the time from the first failure to that of the process.
     """
-    if exitcode == -signal.SIGTERM:
-        return 2, timestamp
-    return int(exitcode >= 0), timestamp
+    if exitcode == -signal.SIGTERM or (exitcode == -signal.SIGKILL and seconds > _AFTERMATH):
+        return 2, seconds
+    return int(exitcode >= 0), seconds
