@@ -397,6 +397,11 @@ def main() -> NoReturn:
     except UserError as error:
         _give_up(str(error))
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN):
+            _give_up(
+                f"{error.strerror}: a limit of the system on open files or processes is reached; use fewer workers or "
+                "processes, or raise the limit (ulimit -n, ulimit -u)"
+            )
         # If the system refuses access to a file, that is no bug. An error without a file may be one.
         if error.filename is None and error.errno != errno.ENOSPC:
             raise

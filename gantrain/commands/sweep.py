@@ -164,7 +164,16 @@ def train(
                 run = waiting.pop(0)
                 errors = Path(temporary) / f"{len(waiting)}.txt"
                 process: BaseProcess = context.Process(target=_train, args=(command_line, _arguments(run), str(errors)))
-                process.start()
+                try:
+                    process.start()
+                except OSError as error:
+                    for _, other, _ in running.values():
+                        other.terminate()
+                        other.join()
+                    raise UserError(
+                        f"--workers: {workers} runs cannot be trained at a time ({error.strerror}); use fewer, or "
+                        "raise the limit (ulimit -n, ulimit -u)"
+                    ) from error
                 running[process.sentinel] = run, process, errors
             ready = connection.wait(list(running), _PAUSE)
             for sentinel in [s for s in running if s in ready]:
