@@ -50,6 +50,7 @@ def make_batches(config: Config, data: DataSet, processes: Processes, device: to
         device,
         config.data.accumulation,
         config.data.workers,
+        config.run.timeout,
     )
 
 

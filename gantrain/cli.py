@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from gantrain import __version__
+from gantrain.distributed.environment import shown_ranks
 from gantrain.errors import Notice, UserError
 
 # The seconds that a process other than the host's first waits before it reports an error. The first process usually
@@ -71,7 +72,7 @@ def train(
     gantrain train configs/quickstart.yaml --resume run.steps=6000
     """
     from gantrain.config.loading import load
-    from gantrain.distributed.environment import check_processes, distributed
+    from gantrain.distributed.environment import check_processes, launched_place
     from gantrain.distributed.launch import before_joining, launch
 
     with before_joining():
@@ -79,9 +80,10 @@ def train(
             raise UserError("--resume and --overwrite exclude each other; choose one")
         asked = [] if processes is None else [f"run.processes={processes}"]
         checked = load(config, [*overrides, *asked])
-        if distributed():
-            check_processes(processes, int(os.environ["WORLD_SIZE"]))
-    if not distributed() and processes is not None and processes > 1:
+        place = launched_place()
+        if place is not None:
+            check_processes(processes, place.world_size)
+    if place is None and processes is not None and processes > 1:
         flags = ["--resume"] * resume + ["--overwrite"] * overwrite + ["--trust"] * trust
         sys.exit(launch(["train", "--processes", str(processes), *flags, "--", config, *overrides], processes))
     from gantrain.commands import train
@@ -246,6 +248,12 @@ def sample(
     help="Number of images that pass through the network at once.",
 )
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
+@click.option(
+    "--timeout",
+    type=click.IntRange(1, 86400),
+    metavar="SECONDS",
+    help="Time for which several processes wait for each other; 240 by default.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @_trust
 def evaluate(
@@ -263,7 +271,7 @@ def evaluate(
     gantrain eval checkpoints/cifar10 --against "{name: cifar10, split: test}" --samples 50000
     gantrain eval --images samples/ --against photographs.zip --metrics fid
     """
-    from gantrain.distributed.environment import check_processes, distributed
+    from gantrain.distributed.environment import check_processes, launched_place
     from gantrain.distributed.launch import before_joining, launch
 
     with before_joining():
@@ -271,9 +279,10 @@ def evaluate(
             raise UserError("eval: name either a run, or images with --images")
         if run is not None:
             _require_run(run)
-        if distributed():
-            check_processes(processes, int(os.environ["WORLD_SIZE"]))
-    if not distributed() and processes is not None and processes > 1:
+        place = launched_place()
+        if place is not None:
+            check_processes(processes, place.world_size)
+    if place is None and processes is not None and processes > 1:
         sys.exit(launch(sys.argv[1:], processes))
     from gantrain.commands import evaluate
 
@@ -404,13 +413,18 @@ def main() -> NoReturn:
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
     warnings.showwarning = _show_warning
-    # gantrain reports in one line that another process has ended. torch would add a trace of its own C++ code.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # gantrain reports in one line what happens to processes. torch would add traces of its own C++ code.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     try:
         sys.exit(cli(standalone_mode=False))
     except UserError as error:
         _give_up(str(error))
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN):
+            _give_up(
+                f"{error.strerror}: a limit of the system on open files or processes is reached; use fewer workers or "
+                "processes, or raise the limit (ulimit -n, ulimit -u)"
+            )
         # If the system refuses access to a file, that is no bug. An error without a file may be one.
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
@@ -447,7 +461,7 @@ def _require_run(run: str) -> None:
 
 def _give_up(message: str) -> NoReturn:
     # The first process of each host writes, because each host has a terminal of its own.
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if shown_ranks()[1] != 0:
         time.sleep(_AFTER_THE_FIRST)
     for line in message.splitlines():
         print(f"gantrain: {line}", file=sys.stderr)
@@ -456,7 +470,7 @@ def _give_up(message: str) -> NoReturn:
 
 def _first() -> bool:
     """Whether this is the first process of all, which alone writes to the terminal."""
-    return os.environ.get("RANK", "0") == "0"
+    return shown_ranks()[0] == 0
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

@@ -22,6 +22,8 @@ import psutil
 _context = multiprocessing.get_context("forkserver")
 _IMPORTED = ("gantrain.cli", "gantrain.commands.train", "torch.utils.tensorboard", "sklearn.datasets")
 _context.set_forkserver_preload([*_IMPORTED, "matplotlib.backends.backend_agg"])
+# As the command line sets it before it imports torch, which reads it once.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 # After so long something is waited for in vain, however busy the machine is.
 SECONDS = 240
 _started: list[Command] = []

@@ -18,7 +18,7 @@ from gantrain.config import yaml_files
 from gantrain.config.metrics import DEFAULT_METRICS, METRICS
 from gantrain.config.parts import build, part_name
 from gantrain.config.registry import kind
-from gantrain.config.sections import Accuracy, Evaluate, Inception
+from gantrain.config.sections import TIMEOUT, Accuracy, Evaluate, Inception
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
@@ -50,6 +50,7 @@ class Request:
         subset_size: the number of images in a subset of the kernel distance; 1000 by default.
         batch_size: images that the extractor, or the classifier, sees at once.
         trust: whether runs are opened though their configs name code outside gantrain and they were not trained here.
+        timeout: the seconds that several processes wait for each other; 240 by default.
     """
 
     metrics: Sequence[str] | None = None
@@ -66,6 +67,7 @@ class Request:
     subset_size: int | None = None
     batch_size: int = 64
     trust: bool = False
+    timeout: int | None = None
 
 
 def evaluate_run(run: str, request: Request) -> Report:
@@ -148,7 +150,8 @@ def as_json(report: Report) -> str:
 @contextmanager
 def _measuring(request: Request) -> Iterator[Accelerator]:
     """Join the processes for the block, which computes in full single precision and explains a lack of memory."""
-    with process_group(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
+    joined = process_group(not torch.cuda.is_available(), request.timeout or TIMEOUT)
+    with joined as accelerator, single_precision(tf32=False):
         half = max(1, request.batch_size // 2)
         smaller = f"--batch-size {half}, or " if half < request.batch_size else ""
         with memory.out_of_memory(

@@ -24,6 +24,7 @@ from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
 from gantrain.runs.folder import is_run, require_startable
 from gantrain.train.interrupt import Interrupt
+from gantrain.utils.parent import stop
 
 # Keys that a sweep sets, and what the user is told instead.
 _SWEEP_KEYS = {
@@ -171,7 +172,16 @@ def train(
                 process: BaseProcess = context.Process(
                     target=_train, args=(command_line, _arguments(run, trust), str(errors))
                 )
-                process.start()
+                try:
+                    process.start()
+                except OSError as error:
+                    for _, other, _ in running.values():
+                        other.terminate()
+                        other.join()
+                    raise UserError(
+                        f"--workers: {workers} runs cannot be trained at a time ({error.strerror}); use fewer, or "
+                        "raise the limit (ulimit -n, ulimit -u)"
+                    ) from error
                 running[process.sentinel] = run, process, errors
             ready = connection.wait(list(running), _PAUSE)
             for sentinel in [s for s in running if s in ready]:
@@ -261,10 +271,8 @@ def _train(command_line: Callable[[], NoReturn], arguments: list[str], errors: s
 
 def _stop_with(parent: BaseProcess) -> None:
     """Stop this run, which writes a checkpoint, when the process of the sweep has ended."""
-    import signal
-
     parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
+    stop()
 
 
 def _reason(code: int, errors: Path) -> str:

@@ -39,7 +39,7 @@ def train(
             training diverged or needs more memory than there is.
     """
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
-    with process_group(cpu) as accelerator:
+    with process_group(cpu, config.run.timeout) as accelerator:
         everyone = Processes.launched()
         folder, device = Path(config.run.folder) / config.run.name, accelerator.device
         with everyone.raise_on_all():
@@ -64,7 +64,7 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
     Raises:
         UserError: the parts do not fit together, or need more memory than there is.
     """
-    everyone = Processes.launched()
+    everyone = Processes.launched(config.run.timeout)
     data, run = config.data, config.run
     advice = memory.training_advice(data.batch_size, data.accumulation, run.precision, everyone.world_size)
     with threads(run.threads), memory.out_of_memory(lambda: "before the first step", lambda: advice):

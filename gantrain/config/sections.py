@@ -24,6 +24,9 @@ from gantrain.config.types import (
     Words,
 )
 
+# The seconds that processes wait for each other, unless run.timeout says otherwise.
+TIMEOUT = 240
+
 
 class FolderName(Words):
     """The name of a folder inside another folder."""
@@ -91,6 +94,9 @@ class Run(Schema):
     threads: PositiveInt | None = None
     """The number of CPU threads of each process; null (the default) leaves the choice to torch. Small networks are
     fastest with one thread."""
+    timeout: Annotated[int, Number(whole=True, least=1, most=86400)] = TIMEOUT
+    """The number of seconds for which a process waits for others, or for a worker that reads data, before the run stops
+    with an error. Default 240."""
     batch_norm: Literal["sync", "local"] = "sync"
     """Whether batch norm takes its mean and variance over the batch of all processes together (sync, the default) or in
     each process over its own share (local). If shares are cut into micro-batches, batch norm takes one at a time."""

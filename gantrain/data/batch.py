@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from gantrain.config.sections import TIMEOUT
 from gantrain.data.dataset import DataSet
 from gantrain.data.prefetch import Prefetcher, automatic_workers
 from gantrain.errors import UserError
@@ -104,6 +105,7 @@ class Batches:
         device: the device of the batches.
         accumulation: the number of micro-batches into which each process' share will be cut.
         workers: the number of processes that read samples ahead from files; None takes one for each core, 0 none.
+        timeout: the seconds that a read of these processes may take.
 
     Attributes:
         batch_size, accumulation, seed, device: the arguments of the same names.
@@ -126,6 +128,7 @@ class Batches:
         device: torch.device | str = "cpu",
         accumulation: int = 1,
         workers: int | None = 0,
+        timeout: float = TIMEOUT,
     ):
         if batch_size % (world_size * accumulation):
             cut = f" of {accumulation} micro-batches each (data.accumulation)" if accumulation > 1 else ""
@@ -152,7 +155,7 @@ class Batches:
         self.device = torch.device(device)
         self.workers = (automatic_workers() if workers is None else workers) if in_files else 0
         self._order = Order(len(self.samples), batch_size, seed, self._at)
-        self._ahead = Prefetcher(self.samples, self._order.rows, self.workers) if in_files else None
+        self._ahead = Prefetcher(self.samples, self._order.rows, self.workers, timeout) if in_files else None
 
     def shared(self, rank: int, world_size: int) -> Batches:
         """The same batches as process ``rank`` sees them, of ``world_size`` processes that share each batch."""

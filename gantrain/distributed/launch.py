@@ -11,24 +11,32 @@ from typing import Any
 
 from gantrain.distributed.environment import cores, distributed
 from gantrain.errors import UserError
+from gantrain.utils.parent import stop, when_parent_ends
 
 # Seconds in which interrupted processes may write their checkpoint before they are killed.
 _GRACE = 120
+# Seconds within which processes fail of the same cause; torch's launcher kills those that are left after 30 seconds.
+_AFTERMATH = 20
 
 
 @contextmanager
 def before_joining() -> Iterator[None]:
     """Tell all processes of a UserError that one of them meets inside the block, before the processes have joined.
 
-    Without this the other processes would wait for the one that gave up.
+    Without this the other processes would wait for the one that gave up. A process that torchrun, or :func:`launch`,
+    has started ends from now on within seconds when its launcher does.
 
     Raises:
         UserError: the error of the block; all processes raise it with the same message.
     """
+    many = distributed()
+    if many and "TORCHELASTIC_RUN_ID" in os.environ:
+        # A launcher that was killed cannot stop its processes, which would write into the folder of a resumed run.
+        when_parent_ends(stop)
     try:
         yield
     except UserError:
-        if not distributed():
+        if not many:
             raise
         import torch
 
@@ -80,7 +88,8 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     try:
         elastic_launch(config, sys.executable)("-c", _command_line(), *arguments)
     except ChildFailedError as error:
-        rank, first = min(error.failures.items(), key=lambda item: _lateness(item[1].exitcode, item[1].timestamp))
+        began = min(failure.timestamp for failure in error.failures.values())
+        rank, first = min(error.failures.items(), key=lambda f: _lateness(f[1].exitcode, f[1].timestamp - began))
         if first.exitcode >= 0:
             return first.exitcode
         name = signal.Signals(-first.exitcode).name
@@ -99,11 +108,15 @@ def _command_line() -> str:
     return f"import sys; sys.path[:] = {sys.path!r}; sys.argv[0] = 'gantrain'; from gantrain.cli import main; main()"
 
 
-def _lateness(exitcode: int, timestamp: int) -> tuple[int, int]:
-    """A sort key that puts the cause first: a signal from outside, then an error, then processes ended by SIGTERM.
+def _lateness(exitcode: int, seconds: int) -> tuple[int, int]:
+    """A sort key that puts the cause first: a signal from outside, then an error, then processes that were left.
 
-    SIGTERM comes from the launcher itself, which ends the processes that are left.
+    The launcher itself ends the processes that are left: by SIGTERM, and by SIGKILL those that do not answer.
+
+    Args:
+        exitcode: the exit code of a process; minus the signal if a signal ended it.
+        seconds: the time from the first failure to that of the process.
     """
-    if exitcode == -signal.SIGTERM:
-        return 2, timestamp
-    return int(exitcode >= 0), timestamp
+    if exitcode == -signal.SIGTERM or (exitcode == -signal.SIGKILL and seconds > _AFTERMATH):
+        return 2, seconds
+    return int(exitcode >= 0), seconds

@@ -6,12 +6,14 @@ import socket
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gantrain.config.sections import TIMEOUT
 from gantrain.errors import UserError
 
 Value = TypeVar("Value")
@@ -35,13 +37,19 @@ class Processes:
         self.rank, self.group_size = 0, 1
         self.group: dist.ProcessGroup | None = None
         self.world_size = 1
+        self._timeout = timedelta(seconds=TIMEOUT)
         self._roles = {1: 0}
         self._groups: dict[int, dist.ProcessGroup | None] = {1: None}
 
     @classmethod
-    def launched(cls) -> Processes:
-        """The processes of torch.distributed's default group, or this process alone where there is no group."""
+    def launched(cls, timeout: float = TIMEOUT) -> Processes:
+        """The processes of torch.distributed's default group, or this process alone where there is no group.
+
+        Args:
+            timeout: the seconds that the processes of a role wait for each other.
+        """
         processes = cls()
+        processes._timeout = timedelta(seconds=timeout)
         if dist.is_available() and dist.is_initialized():
             processes.rank, processes.group_size = dist.get_rank(), dist.get_world_size()
             processes.world_size = processes.group_size
@@ -64,7 +72,9 @@ class Processes:
         role, size = self._roles[roles], self.world_size // roles
         if roles not in self._groups:
             # The groups are made here and not in divide, since making them waits for all processes.
-            groups = [dist.new_group(list(range(each * size, (each + 1) * size))) for each in range(roles)]
+            ranks = [list(range(each * size, (each + 1) * size)) for each in range(roles)]
+            # torch would give the groups its own timeout of half an hour, not that of the group of all processes.
+            groups = [dist.new_group(each, timeout=self._timeout) for each in ranks]
             own = groups[role]
             assert isinstance(own, dist.ProcessGroup)  # not torch's placeholder for groups of other processes
             self._groups[roles] = own

@@ -29,11 +29,11 @@ BEST = "best"
 # nothing that it computes.
 CHANGEABLE = (
     *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
-    *("run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
+    *("run.timeout", "run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
     *("log", "samples", "evaluate", "diagnose", "checkpoint"),
 )
 # Keys, by their last parts, that may differ from host to host.
-_HOST_KEYS = ("folder", "path", "threads", "storage", "workers")
+_HOST_KEYS = ("folder", "path", "threads", "timeout", "storage", "workers")
 
 
 def prepare_folder(

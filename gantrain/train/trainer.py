@@ -125,7 +125,7 @@ class Trainer:
         self.log_settings = log or Log()
         self.checkpoint_settings = checkpoints or Checkpoint()
         self.folder = Path(run.folder) / run.name
-        self.processes = processes or Processes.launched()
+        self.processes = processes or Processes.launched(run.timeout)
         self.main = self.processes.rank == 0
         self.device = self.learners[0].parameters[0].device
         self.arithmetic = Arithmetic(run)
