@@ -39,7 +39,15 @@ def cli() -> None:
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name first.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
-def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool, processes: int | None) -> None:
+@click.option("--accept-data", is_flag=True, help="With --resume: go on although the data have changed.")
+def train(
+    config: str,
+    overrides: tuple[str, ...],
+    resume: bool,
+    overwrite: bool,
+    processes: int | None,
+    accept_data: bool,
+) -> None:
     """Train the game that the file CONFIG describes.
 
     The folder of the run is checkpoints/NAME, where NAME is the config's run.name. It holds the resolved config, the
@@ -67,16 +75,18 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
     with before_joining():
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other; choose one")
+        if accept_data and not resume:
+            raise UserError("--accept-data goes with --resume; a run that begins takes any data")
         asked = [] if processes is None else [f"run.processes={processes}"]
         checked = load(config, [*overrides, *asked])
         if distributed():
             check_processes(processes, int(os.environ["WORLD_SIZE"]))
     if not distributed() and processes is not None and processes > 1:
-        flags = ["--resume"] * resume + ["--overwrite"] * overwrite
+        flags = ["--resume"] * resume + ["--overwrite"] * overwrite + ["--accept-data"] * accept_data
         sys.exit(launch(["train", "--processes", str(processes), *flags, "--", config, *overrides], processes))
     from gantrain.commands import train
 
-    train.train(checked, resume=resume, overwrite=overwrite, processes=processes)
+    train.train(checked, resume, overwrite, processes, accept_data)
 
 
 @cli.command(short_help="Train a grid of configs with several seeds.")
@@ -163,8 +173,16 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
 )
 @click.option("--output", metavar="PATH", help="File or folder to write; by default in the run's folder samples.")
 @click.option("--images", is_flag=True, help="Write a folder with one PNG file for each sample, instead of one grid.")
+@click.option("--overwrite", is_flag=True, help="With --images: delete earlier samples in the folder first.")
 def sample(
-    run: str, number: int, seed: int, step: int | None, weights: str | None, output: str | None, images: bool
+    run: str,
+    number: int,
+    seed: int,
+    step: int | None,
+    weights: str | None,
+    output: str | None,
+    images: bool,
+    overwrite: bool,
 ) -> None:
     """Draw samples from the generator of the run in the folder RUN, and print where they are.
 
@@ -176,7 +194,7 @@ def sample(
     _require_run(run)
     from gantrain.commands.sample import sample_run
 
-    click.echo(sample_run(run, number, seed, step, weights, output, images))
+    click.echo(sample_run(run, number, seed, step, weights, output, images, overwrite))
 
 
 @cli.command(name="eval", short_help="Measure how good a run is.")

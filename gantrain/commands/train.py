@@ -21,7 +21,13 @@ from gantrain.train.callbacks.factory import make_callbacks
 from gantrain.train.trainer import Trainer
 
 
-def train(config: Config, resume: bool = False, overwrite: bool = False, processes: int | None = None) -> Path:
+def train(
+    config: Config,
+    resume: bool = False,
+    overwrite: bool = False,
+    processes: int | None = None,
+    accept_data: bool = False,
+) -> Path:
     """Train the game that ``config`` describes and return the run's folder.
 
     Args:
@@ -29,6 +35,7 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, process
         resume: go on from the newest whole checkpoint of the run, where there is one.
         overwrite: delete an earlier run of the same name.
         processes: the number of processes asked for on the command line.
+        accept_data: whether a resumed run may go on with other data than it began with.
 
     Raises:
         UserError: the parts do not fit together, the run exists, fewer processes started than were asked for, or the
@@ -45,7 +52,7 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, process
         everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, require_same_config)
         with everyone.raise_on_all():
             trainer = make_trainer(config, device)
-        return trainer.fit(resume, overwrite)
+        return trainer.fit(resume, overwrite, accept_data)
 
 
 def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Trainer) -> Trainer:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
 from gantrain.data.dataset import DataSet
+from gantrain.data.digest import Digest, digest
 from gantrain.data.prefetch import Prefetcher, automatic_workers
 from gantrain.errors import UserError
 from gantrain.utils.seeding import generator
@@ -139,6 +140,7 @@ class Batches:
                 f"use at most {len(dataset.samples)}"
             )
         self.samples = dataset.samples
+        self._in_files = dataset.in_files
         in_files = not isinstance(self.samples, Tensor)
         self._at = self.samples.device if isinstance(self.samples, Tensor) else torch.device("cpu")
         self.labels = None if dataset.labels is None else dataset.labels.to(self._at)
@@ -153,6 +155,11 @@ class Batches:
         self.workers = (automatic_workers() if workers is None else workers) if in_files else 0
         self._order = Order(len(self.samples), batch_size, seed, self._at)
         self._ahead = Prefetcher(self.samples, self._order.rows, self.workers) if in_files else None
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The digest of the samples and labels; see :func:`gantrain.data.digest.digest`."""
+        return digest(self.samples, self.labels, self._in_files)
 
     def shared(self, rank: int, world_size: int) -> Batches:
         """The same batches as process ``rank`` sees them, of ``world_size`` processes that share each batch."""

@@ -69,6 +69,21 @@ def open_regular(path: str | Path) -> BinaryIO:
         raise
 
 
+def require_regular_files(folder: Path, key: str) -> None:
+    """Refuse a folder with a FIFO, device or socket in it, before a library opens all its files.
+
+    Args:
+        folder: the folder; those inside it are not looked into.
+        key: the key of the config with which the error message begins.
+
+    Raises:
+        UserError: there is one.
+    """
+    for file in folder.iterdir():
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise UserError(f"{key}: {file} is a FIFO, device or socket, expected only files; move it elsewhere")
+
+
 def write_csv(path: str | Path, rows: Iterable[Iterable[Any]]) -> None:
     """Write rows as a CSV file with commas, the first row being the header."""
     stream = io.StringIO()
