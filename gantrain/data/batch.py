@@ -140,7 +140,7 @@ class Batches:
                 f"use at most {len(dataset.samples)}"
             )
         self.samples = dataset.samples
-        self._in_files = dataset.in_files
+        self._in_files = getattr(dataset, "in_files", None)
         in_files = not isinstance(self.samples, Tensor)
         self._at = self.samples.device if isinstance(self.samples, Tensor) else torch.device("cpu")
         self.labels = None if dataset.labels is None else dataset.labels.to(self._at)

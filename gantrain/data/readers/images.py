@@ -24,8 +24,8 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 PIXELS = 2**27
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # of Pillow's own bound, which is lower
 
-# Number of files that are read before the first of them is used.
-_AT_ONCE = 64
+# Number of files that are read before the first of them is used; they are fewer if they are larger together than this.
+_AT_ONCE, _BYTES_AT_ONCE = 64, 2**26
 # Size of a file in bytes from which on decoding it in a thread saves more time than the interpreter's lock costs.
 _WORTH_A_THREAD = 16384
 
@@ -92,7 +92,7 @@ def load_all(
     files = iter(files)
     alone = get_worker_info() is None
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        while chunk := list(islice(files, _AT_ONCE)):
+        while chunk := _some(files):
             size_of_all = sum(len(content) for _, content in chunk if isinstance(content, bytes))
             threads = alone and size_of_all > _WORTH_A_THREAD * len(chunk)
             yield from (pool.map if threads else map)(loaded, chunk)
@@ -107,6 +107,17 @@ def reason(error: Exception) -> str:
     """The text of an error about an image, in one line without the path, which the caller names."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__
+
+
+def _some(files: Iterator[tuple[Key, bytes | Exception]]) -> list[tuple[Key, bytes | Exception]]:
+    """The next files, as many as may be in memory together."""
+    chunk, size = [], 0
+    for file in islice(files, _AT_ONCE):
+        chunk.append(file)
+        size += len(file[1]) if isinstance(file[1], bytes) else 0
+        if size > _BYTES_AT_ONCE:
+            break
+    return chunk
 
 
 def _opened(content: bytes) -> Image.Image:
