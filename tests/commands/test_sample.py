@@ -79,9 +79,7 @@ def test_samples_never_lie_among_earlier_ones(run, tmp_path):
     folder = tmp_path / "out"
     take(run, 5, 1, output=folder, images=True)
     before = contents(folder)
-    with pytest.raises(
-        UserError, match="out: holds 5 earlier samples; add --overwrite to delete them first, or choose"
-    ):
+    with pytest.raises(UserError, match="out: holds 5 earlier samples; add --overwrite to delete them first"):
         take(run, 3, 2, output=folder, images=True)
     assert contents(folder) == before
     (folder / ".DS_Store").touch()

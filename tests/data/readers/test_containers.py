@@ -58,7 +58,7 @@ def test_the_content_of_an_archive_counts_and_not_its_name(name, pack, tmp_path)
     [
         (
             b"\x28\xb5\x2f\xfd" + bytes(20),
-            "is a Zstandard file, expected a .zip, .*; unpack it and use image_folder, or",
+            "is a Zstandard file, expected a .zip, .*; unpack it and use",
         ),
         (b"7z\xbc\xaf\x27\x1c" + bytes(20), "is a 7z archive, expected a .zip, .tar"),
         (b"Rar!\x1a\x07\x01" + bytes(20), "is a RAR archive, expected a .zip, .tar"),

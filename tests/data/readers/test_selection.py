@@ -88,7 +88,7 @@ def test_what_is_no_image_by_content_is_named_and_its_like_counted(folder):
     fill(folder, "a/0.png", "b/1.png", content=b"<!DOCTYPE html>\n<title>Not found</title>")
     fill(folder, "b/2.png", content=b"")
     message = (
-        r"a/0.png in .*pictures cannot be read \(it is no image but a web page\); 2 others are no image by content"
+        r"a/0.png in .*pictures cannot be read \(it is no image but a web page\); 2 others are no image"
     )
     with pytest.raises(UserError, match=message):
         ImageFolder(str(folder))
