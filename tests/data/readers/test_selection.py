@@ -87,9 +87,7 @@ def test_images_by_content_without_the_name_of_one_are_counted(folder, pack):
 def test_what_is_no_image_by_content_is_named_and_its_like_counted(folder):
     fill(folder, "a/0.png", "b/1.png", content=b"<!DOCTYPE html>\n<title>Not found</title>")
     fill(folder, "b/2.png", content=b"")
-    message = (
-        r"a/0.png in .*pictures cannot be read \(it is no image but a web page\); 2 others are no image"
-    )
+    message = r"a/0.png in .*pictures cannot be read \(it is no image but a web page\); 2 others are no image"
     with pytest.raises(UserError, match=message):
         ImageFolder(str(folder))
     with pytest.raises(UserError, match=r"a/0.png: cannot be read \(it is no image but a web page\)$"):
