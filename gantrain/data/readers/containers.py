@@ -34,7 +34,7 @@ Opened = TypeVar("Opened")
 # The largest size in bytes of a file in a container, unpacked. No image is larger that could be trained on.
 LARGEST = 2**28
 # A compressed tar may unpack to as many times its own size, but at least to as many bytes.
-_RATIO, _AT_LEAST = 1000, 2**30
+_RATIO, _AT_LEAST = 200, 2**30
 # The number of ways on which links may lead to one folder; without a bound they could be more than can be counted.
 _WAYS = 100
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -105,7 +105,16 @@ class RandomAccess(Container):
         """
 
     def contents(self, names: Sequence[str], start: int | None = None) -> Iterator[tuple[int, bytes | Exception]]:
-        return ((i, _attempt(partial(self.read, name), start)) for i, name in enumerate(names))
+        return ((i, self._attempt(name, start)) for i, name in enumerate(names))
+
+    def _attempt(self, name: str, start: int | None) -> bytes | Exception:
+        try:
+            # Before it is unpacked, in the hope that its size is given truly.
+            if start is None and self.sizes([name])[0] > LARGEST:
+                return _too_large()
+            return _bounded(partial(self.read, name), start)
+        except Exception as error:
+            return error
 
 
 class Folder(RandomAccess):
@@ -228,7 +237,14 @@ class CompressedTar(Container):
 
     def entries(self) -> Iterator[Entry]:
         with self._opened() as archive:
-            yield from (Entry(member.name, _odd(member)) for member in archive if not member.isdir())
+            for member in archive:
+                if member.size > LARGEST:  # which would have to be unpacked to reach the files behind it
+                    raise UserError(
+                        f"data.path: {member.name} in {self.path} has more than {LARGEST >> 20} MiB, the largest size of "
+                        "a file in a compressed tar; unpack it and use image_folder, or leave the file out"
+                    )
+                if not member.isdir():
+                    yield Entry(member.name, _odd(member))
 
     def contents(self, names: Sequence[str], start: int | None = None) -> Iterator[tuple[int, bytes | Exception]]:
         position = {name: i for i, name in enumerate(names)}
@@ -408,16 +424,11 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _attempt(read: Callable[[int], bytes], start: int | None) -> bytes | Exception:
-    try:
-        return _bounded(read, start)
-    except Exception as error:
-        return error
-
-
 def _bounded(read: Callable[[int], bytes], start: int | None) -> bytes | Exception:
     """What ``read`` gives of a file: the whole of it, or its first ``start`` bytes."""
     content = read(LARGEST + 1 if start is None else start)
-    if len(content) > LARGEST:
-        return ValueError(f"it has more than {LARGEST >> 20} MiB, the largest size of an image file")
-    return content
+    return _too_large() if len(content) > LARGEST else content
+
+
+def _too_large() -> ValueError:
+    return ValueError(f"it has more than {LARGEST >> 20} MiB, the largest size of an image file")

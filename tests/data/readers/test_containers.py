@@ -89,13 +89,20 @@ def test_a_zip_that_python_cannot_unpack_is_named(tmp_path):
         ImageArchive(str(tmp_path / "other.zip"))
 
 
-@pytest.mark.parametrize("pack", [zipped, tarred, lambda files: gzip.compress(tarred(files))])
+@pytest.mark.parametrize("pack", [zipped, tarred])
 def test_a_file_that_unpacks_to_more_than_any_image_is_refused(pack, tmp_path, monkeypatch):
     monkeypatch.setattr(containers, "LARGEST", 10_000)
     (tmp_path / "data").write_bytes(pack(FILES | {"a/bomb.png": bytes(10_001), "b/big.png": bytes(10_000)}))
     with pytest.raises(UserError, match=r"a/bomb.png in .* cannot be read \(it has more than 0 MiB, the largest size"):
         ImageArchive(str(tmp_path / "data"), size=4).samples.to("cpu")
     assert ImageArchive(str(tmp_path / "data"), on_error="skip").skipped == 2
+
+
+def test_a_compressed_tar_with_a_file_larger_than_any_image_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "LARGEST", 10_000)
+    (tmp_path / "data").write_bytes(gzip.compress(tarred(FILES | {"a/bomb.bin": bytes(10_001)})))
+    with pytest.raises(UserError, match="a/bomb.bin in .*data has more than 0 MiB, .*; unpack it and use image_folder"):
+        ImageArchive(str(tmp_path / "data"))
 
 
 def test_a_zip_whose_headers_lie_unpacks_no_further(tmp_path, monkeypatch):
