@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
     Attributes:
         name: the name by which the container reads it.
-        odd: what it and its like are if it is no regular file, such as "links"; None for a file.
+        odd: a word for what it is if it is no regular file, such as "linked"; None for a file.
     """
 
     name: str
@@ -140,7 +140,7 @@ class Folder(RandomAccess):
                 status = os.stat(self.path / folder)
                 place = status.st_dev, status.st_ino
                 if place in above or ways[place] == _WAYS:
-                    yield Entry(folder, "links that lead in a circle")
+                    yield Entry(folder, "linked in a circle")
                     continue
                 ways[place] += 1
                 with os.scandir(self.path / folder) as found:
@@ -186,7 +186,7 @@ class Zip(RandomAccess):
         for member in self._opened().infolist():
             if not member.filename.endswith(("/", "\\")):
                 link = stat.S_ISLNK(member.external_attr >> 16)
-                yield Entry(member.filename, "links" if link else None)
+                yield Entry(member.filename, "linked" if link else None)
 
     def read(self, name: str, most: int) -> bytes:
         with self._opened().open(name) as file:
@@ -240,8 +240,8 @@ class CompressedTar(Container):
             for member in archive:
                 if member.size > LARGEST:  # which would have to be unpacked to reach the files behind it
                     raise UserError(
-                        f"data.path: {member.name} in {self.path} has more than {LARGEST >> 20} MiB, the largest size of "
-                        "a file in a compressed tar; unpack it and use image_folder, or leave the file out"
+                        f"data.path: {member.name} in {self.path} has more than {LARGEST >> 20} MiB, the largest size "
+                        "of a file in a compressed tar; unpack it and use image_folder, or leave the file out"
                     )
                 if not member.isdir():
                     yield Entry(member.name, _odd(member))
@@ -407,14 +407,14 @@ def _kind(entry: os.DirEntry[str]) -> str:
         if entry.is_file() or not os.path.exists(entry.path):
             return "file"
     except OSError:
-        return "links that lead in a circle"
-    return "FIFOs, devices or sockets"
+        return "linked in a circle"
+    return "special: FIFO, device or socket"
 
 
 def _odd(member: tarfile.TarInfo) -> str | None:
     if member.issparse():
-        return "sparse files"
-    return None if member.isfile() else "links" if member.islnk() or member.issym() else "FIFOs or devices"
+        return "sparse"
+    return None if member.isfile() else "linked" if member.islnk() or member.issym() else "special: FIFO or device"
 
 
 def _size(path: Path) -> int:

@@ -43,12 +43,15 @@ def select_images(container: Container) -> list[str]:
 
     runs = _run_folders(container, others)
     tables = {place[:-1] + (PurePosixPath(place[-1]).stem,) for place in others.values() if place[-1].endswith(".csv")}
+
+    def in_run(place: tuple[str, ...]) -> bool:
+        return bool(runs) and any(place[:depth] in runs for depth in range(len(place)))
+
     for name, place in list(images.items()):
-        drawn = place[-1] in _DRAWN and place[:-1] + (PurePosixPath(place[-1]).stem,) in tables
-        if drawn or any(place[:depth] in runs for depth in range(len(place))):
+        if in_run(place) or (place[-1] in _DRAWN and place[:-1] + (PurePosixPath(place[-1]).stem,) in tables):
             left_out.setdefault("written by gantrain", []).append(name)
             del images[name]
-    strangers = [n for n, place in others.items() if not any(place[:depth] in runs for depth in range(len(place)))]
+    strangers = [name for name, place in others.items() if not in_run(place)]
     parts = [f"{len(set(names))} {why} ({min(names)})" for why, names in left_out.items()]
     total = sum(len(set(names)) for names in left_out.values()) + len(strangers)
     if strangers:

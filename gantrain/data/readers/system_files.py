@@ -25,4 +25,5 @@ _BEGINNINGS = (".", "synofile_thumb_", "albumart_{")
 
 def is_system_name(name: str) -> bool:
     """Whether a file or folder of this name is hidden or not the user's: thumbnails, recycle bins and their like."""
-    return name.lower() in _NAMES or name.lower().startswith(_BEGINNINGS)
+    lower = name.lower()
+    return lower in _NAMES or lower.startswith(_BEGINNINGS)

@@ -122,7 +122,7 @@ def test_links_that_lead_in_a_circle_are_left_out_and_others_followed(folder, tm
     data, (notice,) = opened(folder)
     # Through b/up the folder elsewhere is found once more.
     assert sorted(data.labels.tolist()) == 4 * [0] + 5 * [1] + [2]
-    assert "links that lead in a circle (a/loop)" in notice
+    assert "linked in a circle (a/loop)" in notice
 
 
 def test_links_that_multiply_come_to_an_end(folder):
@@ -166,12 +166,16 @@ def test_fifos_sockets_and_devices_are_left_out_of_folders_and_archives(folder, 
     with socket.socket(socket.AF_UNIX) as held:
         held.bind("socket.png")
     data, (notice,) = opened(folder)
-    assert len(data.samples) == 8 and "3 FIFOs, devices or sockets (a/fifo.png)" in notice
+    assert len(data.samples) == 8 and "3 special: FIFO, device or socket (a/fifo.png)" in notice
     assert open_images(folder).count == 8
     with tarfile.open(tmp_path / "pictures.tar", "w") as archive:
         archive.add(folder, "")
     data, (notice,) = opened(tmp_path / "pictures.tar")
-    assert len(data.samples) == 8 and "1 FIFOs or devices (a/fifo.png)" in notice and "1 links (b/link.png)" in notice
+    assert (
+        len(data.samples) == 8
+        and "1 special: FIFO or device (a/fifo.png)" in notice
+        and "1 linked (b/link.png)" in notice
+    )
 
 
 def test_a_file_that_becomes_a_fifo_is_named(folder):
