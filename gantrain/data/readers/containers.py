@@ -222,7 +222,7 @@ class Tar(RandomAccess):
 
 
 class CompressedTar(Container):
-    """A compressed .tar archive, which can only be read from front to back.
+    """A compressed .tar archive, which can only be read from front to back. Its sizes are known after its entries.
 
     Args:
         path: the path of the archive.
@@ -234,6 +234,7 @@ class CompressedTar(Container):
     def __init__(self, path: Path, decompress: Callable[[BinaryIO], Any]):
         super().__init__(path)
         self._decompress = decompress
+        self._sizes: dict[str, int] = {}
 
     def entries(self) -> Iterator[Entry]:
         with self._opened() as archive:
@@ -244,10 +245,13 @@ class CompressedTar(Container):
                         "of a file in a compressed tar; unpack it and use image_folder, or leave the file out"
                     )
                 if not member.isdir():
+                    self._sizes[member.name] = member.size
                     yield Entry(member.name, _odd(member))
 
     def contents(self, names: Sequence[str], start: int | None = None) -> Iterator[tuple[int, bytes | Exception]]:
         position = {name: i for i, name in enumerate(names)}
+        if not position:
+            return
         with self._opened() as archive:
             for member in archive:
                 if _odd(member) is None and member.name in position:
@@ -256,9 +260,7 @@ class CompressedTar(Container):
                     yield position[member.name], _bounded(file.read, start)
 
     def sizes(self, names: Sequence[str]) -> list[int]:
-        with self._opened() as archive:
-            found = {member.name: member.size for member in archive if _odd(member) is None}
-        return [found[name] for name in names]
+        return [self._sizes[name] for name in names]
 
     @contextmanager
     def _opened(self) -> Iterator[tarfile.TarFile]:
