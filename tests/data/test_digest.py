@@ -2,6 +2,7 @@
 
 import io
 import json
+import tarfile
 import zipfile
 
 import numpy as np
@@ -133,6 +134,10 @@ def test_parts_and_archives(tmp_path):
             archive.writestr(name, stream.getvalue())
     folder, packed = ImageFolder(str(tmp_path / "data")), ImageArchive(str(tmp_path / "data.zip"))
     assert difference(of(packed, "disk"), of(folder)) is None
+    with tarfile.open(tmp_path / "data.tar.gz", "w:gz") as archive:
+        for name in FILES:
+            archive.add(tmp_path / "data" / name, name)
+    assert difference(of(ImageArchive(str(tmp_path / "data.tar.gz"))), of(folder)) is None
     train, held = (of(Digits(split=part, validation=0.1)) for part in ("train", "validation"))
     assert difference(held, train) == "144 samples instead of 1294"
 
