@@ -97,4 +97,4 @@ def _unnamed(container: Container, names: Sequence[str]) -> str:
         return ""
     name, kind_name = min(found)
     least = "at least " if len(names) > _OPENED else ""
-    return f", of which {least}{len(found)} by content are images ({name} is {kind_name}): rename these to use them"
+    return f", of which {least}{len(found)} by content are images ({name} is {kind_name}): rename or convert these to use them"
