@@ -159,7 +159,8 @@ class Folder(RandomAccess):
 
     def read(self, name: str, most: int) -> bytes:
         with open_regular(self.path / name) as file:
-            return file.read(most)
+            # A buffer is made for as many bytes as are asked for.
+            return file.read(min(os.fstat(file.fileno()).st_size, most))
 
     def sizes(self, names: Sequence[str]) -> list[int]:
         return [_size(self.path / name) for name in names]
@@ -257,7 +258,8 @@ class CompressedTar(Container):
                 if _odd(member) is None and member.name in position:
                     file = archive.extractfile(member)
                     assert file is not None  # as for every regular file
-                    yield position[member.name], _bounded(file.read, start)
+                    size = member.size  # at most LARGEST, or the entries could not have been listed
+                    yield position[member.name], file.read(size if start is None else min(start, size))
 
     def sizes(self, names: Sequence[str]) -> list[int]:
         return [self._sizes[name] for name in names]

@@ -96,5 +96,5 @@ def _unnamed(container: Container, names: Sequence[str]) -> str:
     if not found:
         return ""
     name, kind_name = min(found)
-    least = "at least " if len(names) > _OPENED else ""
-    return f", of which {least}{len(found)} by content are images ({name} is {kind_name}): rename or convert these to use them"
+    count = f"at least {len(found)}" if len(names) > _OPENED else f"{len(found)}"
+    return f", of which {count} by content are images ({name} is {kind_name}): rename or convert these to use them"

@@ -79,8 +79,8 @@ def test_images_by_content_without_the_name_of_one_are_counted(folder, pack):
     data, (notice,) = opened(pack(folder))
     assert len(data.samples) == 8
     assert notice.endswith(
-        ": 5 not named like images (a/read me.txt), of which 3 by content are images (a/scan is a JPEG image): rename or "
-        "convert these to use them"
+        ": 5 not named like images (a/read me.txt), of which 3 by content are images (a/scan is a JPEG image): "
+        "rename or convert these to use them"
     )
 
 
