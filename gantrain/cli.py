@@ -47,9 +47,16 @@ def cli() -> None:
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name first.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
+@click.option("--accept-data", is_flag=True, help="With --resume: go on although the data have changed.")
 @_trust
 def train(
-    config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool, processes: int | None, trust: bool
+    config: str,
+    overrides: tuple[str, ...],
+    resume: bool,
+    overwrite: bool,
+    processes: int | None,
+    accept_data: bool,
+    trust: bool,
 ) -> None:
     """Train the game that the file CONFIG describes.
 
@@ -78,17 +85,20 @@ def train(
     with before_joining():
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other; choose one")
+        if accept_data and not resume:
+            raise UserError("--accept-data goes with --resume; a run that begins takes any data")
         asked = [] if processes is None else [f"run.processes={processes}"]
         checked = load(config, [*overrides, *asked])
         place = launched_place()
         if place is not None:
             check_processes(processes, place.world_size)
     if place is None and processes is not None and processes > 1:
-        flags = ["--resume"] * resume + ["--overwrite"] * overwrite + ["--trust"] * trust
-        sys.exit(launch(["train", "--processes", str(processes), *flags, "--", config, *overrides], processes))
+        flags = {"--resume": resume, "--overwrite": overwrite, "--accept-data": accept_data, "--trust": trust}
+        given = [flag for flag, wanted in flags.items() if wanted]
+        sys.exit(launch(["train", "--processes", str(processes), *given, "--", config, *overrides], processes))
     from gantrain.commands import train
 
-    train.train(checked, resume=resume, overwrite=overwrite, processes=processes, trust=trust)
+    train.train(checked, resume, overwrite, processes, accept_data, trust)
 
 
 @cli.command(short_help="Train a grid of configs with several seeds.")
@@ -178,6 +188,7 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
 )
 @click.option("--output", metavar="PATH", help="File or folder to write; by default in the run's folder samples.")
 @click.option("--images", is_flag=True, help="Write a folder with one PNG file for each sample, instead of one grid.")
+@click.option("--overwrite", is_flag=True, help="With --images: delete earlier samples in the folder first.")
 @_trust
 def sample(
     run: str,
@@ -187,6 +198,7 @@ def sample(
     weights: str | None,
     output: str | None,
     images: bool,
+    overwrite: bool,
     trust: bool,
 ) -> None:
     """Draw samples from the generator of the run in the folder RUN, and print where they are.
@@ -199,7 +211,7 @@ def sample(
     _require_run(run)
     from gantrain.commands.sample import sample_run
 
-    click.echo(sample_run(run, number, seed, step, weights, output, images, trust))
+    click.echo(sample_run(run, number, seed, step, weights, output, images, overwrite, trust))
 
 
 @cli.command(name="eval", short_help="Measure how good a run is.")

@@ -52,6 +52,7 @@ def one_line(result, *words):
         (["run.steps"], ["'run.steps': expected key=value"]),
         (["outer.target=nowhere:X"], ["outer.target: cannot import 'nowhere'"]),
         (["--resume", "--overwrite"], ["--resume and --overwrite exclude each other"]),
+        (["--accept-data"], ["--accept-data goes with --resume; a run that begins takes any data"]),
         (["--processes", "3"], ["data.batch_size: expected a multiple of run.processes = 3"]),
         (["--overwite"], ["No such option '--overwite'", "train --help"]),
     ],

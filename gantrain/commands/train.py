@@ -22,7 +22,12 @@ from gantrain.train.trainer import Trainer
 
 
 def train(
-    config: Config, resume: bool = False, overwrite: bool = False, processes: int | None = None, trust: bool = False
+    config: Config,
+    resume: bool = False,
+    overwrite: bool = False,
+    processes: int | None = None,
+    accept_data: bool = False,
+    trust: bool = False,
 ) -> Path:
     """Train the game that ``config`` describes and return the run's folder.
 
@@ -31,6 +36,7 @@ def train(
         resume: go on from the newest whole checkpoint of the run, where there is one.
         overwrite: delete an earlier run of the same name.
         processes: the number of processes asked for on the command line.
+        accept_data: whether a resumed run may go on with other data than it began with.
         trust: whether the run that the features of evaluations come from is opened though it names code outside
             gantrain and was not trained here.
 
@@ -49,7 +55,7 @@ def train(
         everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, require_same_config)
         with everyone.raise_on_all():
             trainer = make_trainer(config, device, trust=trust)
-        return trainer.fit(resume, overwrite)
+        return trainer.fit(resume, overwrite, accept_data)
 
 
 def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Trainer, trust: bool = False) -> Trainer:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
 from gantrain.config.sections import TIMEOUT
 from gantrain.data.dataset import DataSet
+from gantrain.data.digest import Digest, digest
 from gantrain.data.prefetch import Prefetcher, automatic_workers
 from gantrain.errors import UserError
 from gantrain.utils.seeding import generator
@@ -142,6 +143,7 @@ class Batches:
                 f"use at most {len(dataset.samples)}"
             )
         self.samples = dataset.samples
+        self._in_files = getattr(dataset, "in_files", None)
         in_files = not isinstance(self.samples, Tensor)
         self._at = self.samples.device if isinstance(self.samples, Tensor) else torch.device("cpu")
         self.labels = None if dataset.labels is None else dataset.labels.to(self._at)
@@ -156,6 +158,11 @@ class Batches:
         self.workers = (automatic_workers() if workers is None else workers) if in_files else 0
         self._order = Order(len(self.samples), batch_size, seed, self._at)
         self._ahead = Prefetcher(self.samples, self._order.rows, self.workers, timeout) if in_files else None
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The digest of the samples and labels; see :func:`gantrain.data.digest.digest`."""
+        return digest(self.samples, self.labels, self._in_files)
 
     def shared(self, rank: int, world_size: int) -> Batches:
         """The same batches as process ``rank`` sees them, of ``world_size`` processes that share each batch."""

@@ -60,13 +60,16 @@ class DataSet:
         samples: as given; :func:`gantrain.data.storage.place_samples` may replace them by the same samples elsewhere.
         labels: as given.
         spec: as given.
+        in_files: the samples in their files, where these come from files; None for other data sets.
         in_memory_only: the reason why samples that were in files had to be read all at once; None for other data sets.
     """
 
+    in_files: Samples | None = None
     in_memory_only: str | None = None
 
     def __init__(self, samples: Samples, labels: Tensor | None, spec: DataSpec):
         self.samples = samples
+        self.in_files = None if isinstance(samples, Tensor) else samples
         self.labels = labels
         self.spec = spec
 

@@ -14,7 +14,7 @@ import safetensors.torch
 from torch import Tensor
 
 from gantrain.errors import Notice
-from gantrain.utils.io import write_file
+from gantrain.utils.io import open_regular, write_file
 
 FORMAT = "1"
 
@@ -46,7 +46,8 @@ class Cache:
         path = self.path(key)
         try:
             # The file is read at once: safetensors' own reader opens it twice, and it may be replaced in between.
-            content = path.read_bytes()
+            with open_regular(path) as file:
+                content = file.read()
             tensors = safetensors.torch.load(content)
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         except (FileNotFoundError, NotADirectoryError):

@@ -16,13 +16,14 @@ from gantrain.config.targets import foreign_targets
 from gantrain.config.types import shown
 from gantrain.errors import UserError
 from gantrain.runs.trust import record_trained, require_trusted
+from gantrain.utils import marks
 from gantrain.utils.io import explaining_write_errors, write_file
 from gantrain.utils.nested import flatten
 
 CONFIG = "config.yaml"
 # The first line of a run's config. A folder without one of them may be anybody's, and is never deleted.
-RESOLVED_CONFIG = "# A run of gantrain: its resolved config."
-BUILT_IN_PYTHON = "# A run of gantrain that was built in Python: what its trainer was given."
+RESOLVED_CONFIG = f"{marks.RUN}: its resolved config."
+BUILT_IN_PYTHON = f"{marks.RUN} that was built in Python: what its trainer was given."
 # The folder inside the run's folder that holds the checkpoint of the best evaluation.
 BEST = "best"
 # Keys that may change when a run is resumed: they say how long it lasts, where it runs and what it writes, and change
@@ -30,6 +31,7 @@ BEST = "best"
 CHANGEABLE = (
     *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
     *("run.timeout", "run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
+    *("data.path", "data.root", "data.train", "data.test", "data.download"),  # the data's digest is compared instead
     *("log", "samples", "evaluate", "diagnose", "checkpoint"),
 )
 # Keys, by their last parts, that may differ from host to host.

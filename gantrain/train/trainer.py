@@ -21,6 +21,7 @@ from gantrain.compute.precision import autocast
 from gantrain.compute.threads import threads
 from gantrain.config.sections import Checkpoint, Log, Run
 from gantrain.data.batch import Batch, Batches
+from gantrain.data.digest import Digest, difference
 from gantrain.data.storage import describe_samples
 from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
@@ -31,6 +32,7 @@ from gantrain.outer.base import Outer
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.runs import checkpoint
+from gantrain.runs.data_record import check_data, record_data
 from gantrain.runs.folder import BEST, BUILT_IN_PYTHON, RESOLVED_CONFIG, prepare_folder
 from gantrain.runs.monitor import Monitor
 from gantrain.runs.restore import part_of, restore
@@ -151,7 +153,7 @@ class Trainer:
         self.step = 0
         self.outer_steps = 0
 
-    def fit(self, resume: bool = False, overwrite: bool = False) -> Path:
+    def fit(self, resume: bool = False, overwrite: bool = False, accept_data: bool = False) -> Path:
         """Train until the first of the budgets is used up, and return the run's folder.
 
         After SIGINT or SIGTERM the trainer finishes the step, writes a checkpoint, and ends the program with the exit
@@ -160,16 +162,22 @@ class Trainer:
         Args:
             resume: whether to go on from the newest whole checkpoint of the run. Without one the run starts anew.
             overwrite: whether to delete an earlier run of the same name.
+            accept_data: whether a resumed run may go on with other data than it began with.
 
         Raises:
             UserError: the run exists and is neither resumed nor overwritten, its checkpoint belongs to other networks,
-                the training diverged, or it needs more memory than there is.
+                it began with other data, the training diverged, or it needs more memory than there is.
         """
         with self._computing():
-            self.processes.compare_with_first(self.fingerprint, _check_same_data)
+            self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
+            changed = None
             with self.processes.raise_on_all():
                 if self.main:
+                    data = self.batches.digest
+                    if resume:
+                        data, changed = check_data(self.folder, data, accept_data)
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
+                    record_data(self.folder, data)
             found = resume and self.restore()
             with (
                 closing(self.batches),
@@ -180,6 +188,8 @@ class Trainer:
                     self.progress.note(
                         f"going on from step {self.step}" if found else "no whole checkpoint; starting anew"
                     )
+                if changed is not None:
+                    self.progress.note(changed)
                 self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
                 if self.arithmetic.compile:
                     self.progress.note("the first step compiles the networks, which may take a minute")
@@ -345,14 +355,6 @@ class Trainer:
         self.field.load_state_dict(tree_to(state["field"], self.device))
         self.outer.load_state_dict(tree_to(state["outer"], self.device))
 
-    def fingerprint(self) -> str:
-        """A text that differs between data sets: the number of samples, and a mean over a few of them."""
-        if self.processes.world_size == 1:
-            return ""
-        samples = self.batches.samples
-        few = samples[torch.linspace(0, len(samples) - 1, 16).long()].to("cpu")
-        return f"{len(samples)} samples, on average {few.double().abs().mean().item():.6g}"
-
     def _train(self) -> None:
         """Take the steps of the run, and between them write logs, run callbacks and save checkpoints."""
         every, saves = self.log_settings.every, self.checkpoint_settings.every
@@ -436,6 +438,7 @@ def _newest(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
     return path, None if path is None else checkpoint.load(path)[1]
 
 
-def _check_same_data(here: str, first: str) -> None:
-    if here != first:
-        raise UserError(f"data: {here}, and in the first process {first}; all hosts need the same data")
+def _require_same_data(here: Digest, first: Digest) -> None:
+    found = difference(here, first)
+    if found is not None:
+        raise UserError(f"data: {found}, compared with the first process; all hosts need the same data")

@@ -1,4 +1,3 @@
-"""Tools that every folder may use: lists of tensors, seeds, files that appear whole, nested mappings,
-and waits that end."""
+"""Tools that every folder may use: tensors, seeds, whole files, nested mappings, marks of folders, waits that end."""
 
-__all__ = ["io", "nested", "parent", "seeding", "tensors", "waiting"]
+__all__ = ["io", "marks", "nested", "parent", "seeding", "tensors", "waiting"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gantrain.errors import UserError
 
@@ -46,6 +48,40 @@ def write_file(path: str | Path, content: str | bytes, durable: bool = False) ->
         raise
     if durable:
         _synchronise(path.parent)
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file for reading, and never wait: a FIFO, a device or a socket is refused, also behind a link.
+
+    Args:
+        path: the path of the file.
+
+    Raises:
+        OSError: the file cannot be opened, or is not a regular file; ``strerror`` says what it is.
+    """
+    _require_regular(path, os.stat(path).st_mode)  # before the file is opened, which some devices would notice
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _require_regular(path, os.fstat(descriptor).st_mode)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def require_regular_files(folder: Path, key: str) -> None:
+    """Refuse a folder with a FIFO, device or socket in it, before a library opens all its files.
+
+    Args:
+        folder: the folder; those inside it are not looked into.
+        key: the key of the config with which the error message begins.
+
+    Raises:
+        UserError: there is one.
+    """
+    for file in folder.iterdir():
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise UserError(f"{key}: {file} is a FIFO, device or socket, expected only files; move it elsewhere")
 
 
 def write_csv(path: str | Path, rows: Iterable[Iterable[Any]]) -> None:
@@ -120,6 +156,14 @@ def require_free(folder: Path, mark: str, results: str, kind: str) -> None:
         raise UserError(f"{folder}: is a file, and {results} would lie there; choose another name or --output")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
         raise UserError(f"{folder}: exists and is not {kind}; choose another name or --output")
+
+
+def _require_regular(path: str | Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder, expected a file", str(path))
+    if not stat.S_ISREG(mode):
+        kind = "a FIFO" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise OSError(errno.EINVAL, f"is {kind}, expected a file", str(path))
 
 
 def _set_aside(folder: Path) -> Path:

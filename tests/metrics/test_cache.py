@@ -99,6 +99,9 @@ def damage(path, kind, tmp_path):
         path.write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     elif kind == "empty":
         path.write_bytes(b"")
+    elif kind == "fifo":
+        path.unlink()
+        os.mkfifo(path)
     else:
         other = {"mean": torch.zeros(4)} if kind == "shape" else TENSORS
         about = {"format": "1", "key": json.dumps(KEY), "sha256": "0" if kind == "digest" else _digest(other)}
@@ -107,7 +110,7 @@ def damage(path, kind, tmp_path):
         path.write_bytes(safetensors.torch.save(other, metadata=about))
 
 
-@pytest.mark.parametrize("kind", ["cut", "flipped", "pickle", "empty", "shape", "key", "digest"])
+@pytest.mark.parametrize("kind", ["cut", "flipped", "pickle", "empty", "fifo", "shape", "key", "digest"])
 def test_a_file_that_is_not_what_was_written_is_not_used(tmp_path, kind):
     cache = Cache(tmp_path / "cache")
     cache.save(KEY, TENSORS)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
 from gantrain.errors import UserError
 from gantrain.utils.io import (
     explaining_write_errors,
+    open_regular,
     remove_folder,
     replacing_folder,
     require_free,
@@ -80,3 +82,26 @@ def test_what_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(UserError, match="exists and is not a map; choose another name or --output$"):
         require_free(tmp_path, "map.png", "the map", "a map")
     require_free(tmp_path, "file", "the map", "a map")
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        with open_regular(tmp_path / name) as file:
+            assert file.read() == b"content"
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "hidden").symlink_to("fifo")
+    here = os.getcwd()
+    os.chdir(tmp_path)  # the name of a socket may not be long
+    try:
+        socket.socket(socket.AF_UNIX).bind("socket")
+    finally:
+        os.chdir(here)
+    refused = {"fifo": "a FIFO", "hidden": "a FIFO", "socket": "a socket", "/dev/zero": "a device", ".": "a folder"}
+    for name, kind in refused.items():
+        with pytest.raises(OSError) as raised:
+            open_regular(tmp_path / name)
+        assert raised.value.strerror == f"is {kind}, expected a file" and raised.value.filename == str(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "missing")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from gantrain.errors import UserError
-from gantrain.utils.io import write_file
+from gantrain.utils.io import open_regular, write_file
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ class Weights:
                     f"digest: expected {_SHORTEST_DIGEST} to 64 hexadecimal digits of a SHA-256, got {digest!r}"
                 )
         try:
-            content = path.read_bytes()
+            with open_regular(path) as file:
+                content = file.read()
         except OSError as error:
             raise UserError(f"{path}: the {self.title} cannot be read: {error.strerror or error}") from error
         actual = sha256(content)
