@@ -81,7 +81,7 @@ _BUG = "mend what the line names; if it names nothing of yours, report it as a b
 # What helps against a failure, by subject, beside what the line itself says.
 _REMEDIES = {
     "config": "correct the key; gantrain schema prints all keys with their meaning",
-    "run": "change the key, or the machine; gantrain schema prints all keys with their meaning",
+    "run": "change the key or the file that the line names; gantrain schema prints all keys with their meaning",
     "data": "check the path, its permissions and its files; docs/data.md has the data sets and their keys",
     "game": "change the key; docs/training.md has the parts, gantrain schema their keys",
     "evaluate": "change the key, or evaluate: null; docs/evaluation.md has the features and the metrics",

@@ -97,13 +97,16 @@ def first_step(config: Config) -> Iterator[Finding]:
 
     with offline() as hosts, ExitStack() as built:
         trainer: Trainer | None = None
+        said: set[Finding] = set()
         metrics = "metrics" in config.callbacks
         for attempt in (config, _without_metrics(config)) if metrics else (config,):
             try:
                 trainer = built.enter_context(_built(attempt))
                 break
             except UserError as error:
-                yield from _missing(error, hosts, attempt) if hosts else refusals(error, "run")
+                found = list(_missing(error, hosts, attempt) if hosts else refusals(error, "run"))
+                yield from (finding for finding in found if finding not in said)
+                said |= set(found)
                 if not hosts:
                     return
                 hosts.clear()
