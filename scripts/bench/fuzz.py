@@ -92,8 +92,9 @@ class Fuzzer:
         else:
             number = len(self.failures)
             command = shlex.join(["gantrain", *trial.arguments])
+            what = ", ".join(outcome.problems) + (f" ({child.changed})" if child.changed else "")
             last = (outcome.errors.strip().splitlines() or [""])[-1][:200]
-            self.failures.append(f"{trial.kind} {number}: {', '.join(outcome.problems)}: {command[:300]}: {last}")
+            self.failures.append(f"{trial.kind} {number}: {what}: {command[:300]}: {last}")
             print(self.failures[-1].encode("ascii", "backslashreplace").decode(), flush=True)
             if self.keep is not None:
                 _keep(trial, outcome, self.keep / f"{trial.kind}_{number}", command)

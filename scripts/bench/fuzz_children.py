@@ -100,6 +100,7 @@ class Child:
         self.folder.mkdir()
         trial.prepare(self.folder)
         self.before = listing(self.folder)
+        self.changed = ""
         sys.stdout.flush(), sys.stderr.flush()
         self.began = time.monotonic()
         self.pid = os.fork()
@@ -152,6 +153,8 @@ class Child:
             found.append("temporary files")
         if code == 2 and not any(map(_UNDER_WAY.match, lines[-1:])) and after != self.before:
             found.append("half-made folders")
+            changed = sorted(dict(self.before.items() ^ after.items()))
+            self.changed = ", ".join(changed[:5])
         return found
 
 
