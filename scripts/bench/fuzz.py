@@ -11,9 +11,11 @@ are a function of the seed. With --keep, each failing input is kept as a folder 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -29,6 +31,8 @@ from timing import machine
 
 # A memory-backed folder makes the many small files quick.
 PLACE = "/dev/shm" if os.path.isdir("/dev/shm") else None
+# Inputs from one seed of Hypothesis, and how many more are drawn, for some have been tried before.
+_ROUND, _MORE = 500, 20
 
 
 class Fuzzer:
@@ -128,12 +132,13 @@ def templates(where: Path) -> dict[str, Path]:
 def fuzz(fuzzer: Fuzzer, kind: str, strategy: hypothesis.strategies.SearchStrategy, inputs: int, seed: int) -> float:
     """Run so many inputs of a kind; returns the seconds that they took."""
     began, left = time.monotonic(), inputs
+    seen: set[int] = set()
 
-    while left:
-        # Hypothesis may find no more inputs than those it has tried; another seed begins anew.
-        @hypothesis.seed(f"{kind} {seed} {left}")
+    for round_ in itertools.count():
+        # Hypothesis likes to vary what it has tried, often to the same; another seed begins anew.
+        @hypothesis.seed(f"{kind} {seed} {round_}")
         @settings(
-            max_examples=left,
+            max_examples=min(left, _ROUND) + _MORE,
             database=None,
             deadline=None,
             phases=[Phase.generate],
@@ -142,11 +147,16 @@ def fuzz(fuzzer: Fuzzer, kind: str, strategy: hypothesis.strategies.SearchStrate
         @given(strategy)
         def each(trial: Trial) -> None:
             nonlocal left
-            if left:
+            text = hash(repr(trial))
+            if left and text not in seen:
+                seen.add(text)
                 left -= 1
                 fuzzer.run(trial)
 
+        before = left
         each()
+        if left in (0, before):
+            break
     fuzzer.finish()
     return time.monotonic() - began
 
@@ -161,6 +171,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file for the counts, such as scripts/bench/results/fuzz.md")
     arguments = parser.parse_args()
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of the clean-up below
     where = Path(tempfile.mkdtemp(dir=PLACE, prefix="gantrain-fuzz-"))
     try:
         configs = [where / f"{name}.yaml" for name in fuzz_inputs.RUNS]
