@@ -112,7 +112,7 @@ def test_where_the_answer_goes(gantrain, arguments, code, stream, words):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "sweep", "compare", "eval", "sample", "diagnose", "solve", "map", "schema"]
+    "command", ["train", "sweep", "compare", "eval", "sample", "diagnose", "solve", "map", "doctor", "schema"]
 )
 def test_help_shows_commands_that_can_be_copied(command):
     result = CliRunner().invoke(cli, [command, "--help"])
@@ -129,12 +129,12 @@ def test_help_shows_commands_that_can_be_copied(command):
 def test_the_overrides_in_the_help_are_accepted():
     from gantrain.config.loading import load, load_map, load_solve
 
-    for command, loader in (("train", load), ("solve", load_solve), ("map", load_map)):
+    for command, loader in (("train", load), ("doctor", load), ("solve", load_solve), ("map", load_map)):
         for line in cli.commands[command].help.splitlines():
             words = line.split()
             if words[:2] == ["gantrain", command]:
-                (config,) = (word for word in words if word.startswith("configs/"))
-                loader(ROOT / config, [word for word in words if "=" in word])
+                for config in (word for word in words if word.startswith("configs/")):
+                    loader(ROOT / config, [word for word in words if "=" in word])
 
 
 def test_the_sweeps_in_the_help_are_accepted(monkeypatch):

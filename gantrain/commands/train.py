@@ -98,9 +98,18 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
         )
 
 
-def _check_machine(config: Config, cpu: bool, running: int, local: int, asked: int | None) -> None:
-    if config.run.device == "cuda" and cpu:
+def require_device(config: Config) -> None:
+    """Refuse a config for a GPU on a machine without one.
+
+    Raises:
+        UserError: the config asks for a GPU, and torch finds none.
+    """
+    if config.run.device == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
+
+
+def _check_machine(config: Config, cpu: bool, running: int, local: int, asked: int | None) -> None:
+    require_device(config)
     check_processes(expected_processes(asked, config), running)
     if not cpu:
         check_gpus(local, torch.cuda.device_count())
