@@ -25,6 +25,7 @@ BEST = "best"
 # nothing that it computes.
 CHANGEABLE = (
     *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
+    *("run.on_error", "run.on_nonfinite", "run.rollbacks"),
     *("run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
     *("log", "samples", "evaluate", "diagnose", "checkpoint"),
 )
