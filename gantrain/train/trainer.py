@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,25 +20,24 @@ from gantrain.compute.threads import threads
 from gantrain.config.sections import Checkpoint, Log, Run
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.storage import describe_samples
-from gantrain.distributed.processes import Processes, lost_another
-from gantrain.errors import Diverged, Notice, UserError
+from gantrain.distributed.processes import Processes
+from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Player
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.ema import EMA
 from gantrain.optim.schedules import require_schedule, take_step
 from gantrain.outer.base import Outer
+from gantrain.outer.cost import cost_of_a_step, steps_within
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.runs import checkpoint
 from gantrain.runs.folder import BEST, BUILT_IN_PYTHON, RESOLVED_CONFIG, prepare_folder
-from gantrain.runs.monitor import Monitor
 from gantrain.runs.restore import part_of, restore
 from gantrain.train.callbacks.base import Callback
-from gantrain.train.description import describe, described_error
-from gantrain.train.interrupt import Interrupt
-from gantrain.train.nonfinite import not_finite, require_finite_batches, require_finite_samples
+from gantrain.train.description import describe
+from gantrain.train.loop import Loop
+from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
-from gantrain.utils.abandon import abandonable
 from gantrain.utils.seeding import derive
 from gantrain.utils.tensors import copy_, norm, tree_to
 
@@ -50,7 +45,7 @@ from gantrain.utils.tensors import copy_, norm, tree_to
 _CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation", "undone")
 
 
-class Trainer:
+class Trainer(Loop):
     """Trains a game: takes steps until the budget is used up, and writes logs, samples and checkpoints.
 
     In Python you build the parts that a config would name, and give them to the trainer. :meth:`fit` then does all that
@@ -84,17 +79,11 @@ class Trainer:
         outer_steps: the number of completed outer steps.
         folder: the folder of the run, ``run.folder/run.name``.
         best: the name and the cost of the best evaluation so far, or None.
-        rollbacks: the number of times that the run went back because it had left the finite numbers.
-        pending: the names of the callbacks that are due at this step and have not been run yet.
-        unlogged: the scalars of this step if they are still to be written, or None.
 
     Raises:
         UserError: a player has no learner, the data do not fit ``run`` or hold NaN, a schedule ends before the run, the
             outer loop cannot move the learners, or this machine cannot compile.
     """
-
-    monitor: Monitor
-    progress: Progress
 
     def __init__(
         self,
@@ -123,19 +112,14 @@ class Trainer:
                     f"player {name!r}: expected a name like a Python variable's, and none of "
                     f"{', '.join(_CHECKPOINT_PARTS)}, which name other parts of a checkpoint"
                 )
+        processes = processes or Processes.launched()
+        super().__init__(run, log or Log(), checkpoints or Checkpoint(), callbacks, processes)
         self.game = game
         self.learners = list(learners)
         self.outer = outer
         self.batches = batches
-        self.settings = run
         self.schedulers = dict(schedulers or {})
         self.ema = ema
-        self.callbacks = _named(callbacks)
-        self.log_settings = log or Log()
-        self.checkpoint_settings = checkpoints or Checkpoint()
-        self.folder = Path(run.folder) / run.name
-        self.processes = processes or Processes.launched()
-        self.main = self.processes.rank == 0
         self.device = self.learners[0].parameters[0].device
         self.arithmetic = Arithmetic(run)
         self.arithmetic.prepare([player.module for player in game.players.values()], batches.spec.shape, self.device)
@@ -152,8 +136,9 @@ class Trainer:
         self.field = Field(self.evaluator, self.learners)
         require_finite_samples(batches.samples)
         outer.require(self.field)
+        steps = self._steps() if self.schedulers else 0
         for name, scheduler in self.schedulers.items():
-            require_schedule(scheduler, run.steps or 1, f"game.{name}.scheduler")
+            require_schedule(scheduler, steps, f"game.{name}.scheduler")
         self.config = (
             describe(game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings)
             if config is None
@@ -161,14 +146,7 @@ class Trainer:
         )
         self._mark = BUILT_IN_PYTHON if config is None else RESOLVED_CONFIG
         self.best: dict[str, Any] | None = None
-        self.step = 0
         self.outer_steps = 0
-        self.rollbacks = 0
-        self.pending: list[str] = []
-        self.unlogged: dict[str, float] | None = None
-        self._rows: int | None = None
-        self._kept = self._progress_made()
-        self._finite = 0
         self._never_finite = not_finite(self.state()).keys()  # such as a mask with infinities among the buffers
 
     def fit(self, resume: bool = False, overwrite: bool = False) -> Path:
@@ -194,7 +172,7 @@ class Trainer:
             found = resume and self.restore()
             with (
                 closing(self.batches),
-                self._monitored(),
+                self.monitored(),
                 Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress,
             ):
                 if resume:
@@ -204,7 +182,7 @@ class Trainer:
                 self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
                 if self.arithmetic.compile:
                     self.progress.note("the first step compiles the networks, which may take a minute")
-                self._train()
+                self.take_steps()
         return self.folder
 
     def restore(self) -> bool:
@@ -276,7 +254,7 @@ class Trainer:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise self._diverged(f"{name} is {value}")
-        self._finite = self.evaluator.draws
+        self.finite_draws = self.evaluator.draws
         values |= {f"lr/{learner.name}": learner.step_size for learner in self.learners}
         values |= {f"loss_scale/{name}": scale.scale for name, scale in self.evaluator.loss_scales.items()}
         values |= {f"gradients/{name}": count for name, count in self.evaluator.evaluations.items()}
@@ -334,7 +312,7 @@ class Trainer:
         # Where something is left to do, what is done of this step must not be done twice.
         more = {"undone": undone} if self.pending or self.unlogged else {}
         self._write(self.folder, more, self.checkpoint_settings.keep)
-        self._kept = self._progress_made()
+        self.kept = self.stage()
 
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on, by the names of a checkpoint's parts."""
@@ -379,10 +357,7 @@ class Trainer:
         self.outer.load_state_dict(tree_to(state["outer"], self.device))
         self.rollbacks = clock.get("rollbacks", 0)
         undone = state.get("undone", {})
-        self.pending = [name for name in self._due() if name in undone.get("pending", ())]
-        self.unlogged, self._rows = undone.get("unlogged"), undone.get("rows")
-        self._kept = self._progress_made()
-        self._finite = self.evaluator.draws
+        self.resumed(undone.get("pending", ()), undone.get("unlogged"), undone.get("rows"))
 
     def fingerprint(self) -> str:
         """A text that differs between data sets: the number of samples, and a mean over a few of them."""
@@ -391,136 +366,6 @@ class Trainer:
         samples = self.batches.samples
         few = samples[torch.linspace(0, len(samples) - 1, 16).long()].to("cpu")
         return f"{len(samples)} samples, on average {few.double().abs().mean().item():.6g}"
-
-    def _train(self) -> None:
-        """Take the steps of the run, and between them write logs, run callbacks and save checkpoints."""
-        with Interrupt(self.processes) as self._interrupt:
-            if self.settings.on_nonfinite == "rollback" and self.step == 0:
-                self.save()
-            while not self._trained():
-                pass
-        self._guarded("the log", partial(self.monitor.hparams, self.config, self.monitor.last or {}))
-        self._guarded("the log", self.monitor.close)
-        self.progress.close()
-        self.progress.note(f"finished at step {self.step}; the run is in {self.folder}")
-
-    def _trained(self) -> bool:
-        """Take the steps that are left; whether the run is over. False: it went back to an earlier step."""
-        every = self.log_settings.every
-        last_time, last_images = time.perf_counter(), self.images
-        try:
-            self._complete_step()
-            while not self.over:
-                self.train_step(observe=(self.step + 1) % every == 0 or self.last)
-                self.pending = self._due()
-                if self.evaluator.observing and (self.step % every == 0 or self.over):
-                    now, images = time.perf_counter(), self.images
-                    self.log((images - last_images) / (now - last_time))
-                    last_time, last_images = now, images
-                self._complete_step()
-            return True
-        except Diverged as error:
-            self._roll_back(error)
-            return False
-
-    def _complete_step(self) -> None:
-        """Do what is due after a step: the log, callbacks, a checkpoint; then stop if a signal has asked for it."""
-        every, saves = self.log_settings.every, self.checkpoint_settings.every
-        if self.unlogged is not None:
-            self._guarded("the log", partial(self.monitor.scalars, self.step, self.unlogged))
-            self.unlogged = None
-        while True:
-            asked = self._run_pending() or self._interrupt.agreed(self.step, self.step % every == 0)
-            due = not self.pending and (self.step % saves == 0 or self.over)
-            if asked or due:
-                self._save_once()
-            if asked == "stop":
-                self.progress.close()
-                self.progress.note(f"stopped at step {self.step}; go on with --resume")
-                sys.exit(128 + self._interrupt.received)
-            if asked == "save":
-                self.progress.note(f"step {self.step}: wrote a checkpoint because of a signal")
-            if not self.pending:
-                return
-
-    def _run_pending(self) -> Literal["stop", "save"] | None:
-        """Run the callbacks that are due. What a signal asks for meanwhile comes first; the others are then left."""
-        while self.pending:
-            name = self.pending[0]
-            try:
-                with abandonable(self._interrupt.asked):
-                    self.run_callback(self.callbacks[name])
-            except Diverged:
-                raise
-            except Exception as error:
-                if lost_another(error):
-                    raise
-                asked = self._interrupt.agreed(self.step, now=True)
-                if asked is not None:
-                    return asked
-                self._failed(name, error)
-            self.pending = self.pending[1:]
-        return None
-
-    def _guarded(self, what: str, work: Callable[[], None]) -> None:
-        """Do some work in the first process. An error in it does not lose training."""
-        try:
-            with self.processes.raise_on_all():
-                if self.main:
-                    work()
-        except Exception as error:
-            if lost_another(error):
-                raise
-            self._failed(what, error)
-
-    def _failed(self, what: str, error: Exception) -> None:
-        """Deal with an error beside the training, as ``run.on_error`` says. All processes must call this together."""
-        line = f"step {self.step}: {what}: {described_error(error)}"
-        if self.settings.on_error == "stop":
-            self._save_once()
-            raise UserError(
-                f"{line}; the checkpoint of this step is written. Mend it and go on with --resume, or go on without it "
-                "with run.on_error=warn"
-            ) from error
-        if self.main:
-            warnings.warn(f"{line}; the run goes on, as run.on_error asks", Notice, stacklevel=2)
-
-    def _roll_back(self, error: Diverged) -> None:
-        """Go back to the newest checkpoint, and on with other samples.
-
-        Raises:
-            UserError: this is not wanted, or was done as often as it may be; or the data are not finite.
-        """
-        with self.processes.raise_on_all():
-            require_finite_batches(self.batches, range(self._finite, self.evaluator.draws))
-        if self.settings.on_nonfinite == "stop":
-            raise error
-        if self.rollbacks >= self.settings.rollbacks:
-            raise UserError(f"{error}; it went back {self.rollbacks} times (run.rollbacks)") from error
-        step, draws, rollbacks = self.step, self.evaluator.draws, self.rollbacks + 1
-        if not self.restore():
-            raise error
-        # A batch is a function of its draw: the samples that follow are those after the last that were drawn.
-        self.evaluator.draws, self.rollbacks = draws, rollbacks
-        self._guarded("the log", self._reopen_monitor)
-        self.progress.note(
-            f"{str(error).partition(';')[0]}: back from step {step} to {self.step}, and on with other samples "
-            f"({rollbacks} of at most {self.settings.rollbacks} times)"
-        )
-        self._save_once()
-
-    def _due(self) -> list[str]:
-        """The names of the callbacks that are due at this step."""
-        return [name for name, callback in self.callbacks.items() if self.step % callback.every == 0 or self.over]
-
-    def _progress_made(self) -> tuple[Any, ...]:
-        """What makes a checkpoint of this run another one than the last."""
-        return self.step, tuple(self.pending), self.unlogged is None, self.rollbacks
-
-    def _save_once(self) -> None:
-        """Write a checkpoint, unless the last one is the same."""
-        if self._kept != self._progress_made():
-            self.save()
 
     def _write(self, folder: Path, more: dict[str, Any], keep: int) -> None:
         """Write a checkpoint of the state, and of ``more``; only the first process writes."""
@@ -531,21 +376,7 @@ class Trainer:
                     if name not in self._never_finite:
                         raise self._diverged(f"{name} holds {value}")
                 checkpoint.save(folder, self.step, state | more, keep)
-        self._finite = self.evaluator.draws
-
-    @contextmanager
-    def _monitored(self) -> Iterator[None]:
-        self._reopen_monitor()
-        try:
-            yield
-        finally:
-            self.monitor.close()
-
-    def _reopen_monitor(self) -> None:
-        """Go on with the log after the present step: rows of later steps are dropped."""
-        if hasattr(self, "monitor"):
-            self.monitor.close()
-        self.monitor = Monitor(self.folder, self.config, step=self.step, rows=self._rows, enabled=self.main)
+        self.finite_draws = self.evaluator.draws
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -558,6 +389,18 @@ class Trainer:
             memory.out_of_memory(lambda: f"step {self.step}", lambda: advice),
         ):
             yield
+
+    def _steps(self) -> int:
+        """The number of steps that the budget allows, as far as it is known before the run."""
+        run, limits = self.settings, []
+        if run.steps is not None:
+            limits.append(run.steps)
+        cost = cost_of_a_step(self.outer, self.learners)
+        if run.gradients is not None and cost is not None:
+            limits.append(steps_within(run.gradients, cost.gradients))
+        if run.kimg is not None and cost is not None:
+            limits.append(steps_within(run.kimg * 1000 / self.batches.batch_size, cost.draws))
+        return min(limits, default=1)
 
     def _batch(self, draw: int, step: int) -> Batch:
         batch = self.batches.shared(*self.evaluator.share)(draw, step)
@@ -597,16 +440,6 @@ class Trainer:
     def _diverged(self, what: str) -> Diverged:
         advice = "lower the learning rates, and start again with --overwrite or another run.name"
         return Diverged(f"step {self.step}: {what}; the training diverged: {advice}")
-
-
-def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
-    """The callbacks by the names of their classes, in which a number tells those of one class apart."""
-    named: dict[str, Callback] = {}
-    for callback in callbacks:
-        name = type(callback).__name__
-        same = sum(type(other).__name__ == name for other in named.values())
-        named[f"{name} {same + 1}" if same else name] = callback
-    return named
 
 
 def _newest(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:

@@ -9,10 +9,11 @@ import torch
 from tiny import RING, config_of, same, state
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, OneCycleLR, SequentialLR
 
-from gantrain.commands.train import train
+from gantrain.commands.train import make_trainer, train
 from gantrain.errors import UserError
 from gantrain.optim import make_scheduler
 from gantrain.optim.schedules import require_schedule
+from gantrain.outer.cost import cost_of_a_step
 
 KEY = "game.generator.scheduler"
 SEARCH = "{name: ceg_plus, curvature: true}"
@@ -56,6 +57,33 @@ def test_a_run_resumed_past_its_schedule_is_refused_and_left_alone(tmp_path):
     with pytest.raises(UserError, match="fails at step 21 of the run's 40 "):
         train(config_of(RING, tmp_path, schedule, "run.steps=40"), resume=True)
     assert same(state(folder), before) and (folder / "config.yaml").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("outer", "sharpness", "gradients", "draws"),
+    [
+        ("gda", "{name: sam, rho: 0.1}", 2, 1),
+        ("{name: gda, critic_steps: 3}", "null", 3, 3),
+        ("extragradient", "{name: sampa, rho: 0.1, climb: tanh}", 4, 2),
+        ("{name: lookahead, inner_steps: 4, base: {name: rapp, inner_steps: 3}}", "null", 3, 3),
+        ("optimistic", "{name: sam, direction: previous}", 1, 1),
+        ("{name: ceg_plus}", "null", 2, 2),
+    ],
+)
+@pytest.mark.parametrize("budget", ["gradients", "kimg"])
+def test_budgets_of_other_units_are_counted_in_steps(tmp_path, outer, sharpness, gradients, draws, budget):
+    limit = 9 * gradients if budget == "gradients" else 9 * draws * 32 / 1000
+    plain = [f"outer={outer}", f"game.discriminator.sharpness={sharpness}", "run.steps=null", f"run.{budget}={limit}"]
+    with pytest.raises(UserError, match="fails at step 9 of the run's 9 "):
+        train(config_of(RING, tmp_path, *plain, f"{KEY}={{name: onecyclelr, max_lr: 0.1, total_steps: 8}}"))
+    folder = train(config_of(RING, tmp_path, *plain, f"{KEY}={{name: onecyclelr, max_lr: 0.1, total_steps: 9}}"))
+    assert state(folder)["clock"]["step"] == 9
+
+
+def test_the_cost_of_a_line_search_is_not_known_before(ring):
+    plain = [f"game.{name}.optimizer={{name: sgd, lr: 0.1}}" for name in ("generator", "discriminator")]
+    trainer = make_trainer(ring(f"outer={SEARCH}", *plain), torch.device("cpu"))
+    assert cost_of_a_step(trainer.outer, trainer.learners) is None
 
 
 def test_trying_a_schedule_changes_nothing():
