@@ -22,22 +22,23 @@ _TRIED = 50_000
 def require_schedule(scheduler: LRScheduler, steps: int, key: str) -> None:
     """Refuse a scheduler that fails before the run ends, or gives learning rates that are none.
 
-    The scheduler takes the steps of the run, and is then set back. Of a long run it takes the first 50,000 steps;
+    The scheduler takes the steps that are left of the run, and is then set back. Of many it takes the first 50,000;
     beyond them only torch's schedulers that have an end are known to fail there.
 
     Args:
-        scheduler: the scheduler at its beginning.
+        scheduler: the scheduler.
         steps: the number of training steps of the whole run.
         key: where the scheduler stands in the config, for messages.
 
     Raises:
         UserError: the scheduler fails; the message says at which step.
     """
+    taken = max(scheduler.last_epoch, 0)
     with _set_back(scheduler):
-        for step in range(1, min(steps, _TRIED) + 1):
+        for step in range(taken + 1, min(steps, taken + _TRIED) + 1):
             take_step(scheduler, step, key, f" of the run's {steps}")
     end = _end(scheduler, steps)
-    if end < steps > _TRIED:
+    if end < steps > taken + _TRIED:
         raise UserError(
             f"{key}: ends after {end} steps (total_steps), and the run takes {steps}; make it as long as the run"
         )

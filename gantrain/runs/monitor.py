@@ -41,8 +41,8 @@ class Monitor:
         folder: the folder of the run, which exists.
         config: the resolved config, shown under Text as YAML.
         step: training steps taken so far.
-        rows: the number of rows so far; None for all of those steps.
         enabled: whether anything is written or read; False on all processes but the first.
+        rows: the number of rows so far; None for all of those steps.
 
     Attributes:
         last: the latest value of each scalar, or None before the first.
@@ -50,7 +50,7 @@ class Monitor:
     """
 
     def __init__(
-        self, folder: Path, config: Mapping[str, Any], step: int = 0, rows: int | None = None, enabled: bool = True
+        self, folder: Path, config: Mapping[str, Any], step: int = 0, enabled: bool = True, rows: int | None = None
     ):
         self.enabled = enabled
         self.last: dict[str, float] | None = None

@@ -110,9 +110,13 @@ class Loop(ABC):
     def last(self) -> bool:
         """Whether the next step is likely to use up the budget."""
 
-    def take_steps(self) -> None:
-        """Take the steps of the run, and between them write logs, run callbacks and save checkpoints."""
-        with Interrupt(self.processes) as self._interrupt:
+    def take_steps(self, interrupt: Interrupt) -> None:
+        """Take the steps of the run, and between them write logs, run callbacks and save checkpoints.
+
+        Args:
+            interrupt: of the processes of the run, which is entered for the time of the steps.
+        """
+        with interrupt as self._interrupt:
             if self.settings.on_nonfinite == "rollback" and self.step == 0:
                 self.save()
             while not self._trained():

@@ -35,6 +35,7 @@ from gantrain.runs.folder import BEST, BUILT_IN_PYTHON, RESOLVED_CONFIG, prepare
 from gantrain.runs.restore import part_of, restore
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.description import describe
+from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
 from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
@@ -182,7 +183,7 @@ class Trainer(Loop):
                 self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
                 if self.arithmetic.compile:
                     self.progress.note("the first step compiles the networks, which may take a minute")
-                self.take_steps()
+                self.take_steps(Interrupt(self.processes))
         return self.folder
 
     def restore(self) -> bool:
@@ -279,7 +280,10 @@ class Trainer(Loop):
         if found is None:
             return
         self.progress.note(found.line)
-        if self.best is None or found.name != self.best["name"] or found.cost <= self.best["cost"]:
+        best = self.best
+        if not math.isnan(found.cost) and (
+            best is None or found.name != best["name"] or found.cost <= best["cost"] or math.isnan(best["cost"])
+        ):
             self.best = {"name": found.name, "cost": found.cost}
             self._write(self.folder / BEST, {"evaluation": self.best}, 1)
 

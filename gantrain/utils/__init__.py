@@ -1,3 +1,3 @@
-"""Tools that every folder may use: lists of tensors, seeds, files that appear whole, nested mappings."""
+"""Tools that every folder may use: lists of tensors, seeds, files that appear whole, nested mappings, output."""
 
-__all__ = ["io", "nested", "seeding", "tensors"]
+__all__ = ["abandon", "io", "nested", "output", "seeding", "tensors"]

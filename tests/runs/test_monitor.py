@@ -184,6 +184,22 @@ def test_a_resumed_run_writes_what_an_unbroken_one_writes(tmp_path):
     assert not list(broken.glob("*.tmp"))
 
 
+def test_a_step_of_which_only_some_rows_stay_is_written_once_in_both_files(tmp_path):
+    monitor = Monitor(tmp_path, CONFIG)
+    for values in ({"loss/x": 1.0}, {"fid": 2.0}):
+        monitor.scalars(4, values)
+    assert monitor.rows == 2
+    monitor.close()
+    monitor = Monitor(tmp_path, CONFIG, step=4, rows=1)
+    assert monitor.rows == 1
+    monitor.scalars(4, {"fid": 3.0})
+    monitor.close()
+    assert [row.get("loss/x", row.get("fid")) for row in read_metrics(tmp_path)] == [1.0, 3.0]
+    found = events(tmp_path)
+    assert [(e.step, e.value) for e in found.Scalars("loss/x")] == [(4, 1.0)]
+    assert [(e.step, e.value) for e in found.Scalars("fid")] == [(4, 3.0)]
+
+
 def test_time_goes_on_where_the_kept_rows_end(tmp_path, monkeypatch):
     clock = iter((1000.0, 1007.25))
     monkeypatch.setattr("gantrain.runs.monitor.time", SimpleNamespace(monotonic=lambda: next(clock)))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import together
 from tiny import RING, config_of, rows, same, state
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from gantrain.commands.train import make_trainer, train
 from gantrain.config.types import PositiveInt
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
+from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 from gantrain.games.gan import Discriminator, Generator
 from gantrain.runs import checkpoint
@@ -168,3 +170,19 @@ def test_a_buffer_that_is_infinite_by_design_is_written(ring):
         trainer.game, trainer.learners, trainer.outer, trainer.batches, trainer.settings, config=trainer.config
     )
     assert state(again.fit())["discriminator"]["mask"][0, 1] == -math.inf
+
+
+@pytest.mark.parametrize("method", ["plain", "sam"])
+def test_processes_go_back_together(tmp_path, method):
+    first, second = together(gone_back, str(tmp_path), method)
+    assert first == second == (20, 1)
+    assert state(tmp_path / "ring")["clock"]["rollbacks"] == 1
+    assert [row["step"] for row in rows(tmp_path / "ring")] == list(range(1, 21))
+
+
+def gone_back(folder: str, method: str) -> tuple[int, int]:
+    """The step and the number of returns of this process at the end of a run of two processes."""
+    with process_group(cpu=True) as accelerator:
+        trainer = make_trainer(exploding(Path(folder), 13, *METHODS[method]), accelerator.device)
+        trainer.fit()
+        return trainer.step, trainer.rollbacks
