@@ -172,17 +172,16 @@ def test_a_buffer_that_is_infinite_by_design_is_written(ring):
     assert state(again.fit())["discriminator"]["mask"][0, 1] == -math.inf
 
 
-@pytest.mark.parametrize("method", ["plain", "sam"])
-def test_processes_go_back_together(tmp_path, method):
-    first, second = together(gone_back, str(tmp_path), method)
+def test_processes_go_back_together(tmp_path):
+    first, second = together(gone_back, str(tmp_path))
     assert first == second == (20, 1)
     assert state(tmp_path / "ring")["clock"]["rollbacks"] == 1
     assert [row["step"] for row in rows(tmp_path / "ring")] == list(range(1, 21))
 
 
-def gone_back(folder: str, method: str) -> tuple[int, int]:
+def gone_back(folder: str) -> tuple[int, int]:
     """The step and the number of returns of this process at the end of a run of two processes."""
     with process_group(cpu=True) as accelerator:
-        trainer = make_trainer(exploding(Path(folder), 13, *METHODS[method]), accelerator.device)
+        trainer = make_trainer(exploding(Path(folder), 13, SAM), accelerator.device)
         trainer.fit()
         return trainer.step, trainer.rollbacks
