@@ -15,6 +15,7 @@ import click
 from gantrain import __version__
 from gantrain.distributed.environment import shown_ranks
 from gantrain.errors import Notice, UserError
+from gantrain.utils.output import output_error, protect_output
 
 # The seconds that a process other than the host's first waits before it reports an error. The first process usually
 # has the same error, and a launcher ends all processes as soon as one has ended.
@@ -61,8 +62,8 @@ def train(
     """Train the game that the file CONFIG describes.
 
     The folder of the run is checkpoints/NAME, where NAME is the config's run.name. It holds the resolved config, the
-    metrics (for TensorBoard and as metrics.jsonl), samples and checkpoints. Ctrl-C writes a checkpoint and stops the
-    run; --resume goes on from there.
+    metrics (for TensorBoard and as metrics.jsonl), samples and checkpoints. Ctrl-C, SIGTERM and SIGHUP write a
+    checkpoint and stop the run; --resume goes on from there. SIGUSR1 writes a checkpoint, and the run goes on.
 
     KEY=VALUE changes a key of the file. The value is read as YAML, as in run.steps=1e4 or ema=null; KEY.1=VALUE changes
     the second entry of a list. "gantrain schema" prints all keys.
@@ -81,7 +82,9 @@ def train(
     from gantrain.config.loading import load
     from gantrain.distributed.environment import check_processes, launched_place
     from gantrain.distributed.launch import before_joining, launch
+    from gantrain.train.interrupt import ignore_requests
 
+    ignore_requests()
     with before_joining():
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other; choose one")
@@ -169,7 +172,7 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
     from gantrain.commands.compare import compare_runs
 
     wanted = None if metrics is None else metrics.replace(",", " ").split()
-    click.echo(compare_runs(runs, wanted, at, output))
+    _print(compare_runs(runs, wanted, at, output))
 
 
 @cli.command(short_help="Sample the generator of a run.")
@@ -211,7 +214,7 @@ def sample(
     _require_run(run)
     from gantrain.commands.sample import sample_run
 
-    click.echo(sample_run(run, number, seed, step, weights, output, images, overwrite, trust))
+    _print(sample_run(run, number, seed, step, weights, output, images, overwrite, trust))
 
 
 @cli.command(name="eval", short_help="Measure how good a run is.")
@@ -305,7 +308,7 @@ def evaluate(
     elif run is not None:
         report = evaluate.evaluate_run(run, request)
     if _first():
-        click.echo(evaluate.as_json(report) if as_json else evaluate.table(report))
+        _print(evaluate.as_json(report) if as_json else evaluate.table(report))
 
 
 @cli.command(short_help="Measure a run's game, and suggest a method for it.")
@@ -349,7 +352,7 @@ def diagnose(run: str, step: int | None, to: int | None, as_json: bool, trust: b
     _require_run(run)
     from gantrain.commands.diagnose import diagnose_run
 
-    click.echo(diagnose_run(run, step, to, as_json, trust, **options))
+    _print(diagnose_run(run, step, to, as_json, trust, **options))
 
 
 @cli.command(short_help="Solve a toy game and draw its path.")
@@ -374,7 +377,7 @@ def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     checked = load_solve(config, overrides)
     from gantrain.commands.solve import solve_config
 
-    click.echo(solve_config(checked, output))
+    _print(solve_config(checked, output))
 
 
 @cli.command(name="map", short_help="Draw where outer loops converge.")
@@ -399,7 +402,7 @@ def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     checked = load_map(config, overrides)
     from gantrain.commands.map import map_config
 
-    click.echo(map_config(checked, output))
+    _print(map_config(checked, output))
 
 
 @cli.command(short_help="Say whether this machine and a config could train.")
@@ -431,7 +434,7 @@ def doctor(config: str | None, overrides: tuple[str, ...], timeout: float, as_js
     from gantrain.commands.doctor import report
 
     found = report.examine_all(config, overrides, timeout)
-    click.echo(report.as_json(found) if as_json else report.text(found))
+    _print(report.as_json(found) if as_json else report.text(found))
     sys.exit(2 if any(finding.verdict == "FAIL" for finding in found) else 0)
 
 
@@ -449,11 +452,12 @@ def schema(command: Literal["solve", "map"] | None) -> None:
     """
     from gantrain.config.loading import json_schema
 
-    click.echo(json.dumps(json_schema(command or "train"), indent=2))
+    _print(json.dumps(json_schema(command or "train"), indent=2))
 
 
 def main() -> NoReturn:
     """Run a command and exit with code 0 for success, 2 for an error of the user, 130 for Ctrl-C, 1 for a bug."""
+    protect_output()
     # The class of a target: may lie in the working directory.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
@@ -511,6 +515,18 @@ def _give_up(message: str) -> NoReturn:
     for line in message.splitlines():
         print(f"gantrain: {line}", file=sys.stderr)
     sys.exit(2)
+
+
+def _print(result: object) -> None:
+    """Print the result of a command. Whoever has closed the pipe wants no more of it.
+
+    Raises:
+        UserError: the result could not be written.
+    """
+    click.echo(result)
+    error = output_error()
+    if error is not None and error.errno != errno.EPIPE:
+        raise UserError(f"standard output: cannot be written: {error.strerror}")
 
 
 def _first() -> bool:

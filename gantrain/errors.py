@@ -8,5 +8,9 @@ class UserError(Exception):
     """
 
 
+class Diverged(UserError):
+    """The training left the finite numbers. An earlier checkpoint is a place from which it may go another way."""
+
+
 class Notice(UserWarning):
     """A line for the user about something that does not stop the command; it is printed without its source."""

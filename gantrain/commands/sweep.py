@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -140,7 +141,8 @@ def train(
 ) -> int:
     """Train the runs that are not finished, each in a process of its own that goes on where the run was stopped.
 
-    Ctrl-C and SIGTERM are passed on to the runs, which write checkpoints and stop. A run that fails stops no other.
+    Ctrl-C, SIGTERM and SIGHUP are passed on to the runs, which write checkpoints and stop. SIGUSR1 is passed on to
+    those that run, which write checkpoints and go on. A run that fails stops no other.
 
     Args:
         planned: the runs.
@@ -194,6 +196,11 @@ def train(
                 elif not stopped:
                     failures[run.name] = _reason(code, errors)
                     say(f"{ended}/{len(planned)} {run.name}: failed: {failures[run.name]}")
+            if interrupt.wanted:
+                interrupt.wanted = False
+                for _, process, _ in running.values():
+                    if process.pid is not None and process.is_alive():
+                        os.kill(process.pid, signal.SIGUSR1)
             if interrupt.received and not stopped:
                 stopped = True
                 for _, process, _ in running.values():

@@ -100,6 +100,14 @@ class Run(Schema):
     batch_norm: Literal["sync", "local"] = "sync"
     """Whether batch norm takes its mean and variance over the batch of all processes together (sync, the default) or in
     each process over its own share (local). If shares are cut into micro-batches, batch norm takes one at a time."""
+    on_error: Literal["stop", "warn"] = "stop"
+    """What happens if an evaluation, a picture or the log fails: the run writes a checkpoint and stops (stop, the
+    default), or says so and goes on (warn)."""
+    on_nonfinite: Literal["stop", "rollback"] = "stop"
+    """What happens if the training leaves the finite numbers: the run stops (stop, the default), or it goes back to its
+    newest checkpoint and on with other samples (rollback)."""
+    rollbacks: PositiveInt = 3
+    """The number of times that a run may go back, with on_nonfinite: rollback. Default 3."""
 
     @model_validator(mode="after")
     def _usable(self) -> Run:

@@ -173,7 +173,7 @@ class Batches:
     def __call__(self, index: int, step: int | None) -> Batch:
         share = self.batch_size // self.world_size
         first = self.rank * share
-        rows = self._order.rows(index, first, share)
+        rows = self.rows(index)
         if self._ahead is not None:
             stored = self._ahead(index, first, share)
         else:
@@ -182,6 +182,11 @@ class Batches:
         real = self.decode(self._on_device(stored))
         labels = None if self.labels is None else self._on_device(self.labels.index_select(0, rows))
         return Batch(real, labels, index, step, self.seed, self.rank, self.world_size)
+
+    def rows(self, index: int) -> Tensor:
+        """The numbers, in the data set, of the samples that this process has of a draw."""
+        share = self.batch_size // self.world_size
+        return self._order.rows(index, self.rank * share, share)
 
     def close(self) -> None:
         """End the processes that read samples ahead."""

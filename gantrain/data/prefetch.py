@@ -161,7 +161,10 @@ class Prefetcher:
 
     def _start(self) -> Any:
         """torch's iterator over the answers of new workers, without torch's signal handler and warning."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # the workers inherit it
+        # The workers inherit the mask.
+        before = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
+        )
         ended = signal.getsignal(signal.SIGCHLD)
         others = set(multiprocessing.active_children())
         try:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from gantrain.distributed.environment import cores, distributed
@@ -50,7 +50,8 @@ def before_joining() -> Iterator[None]:
 def launch(arguments: Sequence[str], processes: int) -> int:
     """Run ``gantrain`` in several processes on this host, as torchrun does, and wait for them.
 
-    Ctrl-C and SIGTERM are passed on to the processes. A process that fails prints its own error; a process that was
+    Ctrl-C, SIGTERM and SIGHUP are passed on to the processes and end them; a SIGHUP that is ignored stays so. SIGUSR1,
+    which asks for a checkpoint, is passed on as well. A process that fails prints its own error; a process that was
     killed is reported in one line. The report of torch's launcher is left out.
 
     Args:
@@ -71,6 +72,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
 
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    hangup = signal.getsignal(signal.SIGHUP) if hasattr(signal, "SIGHUP") else signal.SIG_IGN
     settings: dict[str, Any] = {
         "min_nodes": 1,
         "max_nodes": 1,
@@ -81,10 +83,13 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         "max_restarts": 0,
         "logs_specs": DefaultLogsSpecs(log_dir=os.devnull),
         "shutdown_timeout": _GRACE,
+        "signals_to_handle": "SIGTERM,SIGINT,SIGQUIT" + ("" if hangup == signal.SIG_IGN else ",SIGHUP"),
     }
     # Not every version of torch that is supported knows all of these settings.
     known = {field.name for field in dataclasses.fields(LaunchConfig)}
     config = LaunchConfig(**{key: value for key, value in settings.items() if key in known})
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, _pass_on)
     try:
         elastic_launch(config, sys.executable)("-c", _command_line(), *arguments)
     except ChildFailedError as error:
@@ -98,6 +103,15 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     except SignalException as stop:
         return 128 + stop.sigval
     return 0
+
+
+def _pass_on(number: int, _frame: object) -> None:
+    """Pass a signal on to the processes that were started."""
+    import psutil
+
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            process.send_signal(number)
 
 
 def _command_line() -> str:

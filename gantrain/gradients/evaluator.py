@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gantrain.distributed.processes import Processes
-from gantrain.errors import UserError
+from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Gradient, Objective, Player
 from gantrain.gradients.accumulation import GradientAccumulation
 from gantrain.gradients.loss_scaling import LossScale, NotFinite
@@ -170,7 +170,8 @@ class Evaluator:
 
         On a CPU the number is read at once, which costs nothing. On another device reading would make the step wait, so
         the number is read at the next observed step, or once a hundred numbers wait. Until then the caller must compute
-        nothing finite from a number that is not finite.
+        nothing finite from a number that is not finite. With several processes nothing is read: one of them would give
+        up alone, while the mean over all of them is not finite either, and all find that at the same place.
 
         Args:
             player: the name of the player, for the message.
@@ -178,15 +179,17 @@ class Evaluator:
             value: the number.
 
         Raises:
-            UserError: this number, or an earlier one that had not been read yet, is not finite.
+            Diverged: this number, or an earlier one that had not been read yet, is not finite.
         """
+        if self.processes.world_size > 1:
+            return
         self._unchecked.append((f"step {self.step}, player {player}: {what}", value.detach()))
         if not self.observing and value.device.type != "cpu" and len(self._unchecked) < _UNCHECKED:
             return
         unchecked, self._unchecked = self._unchecked, []
         for (about, _), number in zip(unchecked, torch.stack([v.double() for _, v in unchecked]).tolist(), strict=True):
             if not math.isfinite(number):
-                raise UserError(f"{about} is {number}; the training diverged. Lower the learning rate")
+                raise Diverged(f"{about} is {number}; the training diverged. Lower the learning rate")
 
     def state_dict(self) -> dict[str, Any]:
         """The counters and the loss scales."""
@@ -195,6 +198,7 @@ class Evaluator:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
+        self._unchecked.clear()
         self.draws = state["draws"]
         self.evaluations = dict(state["evaluations"])
         for name, scale in self.loss_scales.items():
@@ -222,7 +226,7 @@ class Evaluator:
         try:
             return self.loss_scales[player].evaluated(evaluate, self.buffers, self.processes)
         except NotFinite as error:
-            raise UserError(
+            raise Diverged(
                 f"step {self.step}, player {player}: {error} is not finite in fp16; the training diverged. Lower the "
                 "learning rate, or use run.precision: bf16"
             ) from None

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gantrain.config.parts import Part, build, checked, part_arguments
 from gantrain.errors import Notice, UserError
 from gantrain.optim.matrices import hidden, matrices
+from gantrain.utils.tensors import preserve
 
 
 def make_optimizer(spec: Any, network: nn.Module, key: str = "optimizer") -> Optimizer:
@@ -55,8 +56,27 @@ def make_scheduler(spec: Any, optimizer: Optimizer, key: str = "scheduler") -> L
         raise UserError(f"{key}: expected a name or a mapping; a scheduler object has an optimizer of its own")
     try:
         return build("scheduler", spec, optimizer)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{key}: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # torch's raise errors of many classes, also for a division by zero
+        raise UserError(f"{key}: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def keeps_state(optimizer: Optimizer) -> bool:
+    """Whether the optimizer keeps a state from step to step, found by a step that is then undone.
+
+    Args:
+        optimizer: an optimizer that has not taken a step yet.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    with preserve(parameters):
+        for p in parameters:
+            p.grad = torch.zeros_like(p)
+        optimizer.step()
+        optimizer.zero_grad()
+    found = bool(optimizer.state)
+    optimizer.state.clear()
+    return found
 
 
 def _muon(part: Part, network: nn.Module, parameters: list[Tensor], key: str) -> Optimizer:

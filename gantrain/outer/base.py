@@ -30,6 +30,13 @@ def check_moves(order: str | None, samples: str | None) -> None:
 class Outer(ABC):
     """An outer loop: it moves the joint iterate ``z = (theta_1, ..., theta_N)`` of all players."""
 
+    def require(self, field: Field) -> None:  # noqa: B027 - most loops move any field
+        """Refuse a field that the loop cannot move. This is called once, before the first step.
+
+        Raises:
+            UserError: the message says what does not fit.
+        """
+
     @abstractmethod
     def step(self, field: Field) -> bool:
         """Take one training step: one step of the innermost loop.

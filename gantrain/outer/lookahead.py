@@ -34,6 +34,9 @@ class Lookahead(Outer):
         self.taken = 0
         self.start: Anchor | None = None
 
+    def require(self, field: Field) -> None:
+        self.base.require(field)
+
     def step(self, field: Field) -> bool:
         interpolated = {learner.name: learner.parameters + learner.player.statistics for learner in field.learners}
         if self.start is None:

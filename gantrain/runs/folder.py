@@ -32,6 +32,7 @@ CHANGEABLE = (
     *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
     *("run.timeout", "run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
     *("data.path", "data.root", "data.train", "data.test", "data.download"),  # the data's digest is compared instead
+    *("run.on_error", "run.on_nonfinite", "run.rollbacks"),
     *("log", "samples", "evaluate", "diagnose", "checkpoint"),
 )
 # Keys, by their last parts, that may differ from host to host.

@@ -34,32 +34,42 @@ class Monitor:
     the system as soon as it is complete, so that a killed process loses at most the line that it was writing. JSON
     knows no infinity: a value that is not finite is ``null`` in ``metrics.jsonl`` and itself in TensorBoard.
 
-    If the folder holds rows of later steps than ``step``, the monitor deletes them from both when it is opened.
+    If the folder holds rows of later steps than ``step``, or more rows than ``rows``, the monitor deletes them from
+    both when it is opened.
 
     Args:
         folder: the folder of the run, which exists.
         config: the resolved config, shown under Text as YAML.
         step: training steps taken so far.
         enabled: whether anything is written or read; False on all processes but the first.
+        rows: the number of rows so far; None for all of those steps.
 
     Attributes:
         last: the latest value of each scalar, or None before the first.
+        rows: the number of rows of ``metrics.jsonl``.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], step: int = 0, enabled: bool = True):
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], step: int = 0, enabled: bool = True, rows: int | None = None
+    ):
         self.enabled = enabled
         self.last: dict[str, float] | None = None
+        self.rows = 0
         if not enabled:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        earlier = _forget_rows(Path(folder) / METRICS, step)
+        earlier, forgotten = _forget_rows(Path(folder) / METRICS, step, rows)
+        again = [_scalars(row) for row in earlier if row["step"] == step] if step in forgotten else []
+        self.rows = len(earlier)
         for row in earlier:
-            values = {name: _finite_or_nan(v) for name, v in row.items() if name not in ("step", "time")}
-            self.last = (self.last or {}) | values
+            self.last = (self.last or {}) | _scalars(row)
         self._began = time.monotonic() - (earlier[-1]["time"] if earlier else 0.0)
         self._rows = (Path(folder) / METRICS).open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder), purge_step=step + 1)
+        # TensorBoard forgets whole steps: what stays of a step is written again if something of it goes.
+        self._events = SummaryWriter(str(folder), purge_step=step if step in forgotten else step + 1)
+        for numbers in again:
+            self._add_scalars(step, numbers)
         self._events.add_custom_scalars(LAYOUT)
         self.text("config", f"```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```", step)
 
@@ -72,10 +82,9 @@ class Monitor:
         row |= {name: number if math.isfinite(number) else None for name, number in numbers.items()}
         self._rows.write(json.dumps(row, allow_nan=False) + "\n")
         self._rows.flush()
-        for name, number in numbers.items():
-            self._events.add_scalar(name, number, step)
-        self._events.flush()
+        self._add_scalars(step, numbers)
         self.last = (self.last or {}) | numbers
+        self.rows += 1
 
     def image(self, tag: str, step: int, image: Tensor) -> None:
         """Write a picture, uint8 CHW, into TensorBoard."""
@@ -118,6 +127,11 @@ class Monitor:
             self._events.file_writer.add_summary(summary)  # type: ignore[attr-defined]
         self._events.flush()
 
+    def _add_scalars(self, step: int, numbers: Mapping[str, float]) -> None:
+        for name, number in numbers.items():
+            self._events.add_scalar(name, number, step)
+        self._events.flush()
+
     def __enter__(self) -> Monitor:
         return self
 
@@ -143,13 +157,18 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     return [{name: _finite_or_nan(value) for name, value in row.items()} for _, row in _rows(path)]
 
 
-def _forget_rows(path: Path, step: int) -> list[dict[str, Any]]:
-    """Delete the rows after ``step`` and an unfinished line from the file; returns the rows that stay."""
+def _forget_rows(path: Path, step: int, rows: int | None) -> tuple[list[dict[str, Any]], set[int]]:
+    """Delete the rows after ``step``, all but the first ``rows``, and an unfinished line from the file.
+
+    Returns:
+        The rows that stay, and the steps of those that went.
+    """
     if not path.exists():
-        return []
-    kept = [(line, row) for line, row in _rows(path) if row["step"] <= step]
+        return [], set()
+    found = list(_rows(path))
+    kept = [(line, row) for line, row in found if row["step"] <= step][:rows]
     write_file(path, b"".join(line for line, _ in kept), durable=True)
-    return [row for _, row in kept]
+    return [row for _, row in kept], {row["step"] for _, row in found[len(kept) :]}
 
 
 def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
@@ -164,6 +183,10 @@ def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
             if not isinstance(row, dict) or not {"step", "time"} <= row.keys():
                 raise UserError(f"{path}:{number}: not a row of metrics; expected an object with step and time")
             yield line, row
+
+
+def _scalars(row: Mapping[str, Any]) -> dict[str, float]:
+    return {name: _finite_or_nan(v) for name, v in row.items() if name not in ("step", "time")}
 
 
 def _number(value: Any) -> int | float:

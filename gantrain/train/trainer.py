@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,30 +22,33 @@ from gantrain.data.batch import Batch, Batches
 from gantrain.data.digest import Digest, difference
 from gantrain.data.storage import describe_samples
 from gantrain.distributed.processes import Processes
-from gantrain.errors import UserError
+from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Player
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.ema import EMA
+from gantrain.optim.schedules import require_schedule, take_step
 from gantrain.outer.base import Outer
+from gantrain.outer.cost import cost_of_a_step, steps_within
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.runs import checkpoint
 from gantrain.runs.data_record import check_data, record_data
 from gantrain.runs.folder import BEST, BUILT_IN_PYTHON, RESOLVED_CONFIG, prepare_folder
-from gantrain.runs.monitor import Monitor
 from gantrain.runs.restore import part_of, restore
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.description import describe
 from gantrain.train.interrupt import Interrupt
+from gantrain.train.loop import Loop
+from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
 from gantrain.utils.seeding import derive
 from gantrain.utils.tensors import copy_, norm, tree_to
 
 # The parts of a checkpoint that are no player's.
-_CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation")
+_CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation", "undone")
 
 
-class Trainer:
+class Trainer(Loop):
     """Trains a game: takes steps until the budget is used up, and writes logs, samples and checkpoints.
 
     In Python you build the parts that a config would name, and give them to the trainer. :meth:`fit` then does all that
@@ -83,11 +84,9 @@ class Trainer:
         best: the name and the cost of the best evaluation so far, or None.
 
     Raises:
-        UserError: a player has no learner, the data do not fit ``run``, or this machine cannot compile.
+        UserError: a player has no learner, the data do not fit ``run`` or hold NaN, a schedule ends before the run, the
+            outer loop cannot move the learners, or this machine cannot compile.
     """
-
-    monitor: Monitor
-    progress: Progress
 
     def __init__(
         self,
@@ -116,19 +115,14 @@ class Trainer:
                     f"player {name!r}: expected a name like a Python variable's, and none of "
                     f"{', '.join(_CHECKPOINT_PARTS)}, which name other parts of a checkpoint"
                 )
+        processes = processes or Processes.launched(run.timeout)
+        super().__init__(run, log or Log(), checkpoints or Checkpoint(), callbacks, processes)
         self.game = game
         self.learners = list(learners)
         self.outer = outer
         self.batches = batches
-        self.settings = run
         self.schedulers = dict(schedulers or {})
         self.ema = ema
-        self.callbacks = list(callbacks)
-        self.log_settings = log or Log()
-        self.checkpoint_settings = checkpoints or Checkpoint()
-        self.folder = Path(run.folder) / run.name
-        self.processes = processes or Processes.launched(run.timeout)
-        self.main = self.processes.rank == 0
         self.device = self.learners[0].parameters[0].device
         self.arithmetic = Arithmetic(run)
         self.arithmetic.prepare([player.module for player in game.players.values()], batches.spec.shape, self.device)
@@ -143,6 +137,11 @@ class Trainer:
             scaled=run.precision == "fp16",
         )
         self.field = Field(self.evaluator, self.learners)
+        require_finite_samples(batches.samples)
+        outer.require(self.field)
+        steps = self._steps() if self.schedulers else 0
+        for name, scheduler in self.schedulers.items():
+            require_schedule(scheduler, steps, f"game.{name}.scheduler")
         self.config = (
             describe(game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings)
             if config is None
@@ -150,14 +149,15 @@ class Trainer:
         )
         self._mark = BUILT_IN_PYTHON if config is None else RESOLVED_CONFIG
         self.best: dict[str, Any] | None = None
-        self.step = 0
         self.outer_steps = 0
+        self._never_finite = not_finite(self.state()).keys()  # such as a mask with infinities among the buffers
 
     def fit(self, resume: bool = False, overwrite: bool = False, accept_data: bool = False) -> Path:
         """Train until the first of the budgets is used up, and return the run's folder.
 
-        After SIGINT or SIGTERM the trainer finishes the step, writes a checkpoint, and ends the program with the exit
-        code 128 + the number of the signal.
+        After SIGINT, SIGTERM or SIGHUP the trainer finishes the step, writes a checkpoint, and ends the program with
+        the exit code 128 + the number of the signal. After SIGUSR1 it writes a checkpoint and goes on. Callbacks that a
+        signal interrupts are run again, before the next step.
 
         Args:
             resume: whether to go on from the newest whole checkpoint of the run. Without one the run starts anew.
@@ -166,7 +166,8 @@ class Trainer:
 
         Raises:
             UserError: the run exists and is neither resumed nor overwritten, its checkpoint belongs to other networks,
-                it began with other data, the training diverged, or it needs more memory than there is.
+                it began with other data, the training diverged, a callback failed, or the training needs more memory
+                than there is.
         """
         with self._computing():
             self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
@@ -181,7 +182,7 @@ class Trainer:
             found = resume and self.restore()
             with (
                 closing(self.batches),
-                Monitor(self.folder, self.config, step=self.step, enabled=self.main) as self.monitor,
+                self.monitored(),
                 Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress,
             ):
                 if resume:
@@ -193,7 +194,7 @@ class Trainer:
                 self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
                 if self.arithmetic.compile:
                     self.progress.note("the first step compiles the networks, which may take a minute")
-                self._train()
+                self.take_steps(Interrupt(self.processes))
         return self.folder
 
     def restore(self) -> bool:
@@ -230,8 +231,8 @@ class Trainer:
         self.evaluator.step = self.step
         self.evaluator.observing = observe
         self.outer_steps += self.outer.step(self.field)
-        for scheduler in self.schedulers.values():
-            scheduler.step()
+        for name, scheduler in self.schedulers.items():
+            take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
         if self.ema is not None:
             self.ema.update()
         self.step += 1
@@ -259,36 +260,43 @@ class Trainer:
         """Write the scalars of the step that was just taken.
 
         Raises:
-            UserError: a scalar is not finite, because the training diverged.
+            Diverged: a scalar is not finite, because the training diverged.
         """
         values = self._observations()
         for name, value in values.items():
             if not math.isfinite(value):
                 raise self._diverged(f"{name} is {value}")
+        self.finite_draws = self.evaluator.draws
         values |= {f"lr/{learner.name}": learner.step_size for learner in self.learners}
         values |= {f"loss_scale/{name}": scale.scale for name, scale in self.evaluator.loss_scales.items()}
         values |= {f"gradients/{name}": count for name, count in self.evaluator.evaluations.items()}
         values |= {"outer_steps": self.outer_steps, "kimg": self.images / 1000, "images_per_second": images_per_second}
-        self.monitor.scalars(self.step, values)
+        self.unlogged = values
         self.progress.update(self.step, self.done(), values)
 
     def run_callback(self, callback: Callback) -> None:
-        """Let a callback look at the evaluated network, and keep a checkpoint if its result is the best so far."""
+        """Let a callback look at the evaluated network, and keep a checkpoint if its result is the best so far.
+
+        Raises:
+            Diverged: the weights are not finite.
+        """
         self._check_weights()
         found = None
-        if self.main or callback.all_processes:
-            with reference_arithmetic():
-                network = self.evaluated_network(callback.weights)
-                found = callback.run(self.folder, self.monitor, self.step, network)
+        with self.processes.raise_on_all():
+            if self.main or callback.all_processes:
+                with reference_arithmetic():
+                    network = self.evaluated_network(callback.weights)
+                    found = callback.run(self.folder, self.monitor, self.step, network)
         found = self.processes.broadcast_object(found)
         if found is None:
             return
         self.progress.note(found.line)
-        if self.best is None or found.name != self.best["name"] or found.cost <= self.best["cost"]:
+        best = self.best
+        if not math.isnan(found.cost) and (
+            best is None or found.name != best["name"] or found.cost <= best["cost"] or math.isnan(best["cost"])
+        ):
             self.best = {"name": found.name, "cost": found.cost}
-            with self.processes.raise_on_all():
-                if self.main:
-                    checkpoint.save(self.folder / BEST, self.step, self.state() | {"evaluation": self.best}, 1)
+            self._write(self.folder / BEST, {"evaluation": self.best}, 1)
 
     def evaluated_network(self, weights: str | None = None) -> nn.Module:
         """The game's evaluated network, with the weights that are asked for.
@@ -307,18 +315,25 @@ class Trainer:
         return self.ema.module
 
     def save(self) -> None:
-        """Write a checkpoint of everything that a later step depends on."""
+        """Write a checkpoint of everything that a later step depends on.
+
+        Raises:
+            Diverged: something in it is not finite.
+        """
         self._check_weights()
         # If each process has its own running statistics, all processes go on with those of the first.
         self.processes.broadcast_(self.evaluator.buffers)
-        with self.processes.raise_on_all():
-            if self.main:
-                checkpoint.save(self.folder, self.step, self.state(), self.checkpoint_settings.keep)
+        undone = {"pending": self.pending, "unlogged": self.unlogged, "rows": self.monitor.rows}
+        # Where something is left to do, what is done of this step must not be done twice.
+        more = {"undone": undone} if self.pending or self.unlogged else {}
+        self._write(self.folder, more, self.checkpoint_settings.keep)
+        self.kept = self.stage()
 
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on, by the names of a checkpoint's parts."""
+        rollbacks = {"rollbacks": self.rollbacks} if self.rollbacks else {}
         state: dict[str, Any] = {
-            "clock": {"step": self.step, "outer_steps": self.outer_steps},
+            "clock": {"step": self.step, "outer_steps": self.outer_steps} | rollbacks,
             "field": self.field.state_dict(),
             "outer": self.outer.state_dict(),
         }
@@ -350,36 +365,25 @@ class Trainer:
             learner.optimizer.load_state_dict(part_of(state, f"optimizer.{learner.name}", folder))
         for name, scheduler in self.schedulers.items():
             scheduler.load_state_dict(part_of(state, f"scheduler.{name}", folder))
-        self.step = state["clock"]["step"]
-        self.outer_steps = state["clock"]["outer_steps"]
+        clock = state["clock"]
+        self.step = clock["step"]
+        self.outer_steps = clock["outer_steps"]
         self.field.load_state_dict(tree_to(state["field"], self.device))
         self.outer.load_state_dict(tree_to(state["outer"], self.device))
+        self.rollbacks = clock.get("rollbacks", 0)
+        undone = state.get("undone", {})
+        self.resumed(undone.get("pending", ()), undone.get("unlogged"), undone.get("rows"))
 
-    def _train(self) -> None:
-        """Take the steps of the run, and between them write logs, run callbacks and save checkpoints."""
-        every, saves = self.log_settings.every, self.checkpoint_settings.every
-        last_time, last_images = time.perf_counter(), self.images
-        with Interrupt(self.processes) as interrupt:
-            while not self.over:
-                self.train_step(observe=(self.step + 1) % every == 0 or self.last)
-                if self.evaluator.observing and (self.step % every == 0 or self.over):
-                    now, images = time.perf_counter(), self.images
-                    self.log((images - last_images) / (now - last_time))
-                    last_time, last_images = now, images
-                for callback in self.callbacks:
-                    if self.step % callback.every == 0 or self.over:
-                        self.run_callback(callback)
-                if self.step % saves == 0 or self.over:
-                    self.save()
-                if interrupt.agreed(self.step, self.step % every == 0):
-                    self.save()
-                    self.progress.close()
-                    self.progress.note(f"stopped at step {self.step}; go on with --resume")
-                    sys.exit(128 + interrupt.received)
-        if self.monitor.last is not None:
-            self.monitor.hparams(self.config, self.monitor.last)
-        self.progress.close()
-        self.progress.note(f"finished at step {self.step}; the run is in {self.folder}")
+    def _write(self, folder: Path, more: dict[str, Any], keep: int) -> None:
+        """Write a checkpoint of the state, and of ``more``; only the first process writes."""
+        with self.processes.raise_on_all():
+            if self.main:
+                state = self.state()
+                for name, value in not_finite(state).items():
+                    if name not in self._never_finite:
+                        raise self._diverged(f"{name} holds {value}")
+                checkpoint.save(folder, self.step, state | more, keep)
+        self.finite_draws = self.evaluator.draws
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -392,6 +396,18 @@ class Trainer:
             memory.out_of_memory(lambda: f"step {self.step}", lambda: advice),
         ):
             yield
+
+    def _steps(self) -> int:
+        """The number of steps that the budget allows, as far as it is known before the run."""
+        run, limits = self.settings, []
+        if run.steps is not None:
+            limits.append(run.steps)
+        cost = cost_of_a_step(self.outer, self.learners)
+        if run.gradients is not None and cost is not None:
+            limits.append(steps_within(run.gradients, cost.gradients))
+        if run.kimg is not None and cost is not None:
+            limits.append(steps_within(run.kimg * 1000 / self.batches.batch_size, cost.draws))
+        return min(limits, default=1)
 
     def _batch(self, draw: int, step: int) -> Batch:
         batch = self.batches.shared(*self.evaluator.share)(draw, step)
@@ -428,9 +444,9 @@ class Trainer:
             if not math.isfinite(value):
                 raise self._diverged(f"the norm of the weights of player {learner.name} is {value}")
 
-    def _diverged(self, what: str) -> UserError:
+    def _diverged(self, what: str) -> Diverged:
         advice = "lower the learning rates, and start again with --overwrite or another run.name"
-        return UserError(f"step {self.step}: {what}; the training diverged: {advice}")
+        return Diverged(f"step {self.step}: {what}; the training diverged: {advice}")
 
 
 def _newest(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:

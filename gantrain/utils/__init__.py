@@ -1,3 +1,3 @@
-"""Tools that every folder may use: tensors, seeds, whole files, nested mappings, marks of folders, waits that end."""
+"""Tools that every folder may use: tensors, seeds, whole files, nested mappings, marks, output, waits that end."""
 
-__all__ = ["io", "marks", "nested", "parent", "seeding", "tensors", "waiting"]
+__all__ = ["abandon", "io", "marks", "nested", "output", "parent", "seeding", "tensors", "waiting"]

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.summary.writer import event_file_writer
 
 from gantrain.errors import UserError
 from gantrain.plotting.images import load_png
@@ -182,6 +183,24 @@ def test_a_resumed_run_writes_what_an_unbroken_one_writes(tmp_path):
     times = [row["time"] for row in read_metrics(broken)]
     assert times == sorted(times)
     assert not list(broken.glob("*.tmp"))
+
+
+def test_a_step_of_which_only_some_rows_stay_is_written_once_in_both_files(tmp_path, monkeypatch):
+    # TensorBoard orders the files of one second by a number of this process, in which 10 comes before 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
+    monitor = Monitor(tmp_path, CONFIG)
+    for values in ({"loss/x": 1.0}, {"fid": 2.0}):
+        monitor.scalars(4, values)
+    assert monitor.rows == 2
+    monitor.close()
+    monitor = Monitor(tmp_path, CONFIG, step=4, rows=1)
+    assert monitor.rows == 1
+    monitor.scalars(4, {"fid": 3.0})
+    monitor.close()
+    assert [row.get("loss/x", row.get("fid")) for row in read_metrics(tmp_path)] == [1.0, 3.0]
+    found = events(tmp_path)
+    assert [(e.step, e.value) for e in found.Scalars("loss/x")] == [(4, 1.0)]
+    assert [(e.step, e.value) for e in found.Scalars("fid")] == [(4, 3.0)]
 
 
 def test_time_goes_on_where_the_kept_rows_end(tmp_path, monkeypatch):

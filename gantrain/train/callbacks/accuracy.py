@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gantrain.compute.modes import eval_mode
-from gantrain.data.dataset import DataSet
+from gantrain.data.dataset import DataSet, Samples
 from gantrain.data.spec import DataSpec
 from gantrain.data.storage import place_samples
 from gantrain.errors import UserError
 from gantrain.games.classification import correct
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
+from gantrain.utils.abandon import between_batches
 
 
 class AccuracyEvaluation(Callback):
@@ -52,9 +53,13 @@ class AccuracyEvaluation(Callback):
     def measure(self, network: nn.Module) -> tuple[float, float]:
         """The mean cross-entropy (without smoothing) and the share of correct classifications, in evaluation mode."""
         with eval_mode(network):
-            chunks = (chunk.to(self.device) for chunk in self.data.samples.split(self.chunk))
-            logits = torch.cat([network(self.data.decode(chunk)) for chunk in chunks])
+            logits = torch.cat([self._logits(network, chunk) for chunk in self.data.samples.split(self.chunk)])
         return cross_entropy(logits, self.labels).item(), correct(logits, self.labels).mean().item()
+
+    def _logits(self, network: nn.Module, chunk: Samples) -> Tensor:
+        between_batches()
+        logits: Tensor = network(self.data.decode(chunk.to(self.device)))
+        return logits
 
 
 def require_known_classes(data: DataSet, learned: DataSpec, source: str) -> None:

@@ -15,6 +15,7 @@ from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
 from gantrain.games.base import GenerativeGame
 from gantrain.metrics import Extractor, Generated, Images, Options, Report, evaluate, make_extractor
+from gantrain.metrics.evaluation import require_measurable
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.utils.seeding import derive
@@ -37,7 +38,7 @@ class MetricEvaluation(Callback):
             it was not trained here.
 
     Raises:
-        UserError: the features cannot be loaded, or do not fit the data.
+        UserError: the features cannot be loaded, or do not fit the data; or a metric needs more images.
     """
 
     all_processes = True
@@ -64,6 +65,14 @@ class MetricEvaluation(Callback):
         for name, spec in (("data", data.spec), ("evaluate.data", against.spec)):
             self.extractor.require_shape(tuple(spec.shape), name)
         self.real = Images(against)
+        self.options = Options(subset_size=section.subset_size, infinity=section.infinity)
+        try:
+            generated = Generated.of(game, self.seed, labels=self.labels)
+            require_measurable(
+                generated, self.real, self.extractor, section.metrics, samples=section.samples, options=self.options
+            )
+        except UserError as error:
+            raise UserError(f"evaluate: {error}") from None
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
         """Measure the metrics, log them, and return them as a line, with the cost of the checkpoint."""
@@ -84,7 +93,7 @@ class MetricEvaluation(Callback):
             samples=self.section.samples,
             batch_size=self.section.batch_size,
             cache=self.cache,
-            options=Options(subset_size=self.section.subset_size, infinity=self.section.infinity),
+            options=self.options,
         )
 
 
