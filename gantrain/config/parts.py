@@ -140,7 +140,7 @@ MARKERS = {
 
 
 # Values of these types describe a part, or are mistakes. A value of any other type is a part that is built already.
-_NO_OBJECT = (str, Mapping, Schema, list, tuple, int, float, type)
+_NO_OBJECT = (str, bytes, Mapping, Schema, list, tuple, set, int, float, complex, type)
 
 
 def model(kind: str) -> Any:

@@ -158,9 +158,9 @@ WRONG = {
     "outer=null": "outer: expected an outer loop (one of gda, .*), got null",
     "data={name: null}": "data.name: unknown data set null; expected one of digits, gaussian_ring, .*",
     "game.penalties=[{weight: 3}]": "game.penalties.0: expected a penalty (.*) by its name, or one of your own .*",
-    "run.name=a/b": "run.name: expected the name of a folder, without separators, got 'a/b'",
-    "run.name=..": "run.name: expected the name of a folder, without separators, got '..'",
-    "run.name=3": "run.name: expected the name of a folder, without separators, got 3",
+    "run.name=a/b": "run.name: expected the name of a folder (.*), got 'a/b'",
+    "run.name=..": "run.name: expected the name of a folder (.*), got '..'",
+    "run.name=3": "run.name: expected the name of a folder (.*), got 3; quote it: \"3\", and in a shell '\"3\"'",
     "run.folder=''": "run.folder: expected the path of a folder, got ''",
     "outer.target=nowhere.at_all:X": "outer.target: cannot import 'nowhere.at_all' (.*No module named 'nowhere'); .*",
     "outer.target=json:JSONDecodr": "outer.target: module 'json' has no class 'JSONDecodr'; .* 'JSONDecoder'?",
@@ -230,7 +230,7 @@ def test_a_missing_file(tmp_path):
         ("order=random", "command line: order: expected 'simultaneous' or 'alternating', got 'random'"),
         ("steps=-1", "command line: steps: expected a whole number of at least 1, got -1"),
         ("start={x: [1]}", "command line: start: unknown key; .*"),
-        ("name=../a", "command line: name: expected the name of a folder, without separators, got '../a'"),
+        ("name=../a", "command line: name: expected the name of a folder (.*), got '../a'"),
     ],
 )
 def test_what_is_wrong_in_a_toy_games_config(write, override, message):
