@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn
 import click
 
 from gantrain import __version__
-from gantrain.errors import Notice, UserError
+from gantrain.errors import Notice, UserError, is_out_of_memory
 
 # The seconds that a process other than the host's first waits before it reports an error. The first process usually
 # has the same error, and a launcher ends all processes as soon as one has ended.
@@ -441,11 +441,11 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
-    except (RuntimeError, MemoryError) as error:
-        from gantrain.compute.memory import is_out_of_memory, out_of_memory_message
-
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
+        from gantrain.compute.memory import out_of_memory_message
+
         _give_up(f"{out_of_memory_message(error)}; close other programs, or take a smaller batch or network")
 
 

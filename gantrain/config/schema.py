@@ -23,7 +23,7 @@ from gantrain.config.sections import (
     Log,
     Run,
 )
-from gantrain.config.types import Draws, Float, FolderPath, Order, PositiveFloat, PositiveInt, Text, shown
+from gantrain.config.types import Draws, Float, FolderPath, Number, Order, PositiveFloat, PositiveInt, Text, shown
 
 
 class Config(Schema):
@@ -181,7 +181,7 @@ class Axis(Schema):
     """The first value."""
     high: Float
     """The last value."""
-    count: PositiveInt = 41
+    count: Annotated[int, Number(whole=True, least=1, most=10_000)] = 41
     """The number of values, which are evenly spaced. Default 41."""
 
 

@@ -245,7 +245,7 @@ class Samples(Schema):
 
     every: PositiveInt = 500
     """The number of training steps from one grid to the next. Default 500."""
-    count: PositiveInt = 64
+    count: Annotated[int, Number(whole=True, least=1, most=65536)] = 64
     """The number of samples in a grid. Default 64."""
 
 

@@ -40,7 +40,7 @@ def make_optimizer(spec: Any, network: nn.Module, key: str = "optimizer") -> Opt
         groups = _decayed(part, network, parameters)
         if _fusible(part, parameters):
             part = part.model_copy(update={"fused": True})
-        return build("optimizer", part, groups)
+        return build("optimizer", part, groups, key=key)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{key}: {error}") from error
 
@@ -54,7 +54,7 @@ def make_scheduler(spec: Any, optimizer: Optimizer, key: str = "scheduler") -> L
     if isinstance(spec, LRScheduler):
         raise UserError(f"{key}: expected a name or a mapping; a scheduler object has an optimizer of its own")
     try:
-        return build("scheduler", spec, optimizer)
+        return build("scheduler", spec, optimizer, key=key)
     except (ValueError, TypeError) as error:
         raise UserError(f"{key}: {error}") from error
 
@@ -80,7 +80,7 @@ def _muon(part: Part, network: nn.Module, parameters: list[Tensor], key: str) ->
         {"params": [m.parameter for m in matrices if m.transposed], "transposed": True},
         {"params": [p for p in parameters if p not in own], "rest": True},
     ]
-    return build("optimizer", part.model_copy(update={"rest": rest}), groups)
+    return build("optimizer", part.model_copy(update={"rest": rest}), groups, key=key)
 
 
 def _decayed(part: Part, network: nn.Module, parameters: list[Tensor]) -> list[Tensor] | list[dict[str, Any]]:

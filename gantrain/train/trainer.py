@@ -20,6 +20,7 @@ from gantrain.compute.compile import Arithmetic, reference_arithmetic
 from gantrain.compute.precision import autocast
 from gantrain.compute.threads import threads
 from gantrain.config.sections import Checkpoint, Log, Run
+from gantrain.config.user_code import UserCode
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.storage import describe_samples
 from gantrain.distributed.processes import Processes
@@ -162,12 +163,13 @@ class Trainer:
             overwrite: whether to delete an earlier run of the same name.
 
         Raises:
-            UserError: the run exists and is neither resumed nor overwritten, its checkpoint belongs to other networks,
-                the training diverged, or it needs more memory than there is.
+            UserError: a part of the user's own is wrong, the run exists and is neither resumed nor overwritten, its
+                checkpoint belongs to other networks, the training diverged, or it needs more memory than there is.
         """
         with self._computing():
             self.processes.compare_with_first(self.fingerprint, _check_same_data)
             with self.processes.raise_on_all():
+                self.evaluator.rehearse()
                 if self.main:
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
             found = resume and self.restore()
@@ -219,9 +221,12 @@ class Trainer:
         """
         self.evaluator.step = self.step
         self.evaluator.observing = observe
-        self.outer_steps += self.outer.step(self.field)
-        for scheduler in self.schedulers.values():
-            scheduler.step()
+        with UserCode("outer", self.outer):
+            # The sum refuses a step that does not say whether it completed an outer step.
+            self.outer_steps += self.outer.step(self.field)
+        for name, scheduler in self.schedulers.items():
+            with UserCode(f"game.{name}.scheduler", scheduler):
+                scheduler.step()
         if self.ema is not None:
             self.ema.update()
         self.step += 1
