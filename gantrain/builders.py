@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gantrain.compute.memory import out_of_memory
 from gantrain.config.parts import Part, build, game_players, part_arguments, part_class, part_name
 from gantrain.config.schema import Config
+from gantrain.config.user_code import described
 from gantrain.data.batch import Batches
 from gantrain.data.dataset import DataSet, require_data_set
 from gantrain.data.spec import DataSpec
@@ -24,6 +25,7 @@ from gantrain.optim.ema import EMA
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
 from gantrain.outer.base import Outer
 from gantrain.outer.learner import Learner
+from gantrain.sharpness.base import Oracle
 from gantrain.utils.seeding import derive
 
 
@@ -103,7 +105,7 @@ def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, 
     for name, player in game.players.items():
         section, key = players[name], f"game.{name}"
         optimizer = make_optimizer(section.optimizer, player.module, f"{key}.optimizer")
-        oracle = build("sharpness", section.sharpness, key=f"{key}.sharpness")
+        oracle = _instance(build("sharpness", section.sharpness, key=f"{key}.sharpness"), Oracle, f"{key}.sharpness")
         constraint = build("constraint", section.constraint, key=f"{key}.constraint")
         learners.append(Learner(player, optimizer, oracle, constraint))
         scheduler = make_scheduler(section.scheduler, optimizer, f"{key}.scheduler")
@@ -114,13 +116,19 @@ def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, 
 
 def make_outer(config: Config) -> Outer:
     """The outer loop of a run."""
-    outer: Outer = build("outer", config.outer)
+    outer: Outer = _instance(build("outer", config.outer), Outer, "outer")
     return outer
 
 
 def make_ema(config: Config, game: Game) -> EMA | None:
     """The average of the weights of the evaluated network; None if the config has no ``ema``."""
     return None if config.ema is None else EMA(game.evaluated_network, config.ema.decay)
+
+
+def _instance(part: Any, cls: type, key: str) -> Any:
+    if part is not None and not isinstance(part, cls):
+        raise UserError(f"{key}: expected an instance of {cls.__module__}.{cls.__name__}, got {described(part)}")
+    return part
 
 
 def _seeded(name: str, spec: Any, data_spec: DataSpec, seed: int) -> nn.Module:

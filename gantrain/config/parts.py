@@ -350,7 +350,7 @@ def _target(path: str) -> Any:
         raise problem_at(("target",), f"expected package.module:Class, got {shown(path)}", path)
     try:
         imported: ModuleType = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"cannot import {module!r} ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
         raise problem_at(("target",), f"{message}; expected package.module:Class", path) from error
     found = getattr(imported, name, None)

@@ -52,11 +52,13 @@ class UserCode:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not isinstance(error, Exception) or isinstance(error, UserError) or is_out_of_memory(error):
+        if not isinstance(error, Exception | SystemExit) or isinstance(error, UserError) or is_out_of_memory(error):
             return
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             return
         place = _innermost(trace)
+        if isinstance(error, SystemExit) and not place:
+            return
         if is_users(self.part) or (place and _module(self.part).startswith("torch.")):
             message = " ".join(str(error).split())
             message = f": {message[:_LONGEST]}" if message else ""
@@ -73,7 +75,7 @@ def name_of(part: Any) -> str:
 
 def described(value: Any) -> str:
     """What a user's part returned, as messages name it: a tensor by its shape, type and device."""
-    if all(hasattr(value, key) for key in ("shape", "dtype", "device")):
+    if all(hasattr(value, key) for key in ("shape", "dtype", "device", "requires_grad")):
         dtype = str(value.dtype).removeprefix("torch.")
         return f"a tensor of shape {tuple(value.shape)}, {dtype}, on {value.device}"
     if isinstance(value, tuple | list):

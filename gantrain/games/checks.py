@@ -29,10 +29,11 @@ def require_output(value: Any, shape: tuple[int | None, ...], like: Tensor, key:
         raise UserError(f"{key}: {name_of(part)}: expected {what}, got {described(value)}")
     found = tuple(value.shape)
     fits = len(found) == len(shape) and all(s is None or s == f for s, f in zip(shape, found, strict=True))
-    if not fits or not value.is_floating_point() or value.device != like.device:
+    double = value.dtype == torch.float64 and like.dtype == torch.float32
+    if not fits or not value.is_floating_point() or double or value.device != like.device:
         wanted = f"shape ({', '.join('any' if s is None else str(s) for s in shape)}{',' * (len(shape) == 1)})"
         raise UserError(
-            f"{key}: {name_of(part)}: expected {what}, {wanted}, floating-point and on {like.device}, "
+            f"{key}: {name_of(part)}: expected {what}, {wanted}, in single precision and on {like.device}, "
             f"got {described(value)}"
         )
     return value
@@ -53,11 +54,12 @@ def require_augmented(value: Any, samples: Tensor, key: str, part: Any) -> Tenso
     return value
 
 
-def require_scalar(value: Any, key: str, part: Any, method: str = "") -> Tensor:
+def require_scalar(value: Any, like: Tensor, key: str, part: Any, method: str = "") -> Tensor:
     """The value of a loss or of a penalty, if it is a tensor with one real number that can be differentiated.
 
     Args:
         value: what was returned.
+        like: a tensor on the device on which the value must be.
         key: the part's key in a config, for the message.
         part: the part.
         method: the method of the part that returned the value, for the message.
@@ -66,8 +68,9 @@ def require_scalar(value: Any, key: str, part: Any, method: str = "") -> Tensor:
         UserError: it is something else, or was detached while gradients are taken.
     """
     who = f"{key}: {name_of(part)}{'.' * bool(method)}{method}"
-    if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
-        raise UserError(f"{who}: expected a scalar, a real tensor of shape (), got {described(value)}")
+    real = isinstance(value, Tensor) and value.is_floating_point()
+    if not real or value.numel() != 1 or value.device != like.device:
+        raise UserError(f"{who}: expected a scalar, a real tensor of shape () on {like.device}, got {described(value)}")
     return require_gradient(value, key, part, method)
 
 
@@ -83,3 +86,19 @@ def require_gradient(value: Tensor, key: str, part: Any, method: str = "") -> Te
             "there is no gradient; leave out detach(), item(), no_grad() and conversions to NumPy"
         )
     return value
+
+
+def require_margins(value: Any, key: str, part: Any) -> tuple[Tensor, Tensor]:
+    """The logits and targets of the classification that belongs to a loss.
+
+    Raises:
+        UserError: it is something else.
+    """
+    pair = isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(v, Tensor) for v in value)
+    if not pair or len(value[0]) != len(value[1]):
+        raise UserError(
+            f"{key}: {name_of(part)}: expected margins as a pair (logits, targets) of the same length, or None, "
+            f"got {described(value)}"
+        )
+    logits, targets = value
+    return logits, targets

@@ -20,7 +20,7 @@ from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Objective, Player
-from gantrain.games.checks import require_augmented, require_output
+from gantrain.games.checks import require_augmented, require_gradient, require_output
 from gantrain.models.base import Classifier
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class Classification(ClassifyingGame):
             logits = self.classifier(samples)
         shape = (len(samples), self.spec.classes if self.spec else None)
         what = "one logit per class for each sample"
-        return require_output(logits, shape, samples, "game.classifier.model", self.classifier, what)
+        logits = require_output(logits, shape, samples, "game.classifier.model", self.classifier, what)
+        return require_gradient(logits, "game.classifier.model", self.classifier)
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:

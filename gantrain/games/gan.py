@@ -19,7 +19,7 @@ from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import GenerativeGame, Objective, Player
-from gantrain.games.checks import require_augmented, require_gradient, require_output, require_scalar
+from gantrain.games.checks import require_augmented, require_gradient, require_margins, require_output, require_scalar
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
 from gantrain.models.base import Discriminator, Generator
@@ -120,16 +120,16 @@ class GAN(GenerativeGame):
         with UserCode("game.loss", self.loss):
             loss = self.loss.discriminator(real.logits, fake.logits)
             margins = self.loss.discriminator_margins(real.logits, fake.logits)
-        loss = require_scalar(loss, "game.loss", self.loss, "discriminator")
+        loss = require_scalar(loss, real.logits, "game.loss", self.loss, "discriminator")
         scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
         for i, penalty in due.items():
             key = f"game.penalties.{i}"
             with UserCode(key, penalty):
                 term = penalty(partial(self._score, batch, "penalty"), real, fake, batch)
-            term = require_scalar(term, key, penalty)
+            term = require_scalar(term, loss, key, penalty)
             scores[type(penalty).__name__.lower()] = term.detach()
             loss = loss + term
-        return _objective(loss, margins, scores)
+        return _objective(loss, margins, scores, self.loss)
 
     def _generator_objective(self, batch: Batch) -> Objective:
         labels = self._labels(batch)
@@ -144,7 +144,8 @@ class GAN(GenerativeGame):
         with UserCode("game.loss", self.loss):
             loss = self.loss.generator(real, fake)
             margins = self.loss.generator_margins(real, fake)
-        return _objective(require_scalar(loss, "game.loss", self.loss, "generator"), margins, scores)
+        loss = require_scalar(loss, fake, "game.loss", self.loss, "generator")
+        return _objective(loss, margins, scores, self.loss)
 
     def _opponent(self) -> AbstractContextManager:
         """The context for a computation in which only the other player's parameters occur: no gradients, unless the
@@ -180,7 +181,8 @@ class GAN(GenerativeGame):
         key = "game.discriminator.model"
         with UserCode(key, self.discriminator):
             logits = self.discriminator(samples, labels)
-        return upcast(require_output(logits, (n,), samples, key, self.discriminator, "one logit per sample"))
+        logits = require_output(logits, (n,), samples, key, self.discriminator, "one logit per sample")
+        return upcast(require_gradient(logits, key, self.discriminator))
 
     def _generated(self, network: nn.Module, z: Tensor, labels: Tensor | None) -> Tensor:
         """``(n, *shape)``: the samples that the generator, or an average of it, makes from latent vectors."""
@@ -286,8 +288,8 @@ class GAN(GenerativeGame):
             self._score(Batch(fakes, labels, index=0, step=0, seed=0), "fake", fakes, labels)
 
 
-def _objective(loss: Tensor, margins: Margins, scores: dict[str, Tensor]) -> Objective:
-    logits, targets = (None, None) if margins is None else margins
+def _objective(loss: Tensor, margins: Margins, scores: dict[str, Tensor], part: Loss) -> Objective:
+    logits, targets = (None, None) if margins is None else require_margins(margins, "game.loss", part)
     return Objective(loss, logits, targets, scores)
 
 

@@ -140,9 +140,8 @@ class Evaluator:
         # All micro-batches together count as one evaluation.
         self.evaluations[player.name] += counted and self.accumulation.current[0] == 0
         if observing and not auxiliary:
-            self.observe(player.name, "loss", objective.loss)
-            for name, score in objective.scores.items():
-                self.observe(player.name, f"score/{name}", score)
+            for name, value in self._means(objective).items():
+                self.observe(player.name, name, value)
         return gradients
 
     def rehearse(self) -> None:
@@ -161,7 +160,7 @@ class Evaluator:
             self.accumulation.current = 0, self.accumulation.number
             with torch.random.fork_rng(devices=cuda), preserve(self.buffers), uncompiled():
                 for player in players:
-                    self._differentiated(player, self.draws, ())
+                    self._means(self._differentiated(player, self.draws, ())[0])
         finally:
             self.accumulation.current = 0, 1
             for p in (p for player in players for p in player.parameters):
@@ -240,12 +239,18 @@ class Evaluator:
         if not isinstance(objective, Objective):
             wrong = f"expected a gantrain.games.Objective, got {described(objective)}"
             raise UserError(f"game: {name_of(self.game)}.objective({player.name!r}): {wrong}")
-        require_scalar(objective.loss, "game", self.game, f"objective({player.name!r}).loss")
+        require_scalar(objective.loss, player.parameters[0], "game", self.game, f"objective({player.name!r}).loss")
         wanted = [target(objective) for target in targets] or [objective.loss]
         if scale != 1.0:
             wanted = [value * scale for value in wanted]
         last = wanted[-1]
         return objective, [_differentiate(value, player.parameters, retain_graph=value is not last) for value in wanted]
+
+    def _means(self, objective: Objective) -> dict[str, Tensor]:
+        """What is logged of an objective: the loss, and the means of the scores."""
+        with UserCode("game", self.game):
+            values = {"loss": objective.loss} | {f"score/{name}": score for name, score in objective.scores.items()}
+            return {name: value.detach().mean() for name, value in values.items()}
 
     def _in_range(
         self, player: str, evaluate: Callable[[float], tuple[Objective, list[Gradient]]]

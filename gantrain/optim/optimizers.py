@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gantrain.config.parts import Part, build, checked, part_arguments
+from gantrain.config.user_code import described
 from gantrain.errors import Notice, UserError
 from gantrain.optim.matrices import hidden, matrices
 
@@ -40,9 +41,12 @@ def make_optimizer(spec: Any, network: nn.Module, key: str = "optimizer") -> Opt
         groups = _decayed(part, network, parameters)
         if _fusible(part, parameters):
             part = part.model_copy(update={"fused": True})
-        return build("optimizer", part, groups, key=key)
+        optimizer = build("optimizer", part, groups, key=key)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{key}: {error}") from error
+    if not isinstance(optimizer, Optimizer):
+        raise UserError(f"{key}: expected a torch.optim.Optimizer, got {described(optimizer)}")
+    return optimizer
 
 
 def make_scheduler(spec: Any, optimizer: Optimizer, key: str = "scheduler") -> LRScheduler | None:
@@ -54,9 +58,12 @@ def make_scheduler(spec: Any, optimizer: Optimizer, key: str = "scheduler") -> L
     if isinstance(spec, LRScheduler):
         raise UserError(f"{key}: expected a name or a mapping; a scheduler object has an optimizer of its own")
     try:
-        return build("scheduler", spec, optimizer, key=key)
+        scheduler = build("scheduler", spec, optimizer, key=key)
     except (ValueError, TypeError) as error:
         raise UserError(f"{key}: {error}") from error
+    if scheduler is not None and not isinstance(scheduler, LRScheduler):
+        raise UserError(f"{key}: expected a torch.optim.lr_scheduler.LRScheduler, got {described(scheduler)}")
+    return scheduler
 
 
 def _muon(part: Part, network: nn.Module, parameters: list[Tensor], key: str) -> Optimizer:

@@ -171,7 +171,10 @@ class Field:
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the evaluator and of the oracles."""
-        oracles = {learner.name: learner.oracle.state_dict() for learner in self.learners}
+        oracles = {}
+        for learner in self.learners:
+            with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
+                oracles[learner.name] = learner.oracle.state_dict()
         return {**self.evaluator.state_dict(), "oracles": oracles}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -228,7 +231,7 @@ class Field:
         oracle, evaluator = learner.oracle, self.evaluator
         if not context.divided:
             with UserCode(f"game.{learner.name}.sharpness", oracle):
-                return evaluator.accumulation.mean(lambda: oracle.evaluate(context, part))
+                return list(evaluator.accumulation.mean(lambda: oracle.evaluate(context, part)))
         expected = oracle.expected(part)
         if evaluator.processes.role(context.roles) != part:
             evaluator.evaluations[learner.name] += 1

@@ -20,7 +20,7 @@ from gantrain.compute.compile import Arithmetic, reference_arithmetic
 from gantrain.compute.precision import autocast
 from gantrain.compute.threads import threads
 from gantrain.config.sections import Checkpoint, Log, Run
-from gantrain.config.user_code import UserCode
+from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.storage import describe_samples
 from gantrain.distributed.processes import Processes
@@ -170,6 +170,7 @@ class Trainer:
             self.processes.compare_with_first(self.fingerprint, _check_same_data)
             with self.processes.raise_on_all():
                 self.evaluator.rehearse()
+                self.state()
                 if self.main:
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
             found = resume and self.restore()
@@ -222,8 +223,10 @@ class Trainer:
         self.evaluator.step = self.step
         self.evaluator.observing = observe
         with UserCode("outer", self.outer):
-            # The sum refuses a step that does not say whether it completed an outer step.
-            self.outer_steps += self.outer.step(self.field)
+            completed = self.outer.step(self.field)
+        if not isinstance(completed, int):
+            raise UserError(f"outer: {name_of(self.outer)}.step: expected true or false, got {described(completed)}")
+        self.outer_steps += completed
         for name, scheduler in self.schedulers.items():
             with UserCode(f"game.{name}.scheduler", scheduler):
                 scheduler.step()
@@ -312,10 +315,12 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on, by the names of a checkpoint's parts."""
+        with UserCode("outer", self.outer):
+            outer = self.outer.state_dict()
         state: dict[str, Any] = {
             "clock": {"step": self.step, "outer_steps": self.outer_steps},
             "field": self.field.state_dict(),
-            "outer": self.outer.state_dict(),
+            "outer": outer,
         }
         for learner in self.learners:
             state[learner.name] = learner.player.module.state_dict()
