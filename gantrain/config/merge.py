@@ -60,8 +60,9 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
             raise UserError(f"{path}: base: {one_line(base)} inherits from this file, which would go round in a circle")
         if is_missing(below):
             raise UserError(f"{path}: base: no such file as {one_line(below)}")
-        files += read_files(below, (*above, path))
-        if len(files) + len(above) > _MOST_FILES:
+        # The first check ends a long chain, the second a tree in which files have several bases each.
+        files += read_files(below, (*above, path)) if len(above) < _MOST_FILES else []
+        if len(files) + len(above) >= _MOST_FILES:
             raise UserError(f"{path}: base: more than {_MOST_FILES} files are inherited from; name fewer")
     return files
 
@@ -132,6 +133,8 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]
         if len(path) > yaml_files.DEEPEST or len(key) > _LONGEST_KEY or not key.isprintable():
             raise UserError(f"command line: {shown(key)}: there is no such key")
         parsed = yaml_files.parse(value, f"command line: {key}")
+        if isinstance(parsed, str) and len(value.strip().splitlines()) > 1:
+            raise UserError(f"command line: {key}: text with a line break, which YAML turns into a space; leave it out")
         for part in reversed(path):
             parsed = {part: parsed}
         tree = merge(tree, parsed)

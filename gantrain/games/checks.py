@@ -29,11 +29,10 @@ def require_output(value: Any, shape: tuple[int | None, ...], like: Tensor, key:
         raise UserError(f"{key}: {name_of(part)}: expected {what}, got {described(value)}")
     found = tuple(value.shape)
     fits = len(found) == len(shape) and all(s is None or s == f for s, f in zip(shape, found, strict=True))
-    double = value.dtype == torch.float64 and like.dtype == torch.float32
-    if not fits or not value.is_floating_point() or double or value.device != like.device:
+    if not fits or not value.is_floating_point() or value.device != like.device:
         wanted = f"shape ({', '.join('any' if s is None else str(s) for s in shape)}{',' * (len(shape) == 1)})"
         raise UserError(
-            f"{key}: {name_of(part)}: expected {what}, {wanted}, in single precision and on {like.device}, "
+            f"{key}: {name_of(part)}: expected {what}, {wanted}, floating-point and on {like.device}, "
             f"got {described(value)}"
         )
     return value

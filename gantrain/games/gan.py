@@ -285,7 +285,13 @@ class GAN(GenerativeGame):
         labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None
         with eval_mode(self.generator), eval_mode(self.discriminator), _seeded(0, device):
             fakes = self._generated(self.generator, z, labels)
-            self._score(Batch(fakes, labels, index=0, step=0, seed=0), "fake", fakes, labels)
+            try:
+                self._score(Batch(fakes, labels, index=0, step=0, seed=0), "fake", fakes, labels)
+            except RuntimeError as error:
+                if fakes.dtype != torch.float64:
+                    raise
+                who = f"game.generator.model: {type(self.generator).__name__}"
+                raise UserError(f"{who}: its samples are float64, and the discriminator takes float32") from error
 
 
 def _objective(loss: Tensor, margins: Margins, scores: dict[str, Tensor], part: Loss) -> Objective:

@@ -67,7 +67,7 @@ def test_the_product_is_the_classifier():
         (
             DataSpec((1, 2, 2), 4),
             r"^game.classifier.model: Sequential: expected one logit per class for each sample, shape \(2, 4\), "
-            r"in single precision and on cpu, got a tensor of shape \(2, 3\), float32, on cpu$",
+            r"floating-point and on cpu, got a tensor of shape \(2, 3\), float32, on cpu$",
         ),
     ],
 )
