@@ -33,8 +33,9 @@ def is_users(part: Any) -> bool:
 class UserCode:
     """A context in which an exception out of a user's part becomes one line that names the part.
 
-    The lack of memory, and errors of the compiler, pass through: others report them with advice of their own. An error
-    in gantrain's own code passes through, too.
+    So does an exception out of an optimizer or a scheduler of torch's, which refuses a setting. The lack of memory, and
+    errors of the compiler, pass through: others report them with advice of their own. An error in gantrain's own code
+    passes through, too.
 
     Args:
         key: the key of the part in a config.
@@ -59,12 +60,14 @@ class UserCode:
         place = _innermost(trace)
         if isinstance(error, SystemExit) and not place:
             return
-        if is_users(self.part) or (place and _module(self.part).startswith("torch.")):
+        module = _module(self.part)
+        refused = module.startswith("torch.optim")
+        if is_users(self.part) or refused or (place and module.startswith("torch.")):
             message = " ".join(str(error).split())
             message = f": {message[:_LONGEST]}" if message else ""
             raise UserError(
                 f"{self.key}: {name_of(self.part)} raised {type(error).__name__}{message}"
-                f" ({place or _definition(self.part)})"
+                + ("" if refused and not place else f" ({place or _definition(self.part)})")
             ) from error
 
 

@@ -94,13 +94,12 @@ def require_data_set(data: Any) -> None:
         raise UserError(f"{who}: spec: expected a gantrain.data.DataSpec, got {shown(data.spec)}")
     if not hasattr(data.samples, "__getitem__") or not hasattr(data.samples, "shape") or not len(data.samples):
         raise UserError(
-            f"{who}: samples: expected a tensor (n, *shape) of at least one sample, got {shown(data.samples)}"
+            f"{who}: samples: expected a tensor (n, *shape) of at least one sample, got {described(data.samples)}"
         )
     labels, n, classes = data.labels, len(data.samples), data.spec.classes
     if (labels is None) != (not classes):
-        raise UserError(
-            f"{who}: the spec has {classes} classes, and labels are {'missing' if labels is None else 'given'}"
-        )
+        there = "there are none" if labels is None else "there are some"
+        raise UserError(f"{who}: labels: {there}, and the spec has {classes} classes; make the two agree")
     if labels is not None:
         if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or tuple(labels.shape) != (n,):
             raise UserError(f"{who}: labels: expected an int64 tensor of shape ({n},), got {described(labels)}")
