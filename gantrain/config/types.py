@@ -18,8 +18,6 @@ from pydantic_core import PydanticCustomError, core_schema
 
 LARGEST_INT = 2**63 - 1
 """The largest whole number that torch and numpy can hold."""
-LARGEST_FLOAT = 3.4e38
-"""The largest number that networks can compute with, which is that of single precision."""
 _LONGEST = 60
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _bounded = reprlib.Repr()
@@ -136,7 +134,6 @@ class Number(Scalar):
             {"type": "integer" if whole else "number", **dict(bounds.values())},
         )
         self.whole = whole
-        self.largest = LARGEST_INT if whole else LARGEST_FLOAT
         self.least, self.above, self.most, self.below = least, above, most, below
 
     def convert(self, value: Any) -> int | float:
@@ -146,7 +143,7 @@ class Number(Scalar):
         if self.whole and value != int(value):
             raise ValueError
         number = int(value) if self.whole else float(value)
-        if abs(number) > self.largest:
+        if self.whole and abs(number) > LARGEST_INT:
             raise ValueError
         if (
             (self.least is not None and number < self.least)
@@ -158,9 +155,8 @@ class Number(Scalar):
         return number
 
     def hint(self, value: Any) -> str:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        kind = "whole numbers" if self.whole else "numbers"
-        return f"; {kind} go up to {self.largest}" if number and self.largest < abs(value) < math.inf else ""
+        whole = self.whole and isinstance(value, int | float) and not isinstance(value, bool)
+        return f"; whole numbers go up to {LARGEST_INT}" if whole and LARGEST_INT < abs(value) < math.inf else ""
 
 
 class Choice(Scalar):

@@ -61,7 +61,7 @@ class UserCode:
         if isinstance(error, SystemExit) and not place:
             return
         module = _module(self.part)
-        refused = module.startswith("torch.optim")
+        refused = module.startswith("torch.optim") and not isinstance(self.part, type)
         if is_users(self.part) or refused or (place and module.startswith("torch.")):
             message = " ".join(str(error).split())
             message = f": {message[:_LONGEST]}" if message else ""
