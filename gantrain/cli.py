@@ -14,7 +14,7 @@ import click
 
 from gantrain import __version__
 from gantrain.distributed.environment import shown_ranks
-from gantrain.errors import Notice, UserError
+from gantrain.errors import Notice, UserError, is_out_of_memory
 from gantrain.utils.output import output_error, protect_output
 
 # The seconds that a process other than the host's first waits before it reports an error. The first process usually
@@ -22,6 +22,21 @@ from gantrain.utils.output import output_error, protect_output
 _AFTER_THE_FIRST = 5
 
 
+class PathType(click.ParamType):
+    """A path, in which ``~`` and variables are expanded where the shell has not done it, as in ``--output=~/x``."""
+
+    name = "path"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from gantrain.config.types import expanded
+
+        try:
+            return expanded(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+_PATH = PathType()
 _trust = click.option(
     "--trust",
     is_flag=True,
@@ -43,7 +58,7 @@ def cli() -> None:
 
 
 @cli.command(short_help="Train the game that a config describes.")
-@click.argument("config")
+@click.argument("config", type=_PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name first.")
@@ -105,7 +120,7 @@ def train(
 
 
 @cli.command(short_help="Train a grid of configs with several seeds.")
-@click.argument("config")
+@click.argument("config", type=_PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--over", multiple=True, metavar="KEY=VALUES", help="A key and its values, with commas between them.")
 @click.option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Number of seeds.")
@@ -143,7 +158,7 @@ def sweep(
 
 
 @cli.command(short_help="Compare runs at equal cost, over their seeds.")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", type=_PATH, nargs=-1, required=True, metavar="RUN...")
 @click.option(
     "--metrics",
     metavar="LIST",
@@ -156,7 +171,9 @@ def sweep(
     show_default=True,
     help="The cost that is equal: gradient evaluations, thousands of samples, or training steps.",
 )
-@click.option("--output", metavar="FOLDER", help="Folder for comparison.png, comparison.csv and curves.csv.")
+@click.option(
+    "--output", type=_PATH, metavar="FOLDER", help="Folder for comparison.png, comparison.csv and curves.csv."
+)
 def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | None) -> None:
     """Compare runs: mean ± standard error over the seeds, at a cost that all runs have reached.
 
@@ -176,7 +193,7 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
 
 
 @cli.command(short_help="Sample the generator of a run.")
-@click.argument("run")
+@click.argument("run", type=_PATH)
 @click.option(
     "--number", type=click.IntRange(min=1), metavar="N", default=64, show_default=True, help="Number of samples."
 )
@@ -189,7 +206,9 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
     type=click.Choice(["ema", "live"]),
     help="The averaged weights or the trained weights; by default the averaged weights if the run keeps an average.",
 )
-@click.option("--output", metavar="PATH", help="File or folder to write; by default in the run's folder samples.")
+@click.option(
+    "--output", type=_PATH, metavar="PATH", help="File or folder to write; by default in the run's folder samples."
+)
 @click.option("--images", is_flag=True, help="Write a folder with one PNG file for each sample, instead of one grid.")
 @click.option("--overwrite", is_flag=True, help="With --images: delete earlier samples in the folder first.")
 @_trust
@@ -218,17 +237,24 @@ def sample(
 
 
 @cli.command(name="eval", short_help="Measure how good a run is.")
-@click.argument("run", required=False)
-@click.option("--images", metavar="PATH", help="Measure this folder or archive of images, instead of a run.")
-@click.option("--against", metavar="DATA", help="Folder, archive or data set to compare with; by default the run's.")
+@click.argument("run", type=_PATH, required=False)
+@click.option(
+    "--images", type=_PATH, metavar="PATH", help="Measure this folder or archive of images, instead of a run."
+)
+@click.option(
+    "--against", type=_PATH, metavar="DATA", help="Folder, archive or data set to compare with; by default the run's."
+)
 @click.option("--metrics", metavar="LIST", help="Some of fid,isc,kid,prc,ppl; by default the run's, or the first four.")
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="Number of samples; by default the run's, or 10000."
 )
 @click.option(
-    "--features", metavar="NAME", help="inception, or the folder of a classification run; by default the run's."
+    "--features",
+    type=_PATH,
+    metavar="NAME",
+    help="inception, or the folder of a classification run; by default the run's.",
 )
-@click.option("--feature-weights", metavar="PATH", help="File with the weights of InceptionV3.")
+@click.option("--feature-weights", type=_PATH, metavar="PATH", help="File with the weights of InceptionV3.")
 @click.option("--digest", metavar="HEX", help="SHA-256 of that file, if its weights are not the published ones.")
 @click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
 @click.option(
@@ -312,7 +338,7 @@ def evaluate(
 
 
 @cli.command(short_help="Measure a run's game, and suggest a method for it.")
-@click.argument("run")
+@click.argument("run", type=_PATH)
 @click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
 @click.option(
     "--to",
@@ -356,9 +382,14 @@ def diagnose(run: str, step: int | None, to: int | None, as_json: bool, trust: b
 
 
 @cli.command(short_help="Solve a toy game and draw its path.")
-@click.argument("config")
+@click.argument("config", type=_PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--output", metavar="FOLDER", help="Where to write; checkpoints/NAME by default, with the config's name.")
+@click.option(
+    "--output",
+    type=_PATH,
+    metavar="FOLDER",
+    help="Where to write; checkpoints/NAME by default, with the config's name.",
+)
 def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     """Solve the toy game that the file CONFIG describes, and print the distance between the end of the path and the
     solution.
@@ -381,9 +412,14 @@ def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
 
 
 @cli.command(name="map", short_help="Draw where outer loops converge.")
-@click.argument("config")
+@click.argument("config", type=_PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--output", metavar="FOLDER", help="Where to write; checkpoints/NAME by default, with the config's name.")
+@click.option(
+    "--output",
+    type=_PATH,
+    metavar="FOLDER",
+    help="Where to write; checkpoints/NAME by default, with the config's name.",
+)
 def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     """Draw for which games and settings the outer loops of the file CONFIG converge.
 
@@ -489,11 +525,11 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
-    except (RuntimeError, MemoryError) as error:
-        from gantrain.compute.memory import is_out_of_memory, out_of_memory_message
-
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
+        from gantrain.compute.memory import out_of_memory_message
+
         _give_up(f"{out_of_memory_message(error)}; close other programs, or take a smaller batch or network")
 
 

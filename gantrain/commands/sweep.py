@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from gantrain.config import yaml_files
 from gantrain.config.loading import load, resolved
 from gantrain.config.schema import Config
+from gantrain.config.sections import LONGEST_NAME
 from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
 from gantrain.runs.folder import is_run, require_startable
@@ -33,8 +34,6 @@ _SWEEP_KEYS = {
     "run.folder": "all runs lie in one folder",
     "run.seed": "use --seeds",
 }
-# The longest name of a run in bytes; file systems take 255, and files add endings to it.
-_LONGEST_NAME = 200
 # Seconds between two looks at whether a signal has arrived.
 _PAUSE = 0.2
 
@@ -108,7 +107,7 @@ def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: I
     planned = []
     for seed, (name, (path, overrides)) in itertools.product(seeds, points.items()):
         full = ",".join(filter(None, [name, f"seed={seed}"]))
-        if len(full.encode()) > _LONGEST_NAME:
+        if len(full.encode()) > LONGEST_NAME:
             raise UserError(f"{full}: too long for the name of a folder; sweep over fewer keys, or shorter values")
         place = [f"run.folder={json.dumps(str(folder))}", f"run.name={json.dumps(full)}", f"run.seed={seed}"]
         arguments = [path, *overrides, *place]

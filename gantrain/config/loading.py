@@ -12,6 +12,7 @@ from gantrain.config import json_schemas, merge, shipped, yaml_files
 from gantrain.config.base import Schema, lines, nearest
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.schema import Config, MapConfig, SolveConfig, config_of
+from gantrain.config.types import one_line
 from gantrain.errors import UserError
 
 AnySchema = TypeVar("AnySchema", bound=Schema)
@@ -81,7 +82,7 @@ def _load(
 ) -> AnySchema:
     found = shipped.find(path)
     if shipped.is_missing(found):
-        raise UserError(f"{path}: no such file{shipped.places(path)}{nearest(path, shipped.configs())}")
+        raise UserError(f"{one_line(path)}: no such file{shipped.places(path)}{nearest(path, shipped.configs())}")
     files = merge.read_files(found)
     content = merge.merge_files(files)
     tree, overridden = merge.parse_overrides(overrides)

@@ -26,6 +26,7 @@ from gantrain.config.signatures import (
 )
 from gantrain.config.targets import find_target, made_by
 from gantrain.config.types import shown
+from gantrain.config.user_code import UserCode
 from gantrain.errors import UserError
 
 
@@ -140,7 +141,7 @@ MARKERS = {
 
 
 # Values of these types describe a part, or are mistakes. A value of any other type is a part that is built already.
-_NO_OBJECT = (str, Mapping, Schema, list, tuple, int, float, type)
+_NO_OBJECT = (str, bytes, Mapping, Schema, list, tuple, set, int, float, complex, type)
 
 
 def model(kind: str) -> Any:
@@ -148,7 +149,9 @@ def model(kind: str) -> Any:
     return Annotated[Any, PartOf(kind)]
 
 
-def build(kind: str, spec: Any, *supplied: Any, given: Mapping[str, Any] = MappingProxyType({})) -> Any:
+def build(
+    kind: str, spec: Any, *supplied: Any, given: Mapping[str, Any] = MappingProxyType({}), key: str | None = None
+) -> Any:
     """The object that ``spec`` describes.
 
     Args:
@@ -157,11 +160,12 @@ def build(kind: str, spec: Any, *supplied: Any, given: Mapping[str, Any] = Mappi
             as it is.
         supplied: the constructor's first arguments, which the framework gives.
         given: arguments by name, which the framework gives in place of those in ``spec``.
+        key: the key of the part in a config, for messages; by default its kind.
 
     Raises:
-        UserError: the spec is wrong; one line for each problem.
+        UserError: the spec is wrong; one line for each problem. A constructor of the user's own raises an error.
     """
-    return _built(checked(kind, spec), kind, supplied, given)
+    return _built(checked(kind, spec), kind, key or kind, supplied, given)
 
 
 def checked(kind: str, spec: Any) -> Any:
@@ -324,21 +328,23 @@ def _adapter(kind: str) -> TypeAdapter:
     return TypeAdapter(model(kind))
 
 
-def _built(value: Any, kind: str, supplied: tuple[Any, ...], given: Mapping[str, Any] = MappingProxyType({})) -> Any:
-    """The object that a part describes. Nested parts are built first; those of the same kind get the same ``supplied``
-    arguments."""
+def _built(
+    value: Any, kind: str, at: str, supplied: tuple[Any, ...], given: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
+    """The object that a part describes, at a key of a config. Nested parts are built first; those of the same kind get
+    the same ``supplied`` arguments."""
     if isinstance(value, Part):
         first = supplied if value.part_kind == kind else ()
         own = {key: argument for key, argument in part_arguments(value).items() if key not in given}
-        arguments = {key: _built(argument, kind, first) for key, argument in own.items()}
-        built = part_maker(value)(*first, **arguments, **given)
+        arguments = {key: _built(argument, kind, f"{at}.{key}", first) for key, argument in own.items()}
+        maker = part_maker(value)
+        with UserCode(at, maker):
+            built = maker(*first, **arguments, **given)
         if not isinstance(built, part_class(value)):
             # A class makes its own; a function may return something else than it says.
             expected = part_class(value).__name__
-            raise UserError(
-                f"{value.part_kind}: {part_name(value)} says that it returns a {expected}, got {shown(built)}"
-            )
+            raise UserError(f"{at}: {part_name(value)} says that it returns a {expected}, got {shown(built)}")
         return built
     if isinstance(value, (list, tuple)):
-        return type(value)(_built(v, kind, supplied) for v in value)
+        return type(value)(_built(v, kind, f"{at}.{i}", supplied) for i, v in enumerate(value))
     return value

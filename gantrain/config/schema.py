@@ -20,11 +20,10 @@ from gantrain.config.sections import (
     Data,
     Diagnose,
     FolderName,
-    FolderPath,
     Log,
     Run,
 )
-from gantrain.config.types import Draws, Float, Order, PositiveFloat, PositiveInt, Text, shown
+from gantrain.config.types import Draws, Float, FolderPath, Number, Order, PositiveFloat, PositiveInt, Text, shown
 
 
 class Config(Schema):
@@ -168,7 +167,7 @@ class SolveConfig(Schema):
     """A sharpness-aware gradient for all players, or for some. Default none: the plain gradient."""
     steps: PositiveInt = 100
     """The number of outer steps. Default 100."""
-    folder: Annotated[str, FolderPath()] = "checkpoints"
+    folder: FolderPath = "checkpoints"
     """The folder that holds the results. Default checkpoints."""
 
 
@@ -182,7 +181,7 @@ class Axis(Schema):
     """The first value."""
     high: Float
     """The last value."""
-    count: PositiveInt = 41
+    count: Annotated[int, Number(whole=True, least=1, most=10_000)] = 41
     """The number of values, which are evenly spaced. Default 41."""
 
 
@@ -205,5 +204,5 @@ class MapConfig(Schema):
     """The order in which the players move, unless the outer loop sets its own. Null (the default): simultaneous."""
     steps: PositiveInt = 40
     """The number of outer steps of each run that is measured. Default 40."""
-    folder: Annotated[str, FolderPath()] = "checkpoints"
+    folder: FolderPath = "checkpoints"
     """The folder that holds the results. Default checkpoints."""

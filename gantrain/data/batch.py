@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gantrain.config.sections import TIMEOUT
+from gantrain.config.user_code import UserCode, described
 from gantrain.data.dataset import DataSet
 from gantrain.data.digest import Digest, digest
 from gantrain.data.prefetch import Prefetcher, automatic_workers
@@ -179,7 +180,12 @@ class Batches:
         else:
             assert isinstance(self.samples, Tensor)
             stored = self.samples.index_select(0, rows)
-        real = self.decode(self._on_device(stored))
+        stored = self._on_device(stored)
+        with UserCode("data", self.decode):
+            real = self.decode(stored)
+        if tuple(real.shape) != (share, *self.spec.shape):
+            shape = (share, *self.spec.shape)
+            raise UserError(f"data: decode: expected samples of shape {shape}, got {described(real)}")
         labels = None if self.labels is None else self._on_device(self.labels.index_select(0, rows))
         return Batch(real, labels, index, step, self.seed, self.rank, self.world_size)
 

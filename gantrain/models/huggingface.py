@@ -16,6 +16,8 @@ from gantrain.errors import UserError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from gantrain.config.types import AnyPath
+
 _WHO = "model huggingface"
 _FILES = "config.json and model.safetensors"
 
@@ -45,7 +47,7 @@ class HuggingFace(nn.Module):
 
     network: PreTrainedModel
 
-    def __init__(self, spec: DataSpec, checkpoint: str, pretrained: bool = True):
+    def __init__(self, spec: DataSpec, checkpoint: AnyPath, pretrained: bool = True):
         super().__init__()
         if not spec.vocabulary:
             raise UserError(f"{_WHO}: reads texts, as of the data set text, and these data are numbers")

@@ -18,6 +18,7 @@ from gantrain.compute.compile import Arithmetic, reference_arithmetic
 from gantrain.compute.precision import autocast
 from gantrain.compute.threads import threads
 from gantrain.config.sections import Checkpoint, Log, Run
+from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.digest import Digest, difference
 from gantrain.data.storage import describe_samples
@@ -165,14 +166,16 @@ class Trainer(Loop):
             accept_data: whether a resumed run may go on with other data than it began with.
 
         Raises:
-            UserError: the run exists and is neither resumed nor overwritten, its checkpoint belongs to other networks,
-                it began with other data, the training diverged, a callback failed, or the training needs more memory
-                than there is.
+            UserError: a part of the user's own is wrong, the run exists and is neither resumed nor overwritten, its
+                checkpoint belongs to other networks, it began with other data, the training diverged, a callback
+                failed, or the training needs more memory than there is.
         """
         with self._computing():
             self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
             changed = None
             with self.processes.raise_on_all():
+                self.evaluator.rehearse()
+                self.state()
                 if self.main:
                     data = self.batches.digest
                     if resume:
@@ -230,7 +233,11 @@ class Trainer(Loop):
         """
         self.evaluator.step = self.step
         self.evaluator.observing = observe
-        self.outer_steps += self.outer.step(self.field)
+        with UserCode("outer", self.outer):
+            completed = self.outer.step(self.field)
+        if not isinstance(completed, int):
+            raise UserError(f"outer: {name_of(self.outer)}.step: expected true or false, got {described(completed)}")
+        self.outer_steps += completed
         for name, scheduler in self.schedulers.items():
             take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
         if self.ema is not None:
@@ -332,10 +339,12 @@ class Trainer(Loop):
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on, by the names of a checkpoint's parts."""
         rollbacks = {"rollbacks": self.rollbacks} if self.rollbacks else {}
+        with UserCode("outer", self.outer):
+            outer = self.outer.state_dict()
         state: dict[str, Any] = {
             "clock": {"step": self.step, "outer_steps": self.outer_steps} | rollbacks,
             "field": self.field.state_dict(),
-            "outer": self.outer.state_dict(),
+            "outer": outer,
         }
         for learner in self.learners:
             state[learner.name] = learner.player.module.state_dict()

@@ -22,7 +22,7 @@ from gantrain.data.storage import require_memory
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
-    from gantrain.config.types import Fraction, NonNegativeInt, PositiveInt
+    from gantrain.config.types import AnyPath, Fraction, NonNegativeInt, PositiveInt
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class ImageFiles(ImageSet, ABC):
 
     def __init__(
         self,
-        path: str,
+        path: AnyPath,
         split: Literal["train", "validation", "test"] = "train",
         size: PositiveInt | None = None,
         channels: Literal[1, 3] = 3,

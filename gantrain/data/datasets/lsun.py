@@ -14,7 +14,7 @@ from gantrain.data.readers.file_samples import FileSamples
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
-    from gantrain.config.types import PositiveInt
+    from gantrain.config.types import FolderPath, PositiveInt
 
 CATEGORIES = (
     "bedroom",
@@ -57,7 +57,7 @@ class LSUN(ImageSet):
         self,
         categories: str | tuple[str, ...] = "bedroom",
         split: Literal["train", "validation"] = "train",
-        root: str = "data",
+        root: FolderPath = "data",
         size: PositiveInt = 64,
     ):
         self.class_names = (categories,) if isinstance(categories, str) else tuple(dict.fromkeys(categories))
