@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,30 @@ from gantrain.outer.base import Outer
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.runs import checkpoint
-from gantrain.runs.folder import BEST, BUILT_IN_PYTHON, RESOLVED_CONFIG, prepare_folder
+from gantrain.runs.folder import (
+    BEST,
+    BUILT_IN_PYTHON,
+    RESOLVED_CONFIG,
+    config_text,
+    prepare_folder,
+    require_startable,
+)
+from gantrain.runs.lock import RunLock, require_free
 from gantrain.runs.monitor import Monitor
-from gantrain.runs.restore import part_of, restore
+from gantrain.runs.restore import (
+    part_of,
+    require_fit,
+    restore,
+    restore_optimizer,
+    restore_part,
+    restore_scheduler,
+)
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.description import describe
 from gantrain.train.interrupt import Interrupt
 from gantrain.train.progress import Progress
 from gantrain.utils.seeding import derive
-from gantrain.utils.tensors import copy_, norm, tree_to
+from gantrain.utils.tensors import copy_, norm
 
 # The parts of a checkpoint that are no player's.
 _CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation")
@@ -150,6 +165,8 @@ class Trainer:
         self.best: dict[str, Any] | None = None
         self.step = 0
         self.outer_steps = 0
+        self._lock: RunLock | None = None
+        self._saved: int | None = None
 
     def fit(self, resume: bool = False, overwrite: bool = False) -> Path:
         """Train until the first of the budgets is used up, and return the run's folder.
@@ -162,13 +179,17 @@ class Trainer:
             overwrite: whether to delete an earlier run of the same name.
 
         Raises:
-            UserError: the run exists and is neither resumed nor overwritten, its checkpoint belongs to other networks,
-                the training diverged, or it needs more memory than there is.
+            UserError: the run exists and is neither resumed nor overwritten, another process writes into its folder,
+                none of its checkpoints is whole, its checkpoint belongs to other networks, the training diverged, or it
+                needs more memory than there is.
         """
-        with self._computing():
+        with ExitStack() as held, self._computing():
             self.processes.compare_with_first(self.fingerprint, _check_same_data)
             with self.processes.raise_on_all():
                 if self.main:
+                    require_free(self.folder)
+                    require_startable(self.folder, self.config, resume, overwrite)
+                    self._lock = held.enter_context(RunLock(self.folder))
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
             found = resume and self.restore()
             with (
@@ -177,9 +198,7 @@ class Trainer:
                 Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress,
             ):
                 if resume:
-                    self.progress.note(
-                        f"going on from step {self.step}" if found else "no whole checkpoint; starting anew"
-                    )
+                    self.progress.note(f"going on from step {self.step}" if found else "no checkpoint; starting anew")
                 self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
                 if self.arithmetic.compile:
                     self.progress.note("the first step compiles the networks, which may take a minute")
@@ -189,18 +208,19 @@ class Trainer:
     def restore(self) -> bool:
         """Load the newest whole checkpoint in the run's folder. Only the first process needs to see the folder.
 
+        Later checkpoints, which are damaged, are set aside under names that say so.
+
         Returns:
             Whether there was a checkpoint.
 
         Raises:
-            UserError: the checkpoint belongs to other networks.
+            UserError: there are checkpoints and none is whole, or the checkpoint belongs to other networks.
         """
         newest = state = None
         with self.processes.raise_on_all():
             if self.main:
                 newest, state = _newest(self.folder)
-                best = None if state is None else _newest(self.folder / BEST)[1]
-                self.best = None if best is None else best["evaluation"]
+                self.best = None if state is None else _best(self.folder / BEST)
         state = checkpoint.broadcast(state, self.processes)
         self.best = self.processes.broadcast_object(self.best)
         if state is None:
@@ -209,6 +229,7 @@ class Trainer:
             self.load(state, newest or self.folder)
             if self.main:
                 checkpoint.forget(self.folder, self.step)
+        self._saved = self.step
         return True
 
     def train_step(self, observe: bool = False) -> None:
@@ -278,7 +299,7 @@ class Trainer:
             self.best = {"name": found.name, "cost": found.cost}
             with self.processes.raise_on_all():
                 if self.main:
-                    checkpoint.save(self.folder / BEST, self.step, self.state() | {"evaluation": self.best}, 1)
+                    self._write(self.folder / BEST, self.state() | {"evaluation": self.best}, 1)
 
     def evaluated_network(self, weights: str | None = None) -> nn.Module:
         """The game's evaluated network, with the weights that are asked for.
@@ -303,7 +324,8 @@ class Trainer:
         self.processes.broadcast_(self.evaluator.buffers)
         with self.processes.raise_on_all():
             if self.main:
-                checkpoint.save(self.folder, self.step, self.state(), self.checkpoint_settings.keep)
+                self._write(self.folder, self.state(), self.checkpoint_settings.keep)
+        self._saved = self.step
 
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on, by the names of a checkpoint's parts."""
@@ -329,21 +351,22 @@ class Trainer:
             folder: the folder of the checkpoint, for messages.
 
         Raises:
-            UserError: the checkpoint belongs to other networks.
+            UserError: the checkpoint belongs to other networks, or a part of it is missing or does not fit.
         """
         state = self.arithmetic.to_memory_format(state)
+        clock = part_of(state, "clock", folder)
+        require_fit(clock, {"step": 0, "outer_steps": 0}, "clock", folder, counts=True)
         for learner in self.learners:
             restore(learner.player.module, state, learner.name, folder)
         if self.ema is not None:
-            self.ema.load_state_dict(part_of(state, "ema", folder))
+            restore_part(self.ema, state, "ema", folder, self.ema.state_dict())
         for learner in self.learners:
-            learner.optimizer.load_state_dict(part_of(state, f"optimizer.{learner.name}", folder))
+            restore_optimizer(learner.optimizer, state, f"optimizer.{learner.name}", folder)
         for name, scheduler in self.schedulers.items():
-            scheduler.load_state_dict(part_of(state, f"scheduler.{name}", folder))
-        self.step = state["clock"]["step"]
-        self.outer_steps = state["clock"]["outer_steps"]
-        self.field.load_state_dict(tree_to(state["field"], self.device))
-        self.outer.load_state_dict(tree_to(state["outer"], self.device))
+            restore_scheduler(scheduler, state, f"scheduler.{name}", folder)
+        restore_part(self.field, state, "field", folder, self.field.state_form(), self.device)
+        restore_part(self.outer, state, "outer", folder, self.outer.state_form(self.field), self.device)
+        self.step, self.outer_steps = clock["step"], clock["outer_steps"]
 
     def fingerprint(self) -> str:
         """A text that differs between data sets: the number of samples, and a mean over a few of them."""
@@ -370,7 +393,8 @@ class Trainer:
                 if self.step % saves == 0 or self.over:
                     self.save()
                 if interrupt.agreed(self.step, self.step % every == 0):
-                    self.save()
+                    if self._saved != self.step:
+                        self.save()
                     self.progress.close()
                     self.progress.note(f"stopped at step {self.step}; go on with --resume")
                     sys.exit(128 + interrupt.received)
@@ -378,6 +402,12 @@ class Trainer:
             self.monitor.hparams(self.config, self.monitor.last)
         self.progress.close()
         self.progress.note(f"finished at step {self.step}; the run is in {self.folder}")
+
+    def _write(self, folder: Path, state: dict[str, Any], keep: int | None) -> None:
+        """Write a checkpoint, unless another process has taken the run over."""
+        if self._lock is not None:
+            self._lock.require()
+        checkpoint.save(folder, self.step, state, keep, config_text(self.config, self._mark))
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -433,7 +463,27 @@ class Trainer:
 
 def _newest(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
     path = checkpoint.newest(folder)
-    return path, None if path is None else checkpoint.load(path)[1]
+    if path is not None:
+        return path, checkpoint.load(path)[1]
+    damaged = [each.name for _, each in sorted(checkpoint.found(folder).items())]
+    if damaged:
+        raise UserError(
+            f"{folder}: none of its checkpoints is whole ({', '.join(damaged)}), and they are left as they are; bring "
+            "one back from a copy, or start over with --overwrite or another run.name"
+        )
+    return None, None
+
+
+def _best(folder: Path) -> dict[str, Any] | None:
+    """The name and the cost of the best evaluation, from its checkpoint; what is damaged is set aside."""
+    path = checkpoint.newest(folder)
+    step, state = (-1, None) if path is None else checkpoint.load(path)
+    checkpoint.forget(folder, step)
+    if path is None or state is None:
+        return None
+    best = part_of(state, "evaluation", path)
+    require_fit(best, {"name": "", "cost": 0.0}, "evaluation", path)
+    return dict(best)
 
 
 def _check_same_data(here: str, first: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from gantrain.errors import UserError
 from gantrain.utils.io import (
-    explaining_write_errors,
+    make_folder,
     remove_folder,
     replacing_folder,
     require_free,
@@ -35,9 +35,8 @@ def test_where_the_rename_fails_the_earlier_file_stays_and_the_error_names_the_f
         raise PermissionError(13, "Permission denied", source, None, target)
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(PermissionError) as caught:
+    with pytest.raises(UserError, match="/a: cannot be written: Permission denied$"):
         write_file(tmp_path / "a", "new")
-    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "a"), None)
     assert (tmp_path / "a").read_text() == "old" and names(tmp_path) == ["a"]
 
 
@@ -70,11 +69,8 @@ def test_a_folder_that_could_not_be_filled_leaves_the_earlier_one(tmp_path):
 
 def test_what_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with (
-        pytest.raises(UserError, match="file/in: cannot be written: Not a directory$"),
-        explaining_write_errors(tmp_path / "file" / "in"),
-    ):
-        pass
+    with pytest.raises(UserError, match="file/in: cannot be written: Not a directory$"):
+        make_folder(tmp_path / "file" / "in")
     with pytest.raises(UserError, match="file: is a file, and the map would lie there; choose another name or"):
         require_free(tmp_path / "file", "map.png", "the map", "a map")
     with pytest.raises(UserError, match="exists and is not a map; choose another name or --output$"):
