@@ -299,7 +299,9 @@ def _series(folder: Path, seed: int, at: str) -> Series:
 def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:
     found = [v for name, v in row.items() if (name.startswith("gradients/") if at == "gradients" else name == at)]
     if not found or not all(map(math.isfinite, found)):
-        raise UserError(f"{folder}/metrics.jsonl: the row of step {row['step']} does not say its {at}; leave the run out")
+        raise UserError(
+            f"{folder}/metrics.jsonl: the row of step {row['step']} does not say its {at}; leave the run out"
+        )
     return max(found)
 
 

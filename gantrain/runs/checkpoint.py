@@ -37,7 +37,9 @@ from gantrain.utils.io import (
     write_file,
 )
 
-STATE, MANIFEST, CONFIG = "state.json", "manifest.json", "config.yaml"
+STATE, MANIFEST = "state.json", "manifest.json"
+# A copy of the run's config. By another name, since the folder would pass for a run's.
+CONFIG = "run_config.yaml"
 FORMAT = 1
 CHECKPOINT = re.compile(r"step_(?P<step>0|[1-9][0-9]*)")
 # What a process that was killed while it wrote or deleted a checkpoint has left.
@@ -63,7 +65,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, confi
             ``state_dict()`` returns them. Tensors may lie on any device, be strided and share memory.
         keep: how many checkpoints stay, at least the new one; None keeps all. Checkpoints of later steps neither count
             nor are touched: a run that went on from an older checkpoint has left them behind.
-        config: the config of the run as text, which is kept as ``config.yaml`` for the case that the run's is lost.
+        config: the config of the run as text, which is kept as ``run_config.yaml`` for the case that the run's is lost.
 
     Raises:
         UserError: the disk is full or not writable, or the state holds something that cannot be saved. Earlier

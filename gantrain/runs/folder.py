@@ -246,8 +246,8 @@ def _configs(folder: Path) -> Iterator[Path]:
     from gantrain.runs import checkpoint
 
     for _, path in sorted(checkpoint.found(folder).items(), reverse=True):
-        if _first_line(path / CONFIG) in (RESOLVED_CONFIG, BUILT_IN_PYTHON):
-            yield path / CONFIG
+        if _first_line(path / checkpoint.CONFIG) in (RESOLVED_CONFIG, BUILT_IN_PYTHON):
+            yield path / checkpoint.CONFIG
 
 
 def _as_computed(config: Path) -> dict[str, Any]:

@@ -103,15 +103,28 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path, number):
     assert rows(tmp_path / "ring") == rows(tmp_path / "straight")
 
 
-def test_a_damaged_checkpoint_is_passed_over_with_one_line(tmp_path):
+def test_a_damaged_checkpoint_is_passed_over_and_set_aside(tmp_path):
     config = write(tmp_path, RING, "checkpoint.every=10")
     command = gantrain(tmp_path, "train", config, "--resume")
-    assert command.output.splitlines()[0] == "no whole checkpoint; starting anew"
+    assert command.output.splitlines()[0] == "no checkpoint; starting anew"
     (tmp_path / "ring" / "step_20" / "generator.safetensors").write_bytes(b"")
     command = gantrain(tmp_path, "train", config, "--resume")
-    (line,) = command.errors.splitlines()
-    assert line.startswith("gantrain: passing over a damaged checkpoint: ring/step_20/generator.safetensors: damaged")
+    passed, kept = command.errors.splitlines()
+    assert passed.startswith("gantrain: passing over a damaged checkpoint: ring/step_20/generator.safetensors: damaged")
+    assert kept == "gantrain: ring/step_20: kept as step_20.damaged"
     assert command.output.splitlines()[0] == "going on from step 10"
+    assert (tmp_path / "ring" / "step_20.damaged" / "discriminator.safetensors").exists()
+    for step in (10, 20):
+        (tmp_path / "ring" / f"step_{step}" / "state.json").unlink()
+    logged = rows(tmp_path / "ring")
+    command = Command(tmp_path, "train", config, "--resume")
+    assert command.wait() == 2
+    *_, line = command.errors.splitlines()
+    assert line.startswith(
+        "gantrain: ring: none of its checkpoints is whole (step_10, step_20), and they are left as they"
+    )
+    assert rows(tmp_path / "ring") == logged and (tmp_path / "ring" / "step_10" / "manifest.json").exists()
+    assert not (tmp_path / "ring" / "lock").exists()
 
 
 def test_divergence_is_one_line_and_exit_code_2(tmp_path):

@@ -37,7 +37,10 @@ def test_weights_and_buffers_are_put_in_place():
             network(4),
             r"first\.weight has the shape \(4, 2\) of float32, and in the network it has the shape \(3, 2\) of float32 \(1 o",
         ),
-        (network(extra=nn.Linear(1, 1)), r"extra\.weight has the shape \(1, 1\) of float32, and in the network it is missing"),
+        (
+            network(extra=nn.Linear(1, 1)),
+            r"extra\.weight has the shape \(1, 1\) of float32, and in the network it is missing",
+        ),
         (network(last=nn.ReLU()), r"last\.weight is missing, and in the network it has .* \(4 others differ as well\)"),
     ],
 )
