@@ -105,15 +105,21 @@ def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Any], name: str,
     """
     saved, own = part_of(state, name, folder), optimizer.state_dict()
     require_fit(saved, {"state": None, "param_groups": None}, name, folder)
+    twin = _twin(optimizer)
     with _explaining(name, folder):
         # A twin loads it first, since optimizers add keys of groups that are newer than the checkpoint.
-        twin = _twin(optimizer)
-        twin.load_state_dict(saved)
-    require_fit(twin.state_dict()["param_groups"], own["param_groups"], f"{name}.param_groups", folder)
+        twin.load_state_dict(copy.deepcopy(saved))
+    groups = twin.state_dict()["param_groups"]
+    require_fit(groups, own["param_groups"], f"{name}.param_groups", folder)
+    for number, (group, ours) in enumerate(zip(saved["param_groups"], own["param_groups"], strict=True)):
+        if not all(isinstance(each, int) for each in group["params"]) or list(group["params"]) != ours["params"]:
+            raise UserError(f"{folder}: {name}.param_groups.{number}.params: not those of the optimizer; {_OTHER}")
     form = _form_of_state(optimizer)
     if form is not None:
         # A parameter that never had a gradient has no state.
         require_fit(saved["state"], {key: Maybe(each) for key, each in form.items()}, f"{name}.state", folder)
+        with _explaining(name, folder):
+            type(twin).step(twin)
     with _explaining(name, folder):
         optimizer.load_state_dict(saved)
 
@@ -180,6 +186,8 @@ def _misfit(saved: Any, form: Any, place: str, counts: bool) -> str | None:
 
 def _fits(saved: Any, form: Any, counts: bool) -> bool:
     """Whether a leaf of a tree is like another."""
+    if isinstance(form, Mapping | list | tuple):
+        return False
     if isinstance(form, Tensor):
         return _described(saved) == _described(form)
     if isinstance(form, bool):
@@ -231,6 +239,9 @@ def _form_of_state(optimizer: Optimizer) -> dict[Any, Any] | None:
 def _explaining(name: str, folder: Path) -> Iterator[None]:
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # Anything may come from parts that were given what is not theirs.
         what = " ".join(str(error).split())[:200]
         raise UserError(f"{folder}: {name}: cannot be loaded: {type(error).__name__}: {what}; {_OTHER}") from error

@@ -167,3 +167,26 @@ def test_outside_the_main_thread_signals_are_left_alone():
     thread.start()
     thread.join()
     assert found == [0]
+
+
+def test_a_run_that_goes_on_is_left_alone_by_all_others(tmp_path):
+    config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=50")
+    run = tmp_path / "ring"
+    commands = [Command(tmp_path, "train", config) for _ in range(2)]
+    until(lambda: any(not command.running() for command in commands) and newest(run) > 0)
+    (loser,) = (command for command in commands if not command.running())
+    (winner,) = (command for command in commands if command is not loser)
+    for other in (loser, *(Command(tmp_path, "train", config, *flag) for flag in ([], ["--resume"], ["--overwrite"]))):
+        assert other.wait() == 2
+        (line,) = other.errors.splitlines()
+        assert line.startswith(f"gantrain: ring: process {winner.process.pid} on ") and "writes into this run" in line
+    winner.kill(signal.SIGTERM)
+    assert winner.wait() == 128 + signal.SIGTERM
+    step = newest(run)
+    assert [row["step"] for row in rows(run)] == list(range(2, step + 1, 2)) and not (run / "lock").exists()
+    killed = Command(tmp_path, "train", config, "--resume")
+    until(lambda: newest(run) > step or not killed.running())
+    killed.kill()
+    killed.wait()
+    gantrain(tmp_path, "train", config, "--resume", f"run.steps={newest(run) + 4}")
+    assert not (run / "lock").exists()
