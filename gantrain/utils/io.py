@@ -48,6 +48,8 @@ def write_file(path: str | Path, content: str | bytes, durable: bool = False) ->
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with explaining_write_errors(path):
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise OSError(errno.EINVAL, "it is a device or a pipe, which no file replaces")
             stream = temporary.open("xb", buffering=0)
         with stream:
             append(stream, content if isinstance(content, bytes) else content.encode("utf-8"), path)
