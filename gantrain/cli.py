@@ -510,10 +510,11 @@ def main() -> NoReturn:
                 f"{error.strerror}: a limit of the system on open files or processes is reached; use fewer workers or "
                 "processes, or raise the limit (ulimit -n, ulimit -u)"
             )
-        # If the system refuses access to a file, that is no bug. An error without a file may be one.
-        if error.filename is None and error.errno != errno.ENOSPC:
+        # If the system refuses access to a file, that is no bug. An error without a file may be one. Whoever writes a
+        # file names it; what remains is the terminal, or the file or pipe that stands for it.
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
             raise
-        _give_up(f"{error.filename or os.getcwd()}: {error.strerror}")
+        _give_up(f"{error.filename or 'the output'}: {error.strerror}")
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)

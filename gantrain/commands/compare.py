@@ -20,7 +20,7 @@ from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
 from gantrain.runs.folder import CHANGEABLE, comparable_config, is_run
 from gantrain.runs.monitor import read_metrics
-from gantrain.utils.io import explaining_write_errors, write_csv
+from gantrain.utils.io import make_folder, write_csv
 from gantrain.utils.nested import flatten
 
 if TYPE_CHECKING:
@@ -148,10 +148,10 @@ def compare_runs(
     if output is None:
         return text
     folder = Path(output)
-    with explaining_write_errors(folder):
-        figure_to_png(picture(comparison), folder / PICTURE)
-        write_csv(folder / "comparison.csv", _summary(comparison))
-        write_csv(folder / "curves.csv", _curves(comparison))
+    make_folder(folder)
+    figure_to_png(picture(comparison), folder / PICTURE)
+    write_csv(folder / "comparison.csv", _summary(comparison))
+    write_csv(folder / "curves.csv", _curves(comparison))
     return f"{text}\n\n{folder / PICTURE}"
 
 
@@ -274,7 +274,7 @@ def _method(config: Mapping[str, Any]) -> str:
 def _series(folder: Path, seed: int, at: str) -> Series:
     rows = read_metrics(folder)
     # Each step costs as much as the next, so that costs between the steps that are logged lie on a straight line.
-    logged = [(row["step"], _cost(row, at)) for row in rows if "kimg" in row]
+    logged = [(row["step"], _cost(row, at, folder)) for row in rows if "kimg" in row]
     if not logged:
         raise UserError(f"{folder}: has logged no step yet; leave the run out")
     steps, costs = np.array([(0, 0), *logged], dtype=float).T
@@ -295,10 +295,13 @@ def _series(folder: Path, seed: int, at: str) -> Series:
     return Series(folder, seed, cost(rows[-1]["step"]), columns)
 
 
-def _cost(row: Mapping[str, float], at: str) -> float:
-    if at == "gradients":
-        return max(value for name, value in row.items() if name.startswith("gradients/"))
-    return row[at]
+def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:
+    found = [v for name, v in row.items() if (name.startswith("gradients/") if at == "gradients" else name == at)]
+    if not found or not all(map(math.isfinite, found)):
+        raise UserError(
+            f"{folder}/metrics.jsonl: the row of step {row['step']} does not say its {at}; leave the run out"
+        )
+    return max(found)
 
 
 def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from gantrain.plotting.images import figure_to_png
 from gantrain.runs.monitor import Monitor
 from gantrain.runs.saved import SavedRun, open_saved_run
 from gantrain.train.callbacks.diagnosis import GameDiagnosis, log
-from gantrain.utils.io import replacing_folder
+from gantrain.utils.io import replacing_folder, write_file
 from gantrain.utils.tensors import norm
 
 
@@ -103,6 +103,6 @@ def _write(saved: SavedRun, report: str, diagnosis: Diagnosis, advice: Advice) -
             log(monitor, saved.step, diagnosis, advice)
         finally:
             monitor.close()
-        (temporary / "report.json").write_text(report + "\n", encoding="utf-8")
+        write_file(temporary / "report.json", report + "\n")
         figure_to_png(figures.spectrum(diagnosis.jacobian, diagnosis.hessians), temporary / "spectrum.png")
     return folder

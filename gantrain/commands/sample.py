@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 from gantrain.config.parts import part_name
-from gantrain.data.readers.system_files import is_system_name
 from gantrain.errors import UserError
 from gantrain.games.base import GenerativeGame
 from gantrain.plotting.images import quantised, save_png
 from gantrain.runs.saved import open_saved_run
 from gantrain.train.callbacks.samples import draw
 from gantrain.utils.seeding import derive
+from gantrain.utils.system_files import is_hidden_or_system
 
 _SAMPLE = re.compile(r"\d{5,}\.png")
 
@@ -79,7 +79,7 @@ def _earlier_samples(folder: Path, overwrite: bool) -> list[Path]:
     """
     if not folder.is_dir():
         return []
-    files = sorted(path for path in folder.iterdir() if not is_system_name(path.name))
+    files = sorted(path for path in folder.iterdir() if not is_hidden_or_system(path.name))
     foreign = next((path for path in files if not _SAMPLE.fullmatch(path.name) or not path.is_file()), None)
     if foreign is not None:
         raise UserError(f"{folder}: holds {foreign.name}, which is no sample; choose another --output")

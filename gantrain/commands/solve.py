@@ -17,7 +17,7 @@ from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
 from gantrain.solver import Path as Iterates
 from gantrain.solver import solve
-from gantrain.utils.io import explaining_write_errors, require_free, write_csv, write_file
+from gantrain.utils.io import make_folder, require_free, write_csv, write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,10 +55,10 @@ def solve_config(config: SolveConfig, output: str | Path | None = None) -> str:
     own = "target" in type(config.outer).model_fields
     method = config.outer.target.partition(":")[2] if own else config.outer.name
     figure = _path_figure(game, path, method) if isinstance(game, ToyGame) else _distance_figure(distances, method)
-    with explaining_write_errors(folder):
-        figure_to_png(figure, folder / PICTURE)
-        write_csv(folder / "trajectory.csv", _rows(path, distances))
-        write_file(folder / "config.yaml", dump(config))
+    make_folder(folder)
+    figure_to_png(figure, folder / PICTURE)
+    write_csv(folder / "trajectory.csv", _rows(path, distances))
+    write_file(folder / "config.yaml", dump(config))
     cost = max(path.evaluations.values())
     return f"{method}: {config.steps} steps, {cost} gradients a player, {_verdict(distances)}\n{folder / PICTURE}"
 

@@ -123,12 +123,16 @@ def is_finished(run: PlannedRun) -> bool:
         return False
     from gantrain.runs import checkpoint
 
-    newest = checkpoint.newest(run.folder)
-    if newest is None:
+    try:
+        newest = checkpoint.newest(run.folder)
+        if newest is None:
+            return False
+        step, state = checkpoint.load(newest)
+        images = state["field"]["draws"] * run.config.data.batch_size
+        return run.config.run.used(step, max(state["field"]["evaluations"].values()), images / 1000) >= 1.0
+    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        # The run itself says what is wrong with its checkpoint, when it is resumed.
         return False
-    step, state = checkpoint.load(newest)
-    images = state["field"]["draws"] * run.config.data.batch_size
-    return run.config.run.used(step, max(state["field"]["evaluations"].values()), images / 1000) >= 1.0
 
 
 def train(

@@ -16,6 +16,7 @@ from gantrain.distributed.environment import check_gpus, check_processes, expect
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
+from gantrain.runs import lock
 from gantrain.runs.folder import require_same_config, require_startable
 from gantrain.train.callbacks.factory import make_callbacks
 from gantrain.train.trainer import Trainer
@@ -51,6 +52,7 @@ def train(
         with everyone.raise_on_all():
             _check_machine(config, cpu, everyone.world_size, accelerator.local_process_index, processes)
             if everyone.rank == 0:
+                lock.require_free(folder)
                 require_startable(folder, resolved(config), resume, overwrite)
         everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, require_same_config)
         with everyone.raise_on_all():

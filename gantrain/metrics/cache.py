@@ -13,8 +13,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from gantrain.errors import Notice
-from gantrain.utils.io import open_regular, write_file
+from gantrain.errors import Notice, UserError
+from gantrain.utils.io import make_folder, open_regular, write_file
 
 FORMAT = "1"
 
@@ -73,13 +73,10 @@ class Cache:
         metadata = {"format": FORMAT, "key": _as_json(key), "sha256": _digest(stored)}
         path = self.path(key)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             write_file(path, safetensors.torch.save(stored, metadata=metadata))
-        except OSError as error:
-            warnings.warn(
-                Notice(f"{self.folder}: statistics of the real images cannot be kept ({error.strerror or error})"),
-                stacklevel=2,
-            )
+        except UserError as error:
+            warnings.warn(Notice(f"statistics of the real images cannot be kept: {error}"), stacklevel=2)
 
 
 def _as_json(key: Mapping[str, Any]) -> str:

@@ -61,6 +61,14 @@ class Outer(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most loops keep nothing
         """Take back what :meth:`state_dict` returned."""
 
+    def state_form(self, field: Field) -> dict[str, Any]:
+        """A tree like each that :meth:`state_dict` may return, by which a checkpoint is checked before it is loaded.
+
+        :class:`~gantrain.utils.nested.Maybe` stands for what may be None; None stands for anything. By default the form
+        is that of the present state.
+        """
+        return self.state_dict()
+
 
 class Mover(Outer):
     """An innermost loop, which moves the players itself, in one or more inner moves.

@@ -183,6 +183,11 @@ class Field:
         for learner in self.learners:
             learner.oracle.load_state_dict(state["oracles"][learner.name])
 
+    def state_form(self) -> dict[str, Any]:
+        """A tree like each that :meth:`state_dict` may return; see :meth:`gantrain.outer.base.Outer.state_form`."""
+        oracles = {learner.name: learner.oracle.state_form(learner.parameters) for learner in self.learners}
+        return {**self.evaluator.state_dict(), "oracles": oracles}
+
     def _context(self, learner: Learner, draw: int, anchor: Anchor | None, observing: bool) -> GradientContext:
         return GradientContext(
             self.evaluator,

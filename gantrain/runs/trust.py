@@ -58,7 +58,7 @@ def record_trained(file: Path, content: Any) -> None:
         record = _record(file)
         record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_file(record, f"{_digest(file)}\n{file.parent.resolve()}\n")
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, UserError) as error:
         reason = getattr(error, "strerror", None) or error
         message = f"{file}: no record that this run is yours can be kept ({reason}); its commands will need --trust"
         warnings.warn(message, Notice, stacklevel=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,32 @@ from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.runs import checkpoint
 from gantrain.runs.data_record import check_data, record_data
-from gantrain.runs.folder import BEST, BUILT_IN_PYTHON, RESOLVED_CONFIG, prepare_folder
-from gantrain.runs.restore import part_of, restore
+from gantrain.runs.folder import (
+    BEST,
+    BUILT_IN_PYTHON,
+    RESOLVED_CONFIG,
+    config_text,
+    prepare_folder,
+    require_startable,
+)
+from gantrain.runs.lock import RunLock, require_free
+from gantrain.runs.restore import (
+    part_of,
+    require_fit,
+    restore,
+    restore_optimizer,
+    restore_part,
+    restore_scheduler,
+)
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.description import describe
 from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
 from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
+from gantrain.utils.nested import Maybe
 from gantrain.utils.seeding import derive
-from gantrain.utils.tensors import copy_, norm, tree_to
+from gantrain.utils.tensors import copy_, norm
 
 # The parts of a checkpoint that are no player's.
 _CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation", "undone")
@@ -152,6 +168,7 @@ class Trainer(Loop):
         self.best: dict[str, Any] | None = None
         self.outer_steps = 0
         self._never_finite = not_finite(self.state()).keys()  # such as a mask with infinities among the buffers
+        self._lock: RunLock | None = None
 
     def fit(self, resume: bool = False, overwrite: bool = False, accept_data: bool = False) -> Path:
         """Train until the first of the budgets is used up, and return the run's folder.
@@ -166,17 +183,21 @@ class Trainer(Loop):
             accept_data: whether a resumed run may go on with other data than it began with.
 
         Raises:
-            UserError: a part of the user's own is wrong, the run exists and is neither resumed nor overwritten, its
-                checkpoint belongs to other networks, it began with other data, the training diverged, a callback
-                failed, or the training needs more memory than there is.
+            UserError: a part of the user's own is wrong; the run exists and is neither resumed nor overwritten; another
+                process writes into its folder; none of its checkpoints is whole; its checkpoint belongs to other
+                networks; it began with other data; the training diverged; a callback failed; or the training needs
+                more memory than there is.
         """
-        with self._computing():
+        with ExitStack() as held, self._computing():
             self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
             changed = None
             with self.processes.raise_on_all():
                 self.evaluator.rehearse()
                 self.state()
                 if self.main:
+                    require_free(self.folder)
+                    require_startable(self.folder, self.config, resume, overwrite)
+                    self._lock = held.enter_context(RunLock(self.folder))
                     data = self.batches.digest
                     if resume:
                         data, changed = check_data(self.folder, data, accept_data)
@@ -189,9 +210,7 @@ class Trainer(Loop):
                 Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress,
             ):
                 if resume:
-                    self.progress.note(
-                        f"going on from step {self.step}" if found else "no whole checkpoint; starting anew"
-                    )
+                    self.progress.note(f"going on from step {self.step}" if found else "no checkpoint; starting anew")
                 if changed is not None:
                     self.progress.note(changed)
                 self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
@@ -203,18 +222,19 @@ class Trainer(Loop):
     def restore(self) -> bool:
         """Load the newest whole checkpoint in the run's folder. Only the first process needs to see the folder.
 
+        Later checkpoints, which are damaged, are set aside under names that say so.
+
         Returns:
             Whether there was a checkpoint.
 
         Raises:
-            UserError: the checkpoint belongs to other networks.
+            UserError: there are checkpoints and none is whole, or the checkpoint belongs to other networks.
         """
         newest = state = None
         with self.processes.raise_on_all():
             if self.main:
                 newest, state = _newest(self.folder)
-                best = None if state is None else _newest(self.folder / BEST)[1]
-                self.best = None if best is None else best["evaluation"]
+                self.best = None if state is None else _best(self.folder / BEST)
         state = checkpoint.broadcast(state, self.processes)
         self.best = self.processes.broadcast_object(self.best)
         if state is None:
@@ -363,35 +383,40 @@ class Trainer(Loop):
             folder: the folder of the checkpoint, for messages.
 
         Raises:
-            UserError: the checkpoint belongs to other networks.
+            UserError: the checkpoint belongs to other networks, or a part of it is missing or does not fit.
         """
         state = self.arithmetic.to_memory_format(state)
+        clock = part_of(state, "clock", folder)
+        require_fit(clock, {"step": 0, "outer_steps": 0, "rollbacks": Maybe(0)}, "clock", folder, counts=True)
+        undone = _undone(state, folder)
         for learner in self.learners:
             restore(learner.player.module, state, learner.name, folder)
         if self.ema is not None:
-            self.ema.load_state_dict(part_of(state, "ema", folder))
+            restore_part(self.ema, state, "ema", folder, self.ema.state_dict())
         for learner in self.learners:
-            learner.optimizer.load_state_dict(part_of(state, f"optimizer.{learner.name}", folder))
+            restore_optimizer(learner.optimizer, state, f"optimizer.{learner.name}", folder)
         for name, scheduler in self.schedulers.items():
-            scheduler.load_state_dict(part_of(state, f"scheduler.{name}", folder))
-        clock = state["clock"]
-        self.step = clock["step"]
-        self.outer_steps = clock["outer_steps"]
-        self.field.load_state_dict(tree_to(state["field"], self.device))
-        self.outer.load_state_dict(tree_to(state["outer"], self.device))
-        self.rollbacks = clock.get("rollbacks", 0)
-        undone = state.get("undone", {})
-        self.resumed(undone.get("pending", ()), undone.get("unlogged"), undone.get("rows"))
+            restore_scheduler(scheduler, state, f"scheduler.{name}", folder)
+        restore_part(self.field, state, "field", folder, self.field.state_form(), self.device)
+        restore_part(self.outer, state, "outer", folder, self.outer.state_form(self.field), self.device)
+        self.step, self.outer_steps, self.rollbacks = clock["step"], clock["outer_steps"], clock.get("rollbacks", 0)
+        self.resumed(**undone)
 
     def _write(self, folder: Path, more: dict[str, Any], keep: int) -> None:
-        """Write a checkpoint of the state, and of ``more``; only the first process writes."""
+        """Write a checkpoint of the state, and of ``more``; only the first process writes.
+
+        Raises:
+            UserError: numbers of the state are not finite, or another process has taken the run over.
+        """
         with self.processes.raise_on_all():
             if self.main:
                 state = self.state()
                 for name, value in not_finite(state).items():
                     if name not in self._never_finite:
                         raise self._diverged(f"{name} holds {value}")
-                checkpoint.save(folder, self.step, state | more, keep)
+                if self._lock is not None:
+                    self._lock.require()
+                checkpoint.save(folder, self.step, state | more, keep, config_text(self.config, self._mark))
         self.finite_draws = self.evaluator.draws
 
     @contextmanager
@@ -460,7 +485,39 @@ class Trainer(Loop):
 
 def _newest(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
     path = checkpoint.newest(folder)
-    return path, None if path is None else checkpoint.load(path)[1]
+    if path is not None:
+        return path, checkpoint.load(path)[1]
+    damaged = [each.name for _, each in sorted(checkpoint.found(folder).items())]
+    if damaged:
+        raise UserError(
+            f"{folder}: none of its checkpoints is whole ({', '.join(damaged)}), and they are left as they are; bring "
+            "one back from a copy, or start over with --overwrite or another run.name"
+        )
+    return None, None
+
+
+def _best(folder: Path) -> dict[str, Any] | None:
+    """The name and the cost of the best evaluation, from its checkpoint; what is damaged is set aside."""
+    path = checkpoint.newest(folder)
+    step, state = (-1, None) if path is None else checkpoint.load(path)
+    checkpoint.forget(folder, step)
+    if path is None or state is None:
+        return None
+    best = part_of(state, "evaluation", path)
+    require_fit(best, {"name": "", "cost": 0.0}, "evaluation", path)
+    return dict(best)
+
+
+def _undone(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What the checkpoint's step has left undone: the arguments of :meth:`~gantrain.train.loop.Loop.resumed`."""
+    undone: Any = state.get("undone", {"pending": [], "unlogged": None, "rows": None})
+    require_fit(undone, {"pending": None, "unlogged": None, "rows": Maybe(0)}, "undone", folder, counts=True)
+    pending, unlogged = undone.get("pending"), undone.get("unlogged")
+    many = len(pending) if isinstance(pending, list) else 0
+    require_fit(pending, [""] * many, "undone.pending", folder)
+    scalars = unlogged if isinstance(unlogged, dict) else {}
+    require_fit(unlogged, Maybe(dict.fromkeys(scalars, 0.0)), "undone.unlogged", folder)
+    return {"pending": pending, "unlogged": unlogged, "rows": undone.get("rows")}
 
 
 def _require_same_data(here: Digest, first: Digest) -> None:

@@ -1,3 +1,3 @@
 """Tools that every folder may use: tensors, seeds, whole files, nested mappings, marks, output, waits that end."""
 
-__all__ = ["abandon", "io", "marks", "nested", "output", "parent", "seeding", "tensors", "waiting"]
+__all__ = ["abandon", "io", "marks", "nested", "output", "parent", "seeding", "system_files", "tensors", "waiting"]

@@ -18,11 +18,10 @@ from pathlib import Path
 
 from gantrain import __version__
 from gantrain.commands.doctor.findings import Finding
-from gantrain.distributed.environment import cores, distributed
+from gantrain.distributed.environment import LAUNCHER, cores, launched_place
 
 _PYTHONS = ((3, 10), (3, 13))
 # Everything that a launcher sets. WORLD_SIZE is what tells gantrain that it is one of several processes.
-_LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _FEW_FILES = 1024
 _LITTLE_SHARED = 256 << 20
 _LITTLE_MEMORY = 2 << 30
@@ -150,28 +149,17 @@ def processors() -> Iterator[Finding]:
 
 def environment() -> Iterator[Finding]:
     """Whether the variables of a launcher are whole, or left over from one."""
-    distributed()  # as every command asks, and with the same error where the variables are wrong
-    given = {name: value for name in _LAUNCHER if (value := os.environ.get(name, "").strip())}
-    shown = " ".join(f"{name}={value}" for name, value in given.items())
-    unset = f"unset {' '.join(_LAUNCHER)}"
-    if "WORLD_SIZE" in given:
-        numbers = [given.get(name, "") for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")]
-        numbers = [number for number in numbers if number or "LOCAL_RANK" in given]
-        whole = {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= given.keys() and all(map(str.isdecimal, numbers))
-        if not whole or int(given["RANK"]) >= int(given["WORLD_SIZE"]):
-            yield Finding("FAIL", "environment", f"{shown}: no launcher sets these so", unset)
-        elif int(given["WORLD_SIZE"]) > 1:
-            text = f"{shown}: a run waits for {given['WORLD_SIZE']} processes"
-            yield Finding("note", "environment", text, f"if no launcher started this one: {unset}")
+    place = launched_place()  # as every command asks, and with the same error where the variables are wrong
+    if place is not None:
+        shown = " ".join(f"{name}={value}" for name, value in place.variables.items())
+        if place.world_size > 1:
+            text = f"{shown}: a run waits for {place.world_size} processes"
+            remedy = f"if no launcher started this one: unset {' '.join(LAUNCHER)}"
+            yield Finding("note", "environment", text, remedy)
         else:
             yield Finding("ok", "environment", f"{shown}: a launcher's, for one process")
-    elif given:
-        yield Finding("note", "environment", f"{shown}: left over from a launcher", unset)
-    left = sorted(name for name in os.environ if name.startswith(("ACCELERATE_", "FSDP_", "MEGATRON_LM_")))
-    if left and "WORLD_SIZE" not in given:
-        yield Finding("note", "environment", f"{', '.join(left)}: settings of accelerate", f"unset {' '.join(left)}")
-    if not given and not left:
-        yield Finding("ok", "environment", "no variables of a launcher")
+        return
+    yield Finding("ok", "environment", "no variables of a launcher")
 
 
 def limits() -> Iterator[Finding]:
@@ -192,6 +180,20 @@ def limits() -> Iterator[Finding]:
         yield Finding("ok", "limits", f"{files} open files, temporary files in {tempfile.gettempdir()}")
     if time.time() < _YOUNGEST:
         yield Finding("note", "limits", f"the clock says {time.strftime('%Y-%m-%d')}", "set the clock")
+
+
+def state_folder() -> Iterator[Finding]:
+    """Whether it can be recorded which runs were trained here."""
+    from gantrain.runs.trust import state_folder
+
+    try:
+        place = state_folder()
+        with tempfile.TemporaryFile(dir=next(p for p in (place, *place.parents) if p.is_dir())):
+            yield Finding("ok", "state", f"{place} can be written")
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        text = f"no record can be kept of the runs that are trained here ({reason}); those with targets need --trust"
+        yield Finding("note", "state", text, "set XDG_STATE_HOME to a folder that can be written")
 
 
 def inception() -> Iterator[Finding]:
@@ -232,6 +234,7 @@ CHECKS = {
     "compiler": compiler,
     "processors": processors,
     "environment": environment,
+    "state": state_folder,
     "limits": limits,
     "inception": inception,
 }

@@ -58,6 +58,7 @@ def folder(config: Config) -> Iterator[Finding]:
     from gantrain.config.loading import resolved
     from gantrain.runs.checkpoint import CHECKPOINT
     from gantrain.runs.folder import is_run, require_startable
+    from gantrain.runs.lock import holder
 
     place = _folder(config)
     elsewhere = "choose another run.name or run.folder, or mend its permissions"
@@ -65,6 +66,10 @@ def folder(config: Config) -> Iterator[Finding]:
         require_startable(place, resolved(config), resume=False, overwrite=True)
     except UserError as error:
         yield Finding("FAIL", "folder", str(error), elsewhere)
+        return
+    held = holder(place)
+    if held is not None:
+        yield Finding("FAIL", "folder", f"{place}: {held} writes into it", "stop it, or run.name=NEW")
         return
     parent = _existing(place)
     try:
@@ -141,7 +146,7 @@ def _built(config: Config) -> Iterator[Any]:
             entered.enter_context(_compiler_cache())
         place = torch.device("cpu" if cpu else "cuda")
         if not distributed():
-            place = entered.enter_context(process_group(cpu)).device
+            place = entered.enter_context(process_group(cpu, config.run.timeout)).device
         trainer = make_trainer(config, place)
         entered.enter_context(closing(trainer.batches))
         entered.enter_context(threads(config.run.threads))

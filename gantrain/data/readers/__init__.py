@@ -8,6 +8,5 @@ __all__ = [
     "layout",
     "magic",
     "selection",
-    "system_files",
     "tables",
 ]

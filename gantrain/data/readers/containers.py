@@ -25,9 +25,9 @@ from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar
 
 from gantrain.data.readers.databases import Damaged, read_table
 from gantrain.data.readers.magic import START, kind_of
-from gantrain.data.readers.system_files import is_system_name
 from gantrain.errors import UserError
 from gantrain.utils.io import open_regular
+from gantrain.utils.system_files import is_hidden_or_system
 
 Opened = TypeVar("Opened")
 
@@ -152,7 +152,7 @@ class Folder(RandomAccess):
                 ) from error
             for name, kind in inside:
                 path = f"{folder}/{name}" if folder else name
-                if kind == "folder" and not is_system_name(name):
+                if kind == "folder" and not is_hidden_or_system(name):
                     pending.append((path, above | {place}))
                 else:
                     yield Entry(path, None if kind in ("file", "folder") else kind)

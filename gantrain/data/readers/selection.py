@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 from gantrain.data.readers.containers import Container
 from gantrain.data.readers.images import SUFFIXES
 from gantrain.data.readers.magic import START, kind_of
-from gantrain.data.readers.system_files import is_system_name
 from gantrain.errors import Notice
 from gantrain.utils import marks
+from gantrain.utils.system_files import is_hidden_or_system
 
 # No more files without an image's name are opened to see whether they are images.
 _OPENED = 10_000
@@ -33,7 +33,7 @@ def select_images(container: Container) -> list[str]:
     left_out: dict[str, list[str]] = {}
     for name, odd in container.entries():
         place = path_parts(name)
-        system = next((i for i, part in enumerate(place, start=1) if is_system_name(part)), None)
+        system = next((i for i, part in enumerate(place, start=1) if is_hidden_or_system(part)), None)
         if system is not None:
             left_out.setdefault("hidden or of the system", []).append("/".join(place[:system]))
         elif odd is not None:
@@ -70,7 +70,7 @@ def path_parts(name: str) -> tuple[str, ...]:
 def image_path_parts(name: str) -> tuple[str, ...] | None:
     """The folders in the path of an image file and its name; None for hidden files and for files of another kind."""
     place = path_parts(name)
-    return place if place and not any(map(is_system_name, place)) and name.lower().endswith(SUFFIXES) else None
+    return place if place and not any(map(is_hidden_or_system, place)) and name.lower().endswith(SUFFIXES) else None
 
 
 def _run_folders(container: Container, others: dict[str, tuple[str, ...]]) -> set[tuple[str, ...]]:
