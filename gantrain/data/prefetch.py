@@ -29,6 +29,7 @@ from gantrain.data.storage import local_processes
 from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
 from gantrain.utils.parent import when_parent_ends
+from gantrain.utils.waiting import within
 
 # Number of batches that each worker is asked for at once.
 _EACH = 2
@@ -213,16 +214,22 @@ class _Answers(_MultiProcessingDataLoaderIter):
             raise
 
     def _get_data(self) -> Any:
+        try:
+            # A worker that is stopped after it has answered keeps this process waiting for the answer's memory, too.
+            return within(self.timeout + _LOOK_EVERY, self._waited)
+        except TimeoutError:
+            raise UserError(
+                f"data.workers: a read of the data takes more than {self.timeout:g} s; see whether the disk still "
+                "answers, and go on with --resume, or wait longer with a larger run.timeout"
+            ) from None
+
+    def _waited(self) -> Any:
         deadline = time.monotonic() + self.timeout
-        while True:
+        while time.monotonic() < deadline:
             arrived, answer = self._try_get_data(min(_LOOK_EVERY, self.timeout))
             if arrived:
                 return answer
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"data.workers: a read of the data takes more than {self.timeout:g} s; see whether the disk still "
-                    "answers, and go on with --resume, or wait longer with a larger run.timeout"
-                )
+        raise TimeoutError
 
 
 class _Requests:
