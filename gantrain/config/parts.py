@@ -126,6 +126,7 @@ MARKERS = {
         "Loss": "loss",
         "Penalty": "penalty",
         "Augmentation": "augmentation",
+        "DataSet": "data",
         "LRScheduler": "scheduler",
         "Optimizer": "optimizer",
     }.items()
@@ -135,6 +136,7 @@ MARKERS = {
         "Generator": "generator",
         "Discriminator": "discriminator",
         "Classifier": "classifier",
+        "Perturber": "perturber",
     }.items()
 }
 

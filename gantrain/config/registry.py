@@ -149,6 +149,11 @@ _KINDS = {
         | _in("models.huggingface", huggingface="HuggingFace"),
         supplied=("spec",),
     ),
+    "perturber": lambda: Kind(
+        "perturber",
+        _in("models.conv", conv="ConvPerturber") | _in("models.mlp", mlp="MLPPerturber"),
+        supplied=("spec",),
+    ),
     "data": lambda: Kind(
         "data set",
         _in("data.datasets.digits", digits="Digits")
@@ -171,7 +176,10 @@ _KINDS = {
     ),
     "game": lambda: Kind(
         "game",
-        _in("games.gan", gan="GAN") | _in("games.classification", classification="Classification"),
+        _in("games.gan", gan="GAN")
+        | _in("games.classification", classification="Classification")
+        | _in("games.adversarial_training", adversarial_training="AdversarialTraining")
+        | _in("games.domain_adversarial", domain_adversarial="DomainAdversarial"),
         reserved=("spec",),
     ),
     "augmentation": lambda: Kind(

@@ -29,6 +29,7 @@ class Digits(ImageSet):
         label_noise: the probability that a label of the parts "all" and "train" is replaced by a random class;
             validation and test labels stay clean.
         noise_seed: the seed of the label noise.
+        invert: whether black and white are exchanged.
 
     Raises:
         UserError: the part is empty.
@@ -46,6 +47,7 @@ class Digits(ImageSet):
         validation: Fraction = 0.0,
         label_noise: Fraction = 0.0,
         noise_seed: NonNegativeInt = 0,
+        invert: bool = False,
     ):
         from sklearn.datasets import load_digits  # takes a second to import
 
@@ -58,6 +60,8 @@ class Digits(ImageSet):
             images, digits = images[chosen], digits[chosen]
         if size != 8:
             images = interpolate(images, size=(size, size), mode="bicubic", antialias=size < 8)
+        if invert:
+            images = 1 - images
         part: tuple[Tensor, Tensor | None] = images.mul(255).round().clamp(0, 255).to(torch.uint8), digits
         if split != "test":
             fraction = 0.0 if split == "all" else validation
