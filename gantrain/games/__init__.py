@@ -1,4 +1,4 @@
-"""Games: GANs, classification, adversarial training, domain adaptation, games given by a function; toy games lie in ``games.toy``."""
+"""Games: GANs, three games of a classifier, games given by a function; toy games lie in ``games.toy``."""
 
 from gantrain.games import losses, penalties
 from gantrain.games.adversarial_training import AdversarialTraining

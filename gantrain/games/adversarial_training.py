@@ -133,6 +133,6 @@ class AdversarialTraining(Classification):
             values = perturber(spec.zeros(2, device), labels)
         if tuple(values.shape) != (2, *spec.shape):
             raise UserError(
-                f"perturber {type(perturber).__name__}: expected values of the data's shape, {(2, *spec.shape)} for two "
-                f"samples, got {tuple(values.shape)}"
+                f"perturber {type(perturber).__name__}: expected values of the data's shape, {(2, *spec.shape)} for "
+                f"two samples, got {tuple(values.shape)}"
             )

@@ -22,7 +22,6 @@ from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.utils.seeding import derive
 
-
 # The seed of the attacks' random numbers, the same for all runs so that these can be compared.
 _SEED = derive(0, "evaluation")
 # The number of samples that are attacked at once; attacks keep the graph of a forward pass.
