@@ -33,7 +33,9 @@ def batch(n=6, index=0):
 def test_the_classifier_of_two_classes_meets_the_worst_perturbation_in_closed_form(norm, start):
     network, data = linear(), batch()
     steps = 1 if start == "zero" else 60
-    game = AdversarialTraining(network, 0.3, norm, ascent_steps=steps, step_size=0.3 if steps == 1 else 0.1, start=start)
+    game = AdversarialTraining(
+        network, 0.3, norm, ascent_steps=steps, step_size=0.3 if steps == 1 else 0.1, start=start
+    )
     # The loss falls with the margin of the label, which is linear in the sample: its weights are a difference of rows.
     rows = network[1].weight.detach()
     against = torch.stack([rows[1 - y] - rows[y] for y in data.labels.tolist()])

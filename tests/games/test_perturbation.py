@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from gantrain.data.batch import Batch, FixedBatch
 from gantrain.games.perturbation import L2, LInf, ProjectedAscent
 
