@@ -42,7 +42,7 @@ def sample_run(
     """
     saved = open_saved_run(run, step, weights)
     if not isinstance(saved.game, GenerativeGame):
-        raise UserError(f"{saved.folder}: the game is a {part_name(saved.config.game)}, which has no generator")
+        raise UserError(f"{saved.folder}: the game {part_name(saved.config.game)} has no generator")
     if images and not saved.data.spec.image:
         raise UserError("--images: the samples are points, not images; leave the option out to get a plot")
     samples = saved.game.sample(number, derive(seed, "sample"), network=saved.network)
