@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,8 @@ class AdversarialTraining(Classification):
     Raises:
         UserError: the data have no labels or are tokens, or a network's output has the wrong shape.
     """
+
+    without_margins: ClassVar[tuple[str, ...]] = ("perturber",)
 
     def __init__(
         self,

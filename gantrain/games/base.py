@@ -75,6 +75,7 @@ class Game(ABC):
         joint: whether an objective can be differentiated in the parameters of all players, which takes memory. Training
             differentiates it in the player's own parameters only, and leaves ``joint`` false.
         callbacks: the callbacks that a config may switch on: section of the config -> name of the callback.
+        without_margins: the players whose objectives are no classification, so that BiSAM has no margins to climb.
 
     Raises:
         UserError: two players share a parameter.
@@ -82,6 +83,7 @@ class Game(ABC):
 
     joint = False
     callbacks: ClassVar[dict[str, str]] = {}
+    without_margins: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, players: Sequence[Player]):
         self.players: dict[str, Player] = {}

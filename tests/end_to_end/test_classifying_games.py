@@ -116,6 +116,11 @@ def test_it_computes_the_same_compiled_and_nearly_the_same_in_half_precision(tmp
         ("pgd", "game.norm=l1", "game.norm: expected 'linf' or 'l2', got 'l1'"),
         ("pgd", "game.radius=0", "game.radius: expected a number above 0, got 0"),
         ("pgd", "game.perturber={model: conf, optimizer: sgd}", "game.perturber.model: unknown perturber 'conf'"),
+        (
+            "perturber",
+            "game.perturber.sharpness.climb=tanh",
+            "game.perturber.sharpness.climb: tanh climbs the margins of a classification, but the objective of this",
+        ),
         ("pgd", "game.discriminator={}", "game.discriminator: unknown key; expected one of name, classifier, radius"),
         ("pgd", "data={name: gaussian_ring}", "expected square images"),
         ("domain", "game.target_data=digit", "game.target_data: unknown data set 'digit'"),
