@@ -1,5 +1,14 @@
 """Runs the command line for ``python -m gantrain``."""
 
-from gantrain.cli import main
+import os
+import sys
 
-main()
+if __name__ == "__main__":
+    # With -m Python looks for modules in the working directory first, and a json.py may lie there. The command line
+    # looks there last, for targets.
+    if sys.path[0] in ("", os.getcwd()) and not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]
+
+    from gantrain.cli import main
+
+    main()

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from gantrain.config.parts import Part, build, game_players, part_arguments, part_class, part_name
+from gantrain.compute.memory import out_of_memory
+from gantrain.config.parts import Part, build, game_players, part_arguments, part_class, part_maker
 from gantrain.config.schema import Config
+from gantrain.config.user_code import described
 from gantrain.data.batch import Batches
-from gantrain.data.dataset import DataSet
+from gantrain.data.dataset import DataSet, require_data_set
 from gantrain.data.spec import DataSpec
 from gantrain.data.storage import place_samples
 from gantrain.distributed.processes import Processes
@@ -23,12 +25,16 @@ from gantrain.optim.ema import EMA
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
 from gantrain.outer.base import Outer
 from gantrain.outer.learner import Learner
+from gantrain.sharpness.base import Oracle
 from gantrain.utils.seeding import derive
 
 
 def make_data(config: Config) -> DataSet:
     """The training data set, before :func:`make_batches` places its samples."""
-    return build("data", config.data.part)
+    with out_of_memory(lambda: "data", lambda: "for the samples; take fewer or smaller ones"):
+        data: DataSet = build("data", config.data.part)
+    require_data_set(data)
+    return data
 
 
 def make_batches(config: Config, data: DataSet, processes: Processes, device: torch.device) -> Batches:
@@ -50,6 +56,7 @@ def make_batches(config: Config, data: DataSet, processes: Processes, device: to
         device,
         config.data.accumulation,
         config.data.workers,
+        config.run.timeout,
     )
 
 
@@ -71,18 +78,16 @@ def make_game(
         saved: whether a checkpoint will be loaded. It holds the constants that the game otherwise measures on the data.
 
     Raises:
-        UserError: a part does not fit the others, or a target is not a class of the kind that is needed.
+        UserError: a part does not fit the others.
     """
     part: Part = config.game
     cls = part_class(part)
-    if not (isinstance(cls, type) and issubclass(cls, Game)):
-        raise UserError(f"game.target: expected a subclass of gantrain.Game, got {part_name(part)}")
     networks: dict[str, nn.Module] = {}
     for player, section in game_players(part).items():
         spec = cls.spec_for_network(player, data.spec, part_arguments(part), networks)
         network = _seeded(player, section.model, spec, config.run.seed)
         networks[player] = (network if synchronise is None else synchronise_batch_norm(network, synchronise)).to(device)
-    given = {"spec": data.spec} if "spec" in inspect.signature(cls).parameters else {}
+    given = {"spec": data.spec} if "spec" in inspect.signature(part_maker(part)).parameters else {}
     game: Game = build("game", part, given=networks | given)
     if set(game.players) != set(game_players(part)):
         raise UserError(
@@ -100,7 +105,8 @@ def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, 
     for name, player in game.players.items():
         section, key = players[name], f"game.{name}"
         optimizer = make_optimizer(section.optimizer, player.module, f"{key}.optimizer")
-        oracle, constraint = build("sharpness", section.sharpness), build("constraint", section.constraint)
+        oracle = _instance(build("sharpness", section.sharpness, key=f"{key}.sharpness"), Oracle, f"{key}.sharpness")
+        constraint = build("constraint", section.constraint, key=f"{key}.constraint")
         learners.append(Learner(player, optimizer, oracle, constraint))
         scheduler = make_scheduler(section.scheduler, optimizer, f"{key}.scheduler")
         if scheduler is not None:
@@ -110,7 +116,7 @@ def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, 
 
 def make_outer(config: Config) -> Outer:
     """The outer loop of a run."""
-    outer: Outer = build("outer", config.outer)
+    outer: Outer = _instance(build("outer", config.outer), Outer, "outer")
     return outer
 
 
@@ -119,11 +125,19 @@ def make_ema(config: Config, game: Game) -> EMA | None:
     return None if config.ema is None else EMA(game.evaluated_network, config.ema.decay)
 
 
+def _instance(part: Any, cls: type, key: str) -> Any:
+    if part is not None and not isinstance(part, cls):
+        raise UserError(f"{key}: expected an instance of {cls.__module__}.{cls.__name__}, got {described(part)}")
+    return part
+
+
 def _seeded(name: str, spec: Any, data_spec: DataSpec, seed: int) -> nn.Module:
     """A player's network, initialised from the seed and the player's name."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, f"initialisation/{name}", 0))
-        network = build(spec.part_kind if isinstance(spec, Part) else name, spec, data_spec)
+        kind, key = spec.part_kind if isinstance(spec, Part) else name, f"game.{name}.model"
+        with out_of_memory(lambda: key, lambda: "for the network; choose a smaller one"):
+            network = build(kind, spec, data_spec, key=key)
     if not isinstance(network, nn.Module):
         raise UserError(f"game.{name}.model: expected an nn.Module, got {type(network).__name__}")
     return network

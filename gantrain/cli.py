@@ -13,11 +13,35 @@ from typing import Any, Literal, NoReturn
 import click
 
 from gantrain import __version__
-from gantrain.errors import Notice, UserError
+from gantrain.distributed.environment import shown_ranks
+from gantrain.errors import Notice, UserError, is_out_of_memory
+from gantrain.utils.output import output_error, protect_output
 
 # The seconds that a process other than the host's first waits before it reports an error. The first process usually
 # has the same error, and a launcher ends all processes as soon as one has ended.
 _AFTER_THE_FIRST = 5
+
+
+class PathType(click.ParamType):
+    """A path, in which ``~`` and variables are expanded where the shell has not done it, as in ``--output=~/x``."""
+
+    name = "path"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from gantrain.config.types import expanded
+
+        try:
+            return expanded(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+_PATH = PathType()
+_trust = click.option(
+    "--trust",
+    is_flag=True,
+    help="Execute the code outside gantrain that the config of a run names, though the run was not trained here.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -34,17 +58,27 @@ def cli() -> None:
 
 
 @cli.command(short_help="Train the game that a config describes.")
-@click.argument("config")
+@click.argument("config", type=_PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name first.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
-def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool, processes: int | None) -> None:
+@click.option("--accept-data", is_flag=True, help="With --resume: go on although the data have changed.")
+@_trust
+def train(
+    config: str,
+    overrides: tuple[str, ...],
+    resume: bool,
+    overwrite: bool,
+    processes: int | None,
+    accept_data: bool,
+    trust: bool,
+) -> None:
     """Train the game that the file CONFIG describes.
 
     The folder of the run is checkpoints/NAME, where NAME is the config's run.name. It holds the resolved config, the
-    metrics (for TensorBoard and as metrics.jsonl), samples and checkpoints. Ctrl-C writes a checkpoint and stops the
-    run; --resume goes on from there.
+    metrics (for TensorBoard and as metrics.jsonl), samples and checkpoints. Ctrl-C, SIGTERM and SIGHUP write a
+    checkpoint and stop the run; --resume goes on from there. SIGUSR1 writes a checkpoint, and the run goes on.
 
     KEY=VALUE changes a key of the file. The value is read as YAML, as in run.steps=1e4 or ema=null; KEY.1=VALUE changes
     the second entry of a list. "gantrain schema" prints all keys.
@@ -61,33 +95,42 @@ def train(config: str, overrides: tuple[str, ...], resume: bool, overwrite: bool
     gantrain train configs/quickstart.yaml --resume run.steps=6000
     """
     from gantrain.config.loading import load
-    from gantrain.distributed.environment import check_processes, distributed
+    from gantrain.distributed.environment import check_processes, launched_place
     from gantrain.distributed.launch import before_joining, launch
+    from gantrain.train.interrupt import ignore_requests
 
+    ignore_requests()
     with before_joining():
         if resume and overwrite:
             raise UserError("--resume and --overwrite exclude each other; choose one")
+        if accept_data and not resume:
+            raise UserError("--accept-data goes with --resume; a run that begins takes any data")
         asked = [] if processes is None else [f"run.processes={processes}"]
         checked = load(config, [*overrides, *asked])
-        if distributed():
-            check_processes(processes, int(os.environ["WORLD_SIZE"]))
-    if not distributed() and processes is not None and processes > 1:
-        flags = ["--resume"] * resume + ["--overwrite"] * overwrite
-        sys.exit(launch(["train", "--processes", str(processes), *flags, "--", config, *overrides], processes))
+        place = launched_place()
+        if place is not None:
+            check_processes(processes, place.world_size)
+    if place is None and processes is not None and processes > 1:
+        flags = {"--resume": resume, "--overwrite": overwrite, "--accept-data": accept_data, "--trust": trust}
+        given = [flag for flag, wanted in flags.items() if wanted]
+        sys.exit(launch(["train", "--processes", str(processes), *given, "--", config, *overrides], processes))
     from gantrain.commands import train
 
-    train.train(checked, resume=resume, overwrite=overwrite, processes=processes)
+    train.train(checked, resume, overwrite, processes, accept_data, trust)
 
 
 @cli.command(short_help="Train a grid of configs with several seeds.")
-@click.argument("config")
+@click.argument("config", type=_PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--over", multiple=True, metavar="KEY=VALUES", help="A key and its values, with commas between them.")
 @click.option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Number of seeds.")
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Number of runs at a time."
 )
-def sweep(config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds: int, workers: int) -> None:
+@_trust
+def sweep(
+    config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds: int, workers: int, trust: bool
+) -> None:
     """Train the game of the file CONFIG with all combinations of the values of --over, each with N seeds.
 
     The values of a key are a YAML list without its brackets; commas within {} and [] do not separate values. You can
@@ -111,11 +154,11 @@ def sweep(config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds:
         raise UserError("sweep: starts its processes itself; use --workers, and run.processes for many in each run")
     from gantrain.commands.sweep import grid, train
 
-    sys.exit(train(grid(config, overrides, over, seeds), workers, click.echo, main))
+    sys.exit(train(grid(config, overrides, over, seeds), workers, click.echo, main, trust))
 
 
 @cli.command(short_help="Compare runs at equal cost, over their seeds.")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", type=_PATH, nargs=-1, required=True, metavar="RUN...")
 @click.option(
     "--metrics",
     metavar="LIST",
@@ -128,7 +171,9 @@ def sweep(config: str, overrides: tuple[str, ...], over: tuple[str, ...], seeds:
     show_default=True,
     help="The cost that is equal: gradient evaluations, thousands of samples, or training steps.",
 )
-@click.option("--output", metavar="FOLDER", help="Folder for comparison.png, comparison.csv and curves.csv.")
+@click.option(
+    "--output", type=_PATH, metavar="FOLDER", help="Folder for comparison.png, comparison.csv and curves.csv."
+)
 def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | None) -> None:
     """Compare runs: mean ± standard error over the seeds, at a cost that all runs have reached.
 
@@ -144,11 +189,11 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
     from gantrain.commands.compare import compare_runs
 
     wanted = None if metrics is None else metrics.replace(",", " ").split()
-    click.echo(compare_runs(runs, wanted, at, output))
+    _print(compare_runs(runs, wanted, at, output))
 
 
 @cli.command(short_help="Sample the generator of a run.")
-@click.argument("run")
+@click.argument("run", type=_PATH)
 @click.option(
     "--number", type=click.IntRange(min=1), metavar="N", default=64, show_default=True, help="Number of samples."
 )
@@ -161,10 +206,22 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
     type=click.Choice(["ema", "live"]),
     help="The averaged weights or the trained weights; by default the averaged weights if the run keeps an average.",
 )
-@click.option("--output", metavar="PATH", help="File or folder to write; by default in the run's folder samples.")
+@click.option(
+    "--output", type=_PATH, metavar="PATH", help="File or folder to write; by default in the run's folder samples."
+)
 @click.option("--images", is_flag=True, help="Write a folder with one PNG file for each sample, instead of one grid.")
+@click.option("--overwrite", is_flag=True, help="With --images: delete earlier samples in the folder first.")
+@_trust
 def sample(
-    run: str, number: int, seed: int, step: int | None, weights: str | None, output: str | None, images: bool
+    run: str,
+    number: int,
+    seed: int,
+    step: int | None,
+    weights: str | None,
+    output: str | None,
+    images: bool,
+    overwrite: bool,
+    trust: bool,
 ) -> None:
     """Draw samples from the generator of the run in the folder RUN, and print where they are.
 
@@ -176,21 +233,28 @@ def sample(
     _require_run(run)
     from gantrain.commands.sample import sample_run
 
-    click.echo(sample_run(run, number, seed, step, weights, output, images))
+    _print(sample_run(run, number, seed, step, weights, output, images, overwrite, trust))
 
 
 @cli.command(name="eval", short_help="Measure how good a run is.")
-@click.argument("run", required=False)
-@click.option("--images", metavar="PATH", help="Measure this folder or archive of images, instead of a run.")
-@click.option("--against", metavar="DATA", help="Folder, archive or data set to compare with; by default the run's.")
+@click.argument("run", type=_PATH, required=False)
+@click.option(
+    "--images", type=_PATH, metavar="PATH", help="Measure this folder or archive of images, instead of a run."
+)
+@click.option(
+    "--against", type=_PATH, metavar="DATA", help="Folder, archive or data set to compare with; by default the run's."
+)
 @click.option("--metrics", metavar="LIST", help="Some of fid,isc,kid,prc,ppl; by default the run's, or the first four.")
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="Number of samples; by default the run's, or 10000."
 )
 @click.option(
-    "--features", metavar="NAME", help="inception, or the folder of a classification run; by default the run's."
+    "--features",
+    type=_PATH,
+    metavar="NAME",
+    help="inception, or the folder of a classification run; by default the run's.",
 )
-@click.option("--feature-weights", metavar="PATH", help="File with the weights of InceptionV3.")
+@click.option("--feature-weights", type=_PATH, metavar="PATH", help="File with the weights of InceptionV3.")
 @click.option("--digest", metavar="HEX", help="SHA-256 of that file, if its weights are not the published ones.")
 @click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
 @click.option(
@@ -225,7 +289,14 @@ def sample(
     help="Number of images that pass through the network at once.",
 )
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
+@click.option(
+    "--timeout",
+    type=click.IntRange(1, 86400),
+    metavar="SECONDS",
+    help="Time for which several processes wait for each other; 240 by default.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@_trust
 def evaluate(
     run: str | None, images: str | None, metrics: str | None, processes: int | None, as_json: bool, **options: Any
 ) -> None:
@@ -241,7 +312,7 @@ def evaluate(
     gantrain eval checkpoints/cifar10 --against "{name: cifar10, split: test}" --samples 50000
     gantrain eval --images samples/ --against photographs.zip --metrics fid
     """
-    from gantrain.distributed.environment import check_processes, distributed
+    from gantrain.distributed.environment import check_processes, launched_place
     from gantrain.distributed.launch import before_joining, launch
 
     with before_joining():
@@ -249,9 +320,10 @@ def evaluate(
             raise UserError("eval: name either a run, or images with --images")
         if run is not None:
             _require_run(run)
-        if distributed():
-            check_processes(processes, int(os.environ["WORLD_SIZE"]))
-    if not distributed() and processes is not None and processes > 1:
+        place = launched_place()
+        if place is not None:
+            check_processes(processes, place.world_size)
+    if place is None and processes is not None and processes > 1:
         sys.exit(launch(sys.argv[1:], processes))
     from gantrain.commands import evaluate
 
@@ -262,11 +334,11 @@ def evaluate(
     elif run is not None:
         report = evaluate.evaluate_run(run, request)
     if _first():
-        click.echo(evaluate.as_json(report) if as_json else evaluate.table(report))
+        _print(evaluate.as_json(report) if as_json else evaluate.table(report))
 
 
 @cli.command(short_help="Measure a run's game, and suggest a method for it.")
-@click.argument("run")
+@click.argument("run", type=_PATH)
 @click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
 @click.option(
     "--to",
@@ -290,7 +362,8 @@ def evaluate(
     help="Radius in which sharpness is measured; by default the run's, or 0.05.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def diagnose(run: str, step: int | None, to: int | None, as_json: bool, **options: Any) -> None:
+@_trust
+def diagnose(run: str, step: int | None, to: int | None, as_json: bool, trust: bool, **options: Any) -> None:
     """Measure the game of RUN at a checkpoint: spectrum, share of rotation, L and rho, sharpness of each player.
 
     RUN is the folder of a run or of one of its checkpoints, such as RUN/best. The output ends in plain words: whether
@@ -305,13 +378,18 @@ def diagnose(run: str, step: int | None, to: int | None, as_json: bool, **option
     _require_run(run)
     from gantrain.commands.diagnose import diagnose_run
 
-    click.echo(diagnose_run(run, step, to, as_json, **options))
+    _print(diagnose_run(run, step, to, as_json, trust, **options))
 
 
 @cli.command(short_help="Solve a toy game and draw its path.")
-@click.argument("config")
+@click.argument("config", type=_PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--output", metavar="FOLDER", help="Where to write; checkpoints/NAME by default, with the config's name.")
+@click.option(
+    "--output",
+    type=_PATH,
+    metavar="FOLDER",
+    help="Where to write; checkpoints/NAME by default, with the config's name.",
+)
 def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     """Solve the toy game that the file CONFIG describes, and print the distance between the end of the path and the
     solution.
@@ -330,13 +408,18 @@ def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     checked = load_solve(config, overrides)
     from gantrain.commands.solve import solve_config
 
-    click.echo(solve_config(checked, output))
+    _print(solve_config(checked, output))
 
 
 @cli.command(name="map", short_help="Draw where outer loops converge.")
-@click.argument("config")
+@click.argument("config", type=_PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--output", metavar="FOLDER", help="Where to write; checkpoints/NAME by default, with the config's name.")
+@click.option(
+    "--output",
+    type=_PATH,
+    metavar="FOLDER",
+    help="Where to write; checkpoints/NAME by default, with the config's name.",
+)
 def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     """Draw for which games and settings the outer loops of the file CONFIG converge.
 
@@ -355,7 +438,40 @@ def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     checked = load_map(config, overrides)
     from gantrain.commands.map import map_config
 
-    click.echo(map_config(checked, output))
+    _print(map_config(checked, output))
+
+
+@cli.command(short_help="Say whether this machine and a config could train.")
+@click.argument("config", required=False)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    default=120,
+    show_default=True,
+    help="How long one check may take.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def doctor(config: str | None, overrides: tuple[str, ...], timeout: float, as_json: bool) -> None:
+    """Examine this machine and what is installed on it, and whether the run of the file CONFIG could train here.
+
+    Each line says ok, note (a run trains all the same) or FAIL (it does not), what was found, and after "->" what to do
+    about it. With CONFIG the run is built as gantrain train builds it, reads a batch and takes one step in memory.
+    Nothing is downloaded, and nothing is written that stays. KEY=VALUE changes a key of the file.
+
+    Exit codes: 0 the config could run, 2 it could not.
+
+    \b
+    gantrain doctor
+    gantrain doctor configs/quickstart.yaml
+    gantrain doctor configs/quickstart.yaml run.device=cuda run.precision=bf16 --json
+    """
+    from gantrain.commands.doctor import report
+
+    found = report.examine_all(config, overrides, timeout)
+    _print(report.as_json(found) if as_json else report.text(found))
+    sys.exit(2 if any(finding.verdict == "FAIL" for finding in found) else 0)
 
 
 @cli.command(short_help="Print every key that a config may have.")
@@ -372,26 +488,33 @@ def schema(command: Literal["solve", "map"] | None) -> None:
     """
     from gantrain.config.loading import json_schema
 
-    click.echo(json.dumps(json_schema(command or "train"), indent=2))
+    _print(json.dumps(json_schema(command or "train"), indent=2))
 
 
 def main() -> NoReturn:
     """Run a command and exit with code 0 for success, 2 for an error of the user, 130 for Ctrl-C, 1 for a bug."""
+    protect_output()
     # The class of a target: may lie in the working directory.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
     warnings.showwarning = _show_warning
-    # gantrain reports in one line that another process has ended. torch would add a trace of its own C++ code.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # gantrain reports in one line what happens to processes. torch would add traces of its own C++ code.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     try:
         sys.exit(cli(standalone_mode=False))
     except UserError as error:
         _give_up(str(error))
     except OSError as error:
-        # If the system refuses access to a file, that is no bug. An error without a file may be one.
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN):
+            _give_up(
+                f"{error.strerror}: a limit of the system on open files or processes is reached; use fewer workers or "
+                "processes, or raise the limit (ulimit -n, ulimit -u)"
+            )
+        # If the system refuses access to a file, that is no bug. An error without a file may be one. Whoever writes a
+        # file names it; what remains is the terminal, or the file or pipe that stands for it.
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
             raise
-        _give_up(f"{error.filename or os.getcwd()}: {error.strerror}")
+        _give_up(f"{error.filename or 'the output'}: {error.strerror}")
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
@@ -403,11 +526,11 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
-    except (RuntimeError, MemoryError) as error:
-        from gantrain.compute.memory import is_out_of_memory, out_of_memory_message
-
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
+        from gantrain.compute.memory import out_of_memory_message
+
         _give_up(f"{out_of_memory_message(error)}; close other programs, or take a smaller batch or network")
 
 
@@ -424,16 +547,28 @@ def _require_run(run: str) -> None:
 
 def _give_up(message: str) -> NoReturn:
     # The first process of each host writes, because each host has a terminal of its own.
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if shown_ranks()[1] != 0:
         time.sleep(_AFTER_THE_FIRST)
     for line in message.splitlines():
         print(f"gantrain: {line}", file=sys.stderr)
     sys.exit(2)
 
 
+def _print(result: object) -> None:
+    """Print the result of a command. Whoever has closed the pipe wants no more of it.
+
+    Raises:
+        UserError: the result could not be written.
+    """
+    click.echo(result)
+    error = output_error()
+    if error is not None and error.errno != errno.EPIPE:
+        raise UserError(f"standard output: cannot be written: {error.strerror}")
+
+
 def _first() -> bool:
     """Whether this is the first process of all, which alone writes to the terminal."""
-    return os.environ.get("RANK", "0") == "0"
+    return shown_ranks()[0] == 0
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

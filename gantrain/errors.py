@@ -1,4 +1,18 @@
-"""Errors and notices whose text is meant for the user."""
+"""Errors and notices whose text is meant for the user, and how running out of memory is told from other errors."""
+
+from __future__ import annotations
+
+import re
+
+# torch has a class of error for its own GPU allocator only. Its CPU allocator, cuBLAS, cuDNN and the CUDA driver raise
+# RuntimeErrors that are told apart by their text.
+_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate|not enough memory|ALLOC_FAILED", re.IGNORECASE)
+BEYOND_ANY_MEMORY = re.compile(
+    "size calculation overflowed|multiplication overflow|Overflow when unpacking|represented as a SymInt|"
+    "array is too big|Maximum allowed (size|dimension)|index-sized integer|int too (big|large)|string is too large|"
+    "negative dimension"
+)
+"""What torch, numpy and Python say of a size whose number of bytes is beyond 64 bits."""
 
 
 class UserError(Exception):
@@ -8,5 +22,19 @@ class UserError(Exception):
     """
 
 
+class Diverged(UserError):
+    """The training left the finite numbers. An earlier checkpoint is a place from which it may go another way."""
+
+
 class Notice(UserWarning):
     """A line for the user about something that does not stop the command; it is printed without its source."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that a device or the host has no memory left, or that none could have enough."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, RuntimeError) and _MEMORY.search(str(error)):
+        return True
+    known = isinstance(error, RuntimeError | ValueError | TypeError | OverflowError)
+    return known and BEYOND_ANY_MEMORY.search(str(error)) is not None

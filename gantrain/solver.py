@@ -123,6 +123,7 @@ def solve(
         build("constraint", resolvents.get("joint")),
     )
     loop = copy.deepcopy(build("outer", "gda" if outer is None else outer))
+    loop.require(field)
 
     path = {name: [_vector(player.module)] for name, player in game.players.items()}
     for _ in range(steps):

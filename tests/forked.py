@@ -22,18 +22,23 @@ import psutil
 _context = multiprocessing.get_context("forkserver")
 _IMPORTED = ("gantrain.cli", "gantrain.commands.train", "torch.utils.tensorboard", "sklearn.datasets")
 _context.set_forkserver_preload([*_IMPORTED, "matplotlib.backends.backend_agg"])
+# As the command line sets it before it imports torch, which reads it once.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 # After so long something is waited for in vain, however busy the machine is.
 SECONDS = 240
 _started: list[Command] = []
 
 
 class Command:
-    """``gantrain ARGUMENTS`` in the working directory ``folder``, with more variables in its environment."""
+    """``gantrain ARGUMENTS`` in the working directory ``folder``, with more variables in its environment.
 
-    def __init__(self, folder: Path, *arguments: str, **environment: str):
+    ``target`` is called in the process with the arguments of :func:`run_command`, which it is by default.
+    """
+
+    def __init__(self, folder: Path, *arguments: str, target: Callable[..., None] | None = None, **environment: str):
         self.files = [Path(tempfile.mkstemp(dir=folder, suffix=suffix)[1]) for suffix in (".out", ".err")]
         files = [str(file) for file in self.files]
-        self.process = _context.Process(target=_command, args=(str(folder), arguments, files, environment))
+        self.process = _context.Process(target=target or run_command, args=(str(folder), arguments, files, environment))
         self.process.start()
         _started.append(self)
 
@@ -80,6 +85,14 @@ def gantrain(folder: Path, *arguments: str) -> Command:
     code = command.wait()
     assert code == 0, f"exit code {code}:\n{command.output}{command.errors}"
     return command
+
+
+def decoys(folder: Path) -> None:
+    """Modules in a working directory that end every process which takes them for those that bear their names."""
+    for name in ("gantrain", "random", "json", "socket", "selectors", "tempfile", "logging", "numpy", "torch"):
+        (folder / f"{name}.py").write_text(
+            "import os\nos.write(2, b'a module of the working directory ran\\n')\nos._exit(3)\n"
+        )
 
 
 def hosts(folders: Sequence[Path], *arguments: str) -> list[Command]:
@@ -163,9 +176,12 @@ def _place(rank: int, world: int, port: int) -> dict[str, str]:
     return {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
 
 
-def _command(folder: str, arguments: tuple[str, ...], files: list[str], environment: dict[str, str]) -> None:
+def run_command(
+    folder: str, arguments: tuple[str, ...], files: Sequence[str | int], environment: dict[str, str]
+) -> None:
+    """Run the command in this process, its output and its errors going into files or open descriptors."""
     for descriptor, file in zip((1, 2), files, strict=True):
-        os.dup2(os.open(file, os.O_WRONLY), descriptor)
+        os.dup2(file if isinstance(file, int) else os.open(file, os.O_WRONLY), descriptor)
     os.setsid()
     os.chdir(folder)
     os.environ |= environment

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from forked import SECONDS, until
+from forked import SECONDS, decoys, until
 
 from gantrain.cli import cli
 
@@ -52,6 +52,7 @@ def one_line(result, *words):
         (["run.steps"], ["'run.steps': expected key=value"]),
         (["outer.target=nowhere:X"], ["outer.target: cannot import 'nowhere'"]),
         (["--resume", "--overwrite"], ["--resume and --overwrite exclude each other"]),
+        (["--accept-data"], ["--accept-data goes with --resume; a run that begins takes any data"]),
         (["--processes", "3"], ["data.batch_size: expected a multiple of run.processes = 3"]),
         (["--overwite"], ["No such option '--overwite'", "train --help"]),
     ],
@@ -85,6 +86,13 @@ def test_a_target_is_found_in_the_working_directory(tmp_path):
     assert done.stderr == "" and done.stdout.startswith("Mine: 2 steps, 2 gradients a player, distance")
 
 
+def test_the_working_directory_hides_no_other_module(gantrain, tmp_path):
+    decoys(tmp_path)
+    (tmp_path / "gantrain.py").unlink()  # Python itself would take it for the one that -m names
+    (tmp_path / "yaml.py").write_text("raise SystemExit(3)")
+    assert gantrain("schema")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "stream", "words"),
     [
@@ -104,7 +112,7 @@ def test_where_the_answer_goes(gantrain, arguments, code, stream, words):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "sweep", "compare", "eval", "sample", "diagnose", "solve", "map", "schema"]
+    "command", ["train", "sweep", "compare", "eval", "sample", "diagnose", "solve", "map", "doctor", "schema"]
 )
 def test_help_shows_commands_that_can_be_copied(command):
     result = CliRunner().invoke(cli, [command, "--help"])
@@ -121,12 +129,12 @@ def test_help_shows_commands_that_can_be_copied(command):
 def test_the_overrides_in_the_help_are_accepted():
     from gantrain.config.loading import load, load_map, load_solve
 
-    for command, loader in (("train", load), ("solve", load_solve), ("map", load_map)):
+    for command, loader in (("train", load), ("doctor", load), ("solve", load_solve), ("map", load_map)):
         for line in cli.commands[command].help.splitlines():
             words = line.split()
             if words[:2] == ["gantrain", command]:
-                (config,) = (word for word in words if word.startswith("configs/"))
-                loader(ROOT / config, [word for word in words if "=" in word])
+                for config in (word for word in words if word.startswith("configs/")):
+                    loader(ROOT / config, [word for word in words if "=" in word])
 
 
 def test_the_sweeps_in_the_help_are_accepted(monkeypatch):

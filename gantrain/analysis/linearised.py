@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gantrain.compute.modes import eval_mode
 from gantrain.games.base import Game
+from gantrain.utils.abandon import between_batches
 from gantrain.utils.tensors import preserve
 
 
@@ -110,6 +111,7 @@ class Linearised:
 
 
 def _product(outputs: Tensor, inputs: Sequence[Tensor], v: Tensor) -> Tensor:
+    between_batches()
     if not outputs.requires_grad:
         return torch.zeros(sum(t.numel() for t in inputs), dtype=v.dtype, device=v.device)
     return _flat(torch.autograd.grad(outputs, inputs, v, retain_graph=True, materialize_grads=True))

@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gantrain.config.base import nearest, one_of
-from gantrain.config.loading import resolved
 from gantrain.config.metrics import METRICS, value_names
-from gantrain.config.schema import Config
 from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
-from gantrain.runs.folder import CHANGEABLE, is_run, open_run
+from gantrain.runs.folder import CHANGEABLE, comparable_config, is_run
 from gantrain.runs.monitor import read_metrics
-from gantrain.utils.io import explaining_write_errors, write_csv
+from gantrain.utils.io import make_folder, write_csv
 from gantrain.utils.nested import flatten
 
 if TYPE_CHECKING:
@@ -150,10 +148,10 @@ def compare_runs(
     if output is None:
         return text
     folder = Path(output)
-    with explaining_write_errors(folder):
-        figure_to_png(picture(comparison), folder / PICTURE)
-        write_csv(folder / "comparison.csv", _summary(comparison))
-        write_csv(folder / "curves.csv", _curves(comparison))
+    make_folder(folder)
+    figure_to_png(picture(comparison), folder / PICTURE)
+    write_csv(folder / "comparison.csv", _summary(comparison))
+    write_csv(folder / "curves.csv", _curves(comparison))
     return f"{text}\n\n{folder / PICTURE}"
 
 
@@ -220,10 +218,10 @@ def more_is_better(metric: str) -> bool:
 
 def _groups(runs: Sequence[str | Path], at: str) -> list[Group]:
     """The runs in groups of one config, each with a label of its own."""
-    by_config: dict[str, list[tuple[Series, Config]]] = {}
+    by_config: dict[str, list[tuple[Series, dict[str, Any]]]] = {}
     for folder in _run_folders(runs):
-        _, config = open_run(folder)
-        by_config.setdefault(_without_seed(config), []).append((_series(folder, config.run.seed, at), config))
+        config = comparable_config(folder)
+        by_config.setdefault(_without_seed(config), []).append((_series(folder, config["run"]["seed"], at), config))
     if not by_config:
         raise UserError("no run to compare; name the folder of a run, or of runs")
     groups = []
@@ -253,29 +251,30 @@ def _run_folders(runs: Sequence[str | Path]) -> list[Path]:
     return list(folders.values())
 
 
-def _without_seed(config: Config) -> str:
+def _without_seed(config: Mapping[str, Any]) -> str:
     """The part of a config that is the same in all runs of a group, as text."""
     left_out = ("run.seed", "run.name", *CHANGEABLE)
     kept = {
         key: leaf
-        for key, leaf in flatten(resolved(config)).items()
+        for key, leaf in flatten(config).items()
         if not any(key == other or key.startswith(f"{other}.") for other in left_out)
     }
-    return json.dumps(kept, sort_keys=True)
+    return json.dumps(kept, sort_keys=True, default=repr)
 
 
-def _label(config: Config, folder: Path) -> str:
-    return re.sub(r"[-_,. ]?seed[-_= ]?\d+$", "", config.run.name) or folder.resolve().parent.name
+def _label(config: Mapping[str, Any], folder: Path) -> str:
+    return re.sub(r"[-_,. ]?seed[-_= ]?\d+$", "", config["run"]["name"]) or folder.resolve().parent.name
 
 
-def _method(config: Config) -> str:
-    return getattr(config.outer, "name", None) or str(config.outer.target)
+def _method(config: Mapping[str, Any]) -> str:
+    outer = config.get("outer")
+    return str((outer.get("name") or outer.get("target")) if isinstance(outer, Mapping) else outer)
 
 
 def _series(folder: Path, seed: int, at: str) -> Series:
     rows = read_metrics(folder)
     # Each step costs as much as the next, so that costs between the steps that are logged lie on a straight line.
-    logged = [(row["step"], _cost(row, at)) for row in rows if "kimg" in row]
+    logged = [(row["step"], _cost(row, at, folder)) for row in rows if "kimg" in row]
     if not logged:
         raise UserError(f"{folder}: has logged no step yet; leave the run out")
     steps, costs = np.array([(0, 0), *logged], dtype=float).T
@@ -296,10 +295,13 @@ def _series(folder: Path, seed: int, at: str) -> Series:
     return Series(folder, seed, cost(rows[-1]["step"]), columns)
 
 
-def _cost(row: Mapping[str, float], at: str) -> float:
-    if at == "gradients":
-        return max(value for name, value in row.items() if name.startswith("gradients/"))
-    return row[at]
+def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:
+    found = [v for name, v in row.items() if (name.startswith("gradients/") if at == "gradients" else name == at)]
+    if not found or not all(map(math.isfinite, found)):
+        raise UserError(
+            f"{folder}/metrics.jsonl: the row of step {row['step']} does not say its {at}; leave the run out"
+        )
+    return max(found)
 
 
 def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tuple[str, ...]:

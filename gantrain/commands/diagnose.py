@@ -21,12 +21,17 @@ from gantrain.plotting.images import figure_to_png
 from gantrain.runs.monitor import Monitor
 from gantrain.runs.saved import SavedRun, open_saved_run
 from gantrain.train.callbacks.diagnosis import GameDiagnosis, log
-from gantrain.utils.io import replacing_folder
+from gantrain.utils.io import replacing_folder, write_file
 from gantrain.utils.tensors import norm
 
 
 def diagnose_run(
-    run: str, step: int | None = None, to: int | None = None, as_json: bool = False, **options: Any
+    run: str,
+    step: int | None = None,
+    to: int | None = None,
+    as_json: bool = False,
+    trust: bool = False,
+    **options: Any,
 ) -> str:
     """Diagnose a checkpoint, write the diagnosis into ``RUN/diagnosis/step_N``, and return it as text.
 
@@ -35,17 +40,18 @@ def diagnose_run(
         step: the step of the checkpoint; the newest by default.
         to: the step of a later checkpoint of the run, if the path to it is to be examined.
         as_json: whether the text is JSON.
+        trust: as in :func:`~gantrain.runs.saved.open_saved_run`.
         options: values for keys of the config's section ``diagnose``; for None the run's own value is taken.
 
     Raises:
         UserError: there is no such run or checkpoint, ``to`` is not later than ``step``, or weights are not finite.
     """
     with process_group(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
-        saved = open_saved_run(run, step, "live", device=accelerator.device)
+        saved = open_saved_run(run, step, "live", accelerator.device, trust)
         for name, player in saved.game.players.items():
             if not norm(player.parameters).isfinite():
                 raise UserError(f"{saved.path}: the weights of player {name} hold NaN or infinity; the run diverged")
-        later = None if to is None else _later_point(saved, to, accelerator.device)
+        later = None if to is None else _later_point(saved, to, accelerator.device, trust)
         given = {key: value for key, value in options.items() if value is not None}
         section = Diagnose.model_validate((saved.config.diagnose or Diagnose()).model_dump() | given)
         config = saved.config
@@ -80,11 +86,11 @@ def diagnose_run(
     return "\n".join([head, "", *diagnosis.lines, "", *advice.lines, "", f"written to {folder}"])
 
 
-def _later_point(saved: SavedRun, to: int, device: torch.device) -> dict[str, list[Tensor]]:
+def _later_point(saved: SavedRun, to: int, device: torch.device, trust: bool) -> dict[str, list[Tensor]]:
     """The parameters and statistics of each player at the later checkpoint."""
     if to <= saved.step:
         raise UserError(f"--to: expected a step after {saved.step}, that of the checkpoint, got {to}")
-    players = open_saved_run(saved.folder, to, "live", device=device).game.players
+    players = open_saved_run(saved.folder, to, "live", device, trust).game.players
     return {name: [t.detach() for t in (*p.parameters, *p.statistics)] for name, p in players.items()}
 
 
@@ -97,6 +103,6 @@ def _write(saved: SavedRun, report: str, diagnosis: Diagnosis, advice: Advice) -
             log(monitor, saved.step, diagnosis, advice)
         finally:
             monitor.close()
-        (temporary / "report.json").write_text(report + "\n", encoding="utf-8")
+        write_file(temporary / "report.json", report + "\n")
         figure_to_png(figures.spectrum(diagnosis.jacobian, diagnosis.hessians), temporary / "spectrum.png")
     return folder

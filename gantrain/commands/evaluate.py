@@ -18,7 +18,7 @@ from gantrain.config import yaml_files
 from gantrain.config.metrics import DEFAULT_METRICS, METRICS
 from gantrain.config.parts import build, part_name
 from gantrain.config.registry import kind
-from gantrain.config.sections import Accuracy, Evaluate, Inception
+from gantrain.config.sections import TIMEOUT, Accuracy, Evaluate, Inception
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
@@ -49,6 +49,8 @@ class Request:
         infinity: whether the Fréchet distance is extrapolated in the number of samples.
         subset_size: the number of images in a subset of the kernel distance; 1000 by default.
         batch_size: images that the extractor, or the classifier, sees at once.
+        trust: whether runs are opened though their configs name code outside gantrain and they were not trained here.
+        timeout: the seconds that several processes wait for each other; 240 by default.
     """
 
     metrics: Sequence[str] | None = None
@@ -64,6 +66,8 @@ class Request:
     infinity: bool = False
     subset_size: int | None = None
     batch_size: int = 64
+    trust: bool = False
+    timeout: int | None = None
 
 
 def evaluate_run(run: str, request: Request) -> Report:
@@ -75,7 +79,7 @@ def evaluate_run(run: str, request: Request) -> Report:
     with _measuring(request) as accelerator:
         device = accelerator.device
         with Processes.launched().raise_on_all():
-            saved = open_saved_run(run, request.step, request.weights, device=device)
+            saved = open_saved_run(run, request.step, request.weights, device, request.trust)
             if isinstance(saved.game, ClassifyingGame):
                 return _accuracy(saved, saved.game, request, device)
             if not isinstance(saved.game, GenerativeGame):
@@ -146,7 +150,8 @@ def as_json(report: Report) -> str:
 @contextmanager
 def _measuring(request: Request) -> Iterator[Accelerator]:
     """Join the processes for the block, which computes in full single precision and explains a lack of memory."""
-    with process_group(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
+    joined = process_group(not torch.cuda.is_available(), request.timeout or TIMEOUT)
+    with joined as accelerator, single_precision(tf32=False):
         half = max(1, request.batch_size // 2)
         smaller = f"--batch-size {half}, or " if half < request.batch_size else ""
         with memory.out_of_memory(
@@ -188,14 +193,14 @@ def _origin(saved: SavedRun) -> dict[str, Any]:
 
 def _extractor(request: Request, section: Evaluate | None, device: torch.device) -> Extractor:
     if request.features is None and request.feature_weights is None and section is not None:
-        return extractor_of(section.features, device)
+        return extractor_of(section.features, device, request.trust)
     if request.features in (None, "inception"):
         return extractor_of(Inception(weights=request.feature_weights, digest=request.digest), device)
     if request.feature_weights is not None:
         raise UserError(
             "--feature-weights: are the weights of InceptionV3, and a classifier has its own; leave the option out"
         )
-    return extractor_of(request.features, device)
+    return extractor_of(request.features, device, request.trust)
 
 
 def _real(against: str | None, extractor: Extractor) -> Source | None:

@@ -13,7 +13,7 @@ from gantrain.config.loading import dump
 from gantrain.config.schema import MapConfig
 from gantrain.plotting.convergence_map import convergence_figure
 from gantrain.plotting.images import figure_to_png
-from gantrain.utils.io import explaining_write_errors, require_free, write_csv, write_file
+from gantrain.utils.io import make_folder, require_free, write_csv, write_file
 
 PICTURE = "map.png"
 
@@ -34,10 +34,10 @@ def map_config(config: MapConfig, output: str | Path | None = None) -> str:
     require_free(folder, PICTURE, "the map", "a map")
     maps = [convergence_map(config, i) for i in range(len(config.outers))]
     figure = convergence_figure(maps, axis_values(config.x), axis_values(config.y), config.x.key, config.y.key)
-    with explaining_write_errors(folder):
-        figure_to_png(figure, folder / PICTURE)
-        write_csv(folder / "map.csv", _rows(config, maps))
-        write_file(folder / "config.yaml", dump(config))
+    make_folder(folder)
+    figure_to_png(figure, folder / PICTURE)
+    write_csv(folder / "map.csv", _rows(config, maps))
+    write_file(folder / "config.yaml", dump(config))
     lines = [f"{m.label}: contracts on {(m.exact < 1).mean():.0%} of the map{_promise(m)}" for m in maps]
     return "\n".join([*lines, str(folder / PICTURE)])
 

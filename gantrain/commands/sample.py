@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from gantrain.config.parts import part_name
@@ -11,6 +12,9 @@ from gantrain.plotting.images import quantised, save_png
 from gantrain.runs.saved import open_saved_run
 from gantrain.train.callbacks.samples import draw
 from gantrain.utils.seeding import derive
+from gantrain.utils.system_files import is_hidden_or_system
+
+_SAMPLE = re.compile(r"\d{5,}\.png")
 
 
 def sample_run(
@@ -21,6 +25,8 @@ def sample_run(
     weights: str | None,
     output: str | None,
     images: bool,
+    overwrite: bool = False,
+    trust: bool = False,
 ) -> Path:
     """Sample the generator of a run and write a grid, or a folder of PNG files.
 
@@ -32,28 +38,52 @@ def sample_run(
         weights: "ema" or "live"; by default the averaged weights where the run keeps an average.
         output: the path of the file or folder to write; by default it lies beside the run's own samples.
         images: whether each sample becomes a PNG file in a folder; else all of them become one grid.
+        overwrite: whether earlier samples in the folder are deleted.
+        trust: as in :func:`~gantrain.runs.saved.open_saved_run`.
 
     Returns:
         The path of the file or folder.
 
     Raises:
-        UserError: there is no such run, checkpoint or weights; the run trains no generator; or ``images`` is asked for
-            and the data are points.
+        UserError: there is no such run, checkpoint or weights; the run trains no generator; ``images`` is asked for and
+            the data are points; or the folder holds earlier samples that are not to be deleted, or anything else.
     """
-    saved = open_saved_run(run, step, weights)
+    if overwrite and not images:
+        raise UserError("--overwrite goes with --images; a grid takes the place of an earlier one of its name")
+    saved = open_saved_run(run, step, weights, trust=trust)
     if not isinstance(saved.game, GenerativeGame):
         raise UserError(f"{saved.folder}: the game {part_name(saved.config.game)} has no generator")
     if images and not saved.data.spec.image:
         raise UserError("--images: the samples are points, not images; leave the option out to get a plot")
-    samples = saved.game.sample(number, derive(seed, "sample"), network=saved.network)
     name = f"{saved.weights}_step_{saved.step}_seed_{seed}"
+    target = Path(output) if output else saved.folder / "samples" / (name if images else f"{name}.png")
+    earlier = _earlier_samples(target, overwrite) if images else []
+    samples = saved.game.sample(number, derive(seed, "sample"), network=saved.network)
     if not images:
-        target = Path(output) if output else saved.folder / "samples" / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         save_png(draw(samples, saved.data), target)
         return target
-    target = Path(output) if output else saved.folder / "samples" / name
     target.mkdir(parents=True, exist_ok=True)
+    for file in earlier:
+        file.unlink()
     for i, image in enumerate(quantised(samples)):
         save_png(image, target / f"{i:05d}.png")
     return target
+
+
+def _earlier_samples(folder: Path, overwrite: bool) -> list[Path]:
+    """The samples in a folder, all of which are to be deleted.
+
+    Raises:
+        UserError: there are some and ``overwrite`` is false, or there is anything else in the folder.
+    """
+    if not folder.is_dir():
+        return []
+    files = sorted(path for path in folder.iterdir() if not is_hidden_or_system(path.name))
+    foreign = next((path for path in files if not _SAMPLE.fullmatch(path.name) or not path.is_file()), None)
+    if foreign is not None:
+        raise UserError(f"{folder}: holds {foreign.name}, which is no sample; choose another --output")
+    if files and not overwrite:
+        samples = "1 earlier sample" if len(files) == 1 else f"{len(files)} earlier samples"
+        raise UserError(f"{folder}: holds {samples}; add --overwrite to delete them first, or choose another --output")
+    return files

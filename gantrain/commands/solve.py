@@ -12,13 +12,12 @@ import torch
 from gantrain.config.loading import dump
 from gantrain.config.parts import build
 from gantrain.config.schema import SolveConfig
-from gantrain.errors import UserError
 from gantrain.games.toy import SolvedGame, ToyGame
 from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
 from gantrain.solver import Path as Iterates
 from gantrain.solver import solve
-from gantrain.utils.io import explaining_write_errors, require_free, write_csv, write_file
+from gantrain.utils.io import make_folder, require_free, write_csv, write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,9 +40,7 @@ def solve_config(config: SolveConfig, output: str | Path | None = None) -> str:
     """
     folder = Path(output) if output else Path(config.folder) / config.name
     require_free(folder, PICTURE, "the results", "a solved game")
-    game = build("toy", config.game)
-    if not isinstance(game, SolvedGame):
-        raise UserError(f"game: expected a subclass of gantrain.games.toy.SolvedGame, got {type(game).__name__}")
+    game: SolvedGame = build("toy", config.game)
     path = solve(
         game,
         outer=config.outer,
@@ -58,10 +55,10 @@ def solve_config(config: SolveConfig, output: str | Path | None = None) -> str:
     own = "target" in type(config.outer).model_fields
     method = config.outer.target.partition(":")[2] if own else config.outer.name
     figure = _path_figure(game, path, method) if isinstance(game, ToyGame) else _distance_figure(distances, method)
-    with explaining_write_errors(folder):
-        figure_to_png(figure, folder / PICTURE)
-        write_csv(folder / "trajectory.csv", _rows(path, distances))
-        write_file(folder / "config.yaml", dump(config))
+    make_folder(folder)
+    figure_to_png(figure, folder / PICTURE)
+    write_csv(folder / "trajectory.csv", _rows(path, distances))
+    write_file(folder / "config.yaml", dump(config))
     cost = max(path.evaluations.values())
     return f"{method}: {config.steps} steps, {cost} gradients a player, {_verdict(distances)}\n{folder / PICTURE}"
 

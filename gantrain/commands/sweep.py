@@ -7,12 +7,13 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,10 +21,12 @@ from typing import Any, NoReturn
 from gantrain.config import yaml_files
 from gantrain.config.loading import load, resolved
 from gantrain.config.schema import Config
+from gantrain.config.sections import LONGEST_NAME
 from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
 from gantrain.runs.folder import is_run, require_startable
 from gantrain.train.interrupt import Interrupt
+from gantrain.utils.parent import stop
 
 # Keys that a sweep sets, and what the user is told instead.
 _SWEEP_KEYS = {
@@ -31,8 +34,6 @@ _SWEEP_KEYS = {
     "run.folder": "all runs lie in one folder",
     "run.seed": "use --seeds",
 }
-# The longest name of a run in bytes; file systems take 255, and files add endings to it.
-_LONGEST_NAME = 200
 # Seconds between two looks at whether a signal has arrived.
 _PAUSE = 0.2
 
@@ -106,7 +107,7 @@ def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: I
     planned = []
     for seed, (name, (path, overrides)) in itertools.product(seeds, points.items()):
         full = ",".join(filter(None, [name, f"seed={seed}"]))
-        if len(full.encode()) > _LONGEST_NAME:
+        if len(full.encode()) > LONGEST_NAME:
             raise UserError(f"{full}: too long for the name of a folder; sweep over fewer keys, or shorter values")
         place = [f"run.folder={json.dumps(str(folder))}", f"run.name={json.dumps(full)}", f"run.seed={seed}"]
         arguments = [path, *overrides, *place]
@@ -122,20 +123,29 @@ def is_finished(run: PlannedRun) -> bool:
         return False
     from gantrain.runs import checkpoint
 
-    newest = checkpoint.newest(run.folder)
-    if newest is None:
+    try:
+        newest = checkpoint.newest(run.folder)
+        if newest is None:
+            return False
+        step, state = checkpoint.load(newest)
+        images = state["field"]["draws"] * run.config.data.batch_size
+        return run.config.run.used(step, max(state["field"]["evaluations"].values()), images / 1000) >= 1.0
+    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        # The run itself says what is wrong with its checkpoint, when it is resumed.
         return False
-    step, state = checkpoint.load(newest)
-    images = state["field"]["draws"] * run.config.data.batch_size
-    return run.config.run.used(step, max(state["field"]["evaluations"].values()), images / 1000) >= 1.0
 
 
 def train(
-    planned: Sequence[PlannedRun], workers: int, say: Callable[[str], None], command_line: Callable[[], NoReturn]
+    planned: Sequence[PlannedRun],
+    workers: int,
+    say: Callable[[str], None],
+    command_line: Callable[[], NoReturn],
+    trust: bool = False,
 ) -> int:
     """Train the runs that are not finished, each in a process of its own that goes on where the run was stopped.
 
-    Ctrl-C and SIGTERM are passed on to the runs, which write checkpoints and stop. A run that fails stops no other.
+    Ctrl-C, SIGTERM and SIGHUP are passed on to the runs, which write checkpoints and stop. SIGUSR1 is passed on to
+    those that run, which write checkpoints and go on. A run that fails stops no other.
 
     Args:
         planned: the runs.
@@ -143,6 +153,7 @@ def train(
         say: called with a line for each run that ends.
         command_line: the command line, called in each process with its arguments in ``sys.argv``; a function of a
             module, since a process imports it by its name.
+        trust: whether the runs are trained with ``--trust``.
 
     Returns:
         The exit code: 0 when all runs are finished, 1 when one failed, 128 + the signal that stopped the sweep.
@@ -158,12 +169,24 @@ def train(
     failures: dict[str, str] = {}
     stopped = False
     with tempfile.TemporaryDirectory() as temporary, Interrupt() as interrupt:
+        _start_forkserver(temporary)
         while running or waiting and not interrupt.received:
             while waiting and len(running) < workers and not interrupt.received:
                 run = waiting.pop(0)
                 errors = Path(temporary) / f"{len(waiting)}.txt"
-                process: BaseProcess = context.Process(target=_train, args=(command_line, _arguments(run), str(errors)))
-                process.start()
+                process: BaseProcess = context.Process(
+                    target=_train, args=(command_line, _arguments(run, trust), str(errors))
+                )
+                try:
+                    process.start()
+                except OSError as error:
+                    for _, other, _ in running.values():
+                        other.terminate()
+                        other.join()
+                    raise UserError(
+                        f"--workers: {workers} runs cannot be trained at a time ({error.strerror}); use fewer, or "
+                        "raise the limit (ulimit -n, ulimit -u)"
+                    ) from error
                 running[process.sentinel] = run, process, errors
             ready = connection.wait(list(running), _PAUSE)
             for sentinel in [s for s in running if s in ready]:
@@ -176,6 +199,11 @@ def train(
                 elif not stopped:
                     failures[run.name] = _reason(code, errors)
                     say(f"{ended}/{len(planned)} {run.name}: failed: {failures[run.name]}")
+            if interrupt.wanted:
+                interrupt.wanted = False
+                for _, process, _ in running.values():
+                    if process.pid is not None and process.is_alive():
+                        os.kill(process.pid, signal.SIGUSR1)
             if interrupt.received and not stopped:
                 stopped = True
                 for _, process, _ in running.values():
@@ -188,6 +216,19 @@ def train(
         say("stopped; the same command goes on")
         return 128 + interrupt.received
     return 1 if failures else 0
+
+
+def _start_forkserver(folder: str) -> None:
+    """Start the server in a folder without modules, for it looks for modules in its working directory first.
+
+    The runs that it forks have the path and the working directory of this process.
+    """
+    here = os.getcwd()
+    os.chdir(folder)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.chdir(here)
 
 
 def _alternatives(entry: str) -> tuple[str, list[Any]]:
@@ -221,9 +262,10 @@ def _word(value: Any) -> str:
     return re.sub(r"[^\w.+-]+", "_", value if isinstance(value, str) else json.dumps(value))
 
 
-def _arguments(run: PlannedRun) -> list[str]:
+def _arguments(run: PlannedRun, trust: bool) -> list[str]:
     processes = run.config.run.processes or 1
-    return ["train", "--resume", *(["--processes", str(processes)] if processes > 1 else []), "--", *run.arguments]
+    options = ["--resume", *["--trust"] * trust, *(["--processes", str(processes)] if processes > 1 else [])]
+    return ["train", *options, "--", *run.arguments]
 
 
 def _train(command_line: Callable[[], NoReturn], arguments: list[str], errors: str) -> None:
@@ -239,10 +281,8 @@ def _train(command_line: Callable[[], NoReturn], arguments: list[str], errors: s
 
 def _stop_with(parent: BaseProcess) -> None:
     """Stop this run, which writes a checkpoint, when the process of the sweep has ended."""
-    import signal
-
     parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
+    stop()
 
 
 def _reason(code: int, errors: Path) -> str:

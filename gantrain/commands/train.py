@@ -16,12 +16,20 @@ from gantrain.distributed.environment import check_gpus, check_processes, expect
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
+from gantrain.runs import lock
 from gantrain.runs.folder import require_same_config, require_startable
 from gantrain.train.callbacks.factory import make_callbacks
 from gantrain.train.trainer import Trainer
 
 
-def train(config: Config, resume: bool = False, overwrite: bool = False, processes: int | None = None) -> Path:
+def train(
+    config: Config,
+    resume: bool = False,
+    overwrite: bool = False,
+    processes: int | None = None,
+    accept_data: bool = False,
+    trust: bool = False,
+) -> Path:
     """Train the game that ``config`` describes and return the run's folder.
 
     Args:
@@ -29,37 +37,42 @@ def train(config: Config, resume: bool = False, overwrite: bool = False, process
         resume: go on from the newest whole checkpoint of the run, where there is one.
         overwrite: delete an earlier run of the same name.
         processes: the number of processes asked for on the command line.
+        accept_data: whether a resumed run may go on with other data than it began with.
+        trust: whether the run that the features of evaluations come from is opened though it names code outside
+            gantrain and was not trained here.
 
     Raises:
         UserError: the parts do not fit together, the run exists, fewer processes started than were asked for, or the
             training diverged or needs more memory than there is.
     """
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
-    with process_group(cpu) as accelerator:
+    with process_group(cpu, config.run.timeout) as accelerator:
         everyone = Processes.launched()
         folder, device = Path(config.run.folder) / config.run.name, accelerator.device
         with everyone.raise_on_all():
             _check_machine(config, cpu, everyone.world_size, accelerator.local_process_index, processes)
             if everyone.rank == 0:
+                lock.require_free(folder)
                 require_startable(folder, resolved(config), resume, overwrite)
         everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, require_same_config)
         with everyone.raise_on_all():
-            trainer = make_trainer(config, device)
-        return trainer.fit(resume, overwrite)
+            trainer = make_trainer(config, device, trust=trust)
+        return trainer.fit(resume, overwrite, accept_data)
 
 
-def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Trainer) -> Trainer:
+def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Trainer, trust: bool = False) -> Trainer:
     """The trainer that a config describes, in processes that have joined.
 
     Args:
         config: a validated training config.
         device: on which this process trains.
         kind: the class of the trainer.
+        trust: as in :func:`train`.
 
     Raises:
         UserError: the parts do not fit together, or need more memory than there is.
     """
-    everyone = Processes.launched()
+    everyone = Processes.launched(config.run.timeout)
     data, run = config.data, config.run
     advice = memory.training_advice(data.batch_size, data.accumulation, run.precision, everyone.world_size)
     with threads(run.threads), memory.out_of_memory(lambda: "before the first step", lambda: advice):
@@ -79,7 +92,7 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
             run,
             schedulers=schedulers,
             ema=make_ema(config, game),
-            callbacks=make_callbacks(config, game, dataset, device),
+            callbacks=make_callbacks(config, game, dataset, device, trust),
             log=config.log,
             checkpoints=config.checkpoint,
             config=resolved(config),
@@ -87,9 +100,18 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
         )
 
 
-def _check_machine(config: Config, cpu: bool, running: int, local: int, asked: int | None) -> None:
-    if config.run.device == "cuda" and cpu:
+def require_device(config: Config) -> None:
+    """Refuse a config for a GPU on a machine without one.
+
+    Raises:
+        UserError: the config asks for a GPU, and torch finds none.
+    """
+    if config.run.device == "cuda" and not torch.cuda.is_available():
         raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
+
+
+def _check_machine(config: Config, cpu: bool, running: int, local: int, asked: int | None) -> None:
+    require_device(config)
     check_processes(expected_processes(asked, config), running)
     if not cpu:
         check_gpus(local, torch.cuda.device_count())

@@ -8,25 +8,17 @@ from contextlib import contextmanager
 
 import torch
 
-from gantrain.errors import UserError
+from gantrain.errors import BEYOND_ANY_MEMORY, UserError, is_out_of_memory
 
-# torch has a class of error for its own GPU allocator only. Its CPU allocator, cuBLAS, cuDNN and the CUDA driver raise
-# RuntimeErrors that are told apart by their text.
-_MESSAGE = re.compile(r"out of memory|(can't|cannot) allocate|not enough memory|ALLOC_FAILED", re.IGNORECASE)
 _AMOUNT = re.compile(r"allocate (\d+(?:\.\d+)?) ?(bytes|[KMGTPE]i?B)", re.IGNORECASE)
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error says that a device or the host has no memory left."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and _MESSAGE.search(str(error)) is not None
 
 
 def out_of_memory_message(error: BaseException) -> str:
     """A line such as ``out of memory on the GPU: 2.5 GiB more were asked for``, with as much as the error tells."""
     message = str(error)
+    if BEYOND_ANY_MEMORY.search(message):
+        return "out of memory: more was asked for than any machine has"
     on_gpu = isinstance(error, torch.OutOfMemoryError) or re.search("CUDA|CUBLAS|CUDNN", message) is not None
     place = " on the GPU" if on_gpu else " on the CPU" if "CPU" in message else ""
     amount = _AMOUNT.search(message)
@@ -46,7 +38,7 @@ def out_of_memory(where: Callable[[], str], advice: Callable[[], str]) -> Iterat
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
         raise UserError(f"{where()}: {out_of_memory_message(error)}, {advice()}") from error

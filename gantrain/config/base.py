@@ -5,12 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from gantrain.config.types import shown
+from gantrain.config.types import one_line, shown
+
+# So many problems of one config are reported; who has made more has one cause for most of them.
+_MOST_PROBLEMS = 20
 
 
 def problem(message: str, kind: str = "problem", **context: Any) -> PydanticCustomError:
@@ -40,7 +44,8 @@ def problem_at(key: Sequence[str | int], message: str, value: Any = None, kind: 
 def nearest(word: Any, known: Iterable[str]) -> str:
     """The text ``; did you mean 'x'?`` if a known word is close to ``word``, and an empty text otherwise."""
     by_lower = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(str(word).lower(), by_lower, n=1)
+    comparable = isinstance(word, str | Path) and len(str(word)) < 200
+    close = difflib.get_close_matches(str(word).lower(), by_lower, n=1) if comparable else []
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
@@ -89,7 +94,7 @@ class Schema(BaseModel):
             kind = problem("unknown key", "unknown", known=list(cls.model_fields))
         elif kind == "missing" and len(loc) == 1:
             description = cls.model_fields[str(loc[0])].description or ""
-            sentence = description.split(". ")[0].rstrip(".")
+            sentence = " ".join(description.split()).split(". ")[0].rstrip(".")
             kind = problem(f"is missing{f' ({sentence})' if sentence else ''}", "absent")
         elif error.get("ctx", {}).get("message") is not None:
             kind = PydanticCustomError(error["type"], "{message}", error["ctx"])
@@ -108,15 +113,24 @@ def lines(error: ValidationError, data: Any) -> list[tuple[str, str]]:
     Returns:
         The full path of each key, such as ``outer.base.name``, and what is wrong with its value.
     """
-    found: dict[tuple[str | int, ...], list[str]] = {}
+    found: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
     for e in error.errors(include_url=False):
-        messages = found.setdefault(_path(e, data), [])
-        message = _message(e)
-        if message not in messages:
-            messages.append(message)
+        found.setdefault(_path(e, data), []).append(e)
     # Each alternative reports a value that fits none of them. The user meant the alternative that got furthest.
-    deepest = [p for p in found if not any(p == q[: len(p)] and len(q) > len(p) for q in found)]
-    return [(".".join(map(str, path)), _joined(found[path])) for path in deepest]
+    passed = {path[:n] for path in found for n in range(len(path))}
+    deepest = [path for path in found if path not in passed]
+    named = [
+        (".".join(map(_word, path)), _joined(list(dict.fromkeys(map(_message, found[path])))))
+        for path in deepest[:_MOST_PROBLEMS]
+    ]
+    if len(deepest) > _MOST_PROBLEMS:
+        named.append((_word(deepest[_MOST_PROBLEMS][0]), f"and {len(deepest) - _MOST_PROBLEMS} more problems"))
+    return named
+
+
+def _word(key: str | int) -> str:
+    """A key as messages write it: as it is, unless it would not stay on its line."""
+    return one_line(key) if len(str(key)) <= 60 else shown(key)
 
 
 def _path(error: ErrorDetails, data: Any) -> tuple[str | int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -12,22 +12,24 @@ from gantrain.config import json_schemas, merge, shipped, yaml_files
 from gantrain.config.base import Schema, lines, nearest
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.schema import Config, MapConfig, SolveConfig, config_of
+from gantrain.config.types import one_line
 from gantrain.errors import UserError
 
 AnySchema = TypeVar("AnySchema", bound=Schema)
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load(path: str | Path, overrides: Sequence[str] = (), check: Callable[[Any], None] | None = None) -> Config:
     """Load the config of a training run.
 
     Args:
         path: the YAML file, in the working directory or among those shipped, such as ``configs/quickstart.yaml``.
         overrides: arguments ``a.b.c=value``, which are merged over the file.
+        check: is given the merged content before anything that it names is imported, and may refuse it.
 
     Raises:
         UserError: the file cannot be read or the config is wrong; the message has one line for each problem.
     """
-    return _load(Config, path, overrides)
+    return _load(Config, path, overrides, check)
 
 
 def load_solve(path: str | Path, overrides: Sequence[str] = ()) -> SolveConfig:
@@ -57,16 +59,38 @@ def json_schema(command: Literal["train", "solve", "map"] = "train") -> dict[str
     return json_schemas.describe(SolveConfig if command == "solve" else MapConfig)
 
 
-def _load(schema: type[AnySchema], path: str | Path, overrides: Sequence[str]) -> AnySchema:
+def validate(schema: type[AnySchema], content: Any, where: str) -> AnySchema:
+    """The validated config of a content that has been read already.
+
+    Args:
+        schema: the class of the config.
+        content: the config as plain data.
+        where: where the content comes from, with which each line of the message begins.
+
+    Raises:
+        UserError: the config is wrong; the message has one line for each problem.
+    """
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        found = lines(error, content)
+        raise UserError("\n".join(f"{where}{f': {key}' if key else ''}: {what}" for key, what in found)) from None
+
+
+def _load(
+    schema: type[AnySchema], path: str | Path, overrides: Sequence[str], check: Callable[[Any], None] | None = None
+) -> AnySchema:
     found = shipped.find(path)
     if shipped.is_missing(found):
-        raise UserError(f"{path}: no such file{shipped.places(path)}{nearest(path, shipped.configs())}")
+        raise UserError(f"{one_line(path)}: no such file{shipped.places(path)}{nearest(path, shipped.configs())}")
     files = merge.read_files(found)
     content = merge.merge_files(files)
     tree, overridden = merge.parse_overrides(overrides)
     if not content:
         raise UserError(f"{path}: is empty; expected a mapping with the keys {', '.join(schema.model_fields)}")
     content = merge.merge(content, tree)
+    if check is not None:
+        check(content)
     try:
         return schema.model_validate(content)
     except ValidationError as error:

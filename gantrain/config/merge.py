@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gantrain.config import yaml_files
 from gantrain.config.sections import Data
-from gantrain.config.types import shown
+from gantrain.config.shipped import is_missing
+from gantrain.config.types import expanded, one_line, shown
 from gantrain.errors import UserError
 
 Key = tuple[str, ...]
 """A position in a config: ``("outer", "base")`` stands for ``outer.base``."""
 
+# More files or arguments than this are a mistake, and would take long to merge.
+_MOST_FILES = 100
+_MOST_OVERRIDES = 1000
+_LONGEST_KEY = 1000
 # Mappings whose ``name`` is an ordinary key. In all other mappings ``name`` chooses a part, which owns the other keys.
 _NOT_PARTS: tuple[Key, ...] = ((), ("run",))
 # Sections that hold either one part for all players, or a mapping from players to parts.
@@ -37,7 +43,7 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
         several bases the last one comes first, since it is merged over those before it.
 
     Raises:
-        UserError: a file is missing or wrong, or inherits from itself.
+        UserError: a file is missing or wrong, or inherits from itself; there are too many files.
     """
     content = yaml_files.read(path)
     bases = content.pop("base", None)
@@ -45,12 +51,19 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
     for base in reversed(_listed(bases)):
         if not isinstance(base, str):
             raise UserError(f"{path}: base: expected the path of another config or a list of some, got {shown(bases)}")
-        below = path.parent / base
-        if any(below.resolve() == file.resolve() for file in (*above, path)):
-            raise UserError(f"{path}: base: {base} inherits from this file, which would go round in a circle")
-        if not below.is_file():
-            raise UserError(f"{path}: base: no such file as {below}")
-        files += read_files(below, (*above, path))
+        try:
+            below = path.parent / expanded(base)
+            real = os.path.realpath(below)
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path}: base: {one_line(base)}: {error}") from None
+        if any(real == os.path.realpath(file) for file in (*above, path)):
+            raise UserError(f"{path}: base: {one_line(base)} inherits from this file, which would go round in a circle")
+        if is_missing(below):
+            raise UserError(f"{path}: base: no such file as {one_line(below)}")
+        # The first check ends a long chain, the second a tree in which files have several bases each.
+        files += read_files(below, (*above, path)) if len(above) < _MOST_FILES else []
+        if len(files) + len(above) >= _MOST_FILES:
+            raise UserError(f"{path}: base: more than {_MOST_FILES} files are inherited from; name fewer")
     return files
 
 
@@ -89,7 +102,7 @@ def merge(old: Any, new: Any, key: Key = ()) -> Any:
     """
     if not isinstance(new, dict):
         return new
-    if isinstance(old, list) and new and all(k.isdecimal() for k in new):
+    if isinstance(old, list) and new and all(map(str.isdecimal, new)):
         return _merge_list(old, new, key)
     if isinstance(old, str) and key not in _NOT_PARTS:
         old = {"name": old}
@@ -106,16 +119,22 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]
     """The nested mapping that arguments ``a.b.c=value`` describe, and the keys of the arguments.
 
     Raises:
-        UserError: an argument does not have this form, or its value is not valid YAML.
+        UserError: an argument does not have this form, or its value is not valid YAML; there are too many arguments.
     """
+    if len(overrides) > _MOST_OVERRIDES:
+        raise UserError(f"command line: {len(overrides)} arguments key=value; expected at most {_MOST_OVERRIDES}")
     tree: dict[str, Any] = {}
     keys = []
     for override in overrides:
         key, equals, value = override.partition("=")
         path = key.split(".")
         if not equals or not all(path):
-            raise UserError(f"{override!r}: expected key=value, as in outer.relaxation=0.5")
+            raise UserError(f"{shown(override)}: expected key=value, as in outer.relaxation=0.5")
+        if len(path) > yaml_files.DEEPEST or len(key) > _LONGEST_KEY or not key.isprintable():
+            raise UserError(f"command line: {shown(key)}: there is no such key")
         parsed = yaml_files.parse(value, f"command line: {key}")
+        if isinstance(parsed, str) and len(value.strip().splitlines()) > 1:
+            raise UserError(f"command line: {key}: text with a line break, which YAML turns into a space; leave it out")
         for part in reversed(path):
             parsed = {part: parsed}
         tree = merge(tree, parsed)
@@ -148,16 +167,21 @@ def _other_form(old: dict[str, Any], new: dict[str, Any]) -> bool:
 def _merge_list(old: list[Any], new: dict[str, Any], key: Key) -> list[Any]:
     merged = list(old)
     for position, value in new.items():
-        if int(position) >= len(merged):
-            where = ".".join((*key, position))
+        if not _is_entry(position, merged):
+            where = ".".join((*key, position if len(position) < 20 else shown(position)))
             raise UserError(f"{where}: there is no such entry; the list has {len(merged)}")
         merged[int(position)] = merge(merged[int(position)], value, (*key, position))
     return merged
 
 
+def _is_entry(position: str, entries: list[Any]) -> bool:
+    """Whether a key is the position of an entry; Python reads no number of thousands of digits."""
+    return position.isdecimal() and len(position) < 20 and int(position) < len(entries)
+
+
 def _holds(content: Any, path: Sequence[str]) -> bool:
     for part in path:
-        if isinstance(content, list) and part.isdecimal() and int(part) < len(content):
+        if isinstance(content, list) and _is_entry(part, content):
             content = content[int(part)]
         elif isinstance(content, dict) and part in content:
             content = content[part]

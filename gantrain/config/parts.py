@@ -7,9 +7,8 @@ class is the user's own. The keys are the constructor's arguments.
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Mapping
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, GetCoreSchemaHandler, TypeAdapter, ValidationError, create_model
@@ -25,7 +24,9 @@ from gantrain.config.signatures import (
     read_signature,
     understood,
 )
+from gantrain.config.targets import find_target, made_by
 from gantrain.config.types import shown
+from gantrain.config.user_code import UserCode
 from gantrain.errors import UserError
 
 
@@ -142,7 +143,7 @@ MARKERS = {
 
 
 # Values of these types describe a part, or are mistakes. A value of any other type is a part that is built already.
-_NO_OBJECT = (str, Mapping, Schema, list, tuple, int, float, type)
+_NO_OBJECT = (str, bytes, Mapping, Schema, list, tuple, set, int, float, complex, type)
 
 
 def model(kind: str) -> Any:
@@ -150,7 +151,9 @@ def model(kind: str) -> Any:
     return Annotated[Any, PartOf(kind)]
 
 
-def build(kind: str, spec: Any, *supplied: Any, given: Mapping[str, Any] = MappingProxyType({})) -> Any:
+def build(
+    kind: str, spec: Any, *supplied: Any, given: Mapping[str, Any] = MappingProxyType({}), key: str | None = None
+) -> Any:
     """The object that ``spec`` describes.
 
     Args:
@@ -159,11 +162,12 @@ def build(kind: str, spec: Any, *supplied: Any, given: Mapping[str, Any] = Mappi
             as it is.
         supplied: the constructor's first arguments, which the framework gives.
         given: arguments by name, which the framework gives in place of those in ``spec``.
+        key: the key of the part in a config, for messages; by default its kind.
 
     Raises:
-        UserError: the spec is wrong; one line for each problem.
+        UserError: the spec is wrong; one line for each problem. A constructor of the user's own raises an error.
     """
-    return _built(checked(kind, spec), kind, supplied, given)
+    return _built(checked(kind, spec), kind, key or kind, supplied, given)
 
 
 def checked(kind: str, spec: Any) -> Any:
@@ -209,10 +213,10 @@ def target_model(kind: str, target: str) -> type[Part]:
     """The pydantic model of a user's part. The function imports the part's module.
 
     Raises:
-        ValidationError: the module does not import or has no such class, or the class does not take the supplied
-            arguments.
+        ValidationError: the target is no class of the kind, as in :func:`~gantrain.config.targets.find_target`, or does
+            not take the supplied arguments.
     """
-    cls = _target(target)
+    cls = find_target(kind, target)
     supplied = kind_of(kind).supplied
     try:
         signature = inspect_signature(cls, MARKERS)
@@ -280,21 +284,27 @@ def game_players(game: Part) -> dict[str, PlayerSection]:
     return {key: value for key, value in part_arguments(game).items() if isinstance(value, PlayerSection)}
 
 
-def part_class(part: Part) -> Any:
+def part_maker(part: Part) -> Any:
     """The class or the function that a validated part names. Its module is imported."""
-    return _target(part.part_class)
+    return find_target(part.part_kind, part.part_class)
 
 
-def class_attribute(path: str, attribute: str) -> Any:
-    """A class attribute of ``module:Class``, or None if the class has no such attribute.
+def part_class(part: Part) -> Any:
+    """The class of the object that a validated part describes, also where a function makes the object."""
+    return made_by(part.part_kind, part_maker(part))
 
-    A class of gantrain is not imported: the attribute is read from the source. A user's class is imported.
+
+def class_attribute(kind: str, path: str, attribute: str) -> Any:
+    """A class attribute of a part ``module:Class``, or None if the class has no such attribute.
+
+    A registered class is not imported: the attribute is read from the source. The class of a target is imported.
 
     Raises:
-        ValidationError: the user's class does not import.
+        ValidationError: the target is no class of the kind.
     """
-    own = path.startswith(f"{__package__.partition('.')[0]}.")
-    return read_attribute(path, attribute) if own else getattr(_target(path), attribute, None)
+    if path in kind_of(kind).parts.values():
+        return read_attribute(path, attribute)
+    return getattr(made_by(kind, find_target(kind, path)), attribute, None)
 
 
 def plain(value: Any) -> Any:
@@ -320,35 +330,23 @@ def _adapter(kind: str) -> TypeAdapter:
     return TypeAdapter(model(kind))
 
 
-def _built(value: Any, kind: str, supplied: tuple[Any, ...], given: Mapping[str, Any] = MappingProxyType({})) -> Any:
-    """The object that a part describes. Nested parts are built first; those of the same kind get the same ``supplied``
-    arguments."""
+def _built(
+    value: Any, kind: str, at: str, supplied: tuple[Any, ...], given: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
+    """The object that a part describes, at a key of a config. Nested parts are built first; those of the same kind get
+    the same ``supplied`` arguments."""
     if isinstance(value, Part):
         first = supplied if value.part_kind == kind else ()
         own = {key: argument for key, argument in part_arguments(value).items() if key not in given}
-        arguments = {key: _built(argument, kind, first) for key, argument in own.items()}
-        return part_class(value)(*first, **arguments, **given)
+        arguments = {key: _built(argument, kind, f"{at}.{key}", first) for key, argument in own.items()}
+        maker = part_maker(value)
+        with UserCode(at, maker):
+            built = maker(*first, **arguments, **given)
+        if not isinstance(built, part_class(value)):
+            # A class makes its own; a function may return something else than it says.
+            expected = part_class(value).__name__
+            raise UserError(f"{at}: {part_name(value)} says that it returns a {expected}, got {shown(built)}")
+        return built
     if isinstance(value, (list, tuple)):
-        return type(value)(_built(v, kind, supplied) for v in value)
+        return type(value)(_built(v, kind, f"{at}.{i}", supplied) for i, v in enumerate(value))
     return value
-
-
-def _target(path: str) -> Any:
-    """The class or function that ``module:Class`` names.
-
-    Raises:
-        ValidationError: the module does not import, or has no such class or function.
-    """
-    module, colon, name = path.partition(":")
-    if not (module and colon and name):
-        raise problem_at(("target",), f"expected package.module:Class, got {shown(path)}", path)
-    try:
-        imported: ModuleType = importlib.import_module(module)
-    except Exception as error:
-        message = f"cannot import {module!r} ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
-        raise problem_at(("target",), f"{message}; expected package.module:Class", path) from error
-    found = getattr(imported, name, None)
-    if not callable(found):
-        names = [n for n, v in vars(imported).items() if isinstance(v, type)]
-        raise problem_at(("target",), f"module {module!r} has no class {name!r}{nearest(name, names)}", path)
-    return found

@@ -17,6 +17,7 @@ class Kind:
 
     Args:
         title: the name of the kind in messages.
+        interface: ``module:Class`` of the class from which all parts of the kind are derived.
         parts: name -> ``module:Class``.
         supplied: the constructor's first arguments, which the framework gives.
         reserved: arguments that a config may not set, because the framework sets them.
@@ -25,6 +26,7 @@ class Kind:
     """
 
     title: str
+    interface: str
     parts: dict[str, str] = field(default_factory=dict)
     supplied: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
@@ -95,6 +97,7 @@ def kind(name: str) -> Kind:
 _KINDS = {
     "outer": lambda: Kind(
         "outer loop",
+        "gantrain:Outer",
         _in("outer.gda", gda="GDA")
         | _in("outer.rapp", extragradient="Extragradient", extragradient_plus="ExtragradientPlus", rapp="RAPP")
         | _in("outer.optimistic", optimistic="Optimistic")
@@ -102,13 +105,16 @@ _KINDS = {
         | _in("outer.ceg_plus", ceg_plus="CEGPlus"),
     ),
     "sharpness": lambda: Kind(
-        "gradient oracle", _in("sharpness.sam", sam="SAM") | _in("sharpness.sampa", sampa="SAMPa")
+        "gradient oracle", "gantrain:Oracle", _in("sharpness.sam", sam="SAM") | _in("sharpness.sampa", sampa="SAMPa")
     ),
     "constraint": lambda: Kind(
-        "constraint", _in("optim.constraints", box="Box", l2_ball="L2Ball", simplex="Simplex", l1="L1")
+        "constraint",
+        "gantrain:Resolvent",
+        _in("optim.constraints", box="Box", l2_ball="L2Ball", simplex="Simplex", l1="L1"),
     ),
     "loss": lambda: Kind(
         "loss",
+        "gantrain:Loss",
         _in(
             "games.losses",
             minimax="Minimax",
@@ -119,9 +125,10 @@ _KINDS = {
             relativistic="Relativistic",
         ),
     ),
-    "penalty": lambda: Kind("penalty", _in("games.penalties", wgan_gp="WGANGP", r1="R1", r2="R2")),
+    "penalty": lambda: Kind("penalty", "gantrain:Penalty", _in("games.penalties", wgan_gp="WGANGP", r1="R1", r2="R2")),
     "generator": lambda: Kind(
         "generator",
+        "torch.nn:Module",
         _in("models.conv", conv="ConvGenerator")
         | _in("models.mlp", mlp="MLPGenerator")
         | _in("models.dcgan", dcgan="DCGANGenerator")
@@ -131,6 +138,7 @@ _KINDS = {
     ),
     "discriminator": lambda: Kind(
         "discriminator",
+        "torch.nn:Module",
         _in("models.conv", conv="ConvDiscriminator")
         | _in("models.mlp", mlp="MLPDiscriminator")
         | _in("models.dcgan", dcgan="DCGANDiscriminator")
@@ -140,6 +148,7 @@ _KINDS = {
     ),
     "classifier": lambda: Kind(
         "classifier",
+        "torch.nn:Module",
         _in("models.resnet", resnet="ResNet")
         | _in("models.vgg", vgg="VGG")
         | _in("models.wide_resnet", wide_resnet="WideResNet")
@@ -151,11 +160,13 @@ _KINDS = {
     ),
     "perturber": lambda: Kind(
         "perturber",
+        "torch.nn:Module",
         _in("models.conv", conv="ConvPerturber") | _in("models.mlp", mlp="MLPPerturber"),
         supplied=("spec",),
     ),
     "data": lambda: Kind(
         "data set",
+        "gantrain.data:DataSet",
         _in("data.datasets.digits", digits="Digits")
         | _in("data.datasets.gaussian_ring", gaussian_ring="GaussianRing")
         | _in(
@@ -176,6 +187,7 @@ _KINDS = {
     ),
     "game": lambda: Kind(
         "game",
+        "gantrain:Game",
         _in("games.gan", gan="GAN")
         | _in("games.classification", classification="Classification")
         | _in("games.adversarial_training", adversarial_training="AdversarialTraining")
@@ -183,20 +195,35 @@ _KINDS = {
         reserved=("spec",),
     ),
     "augmentation": lambda: Kind(
-        "augmentation", _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color")
+        "augmentation",
+        "gantrain:Augmentation",
+        _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color"),
     ),
     "toy": lambda: Kind(
         "toy game",
+        "gantrain.games.toy:SolvedGame",
         _in("games.toy.linear", bilinear="Bilinear", quadratic="Quadratic", lower_bound="LowerBound")
         | _in("games.toy.cycles", forsaken="Forsaken", global_forsaken="GlobalForsaken", polar="PolarGame")
         | _in("games.toy.dirac", dirac="DiracGAN")
         | _in("games.toy.random_quadratic", random_quadratic="RandomQuadratic"),
     ),
-    "metric": lambda: Kind("metric", {key: description.target for key, description in METRICS.items()}),
-    "optimizer": lambda: Kind(
-        "optimizer", _optimizers() | _in("optim.muon", muon="Muon"), supplied=("params",), beside=_decay
+    "metric": lambda: Kind(
+        "metric", "gantrain:Metric", {key: description.target for key, description in METRICS.items()}
     ),
-    "scheduler": lambda: Kind("scheduler", _schedulers(), supplied=("optimizer",), reserved=("last_epoch",)),
+    "optimizer": lambda: Kind(
+        "optimizer",
+        "torch.optim:Optimizer",
+        _optimizers() | _in("optim.muon", muon="Muon"),
+        supplied=("params",),
+        beside=_decay,
+    ),
+    "scheduler": lambda: Kind(
+        "scheduler",
+        "torch.optim.lr_scheduler:LRScheduler",
+        _schedulers(),
+        supplied=("optimizer",),
+        reserved=("last_epoch",),
+    ),
 }
 
 KINDS = tuple(_KINDS)

@@ -20,11 +20,10 @@ from gantrain.config.sections import (
     Data,
     Diagnose,
     FolderName,
-    FolderPath,
     Log,
     Run,
 )
-from gantrain.config.types import Draws, Float, Order, PositiveFloat, PositiveInt, Text, shown
+from gantrain.config.types import Draws, Float, FolderPath, Number, Order, PositiveFloat, PositiveInt, Text, shown
 
 
 class Config(Schema):
@@ -91,14 +90,14 @@ class Config(Schema):
         ]
         for name, player in game_players(self.game).items():
             climb = getattr(player.sharpness, "climb", "loss")
-            if climb != "loss" and name in (class_attribute(self.game.part_class, "without_margins") or ()):
+            if climb != "loss" and name in (class_attribute("game", self.game.part_class, "without_margins") or ()):
                 raise problem_at(
                     ("game", name, "sharpness", "climb"),
                     f"{climb} climbs the margins of a classification, but the objective of this player is none; use "
                     "climb: loss",
                 )
             for loss in losses if climb != "loss" else []:
-                if class_attribute(loss.part_class, "classifies") is False:
+                if class_attribute("loss", loss.part_class, "classifies") is False:
                     raise problem_at(
                         ("game", name, "sharpness", "climb"),
                         f"{climb} climbs the margins of a classification, but the {part_name(loss)} loss has no "
@@ -128,9 +127,9 @@ def config_of(game: str) -> type[Config]:
         game: the path of the game's class, ``package.module:Class``.
 
     Raises:
-        ValidationError: the class is the user's own and does not import.
+        ValidationError: the class is the user's own, and no game or not to be imported.
     """
-    callbacks = class_attribute(game, "callbacks") or {}
+    callbacks = class_attribute("game", game, "callbacks") or {}
     fields: dict[str, Any] = {}
     for key, name in callbacks.items():
         if name not in CALLBACKS:
@@ -174,7 +173,7 @@ class SolveConfig(Schema):
     """A sharpness-aware gradient for all players, or for some. Default none: the plain gradient."""
     steps: PositiveInt = 100
     """The number of outer steps. Default 100."""
-    folder: Annotated[str, FolderPath()] = "checkpoints"
+    folder: FolderPath = "checkpoints"
     """The folder that holds the results. Default checkpoints."""
 
 
@@ -188,7 +187,7 @@ class Axis(Schema):
     """The first value."""
     high: Float
     """The last value."""
-    count: PositiveInt = 41
+    count: Annotated[int, Number(whole=True, least=1, most=10_000)] = 41
     """The number of values, which are evenly spaced. Default 41."""
 
 
@@ -211,5 +210,5 @@ class MapConfig(Schema):
     """The order in which the players move, unless the outer loop sets its own. Null (the default): simultaneous."""
     steps: PositiveInt = 40
     """The number of outer steps of each run that is measured. Default 40."""
-    folder: Annotated[str, FolderPath()] = "checkpoints"
+    folder: FolderPath = "checkpoints"
     """The folder that holds the results. Default checkpoints."""

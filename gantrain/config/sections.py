@@ -14,6 +14,8 @@ from gantrain.config.parts import PartOf, PartOver
 from gantrain.config.registry import kind
 from gantrain.config.types import (
     Bool,
+    FilePath,
+    FolderPath,
     FractionBelowOne,
     NonNegativeInt,
     Number,
@@ -24,31 +26,26 @@ from gantrain.config.types import (
     Words,
 )
 
+# The seconds that processes wait for each other, unless run.timeout says otherwise.
+TIMEOUT = 240
+# The longest name of a run in bytes; file systems take 255, and names of files beside the folder add endings to it.
+LONGEST_NAME = 200
+
 
 class FolderName(Words):
-    """The name of a folder inside another folder."""
+    """The name of a folder inside another folder: one that every system can make, shows, and shows in full."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.expected = "the name of a folder, without separators"
+        self.expected = (
+            f"the name of a folder (at most {LONGEST_NAME} bytes, printable, no / \\ or $, no dot, ~ or space first)"
+        )
 
     def convert(self, value: Any) -> str:
         value = super().convert(value)
-        if value.strip() in ("", ".", "..") or any(c in value for c in "/\\\0"):
+        if not value or not value.isprintable() or len(value.encode()) > LONGEST_NAME:
             raise ValueError
-        return value
-
-
-class FolderPath(Words):
-    """The path of a folder."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.expected = "the path of a folder"
-
-    def convert(self, value: Any) -> str:
-        value = super().convert(value)
-        if not value.strip() or "\0" in value:
+        if value[0] in ".~" or value != value.strip() or any(c in value for c in "/\\$"):
             raise ValueError
         return value
 
@@ -57,7 +54,8 @@ class Run(Schema):
     """The name, seed and budget of a run, and the way in which it computes."""
 
     name: Annotated[str, FolderName()]
-    """The run's name: its folder is ``folder/name``. No path separators."""
+    """The run's name: its folder is ``folder/name``. No path separators, no control characters, no dot at its
+    beginning."""
     seed: NonNegativeInt = 0
     """The seed of all random numbers, which do not depend on the number of processes. Default 0."""
     steps: PositiveInt | None = None
@@ -67,8 +65,9 @@ class Run(Schema):
     """The number of gradient evaluations of the player that is evaluated most often. Default null: no limit."""
     kimg: PositiveFloat | None = None
     """The number of real samples that the run sees in all processes together, in thousands. Default null: no limit."""
-    folder: Annotated[str, FolderPath()] = "checkpoints"
-    """The folder that holds the runs. Default checkpoints."""
+    folder: FolderPath = "checkpoints"
+    """The folder that holds the runs. ~ and variables such as $HOME are expanded, in this and in every other path of a
+    config. Default checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """The device on which the run computes; auto (the default) takes a GPU if there is one."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -86,14 +85,25 @@ class Run(Schema):
     channels_last: Bool = False
     """Whether images and the weights of convolutions lie in memory with their channels last. Convolutions are fastest
     in this layout, above all in half precision on a GPU. Default false."""
-    processes: PositiveInt | None = None
+    processes: Annotated[int, Number(whole=True, least=1, most=65536)] | None = None
     """The number of processes that must run; null (the default) takes as many as were launched."""
-    threads: PositiveInt | None = None
-    """The number of CPU threads of each process; null (the default) leaves the choice to torch. Small networks are
-    fastest with one thread."""
+    threads: Annotated[int, Number(whole=True, least=1, most=1024)] | None = None
+    """The number of CPU threads of each process, at most 1024; null (the default) leaves the choice to torch. Small
+    networks are fastest with one thread."""
+    timeout: Annotated[int, Number(whole=True, least=1, most=86400)] = TIMEOUT
+    """The number of seconds for which a process waits for others, or for a worker that reads data, before the run stops
+    with an error. Default 240."""
     batch_norm: Literal["sync", "local"] = "sync"
     """Whether batch norm takes its mean and variance over the batch of all processes together (sync, the default) or in
     each process over its own share (local). If shares are cut into micro-batches, batch norm takes one at a time."""
+    on_error: Literal["stop", "warn"] = "stop"
+    """What happens if an evaluation, a picture or the log fails: the run writes a checkpoint and stops (stop, the
+    default), or says so and goes on (warn)."""
+    on_nonfinite: Literal["stop", "rollback"] = "stop"
+    """What happens if the training leaves the finite numbers: the run stops (stop, the default), or it goes back to its
+    newest checkpoint and on with other samples (rollback)."""
+    rollbacks: PositiveInt = 3
+    """The number of times that a run may go back, with on_nonfinite: rollback. Default 3."""
 
     @model_validator(mode="after")
     def _usable(self) -> Run:
@@ -154,7 +164,7 @@ class Inception(Schema):
 
     name: Literal["inception"] = "inception"
     """The name of the features."""
-    weights: Annotated[str, FolderPath()] | None = None
+    weights: FilePath | None = None
     """The file of the network's weights. null (the default) takes the file that torch-fidelity keeps, and downloads it
     if it is missing."""
     digest: Text | None = None
@@ -180,7 +190,7 @@ class Evaluate(Schema):
     """The weights of the generator that is measured: the average of the weights (ema), the weights that are trained
     (live), or those of the last outer iterate (anchor). null (the default) takes ema if the run keeps an average, and
     live otherwise."""
-    features: Inception | Annotated[str, FolderPath()] = Inception()
+    features: Inception | FolderPath = Inception()
     """The network whose features the metrics use: inception (the default), or the folder of a classification run, whose
     classifier then gives the features."""
     data: Annotated[Any, PartOver("data")] | None = None
@@ -248,7 +258,7 @@ class Samples(Schema):
 
     every: PositiveInt = 500
     """The number of training steps from one grid to the next. Default 500."""
-    count: PositiveInt = 64
+    count: Annotated[int, Number(whole=True, least=1, most=65536)] = 64
     """The number of samples in a grid. Default 64."""
 
 

@@ -7,21 +7,55 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
+import re
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic_core import PydanticCustomError, core_schema
 
+LARGEST_INT = 2**63 - 1
+"""The largest whole number that torch and numpy can hold."""
+_LONGEST = 60
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_bounded = reprlib.Repr()
+_bounded.maxlevel = 3
+_bounded.maxlist = _bounded.maxtuple = _bounded.maxset = _bounded.maxdict = 20
+_bounded.maxstring = _bounded.maxother = 2 * _LONGEST
+
 
 def shown(value: Any) -> str:
-    """A value in the form in which error messages quote it."""
+    """A value in the form in which error messages quote it: one line of at most 60 characters."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
         return "a mapping"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if isinstance(value, int) and value.bit_length() > 10_000:  # Python may refuse to write it out
+        return "a number of more than 3000 digits"
+    text = _bounded.repr(value).replace("\n", " ")
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def one_line(text: object) -> str:
+    """A path or another text as it is, or in quotes and with escapes if it would not stay on its line."""
+    return str(text) if str(text).isprintable() else repr(str(text))
+
+
+def expanded(path: str) -> str:
+    """The path with ``~``, ``~user``, ``$NAME`` and ``${NAME}`` replaced by what they stand for.
+
+    Raises:
+        ValueError: a variable is not set, or there is no such user; the text says which.
+    """
+    for name in re.findall(r"\$(?:(\w+)|\{([^}]*)\})", path):
+        if not os.environ.get("".join(name)):
+            raise ValueError(f"${''.join(name)} is not set")
+    path = os.path.expanduser(os.path.expandvars(path))
+    if path.startswith("~"):
+        raise ValueError(f"there is no user {path[1:].partition('/')[0]}; begin the path with ./ if ~ is its name")
+    return path
 
 
 class Scalar(ABC):
@@ -44,6 +78,10 @@ class Scalar(ABC):
             ValueError: the value is not of this kind.
         """
 
+    def hint(self, value: Any) -> str:
+        """What to do about a wrong value, to go on with in a message; by default nothing is added."""
+        return ""
+
     def validate(self, value: Any) -> Any:
         """The converted value; pydantic calls this.
 
@@ -53,7 +91,7 @@ class Scalar(ABC):
         try:
             return self.convert(value)
         except (ValueError, OverflowError):
-            message = f"expected {self.expected}, got {shown(value)}"
+            message = f"expected {self.expected}, got {shown(value)}{self.hint(value)}"
             # pydantic would take braces in the value for places to fill in, hence the template.
             raise PydanticCustomError("problem", "{message}", {"message": message}) from None
 
@@ -105,6 +143,8 @@ class Number(Scalar):
         if self.whole and value != int(value):
             raise ValueError
         number = int(value) if self.whole else float(value)
+        if self.whole and abs(number) > LARGEST_INT:
+            raise ValueError
         if (
             (self.least is not None and number < self.least)
             or (self.above is not None and number <= self.above)
@@ -113,6 +153,10 @@ class Number(Scalar):
         ):
             raise ValueError
         return number
+
+    def hint(self, value: Any) -> str:
+        whole = self.whole and isinstance(value, int | float) and not isinstance(value, bool)
+        return f"; whole numbers go up to {LARGEST_INT}" if whole and LARGEST_INT < abs(value) < math.inf else ""
 
 
 class Choice(Scalar):
@@ -156,6 +200,40 @@ class Words(Scalar):
             raise ValueError
         return value
 
+    def hint(self, value: Any) -> str:
+        if isinstance(value, bool | int | float):
+            return f'; quote it: "{shown(value)}", and in a shell \'"{shown(value)}"\''
+        return ""
+
+
+class Location(Words):
+    """The path of a file or a folder, in which ``~`` and variables such as ``$HOME`` are expanded.
+
+    Args:
+        expected: what lies at the path, as the error message calls it.
+    """
+
+    def __init__(self, expected: str):
+        super().__init__()
+        self.expected = expected
+
+    def convert(self, value: Any) -> str:
+        value = super().convert(value)
+        if not value.strip() or _CONTROL.search(value):
+            raise ValueError
+        return expanded(value)
+
+    def hint(self, value: Any) -> str:
+        if value is None:
+            return '; in YAML ~ alone is null, so quote it: "~", or write $HOME'
+        if not isinstance(value, str):
+            return super().hint(value)
+        try:
+            expanded(value)
+        except ValueError as error:
+            return f"; {error}"
+        return ""
+
 
 class OneOf:
     """Marks a text that is one of some words, like a ``Literal`` whose words are known only when the program runs.
@@ -173,9 +251,13 @@ class OneOf:
 
 Bool = Annotated[bool, Switch()]
 Text = Annotated[str, Words()]
+FilePath = Annotated[str, Location("the path of a file")]
+FolderPath = Annotated[str, Location("the path of a folder")]
+AnyPath = Annotated[str, Location("the path of a file or a folder")]
 Int = Annotated[int, Number(whole=True)]
 Float = Annotated[float, Number()]
 PositiveInt = Annotated[int, Number(whole=True, least=1)]
+LayerCount = Annotated[int, Number(whole=True, least=1, most=10_000)]
 NonNegativeInt = Annotated[int, Number(whole=True, least=0)]
 PositiveFloat = Annotated[float, Number(above=0)]
 NonNegativeFloat = Annotated[float, Number(least=0)]

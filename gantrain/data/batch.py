@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
+from gantrain.config.sections import TIMEOUT
+from gantrain.config.user_code import UserCode, described
 from gantrain.data.dataset import DataSet
+from gantrain.data.digest import Digest, digest
 from gantrain.data.prefetch import Prefetcher, automatic_workers
 from gantrain.errors import UserError
 from gantrain.utils.seeding import derive, generator
@@ -134,6 +137,7 @@ class Batches:
         device: the device of the batches.
         accumulation: the number of micro-batches into which each process' share will be cut.
         workers: the number of processes that read samples ahead from files; None takes one for each core, 0 none.
+        timeout: the seconds that a read of these processes may take.
 
     Attributes:
         batch_size, accumulation, seed, device: the arguments of the same names.
@@ -156,6 +160,7 @@ class Batches:
         device: torch.device | str = "cpu",
         accumulation: int = 1,
         workers: int | None = 0,
+        timeout: float = TIMEOUT,
     ):
         if batch_size % (world_size * accumulation):
             cut = f" of {accumulation} micro-batches each (data.accumulation)" if accumulation > 1 else ""
@@ -169,6 +174,7 @@ class Batches:
                 f"use at most {len(dataset.samples)}"
             )
         self.samples = dataset.samples
+        self._in_files = getattr(dataset, "in_files", None)
         in_files = not isinstance(self.samples, Tensor)
         self._at = self.samples.device if isinstance(self.samples, Tensor) else torch.device("cpu")
         self.labels = None if dataset.labels is None else dataset.labels.to(self._at)
@@ -182,7 +188,12 @@ class Batches:
         self.device = torch.device(device)
         self.workers = (automatic_workers() if workers is None else workers) if in_files else 0
         self._order = Order(len(self.samples), batch_size, seed, self._at)
-        self._ahead = Prefetcher(self.samples, self._order.rows, self.workers) if in_files else None
+        self._ahead = Prefetcher(self.samples, self._order.rows, self.workers, timeout) if in_files else None
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The digest of the samples and labels; see :func:`gantrain.data.digest.digest`."""
+        return digest(self.samples, self.labels, self._in_files)
 
     def shared(self, rank: int, world_size: int) -> Batches:
         """The same batches as process ``rank`` sees them, of ``world_size`` processes that share each batch."""
@@ -193,15 +204,25 @@ class Batches:
     def __call__(self, index: int, step: int | None) -> Batch:
         share = self.batch_size // self.world_size
         first = self.rank * share
-        rows = self._order.rows(index, first, share)
+        rows = self.rows(index)
         if self._ahead is not None:
             stored = self._ahead(index, first, share)
         else:
             assert isinstance(self.samples, Tensor)
             stored = self.samples.index_select(0, rows)
-        real = self.decode(self._on_device(stored))
+        stored = self._on_device(stored)
+        with UserCode("data", self.decode):
+            real = self.decode(stored)
+        if tuple(real.shape) != (share, *self.spec.shape):
+            shape = (share, *self.spec.shape)
+            raise UserError(f"data: decode: expected samples of shape {shape}, got {described(real)}")
         labels = None if self.labels is None else self._on_device(self.labels.index_select(0, rows))
         return Batch(real, labels, index, step, self.seed, self.rank, self.world_size)
+
+    def rows(self, index: int) -> Tensor:
+        """The numbers, in the data set, of the samples that this process has of a draw."""
+        share = self.batch_size // self.world_size
+        return self._order.rows(index, self.rank * share, share)
 
     def close(self) -> None:
         """End the processes that read samples ahead."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from gantrain.config.types import shown
+from gantrain.config.user_code import UserCode, described, is_users, name_of
 from gantrain.data.spec import DataSpec
+from gantrain.errors import UserError
 
 
 class Samples(Protocol):
@@ -60,16 +63,57 @@ class DataSet:
         samples: as given; :func:`gantrain.data.storage.place_samples` may replace them by the same samples elsewhere.
         labels: as given.
         spec: as given.
+        in_files: the samples in their files, where these come from files; None for other data sets.
         in_memory_only: the reason why samples that were in files had to be read all at once; None for other data sets.
     """
 
+    in_files: Samples | None = None
     in_memory_only: str | None = None
 
     def __init__(self, samples: Samples, labels: Tensor | None, spec: DataSpec):
         self.samples = samples
+        self.in_files = None if isinstance(samples, Tensor) else samples
         self.labels = labels
         self.spec = spec
 
     def decode(self, stored: Tensor) -> Tensor:
         """Stored samples ``(n, *stored_shape)`` as networks see them, ``(n, *spec.shape)``; by default unchanged."""
         return stored
+
+
+def require_data_set(data: Any) -> None:
+    """Refuse an object that is no data set, or whose samples, labels and spec do not fit each other.
+
+    Raises:
+        UserError: the data are of the user's own and not as :class:`DataSet` describes them.
+    """
+    if not is_users(data):
+        return
+    who = f"data: {name_of(data)}"
+    missing = [key for key in ("samples", "labels", "spec", "decode") if not hasattr(data, key)]
+    if missing:
+        raise UserError(f"{who}: has no {', '.join(missing)}; derive the class from gantrain.data.DataSet")
+    if not isinstance(data.spec, DataSpec):
+        raise UserError(f"{who}: spec: expected a gantrain.data.DataSpec, got {shown(data.spec)}")
+    if not hasattr(data.samples, "__getitem__") or not hasattr(data.samples, "shape") or not len(data.samples):
+        raise UserError(
+            f"{who}: samples: expected a tensor (n, *shape) of at least one sample, got {described(data.samples)}"
+        )
+    labels, n, classes = data.labels, len(data.samples), data.spec.classes
+    if (labels is None) != (not classes):
+        there = "there are none" if labels is None else "there are some"
+        raise UserError(f"{who}: labels: {there}, and the spec has {classes} classes; make the two agree")
+    if labels is not None:
+        if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or tuple(labels.shape) != (n,):
+            raise UserError(f"{who}: labels: expected an int64 tensor of shape ({n},), got {described(labels)}")
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= classes:
+            raise UserError(f"{who}: labels: expected 0 to {classes - 1}, got {low} to {high}")
+    with UserCode("data", data):
+        first = data.decode(data.samples[:1].to("cpu"))
+    dtype = torch.int64 if data.spec.vocabulary else torch.float32
+    if not isinstance(first, Tensor) or tuple(first.shape) != (1, *data.spec.shape) or first.dtype != dtype:
+        raise UserError(
+            f"{who}: decode: expected a sample of shape {data.spec.shape} and {dtype}, as the spec says, "
+            f"got {described(first)}"
+        )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
+import resource
 import signal
 import threading
 import time
@@ -15,14 +17,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from gantrain.config.sections import TIMEOUT
 from gantrain.data.dataset import Samples
 from gantrain.data.storage import local_processes
 from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
+from gantrain.utils.parent import when_parent_ends
 
 # Number of batches that each worker is asked for at once.
 _EACH = 2
@@ -32,8 +38,10 @@ _KEPT = 4
 _MOST = 8
 # Seconds that workers have to end by themselves before they are killed.
 _PATIENCE = 5.0
-# Seconds between two looks of a worker at whether the process that started it lives.
-_WATCH_EVERY = 1.0
+# Seconds between two looks at whether all workers live, while an answer is waited for.
+_LOOK_EVERY = 5.0
+# The files that a process opens for each worker, and those that it may open for other things.
+_FILES_EACH, _FILES_SPARE = 6, 32
 
 # The rows are an array, which is sent as bytes. A tensor a worker would fetch from this process, which may have ended.
 _Request = tuple[int, int, np.ndarray]
@@ -45,8 +53,11 @@ _RUNNING: dict[Any, int] = {}
 
 
 def automatic_workers() -> int:
-    """The number of cores for each process of the run on this host, but at least 1 and at most 8."""
-    return max(1, min(_MOST, cores() // local_processes()))
+    """The number of cores for each process of the run on this host, but at least 1 and at most 8.
+
+    It is less, down to 0, where the system lets this process open too few files.
+    """
+    return min(max(1, min(_MOST, cores() // local_processes())), _affordable(_MOST)[0])
 
 
 class Prefetcher:
@@ -66,9 +77,26 @@ class Prefetcher:
         rows: ``rows(draw, first, count)`` returns the rows of the samples at ``count`` positions of the draw's batch
             from the position ``first``.
         workers: the number of worker processes; with 0 this process reads, and not ahead of time.
+        timeout: the seconds that the workers may take for a read.
+
+    Raises:
+        UserError: the system lets this process open too few files for so many workers.
     """
 
-    def __init__(self, samples: Samples, rows: Callable[[int, int, int], Tensor], workers: int):
+    def __init__(
+        self,
+        samples: Samples,
+        rows: Callable[[int, int, int], Tensor],
+        workers: int,
+        timeout: float = TIMEOUT,
+    ):
+        affordable, limit = _affordable(workers)
+        if workers > affordable:
+            raise UserError(
+                f"data.workers: {workers} workers need {_FILES_EACH * workers + _FILES_SPARE} more open files, and the "
+                f"system's limit is {limit} in all; use data.workers={affordable}, or a higher `ulimit -n`"
+            )
+        self._timeout = timeout
         self._samples = samples
         self._requests = _Requests(rows)
         self._workers = workers
@@ -79,7 +107,7 @@ class Prefetcher:
         """The samples at ``count`` positions of a draw's batch from the position ``first``.
 
         Raises:
-            UserError: an image cannot be read, or a worker has ended.
+            UserError: an image cannot be read, a worker cannot start or has ended, or a read takes too long.
         """
         end = first + count
         self._requests.widen(first, end)
@@ -133,8 +161,12 @@ class Prefetcher:
 
     def _start(self) -> Any:
         """torch's iterator over the answers of new workers, without torch's signal handler and warning."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # the workers inherit it
+        # The workers inherit the mask.
+        before = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
+        )
         ended = signal.getsignal(signal.SIGCHLD)
+        others = set(multiprocessing.active_children())
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "This DataLoader will create")  # the user chose this number
@@ -149,15 +181,48 @@ class Prefetcher:
                     worker_init_fn=partial(_end_with, os.getpid()),
                     generator=torch.Generator(),  # the global one is left alone
                 )
-                answers = iter(loader)
+                answers: Any = _Answers(loader)
+        except (OSError, RuntimeError) as error:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()
+            raise UserError(
+                f"data.workers: {self._workers} workers cannot be started ({error}); use fewer, or a higher limit of "
+                "processes and open files (ulimit -u, ulimit -n)"
+            ) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             # torch's handler raises an error wherever this process is when a worker dies. The next fetch of a batch
             # notices a dead worker without it.
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGCHLD, ended or signal.SIG_DFL)
+        answers.timeout = self._timeout
         _RUNNING[answers] = os.getpid()
         return answers
+
+
+class _Answers(_MultiProcessingDataLoaderIter):
+    """torch's iterator over the answers of workers, which does not wait for an answer without end."""
+
+    timeout: float
+
+    def __init__(self, loader: DataLoader[_Answer]):
+        try:
+            super().__init__(loader)
+        except BaseException:
+            self._shutdown = True  # otherwise torch would try to end workers that it did not start
+            raise
+
+    def _get_data(self) -> Any:
+        deadline = time.monotonic() + self.timeout
+        while True:
+            arrived, answer = self._try_get_data(min(_LOOK_EVERY, self.timeout))
+            if arrived:
+                return answer
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"data.workers: a read of the data takes more than {self.timeout:g} s; see whether the disk still "
+                    "answers, and go on with --resume, or wait longer with a larger run.timeout"
+                )
 
 
 class _Requests:
@@ -206,7 +271,8 @@ class _Reader(Dataset[_Answer]):
     def __getitem__(self, request: _Request) -> _Answer:
         draw, first, rows = request
         try:
-            return draw, first, self._samples[torch.from_numpy(rows)].to("cpu")
+            # The answer is put into shared memory here, since an error while it is sent would reach nobody.
+            return draw, first, self._samples[torch.from_numpy(rows)].to("cpu").share_memory_()
         except Exception:
             return draw, first, None  # the error is raised where the draw is asked for, and read again
 
@@ -215,15 +281,25 @@ def _as_it_is(answer: Any) -> Any:
     return answer
 
 
+def _affordable(wanted: int) -> tuple[int, int]:
+    """How many workers the limit of open files admits, up to a wanted number, and the limit, which is raised if it may.
+
+    A process has pipes to each of its workers, and an open file for each answer in shared memory.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = psutil.Process().num_fds() + _FILES_SPARE
+    needed = used + _FILES_EACH * wanted
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted, soft
+    return max(0, (soft - used) // _FILES_EACH), soft
+
+
 def _end_with(parent: int, worker: int) -> None:
     """Let this worker end when the process that started it has ended, even if the worker is stuck in a read then."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_WATCH_EVERY)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    when_parent_ends(partial(os._exit, 1), parent)
 
 
 def _end(answers: Any) -> None:

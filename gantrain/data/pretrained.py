@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.errors import UserError
+from gantrain.utils.io import require_regular_files
 
 
 def load(who: str, what: str, name: str, files: str, **options: Any) -> Any:
@@ -42,6 +43,7 @@ def load(who: str, what: str, name: str, files: str, **options: Any) -> Any:
     cls = getattr(transformers, what)
     with _quietly(transformers.logging):
         if folder.is_dir():
+            require_regular_files(folder, who)
             return _loaded(cls, folder, f"{who}: {name}: expected a folder with {files}", True, options)
         try:
             return _loaded(cls, name, "", True, options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gantrain.data.dataset import DataSet, Samples
+from gantrain.distributed.environment import launched_place
 from gantrain.errors import UserError
 
 Storage = Literal["auto", "device", "memory", "disk"]
@@ -123,7 +123,8 @@ def available() -> int:
 
 def local_processes() -> int:
     """The number of processes of the run on this host."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    place = launched_place()
+    return 1 if place is None else place.local_world_size
 
 
 def _free(device: torch.device) -> int:

@@ -6,29 +6,37 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from gantrain.distributed.environment import cores, distributed
 from gantrain.errors import UserError
+from gantrain.utils.parent import stop, when_parent_ends
 
 # Seconds in which interrupted processes may write their checkpoint before they are killed.
 _GRACE = 120
+# Seconds within which processes fail of the same cause; torch's launcher kills those that are left after 30 seconds.
+_AFTERMATH = 20
 
 
 @contextmanager
 def before_joining() -> Iterator[None]:
     """Tell all processes of a UserError that one of them meets inside the block, before the processes have joined.
 
-    Without this the other processes would wait for the one that gave up.
+    Without this the other processes would wait for the one that gave up. A process that torchrun, or :func:`launch`,
+    has started ends from now on within seconds when its launcher does.
 
     Raises:
         UserError: the error of the block; all processes raise it with the same message.
     """
+    many = distributed()
+    if many and "TORCHELASTIC_RUN_ID" in os.environ:
+        # A launcher that was killed cannot stop its processes, which would write into the folder of a resumed run.
+        when_parent_ends(stop)
     try:
         yield
     except UserError:
-        if not distributed():
+        if not many:
             raise
         import torch
 
@@ -40,9 +48,10 @@ def before_joining() -> Iterator[None]:
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
-    """Run ``python -m gantrain`` in several processes on this host, as torchrun does, and wait for them.
+    """Run ``gantrain`` in several processes on this host, as torchrun does, and wait for them.
 
-    Ctrl-C and SIGTERM are passed on to the processes. A process that fails prints its own error; a process that was
+    Ctrl-C, SIGTERM and SIGHUP are passed on to the processes and end them; a SIGHUP that is ignored stays so. SIGUSR1,
+    which asks for a checkpoint, is passed on as well. A process that fails prints its own error; a process that was
     killed is reported in one line. The report of torch's launcher is left out.
 
     Args:
@@ -63,6 +72,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
 
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    hangup = signal.getsignal(signal.SIGHUP) if hasattr(signal, "SIGHUP") else signal.SIG_IGN
     settings: dict[str, Any] = {
         "min_nodes": 1,
         "max_nodes": 1,
@@ -73,14 +83,18 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         "max_restarts": 0,
         "logs_specs": DefaultLogsSpecs(log_dir=os.devnull),
         "shutdown_timeout": _GRACE,
+        "signals_to_handle": "SIGTERM,SIGINT,SIGQUIT" + ("" if hangup == signal.SIG_IGN else ",SIGHUP"),
     }
     # Not every version of torch that is supported knows all of these settings.
     known = {field.name for field in dataclasses.fields(LaunchConfig)}
     config = LaunchConfig(**{key: value for key, value in settings.items() if key in known})
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, _pass_on)
     try:
-        elastic_launch(config, sys.executable)("-m", "gantrain", *arguments)
+        elastic_launch(config, sys.executable)("-c", _command_line(), *arguments)
     except ChildFailedError as error:
-        rank, first = min(error.failures.items(), key=lambda item: _lateness(item[1].exitcode, item[1].timestamp))
+        began = min(failure.timestamp for failure in error.failures.values())
+        rank, first = min(error.failures.items(), key=lambda f: _lateness(f[1].exitcode, f[1].timestamp - began))
         if first.exitcode >= 0:
             return first.exitcode
         name = signal.Signals(-first.exitcode).name
@@ -91,11 +105,32 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     return 0
 
 
-def _lateness(exitcode: int, timestamp: int) -> tuple[int, int]:
-    """A sort key that puts the cause first: a signal from outside, then an error, then processes ended by SIGTERM.
+def _pass_on(number: int, _frame: object) -> None:
+    """Pass a signal on to the processes that were started."""
+    import psutil
 
-    SIGTERM comes from the launcher itself, which ends the processes that are left.
+    for process in psutil.Process().children():
+        with suppress(psutil.Error):
+            process.send_signal(number)
+
+
+def _command_line() -> str:
+    """The program of a child: the command line with the path of this process.
+
+    ``python -m`` would look for modules in the working directory first, where a json.py may lie.
     """
-    if exitcode == -signal.SIGTERM:
-        return 2, timestamp
-    return int(exitcode >= 0), timestamp
+    return f"import sys; sys.path[:] = {sys.path!r}; sys.argv[0] = 'gantrain'; from gantrain.cli import main; main()"
+
+
+def _lateness(exitcode: int, seconds: int) -> tuple[int, int]:
+    """A sort key that puts the cause first: a signal from outside, then an error, then processes that were left.
+
+    The launcher itself ends the processes that are left: by SIGTERM, and by SIGKILL those that do not answer.
+
+    Args:
+        exitcode: the exit code of a process; minus the signal if a signal ended it.
+        seconds: the time from the first failure to that of the process.
+    """
+    if exitcode == -signal.SIGTERM or (exitcode == -signal.SIGKILL and seconds > _AFTERMATH):
+        return 2, seconds
+    return int(exitcode >= 0), seconds

@@ -6,12 +6,14 @@ import socket
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gantrain.config.sections import TIMEOUT
 from gantrain.errors import UserError
 
 Value = TypeVar("Value")
@@ -35,13 +37,19 @@ class Processes:
         self.rank, self.group_size = 0, 1
         self.group: dist.ProcessGroup | None = None
         self.world_size = 1
+        self._timeout = timedelta(seconds=TIMEOUT)
         self._roles = {1: 0}
         self._groups: dict[int, dist.ProcessGroup | None] = {1: None}
 
     @classmethod
-    def launched(cls) -> Processes:
-        """The processes of torch.distributed's default group, or this process alone where there is no group."""
+    def launched(cls, timeout: float = TIMEOUT) -> Processes:
+        """The processes of torch.distributed's default group, or this process alone where there is no group.
+
+        Args:
+            timeout: the seconds that the processes of a role wait for each other.
+        """
         processes = cls()
+        processes._timeout = timedelta(seconds=timeout)
         if dist.is_available() and dist.is_initialized():
             processes.rank, processes.group_size = dist.get_rank(), dist.get_world_size()
             processes.world_size = processes.group_size
@@ -64,7 +72,9 @@ class Processes:
         role, size = self._roles[roles], self.world_size // roles
         if roles not in self._groups:
             # The groups are made here and not in divide, since making them waits for all processes.
-            groups = [dist.new_group(list(range(each * size, (each + 1) * size))) for each in range(roles)]
+            ranks = [list(range(each * size, (each + 1) * size)) for each in range(roles)]
+            # torch would give the groups its own timeout of half an hour, not that of the group of all processes.
+            groups = [dist.new_group(each, timeout=self._timeout) for each in ranks]
             own = groups[role]
             assert isinstance(own, dist.ProcessGroup)  # not torch's placeholder for groups of other processes
             self._groups[roles] = own
@@ -134,6 +144,15 @@ class Processes:
             for t in tensors:
                 dist.broadcast(t, 0)
 
+    def post(self, notice: str) -> None:
+        """Leave a notice that the other processes find by :meth:`posted`. None of them waits for it."""
+        if self.world_size > 1:
+            dist.distributed_c10d._get_default_store().set(notice, "")
+
+    def posted(self, notice: str) -> bool:
+        """Whether a process has left this notice."""
+        return self.world_size > 1 and dist.distributed_c10d._get_default_store().check([notice])
+
     @contextmanager
     def raise_on_all(self) -> Iterator[None]:
         """Raise an error of one process in all processes, so that none waits for one that gave up.
@@ -141,15 +160,16 @@ class Processes:
         All processes must enter the block; they leave it at the same time. The block must not contain a collective.
 
         Raises:
-            UserError: the block raised an error in some process; the message is that of the first such process. An
-                error that is no UserError is re-raised unchanged in the process where it occurred.
+            UserError: the block raised an error in some process; message and class are those of the first such process.
+                An error that is no UserError is re-raised unchanged in the process where it occurred.
         """
         error = None
         try:
             yield
         except Exception as found:
             error = found
-        lines = [None if error is None else error_line(error, self.rank)]
+        kind = type(error) if isinstance(error, UserError) else UserError
+        lines = [None if error is None else (kind, error_line(error, self.rank))]
         if self.world_size > 1:
             own, lines = lines[0], [None] * self.world_size
             dist.all_gather_object(lines, own)
@@ -157,7 +177,8 @@ class Processes:
             raise error
         first = next((line for line in lines if line is not None), None)
         if first is not None:
-            raise UserError(first) from error
+            kind, line = first
+            raise kind(line) from error
 
     def compare_with_first(self, find: Callable[[], Value], compare: Callable[[Value, Value], None]) -> None:
         """Let each process compare its own value with that of the first process.
@@ -184,6 +205,11 @@ class Processes:
 def _like(t: Tensor, values: Tensor) -> Tensor:
     """The values with the strides of ``t``, on which fused optimizers rely."""
     return values if t.stride() == values.stride() else torch.empty_like(t).copy_(values)
+
+
+def lost_another(error: BaseException) -> TypeGuard[RuntimeError]:
+    """Whether the error says that another process has ended, or does not answer. gloo has no class of errors."""
+    return isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
 def error_line(error: Exception, rank: int) -> str:

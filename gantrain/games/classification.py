@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from gantrain.compute.modes import eval_mode
 from gantrain.compute.precision import upcast
+from gantrain.config.user_code import UserCode
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.channel_norm import ChannelNorm
@@ -19,6 +20,7 @@ from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Objective, Player
+from gantrain.games.checks import require_augmented, require_gradient, require_output
 from gantrain.models.base import Classifier
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Classification(ClassifyingGame):
         self.classifier = network
         self.label_smoothing = label_smoothing
         self.augmentations = tuple(augmentations)
+        self.spec = spec
         if spec is not None:
             self._check(spec)
 
@@ -75,8 +78,11 @@ class Classification(ClassifyingGame):
     def augmented(self, batch: Batch) -> Tensor:
         """The samples of the batch after the augmentations."""
         samples = batch.real
-        for augmentation in self.augmentations:
-            samples = augmentation(samples, batch)
+        for i, augmentation in enumerate(self.augmentations):
+            key = f"game.augmentations.{i}"
+            with UserCode(key, augmentation):
+                changed = augmentation(samples, batch)
+            samples = require_augmented(changed, samples, key, augmentation)
         return samples
 
     @staticmethod
@@ -92,7 +98,7 @@ class Classification(ClassifyingGame):
 
     def classified(self, samples: Tensor, labels: Tensor) -> Objective:
         """The objective on given samples and labels."""
-        logits = upcast(self.classifier(samples))
+        logits = upcast(self._logits(samples))
         loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         return Objective(loss, logits, labels, {"accuracy": correct(logits, labels)})
 
@@ -109,12 +115,16 @@ class Classification(ClassifyingGame):
             raise UserError("game: classification needs labels, and these data have none; choose labelled data")
         device = self.players["classifier"].parameters[0].device
         with eval_mode(self.classifier), torch.random.fork_rng(devices=[]):
-            logits = self.classifier(spec.zeros(2, device))
-        if tuple(logits.shape) != (2, spec.classes):
-            raise UserError(
-                f"classifier {type(self.classifier).__name__}: expected one logit per class, shape (2, {spec.classes}) "
-                f"for two samples, got {tuple(logits.shape)}"
-            )
+            self._logits(spec.zeros(2, device))
+
+    def _logits(self, samples: Tensor) -> Tensor:
+        """``(n, classes)``."""
+        with UserCode("game.classifier.model", self.classifier):
+            logits = self.classifier(samples)
+        shape = (len(samples), self.spec.classes if self.spec else None)
+        what = "one logit per class for each sample"
+        logits = require_output(logits, shape, samples, "game.classifier.model", self.classifier, what)
+        return require_gradient(logits, "game.classifier.model", self.classifier)
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:

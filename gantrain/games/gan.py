@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from gantrain.compute.compile import uncompiled
 from gantrain.compute.modes import eval_mode
 from gantrain.compute.precision import upcast
+from gantrain.config.user_code import UserCode
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import GenerativeGame, Objective, Player
+from gantrain.games.checks import require_augmented, require_gradient, require_margins, require_output, require_scalar
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
 from gantrain.models.base import Discriminator, Generator
@@ -99,17 +101,17 @@ class GAN(GenerativeGame):
         return self._generator_objective(batch)
 
     def _discriminator_objective(self, batch: Batch) -> Objective:
-        due = [penalty for penalty in self.penalties if penalty.due(batch.step)]
+        due = {i: penalty for i, penalty in enumerate(self.penalties) if penalty.due(batch.step)}
         # Penalties differentiate the discriminator twice, which a compiled network does not allow.
         with uncompiled() if due else nullcontext():
             return self._penalised_objective(batch, due)
 
-    def _penalised_objective(self, batch: Batch, due: Sequence[Penalty]) -> Objective:
+    def _penalised_objective(self, batch: Batch, due: Mapping[int, Penalty]) -> Objective:
         labels = self._labels(batch)
         with self._opponent():
             fake_samples = self._fakes(batch, labels)
         real_samples = batch.real
-        differentiated = frozenset().union(*(penalty.differentiates for penalty in due))
+        differentiated = frozenset().union(*(penalty.differentiates for penalty in due.values()))
         if "real" in differentiated:
             real_samples = real_samples.detach().requires_grad_(True)
         if "fake" in differentiated:
@@ -117,13 +119,19 @@ class GAN(GenerativeGame):
 
         real = Scored(real_samples, labels, self._score(batch, "real", real_samples, labels))
         fake = Scored(fake_samples, labels, self._score(batch, "fake", fake_samples, labels))
-        loss = self.loss.discriminator(real.logits, fake.logits)
+        with UserCode("game.loss", self.loss):
+            loss = self.loss.discriminator(real.logits, fake.logits)
+            margins = self.loss.discriminator_margins(real.logits, fake.logits)
+        loss = require_scalar(loss, real.logits, "game.loss", self.loss, "discriminator")
         scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
-        for penalty in due:
-            term = penalty(partial(self._score, batch, "penalty"), real, fake, batch)
+        for i, penalty in due.items():
+            key = f"game.penalties.{i}"
+            with UserCode(key, penalty):
+                term = penalty(partial(self._score, batch, "penalty"), real, fake, batch)
+            term = require_scalar(term, loss, key, penalty)
             scores[type(penalty).__name__.lower()] = term.detach()
             loss = loss + term
-        return _objective(loss, self.loss.discriminator_margins(real.logits, fake.logits), scores)
+        return _objective(loss, margins, scores, self.loss)
 
     def _generator_objective(self, batch: Batch) -> Objective:
         labels = self._labels(batch)
@@ -135,8 +143,11 @@ class GAN(GenerativeGame):
             with self._opponent():
                 real = self._score(batch, "real", batch.real, labels)
             scores["real"] = real.detach()
-        loss = self.loss.generator(real, fake)
-        return _objective(loss, self.loss.generator_margins(real, fake), scores)
+        with UserCode("game.loss", self.loss):
+            loss = self.loss.generator(real, fake)
+            margins = self.loss.generator_margins(real, fake)
+        loss = require_scalar(loss, fake, "game.loss", self.loss, "generator")
+        return _objective(loss, margins, scores, self.loss)
 
     def _opponent(self) -> AbstractContextManager:
         """The context for a computation in which only the other player's parameters occur: no gradients, unless the
@@ -144,13 +155,30 @@ class GAN(GenerativeGame):
         return nullcontext() if self.joint else torch.no_grad()
 
     def _fakes(self, batch: Batch, labels: Tensor | None) -> Tensor:
-        return upcast(self.generator(batch.normal("latent", self.generator.latent_dim), labels))
+        return self._generated(self.generator, batch.normal("latent", self.generator.latent_dim), labels)
 
     def _score(self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None) -> Tensor:
         """``(n,)``: the discriminator's logits of the augmented samples."""
-        for augmentation in self.augmentations:
-            samples = augmentation(samples, batch.under(stream))
-        return upcast(self.discriminator(samples, labels))
+        n = len(samples)
+        for i, augmentation in enumerate(self.augmentations):
+            key = f"game.augmentations.{i}"
+            with UserCode(key, augmentation):
+                changed = augmentation(samples, batch.under(stream))
+            samples = require_augmented(changed, samples, key, augmentation)
+        key = "game.discriminator.model"
+        with UserCode(key, self.discriminator):
+            logits = self.discriminator(samples, labels)
+        logits = require_output(logits, (n,), samples, key, self.discriminator, "one logit per sample")
+        return upcast(require_gradient(logits, key, self.discriminator))
+
+    def _generated(self, network: nn.Module, z: Tensor, labels: Tensor | None) -> Tensor:
+        """``(n, *shape)``: the samples that the generator, or an average of it, makes from latent vectors."""
+        key = "game.generator.model"
+        with UserCode(key, network):
+            samples = network(z, labels)
+        shape = tuple(getattr(samples, "shape", ()))[1:] if self.spec is None else self.spec.shape
+        samples = require_output(samples, (len(z), *shape), z, key, network, "samples of the data's shape")
+        return upcast(require_gradient(samples, key, network) if network is self.generator else samples)
 
     def _labels(self, batch: Batch) -> Tensor | None:
         if not self.conditional:
@@ -219,7 +247,7 @@ class GAN(GenerativeGame):
         z, labels = z.to(device), None if labels is None else labels.to(device)
         with eval_mode(network), _seeded(seed, device):
             parts = [
-                network(z[i : i + chunk], None if labels is None else labels[i : i + chunk])
+                self._generated(network, z[i : i + chunk], None if labels is None else labels[i : i + chunk])
                 for i in range(0, len(z), chunk)
             ]
         return torch.cat(parts)
@@ -243,22 +271,18 @@ class GAN(GenerativeGame):
         z = torch.zeros(2, self.generator.latent_dim, device=device)
         labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None
         with eval_mode(self.generator), eval_mode(self.discriminator), _seeded(0, device):
-            fakes = self.generator(z, labels)
-            if spec is not None and tuple(fakes.shape) != (2, *spec.shape):
-                raise UserError(
-                    f"generator {type(self.generator).__name__}: expected samples of the data's shape {spec.shape}, "
-                    f"got {tuple(fakes.shape[1:])}"
-                )
-            logits = self._score(Batch(fakes, labels, index=0, step=0, seed=0), "fake", fakes, labels)
-        if tuple(logits.shape) != (2,):
-            raise UserError(
-                f"discriminator {type(self.discriminator).__name__}: expected one logit per sample, shape (2,) for two "
-                f"samples, got {tuple(logits.shape)}"
-            )
+            fakes = self._generated(self.generator, z, labels)
+            try:
+                self._score(Batch(fakes, labels, index=0, step=0, seed=0), "fake", fakes, labels)
+            except RuntimeError as error:
+                if fakes.dtype != torch.float64:
+                    raise
+                who = f"game.generator.model: {type(self.generator).__name__}"
+                raise UserError(f"{who}: its samples are float64, and the discriminator takes float32") from error
 
 
-def _objective(loss: Tensor, margins: Margins, scores: dict[str, Tensor]) -> Objective:
-    logits, targets = (None, None) if margins is None else margins
+def _objective(loss: Tensor, margins: Margins, scores: dict[str, Tensor], part: Loss) -> Objective:
+    logits, targets = (None, None) if margins is None else require_margins(margins, "game.loss", part)
     return Objective(loss, logits, targets, scores)
 
 

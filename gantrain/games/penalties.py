@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gantrain.games.checks import require_scalar
+
 if TYPE_CHECKING:
     from gantrain.config.types import NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -74,7 +76,8 @@ class Penalty(ABC):
     def __call__(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
         """The term that is added to the discriminator's loss at a step at which the penalty is due."""
         scale = self.weight if batch.step is None else self.weight * self.every
-        return scale * self.value(discriminator, real, fake, batch)
+        value = self.value(discriminator, real, fake, batch)
+        return scale * require_scalar(value, real.logits, "game.penalties", self, "value")
 
 
 class R1(Penalty):

@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gantrain.compute.compile import uncompiled
+from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.distributed.processes import Processes
-from gantrain.errors import UserError
+from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Gradient, Objective, Player
+from gantrain.games.checks import require_scalar
 from gantrain.gradients.accumulation import GradientAccumulation
 from gantrain.gradients.loss_scaling import LossScale, NotFinite
 from gantrain.utils.tensors import preserve
@@ -137,10 +140,34 @@ class Evaluator:
         # All micro-batches together count as one evaluation.
         self.evaluations[player.name] += counted and self.accumulation.current[0] == 0
         if observing and not auxiliary:
-            self.observe(player.name, "loss", objective.loss)
-            for name, score in objective.scores.items():
-                self.observe(player.name, f"score/{name}", score)
+            for name, value in self._means(objective).items():
+                self.observe(player.name, name, value)
         return gradients
+
+    def rehearse(self) -> None:
+        """Evaluate and differentiate each player's objective once, so that what is wrong with them shows now.
+
+        One micro-batch of the next draw is taken. Nothing changes by it: no buffer or attribute of a network, no
+        counter, gradient or random state.
+
+        Raises:
+            UserError: a network, a loss or another part returns or raises something that cannot be used.
+        """
+        players = self.game.players.values()
+        cuda = {p.device for player in players for p in player.parameters if p.is_cuda}
+        attributes = [(m, dict(vars(m))) for player in players for m in player.module.modules()]
+        try:
+            self.accumulation.current = 0, self.accumulation.number
+            with torch.random.fork_rng(devices=cuda), preserve(self.buffers), uncompiled():
+                for player in players:
+                    self._means(self._differentiated(player, self.draws, ())[0])
+        finally:
+            self.accumulation.current = 0, 1
+            for p in (p for player in players for p in player.parameters):
+                p.grad = None
+            for module, before in attributes:
+                vars(module).clear()
+                vars(module).update(before)
 
     def averaged(self, evaluated: list[list[Gradient]]) -> list[list[Gradient]]:
         """Average all gradients over all processes in one collective.
@@ -170,7 +197,8 @@ class Evaluator:
 
         On a CPU the number is read at once, which costs nothing. On another device reading would make the step wait, so
         the number is read at the next observed step, or once a hundred numbers wait. Until then the caller must compute
-        nothing finite from a number that is not finite.
+        nothing finite from a number that is not finite. With several processes nothing is read: one of them would give
+        up alone, while the mean over all of them is not finite either, and all find that at the same place.
 
         Args:
             player: the name of the player, for the message.
@@ -178,15 +206,17 @@ class Evaluator:
             value: the number.
 
         Raises:
-            UserError: this number, or an earlier one that had not been read yet, is not finite.
+            Diverged: this number, or an earlier one that had not been read yet, is not finite.
         """
+        if self.processes.world_size > 1:
+            return
         self._unchecked.append((f"step {self.step}, player {player}: {what}", value.detach()))
         if not self.observing and value.device.type != "cpu" and len(self._unchecked) < _UNCHECKED:
             return
         unchecked, self._unchecked = self._unchecked, []
         for (about, _), number in zip(unchecked, torch.stack([v.double() for _, v in unchecked]).tolist(), strict=True):
             if not math.isfinite(number):
-                raise UserError(f"{about} is {number}; the training diverged. Lower the learning rate")
+                raise Diverged(f"{about} is {number}; the training diverged. Lower the learning rate")
 
     def state_dict(self) -> dict[str, Any]:
         """The counters and the loss scales."""
@@ -195,6 +225,7 @@ class Evaluator:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
+        self._unchecked.clear()
         self.draws = state["draws"]
         self.evaluations = dict(state["evaluations"])
         for name, scale in self.loss_scales.items():
@@ -207,13 +238,23 @@ class Evaluator:
         batch = self.batch(draw)
         if self.reseed is not None:
             self.reseed(draw)
-        with self.autocast():
+        with self.autocast(), UserCode("game", self.game):
             objective = self.game.objective(player.name, batch)
+        if not isinstance(objective, Objective):
+            wrong = f"expected a gantrain.games.Objective, got {described(objective)}"
+            raise UserError(f"game: {name_of(self.game)}.objective({player.name!r}): {wrong}")
+        require_scalar(objective.loss, player.parameters[0], "game", self.game, f"objective({player.name!r}).loss")
         wanted = [target(objective) for target in targets] or [objective.loss]
         if scale != 1.0:
             wanted = [value * scale for value in wanted]
         last = wanted[-1]
         return objective, [_differentiate(value, player.parameters, retain_graph=value is not last) for value in wanted]
+
+    def _means(self, objective: Objective) -> dict[str, Tensor]:
+        """What is logged of an objective: the loss, and the means of the scores."""
+        with UserCode("game", self.game):
+            values = {"loss": objective.loss} | {f"score/{name}": score for name, score in objective.scores.items()}
+            return {name: value.detach().mean() for name, value in values.items()}
 
     def _in_range(
         self, player: str, evaluate: Callable[[float], tuple[Objective, list[Gradient]]]
@@ -222,7 +263,7 @@ class Evaluator:
         try:
             return self.loss_scales[player].evaluated(evaluate, self.buffers, self.processes)
         except NotFinite as error:
-            raise UserError(
+            raise Diverged(
                 f"step {self.step}, player {player}: {error} is not finite in fp16; the training diverged. Lower the "
                 "learning rate, or use run.precision: bf16"
             ) from None

@@ -13,8 +13,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from gantrain.errors import Notice
-from gantrain.utils.io import write_file
+from gantrain.errors import Notice, UserError
+from gantrain.utils.io import make_folder, open_regular, write_file
 
 FORMAT = "1"
 
@@ -46,7 +46,8 @@ class Cache:
         path = self.path(key)
         try:
             # The file is read at once: safetensors' own reader opens it twice, and it may be replaced in between.
-            content = path.read_bytes()
+            with open_regular(path) as file:
+                content = file.read()
             tensors = safetensors.torch.load(content)
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         except (FileNotFoundError, NotADirectoryError):
@@ -72,13 +73,10 @@ class Cache:
         metadata = {"format": FORMAT, "key": _as_json(key), "sha256": _digest(stored)}
         path = self.path(key)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             write_file(path, safetensors.torch.save(stored, metadata=metadata))
-        except OSError as error:
-            warnings.warn(
-                Notice(f"{self.folder}: statistics of the real images cannot be kept ({error.strerror or error})"),
-                stacklevel=2,
-            )
+        except UserError as error:
+            warnings.warn(Notice(f"statistics of the real images cannot be kept: {error}"), stacklevel=2)
 
 
 def _as_json(key: Mapping[str, Any]) -> str:

@@ -72,14 +72,10 @@ def evaluate(
     processes = Processes.launched()
     comparing = [metric for metric in chosen if metric.description.compares]
     with processes.raise_on_all():
-        fake, samples = _counted(fake, samples)
         fake.redrawn(draws - 1)
-        for metric in chosen:
-            metric.require_images(fake, samples, extractor, options)
+        fake, samples = _required(fake, samples, chosen, extractor, options)
         if real is not None and comparing:
-            real, real_samples = _counted(_finite(real), real_samples)
-            for metric in comparing:
-                metric.require_images(real, real_samples, extractor, options)
+            real, real_samples = _required(_finite(real), real_samples, comparing, extractor, options)
     with torch.random.fork_rng(devices=[extractor.device] if extractor.device.type == "cuda" else []):
         reference = Reference()
         if real is not None and real_samples is not None and comparing:
@@ -96,6 +92,27 @@ def evaluate(
         **_circumstances(chosen, extractor, options),
     }
     return Report({name: _over_draws([draw[name] for draw in values]) for name in values[0]}, about)
+
+
+def require_measurable(
+    fake: Source,
+    real: Source,
+    extractor: Extractor,
+    metrics: Sequence[str | Metric],
+    *,
+    samples: int | None = None,
+    options: Options = Options(),  # noqa: B008, it is frozen
+) -> None:
+    """Refuse what :func:`evaluate` would refuse before it looks at an image; the arguments are those of that function.
+
+    Raises:
+        UserError: a metric is unknown, or there are too few images for it.
+    """
+    chosen = _choose(metrics, real)
+    _required(fake, samples, chosen, extractor, options)
+    comparing = [metric for metric in chosen if metric.description.compares]
+    if comparing:
+        _required(_finite(real), None, comparing, extractor, options)
 
 
 def _choose(metrics: Sequence[str | Metric], real: Source | None) -> list[Metric]:
@@ -126,12 +143,16 @@ def _finite(real: Source) -> Source:
     return real
 
 
-def _counted(source: Source, samples: int | None) -> tuple[Source, int]:
-    """The source with as many images as are asked for, and their number."""
+def _required(
+    source: Source, samples: int | None, metrics: Sequence[Metric], extractor: Extractor, options: Options
+) -> tuple[Source, int]:
+    """The source with as many images as are asked for, and their number, which is enough for the metrics."""
     source = source.take(samples)
     count = source.count if samples is None else samples
     if count is None:
         raise UserError(f"{source.name}: how many samples? Give samples, such as 10000")
+    for metric in metrics:
+        metric.require_images(source, count, extractor, options)
     return source, count
 
 
@@ -149,8 +170,8 @@ def _values(
     needed = {metric.statistics for metric in metrics}
     statistics = collect_statistics(fake, samples, extractor, needed, batch_size, processes, options)
     values: dict[str, Value] = {}
-    if processes.rank == 0:
-        for metric in metrics:
+    with processes.raise_on_all():
+        for metric in metrics if processes.rank == 0 else ():
             values |= metric.named_values(statistics, reference, extractor, options)
     return processes.broadcast_object(values)
 

@@ -12,6 +12,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.sources.base import PIECE, Source
+from gantrain.utils.abandon import between_batches
 
 
 class Accumulator(Protocol):
@@ -40,6 +41,7 @@ def extract(
     """
     with processes.raise_on_all():
         for rows, images in _batches(source, samples, extractor, batch_size, processes):
+            between_batches()
             output = extractor(images)
             if not output.features.isfinite().all():
                 raise UserError(f"{source.name}: the extractor {extractor.name} returned NaN or infinity")
@@ -58,6 +60,7 @@ def _batches(
     indices = range(processes.rank, -(-samples // PIECE), processes.group_size)
     sizes = [(index, min(PIECE, samples - index * PIECE)) for index in indices]
     for (index, size), piece in zip(sizes, source.pieces(sizes, extractor.device), strict=True):
+        between_batches()
         extractor.require_shape(tuple(piece.shape[1:]), source.name)
         rows.append(torch.arange(index * PIECE, index * PIECE + size))
         images.append(piece)

@@ -39,7 +39,7 @@ class FrechetDistance(Metric):
                     f"and the Fréchet distance is far too large; take more than {extractor.dimensions}, and compare it "
                     "only with values of equally many images"
                 ),
-                stacklevel=3,
+                stacklevel=2,
             )
 
     def values(

@@ -9,6 +9,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
 from gantrain.metrics.extractors.base import PathDistance
 from gantrain.metrics.sources.base import PIECE, Generated, Paths, Source
+from gantrain.utils.abandon import between_batches
 from gantrain.utils.seeding import derive, generator
 
 
@@ -36,6 +37,7 @@ def path_lengths(source: Source, samples: int, distance: PathDistance, epsilon: 
     distances = torch.zeros(samples, dtype=torch.float64)
     with processes.raise_on_all():
         for index in range(processes.rank, -(-samples // PIECE), processes.group_size):
+            between_batches()
             rows = torch.arange(index * PIECE, min((index + 1) * PIECE, samples))
             distances[rows] = _distances(generator_source, paths, index, rows, distance, epsilon).double().cpu()
     return processes.all_reduce_sum(distances)

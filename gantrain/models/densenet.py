@@ -13,7 +13,7 @@ from gantrain.models.layers.checks import labelled_square_images
 from gantrain.models.layers.initialisation import he_initialise_
 
 if TYPE_CHECKING:
-    from gantrain.config.types import PositiveInt
+    from gantrain.config.types import LayerCount, PositiveInt
 
 
 class DenseNet(nn.Module):
@@ -33,7 +33,7 @@ class DenseNet(nn.Module):
         UserError: the data are not labelled square images of at least 8 pixels.
     """
 
-    def __init__(self, spec: DataSpec, growth: PositiveInt = 32, blocks: Sequence[PositiveInt] = (6, 12, 24, 16)):
+    def __init__(self, spec: DataSpec, growth: PositiveInt = 32, blocks: Sequence[LayerCount] = (6, 12, 24, 16)):
         super().__init__()
         # Every transition halves the size, which must stay at least 1.
         channels = labelled_square_images(spec, "densenet", least=max(8, 2 ** (len(blocks) - 1)))

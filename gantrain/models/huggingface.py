@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from gantrain.config.types import shown
 from gantrain.data.pretrained import load
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+    from gantrain.config.types import AnyPath
 
 _WHO = "model huggingface"
 _FILES = "config.json and model.safetensors"
@@ -44,13 +47,14 @@ class HuggingFace(nn.Module):
 
     network: PreTrainedModel
 
-    def __init__(self, spec: DataSpec, checkpoint: str, pretrained: bool = True):
+    def __init__(self, spec: DataSpec, checkpoint: AnyPath, pretrained: bool = True):
         super().__init__()
         if not spec.vocabulary:
             raise UserError(f"{_WHO}: reads texts, as of the data set text, and these data are numbers")
         self.padding = spec.padding
         files = _FILES if pretrained else "config.json"
         config = load(f"{_WHO}: checkpoint", "AutoConfig", checkpoint, files, num_labels=spec.classes)
+        _require_no_kernels(config, checkpoint)
         if config.is_encoder_decoder:
             raise UserError(f"{_WHO}: {checkpoint} is an encoder-decoder; choose an encoder or a decoder alone")
         if config.pad_token_id is None:
@@ -91,6 +95,18 @@ class HuggingFace(nn.Module):
         if length > self.longest:
             raise UserError(
                 f"{_WHO}: takes texts of at most {self.longest} tokens, got one of {length}; lower data.max_length"
+            )
+
+
+def _require_no_kernels(config: PretrainedConfig, checkpoint: str) -> None:
+    """Refuse a config.json that names attention by a kernel of the hub, which transformers would download and run."""
+    inner = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
+    for each in (config, *inner):
+        attention = str(getattr(each, "_attn_implementation", None))
+        if "/" in attention:
+            raise UserError(
+                f"{_WHO}: checkpoint: {checkpoint}: its config.json names the kernel {shown(attention)}, which is code "
+                "of the Hugging Face hub; take the key out"
             )
 
 

@@ -14,7 +14,7 @@ from gantrain.models.layers.conditioning import ConditionalLatent, Projection
 from gantrain.models.layers.spectral_norm import spectrally_normalised
 
 if TYPE_CHECKING:
-    from gantrain.config.types import PositiveInt
+    from gantrain.config.types import LayerCount, PositiveInt
 
 
 class MLPGenerator(nn.Module):
@@ -27,7 +27,7 @@ class MLPGenerator(nn.Module):
         latent_dim: the length of the latent vector.
     """
 
-    def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2, latent_dim: PositiveInt = 64):
+    def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: LayerCount = 2, latent_dim: PositiveInt = 64):
         super().__init__()
         self.spec = spec
         self.latent_dim = latent_dim
@@ -54,7 +54,7 @@ class MLPDiscriminator(nn.Module):
         spectral_norm: whether every layer's weight is divided by its largest singular value.
     """
 
-    def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2, spectral_norm: bool = False):
+    def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: LayerCount = 2, spectral_norm: bool = False):
         super().__init__()
         self.spec = spec
         self.layers = nn.Sequential(nn.Flatten(), *_hidden(math.prod(spec.shape), width, depth, nn.LeakyReLU(0.2)))
@@ -79,7 +79,7 @@ class MLPClassifier(nn.Module):
         UserError: the data have no labels.
     """
 
-    def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2):
+    def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: LayerCount = 2):
         super().__init__()
         self.spec = spec
         hidden = _hidden(math.prod(spec.shape), width, depth, nn.ReLU())

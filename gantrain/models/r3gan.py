@@ -15,7 +15,7 @@ from gantrain.models.layers.checks import doublings, square_images
 from gantrain.models.layers.conditioning import ConditionalLatent, Projection
 
 if TYPE_CHECKING:
-    from gantrain.config.types import PositiveInt
+    from gantrain.config.types import LayerCount, PositiveInt
 
 _SIZES = (8, 16, 32, 64, 128, 256)
 _SLOPE = 0.2
@@ -46,7 +46,7 @@ class R3GANGenerator(nn.Module):
         self,
         spec: DataSpec,
         width: PositiveInt = 768,
-        blocks: PositiveInt = 2,
+        blocks: LayerCount = 2,
         group_width: PositiveInt = 16,
         latent_dim: PositiveInt = 64,
     ):
@@ -85,9 +85,7 @@ class R3GANDiscriminator(nn.Module):
         UserError: the data are not square images of a size that fits; a stage's channels make no whole groups.
     """
 
-    def __init__(
-        self, spec: DataSpec, width: PositiveInt = 768, blocks: PositiveInt = 2, group_width: PositiveInt = 16
-    ):
+    def __init__(self, spec: DataSpec, width: PositiveInt = 768, blocks: LayerCount = 2, group_width: PositiveInt = 16):
         super().__init__()
         channels, widths = _widths(spec, width, group_width)
         widths.reverse()

@@ -13,7 +13,7 @@ from gantrain.models.layers.checks import labelled_square_images
 from gantrain.models.layers.initialisation import he_initialise_
 
 if TYPE_CHECKING:
-    from gantrain.config.types import PositiveInt
+    from gantrain.config.types import LayerCount, PositiveInt
 
 
 class ResNet(nn.Module):
@@ -32,7 +32,7 @@ class ResNet(nn.Module):
         UserError: the data are not labelled square images of at least 8 pixels; the depth is not ``6 n + 2``.
     """
 
-    def __init__(self, spec: DataSpec, depth: PositiveInt = 56, width: PositiveInt = 16):
+    def __init__(self, spec: DataSpec, depth: LayerCount = 56, width: PositiveInt = 16):
         super().__init__()
         channels = labelled_square_images(spec, "resnet", least=8)
         blocks, rest = divmod(depth - 2, 6)

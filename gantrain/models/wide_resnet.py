@@ -13,7 +13,7 @@ from gantrain.models.layers.checks import labelled_square_images
 from gantrain.models.layers.initialisation import he_initialise_
 
 if TYPE_CHECKING:
-    from gantrain.config.types import Fraction, PositiveInt
+    from gantrain.config.types import Fraction, LayerCount, PositiveInt
 
 
 class WideResNet(nn.Module):
@@ -34,7 +34,7 @@ class WideResNet(nn.Module):
         UserError: the data are not labelled square images of at least 8 pixels; the depth is not ``6 n + 4``.
     """
 
-    def __init__(self, spec: DataSpec, depth: PositiveInt = 28, width: PositiveInt = 10, dropout: Fraction = 0.0):
+    def __init__(self, spec: DataSpec, depth: LayerCount = 28, width: PositiveInt = 10, dropout: Fraction = 0.0):
         super().__init__()
         channels = labelled_square_images(spec, "wide_resnet", least=8)
         blocks, rest = divmod(depth - 4, 6)

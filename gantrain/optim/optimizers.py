@@ -12,8 +12,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gantrain.config.parts import Part, build, checked, part_arguments
+from gantrain.config.user_code import described
 from gantrain.errors import Notice, UserError
 from gantrain.optim.matrices import hidden, matrices
+from gantrain.utils.tensors import preserve
 
 
 def make_optimizer(spec: Any, network: nn.Module, key: str = "optimizer") -> Optimizer:
@@ -40,9 +42,12 @@ def make_optimizer(spec: Any, network: nn.Module, key: str = "optimizer") -> Opt
         groups = _decayed(part, network, parameters)
         if _fusible(part, parameters):
             part = part.model_copy(update={"fused": True})
-        return build("optimizer", part, groups)
+        optimizer = build("optimizer", part, groups, key=key)
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{key}: {error}") from error
+    if not isinstance(optimizer, Optimizer):
+        raise UserError(f"{key}: expected a torch.optim.Optimizer, got {described(optimizer)}")
+    return optimizer
 
 
 def make_scheduler(spec: Any, optimizer: Optimizer, key: str = "scheduler") -> LRScheduler | None:
@@ -54,9 +59,31 @@ def make_scheduler(spec: Any, optimizer: Optimizer, key: str = "scheduler") -> L
     if isinstance(spec, LRScheduler):
         raise UserError(f"{key}: expected a name or a mapping; a scheduler object has an optimizer of its own")
     try:
-        return build("scheduler", spec, optimizer)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{key}: {error}") from error
+        scheduler = build("scheduler", spec, optimizer, key=key)
+    except UserError:
+        raise
+    except Exception as error:  # torch's raise errors of many classes, also for a division by zero
+        raise UserError(f"{key}: {' '.join(str(error).split()) or type(error).__name__}") from error
+    if scheduler is not None and not isinstance(scheduler, LRScheduler):
+        raise UserError(f"{key}: expected a torch.optim.lr_scheduler.LRScheduler, got {described(scheduler)}")
+    return scheduler
+
+
+def keeps_state(optimizer: Optimizer) -> bool:
+    """Whether the optimizer keeps a state from step to step, found by a step that is then undone.
+
+    Args:
+        optimizer: an optimizer that has not taken a step yet.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    with preserve(parameters):
+        for p in parameters:
+            p.grad = torch.zeros_like(p)
+        optimizer.step()
+        optimizer.zero_grad()
+    found = bool(optimizer.state)
+    optimizer.state.clear()
+    return found
 
 
 def _muon(part: Part, network: nn.Module, parameters: list[Tensor], key: str) -> Optimizer:
@@ -80,7 +107,7 @@ def _muon(part: Part, network: nn.Module, parameters: list[Tensor], key: str) ->
         {"params": [m.parameter for m in matrices if m.transposed], "transposed": True},
         {"params": [p for p in parameters if p not in own], "rest": True},
     ]
-    return build("optimizer", part.model_copy(update={"rest": rest}), groups)
+    return build("optimizer", part.model_copy(update={"rest": rest}), groups, key=key)
 
 
 def _decayed(part: Part, network: nn.Module, parameters: list[Tensor]) -> list[Tensor] | list[dict[str, Any]]:

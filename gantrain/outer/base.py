@@ -30,6 +30,13 @@ def check_moves(order: str | None, samples: str | None) -> None:
 class Outer(ABC):
     """An outer loop: it moves the joint iterate ``z = (theta_1, ..., theta_N)`` of all players."""
 
+    def require(self, field: Field) -> None:  # noqa: B027 - most loops move any field
+        """Refuse a field that the loop cannot move. This is called once, before the first step.
+
+        Raises:
+            UserError: the message says what does not fit.
+        """
+
     @abstractmethod
     def step(self, field: Field) -> bool:
         """Take one training step: one step of the innermost loop.
@@ -53,6 +60,14 @@ class Outer(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most loops keep nothing
         """Take back what :meth:`state_dict` returned."""
+
+    def state_form(self, field: Field) -> dict[str, Any]:
+        """A tree like each that :meth:`state_dict` may return, by which a checkpoint is checked before it is loaded.
+
+        :class:`~gantrain.utils.nested.Maybe` stands for what may be None; None stands for anything. By default the form
+        is that of the present state.
+        """
+        return self.state_dict()
 
 
 class Mover(Outer):

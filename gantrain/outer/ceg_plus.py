@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gantrain.errors import UserError
+from gantrain.optim.optimizers import keeps_state
 from gantrain.outer.base import Mover
 from gantrain.utils.tensors import add_, dot, norm
 
@@ -61,9 +62,17 @@ class CEGPlus(Mover):
         self.adaptive = adaptive or curvature
         self.curvature = curvature
 
-    def step(self, field: Field) -> bool:
+    def require(self, field: Field) -> None:
         if field.order != self.order:
             raise UserError("outer: ceg_plus moves all players simultaneously; leave order out")
+        for learner in field.learners if self.curvature else ():
+            if keeps_state(learner.optimizer):
+                raise UserError(
+                    f"player {learner.name}: ceg_plus with curvature tries several step sizes from one point, and "
+                    f"{type(learner.optimizer).__name__} would move its state at each; use sgd without momentum"
+                )
+
+    def step(self, field: Field) -> bool:
         draws = self.draws(field)
         z = field.snapshot()
         field.evaluate(next(draws), field.learners)
@@ -71,7 +80,6 @@ class CEGPlus(Mover):
         slope = {learner.name: [p.grad for p in learner.parameters] for learner in field.learners}
         forward, d = self._forward_backward(field, z, draw, scale)
         for _ in range(_HALVINGS if self.curvature else 0):
-            _refuse_state(field)
             if norm(torch._foreach_sub(forward, d)) <= _NU * norm(forward):
                 break
             scale *= _TAU
@@ -111,15 +119,6 @@ def _flat(point: Anchor) -> list[Tensor]:
 
 def _parameters(field: Field) -> list[Tensor]:
     return [p for learner in field.learners for p in learner.parameters]
-
-
-def _refuse_state(field: Field) -> None:
-    for learner in field.learners:
-        if learner.optimizer.state:
-            raise UserError(
-                f"player {learner.name}: ceg_plus with curvature tries several step sizes from one point, and "
-                f"{type(learner.optimizer).__name__} would move its state at each; use sgd without momentum"
-            )
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gantrain.config.types import Draws, Order
+from gantrain.config.user_code import UserCode
 from gantrain.errors import UserError
 from gantrain.games.base import Gradient
 from gantrain.gradients.buffers import BufferSync
@@ -121,9 +122,10 @@ class Field:
                 if learner.name in self.divided and evaluator.loss_scales:
                     evaluator.loss_scales[learner.name].settle(evaluator.processes, learner.parameters[0].device)
             for learner, gradients in zip(learners, evaluated, strict=True):
-                gradient = learner.oracle.combine(gradients)
-                for p, g in zip(learner.parameters, gradient, strict=True):
-                    p.grad = g
+                with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
+                    gradient = learner.oracle.combine(gradients)
+                    for p, g in zip(learner.parameters, gradient, strict=True):
+                        p.grad = g
                 if observing:
                     found = norm([g for g in gradient if g is not None])
                     evaluator.observed[learner.name]["gradient_norm"] = found
@@ -137,7 +139,8 @@ class Field:
         for learner in learners:
             if anchor is not None:
                 copy_(learner.parameters, anchor[learner.name])
-            learner.optimizer.step()
+            with UserCode(f"game.{learner.name}.optimizer", learner.optimizer):
+                learner.optimizer.step()
         if resolve:
             self.resolve(learners)
 
@@ -145,7 +148,8 @@ class Field:
         """Apply each learner's own resolvent, and then the resolvent on all players together."""
         for learner in learners:
             if learner.constraint is not None:
-                learner.constraint.apply_(learner.parameters, learner.step_size)
+                with UserCode(f"game.{learner.name}.constraint", learner.constraint):
+                    learner.constraint.apply_(learner.parameters, learner.step_size)
         if self.constraint is not None:
             everyone = [p for learner in self.learners for p in learner.parameters]
             self.constraint.apply_(everyone, self.learners[0].step_size)
@@ -167,7 +171,10 @@ class Field:
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the evaluator and of the oracles."""
-        oracles = {learner.name: learner.oracle.state_dict() for learner in self.learners}
+        oracles = {}
+        for learner in self.learners:
+            with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
+                oracles[learner.name] = learner.oracle.state_dict()
         return {**self.evaluator.state_dict(), "oracles": oracles}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -175,6 +182,11 @@ class Field:
         self.evaluator.load_state_dict(state)
         for learner in self.learners:
             learner.oracle.load_state_dict(state["oracles"][learner.name])
+
+    def state_form(self) -> dict[str, Any]:
+        """A tree like each that :meth:`state_dict` may return; see :meth:`gantrain.outer.base.Outer.state_form`."""
+        oracles = {learner.name: learner.oracle.state_form(learner.parameters) for learner in self.learners}
+        return {**self.evaluator.state_dict(), "oracles": oracles}
 
     def _context(self, learner: Learner, draw: int, anchor: Anchor | None, observing: bool) -> GradientContext:
         return GradientContext(
@@ -198,17 +210,22 @@ class Field:
         for learner, context in pairs:
             if learner.oracle.parts > 1:
                 with context.role():
-                    learner.oracle.start(context)
+                    self._start(learner, context)
         evaluated: list[list[Gradient]] = [[] for _ in pairs]
         for (learner, context), gradients in zip(pairs, evaluated, strict=True):
             if learner.oracle.parts == 1:
-                learner.oracle.start(context)
+                self._start(learner, context)
                 gradients += self._part(learner, context, 0)
         for part in range(max((learner.oracle.parts for learner in learners), default=0)):
             for (learner, context), gradients in zip(pairs, evaluated, strict=True):
                 if part < learner.oracle.parts > 1:
                     gradients += self._part(learner, context, part)
         return evaluated
+
+    @staticmethod
+    def _start(learner: Learner, context: GradientContext) -> None:
+        with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
+            learner.oracle.start(context)
 
     def _part(self, learner: Learner, context: GradientContext, part: int) -> list[Gradient]:
         """The gradients of one part of an oracle's evaluation, averaged over the micro-batches of this process.
@@ -218,12 +235,13 @@ class Field:
         """
         oracle, evaluator = learner.oracle, self.evaluator
         if not context.divided:
-            return evaluator.accumulation.mean(lambda: oracle.evaluate(context, part))
+            with UserCode(f"game.{learner.name}.sharpness", oracle):
+                return list(evaluator.accumulation.mean(lambda: oracle.evaluate(context, part)))
         expected = oracle.expected(part)
         if evaluator.processes.role(context.roles) != part:
             evaluator.evaluations[learner.name] += 1
             return [[None if e is None else torch.zeros_like(e) for e in gradient] for gradient in expected]
-        with context.role():
+        with context.role(), UserCode(f"game.{learner.name}.sharpness", oracle):
             found = evaluator.accumulation.mean(lambda: oracle.evaluate(context, part))
         return [_scaled(learner.name, g, e, context.roles) for g, e in zip(found, expected, strict=True)]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gantrain.outer.base import Outer
 from gantrain.outer.gda import GDA
+from gantrain.utils.nested import Maybe
 from gantrain.utils.tensors import lerp_from_, snapshot
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ class Lookahead(Outer):
         self.taken = 0
         self.start: Anchor | None = None
 
+    def require(self, field: Field) -> None:
+        self.base.require(field)
+
     def step(self, field: Field) -> bool:
-        interpolated = {learner.name: learner.parameters + learner.player.statistics for learner in field.learners}
+        interpolated = self._interpolated(field)
         if self.start is None:
             self.start = {name: snapshot(tensors) for name, tensors in interpolated.items()}
         self.taken += self.base.step(field)
@@ -56,3 +60,10 @@ class Lookahead(Outer):
         self.taken = state["taken"]
         self.start = state["start"]
         self.base.load_state_dict(state["base"])
+
+    def state_form(self, field: Field) -> dict[str, Any]:
+        return {"taken": 0, "start": Maybe(self._interpolated(field)), "base": self.base.state_form(field)}
+
+    @staticmethod
+    def _interpolated(field: Field) -> Anchor:
+        return {learner.name: learner.parameters + learner.player.statistics for learner in field.learners}

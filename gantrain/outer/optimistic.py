@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gantrain.config.types import Order
 from gantrain.outer.base import Mover
+from gantrain.utils.nested import Maybe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,3 +47,6 @@ class Optimistic(Mover):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.past = state["past"]
+
+    def state_form(self, field: Field) -> dict[str, Any]:
+        return {"past": Maybe({each.name: [Maybe(p) for p in each.parameters] for each in field.learners})}

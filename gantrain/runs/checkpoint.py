@@ -27,20 +27,36 @@ from torch import Tensor
 
 from gantrain.distributed.processes import Processes
 from gantrain.errors import Notice, UserError
-from gantrain.utils.io import remove_folder, replacing_folder
+from gantrain.utils.io import (
+    bring_back,
+    make_folder,
+    remove_folder,
+    replaced,
+    replacing_folder,
+    set_aside,
+    write_file,
+)
 
 STATE, MANIFEST = "state.json", "manifest.json"
+# A copy of the run's config. By another name, since the folder would pass for a run's.
+CONFIG = "run_config.yaml"
 FORMAT = 1
-CHECKPOINT = re.compile(r"step_(0|[1-9][0-9]*)")
-REMAINS = re.compile(r"step_(0|[1-9][0-9]*)(\.old)?\.tmp")
+CHECKPOINT = re.compile(r"step_(?P<step>0|[1-9][0-9]*)")
+# What a process that was killed while it wrote or deleted a checkpoint has left.
+REMAINS = re.compile(rf"{CHECKPOINT.pattern}(\.deleted|\.old)?\.tmp")
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int | None) -> None:
+class Damaged(UserError):
+    """A checkpoint is not what was written."""
+
+
+def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, config: str | None = None) -> None:
     """Write ``folder/step_<step>``, replacing an earlier one of that step, and delete all but the newest checkpoints.
 
     The files are written to ``step_<step>.tmp`` and synchronised to the disk, then the folder is renamed, and only then
-    are older ones deleted: whenever the process dies, what has the name of a checkpoint is a whole checkpoint.
+    are older ones deleted: whenever the process dies, what has the name of a checkpoint is a whole checkpoint. If there
+    is one of this step with the same content, it stays.
 
     Args:
         folder: the folder of the run.
@@ -49,6 +65,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None) -> No
             ``state_dict()`` returns them. Tensors may lie on any device, be strided and share memory.
         keep: how many checkpoints stay, at least the new one; None keeps all. Checkpoints of later steps neither count
             nor are touched: a run that went on from an older checkpoint has left them behind.
+        config: the config of the run as text, which is kept as ``run_config.yaml`` for the case that the run's is lost.
 
     Raises:
         UserError: the disk is full or not writable, or the state holds something that cannot be saved. Earlier
@@ -56,24 +73,28 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None) -> No
     """
     folder = Path(folder)
     skeletons, tensors = _encode_parts(state)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _clear_remains(folder)
-        with replacing_folder(folder / f"step_{step}", durable=True) as temporary:
-            _write(temporary, {"format": FORMAT, "step": step, "parts": skeletons}, tensors)
-        _prune(folder, step, keep)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder}: the checkpoint of step {step} could not be written: {error}") from error
+    document = {"format": FORMAT, "step": step, "parts": skeletons}
+    make_folder(folder, durable=True)
+    _clear_remains(folder)
+    path = folder / f"step_{step}"
+    if not path.exists() or _manifest_if_whole(path) != {n: _sha256(c) for n, c in _files(document, tensors, config)}:
+        with replacing_folder(path, durable=True) as temporary:
+            manifest = {}
+            for name, content in _files(document, tensors, config):
+                write_file(temporary / name, content)
+                manifest[name] = _sha256(content)
+            write_file(temporary / MANIFEST, json.dumps(manifest, indent=1))
+    _prune(folder, step, keep)
 
 
 def load(path: Path) -> tuple[int, dict[str, Any]]:
-    """Read a checkpoint folder and check it against its manifest.
+    """Read a checkpoint folder and check it against its manifest. Files that the manifest does not name are not read.
 
     Returns:
         The step and the state as they were saved; tensors on the CPU, equal to the last bit, in memory of their own.
 
     Raises:
-        UserError: a file is missing or unknown, or its content is not what was written.
+        UserError: a file is missing or cannot be read, or its content is not what was written.
     """
     path = Path(path)
     document: Any = None
@@ -85,16 +106,18 @@ def load(path: Path) -> tuple[int, dict[str, Any]]:
             try:
                 tensors[name.removesuffix(".safetensors")] = safetensors.torch.load(content)
             except (SafetensorError, ValueError, TypeError, KeyError) as error:
-                raise UserError(f"{path / name}: not a safetensors file: {error}") from error
+                raise Damaged(f"{path / name}: not a safetensors file: {error}") from error
     try:
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ValueError(f"expected a checkpoint of format {FORMAT}")
         step, parts = document["step"], document["parts"]
         if type(step) is not int or not isinstance(parts, dict):
             raise ValueError("step or parts have the wrong type")
+        if CHECKPOINT.fullmatch(path.name) and path.name != f"step_{step}":
+            raise ValueError(f"it is of step {step}")
         return step, {part: _decode(skeleton, tensors.get(part, {})) for part, skeleton in parts.items()}
     except (ValueError, KeyError, RecursionError) as error:
-        raise UserError(f"{path / STATE}: not the state of a checkpoint: {error}") from error
+        raise Damaged(f"{path / STATE}: not the state of a checkpoint: {error}") from error
 
 
 def broadcast(state: dict[str, Any] | None, processes: Processes) -> dict[str, Any] | None:
@@ -119,23 +142,59 @@ def broadcast(state: dict[str, Any] | None, processes: Processes) -> dict[str, A
 
 
 def newest(folder: Path) -> Path | None:
-    """The whole checkpoint of the highest step in ``folder``, or None. A notice names each newer damaged one."""
-    for step in sorted(_steps(Path(folder)), reverse=True):
-        path = Path(folder) / f"step_{step}"
+    """The whole checkpoint of the highest step in ``folder``, or None. A notice names each newer damaged one.
+
+    Raises:
+        UserError: a checkpoint cannot be read, so that nobody knows whether it is whole.
+    """
+    for _, path in sorted(found(folder).items(), reverse=True):
         try:
-            for _ in _verified(path):
-                pass
+            _require_whole(path)
             return path
-        except UserError as error:
+        except Damaged as error:
+            if not path.exists():  # a run that goes on has deleted it, since there is a newer one
+                return newest(folder)
             warnings.warn(f"passing over a damaged checkpoint: {error}", Notice, stacklevel=2)
     return None
 
 
+def found(folder: Path) -> dict[int, Path]:
+    """The checkpoints in ``folder`` by their steps, whole or not.
+
+    Where a process was killed while it replaced a checkpoint, the earlier one counts, which has another name then.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        return {}
+    steps: dict[int, Path] = {}
+    for entry in folder.iterdir():
+        match = CHECKPOINT.fullmatch(entry.name) or REMAINS.fullmatch(entry.name)
+        if match and entry.is_dir():
+            path = folder / f"step_{int(match['step'])}"
+            if entry == path or entry == replaced(path) and not path.exists():
+                steps[int(match["step"])] = entry
+    return steps
+
+
 def forget(folder: Path, step: int) -> None:
-    """Delete the checkpoints of steps after ``step``, whole or not, because the run goes on from there."""
-    for later in _steps(Path(folder)):
+    """Set aside the checkpoints of steps after ``step``, because the run goes on from there.
+
+    None is deleted, for it may hold training: a damaged one is renamed to ``step_N.damaged``, a whole one to
+    ``step_N.left``. A notice names each.
+
+    Raises:
+        UserError: a checkpoint cannot be read or renamed.
+    """
+    for later in sorted(found(folder)):
         if later > step:
-            remove_folder(Path(folder) / f"step_{later}")
+            path = Path(folder) / f"step_{later}"
+            bring_back(path)
+            try:
+                _require_whole(path)
+                aside = set_aside(path, "left")
+            except Damaged:
+                aside = set_aside(path, "damaged")
+            warnings.warn(f"{path}: kept as {aside.name}", Notice, stacklevel=2)
 
 
 def _encode_parts(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -212,66 +271,86 @@ def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
     raise ValueError(f"unknown object {kind!r}: {str(content)[:40]}")
 
 
-def _write(folder: Path, document: dict[str, Any], parts: dict[str, dict[str, Tensor]]) -> None:
-    for part, tensors in parts.items():
+def _files(
+    document: dict[str, Any], parts: dict[str, dict[str, Tensor]], config: str | None
+) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file of a checkpoint but its manifest; one after the other, since they may be large."""
+    for part, tensors in sorted(parts.items()):
         if tensors:
-            safetensors.torch.save_file(tensors, folder / f"{part}.safetensors")
-    (folder / STATE).write_text(json.dumps(document, allow_nan=False))
-    manifest = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            try:
+                yield f"{part}.safetensors", safetensors.torch.save(tensors)
+            except (SafetensorError, ValueError) as error:
+                raise UserError(f"checkpoint: {part}: cannot be saved: {error}") from error
+    if config is not None:
+        yield CONFIG, config.encode()
+    yield STATE, json.dumps(document, allow_nan=False).encode()
 
 
 def _prune(folder: Path, step: int, keep: int | None) -> None:
     if keep is not None:
-        for old in sorted(s for s in _steps(folder) if s <= step)[: -max(keep, 1)]:
-            remove_folder(folder / f"step_{old}")
+        earlier = sorted((s, path) for s, path in found(folder).items() if s <= step)
+        for _, old in earlier[: -max(keep, 1)]:
+            remove_folder(old)
 
 
 def _clear_remains(folder: Path) -> None:
     for entry in folder.iterdir():
-        if REMAINS.fullmatch(entry.name):
-            shutil.rmtree(entry)
+        match = REMAINS.fullmatch(entry.name)
+        if match:
+            bring_back(folder / f"step_{match['step']}")
+            if not entry.name.endswith(".old.tmp"):
+                shutil.rmtree(entry, ignore_errors=True)
 
 
-def _steps(folder: Path) -> list[int]:
-    if not folder.is_dir():
-        return []
-    matches = [CHECKPOINT.fullmatch(entry.name) for entry in folder.iterdir() if entry.is_dir()]
-    return [int(match[1]) for match in matches if match]
+def _manifest_if_whole(path: Path) -> dict[str, str] | None:
+    try:
+        _require_whole(path)
+        return _manifest(path)
+    except Damaged:
+        return None
+
+
+def _require_whole(path: Path) -> None:
+    for _ in _verified(path):
+        pass
 
 
 def _verified(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of each file, yielded once its content is known to be what the manifest says."""
-    if not path.is_dir():
-        raise UserError(f"{path}: no such checkpoint")
-    if not (path / MANIFEST).is_file():
-        raise UserError(f"{path / MANIFEST}: missing, so the checkpoint is not whole")
-    manifest = _parse(path / MANIFEST, (path / MANIFEST).read_bytes())
-    if not isinstance(manifest, dict) or STATE not in manifest:
-        raise UserError(f"{path / MANIFEST}: not the manifest of a checkpoint")
-    present = {entry.name for entry in path.iterdir()} - {MANIFEST}
-    for name in sorted(present - manifest.keys()):
-        raise UserError(f"{path / name}: not a file of this checkpoint; remove it if you trust the rest")
-    for name, digest in manifest.items():
-        file = path / name
-        if name not in present or not file.is_file():
-            raise UserError(f"{file}: missing from the checkpoint")
-        content = file.read_bytes()
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise UserError(f"{file}: damaged; its content is not what was written")
+    for name, digest in _manifest(path).items():
+        content = _read(path / name)
+        if _sha256(content) != digest:
+            raise Damaged(f"{path / name}: damaged; its content is not what was written")
         yield name, content
+
+
+def _manifest(path: Path) -> dict[str, str]:
+    if not path.is_dir():
+        raise Damaged(f"{path}: no such checkpoint")
+    manifest = _parse(path / MANIFEST, _read(path / MANIFEST))
+    if not isinstance(manifest, dict) or STATE not in manifest:
+        raise Damaged(f"{path / MANIFEST}: not the manifest of a checkpoint")
+    for name, digest in manifest.items():
+        if not PART.fullmatch(name) or name == MANIFEST or not isinstance(digest, str):
+            raise Damaged(f"{path / MANIFEST}: {name[:80]!r} is not a file of a checkpoint")
+    return manifest
+
+
+def _read(file: Path) -> bytes:
+    try:
+        if not file.is_file():
+            raise Damaged(f"{file}: missing, so the checkpoint is not whole")
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
 def _parse(file: Path, content: bytes) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: not valid JSON: {error}") from error
+        raise Damaged(f"{file}: not valid JSON: {error}") from error
 
 
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

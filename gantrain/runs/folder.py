@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gantrain.config import yaml_files
-from gantrain.config.loading import load, resolved
+from gantrain.config.loading import load, resolved, validate
 from gantrain.config.schema import Config
+from gantrain.config.sections import Run
+from gantrain.config.targets import foreign_targets
 from gantrain.config.types import shown
-from gantrain.errors import UserError
-from gantrain.utils.io import explaining_write_errors, write_file
+from gantrain.errors import Notice, UserError
+from gantrain.runs.lock import LOCK
+from gantrain.runs.trust import record_trained, require_trusted
+from gantrain.utils import marks
+from gantrain.utils.io import make_folder, set_aside, write_file
 from gantrain.utils.nested import flatten
+from gantrain.utils.system_files import is_system_file
 
 CONFIG = "config.yaml"
 # The first line of a run's config. A folder without one of them may be anybody's, and is never deleted.
-RESOLVED_CONFIG = "# A run of gantrain: its resolved config."
-BUILT_IN_PYTHON = "# A run of gantrain that was built in Python: what its trainer was given."
+RESOLVED_CONFIG = f"{marks.RUN}: its resolved config."
+BUILT_IN_PYTHON = f"{marks.RUN} that was built in Python: what its trainer was given."
+# The file that says that a run is being deleted, from before its first file until after its last.
+_DELETED = "deleted.tmp"
+# What a process that was killed may leave of a run that had not begun; and all that a run has.
+_HALF_WRITTEN = re.compile(r"(config\.yaml|metrics\.jsonl)(\.[0-9a-f]{8})?\.tmp")
+_BEGINNINGS = re.compile(rf"{LOCK}(\..+)?|{_HALF_WRITTEN.pattern}")
+_OWN = re.compile(
+    rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|data\.json|metrics\.jsonl|events\.out\.tfevents\..+|step_[0-9]+(\..+)?|"
+    r"samples|best|diagnosis"
+)
 # The folder inside the run's folder that holds the checkpoint of the best evaluation.
 BEST = "best"
 # Keys that may change when a run is resumed: they say how long it lasts, where it runs and what it writes, and change
 # nothing that it computes.
 CHANGEABLE = (
     *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
-    *("run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
+    *("run.timeout", "run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
+    *("data.path", "data.root", "data.train", "data.test", "data.download"),  # the data's digest is compared instead
+    *("run.on_error", "run.on_nonfinite", "run.rollbacks"),
     *("log", "samples", "evaluate", "diagnose", "checkpoint"),
 )
 # Keys, by their last parts, that may differ from host to host.
-_HOST_KEYS = ("folder", "path", "threads", "storage", "workers")
+_HOST_KEYS = ("folder", "path", "threads", "timeout", "storage", "workers")
 
 
 def prepare_folder(
     folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool, mark: str = RESOLVED_CONFIG
 ) -> None:
-    """Make the run's folder and write the config into it.
+    """Make the run's folder and write the config into it. The caller holds the lock of the folder.
 
     Args:
         folder: the folder of the run.
@@ -48,13 +69,22 @@ def prepare_folder(
         UserError: the folder cannot be written, or :func:`require_startable` refuses the run.
     """
     require_startable(folder, config, resume, overwrite)
-    if overwrite and is_run(folder):
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be deleted: {error.strerror or error}") from None
-    with explaining_write_errors(folder):
-        write_file(folder / CONFIG, f"{mark}\n{yaml_files.text(dict(config))}", durable=True)
+    if _is_being_deleted(folder) or overwrite and (is_run(folder) or _lost_its_config(folder)):
+        _delete_run(folder)
+    make_folder(folder, durable=True)
+    for entry in folder.iterdir():
+        if _HALF_WRITTEN.fullmatch(entry.name):
+            with suppress(OSError):
+                entry.unlink()
+    if (folder / CONFIG).exists() and not is_run(folder) and not _is_blank(folder / CONFIG):
+        set_aside(folder / CONFIG, "damaged")
+    write_file(folder / CONFIG, config_text(config, mark), durable=True)
+    record_trained(folder / CONFIG, config)
+
+
+def config_text(config: Mapping[str, Any], mark: str) -> str:
+    """The content of a run's config file; see :func:`prepare_folder`."""
+    return f"{mark}\n{yaml_files.text(dict(config))}"
 
 
 def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
@@ -66,13 +96,23 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and the run's folder would lie there; choose another run.name")
-    known = is_run(folder)
-    if not known and folder.is_dir() and any(folder.iterdir()):
+    if _is_being_deleted(folder) or _is_free(folder):
+        return
+    if not is_run(folder) and not _lost_its_config(folder):
         raise UserError(f"{folder}: exists and is not a run; choose another run.name or run.folder")
-    if known and not (resume or overwrite):
+    if not (resume or overwrite):
         raise UserError(f"{folder}: this run exists; add --resume to go on, --overwrite to start over, or run.name=NEW")
-    if known and resume:
+    if resume:
         _require_same_computation(folder, config)
+        return
+    if folder.is_symlink():
+        raise UserError(f"{folder}: cannot be deleted: is a symbolic link; name the folder to which it leads")
+    strangers = [] if is_run(folder) else [e.name for e in _entries(folder) if not _OWN.fullmatch(e.name)]
+    if strangers:
+        raise UserError(
+            f"{folder}: its {CONFIG} is lost, so it is deleted only if all in it is of a run, and {strangers[0]} is "
+            "not; move that away, or choose another run.name"
+        )
 
 
 def require_same_config(here: dict[str, Any], first: dict[str, Any]) -> None:
@@ -102,12 +142,38 @@ def is_run(folder: Path) -> bool:
         return False
 
 
-def open_run(run: str | Path) -> tuple[Path, Config]:
+def open_run(run: str | Path, trust: bool = False) -> tuple[Path, Config]:
     """Read the config of a run; returns the folder and the config.
 
+    Args:
+        run: the folder of the run.
+        trust: whether code outside gantrain that the config names is imported though the run was not trained here.
+
     Raises:
-        UserError: there is no run at ``run``, or it was built in Python and not from a config.
+        UserError: there is no run at ``run``; it was built in Python and not from a config; or it is not trusted.
     """
+    folder = _require_config(run)
+    file = folder / CONFIG
+    return folder, load(file, check=lambda content: require_trusted(file, content, trust))
+
+
+def comparable_config(run: str | Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """The config of a run as plain data, to be compared with others. No code is imported that is not known.
+
+    Keys that are newer than the run have their defaults, unless the config names unknown code; then all parts are as
+    they were written, which a run of this version fills in by itself. Sections in ``CHANGEABLE`` say nothing.
+
+    Args:
+        run: the folder of the run.
+        known: the targets by their keys, as in :func:`~gantrain.config.targets.foreign_targets`, that may be imported.
+
+    Raises:
+        UserError: there is no run at ``run``, it was built in Python, or its config is wrong.
+    """
+    return _comparable(_require_config(run) / CONFIG, known)
+
+
+def _require_config(run: str | Path) -> Path:
     folder = Path(run)
     if not (folder / CONFIG).is_file():
         raise UserError(f"{folder}: no run here; expected a folder with {CONFIG}, as under checkpoints/")
@@ -116,18 +182,85 @@ def open_run(run: str | Path) -> tuple[Path, Config]:
             f"{folder}: this run was built in Python, and its folder does not say how to build its game again; build "
             "the trainer there and call its restore()"
         )
-    return folder, load(folder / CONFIG)
+    return folder
 
 
 def _mark(folder: Path) -> str:
-    with (folder / CONFIG).open(encoding="utf-8", errors="replace") as lines:
-        return lines.readline().rstrip("\n")
+    return _first_line(folder / CONFIG)
+
+
+def _first_line(config: Path) -> str:
+    if not config.is_file():
+        return ""
+    with config.open(encoding="utf-8", errors="replace") as lines:
+        return lines.readline(200).rstrip("\n")
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a folder is missing or holds nothing but what a run that was killed at once has left."""
+    return not folder.is_dir() or all(
+        _BEGINNINGS.fullmatch(entry.name) or entry.name == CONFIG and _is_blank(entry) for entry in _entries(folder)
+    )
+
+
+def _lost_its_config(folder: Path) -> bool:
+    """Whether a folder is that of a run, which shows in its files, and its config is missing or not even begun."""
+    config = folder / CONFIG
+    if config.exists() and not _is_blank(config):
+        text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else CONFIG
+        if not any(mark.startswith(text.strip()) for mark in (RESOLVED_CONFIG, BUILT_IN_PYTHON)):
+            return False
+    evidence = ("step_*/manifest.json", f"{BEST}/step_*/manifest.json", "metrics.jsonl")
+    return any(
+        (file.parent / "state.json").exists() or file.parent == folder for e in evidence for file in folder.glob(e)
+    )
+
+
+def _is_blank(config: Path) -> bool:
+    """Whether a config is empty or, as after a failure of the power, of zeros."""
+    with suppress(OSError):
+        if config.is_file():
+            with config.open("rb") as stream:
+                return not stream.read(1 << 16).strip(b"\0 \r\n\t")
+    return False
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    return (entry for entry in folder.iterdir() if not is_system_file(entry.name))
+
+
+def _is_being_deleted(folder: Path) -> bool:
+    return _first_line(folder / _DELETED) == RESOLVED_CONFIG
+
+
+def _delete_run(folder: Path) -> None:
+    """Delete all of a run but its lock. If the process is killed, the next one finds that out and goes on."""
+    write_file(folder / _DELETED, RESOLVED_CONFIG, durable=True)
+    try:
+        for entry in sorted(folder.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name not in (_DELETED, LOCK):
+                entry.unlink()
+        (folder / _DELETED).unlink()
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: cannot be deleted: {error.strerror or error}") from None
 
 
 def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
-    # A resolved config is loaded, so that keys which are newer than the run have their defaults.
-    python = _mark(folder) == BUILT_IN_PYTHON
-    before = flatten(yaml_files.read(folder / CONFIG) if python else resolved(load(folder / CONFIG)))
+    before, failure = None, None
+    for file in _configs(folder):
+        try:
+            before = _as_computed(file, foreign_targets(config))
+            break
+        except UserError as error:
+            failure = failure or error
+    if before is None:
+        if failure is not None:
+            raise failure
+        lost = f"{folder / CONFIG}: lost, so it cannot be checked that the run goes on with the config that it had"
+        warnings.warn(lost, Notice, stacklevel=3)
+        return
     now = flatten(dict(config))
     # The name of the outermost part comes first, since all keys of a part differ when its name does.
     for key in sorted(
@@ -139,3 +272,26 @@ def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
                 f"{key}: the run in {folder} has {shown(old)}, this config {shown(new)}; "
                 "a resumed run keeps what it computes. Change it back, or start another run with run.name=NEW"
             )
+
+
+def _configs(folder: Path) -> Iterator[Path]:
+    """The files with the config of a run: its own and, for the case that it is lost, the copies in its checkpoints."""
+    if is_run(folder):
+        yield folder / CONFIG
+    from gantrain.runs import checkpoint
+
+    for _, path in sorted(checkpoint.found(folder).items(), reverse=True):
+        if _first_line(path / checkpoint.CONFIG) in (RESOLVED_CONFIG, BUILT_IN_PYTHON):
+            yield path / checkpoint.CONFIG
+
+
+def _as_computed(config: Path, known: Mapping[str, str]) -> dict[str, Any]:
+    python = _first_line(config) == BUILT_IN_PYTHON
+    return flatten(yaml_files.read(config) if python else _comparable(config, known))
+
+
+def _comparable(file: Path, known: Mapping[str, str]) -> dict[str, Any]:
+    content = {key: value for key, value in yaml_files.read(file).items() if key not in CHANGEABLE}
+    if foreign_targets(content).items() <= known.items():
+        return resolved(validate(Config, content, str(file)))
+    return {**content, "run": resolved(validate(Run, content.get("run"), f"{file}: run"))}

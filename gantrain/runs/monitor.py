@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,8 @@ import yaml
 from torch import Tensor
 
 from gantrain.errors import UserError
-from gantrain.utils.io import write_file
+from gantrain.runs.events import Events
+from gantrain.utils.io import append, explaining_write_errors, write_file
 from gantrain.utils.nested import flatten
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 METRICS = "metrics.jsonl"
 # The columns of metrics.jsonl that differ between two runs of one config; all others are functions of the config.
 WALL_CLOCK = frozenset({"time", "images_per_second"})
+# More steps than any run takes; a number of this size in a file is none of ours.
+_MANY = 2**63
 # Charts that show several scalars together; TensorBoard matches the tags as regular expressions.
 LAYOUT = {"game": {"losses": ["Multiline", ["loss/.*"]], "scores": ["Multiline", ["score/.*"]]}}
 
@@ -34,33 +38,49 @@ class Monitor:
     the system as soon as it is complete, so that a killed process loses at most the line that it was writing. JSON
     knows no infinity: a value that is not finite is ``null`` in ``metrics.jsonl`` and itself in TensorBoard.
 
-    If the folder holds rows of later steps than ``step``, the monitor deletes them from both when it is opened.
+    What cannot be written is a line that names the file and the bytes for which there was no room. A row is in the file
+    as a whole or not at all.
+
+    If the folder holds rows of later steps than ``step``, or more rows than ``rows``, the monitor deletes them from
+    both when it is opened.
 
     Args:
         folder: the folder of the run, which exists.
         config: the resolved config, shown under Text as YAML.
         step: training steps taken so far.
         enabled: whether anything is written or read; False on all processes but the first.
+        rows: the number of rows so far; None for all of those steps.
 
     Attributes:
         last: the latest value of each scalar, or None before the first.
+        rows: the number of rows of ``metrics.jsonl``.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], step: int = 0, enabled: bool = True):
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], step: int = 0, enabled: bool = True, rows: int | None = None
+    ):
         self.enabled = enabled
         self.last: dict[str, float] | None = None
+        self.rows = 0
         if not enabled:
             return
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import summary
 
-        earlier = _forget_rows(Path(folder) / METRICS, step)
+        earlier, forgotten = _forget_rows(Path(folder) / METRICS, step, rows)
+        again = [_scalars(row) for row in earlier if row["step"] == step] if step in forgotten else []
+        self.rows = len(earlier)
         for row in earlier:
-            values = {name: _finite_or_nan(v) for name, v in row.items() if name not in ("step", "time")}
-            self.last = (self.last or {}) | values
+            self.last = (self.last or {}) | _scalars(row)
         self._began = time.monotonic() - (earlier[-1]["time"] if earlier else 0.0)
-        self._rows = (Path(folder) / METRICS).open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder), purge_step=step + 1)
-        self._events.add_custom_scalars(LAYOUT)
+        self._path = Path(folder) / METRICS
+        with explaining_write_errors(self._path):
+            self._rows = self._path.open("ab", buffering=0)
+        # TensorBoard forgets whole steps: what stays of a step is written again if something of it goes.
+        self._events = Events(Path(folder), forgotten_from=step if step in forgotten else step + 1)
+        self._summary = summary
+        for numbers in again:
+            self._add_scalars(step, numbers)
+        self._events.add(summary.custom_scalars(LAYOUT))
         self.text("config", f"```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```", step)
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
@@ -70,17 +90,15 @@ class Monitor:
         numbers = {name: _number(value) for name, value in values.items()}
         row: dict[str, Any] = {"step": step, "time": round(time.monotonic() - self._began, 3)}
         row |= {name: number if math.isfinite(number) else None for name, number in numbers.items()}
-        self._rows.write(json.dumps(row, allow_nan=False) + "\n")
-        self._rows.flush()
-        for name, number in numbers.items():
-            self._events.add_scalar(name, number, step)
-        self._events.flush()
+        append(self._rows, (json.dumps(row, allow_nan=False) + "\n").encode(), self._path)
+        self._add_scalars(step, numbers)
         self.last = (self.last or {}) | numbers
+        self.rows += 1
 
     def image(self, tag: str, step: int, image: Tensor) -> None:
         """Write a picture, uint8 CHW, into TensorBoard."""
         if self.enabled:
-            self._events.add_image(tag, image, step)
+            self._events.add(self._summary.image(tag, image, dataformats="CHW"), step=step)
 
     def figure(self, tag: str, step: int, figure: Figure) -> None:
         """Write a matplotlib figure into TensorBoard."""
@@ -92,7 +110,7 @@ class Monitor:
     def text(self, tag: str, text: str, step: int = 0) -> None:
         """Write Markdown into TensorBoard."""
         if self.enabled:
-            self._events.add_text(tag, text, step)
+            self._events.add(self._summary.text(tag, text), step=step)
 
     def hparams(self, config: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Enter the run into TensorBoard's table of hyper-parameters.
@@ -106,17 +124,15 @@ class Monitor:
         """
         if not self.enabled:
             return
-        from torch.utils.tensorboard.summary import hparams
-
         # The table takes numbers, booleans and text; lists and null are spelt as in JSON.
         leaves = {
             key: leaf if isinstance(leaf, bool | int | float | str) else json.dumps(leaf, default=str)
             for key, leaf in flatten(config).items()
         }
-        for summary in hparams(leaves, dict(metrics)):
-            # torch annotates the writer as None, which it is only after close().
-            self._events.file_writer.add_summary(summary)  # type: ignore[attr-defined]
-        self._events.flush()
+        self._events.add(*self._summary.hparams(leaves, dict(metrics)))
+
+    def _add_scalars(self, step: int, numbers: Mapping[str, float]) -> None:
+        self._events.add(*(self._summary.scalar(name, number) for name, number in numbers.items()), step=step)
 
     def __enter__(self) -> Monitor:
         return self
@@ -143,13 +159,18 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     return [{name: _finite_or_nan(value) for name, value in row.items()} for _, row in _rows(path)]
 
 
-def _forget_rows(path: Path, step: int) -> list[dict[str, Any]]:
-    """Delete the rows after ``step`` and an unfinished line from the file; returns the rows that stay."""
+def _forget_rows(path: Path, step: int, rows: int | None) -> tuple[list[dict[str, Any]], set[int]]:
+    """Delete the rows after ``step``, all but the first ``rows``, and an unfinished line from the file.
+
+    Returns:
+        The rows that stay, and the steps of those that went.
+    """
     if not path.exists():
-        return []
-    kept = [(line, row) for line, row in _rows(path) if row["step"] <= step]
+        return [], set()
+    found = list(_rows(path))
+    kept = [(line, row) for line, row in found if row["step"] <= step][:rows]
     write_file(path, b"".join(line for line, _ in kept), durable=True)
-    return [row for _, row in kept]
+    return [row for _, row in kept], {row["step"] for _, row in found[len(kept) :]}
 
 
 def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
@@ -159,11 +180,30 @@ def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
                 return
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}:{number}: not valid JSON: {error}") from error
             if not isinstance(row, dict) or not {"step", "time"} <= row.keys():
                 raise UserError(f"{path}:{number}: not a row of metrics; expected an object with step and time")
+            for name, value in row.items():
+                if not _is_value(name, value):
+                    kind = "a count of steps" if name == "step" else "a number" + " or null" * (name != "time")
+                    raise UserError(f"{path}:{number}: {name[:80]!r}: expected {kind}, found {json.dumps(value)[:40]}")
             yield line, row
+
+
+def _scalars(row: Mapping[str, Any]) -> dict[str, float]:
+    return {name: _finite_or_nan(v) for name, v in row.items() if name not in ("step", "time")}
+
+
+def _is_value(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    if name == "step":
+        return isinstance(value, int) and 0 <= value < _MANY
+    if value is None:
+        return name != "time"
+    known = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return known and (name != "time" or value >= 0)
 
 
 def _number(value: Any) -> int | float:

@@ -17,7 +17,7 @@ from gantrain.games.base import Game
 from gantrain.optim.ema import EMA
 from gantrain.runs import checkpoint
 from gantrain.runs.folder import is_run, open_run
-from gantrain.runs.restore import restore
+from gantrain.runs.restore import require_fit, restore
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,11 @@ class SavedRun:
 
 
 def open_saved_run(
-    run: str | Path, step: int | None = None, weights: str | None = None, device: torch.device | str = "cpu"
+    run: str | Path,
+    step: int | None = None,
+    weights: str | None = None,
+    device: torch.device | str = "cpu",
+    trust: bool = False,
 ) -> SavedRun:
     """Restore a run from one of its checkpoints.
 
@@ -56,13 +60,15 @@ def open_saved_run(
         weights: "ema" for the averaged weights or "live" for those of the optimizer. By default the averaged ones where
             the run keeps an average.
         device: where the networks are put.
+        trust: whether code outside gantrain that the run's config names is executed though the run was not trained
+            here.
 
     Raises:
-        UserError: there is no such run or checkpoint, or the checkpoint has no such weights or belongs to other
-            networks.
+        UserError: there is no such run or checkpoint, the run is not trusted, or the checkpoint has no such weights or
+            belongs to other networks.
     """
     place = Path(run)
-    folder, config = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place))
+    folder, config = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place), trust)
     path = _find_checkpoint(place, step)
     step, state = checkpoint.load(path)
     data = build("data", config.data.part)
@@ -76,6 +82,7 @@ def open_saved_run(
     network = game.evaluated_network
     if weights == "ema" and average is not None:
         ema = EMA(network, average.decay)
+        require_fit(state["ema"], ema.state_dict(), "ema", path, counts=True)
         ema.load_state_dict(state["ema"])
         network = ema.module
     return SavedRun(folder, config, path, step, data, game, network, weights)
@@ -86,9 +93,8 @@ def _find_checkpoint(folder: Path, step: int | None) -> Path:
         if step is not None and folder.name != f"step_{step}":
             raise UserError(f"{folder}: is a checkpoint, and another step, {step}, is asked for; name the run instead")
         return folder
-    path = checkpoint.newest(folder) if step is None else folder / f"step_{step}"
-    if path is None or not path.is_dir():
-        kept = sorted(int(p.name[5:]) for p in folder.glob("step_*") if p.name[5:].isdigit())
-        of_step = "" if step is None else f" of step {step}; there are {kept}"
+    path = checkpoint.newest(folder) if step is None else checkpoint.found(folder).get(step)
+    if path is None:
+        of_step = "" if step is None else f" of step {step}; there are {sorted(checkpoint.found(folder))}"
         raise UserError(f"{folder}: no whole checkpoint{of_step}")
     return path

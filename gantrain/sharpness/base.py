@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from gantrain.games.base import Gradient
 
@@ -67,6 +70,17 @@ class Oracle(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most oracles keep nothing
         """Take back what :meth:`state_dict` returned."""
+
+    def state_form(self, parameters: Sequence[Tensor]) -> dict[str, Any]:
+        """A tree like each that :meth:`state_dict` may return, by which a checkpoint is checked before it is loaded.
+
+        :class:`~gantrain.utils.nested.Maybe` stands for what may be None; None stands for anything. By default the form
+        is that of the present state.
+
+        Args:
+            parameters: the parameters of the player.
+        """
+        return self.state_dict()
 
 
 class Plain(Oracle):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from gantrain.games.base import Gradient
 from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.bisam import climbed
+from gantrain.utils.nested import Maybe
 from gantrain.utils.tensors import add_, norm, preserve
 
 if TYPE_CHECKING:
@@ -131,3 +132,6 @@ class SAM(Oracle):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.previous = state["previous"]
+
+    def state_form(self, parameters: Sequence[Tensor]) -> dict[str, Any]:
+        return {"previous": Maybe([Maybe(p) for p in parameters])}

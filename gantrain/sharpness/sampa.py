@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from gantrain.games.base import Gradient
 from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.bisam import climbed
 from gantrain.sharpness.sam import Perturbation
+from gantrain.utils.nested import Maybe
 from gantrain.utils.tensors import copy_, dot, norm, preserve
 
 if TYPE_CHECKING:
@@ -128,6 +129,10 @@ class SAMPa(Oracle):
         self.slope = state["slope"]
         self.direction = self.slope if state["direction"] is None else state["direction"]
         self.local = {}
+
+    def state_form(self, parameters: Sequence[Tensor]) -> dict[str, Any]:
+        gradient = Maybe([Maybe(p) for p in parameters])
+        return {"slope": gradient, "direction": gradient}
 
 
 @contextmanager

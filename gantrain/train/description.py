@@ -1,16 +1,20 @@
-"""Describes the parts of a trainer that was built in Python, and has no config, as plain data."""
+"""Describes what has no text of its own: the parts of a trainer that was built in Python, and errors of any code."""
 
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
 
+from gantrain.compute.memory import is_out_of_memory, out_of_memory_message
 from gantrain.config.loading import resolved
 from gantrain.config.sections import Checkpoint, Log, Run
 from gantrain.data.batch import Batches
+from gantrain.errors import UserError
 from gantrain.games.base import Game
 from gantrain.outer.base import Outer
 from gantrain.outer.learner import Learner
@@ -45,6 +49,20 @@ def describe(
         "log": resolved(log),
         "checkpoint": resolved(checkpoints),
     }
+
+
+def described_error(error: Exception) -> str:
+    """One line about an error: its text, and unless that is meant for users, its class and its place in the code."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text
+    if is_out_of_memory(error):
+        return out_of_memory_message(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in place)
+    return f"{type(error).__name__}{f': {text}' if text else ''}{where}"
 
 
 # Stands for an argument that a part does not keep.

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TextIO
 
 from rich.console import Console
@@ -16,13 +17,15 @@ from rich.progress import Progress as Bar
 SECONDS_BETWEEN_LINES = 1.0
 SECONDS_BETWEEN_FRAMES = 0.1
 RECENT = 20
+# The errors of a stream that is closed, full, or lacks the characters; they are suppressed inside the context.
+_UNWRITABLE = suppress(OSError, ValueError)
 
 
 class Progress:
     """Shows the progress of a run towards the end of its budget.
 
     The display changes only when :meth:`update` or :meth:`note` is called; no thread is started. The time left is
-    computed from the speed over the last updates.
+    computed from the speed over the last updates. What cannot be written is left out: no output ends a run.
 
     Args:
         steps: the number of steps of the whole run, which is shown beside the current step; None if the budget is not
@@ -36,18 +39,22 @@ class Progress:
         self, steps: int | None = None, start: float = 0.0, enabled: bool = True, stream: TextIO | None = None
     ):
         self.steps = steps
-        self.enabled = enabled
         self._stream = stream or sys.stdout
+        self.enabled = enabled and self._stream is not None  # as it is for a program without a console
         self._recent = deque([(time.monotonic(), start)], maxlen=RECENT)
         self._shown = -float("inf")
         self._pending: str | None = None
         self._bar: Bar | None = None
-        if enabled and self._stream.isatty():
+        if not self.enabled or self._stream.closed or not self._stream.isatty():
+            return
+        console = Console(file=self._stream)
+        if not console.is_dumb_terminal:
             columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
-            self._bar = Bar(*columns, console=Console(file=self._stream), auto_refresh=False)
+            self._bar = Bar(*columns, console=console, auto_refresh=False)
             self._task = self._bar.add_task("starting", total=1.0)
             self._bar.update(self._task, completed=start)
-            self._bar.start()
+            with _UNWRITABLE:
+                self._bar.start()
 
     def update(self, step: int, done: float, values: Mapping[str, float]) -> None:
         """Show a step.
@@ -77,10 +84,11 @@ class Progress:
             return
         if self._pending is not None:
             self._show(time.monotonic())
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(text, file=self._stream, flush=True)
+        with _UNWRITABLE:
+            if self._bar is not None:
+                self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(text, file=self._stream, flush=True)
 
     def __enter__(self) -> Progress:
         return self
@@ -93,13 +101,15 @@ class Progress:
         if self._pending is not None:
             self._show(time.monotonic())
         if self._bar is not None:
-            self._bar.stop()
+            with _UNWRITABLE:
+                self._bar.stop()
 
     def _show(self, now: float) -> None:
-        if self._bar is not None:
-            self._bar.refresh()
-        else:
-            print(self._pending, file=self._stream, flush=True)
+        with _UNWRITABLE:
+            if self._bar is not None:
+                self._bar.refresh()
+            else:
+                print(self._pending, file=self._stream, flush=True)
         self._shown, self._pending = now, None
 
     def _parts(self, step: int, done: float, values: Mapping[str, float]) -> tuple[str, list[str], list[str]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +18,54 @@ from gantrain.compute.compile import Arithmetic, reference_arithmetic
 from gantrain.compute.precision import autocast
 from gantrain.compute.threads import threads
 from gantrain.config.sections import Checkpoint, Log, Run
+from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.data.batch import Batch, Batches
+from gantrain.data.digest import Digest, difference
 from gantrain.data.storage import describe_samples
 from gantrain.distributed.processes import Processes
-from gantrain.errors import UserError
+from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Player
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.ema import EMA
+from gantrain.optim.schedules import require_schedule, take_step
 from gantrain.outer.base import Outer
+from gantrain.outer.cost import cost_of_a_step, steps_within
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.runs import checkpoint
-from gantrain.runs.folder import BEST, BUILT_IN_PYTHON, RESOLVED_CONFIG, prepare_folder
-from gantrain.runs.monitor import Monitor
-from gantrain.runs.restore import part_of, restore
+from gantrain.runs.data_record import check_data, record_data
+from gantrain.runs.folder import (
+    BEST,
+    BUILT_IN_PYTHON,
+    RESOLVED_CONFIG,
+    config_text,
+    prepare_folder,
+    require_startable,
+)
+from gantrain.runs.lock import RunLock, require_free
+from gantrain.runs.restore import (
+    part_of,
+    require_fit,
+    restore,
+    restore_optimizer,
+    restore_part,
+    restore_scheduler,
+)
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.description import describe
 from gantrain.train.interrupt import Interrupt
+from gantrain.train.loop import Loop
+from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
+from gantrain.utils.nested import Maybe
 from gantrain.utils.seeding import derive
-from gantrain.utils.tensors import copy_, norm, tree_to
+from gantrain.utils.tensors import copy_, norm
 
 # The parts of a checkpoint that are no player's.
-_CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation")
+_CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation", "undone")
 
 
-class Trainer:
+class Trainer(Loop):
     """Trains a game: takes steps until the budget is used up, and writes logs, samples and checkpoints.
 
     In Python you build the parts that a config would name, and give them to the trainer. :meth:`fit` then does all that
@@ -81,11 +101,9 @@ class Trainer:
         best: the name and the cost of the best evaluation so far, or None.
 
     Raises:
-        UserError: a player has no learner, the data do not fit ``run``, or this machine cannot compile.
+        UserError: a player has no learner, the data do not fit ``run`` or hold NaN, a schedule ends before the run, the
+            outer loop cannot move the learners, or this machine cannot compile.
     """
-
-    monitor: Monitor
-    progress: Progress
 
     def __init__(
         self,
@@ -114,19 +132,14 @@ class Trainer:
                     f"player {name!r}: expected a name like a Python variable's, and none of "
                     f"{', '.join(_CHECKPOINT_PARTS)}, which name other parts of a checkpoint"
                 )
+        processes = processes or Processes.launched(run.timeout)
+        super().__init__(run, log or Log(), checkpoints or Checkpoint(), callbacks, processes)
         self.game = game
         self.learners = list(learners)
         self.outer = outer
         self.batches = batches
-        self.settings = run
         self.schedulers = dict(schedulers or {})
         self.ema = ema
-        self.callbacks = list(callbacks)
-        self.log_settings = log or Log()
-        self.checkpoint_settings = checkpoints or Checkpoint()
-        self.folder = Path(run.folder) / run.name
-        self.processes = processes or Processes.launched()
-        self.main = self.processes.rank == 0
         self.device = self.learners[0].parameters[0].device
         self.arithmetic = Arithmetic(run)
         self.arithmetic.prepare([player.module for player in game.players.values()], batches.spec.shape, self.device)
@@ -141,6 +154,11 @@ class Trainer:
             scaled=run.precision == "fp16",
         )
         self.field = Field(self.evaluator, self.learners)
+        require_finite_samples(batches.samples)
+        outer.require(self.field)
+        steps = self._steps() if self.schedulers else 0
+        for name, scheduler in self.schedulers.items():
+            require_schedule(scheduler, steps, f"game.{name}.scheduler")
         self.config = (
             describe(game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings)
             if config is None
@@ -148,59 +166,75 @@ class Trainer:
         )
         self._mark = BUILT_IN_PYTHON if config is None else RESOLVED_CONFIG
         self.best: dict[str, Any] | None = None
-        self.step = 0
         self.outer_steps = 0
+        self._never_finite = not_finite(self.state()).keys()  # such as a mask with infinities among the buffers
+        self._lock: RunLock | None = None
 
-    def fit(self, resume: bool = False, overwrite: bool = False) -> Path:
+    def fit(self, resume: bool = False, overwrite: bool = False, accept_data: bool = False) -> Path:
         """Train until the first of the budgets is used up, and return the run's folder.
 
-        After SIGINT or SIGTERM the trainer finishes the step, writes a checkpoint, and ends the program with the exit
-        code 128 + the number of the signal.
+        After SIGINT, SIGTERM or SIGHUP the trainer finishes the step, writes a checkpoint, and ends the program with
+        the exit code 128 + the number of the signal. After SIGUSR1 it writes a checkpoint and goes on. Callbacks that a
+        signal interrupts are run again, before the next step.
 
         Args:
             resume: whether to go on from the newest whole checkpoint of the run. Without one the run starts anew.
             overwrite: whether to delete an earlier run of the same name.
+            accept_data: whether a resumed run may go on with other data than it began with.
 
         Raises:
-            UserError: the run exists and is neither resumed nor overwritten, its checkpoint belongs to other networks,
-                the training diverged, or it needs more memory than there is.
+            UserError: a part of the user's own is wrong; the run exists and is neither resumed nor overwritten; another
+                process writes into its folder; none of its checkpoints is whole; its checkpoint belongs to other
+                networks; it began with other data; the training diverged; a callback failed; or the training needs
+                more memory than there is.
         """
-        with self._computing():
-            self.processes.compare_with_first(self.fingerprint, _check_same_data)
+        with ExitStack() as held, self._computing():
+            self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
+            changed = None
             with self.processes.raise_on_all():
+                self.evaluator.rehearse()
+                self.state()
                 if self.main:
+                    require_free(self.folder)
+                    require_startable(self.folder, self.config, resume, overwrite)
+                    self._lock = held.enter_context(RunLock(self.folder))
+                    data = self.batches.digest
+                    if resume:
+                        data, changed = check_data(self.folder, data, accept_data)
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
+                    record_data(self.folder, data)
             found = resume and self.restore()
             with (
                 closing(self.batches),
-                Monitor(self.folder, self.config, step=self.step, enabled=self.main) as self.monitor,
+                self.monitored(),
                 Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress,
             ):
                 if resume:
-                    self.progress.note(
-                        f"going on from step {self.step}" if found else "no whole checkpoint; starting anew"
-                    )
+                    self.progress.note(f"going on from step {self.step}" if found else "no checkpoint; starting anew")
+                if changed is not None:
+                    self.progress.note(changed)
                 self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
                 if self.arithmetic.compile:
                     self.progress.note("the first step compiles the networks, which may take a minute")
-                self._train()
+                self.take_steps(Interrupt(self.processes))
         return self.folder
 
     def restore(self) -> bool:
         """Load the newest whole checkpoint in the run's folder. Only the first process needs to see the folder.
 
+        Later checkpoints, which are damaged, are set aside under names that say so.
+
         Returns:
             Whether there was a checkpoint.
 
         Raises:
-            UserError: the checkpoint belongs to other networks.
+            UserError: there are checkpoints and none is whole, or the checkpoint belongs to other networks.
         """
         newest = state = None
         with self.processes.raise_on_all():
             if self.main:
                 newest, state = _newest(self.folder)
-                best = None if state is None else _newest(self.folder / BEST)[1]
-                self.best = None if best is None else best["evaluation"]
+                self.best = None if state is None else _best(self.folder / BEST)
         state = checkpoint.broadcast(state, self.processes)
         self.best = self.processes.broadcast_object(self.best)
         if state is None:
@@ -219,9 +253,13 @@ class Trainer:
         """
         self.evaluator.step = self.step
         self.evaluator.observing = observe
-        self.outer_steps += self.outer.step(self.field)
-        for scheduler in self.schedulers.values():
-            scheduler.step()
+        with UserCode("outer", self.outer):
+            completed = self.outer.step(self.field)
+        if not isinstance(completed, int):
+            raise UserError(f"outer: {name_of(self.outer)}.step: expected true or false, got {described(completed)}")
+        self.outer_steps += completed
+        for name, scheduler in self.schedulers.items():
+            take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
         if self.ema is not None:
             self.ema.update()
         self.step += 1
@@ -249,36 +287,43 @@ class Trainer:
         """Write the scalars of the step that was just taken.
 
         Raises:
-            UserError: a scalar is not finite, because the training diverged.
+            Diverged: a scalar is not finite, because the training diverged.
         """
         values = self._observations()
         for name, value in values.items():
             if not math.isfinite(value):
                 raise self._diverged(f"{name} is {value}")
+        self.finite_draws = self.evaluator.draws
         values |= {f"lr/{learner.name}": learner.step_size for learner in self.learners}
         values |= {f"loss_scale/{name}": scale.scale for name, scale in self.evaluator.loss_scales.items()}
         values |= {f"gradients/{name}": count for name, count in self.evaluator.evaluations.items()}
         values |= {"outer_steps": self.outer_steps, "kimg": self.images / 1000, "images_per_second": images_per_second}
-        self.monitor.scalars(self.step, values)
+        self.unlogged = values
         self.progress.update(self.step, self.done(), values)
 
     def run_callback(self, callback: Callback) -> None:
-        """Let a callback look at the evaluated network, and keep a checkpoint if its result is the best so far."""
+        """Let a callback look at the evaluated network, and keep a checkpoint if its result is the best so far.
+
+        Raises:
+            Diverged: the weights are not finite.
+        """
         self._check_weights()
         found = None
-        if self.main or callback.all_processes:
-            with reference_arithmetic():
-                network = self.evaluated_network(callback.weights)
-                found = callback.run(self.folder, self.monitor, self.step, network)
+        with self.processes.raise_on_all():
+            if self.main or callback.all_processes:
+                with reference_arithmetic():
+                    network = self.evaluated_network(callback.weights)
+                    found = callback.run(self.folder, self.monitor, self.step, network)
         found = self.processes.broadcast_object(found)
         if found is None:
             return
         self.progress.note(found.line)
-        if self.best is None or found.name != self.best["name"] or found.cost <= self.best["cost"]:
+        best = self.best
+        if not math.isnan(found.cost) and (
+            best is None or found.name != best["name"] or found.cost <= best["cost"] or math.isnan(best["cost"])
+        ):
             self.best = {"name": found.name, "cost": found.cost}
-            with self.processes.raise_on_all():
-                if self.main:
-                    checkpoint.save(self.folder / BEST, self.step, self.state() | {"evaluation": self.best}, 1)
+            self._write(self.folder / BEST, {"evaluation": self.best}, 1)
 
     def evaluated_network(self, weights: str | None = None) -> nn.Module:
         """The game's evaluated network, with the weights that are asked for.
@@ -297,20 +342,29 @@ class Trainer:
         return self.ema.module
 
     def save(self) -> None:
-        """Write a checkpoint of everything that a later step depends on."""
+        """Write a checkpoint of everything that a later step depends on.
+
+        Raises:
+            Diverged: something in it is not finite.
+        """
         self._check_weights()
         # If each process has its own running statistics, all processes go on with those of the first.
         self.processes.broadcast_(self.evaluator.buffers)
-        with self.processes.raise_on_all():
-            if self.main:
-                checkpoint.save(self.folder, self.step, self.state(), self.checkpoint_settings.keep)
+        undone = {"pending": self.pending, "unlogged": self.unlogged, "rows": self.monitor.rows}
+        # Where something is left to do, what is done of this step must not be done twice.
+        more = {"undone": undone} if self.pending or self.unlogged else {}
+        self._write(self.folder, more, self.checkpoint_settings.keep)
+        self.kept = self.stage()
 
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on, by the names of a checkpoint's parts."""
+        rollbacks = {"rollbacks": self.rollbacks} if self.rollbacks else {}
+        with UserCode("outer", self.outer):
+            outer = self.outer.state_dict()
         state: dict[str, Any] = {
-            "clock": {"step": self.step, "outer_steps": self.outer_steps},
+            "clock": {"step": self.step, "outer_steps": self.outer_steps} | rollbacks,
             "field": self.field.state_dict(),
-            "outer": self.outer.state_dict(),
+            "outer": outer,
         }
         for learner in self.learners:
             state[learner.name] = learner.player.module.state_dict()
@@ -329,55 +383,41 @@ class Trainer:
             folder: the folder of the checkpoint, for messages.
 
         Raises:
-            UserError: the checkpoint belongs to other networks.
+            UserError: the checkpoint belongs to other networks, or a part of it is missing or does not fit.
         """
         state = self.arithmetic.to_memory_format(state)
+        clock = part_of(state, "clock", folder)
+        require_fit(clock, {"step": 0, "outer_steps": 0, "rollbacks": Maybe(0)}, "clock", folder, counts=True)
+        undone = _undone(state, folder)
         for learner in self.learners:
             restore(learner.player.module, state, learner.name, folder)
         if self.ema is not None:
-            self.ema.load_state_dict(part_of(state, "ema", folder))
+            restore_part(self.ema, state, "ema", folder, self.ema.state_dict())
         for learner in self.learners:
-            learner.optimizer.load_state_dict(part_of(state, f"optimizer.{learner.name}", folder))
+            restore_optimizer(learner.optimizer, state, f"optimizer.{learner.name}", folder)
         for name, scheduler in self.schedulers.items():
-            scheduler.load_state_dict(part_of(state, f"scheduler.{name}", folder))
-        self.step = state["clock"]["step"]
-        self.outer_steps = state["clock"]["outer_steps"]
-        self.field.load_state_dict(tree_to(state["field"], self.device))
-        self.outer.load_state_dict(tree_to(state["outer"], self.device))
+            restore_scheduler(scheduler, state, f"scheduler.{name}", folder)
+        restore_part(self.field, state, "field", folder, self.field.state_form(), self.device)
+        restore_part(self.outer, state, "outer", folder, self.outer.state_form(self.field), self.device)
+        self.step, self.outer_steps, self.rollbacks = clock["step"], clock["outer_steps"], clock.get("rollbacks", 0)
+        self.resumed(**undone)
 
-    def fingerprint(self) -> str:
-        """A text that differs between data sets: the number of samples, and a mean over a few of them."""
-        if self.processes.world_size == 1:
-            return ""
-        samples = self.batches.samples
-        few = samples[torch.linspace(0, len(samples) - 1, 16).long()].to("cpu")
-        return f"{len(samples)} samples, on average {few.double().abs().mean().item():.6g}"
+    def _write(self, folder: Path, more: dict[str, Any], keep: int) -> None:
+        """Write a checkpoint of the state, and of ``more``; only the first process writes.
 
-    def _train(self) -> None:
-        """Take the steps of the run, and between them write logs, run callbacks and save checkpoints."""
-        every, saves = self.log_settings.every, self.checkpoint_settings.every
-        last_time, last_images = time.perf_counter(), self.images
-        with Interrupt(self.processes) as interrupt:
-            while not self.over:
-                self.train_step(observe=(self.step + 1) % every == 0 or self.last)
-                if self.evaluator.observing and (self.step % every == 0 or self.over):
-                    now, images = time.perf_counter(), self.images
-                    self.log((images - last_images) / (now - last_time))
-                    last_time, last_images = now, images
-                for callback in self.callbacks:
-                    if self.step % callback.every == 0 or self.over:
-                        self.run_callback(callback)
-                if self.step % saves == 0 or self.over:
-                    self.save()
-                if interrupt.agreed(self.step, self.step % every == 0):
-                    self.save()
-                    self.progress.close()
-                    self.progress.note(f"stopped at step {self.step}; go on with --resume")
-                    sys.exit(128 + interrupt.received)
-        if self.monitor.last is not None:
-            self.monitor.hparams(self.config, self.monitor.last)
-        self.progress.close()
-        self.progress.note(f"finished at step {self.step}; the run is in {self.folder}")
+        Raises:
+            UserError: numbers of the state are not finite, or another process has taken the run over.
+        """
+        with self.processes.raise_on_all():
+            if self.main:
+                state = self.state()
+                for name, value in not_finite(state).items():
+                    if name not in self._never_finite:
+                        raise self._diverged(f"{name} holds {value}")
+                if self._lock is not None:
+                    self._lock.require()
+                checkpoint.save(folder, self.step, state | more, keep, config_text(self.config, self._mark))
+        self.finite_draws = self.evaluator.draws
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -390,6 +430,18 @@ class Trainer:
             memory.out_of_memory(lambda: f"step {self.step}", lambda: advice),
         ):
             yield
+
+    def _steps(self) -> int:
+        """The number of steps that the budget allows, as far as it is known before the run."""
+        run, limits = self.settings, []
+        if run.steps is not None:
+            limits.append(run.steps)
+        cost = cost_of_a_step(self.outer, self.learners)
+        if run.gradients is not None and cost is not None:
+            limits.append(steps_within(run.gradients, cost.gradients))
+        if run.kimg is not None and cost is not None:
+            limits.append(steps_within(run.kimg * 1000 / self.batches.batch_size, cost.draws))
+        return min(limits, default=1)
 
     def _batch(self, draw: int, step: int) -> Batch:
         batch = self.batches.shared(*self.evaluator.share)(draw, step)
@@ -426,16 +478,49 @@ class Trainer:
             if not math.isfinite(value):
                 raise self._diverged(f"the norm of the weights of player {learner.name} is {value}")
 
-    def _diverged(self, what: str) -> UserError:
+    def _diverged(self, what: str) -> Diverged:
         advice = "lower the learning rates, and start again with --overwrite or another run.name"
-        return UserError(f"step {self.step}: {what}; the training diverged: {advice}")
+        return Diverged(f"step {self.step}: {what}; the training diverged: {advice}")
 
 
 def _newest(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
     path = checkpoint.newest(folder)
-    return path, None if path is None else checkpoint.load(path)[1]
+    if path is not None:
+        return path, checkpoint.load(path)[1]
+    damaged = [each.name for _, each in sorted(checkpoint.found(folder).items())]
+    if damaged:
+        raise UserError(
+            f"{folder}: none of its checkpoints is whole ({', '.join(damaged)}), and they are left as they are; bring "
+            "one back from a copy, or start over with --overwrite or another run.name"
+        )
+    return None, None
 
 
-def _check_same_data(here: str, first: str) -> None:
-    if here != first:
-        raise UserError(f"data: {here}, and in the first process {first}; all hosts need the same data")
+def _best(folder: Path) -> dict[str, Any] | None:
+    """The name and the cost of the best evaluation, from its checkpoint; what is damaged is set aside."""
+    path = checkpoint.newest(folder)
+    step, state = (-1, None) if path is None else checkpoint.load(path)
+    checkpoint.forget(folder, step)
+    if path is None or state is None:
+        return None
+    best = part_of(state, "evaluation", path)
+    require_fit(best, {"name": "", "cost": 0.0}, "evaluation", path)
+    return dict(best)
+
+
+def _undone(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What the checkpoint's step has left undone: the arguments of :meth:`~gantrain.train.loop.Loop.resumed`."""
+    undone: Any = state.get("undone", {"pending": [], "unlogged": None, "rows": None})
+    require_fit(undone, {"pending": None, "unlogged": None, "rows": Maybe(0)}, "undone", folder, counts=True)
+    pending, unlogged = undone.get("pending"), undone.get("unlogged")
+    many = len(pending) if isinstance(pending, list) else 0
+    require_fit(pending, [""] * many, "undone.pending", folder)
+    scalars = unlogged if isinstance(unlogged, dict) else {}
+    require_fit(unlogged, Maybe(dict.fromkeys(scalars, 0.0)), "undone.unlogged", folder)
+    return {"pending": pending, "unlogged": unlogged, "rows": undone.get("rows")}
+
+
+def _require_same_data(here: Digest, first: Digest) -> None:
+    found = difference(here, first)
+    if found is not None:
+        raise UserError(f"data: {found}, compared with the first process; all hosts need the same data")

@@ -1,3 +1,3 @@
-"""Tools that every folder may use: lists of tensors, seeds, files that appear whole, nested mappings."""
+"""Tools that every folder may use: tensors, seeds, whole files, nested mappings, marks, output, waits that end."""
 
-__all__ = ["io", "nested", "seeding", "tensors"]
+__all__ = ["abandon", "io", "marks", "nested", "output", "parent", "seeding", "system_files", "tensors", "waiting"]

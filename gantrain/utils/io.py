@@ -1,18 +1,27 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and the one line about what cannot be written."""
 
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gantrain.errors import UserError
+from gantrain.utils.system_files import is_system_file
+
+_ROOM = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room in your quota",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+}
 
 
 def write_file(path: str | Path, content: str | bytes, durable: bool = False) -> None:
@@ -28,24 +37,78 @@ def write_file(path: str | Path, content: str | bytes, durable: bool = False) ->
             file survives a failure of the power as well. Costs some milliseconds.
 
     Raises:
-        OSError: the file cannot be written; the error bears the name ``path``.
+        UserError: the file cannot be written. The line names it, and the bytes for which there is no room.
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as stream:
-            stream.write(content if isinstance(content, bytes) else content.encode("utf-8"))
+        with explaining_write_errors(path):
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise OSError(errno.EINVAL, "it is a device or a pipe, which no file replaces")
+            stream = temporary.open("xb", buffering=0)
+        with stream:
+            append(stream, content if isinstance(content, bytes) else content.encode("utf-8"), path)
+            with explaining_write_errors(path):
+                if durable:
+                    os.fsync(stream.fileno())
+        with explaining_write_errors(path):
+            os.replace(temporary, path)
             if durable:
-                stream.flush()
-                os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None
+                _synchronise(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
-    if durable:
-        _synchronise(path.parent)
+
+
+def append(stream: BinaryIO, content: bytes, path: Path) -> None:
+    """Append to an unbuffered file all of the content or nothing.
+
+    Raises:
+        UserError: the content cannot be written. The line names ``path``, and the bytes for which there is no room.
+    """
+    start, written = stream.seek(0, os.SEEK_END), 0
+    try:
+        while written < len(content):
+            written += stream.write(memoryview(content)[written:])
+    except OSError as error:
+        with suppress(OSError):
+            stream.truncate(start)
+        raise _cannot_be_written(path, error, len(content), written) from error
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file for reading, and never wait: a FIFO, a device or a socket is refused, also behind a link.
+
+    Args:
+        path: the path of the file.
+
+    Raises:
+        OSError: the file cannot be opened, or is not a regular file; ``strerror`` says what it is.
+    """
+    _require_regular(path, os.stat(path).st_mode)  # before the file is opened, which some devices would notice
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _require_regular(path, os.fstat(descriptor).st_mode)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def require_regular_files(folder: Path, key: str) -> None:
+    """Refuse a folder with a FIFO, device or socket in it, before a library opens all its files.
+
+    Args:
+        folder: the folder; those inside it are not looked into.
+        key: the key of the config with which the error message begins.
+
+    Raises:
+        UserError: there is one.
+    """
+    for file in folder.iterdir():
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise UserError(f"{key}: {file} is a FIFO, device or socket, expected only files; move it elsewhere")
 
 
 def write_csv(path: str | Path, rows: Iterable[Iterable[Any]]) -> None:
@@ -55,53 +118,111 @@ def write_csv(path: str | Path, rows: Iterable[Iterable[Any]]) -> None:
     write_file(path, stream.getvalue())
 
 
+def make_folder(folder: Path, durable: bool = False) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Args:
+        folder: the folder.
+        durable: whether the new folders are synchronised to the disk.
+
+    Raises:
+        UserError: the system does not let the folder be made.
+    """
+    with explaining_write_errors(folder):
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in missing if durable else ():
+            _synchronise(each.parent)
+
+
 @contextmanager
 def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
     """Give the block an empty folder ``NAME.tmp`` to fill, which takes the place of ``path`` when the block ends.
 
     If the block raises, the folder ``NAME.tmp`` is deleted and the one at ``path`` stays. Only one process may do this
-    for one path at a time; what a killed one has left at ``NAME.tmp`` is deleted first.
+    for one path at a time; what a killed one has left at ``NAME.tmp`` is deleted first. While the two folders change
+    places, the earlier one is at ``NAME.old.tmp``; see :func:`bring_back`.
 
     Args:
         path: the path of the folder; an earlier folder is replaced. Missing folders above it are made.
         durable: whether files and folder are synchronised to the disk before the rename.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary, old = path.with_name(f"{path.name}.tmp"), replaced(path)
+    bring_back(path)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
+        make_folder(temporary, durable)
         yield temporary
-        if durable:
-            for file in temporary.iterdir():
-                _synchronise(file)
-            _synchronise(temporary)
-        replaced = _set_aside(path) if path.exists() else None
-        os.rename(temporary, path)
-        if durable:
-            _synchronise(path.parent)
-        if replaced is not None:
-            shutil.rmtree(replaced)
+        with explaining_write_errors(path):
+            if durable:
+                for file in temporary.iterdir():
+                    _synchronise(file)
+                _synchronise(temporary)
+            if path.exists():
+                os.rename(path, old)
+            os.rename(temporary, path)
+            if durable:
+                _synchronise(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
+        bring_back(path)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def replaced(path: Path) -> Path:
+    """Where :func:`replacing_folder` keeps the earlier folder until the new one has its name."""
+    return path.with_name(f"{path.name}.old.tmp")
+
+
+def bring_back(path: Path) -> None:
+    """Finish or undo a replacement during which a process was killed: afterwards there is no ``NAME.old.tmp``.
+
+    The earlier folder gets its name back where no new one has it.
+    """
+    old = replaced(path)
+    if not old.is_dir():
+        return
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        with explaining_write_errors(path):
+            os.rename(old, path)
+
+
 def remove_folder(path: Path) -> None:
-    """Delete a folder, renamed to ``NAME.old.tmp`` first: no half-deleted folder keeps the name."""
-    shutil.rmtree(_set_aside(path))
+    """Delete a folder, renamed to ``NAME.deleted.tmp`` first: no half-deleted folder keeps the name."""
+    deleted = path.with_name(f"{path.name}.deleted.tmp")
+    shutil.rmtree(deleted, ignore_errors=True)
+    with explaining_write_errors(path):
+        os.rename(path, deleted)
+    # What cannot be deleted now, since others have it open on a file server, is deleted the next time.
+    shutil.rmtree(deleted, ignore_errors=True)
+
+
+def set_aside(path: Path, reason: str) -> Path:
+    """Rename a file or folder to ``NAME.REASON``, or ``NAME.REASON-2`` and so on if there is one; returns its path."""
+    number, aside = 1, path.with_name(f"{path.name}.{reason}")
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.{reason}-{number}")
+    with explaining_write_errors(path):
+        return path.rename(aside)
 
 
 @contextmanager
-def explaining_write_errors(folder: Path) -> Iterator[None]:
-    """Make ``folder`` where it is missing, and turn the system's errors in the block into one line about the folder.
+def explaining_write_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors in the block into one line about the file or folder that could not be written.
 
     Raises:
-        UserError: the system does not let the folder be written.
+        UserError: the system does not let the file be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        raise _cannot_be_written(path, error) from error
 
 
 def require_free(folder: Path, mark: str, results: str, kind: str) -> None:
@@ -118,17 +239,32 @@ def require_free(folder: Path, mark: str, results: str, kind: str) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and {results} would lie there; choose another name or --output")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
+    others = folder.is_dir() and any(not is_system_file(entry.name) for entry in folder.iterdir())
+    if others and not (folder / mark).is_file():
         raise UserError(f"{folder}: exists and is not {kind}; choose another name or --output")
 
 
-def _set_aside(folder: Path) -> Path:
-    return folder.rename(folder.with_name(f"{folder.name}.old.tmp"))
+def _require_regular(path: str | Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder, expected a file", str(path))
+    if not stat.S_ISREG(mode):
+        kind = "a FIFO" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise OSError(errno.EINVAL, f"is {kind}, expected a file", str(path))
+
+
+def _cannot_be_written(path: Path, error: OSError, size: int = 0, written: int = 0) -> UserError:
+    missing = f"; {size - written:,} of its {size:,} bytes are missing" if error.errno in _ROOM and size else ""
+    advice = f"; {_ROOM[error.errno]}" if error.errno in _ROOM else ""
+    return UserError(f"{path}: cannot be written: {error.strerror or error}{missing}{advice}")
 
 
 def _synchronise(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems do not know how to synchronise a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)

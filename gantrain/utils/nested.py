@@ -1,9 +1,17 @@
-"""Nested mappings and lists as flat ones."""
+"""Nested mappings and lists: as flat ones, and what stands for one that may be missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """In the description of a tree, stands for a tree like its value, or for None."""
+
+    value: Any
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

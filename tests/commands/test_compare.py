@@ -142,3 +142,19 @@ def test_curves_have_the_colour_of_their_method_and_a_band_of_their_error():
     assert (edges[:, 1].min(), edges[:, 1].max()) == (0.5, 3.5)
     assert first.get_yscale() == "log" and second.get_yscale() == "linear"
     assert rendered(figure).float().std() > 10
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"kimg": "x"}, "metrics.jsonl:1: 'kimg': expected a number or null, found \"x\""),
+        ({"step": "1"}, "metrics.jsonl:1: 'step': expected a count of steps"),
+        ({"gradients/generator": None}, "metrics.jsonl: the row of step 5 does not say its gradients; leave"),
+    ],
+)
+def test_rows_that_are_not_a_runs_are_one_line(run, row, said):
+    folder = run("a", 2, {5: 1.0})
+    first, *others = (folder / "metrics.jsonl").read_text().splitlines()
+    (folder / "metrics.jsonl").write_text("\n".join([json.dumps(json.loads(first) | row), *others]) + "\n")
+    with pytest.raises(UserError, match=said):
+        compare([folder])

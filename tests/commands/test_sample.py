@@ -30,8 +30,8 @@ def points(tmp_path_factory) -> Path:
     return train(config_of(RING, tmp_path_factory.mktemp("points"), "run.steps=2", "ema=null"))
 
 
-def take(run, number=7, seed=0, step=None, weights=None, output=None, images=False):
-    return sample_run(str(run), number, seed, step, weights, output, images)
+def take(run, number=7, seed=0, step=None, weights=None, output=None, images=False, overwrite=False):
+    return sample_run(str(run), number, seed, step, weights, output, images, overwrite)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -73,6 +73,26 @@ def test_a_seed_gives_the_same_files_and_another_seed_others(run, tmp_path):
     assert first == again and not set(first.values()) & set(other.values())
     more = contents(take(run, number=9, seed=1, output=tmp_path / "more", images=True))
     assert len(more) == 9
+
+
+def test_samples_never_lie_among_earlier_ones(run, tmp_path):
+    folder = tmp_path / "out"
+    take(run, 5, 1, output=folder, images=True)
+    before = contents(folder)
+    with pytest.raises(UserError, match="out: holds 5 earlier samples; add --overwrite to delete them first"):
+        take(run, 3, 2, output=folder, images=True)
+    assert contents(folder) == before
+    (folder / ".DS_Store").touch()
+    take(run, 3, 2, output=folder, images=True, overwrite=True)
+    (folder / ".DS_Store").unlink()
+    assert contents(folder) == contents(take(run, 3, 2, output=tmp_path / "other", images=True))
+    (folder / "mine.png").touch()
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="out: holds mine.png, which is no sample; choose another --output"):
+            take(run, 3, 2, output=folder, images=True, overwrite=overwrite)
+    assert len(contents(folder)) == 4
+    with pytest.raises(UserError, match="--overwrite goes with --images"):
+        take(run, output=tmp_path / "grid.png", overwrite=True)
 
 
 def test_sampling_leaves_the_run_and_the_random_state_alone(run, tmp_path):

@@ -281,8 +281,6 @@ def test_results_lie_in_folder_and_name_by_default(tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "toy" / "b" / "trajectory.csv").is_file()
 
 
-def test_a_target_that_is_no_toy_game(tmp_path):
-    config = load_solve(TOY / "bilinear.yaml", ["game={target: gantrain.outer:GDA}"])
-    with pytest.raises(UserError, match="^game: expected a subclass of gantrain.games.toy.SolvedGame, got GDA$"):
-        solve_config(config, tmp_path / "a")
-    assert not (tmp_path / "a").exists()
+def test_a_target_that_is_no_toy_game():
+    with pytest.raises(UserError, match="game.target: gantrain.outer:GDA is no toy game; expected a subclass of .*toy"):
+        load_solve(TOY / "bilinear.yaml", ["game={target: gantrain.outer:GDA}"])

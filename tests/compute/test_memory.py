@@ -124,6 +124,18 @@ def trained_with_little_memory(folder):
             "out of memory on the GPU",
         ),
         (MemoryError(), "out of memory"),
+        (
+            RuntimeError("Storage size calculation overflowed with sizes=[4611686018427387904, 4]"),
+            "out of memory: more was asked for than any machine has",
+        ),
+        (
+            TypeError("empty(): argument 'size' failed to unpack the object with error \"Overflow when unpacking"),
+            "out of memory: more was asked for than any machine has",
+        ),
+        (
+            ValueError("array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."),
+            "out of memory: more was asked for than any machine has",
+        ),
         (MemoryError("Unable to allocate 7.28 TiB for an array"), "out of memory: 7.28 TiB more were asked for"),
     ],
 )
@@ -142,3 +154,16 @@ def test_other_errors_stay_what_they_are():
 def test_the_advice_fits_the_run(ring):
     alone = memory.training_advice(4, 1, "bf16", processes=4)
     assert alone == "with 1 samples per process in bf16; try more processes"
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("game.generator.model.width=4611686018427387904", "game.generator.model"),
+        ("data.samples=4611686018427387904", "data"),
+    ],
+)
+def test_a_size_beyond_any_machine_is_named_with_its_part(tmp_path, override, key):
+    with pytest.raises(UserError, match=f"^{key}: out of memory: more was asked for than any machine has, for the .*$"):
+        train(config_of(RING, tmp_path / "runs", override))
+    assert not (tmp_path / "runs").exists()

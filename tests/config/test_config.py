@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import math
 import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from gantrain.config.base import lines
 from gantrain.config.loading import dump, load, load_map, load_solve, resolved
+from gantrain.config.schema import Config
 from gantrain.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -158,12 +164,13 @@ WRONG = {
     "outer=null": "outer: expected an outer loop (one of gda, .*), got null",
     "data={name: null}": "data.name: unknown data set null; expected one of digits, gaussian_ring, .*",
     "game.penalties=[{weight: 3}]": "game.penalties.0: expected a penalty (.*) by its name, or one of your own .*",
-    "run.name=a/b": "run.name: expected the name of a folder, without separators, got 'a/b'",
-    "run.name=..": "run.name: expected the name of a folder, without separators, got '..'",
-    "run.name=3": "run.name: expected the name of a folder, without separators, got 3",
+    "run.name=a/b": "run.name: expected the name of a folder (.*), got 'a/b'",
+    "run.name=..": "run.name: expected the name of a folder (.*), got '..'",
+    "run.name=3": 'run.name: expected the name of a folder (.*), got 3; quote it: "3", and in a shell \'"3"\'',
     "run.folder=''": "run.folder: expected the path of a folder, got ''",
     "outer.target=nowhere.at_all:X": "outer.target: cannot import 'nowhere.at_all' (.*No module named 'nowhere'); .*",
-    "outer.target=json:JSONDecodr": "outer.target: module 'json' has no class 'JSONDecodr'; .* 'JSONDecoder'?",
+    "outer.target=yaml:SafeLoadr": "outer.target: module 'yaml' has no class 'SafeLoadr'; .* 'SafeLoader'?",
+    "outer.target=yaml:SafeLoader": "outer.target: yaml:SafeLoader is no outer loop; expected a subclass of .*",
     "game.loss={target: json}": "game.loss.target: expected package.module:Class, got 'json'",
     "run.steps=": "run: says nowhere when to stop; expected at least one of steps, gradients, kimg",
     "run.processes=5": "data.batch_size: expected a multiple of run.processes = 5, .*, got 64",
@@ -230,7 +237,7 @@ def test_a_missing_file(tmp_path):
         ("order=random", "command line: order: expected 'simultaneous' or 'alternating', got 'random'"),
         ("steps=-1", "command line: steps: expected a whole number of at least 1, got -1"),
         ("start={x: [1]}", "command line: start: unknown key; .*"),
-        ("name=../a", "command line: name: expected the name of a folder, without separators, got '../a'"),
+        ("name=../a", "command line: name: expected the name of a folder (.*), got '../a'"),
     ],
 )
 def test_what_is_wrong_in_a_toy_games_config(write, override, message):
@@ -246,3 +253,110 @@ def test_parts_of_a_toy_game_are_for_all_players_or_for_each(write):
     assert [each.optimizer[p].name for p in "xy"] == ["sgd", "adam"]
     assert each.constraint["joint"].name == "l2_ball" and each.constraint["x"] is None
     assert load_solve(write(dump(each))) == each
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a\nb", "a\tb", "\x1b[31ma", ".statistics", " a", "a ", "~", "~a", "$HOME", "x" * 201, "ä" * 101, "a\u202eb", ""],
+)
+def test_names_that_no_folder_should_have(write, name):
+    (line,) = refused(write(MINIMAL.replace("name: a,", f"name: {json.dumps(name)},")))
+    assert re.fullmatch(r"c.yaml: run.name: expected the name of a folder \(.*\), got .*", line)
+
+
+@pytest.mark.parametrize("value", ["2024", "1e3", "true", "0x10"])
+def test_a_name_that_yaml_does_not_take_for_text_is_to_be_quoted(write, value):
+    (line,) = refused(write(MINIMAL), f"run.name={value}")
+    (quoted,) = re.findall(r"in a shell '(.*)'$", line)
+    assert load(write(MINIMAL), [f"run.name={quoted}"]).run.name == quoted.strip('"')
+
+
+def test_paths_are_expanded_and_never_folders_called_like_variables(write, monkeypatch):
+    monkeypatch.setenv("HOME", "/somebody")
+    monkeypatch.setenv("DATA", "/data")
+    monkeypatch.delenv("NOWHERE", raising=False)
+    path = write(MINIMAL)
+    for written, expanded in {
+        "~/runs": "/somebody/runs",
+        "$DATA/a": "/data/a",
+        "${DATA}b": "/datab",
+        "./~": "./~",
+    }.items():
+        assert load(path, [f"run.folder={written}"]).run.folder == expanded
+        for key in ("path", "root"):
+            name = {"path": "image_folder", "root": "cifar10"}[key]
+            assert getattr(load(path, [f"data.name={name}", f"data.{key}={written}"]).data.part, key) == expanded
+        assert load(path, [f"evaluate.features={written}"]).evaluate.features == expanded
+        assert load_solve(write(TOY, "toy.yaml"), [f"folder={written}"]).folder == expanded
+    for written, why in {
+        "$NOWHERE/a": r"got '\$NOWHERE/a'; \$NOWHERE is not set",
+        "${NOWHERE}": r"got '\${NOWHERE}'; \$NOWHERE is not set",
+        "~nobody_of_this_name/a": ".*; there is no user nobody_of_this_name; .*",
+        "~": 'got null; in YAML ~ alone is null, so quote it: "~", or write \\$HOME',
+        '"a\\nb"': r"got 'a\\nb'",
+    }.items():
+        (line,) = refused(path, f"run.folder={written}")
+        assert re.fullmatch(f"command line: run.folder: expected the path of a folder, {why}", line)
+
+
+@pytest.mark.parametrize(
+    "key", ["data.batch_size", "run.steps", "game.generator.model.width", "samples.count", "run.seed"]
+)
+@pytest.mark.parametrize("value", ["1e20", "9223372036854775808", "1" + "0" * 300])
+def test_whole_numbers_are_those_that_a_machine_can_hold(write, key, value):
+    (line,) = refused(write(MINIMAL), f"{key}={value}")
+    assert re.fullmatch(rf"command line: {key}: expected a whole number .*, got .*; whole numbers go up to \d+", line)
+
+
+@pytest.mark.parametrize("override", ["run.threads=100000", "run.processes=1e6", "samples.count=1e6"])
+def test_numbers_that_would_overwhelm_the_machine_are_refused(write, override):
+    (line,) = refused(write(MINIMAL), override)
+    assert re.search("expected a whole number of at least 1 and at most", line)
+
+
+ODD = [
+    None,
+    [],
+    [1],
+    {},
+    {"a": 1},
+    "",
+    "x" * 500,
+    1e20,
+    -1,
+    True,
+    math.nan,
+    "\n",
+    {"name": [1]},
+    {"name": {}},
+    {"target": [1]},
+]
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+def test_an_odd_value_anywhere_is_an_error_in_lines_or_none(write, value):
+    content = resolved(load(write(MINIMAL + "outer: {name: lookahead, base: rapp}\nevaluate: {}\n")))
+
+    def places(inside, above=()):
+        yield above
+        for key in inside if isinstance(inside, dict) else []:
+            yield from places(inside[key], (*above, key))
+
+    for place in places(content):
+        changed = copy.deepcopy(content)
+        inside = {"": changed}
+        for key in ("", *place[:-1]):
+            inside = inside[key]
+        if place:
+            inside[place[-1]] = value
+        try:
+            Config.model_validate(changed if place else value)
+        except ValidationError as error:
+            for key, message in lines(error, changed if place else value):
+                assert f"{key}: {message}".isprintable() and len(message) < 600
+
+
+def test_of_very_many_mistakes_the_first_are_shown(write):
+    text = MINIMAL + "".join(f"k{i}: 1\n" for i in range(5000))
+    found = refused(write(text))
+    assert len(found) == 21 and found[-1].endswith("and 4980 more problems")

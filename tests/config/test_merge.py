@@ -170,7 +170,7 @@ def test_of_several_bases_the_last_goes_over_those_before_it(tmp_path):
         ({"a.yaml": "base: a.yaml"}, "a.yaml: base: a.yaml inherits from this file, .*circle"),
         ({"a.yaml": "base: b.yaml", "b.yaml": "base: ./a.yaml"}, "b.yaml: base: ./a.yaml inherits from this file.*"),
         ({"a.yaml": "base: b.yaml"}, "a.yaml: base: no such file as .*b.yaml"),
-        ({"a.yaml": "base: ."}, "a.yaml: base: no such file as .*"),
+        ({"a.yaml": "base: ."}, ".: cannot be read: Is a directory"),
         ({"a.yaml": "base: 3"}, "a.yaml: base: expected the path of another config or a list of some, got 3"),
         ({"a.yaml": "base: b.yaml", "b.yaml": "c: [1"}, r"b.yaml:1:6: .*expected ',' or '\]'.*"),
     ],
@@ -181,3 +181,42 @@ def test_bases_that_are_wrong(tmp_path, monkeypatch, files, message):
         Path(name).write_text(text)
     with pytest.raises(UserError, match=f"^{message}$"):
         read_files(Path("a.yaml"))
+
+
+def test_bases_that_multiply_or_never_end_are_refused(tmp_path):
+    for i in range(40):
+        (tmp_path / f"{i}.yaml").write_text(f"base: [{i + 1}.yaml, {i + 1}.yaml]")
+    (tmp_path / "40.yaml").write_text("")
+    with pytest.raises(UserError, match="base: more than 100 files are inherited from; name fewer$"):
+        read_files(tmp_path / "0.yaml")
+    for i in range(3000):
+        (tmp_path / f"{i}.yaml").write_text(f"base: {i + 1}.yaml")
+    with pytest.raises(UserError, match="base: more than 100 files are inherited from; name fewer$"):
+        read_files(tmp_path / "0.yaml")
+
+
+def test_a_base_may_lie_in_the_home_folder_or_under_a_variable(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WHERE", str(tmp_path))
+    (tmp_path / "b.yaml").write_text("c: 1")
+    for base in ("~/b.yaml", "$WHERE/b.yaml", "${WHERE}/b.yaml"):
+        (tmp_path / "a.yaml").write_text(f"base: {base}")
+        assert merge_files(read_files(tmp_path / "a.yaml")) == {"c": 1}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([".".join(["a"] * 2000) + "=1"], "command line: 'a.a.*: there is no such key"),
+        (["a" * 5000 + "=1"], "command line: 'aaa.*: there is no such key"),
+        (["a\nb=1"], r"command line: 'a\\nb': there is no such key"),
+        (["a=1"] * 1001, "command line: 1001 arguments key=value; expected at most 1000"),
+        (["run.name=a\nb"], "command line: run.name: text with a line break, .*"),
+        (["game.penalties." + "9" * 5000 + "=r1"], ".*: there is no such key"),
+        (["game.penalties." + "9" * 500 + "=r1"], r"game.penalties.'9+\.\.\.: there is no such entry; the list has 2"),
+    ],
+)
+def test_overrides_without_measure_are_one_line(overrides, message):
+    with pytest.raises(UserError, match=f"^{message}$") as error:
+        overridden(*overrides)
+    assert len(str(error.value)) < 200

@@ -205,6 +205,7 @@ USER = '''
 from __future__ import annotations
 from typing import TYPE_CHECKING
 from torch import nn
+from gantrain.outer import GDA
 if TYPE_CHECKING:
     from gantrain.config.types import PositiveInt
 
@@ -219,10 +220,10 @@ class Critic(nn.Module):
         super().__init__()
         self.args = (spec, width, scale, shape)
 
-class Empty:
+class Empty(nn.Module):
     def __init__(self): pass
 
-class Wrapped:
+class Wrapped(GDA):
     def __init__(self, inner: Outer | None = None, *, needed: str):
         self.inner, self.needed = inner, needed
 '''

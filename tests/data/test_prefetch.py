@@ -1,8 +1,10 @@
 """Reads are counted in a log that all processes append to."""
 
+import errno
 import gc
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -301,10 +303,52 @@ def test_the_global_random_state_is_left_alone(log):
 
 
 def test_as_many_workers_as_cores_for_each_process(monkeypatch):
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.setattr("gantrain.data.prefetch.local_processes", lambda: 1)
     monkeypatch.setattr("gantrain.data.prefetch.cores", lambda: 6)
     assert automatic_workers() == 6
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr("gantrain.data.prefetch.local_processes", lambda: 4)
     assert automatic_workers() == 1
     monkeypatch.setattr("gantrain.data.prefetch.cores", lambda: 64)
     assert automatic_workers() == 8
+
+
+def test_more_workers_than_the_limit_of_open_files_admits_are_refused_or_not_chosen(log, monkeypatch):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = psutil.Process().num_fds()
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr("resource.getrlimit", lambda _: (used + 40, used + 60))
+    monkeypatch.setattr("resource.setrlimit", lambda _, limit: limits.append(limit))
+    with pytest.raises(UserError, match=r"^data.workers: 16 workers need 128 more open .* data.workers=4, or"):
+        batches(log, 16)
+    assert limits == [(used + 60, used + 60)]
+    monkeypatch.setattr("gantrain.data.prefetch.cores", lambda: 64)
+    assert automatic_workers() == 4
+
+
+def test_workers_that_cannot_be_started_leave_none_behind(log, monkeypatch):
+    fork, forks = os.fork, []
+
+    def failing() -> int:
+        forks.append(1)
+        if len(forks) > 2:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return fork()
+
+    monkeypatch.setattr(os, "fork", failing)
+    ahead = batches(log, 4)
+    with pytest.raises(UserError, match=r"^data.workers: 4 workers cannot be started \(.*unavailable\); use fewer"):
+        ahead(0, 0)
+    until(lambda: not [p for p in psutil.Process().children() if p.name() == "pt_data_worker" and not ended(p)])
+    ahead.close()
+
+
+def test_a_read_that_does_not_end_ends_the_wait(log, monkeypatch):
+    ahead = batches(log, 1)
+    ahead._ahead._timeout = 1
+    monkeypatch.setattr(prefetch, "_PATIENCE", 0.1)
+    ahead(0, 0)
+    os.kill(next(iter(prefetch._RUNNING))._workers[0].pid, signal.SIGSTOP)
+    with pytest.raises(UserError, match=r"^data.workers: a read of the data takes more than 1 s; .*run.timeout$"):
+        for draw in range(1, 20):
+            ahead(draw, 0)
+    ahead.close()

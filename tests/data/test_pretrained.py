@@ -111,3 +111,9 @@ def test_loading_is_quiet_and_leaves_the_reports_of_transformers_as_they_were(tm
     load("model", "AutoModelForSequenceClassification", str(tmp_path), "files")
     assert capfd.readouterr() == ("", "")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+def test_a_fifo_in_a_folder_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(UserError, match="model: .*config.json is a FIFO, device or socket, expected only files"):
+        load("model", "AutoModel", str(tmp_path), "config.json")

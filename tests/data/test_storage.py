@@ -99,9 +99,11 @@ def test_a_compressed_tar_lives_in_memory_only(folder, tmp_path, monkeypatch):
 
 def test_processes_on_a_host_share_its_memory(monkeypatch):
     monkeypatch.setattr(storage.psutil, "virtual_memory", lambda: SimpleNamespace(available=2**40))
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     alone = storage.available()
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
+        monkeypatch.setenv(name, "8")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
     assert storage.available() == alone // 8 > 0
 
 

@@ -10,7 +10,17 @@ from types import SimpleNamespace
 import pytest
 from forked import SECONDS
 
-from gantrain.distributed.environment import check_gpus, check_processes, distributed, expected_processes
+from gantrain.distributed.environment import (
+    LAUNCHER,
+    Place,
+    check_gpus,
+    check_processes,
+    distributed,
+    expected_processes,
+    launched_place,
+    shown_ranks,
+)
+from gantrain.distributed.launch import _lateness
 from gantrain.errors import UserError
 
 
@@ -18,11 +28,79 @@ def config(processes=None):
     return SimpleNamespace(run=SimpleNamespace(processes=processes))
 
 
+def set_place(monkeypatch, **variables):
+    """Make these the only variables of a launcher in the environment."""
+    for name in LAUNCHER:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+WHOLE = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+
+
+def test_the_place_is_read_from_the_variables_of_the_launcher(monkeypatch):
+    set_place(monkeypatch, **WHOLE)
+    assert launched_place() == Place(1, 4, 0, 1, "10.0.0.1", 29500)
+    set_place(monkeypatch, **WHOLE, LOCAL_RANK="1", LOCAL_WORLD_SIZE="2")
+    assert launched_place() == Place(1, 4, 1, 2, "10.0.0.1", 29500)
+    assert launched_place().variables == {name: os.environ[name] for name in LAUNCHER}
+
+
+@pytest.mark.parametrize(
+    "variables", [{}, {"WORLD_SIZE": ""}, {"RANK": " ", "LOCAL_RANK": ""}, {"MASTER_ADDR": "h", "MASTER_PORT": "abc"}]
+)
+def test_empty_variables_and_an_address_alone_are_no_launcher(monkeypatch, variables):
+    set_place(monkeypatch, **variables)
+    assert launched_place() is None and shown_ranks() == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"WORLD_SIZE": "1"},
+            "^WORLD_SIZE=1 is set in the environment, but not RANK, MASTER_ADDR, MASTER_PORT; ",
+        ),
+        ({"WORLD_SIZE": "abc"}, "^WORLD_SIZE=abc is set"),
+        ({"LOCAL_RANK": "0"}, "^LOCAL_RANK=0 is set in the environment, but not RANK, WORLD_SIZE, MASTER_"),
+        ({"LOCAL_WORLD_SIZE": "2"}, "^LOCAL_WORLD_SIZE=2 is set"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2"},
+            "^RANK=0 is set in the environment, but not MASTER_ADDR, MASTER_PORT; ",
+        ),
+        (WHOLE | {"MASTER_ADDR": ""}, "^RANK=1 is set in the environment, but not MASTER_ADDR; unset RANK and WORLD"),
+        (WHOLE | {"WORLD_SIZE": "abc"}, "^WORLD_SIZE=abc: expected a whole number of at least 1 in the environment"),
+        (WHOLE | {"WORLD_SIZE": "0"}, "^WORLD_SIZE=0: expected"),
+        (WHOLE | {"RANK": "4"}, "^RANK=4: expected a whole number from 0 to 3 in the environment"),
+        (WHOLE | {"RANK": "-1"}, "^RANK=-1: expected"),
+        (WHOLE | {"RANK": "1.0"}, "^RANK=1.0: expected"),
+        (WHOLE | {"MASTER_PORT": "abc"}, "^MASTER_PORT=abc: expected a whole number from 1 to 65535"),
+        (WHOLE | {"MASTER_PORT": "0"}, "^MASTER_PORT=0: expected"),
+        (WHOLE | {"MASTER_PORT": "65536"}, "^MASTER_PORT=65536: expected"),
+        (WHOLE | {"LOCAL_RANK": "x"}, "^LOCAL_RANK=x: expected"),
+        (WHOLE | {"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "2"}, "^LOCAL_RANK=2: expected a whole number from 0 to 1"),
+        (WHOLE | {"LOCAL_WORLD_SIZE": "5"}, "^LOCAL_WORLD_SIZE=5: expected a whole number from 1 to 4"),
+    ],
+)
+def test_variables_that_are_no_place_are_refused(monkeypatch, variables, message):
+    set_place(monkeypatch, **variables)
+    with pytest.raises(UserError, match=message) as refused:
+        launched_place()
+    assert "\n" not in str(refused.value)
+    assert shown_ranks() == (0, 0)
+
+
+def test_the_cause_of_a_failure_is_told_from_its_consequences():
+    failures = {"stopped": (-9, 30), "ended": (-15, 0), "error": (2, 0), "killed": (-9, 1)}
+    assert sorted(failures, key=lambda name: _lateness(*failures[name])) == ["killed", "error", "ended", "stopped"]
+
+
 def test_the_command_line_goes_before_the_config_and_that_before_the_launcher(monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    set_place(monkeypatch)
     assert not distributed()
     assert expected_processes(None, config()) is None
-    monkeypatch.setenv("WORLD_SIZE", "3")
+    set_place(monkeypatch, RANK="0", WORLD_SIZE="3", MASTER_ADDR="localhost", MASTER_PORT="29500")
     assert distributed()
     assert expected_processes(None, config()) == 3
     assert expected_processes(None, config(2)) == 2
@@ -72,6 +150,6 @@ PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv
 def test_what_accelerate_was_asked_for_is_read_from_the_process_above(tmp_path, words, expected):
     script = tmp_path / words[0]
     script.write_text(PARENT)
-    env = {key: value for key, value in os.environ.items() if key != "WORLD_SIZE"}
+    env = {key: value for key, value in os.environ.items() if key not in LAUNCHER}
     command = [sys.executable, str(script), *words[1:], CHILD]
     assert subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=env).stdout.strip() == expected

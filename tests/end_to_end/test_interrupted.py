@@ -103,15 +103,28 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path, number):
     assert rows(tmp_path / "ring") == rows(tmp_path / "straight")
 
 
-def test_a_damaged_checkpoint_is_passed_over_with_one_line(tmp_path):
+def test_a_damaged_checkpoint_is_passed_over_and_set_aside(tmp_path):
     config = write(tmp_path, RING, "checkpoint.every=10")
     command = gantrain(tmp_path, "train", config, "--resume")
-    assert command.output.splitlines()[0] == "no whole checkpoint; starting anew"
+    assert command.output.splitlines()[0] == "no checkpoint; starting anew"
     (tmp_path / "ring" / "step_20" / "generator.safetensors").write_bytes(b"")
     command = gantrain(tmp_path, "train", config, "--resume")
-    (line,) = command.errors.splitlines()
-    assert line.startswith("gantrain: passing over a damaged checkpoint: ring/step_20/generator.safetensors: damaged")
+    passed, kept = command.errors.splitlines()
+    assert passed.startswith("gantrain: passing over a damaged checkpoint: ring/step_20/generator.safetensors: damaged")
+    assert kept == "gantrain: ring/step_20: kept as step_20.damaged"
     assert command.output.splitlines()[0] == "going on from step 10"
+    assert (tmp_path / "ring" / "step_20.damaged" / "discriminator.safetensors").exists()
+    for step in (10, 20):
+        (tmp_path / "ring" / f"step_{step}" / "state.json").unlink()
+    logged = rows(tmp_path / "ring")
+    command = Command(tmp_path, "train", config, "--resume")
+    assert command.wait() == 2
+    *_, line = command.errors.splitlines()
+    assert line.startswith(
+        "gantrain: ring: none of its checkpoints is whole (step_10, step_20), and they are left as they"
+    )
+    assert rows(tmp_path / "ring") == logged and (tmp_path / "ring" / "step_10" / "manifest.json").exists()
+    assert not (tmp_path / "ring" / "lock").exists()
 
 
 def test_divergence_is_one_line_and_exit_code_2(tmp_path):
@@ -154,3 +167,26 @@ def test_outside_the_main_thread_signals_are_left_alone():
     thread.start()
     thread.join()
     assert found == [0]
+
+
+def test_a_run_that_goes_on_is_left_alone_by_all_others(tmp_path):
+    config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=50")
+    run = tmp_path / "ring"
+    commands = [Command(tmp_path, "train", config) for _ in range(2)]
+    until(lambda: any(not command.running() for command in commands) and newest(run) > 0)
+    (loser,) = (command for command in commands if not command.running())
+    (winner,) = (command for command in commands if command is not loser)
+    for other in (loser, *(Command(tmp_path, "train", config, *flag) for flag in ([], ["--resume"], ["--overwrite"]))):
+        assert other.wait() == 2
+        (line,) = other.errors.splitlines()
+        assert line.startswith(f"gantrain: ring: process {winner.process.pid} on ") and "writes into this run" in line
+    winner.kill(signal.SIGTERM)
+    assert winner.wait() == 128 + signal.SIGTERM
+    step = newest(run)
+    assert [row["step"] for row in rows(run)] == list(range(2, step + 1, 2)) and not (run / "lock").exists()
+    killed = Command(tmp_path, "train", config, "--resume")
+    until(lambda: newest(run) > step or not killed.running())
+    killed.kill()
+    killed.wait()
+    gantrain(tmp_path, "train", config, "--resume", f"run.steps={newest(run) + 4}")
+    assert not (run / "lock").exists()

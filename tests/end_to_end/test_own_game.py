@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from forked import Command, gantrain
+from forked import Command, decoys, gantrain
 from tiny import ADAM, DIGITS, rows, same, state, write
 
 MODULE = '''
@@ -46,6 +46,7 @@ def test_it_trains_on_one_process_and_on_two_and_resumes_to_the_bit(tmp_path):
     gantrain(tmp_path, "train", config, "run.steps=4")
     gantrain(tmp_path, "train", config, "--resume")
     gantrain(tmp_path, "train", config, "run.name=straight")
+    decoys(tmp_path)
     gantrain(tmp_path, "train", config, "run.name=two", "--processes", "2")
     run = tmp_path / "rivals"
     assert same(state(run), state(tmp_path / "straight"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from forked import Command, gantrain
 from tiny import RING, rows, same, state, write
 
@@ -9,6 +11,7 @@ MODULE = '''
 import torch
 from torch import nn
 
+from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.games.losses import Loss
 from gantrain.outer.base import Outer
@@ -58,11 +61,10 @@ class Shift(nn.Module):
         return self.drop(z) + self.shift
 
 
-class Line:
+class Line(DataSet):
     def __init__(self, length: float = 1.0):
-        self.samples = torch.stack([torch.linspace(0, length, 99), torch.zeros(99)], dim=1)
-        self.labels = None
-        self.spec = DataSpec((2,))
+        samples = torch.stack([torch.linspace(0, length, 99), torch.zeros(99)], dim=1)
+        super().__init__(samples, None, DataSpec((2,)))
 
     def decode(self, raw):
         return raw
@@ -89,6 +91,13 @@ def test_own_parts_train_resume_and_are_sampled(tmp_path):
     assert (last["gradients/discriminator"], last["gradients/generator"]) == (15, 45)
     assert state(run)["generator"]["shift"].abs().min() > 0.001
     assert gantrain(tmp_path, "sample", "ring").output == "ring/samples/ema_step_15_seed_0.png\n"
+
+    shutil.copytree(run, tmp_path / "copy")
+    command = Command(tmp_path, "sample", "copy")
+    assert command.wait() == 2
+    (line,) = command.errors.splitlines()
+    assert line.startswith("gantrain: copy/config.yaml: names code outside gantrain") and "'own:Halves'" in line
+    assert gantrain(tmp_path, "sample", "copy", "--trust").output == "copy/samples/ema_step_15_seed_0.png\n"
 
 
 def test_a_wrong_key_of_an_own_part_is_one_line(tmp_path):

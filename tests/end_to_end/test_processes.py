@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from forked import SECONDS, Command, gantrain, together, until
+from forked import SECONDS, Command, ended, gantrain, hold_port, hosts, together, until
 from tiny import DIGITS, RING, config_of, rows, same, state, write
 
 from gantrain.commands.train import make_trainer, train
@@ -281,6 +282,64 @@ def test_a_process_that_is_killed_is_said_to_be_and_the_run_goes_on(tmp_path):
     assert all("another process has ended" in line for line in others) and len(others) <= 1
     newest = int(checkpoint.newest(run).name.removeprefix("step_"))
     gantrain(tmp_path, "train", config, "--resume", f"run.steps={newest + 2}")
+
+
+def test_the_processes_of_a_launcher_that_is_killed_end_by_themselves_with_a_checkpoint(tmp_path):
+    config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=1000000", "run.processes=2")
+    command = Command(tmp_path, "train", "--processes", "2", config)
+    run = tmp_path / "ring"
+    until(lambda: (run / "metrics.jsonl").exists() or not command.running())
+    ranks = psutil.Process(command.process.pid).children(recursive=True)
+    command.kill()
+    until(lambda: all(map(ended, ranks)))
+    assert checkpoint.newest(run) is not None
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_the_wait_for_a_process_that_is_stopped_ends(tmp_path, stopped):
+    folders = [tmp_path / "0", tmp_path / "1"]
+    for folder in folders:
+        folder.mkdir()
+        write(folder, RING, "run.steps=1000000", "run.timeout=2")
+    commands = hosts(folders, "train", "config.yaml")
+    until(lambda: (folders[0] / "ring" / "metrics.jsonl").exists() or not commands[0].running())
+    commands[stopped].kill(signal.SIGSTOP)
+    other = commands[1 - stopped]
+    assert other.wait() == 2
+    (line,) = other.errors.splitlines()
+    assert f": process {stopped}" in line and " did not answer for 2 s; go on with --resume, or wait longer" in line
+
+
+def test_a_process_whose_partner_does_not_come_says_so(tmp_path):
+    config = write(tmp_path, RING, "run.timeout=1")
+    held, port = hold_port()
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    first = Command(tmp_path, "train", config, RANK="0", **place)
+    assert first.wait() == 2
+    said = f"gantrain: 1 of 2 processes met at localhost:{port} within 1 s; process 1 did not come; start WORLD_SIZE=2"
+    assert first.errors.startswith(said)
+    second = Command(tmp_path, "train", config, RANK="1", **place)
+    assert second.wait() == 2
+    assert f"MASTER_PORT={port}: process 1 found no first process there within 1 s; start that with" in second.errors
+    with socket.socket() as silent:
+        silent.bind(("localhost", 0))
+        silent.listen()
+        there = place | {"MASTER_PORT": str(silent.getsockname()[1])}
+        second = Command(tmp_path, "train", config, RANK="1", **there)
+        assert second.wait() == 2 and "found no first process there" in second.errors
+    assert all(len(command.errors.splitlines()) == 1 for command in (first, second))
+    assert not (tmp_path / "ring").exists()
+    held.close()
+
+
+def test_settings_of_accelerate_and_mpi_that_are_left_over_change_nothing(tmp_path):
+    config = write(tmp_path, RING, "run.steps=2")
+    left = {"ACCELERATE_MIXED_PRECISION": "bogus", "ACCELERATE_USE_FSDP": "true", "ACCELERATE_TORCH_DEVICE": "bogus"}
+    left |= {"ACCELERATE_USE_CPU": "abc", "ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DYNAMO_BACKEND": "bogus"}
+    left |= {"FORK_LAUNCHED": "abc", "PMI_SIZE": "2", "OMPI_COMM_WORLD_SIZE": "3", "RANK": "", "WORLD_SIZE": ""}
+    command = Command(tmp_path, "train", config, **left, OMP_NUM_THREADS="abc", SLURM_NTASKS="4", LOCAL_RANK="")
+    assert command.wait() == 0, command.errors
+    assert (tmp_path / "ring" / "step_2").exists()
 
 
 def test_the_state_of_a_checkpoint_reaches_all_processes_as_it_is():

@@ -9,7 +9,7 @@ import signal
 
 import psutil
 import pytest
-from forked import Command, gantrain, until
+from forked import Command, decoys, gantrain, until
 from tiny import RING, rows, same, state, write
 
 from gantrain.plotting.images import load_png
@@ -40,6 +40,7 @@ def checkpoints(place):
 
 def test_a_sweep_and_its_comparison(tmp_path):
     config = write(tmp_path, RING, "run.steps=null", "run.gradients=24", "log.every=3")
+    decoys(tmp_path)
     done = gantrain(tmp_path, "sweep", config, *GRID, "--workers", "2")
     assert {line.partition(" ")[2] for line in done.output.splitlines()} == {f"{name}: finished" for name in NAMES}
     assert folders(tmp_path / "ring") == NAMES

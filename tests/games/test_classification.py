@@ -66,7 +66,8 @@ def test_the_product_is_the_classifier():
         (DataSpec((1, 2, 2)), r"^game: classification needs labels, and these data have none; choose labelled data$"),
         (
             DataSpec((1, 2, 2), 4),
-            r"^classifier Sequential: expected one logit per class, shape \(2, 4\) .* got \(2, 3\)$",
+            r"^game.classifier.model: Sequential: expected one logit per class for each sample, shape \(2, 4\), "
+            r"floating-point and on cpu, got a tensor of shape \(2, 3\), float32, on cpu$",
         ),
     ],
 )

@@ -268,7 +268,7 @@ class TestWrongUse:
 
     def test_a_generator_of_the_wrong_shape(self):
         generator, _ = networks(DataSpec((3,)))
-        with pytest.raises(UserError, match=r"MLPGenerator: expected .* shape \(2,\), got \(3,\)"):
+        with pytest.raises(UserError, match=r"MLPGenerator: expected .* shape \(2, 2\), .* shape \(2, 3\)"):
             GAN(generator, networks(DataSpec((2,)))[1], Hinge(), spec=DataSpec((2,)))
 
     def test_a_discriminator_that_returns_a_column(self):
@@ -277,7 +277,7 @@ class TestWrongUse:
                 return super().forward(x)
 
         generator, _ = networks(DataSpec((2,)))
-        with pytest.raises(UserError, match=r"Column: expected one logit per sample, .* got \(2, 1\)"):
+        with pytest.raises(UserError, match=r"Column: expected one logit per sample, .* shape \(2, 1\)"):
             GAN(generator, Column(2, 1), Hinge())
 
     def test_a_generator_without_latent_dim(self):

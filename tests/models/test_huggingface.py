@@ -213,3 +213,13 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
     with pytest.raises(UserError, match="model huggingface: checkpoint: "):
         HuggingFace(SPEC, str(tmp_path))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_a_kernel_of_the_hub_is_code_too(tmp_path, key):
+    language.bert(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {key: "evil/kernel"}))
+    for pretrained in (True, False):
+        with pytest.raises(UserError, match="checkpoint: .* names the kernel 'evil/kernel', which is code of the"):
+            HuggingFace(SPEC, str(tmp_path), pretrained)

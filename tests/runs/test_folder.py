@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from gantrain.config.loading import load, resolved
-from gantrain.errors import UserError
-from gantrain.runs.folder import CONFIG, open_run, prepare_folder
+from gantrain.errors import Notice, UserError
+from gantrain.runs import checkpoint
+from gantrain.runs import folder as folders
+from gantrain.runs.folder import CONFIG, RESOLVED_CONFIG, config_text, open_run, prepare_folder
 
 MINIMAL = """
 run: {name: a, steps: 3}
@@ -136,3 +141,128 @@ def test_a_linked_run_is_not_deleted(tmp_path, run, config):
 def test_opening_what_is_no_run(tmp_path):
     with pytest.raises(UserError, match="no run here; expected a folder with config.yaml"):
         open_run(tmp_path)
+
+
+FLAGS = [(False, False), (True, False), (False, True)]
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize(
+    "left",
+    [
+        (".DS_Store", "Thumbs.db", "._x", "desktop.ini"),
+        ("config.yaml.tmp",),
+        ("config.yaml.0123abcd.tmp", "metrics.jsonl.0123abcd.tmp", "lock"),
+        ("lock", "lock.0123abcd", "lock.0123abcd.tmp"),
+        ("config.yaml",),
+    ],
+    ids=lambda names: names[0],
+)
+def test_a_folder_in_which_no_run_began_is_free(tmp_path, config, flags, left):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for name in left:
+        (folder / name).touch()
+    prepare_folder(folder, resolved(config()), *flags)
+    assert open_run(folder)[1] == config()
+    assert not list(folder.glob("config.yaml.*")) and not list(folder.glob("metrics*"))
+
+
+BLANK = {"missing": None, "empty": b"", "zeros": b"\0" * 4096, "cut off": RESOLVED_CONFIG[:9].encode()}
+
+
+@pytest.fixture
+def trained(tmp_path, config):
+    """A run with one checkpoint, which has a copy of the config."""
+    folder = tmp_path / "a"
+    text = config_text(resolved(config()), RESOLVED_CONFIG)
+    prepare_folder(folder, resolved(config()), False, False)
+    checkpoint.save(folder, 3, {"clock": {"step": 3}}, 1, text)
+    return folder
+
+
+def lose(folder, content):
+    (folder / CONFIG).unlink()
+    if content is not None:
+        (folder / CONFIG).write_bytes(content)
+
+
+@pytest.mark.parametrize("lost", BLANK)
+def test_a_config_that_was_lost_is_restored_from_the_checkpoint(trained, config, lost):
+    lose(trained, BLANK[lost])
+    with pytest.raises(UserError, match="a: this run exists; add --resume"):
+        prepare_folder(trained, resolved(config()), False, False)
+    with pytest.raises(UserError, match="run.seed: the run in .* has 0, this config 1"):
+        prepare_folder(trained, resolved(config("run.seed=1")), True, False)
+    prepare_folder(trained, resolved(config("run.steps=9")), True, False)
+    assert open_run(trained)[1].run.steps == 9
+    assert checkpoint.load(trained / "step_3")[0] == 3
+
+
+@pytest.mark.parametrize("lost", BLANK)
+def test_without_a_copy_the_run_goes_on_with_a_notice(trained, config, lost):
+    lose(trained, BLANK[lost])
+    checkpoint.save(trained, 3, {"clock": {"step": 3}}, 1)
+    with pytest.warns(Notice, match="config.yaml: lost, so it cannot be checked that the run goes on with the config"):
+        prepare_folder(trained, resolved(config()), True, False)
+    assert open_run(trained)[1] == config() and checkpoint.load(trained / "step_3")[0] == 3
+
+
+def test_a_config_that_was_cut_off_further_on_is_replaced_by_the_copy(trained, config):
+    whole = (trained / CONFIG).read_text()
+    (trained / CONFIG).write_text(whole[: whole.index("game:") + 12])
+    prepare_folder(trained, resolved(config()), True, False)
+    assert (trained / CONFIG).read_text() == whole
+
+
+@pytest.mark.parametrize("lost", BLANK)
+def test_a_run_that_lost_its_config_is_overwritten_unless_it_holds_what_is_not_of_a_run(trained, config, lost):
+    lose(trained, BLANK[lost])
+    (trained / "thesis.tex").touch()
+    (trained / ".DS_Store").touch()
+    with pytest.raises(UserError, match="its config.yaml is lost, so .*, and thesis.tex is not; move that away"):
+        prepare_folder(trained, resolved(config()), False, True)
+    assert (trained / "step_3" / "state.json").exists()
+    (trained / "thesis.tex").unlink()
+    prepare_folder(trained, resolved(config("run.steps=9")), False, True)
+    assert contents(trained) == [CONFIG] and open_run(trained)[1].run.steps == 9
+
+
+@pytest.mark.parametrize("names", [("samples",), ("best",), ("step_3", "samples"), ("diagnosis",)])
+def test_folders_with_names_as_a_run_has_them_are_no_run(tmp_path, config, names):
+    for name in names:
+        (tmp_path / "mine" / name).mkdir(parents=True)
+    for flags in FLAGS:
+        with pytest.raises(UserError, match="mine: exists and is not a run"):
+            prepare_folder(tmp_path / "mine", resolved(config()), *flags)
+    assert sorted(os.listdir(tmp_path / "mine")) == sorted(names)
+
+
+def test_killed_while_it_deletes_a_run_the_next_one_starts_anew(tmp_path, config, trained):
+    (trained / "lock").touch()
+    fatal = 0
+    while True:
+        folder = tmp_path / f"run{fatal}"
+        prepare_folder(folder, resolved(config()), False, False)
+        for step in (3, 6):
+            checkpoint.save(folder, step, {"clock": {"step": step}}, 2)
+        child = os.fork()
+        if not child:
+            unlink, calls = os.unlink, iter(range(100))
+
+            def deadly(*arguments, unlink=unlink, calls=calls, fatal=fatal, **keywords):
+                if next(calls) == fatal:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                unlink(*arguments, **keywords)
+
+            os.unlink = deadly
+            prepare_folder(folder, resolved(config()), False, True)
+            os._exit(0)
+        if os.waitpid(child, 0)[1] == 0:
+            break
+        before = sorted(os.listdir(folder))
+        prepare_folder(folder, resolved(config()), fatal % 2 == 0, False)
+        assert contents(folder) == [CONFIG], before
+        fatal += 1
+    assert fatal >= 5
+    assert folders.is_run(folder)

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.summary.writer import event_file_writer
 
 from gantrain.errors import UserError
 from gantrain.plotting.images import load_png
@@ -184,6 +186,24 @@ def test_a_resumed_run_writes_what_an_unbroken_one_writes(tmp_path):
     assert not list(broken.glob("*.tmp"))
 
 
+def test_a_step_of_which_only_some_rows_stay_is_written_once_in_both_files(tmp_path, monkeypatch):
+    # TensorBoard orders the files of one second by a number of this process, in which 10 comes before 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
+    monitor = Monitor(tmp_path, CONFIG)
+    for values in ({"loss/x": 1.0}, {"fid": 2.0}):
+        monitor.scalars(4, values)
+    assert monitor.rows == 2
+    monitor.close()
+    monitor = Monitor(tmp_path, CONFIG, step=4, rows=1)
+    assert monitor.rows == 1
+    monitor.scalars(4, {"fid": 3.0})
+    monitor.close()
+    assert [row.get("loss/x", row.get("fid")) for row in read_metrics(tmp_path)] == [1.0, 3.0]
+    found = events(tmp_path)
+    assert [(e.step, e.value) for e in found.Scalars("loss/x")] == [(4, 1.0)]
+    assert [(e.step, e.value) for e in found.Scalars("fid")] == [(4, 3.0)]
+
+
 def test_time_goes_on_where_the_kept_rows_end(tmp_path, monkeypatch):
     clock = iter((1000.0, 1007.25))
     monkeypatch.setattr("gantrain.runs.monitor.time", SimpleNamespace(monotonic=lambda: next(clock)))
@@ -234,3 +254,59 @@ def test_a_killed_process_loses_no_finished_row(tmp_path):
     assert len(rows) >= max(said, default=50)
     assert all(row["loss/6"] == row["step"] + 6 / 7 for row in rows)
     assert len(events(tmp_path).Scalars("loss/0")) >= 49
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"step": "4"}, "'step': expected a count of steps, found \"4\""),
+        ({"step": 4.5}, "'step': expected a count of steps, found 4.5"),
+        ({"step": -1}, "'step': expected a count"),
+        ({"step": None}, "'step': expected a count"),
+        ({"step": True}, "'step': expected a count"),
+        ({"step": 10**30}, "'step': expected a count"),
+        ({"time": "now"}, "'time': expected a number, found \"now\""),
+        ({"time": None}, "'time': expected a number, found null"),
+        ({"time": -1}, "'time': expected a number"),
+        ({"fid": [1]}, r"'fid': expected a number or null, found \[1\]"),
+        ({"fid": "3"}, "'fid': expected a number or null"),
+        ({"fid": {}}, "'fid': expected a number or null"),
+        ({"fid": False}, "'fid': expected a number or null"),
+        ({"fid": 10**400}, "'fid': expected a number or null"),
+        ({"fid": math.inf}, "'fid': expected a number or null"),
+    ],
+)
+def test_a_row_with_a_value_of_the_wrong_type_is_named(tmp_path, row, said):
+    rows = [{"step": 2, "time": 1.0, "fid": 3.0}, {"step": 4, "time": 2.0, "fid": 3.0} | row]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    for read in (read_metrics, lambda folder: Monitor(folder, CONFIG, step=4)):
+        with pytest.raises(UserError, match=rf"metrics\.jsonl:2: {said}") as caught:
+            read(tmp_path)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("file", ["metrics.jsonl", "events.out"])
+def test_a_disk_that_fills_up_is_said_when_it_happens_and_leaves_whole_rows(tmp_path, file, capfd):
+    monitor = Monitor(tmp_path, CONFIG)
+    monitor.scalars(1, {"loss/x": 1.0})
+    sizes = {path.name.split(".tf")[0]: path.stat().st_size for path in tmp_path.iterdir()}
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            # A row of metrics is longer than an event by this name, and shorter than one by the other.
+            name = "long/" + "x" * 400 if file == "metrics.jsonl" else "x"
+            limit = max(sizes.values()) + 100 if file == "metrics.jsonl" else sizes["events.out"] + 10
+            if file == "metrics.jsonl":
+                (tmp_path / file).open("a").write(" " * (limit - sizes[file] - 100) + "\n")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            monitor.scalars(2, {name: 1.0})
+        except UserError as error:
+            code = 0 if re.search(rf"/{file}\S*: cannot be written: File too large; [0-9]+ of its ", str(error)) else 2
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert capfd.readouterr() == ("", "")
+    assert all(line.endswith("\n") for line in (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True))
+    assert [event.step for event in events(tmp_path).Scalars("loss/x")] == [1]
+    monitor.close()

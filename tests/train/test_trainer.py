@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from gantrain.config.loading import dump
 from gantrain.config.parts import build
 from gantrain.data.batch import Batches
 from gantrain.errors import Notice, UserError
-from gantrain.plotting.images import load_png
+from gantrain.plotting.images import load_png, row_height
 from gantrain.runs import checkpoint
 from gantrain.runs.monitor import read_metrics
 from gantrain.train.trainer import Trainer
@@ -155,8 +156,8 @@ def test_a_resumed_run_takes_the_newest_whole_checkpoint(ring):
     longer = ring("checkpoint.every=5", "run.name=damaged", "run.steps=17")
     with pytest.warns(Notice, match="step_15/generator.safetensors: damaged"):
         train(longer, resume=True)
-    # The damaged one is not among those that are kept.
-    assert sorted(path.name for path in folder.glob("step_*")) == ["step_15", "step_17"]
+    # Nothing that may hold training is deleted.
+    assert sorted(path.name for path in folder.glob("step_*")) == ["step_15", "step_15.damaged", "step_17"]
     train(ring("checkpoint.every=5", "run.name=damaged"), resume=True)
     assert same(state(folder), state(whole))
     of = {row["step"]: row for row in rows(folder)}
@@ -188,7 +189,7 @@ def test_nothing_in_the_folder_is_executed(ring, tmp_path):
         (folder / name).write_bytes(code)
     for name in ("generator.safetensors", "generator.bin", "state.json"):
         (folder / "step_4" / name).write_bytes(code)
-    with pytest.warns(Notice, match="step_4/generator.bin: not a file of this checkpoint"):
+    with pytest.warns(Notice, match="step_4/generator.safetensors: damaged"):
         train(ring("run.steps=6"), resume=True)
     assert not (tmp_path / "executed").exists()
     assert checkpoint.newest(folder).name == "step_6"
@@ -253,3 +254,64 @@ def test_threads_are_set_for_the_run_alone(tmp_path, monkeypatch):
         assert during == [1, 1] and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "._generator.safetensors", "desktop.ini"])
+def test_a_file_that_is_not_ours_changes_nothing(ring, name):
+    folder = train(ring("run.steps=4", "checkpoint.every=2"))
+    for place in (folder, folder / "step_4", folder / "samples"):
+        (place / name).write_bytes(b"\x80")
+    train(ring("run.steps=6", "checkpoint.every=2"), resume=True)
+    assert sorted(path.name for path in folder.glob("step_*")) == ["step_4", "step_6"]
+    assert [row["step"] for row in rows(folder)] == [2, 4, 6]
+
+
+def test_foreign_and_damaged_pictures_are_left_out_of_the_samples_over_time(digits):
+    folder = train(digits("run.steps=4", "samples.every=2"))
+    samples = folder / "samples"
+    for name in ("step_x.png", "._step_000500.png", "step_000003.png", "step_.png", "step_\u0662.png"):
+        (samples / name).write_bytes(b"no picture")
+    (samples / "step_000001.png").mkdir()
+    (samples / "step_000002.png").write_bytes((samples / "step_000002.png").read_bytes()[:-40])
+    train(digits("run.steps=6", "samples.every=2"), resume=True)
+    assert load_png(samples / "over_time.png").shape[1] == 2 * row_height(8)  # of the steps 4 and 6
+
+
+def test_a_signal_at_the_step_of_a_checkpoint_saves_once(ring, monkeypatch):
+    saved, save, step = [], checkpoint.save, Trainer.train_step
+
+    def signalled(trainer, *arguments, **keywords):
+        step(trainer, *arguments, **keywords)
+        if trainer.step == 10:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Trainer, "train_step", signalled)
+    monkeypatch.setattr(checkpoint, "save", lambda *arguments: saved.append(arguments[1]) or save(*arguments))
+    with pytest.raises(SystemExit) as caught:
+        train(ring("checkpoint={every: 5, keep: 1}"))
+    assert caught.value.code == 128 + signal.SIGTERM and saved == [5, 10]
+
+
+def test_a_damaged_best_is_set_aside(tmp_path):
+    config = config_of(RING, tmp_path, "run.steps=4", "checkpoint.every=2")
+    folder = train(config)
+    checkpoint.save(folder / "best", 2, {"evaluation": {"name": "fid", "cost": 1.0}}, 1)
+    (folder / "best" / "step_2" / "state.json").write_text("")
+    with pytest.warns(Notice, match="best/step_2: kept as step_2.damaged"):
+        train(config_of(RING, tmp_path, "run.steps=6"), resume=True)
+    assert [path.name for path in (folder / "best").iterdir()] == ["step_2.damaged"]
+
+
+def test_a_process_that_was_taken_over_saves_nothing_more(ring, monkeypatch, tmp_path):
+    step = Trainer.train_step
+
+    def taken(trainer, *arguments, **keywords):
+        step(trainer, *arguments, **keywords)
+        if trainer.step == 3:
+            (trainer.folder / "lock").write_text('{"host": "node7", "process": 1, "since": "now"}')
+
+    monkeypatch.setattr(Trainer, "train_step", taken)
+    with pytest.raises(UserError, match="ring: .* has taken this run over, since this process gave no sign of life"):
+        train(ring("checkpoint.every=2"))
+    assert [path.name for path in (tmp_path / "ring").glob("step_*")] == ["step_2"]
+    assert (tmp_path / "ring" / "lock").exists()

@@ -13,7 +13,7 @@ from gantrain.data.readers.file_samples import FileSamples
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
-    from gantrain.config.types import PositiveInt
+    from gantrain.config.types import FolderPath, PositiveInt
 
 _FILES = (
     "a folder celeba with the folder img_align_celeba and the files list_attr_celeba.txt, identity_CelebA.txt, "
@@ -47,7 +47,7 @@ class CelebA(ImageSet):
     def __init__(
         self,
         split: Literal["train", "validation", "test", "all"] = "train",
-        root: str = "data",
+        root: FolderPath = "data",
         download: bool = True,
         size: PositiveInt = 64,
         crop: PositiveInt = 178,

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from gantrain.data.dataset import Samples
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.datasets.splits import training_part
 from gantrain.data.readers.containers import Container, Folder, open_archive
 from gantrain.data.readers.file_samples import FileSamples
 from gantrain.data.readers.images import load_all, reason
 from gantrain.data.readers.layout import Layout, split_named
+from gantrain.data.readers.selection import select_images
 from gantrain.data.storage import require_memory
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
-    from gantrain.config.types import Fraction, NonNegativeInt, PositiveInt
+    from gantrain.config.types import AnyPath, Fraction, NonNegativeInt, PositiveInt
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class ImageFiles(ImageSet, ABC):
 
     def __init__(
         self,
-        path: str,
+        path: AnyPath,
         split: Literal["train", "validation", "test"] = "train",
         size: PositiveInt | None = None,
         channels: Literal[1, 3] = 3,
@@ -74,18 +74,14 @@ class ImageFiles(ImageSet, ABC):
         if not place.exists():
             raise UserError(f"data.path: there is nothing at {path!r}")
         container = self._container(place)
-        layout = Layout(container.names(), path)
+        layout = Layout(select_images(container), path)
         part = "train" if split == "validation" and not layout.has(split) else split
         label_of = layout.labels(part)
         names, example = list(label_of), None
         if on_error == "skip":
             names, example = _usable(container, names, channels, size)
-        in_files = FileSamples(container, names, channels, size, example=example)
-        samples: Samples = in_files
-        self.in_memory_only = in_files.in_memory_only
-        if self.in_memory_only:
-            require_memory(in_files, "data.path", self.in_memory_only)
-            samples = in_files.to("cpu")
+        samples = FileSamples(container, names, channels, size, example=example)
+        self.in_memory_only = samples.in_memory_only
 
         self.class_names = layout.classes
         self.skipped = len(label_of) - len(names)
@@ -96,6 +92,9 @@ class ImageFiles(ImageSet, ABC):
                 samples, labels, len(layout.classes), split, fraction, label_noise, noise_seed
             )
         super().__init__(samples, labels, len(layout.classes))
+        if self.in_memory_only:
+            require_memory(samples, "data.path", self.in_memory_only)
+            self.samples = samples.to("cpu")
 
     @staticmethod
     @abstractmethod

@@ -9,7 +9,7 @@ from gantrain.data.datasets.image_files import ImageFolder
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
-    from gantrain.config.types import Fraction, NonNegativeInt, PositiveInt
+    from gantrain.config.types import FolderPath, Fraction, NonNegativeInt, PositiveInt
 
 
 class ImageNet(ImageFolder):
@@ -37,7 +37,7 @@ class ImageNet(ImageFolder):
         self,
         size: PositiveInt,
         split: Literal["train", "validation"] = "train",
-        root: str = "data/imagenet",
+        root: FolderPath = "data/imagenet",
         on_error: Literal["stop", "skip"] = "stop",
         label_noise: Fraction = 0.0,
         noise_seed: NonNegativeInt = 0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +14,7 @@ from gantrain.data.readers.file_samples import FileSamples
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
-    from gantrain.config.types import PositiveInt
+    from gantrain.config.types import FolderPath, PositiveInt
 
 CATEGORIES = (
     "bedroom",
@@ -34,8 +33,7 @@ CATEGORIES = (
 class LSUN(ImageSet):
     """LSUN: ten categories of scenes, each of 126227 to 3033042 colour images whose shorter side has 256 pixels.
 
-    The largest square around the centre is scaled to ``size``. Reading needs the package lmdb. The samples are in the
-    order of the databases' keys.
+    The largest square around the centre is scaled to ``size``. The samples are in the order of the databases' keys.
 
     Source: Yu et al., LSUN: construction of a large-scale image dataset using deep learning with humans in the loop,
     2015.
@@ -49,8 +47,7 @@ class LSUN(ImageSet):
         size: the height and width in pixels.
 
     Raises:
-        UserError: the folder of a database is missing, or the package lmdb is not installed. When the samples are read:
-            an image is damaged.
+        UserError: a database is missing or damaged. When the samples are read: an image is damaged.
 
     Attributes:
         class_names: the categories, in the order of the labels.
@@ -60,7 +57,7 @@ class LSUN(ImageSet):
         self,
         categories: str | tuple[str, ...] = "bedroom",
         split: Literal["train", "validation"] = "train",
-        root: str = "data",
+        root: FolderPath = "data",
         size: PositiveInt = 64,
     ):
         self.class_names = (categories,) if isinstance(categories, str) else tuple(dict.fromkeys(categories))
@@ -76,10 +73,8 @@ class LSUN(ImageSet):
                     f"data.root: {folder.name} is not in {root!r}; put there the folder that {folder.name}.zip of "
                     "https://github.com/fyu/lsun holds"
                 )
-        if find_spec("lmdb") is None:
-            raise UserError("data: LSUN is read by the package lmdb, which is not installed; pip install lmdb")
         databases = Databases(Path(root), folders)
-        names = list(databases.names())
+        names = [entry.name for entry in databases.entries()]
         labels = None
         if len(folders) > 1:
             number = {name: i for i, name in enumerate(folders)}

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gantrain.errors import UserError
+from gantrain.utils.io import require_regular_files
 
 
 def find(dataset: str, root: Path, download: bool, files: str, **options: Any) -> Any:
@@ -39,10 +40,15 @@ def _open(dataset: str, root: Path, options: dict[str, Any], download: bool = Fa
 
     Raises:
         RuntimeError: the data set is missing or damaged.
+        UserError: a FIFO or the like, for which torchvision would wait, lies among the files.
     """
     from torchvision import datasets  # takes a second to import
 
-    return getattr(datasets, dataset)(root, download=download, **options)
+    kind = getattr(datasets, dataset)
+    for folder in (root / getattr(kind, "base_folder", ""), root / dataset / "raw"):
+        if folder.is_dir():
+            require_regular_files(folder, "data.root")
+    return kind(root, download=download, **options)
 
 
 def _download(dataset: str, root: Path, files: str, options: dict[str, Any]) -> None:

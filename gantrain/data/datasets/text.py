@@ -20,7 +20,7 @@ from gantrain.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from gantrain.config.types import Fraction, NonNegativeInt, PositiveInt
+    from gantrain.config.types import AnyPath, FilePath, Fraction, NonNegativeInt, PositiveInt
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _BROKEN = re.compile(r"[-+]?[0-9]*\.[0-9]+([eE][-+]?[0-9]+)?")
@@ -63,9 +63,9 @@ class Text(DataSet):
 
     def __init__(
         self,
-        train: str,
-        tokenizer: str,
-        test: str | None = None,
+        train: FilePath,
+        tokenizer: AnyPath,
+        test: FilePath | None = None,
         split: Literal["train", "validation", "test"] = "train",
         max_length: PositiveInt = 128,
         text: str | NonNegativeInt = "text",

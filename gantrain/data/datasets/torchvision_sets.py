@@ -14,7 +14,7 @@ from gantrain.data.datasets.splits import training_part
 from gantrain.data.pixels import resize
 
 if TYPE_CHECKING:
-    from gantrain.config.types import Fraction, NonNegativeInt, PositiveInt
+    from gantrain.config.types import FolderPath, Fraction, NonNegativeInt, PositiveInt
 
 
 class TorchvisionSet(ImageSet):
@@ -44,7 +44,7 @@ class TorchvisionSet(ImageSet):
     def __init__(
         self,
         split: Literal["train", "validation", "test"] = "train",
-        root: str = "data",
+        root: FolderPath = "data",
         download: bool = True,
         size: PositiveInt | None = None,
         validation: Fraction = 0.0,

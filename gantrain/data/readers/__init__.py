@@ -1,3 +1,12 @@
 """Readers of samples: folders, archives and databases of images, and tables of text."""
 
-__all__ = ["containers", "file_samples", "images", "layout", "tables"]
+__all__ = [
+    "containers",
+    "databases",
+    "file_samples",
+    "images",
+    "layout",
+    "magic",
+    "selection",
+    "tables",
+]

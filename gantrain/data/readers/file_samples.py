@@ -12,7 +12,11 @@ from torch import Tensor
 
 from gantrain.data.readers.containers import Container
 from gantrain.data.readers.images import load_all, pixels, reason
+from gantrain.data.readers.magic import START, kind_of
 from gantrain.errors import UserError
+
+# The largest number of files that are looked at when one of them cannot be read.
+_LOOKED_AT = 10_000
 
 
 class FileSamples:
@@ -57,7 +61,7 @@ class FileSamples:
         elif example is None:
             position, image = next(load_all(islice(container.contents(names), 1), *self._options))
             if isinstance(image, Exception):
-                raise self._wrong(position, f"cannot be read ({reason(image)})")
+                raise self._unreadable(position, image)
             height, width = image.shape[:2]
             example = height, width, names[position]
         self._height, self._width, self._example = example
@@ -93,15 +97,34 @@ class FileSamples:
             UserError: an image cannot be read, or has another size than the example.
         """
         images = np.empty(self.shape, np.uint8)
-        names = [os.fsdecode(name) for name in self._names]
-        for position, image in load_all(self._container.contents(names), *self._options):
+        for position, image in load_all(self._container.contents(self.names), *self._options):
             if isinstance(image, Exception):
-                raise self._wrong(position, f"cannot be read ({reason(image)})")
+                raise self._unreadable(position, image)
             if image.shape[:2] != (self._height, self._width):
                 sizes = f"{pixels(image)} pixels and {self._example} {self._width} x {self._height}"
                 raise self._wrong(position, f"has {sizes}; set data.size")
             images[position] = image.transpose(2, 0, 1)
         return torch.from_numpy(images).to(device)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the files in their container, in the order of the samples."""
+        return [os.fsdecode(name) for name in self._names]
+
+    def sizes(self) -> list[int]:
+        """The size of each file in bytes; -1 for a file that is missing."""
+        return self._container.sizes(self.names)
+
+    def _unreadable(self, position: int, error: Exception) -> UserError:
+        """The error about a file that cannot be read, which also counts the files that are no images at all."""
+        names = self.names[:_LOOKED_AT]
+        others = 0
+        if self._container.random:
+            starts = self._container.contents(names, START)
+            kinds = [kind_of(start) if isinstance(start, bytes) else None for i, start in starts if i != position]
+            others = sum(kind is not None and kind.group != "image" for kind in kinds)
+        more = f"; {others} other{'s are' if others > 1 else ' is'} no image by content" if others else ""
+        return self._wrong(position, f"cannot be read ({reason(error)}){more}")
 
     def _wrong(self, position: int, what: str) -> UserError:
         name = os.fsdecode(self._names[position])

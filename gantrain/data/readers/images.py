@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import get_worker_info
+
+from gantrain.data.readers.magic import START, kind_of
 
 Key = TypeVar("Key")
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
-# Number of files that are read before the first of them is used.
-_AT_ONCE = 64
+# The largest number of pixels of an image, which may take a thousand times its file's size in memory.
+PIXELS = 2**27
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # of Pillow's own bound, which is lower
+
+# Number of files that are read before the first of them is used; they are fewer if they are larger together than this.
+_AT_ONCE, _BYTES_AT_ONCE = 64, 2**26
 # Size of a file in bytes from which on decoding it in a thread saves more time than the interpreter's lock costs.
 _WORTH_A_THREAD = 16384
 
@@ -37,16 +44,19 @@ def load(content: bytes, channels: int, size: int | None, crop: int | None = Non
         crop: the side of a square that is cut out around the centre before scaling; None cuts out nothing.
 
     Raises:
-        Exception: the file is no image or is damaged; Pillow raises many classes of errors.
+        Exception: the file is no image, is damaged, or has more than ``PIXELS`` pixels; Pillow raises many classes of
+            errors.
     """
-    image: Image.Image = Image.open(io.BytesIO(content))
+    image = _opened(content)
+    # Pillow has the 16 bits of a PGM file in a mode of 32 bits.
+    deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I;16"):
+    if deep:
         levels = np.asarray(image).astype(np.float64) / 257
         image = Image.fromarray(levels.round().astype(np.uint8))
     elif image.mode in ("I", "F"):
-        raise ValueError(f"its pixels are numbers of 32 bits (mode {image.mode}), expected 8 or 16")
+        raise ValueError(f"its pixels are numbers of 32 bits or with a sign (mode {image.mode}), expected 8 or 16 bits")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -82,7 +92,7 @@ def load_all(
     files = iter(files)
     alone = get_worker_info() is None
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        while chunk := list(islice(files, _AT_ONCE)):
+        while chunk := _some(files):
             size_of_all = sum(len(content) for _, content in chunk if isinstance(content, bytes))
             threads = alone and size_of_all > _WORTH_A_THREAD * len(chunk)
             yield from (pool.map if threads else map)(loaded, chunk)
@@ -94,8 +104,37 @@ def pixels(image: np.ndarray) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The text of an error about an image, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The text of an error about an image, in one line without the path, which the caller names."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _some(files: Iterator[tuple[Key, bytes | Exception]]) -> list[tuple[Key, bytes | Exception]]:
+    """The next files, as many as may be in memory together."""
+    chunk, size = [], 0
+    for file in islice(files, _AT_ONCE):
+        chunk.append(file)
+        size += len(file[1]) if isinstance(file[1], bytes) else 0
+        if size > _BYTES_AT_ONCE:
+            break
+    return chunk
+
+
+def _opened(content: bytes) -> Image.Image:
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content))
+    except Image.DecompressionBombError:
+        raise ValueError(f"it has more than {PIXELS} pixels, the most that an image may have") from None
+    except UnidentifiedImageError:
+        kind = kind_of(content[:START])
+        if kind is None:
+            raise ValueError("it is no image, or is damaged") from None
+        if kind.group == "image":
+            raise ValueError(f"it begins like {kind.name}; it is damaged, or Pillow cannot read it") from None
+        raise ValueError(f"it is no image but {kind.name}") from None
+    if image.width * image.height > PIXELS:
+        raise ValueError(f"it has {image.width} x {image.height} pixels, more than the {PIXELS} that an image may have")
+    return image
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gantrain.data.readers.images import SUFFIXES
+from gantrain.data.readers.selection import image_path_parts
 from gantrain.errors import UserError
 
 _PARTS = {
@@ -26,13 +27,13 @@ def split_named(folder: str) -> str | None:
 class Layout:
     """The parts and the classes of image files, found from their paths alone.
 
-    1. Hidden files, and files whose names do not end like an image's, are left out.
+    1. Hidden files, those of operating systems, and files whose names do not end like an image's are left out.
     2. A folder that contains all files is passed through, unless its name is that of a part or it holds images itself.
     3. If all folders then have the name of a part, they are the parts; otherwise all files are the training part.
     4. Within the parts the outermost folders are the classes, numbered in the order of their names over all parts.
 
     Args:
-        names: paths with slashes, relative to a common folder; the files are not opened.
+        names: paths with slashes or backslashes, relative to a common folder; the files are not opened.
         where: the common folder, as error messages call it.
 
     Attributes:
@@ -84,10 +85,3 @@ class Layout:
         number = {name: i for i, name in enumerate(self.classes)}
         ordered = sorted(self._parts[part].items(), key=lambda item: item[1])
         return {name: number[place[0]] if self.classes else None for name, place in ordered}
-
-
-def image_path_parts(name: str) -> tuple[str, ...] | None:
-    """The folders in the path of an image file and its name; None for hidden files and for files of another kind."""
-    place = tuple(folder for folder in name.split("/") if folder not in ("", ".", ".."))
-    hidden = any(folder.startswith(".") or folder == "__MACOSX" for folder in place)
-    return place if place and not hidden and name.lower().endswith(SUFFIXES) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, TextIO
 
 from gantrain.config.base import nearest, one_of
 from gantrain.errors import UserError
+from gantrain.utils.io import open_regular
 
 # Tab-separated files have no quotes, as in GLUE: a quotation mark is a character of the text.
 _DIALECTS: dict[str, dict[str, Any]] = {
@@ -37,7 +39,7 @@ def read(path: str | Path, columns: Sequence[str | int]) -> list[tuple[int, list
     if len({type(column) for column in columns}) > 1:
         raise UserError(f"{path}: expected columns all by name, or all by position in a file without header")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             rows = list(_objects(path, file, columns) if path.suffix == ".jsonl" else _lists(path, file, columns))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error

@@ -55,17 +55,18 @@ class Classifier(Extractor):
         self.dimensions, self.classes = probe.features.shape[1], probe.logits.shape[1]
 
     @classmethod
-    def of_run(cls, folder: str | Path, device: torch.device | str = "cpu") -> Classifier:
+    def of_run(cls, folder: str | Path, device: torch.device | str = "cpu", trust: bool = False) -> Classifier:
         """The classifier of a run, from its newest checkpoint, with the averaged weights where the run keeps them.
 
         Args:
             folder: the folder of a run whose game is classification; its last part becomes the name.
             device: where the network is.
+            trust: whether the run is opened though its config names code outside gantrain and it was not trained here.
 
         Raises:
-            UserError: there is no such run, it trains no classifier, or its data are no images.
+            UserError: there is no such run, it is not trusted, it trains no classifier, or its data are no images.
         """
-        saved = open_saved_run(folder)
+        saved = open_saved_run(folder, trust=trust)
         folder = saved.folder
         if not isinstance(saved.game, ClassifyingGame):
             name = part_name(saved.config.game)

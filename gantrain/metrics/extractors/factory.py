@@ -17,6 +17,7 @@ def make_extractor(
     weights: str | None = None,
     digest: str | None = None,
     device: torch.device | str = "cpu",
+    trust: bool = False,
 ) -> Extractor:
     """Make the extractor that ``features`` names.
 
@@ -26,9 +27,10 @@ def make_extractor(
         weights: for "inception", the path of its weights: see :class:`gantrain.metrics.Inception`.
         digest: for "inception", the SHA-256 of weights that are not the published ones.
         device: where the network is.
+        trust: whether a run is opened though its config names code outside gantrain and it was not trained here.
 
     Raises:
-        UserError: the weights or the run cannot be had.
+        UserError: the weights or the run cannot be had, or the run is not trusted.
     """
     if features == "inception":
         return Inception(weights, digest, device)
@@ -38,4 +40,4 @@ def make_extractor(
         raise UserError(f"features: {features!r} is neither inception nor the folder of a classifier's run{hint}")
     if weights is not None or digest is not None:
         raise UserError(f"weights: the classifier {features} has its own in its checkpoint; leave the key out")
-    return Classifier.of_run(folder, device)
+    return Classifier.of_run(folder, device, trust)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from gantrain.errors import UserError
-from gantrain.utils.io import write_file
+from gantrain.utils.io import make_folder, open_regular, write_file
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ class Weights:
                     f"digest: expected {_SHORTEST_DIGEST} to 64 hexadecimal digits of a SHA-256, got {digest!r}"
                 )
         try:
-            content = path.read_bytes()
+            with open_regular(path) as file:
+                content = file.read()
         except OSError as error:
             raise UserError(f"{path}: the {self.title} cannot be read: {error.strerror or error}") from error
         actual = sha256(content)
@@ -130,7 +131,7 @@ def sha256(content: bytes) -> str:
 def _keep(content: bytes, path: Path) -> None:
     """Write a downloaded file; where its folder cannot be written, the file is downloaded again next time."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_file(path, content)
-    except OSError as error:
-        _log.warning("%s: cannot be kept: %s", path, error)
+    except UserError as error:
+        _log.warning("the downloaded file cannot be kept: %s", error)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gantrain.data.dataset import DataSet
 from gantrain.data.pixels import encode
 from gantrain.errors import UserError
+from gantrain.utils.abandon import between_batches
 from gantrain.utils.seeding import derive, generator
 
 if TYPE_CHECKING:
@@ -229,6 +230,7 @@ class Images(Source):
         if self._digest is None:
             content = hashlib.sha256(str(tuple(self.samples.shape)).encode())
             for chunk in self.samples.split(_CHUNK):
+                between_batches()
                 content.update(chunk.to("cpu").contiguous().numpy())
             self._digest = content.hexdigest()
         return self._digest

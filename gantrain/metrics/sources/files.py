@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
-import os
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,8 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from gantrain.data.datasets.image_files import ImageArchive
-from gantrain.data.readers.images import SUFFIXES, load_all
-from gantrain.data.readers.layout import image_path_parts
+from gantrain.data.readers import containers
+from gantrain.data.readers.images import SUFFIXES, load_all, reason
+from gantrain.data.readers.selection import select_images
 from gantrain.errors import Notice, UserError
 from gantrain.metrics.sources.base import PIECE, Images, Source, subset_rows
 
@@ -64,12 +65,8 @@ class Folder(Source):
         if not self._path.is_dir():
             raise UserError(f"{path}: there is no such folder")
         self._channels = channels
-        self._files = sorted(
-            name
-            for folder, _, files in os.walk(self._path, followlinks=True)
-            for file in files
-            if image_path_parts(name := Path(folder, file).relative_to(self._path).as_posix()) is not None
-        )
+        self._container = containers.Folder(self._path)
+        self._files = sorted(select_images(self._container))
         if not self._files:
             raise UserError(f"{path}: holds no image; expected files called {', '.join(SUFFIXES)}")
         self.count: int = len(self._files)
@@ -83,12 +80,11 @@ class Folder(Source):
 
     def piece(self, index: int, size: int, device: torch.device | str) -> Tensor:
         names = self._files[index * PIECE : index * PIECE + size]
-        contents = [(name, _read(self._path / name)) for name in names]
+        contents = [(names[i], content) for i, content in self._container.contents(names)]
         images = []
         for (name, content), (_, image) in zip(contents, load_all(contents, self._channels, None), strict=True):
             if isinstance(image, Exception):
-                why = " ".join(str(image).split()) or type(image).__name__
-                raise UserError(f"{self._path / name}: cannot be read ({why})")
+                raise UserError(f"{self._path / name}: cannot be read ({reason(image)})")
             self._size = self._size or image.shape[:2]
             if image.shape[:2] != self._size:
                 raise UserError(
@@ -115,7 +111,8 @@ class Folder(Source):
         rows = subset_rows(self.name, self.count, samples)
         if rows is None:
             return self
-        subset = Folder(self._path, self._channels)
+        subset = copy.copy(self)
+        subset.__dict__.pop("_digest", None)
         subset._files = [self._files[i] for i in rows.tolist()]
         subset.count = len(subset._files)
         return subset
@@ -126,10 +123,9 @@ class Folder(Source):
     @cached_property
     def _digest(self) -> str:
         content = hashlib.sha256(f"{self._channels} channels".encode())
-        for name in self._files:
-            file = _read(self._path / name)
+        for i, file in self._container.contents(self._files):
             if isinstance(file, Exception):
-                raise UserError(f"{self._path / name}: cannot be read ({file})")
+                raise UserError(f"{self._path / self._files[i]}: cannot be read ({reason(file)})")
             content.update(hashlib.sha256(file).digest())
         return content.hexdigest()
 
@@ -148,13 +144,6 @@ class Folder(Source):
                 ),
                 stacklevel=2,
             )
-
-
-def _read(path: Path) -> bytes | Exception:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        return error
 
 
 def _pixels(shape: tuple[int, ...]) -> str:

@@ -20,6 +20,7 @@ from gantrain.games.base import Attack
 from gantrain.games.classification import correct
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
+from gantrain.utils.abandon import between_batches
 from gantrain.utils.seeding import derive
 
 # The seed of the attacks' random numbers, the same for all runs so that these can be compared.
@@ -90,6 +91,7 @@ class AccuracyEvaluation(Callback):
         """The samples in chunks, as they are or under an attack."""
         size, first = self.chunk if attack is None else min(self.chunk, _ATTACKED), 0
         for stored in self.data.samples.split(size):
+            between_batches()
             samples = self.data.decode(stored.to(self.device))
             batch = FixedBatch(samples, self.labels[first : first + len(samples)], first, _SEED)
             first += len(samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,9 @@ from gantrain.train.callbacks.metrics import MetricEvaluation
 from gantrain.train.callbacks.samples import SampleGrid
 
 
-def make_callbacks(config: Config, game: Game, data: DataSet, device: torch.device | str = "cpu") -> list[Callback]:
+def make_callbacks(
+    config: Config, game: Game, data: DataSet, device: torch.device | str = "cpu", trust: bool = False
+) -> list[Callback]:
     """The callbacks of a run: the diagnosis, and the callbacks of the game, for each section that is not null.
 
     Args:
@@ -28,6 +31,8 @@ def make_callbacks(config: Config, game: Game, data: DataSet, device: torch.devi
         game: the game.
         data: the training data set.
         device: the device of the game.
+        trust: whether runs that the config names are opened though their configs name code outside gantrain and they
+            were not trained here.
 
     Raises:
         UserError: averaged weights are to be evaluated, but the run keeps no average; or the data or the features do
@@ -35,7 +40,8 @@ def make_callbacks(config: Config, game: Game, data: DataSet, device: torch.devi
     """
     sections: dict[str, Any] = {} if config.diagnose is None else {"diagnosis": config.diagnose}
     sections |= config.callbacks
-    return [_MAKERS[name](section, config, game, data, device) for name, section in sections.items()]
+    makers: dict[str, Maker] = _MAKERS | {"metrics": functools.partial(_metrics, trust=trust)}
+    return [makers[name](section, config, game, data, device) for name, section in sections.items()]
 
 
 Maker = Callable[[Any, Config, Game, Any, "torch.device | str"], Callback]
@@ -49,10 +55,14 @@ def _samples(section: Samples, config: Config, game: Game, data: DataSet, device
     return SampleGrid(_generative(game, "samples"), data, section.every, section.count, config.run.seed)
 
 
-def _metrics(section: Evaluate, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
+def _metrics(
+    section: Evaluate, config: Config, game: Game, data: DataSet, device: torch.device | str, trust: bool
+) -> Callback:
     if section.weights == "ema" and config.ema is None:
         raise UserError("evaluate.weights: ema was asked for, and the run keeps no average; add ema: {decay: 0.999}")
-    return MetricEvaluation(_generative(game, "evaluate"), data, section, config.run.seed, config.run.folder, device)
+    return MetricEvaluation(
+        _generative(game, "evaluate"), data, section, config.run.seed, config.run.folder, device, trust
+    )
 
 
 def _generative(game: Game, key: str) -> GenerativeGame:
@@ -71,6 +81,5 @@ def _accuracy(section: Accuracy, config: Config, game: Game, data: DataSet, devi
 _MAKERS: dict[str, Maker] = {
     "diagnosis": _diagnosis,
     "samples": _samples,
-    "metrics": _metrics,
     "accuracy": _accuracy,
 }

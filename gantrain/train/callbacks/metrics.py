@@ -15,6 +15,7 @@ from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
 from gantrain.games.base import GenerativeGame
 from gantrain.metrics import Extractor, Generated, Images, Options, Report, evaluate, make_extractor
+from gantrain.metrics.evaluation import require_measurable
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.utils.seeding import derive
@@ -33,9 +34,11 @@ class MetricEvaluation(Callback):
         seed: the seed of the run.
         folder: the folder that holds all runs. It also keeps the statistics of the real images, which the runs share.
         device: the device of the game.
+        trust: whether the run that the features come from is opened though its config names code outside gantrain and
+            it was not trained here.
 
     Raises:
-        UserError: the features cannot be loaded, or do not fit the data.
+        UserError: the features cannot be loaded, or do not fit the data; or a metric needs more images.
     """
 
     all_processes = True
@@ -48,6 +51,7 @@ class MetricEvaluation(Callback):
         seed: int,
         folder: str | Path = "checkpoints",
         device: torch.device | str = "cpu",
+        trust: bool = False,
     ):
         self.every = section.every
         self.weights = section.weights
@@ -56,11 +60,19 @@ class MetricEvaluation(Callback):
         self.labels = data.labels
         self.seed = derive(seed, "evaluation")
         self.cache = Path(folder) / CACHE
-        self.extractor = extractor_of(section.features, device)
+        self.extractor = extractor_of(section.features, device, trust)
         against = data if section.data is None else build("data", section.data)
         for name, spec in (("data", data.spec), ("evaluate.data", against.spec)):
             self.extractor.require_shape(tuple(spec.shape), name)
         self.real = Images(against)
+        self.options = Options(subset_size=section.subset_size, infinity=section.infinity)
+        try:
+            generated = Generated.of(game, self.seed, labels=self.labels)
+            require_measurable(
+                generated, self.real, self.extractor, section.metrics, samples=section.samples, options=self.options
+            )
+        except UserError as error:
+            raise UserError(f"evaluate: {error}") from None
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
         """Measure the metrics, log them, and return them as a line, with the cost of the checkpoint."""
@@ -81,14 +93,14 @@ class MetricEvaluation(Callback):
             samples=self.section.samples,
             batch_size=self.section.batch_size,
             cache=self.cache,
-            options=Options(subset_size=self.section.subset_size, infinity=self.section.infinity),
+            options=self.options,
         )
 
 
-def extractor_of(features: Any, device: torch.device | str) -> Extractor:
-    """The feature extractor that the key ``features`` of a config describes."""
+def extractor_of(features: Any, device: torch.device | str, trust: bool = False) -> Extractor:
+    """The feature extractor that the key ``features`` of a config describes; ``trust`` as in ``make_extractor``."""
     if isinstance(features, str):
-        return make_extractor(features, device=device)
+        return make_extractor(features, device=device, trust=trust)
     return make_extractor(features.name, features.weights, features.digest, device)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
+from PIL.Image import DecompressionBombError
 from torch import Tensor, nn
 
 from gantrain.data.dataset import DataSet
@@ -13,9 +15,11 @@ from gantrain.plotting import figures
 from gantrain.plotting.images import grid, load_png, rendered, row_height, save_png, timeline
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback
+from gantrain.utils.io import make_folder
 from gantrain.utils.seeding import derive
 
 ROWS_OVER_TIME = 10
+GRID = re.compile(r"step_([0-9]{6,18})\.png")
 
 
 class SampleGrid(Callback):
@@ -43,7 +47,7 @@ class SampleGrid(Callback):
         """Draw the samples of ``network`` into the run's folder and into TensorBoard."""
         samples = self.game.sample(self.count, self.seed, network=network).cpu()
         path = folder / "samples" / f"step_{step:06d}.png"
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         image = draw(samples, self.data)
         save_png(image, path)
         monitor.image("samples", step, image)
@@ -52,14 +56,22 @@ class SampleGrid(Callback):
 
     def _over_time(self, folder: Path) -> None:
         """Write the first rows of up to ten grids, spread evenly over the run so far, below one another."""
-        grids = {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.png")}
+        grids = {int(match[1]): path for path in folder.iterdir() if (match := GRID.fullmatch(path.name))}
         steps = sorted(grids)
         chosen = torch.linspace(0, len(steps) - 1, min(len(steps), ROWS_OVER_TIME)).round().int().tolist()
         height = row_height(self.data.spec.shape[1])
-        rows = [(steps[i], load_png(grids[steps[i]])[:, :height]) for i in chosen]
+        rows = [(steps[i], picture[:, :height]) for i in chosen if (picture := _read(grids[steps[i]])) is not None]
         # A run may go on with another number of samples, and so with wider rows.
         rows = [(step, row) for step, row in rows if row.shape == rows[-1][1].shape]
         save_png(timeline(rows), folder / "over_time.png")
+
+
+def _read(path: Path) -> Tensor | None:
+    """The picture of a file; None for what is no picture, or damaged."""
+    try:
+        return load_png(path) if path.is_file() else None
+    except (OSError, SyntaxError, ValueError, DecompressionBombError):
+        return None
 
 
 def draw(samples: Tensor, data: DataSet) -> Tensor:

@@ -1,6 +1,7 @@
 """The data sets of torchvision, from files made here in their published formats; downloads come from this machine."""
 
 import hashlib
+import os
 import pickle
 import tarfile
 from functools import partial
@@ -215,6 +216,14 @@ def test_downloads_can_be_forbidden(packed):
     with pytest.raises(UserError, match="data.root: CIFAR10 is not in .*; set data.download to true, or put"):
         CIFAR10(root=str(root), download=False)
     assert not root.exists()
+
+
+@pytest.mark.parametrize(("cls", "name"), [(CIFAR10, "cifar-10-batches-py/x"), (MNIST, "MNIST/raw/x"), (SVHN, "x.mat")])
+def test_a_fifo_among_the_files_is_refused(cls, name, tmp_path):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=f"data.root: .*{name} is a FIFO, device or socket, expected only files"):
+        cls(root=str(tmp_path), download=False)
 
 
 def test_an_interrupted_download_leaves_nothing(packed, monkeypatch):

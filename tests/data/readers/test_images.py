@@ -67,6 +67,37 @@ def test_sixteen_bits_are_scaled_and_not_clipped():
         load(encoded(Image.fromarray(np.ones((2, 2), dtype=np.float32)), "TIFF"), 3, None)
 
 
+def test_sixteen_bits_of_a_pgm_are_scaled():
+    levels = np.array([[0, 257, 256 * 128, 65535]], dtype=">u2")
+    assert load(b"P5 4 1 65535\n" + levels.tobytes(), 1, None)[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert load(b"P2 4 1 65535\n0 257 32768 65535", 3, None)[0, :, 2].tolist() == [0, 1, 128, 255]
+    twelve = np.array([[0, 4095]], dtype=">u2")
+    assert load(b"P5 2 1 4095\n" + twelve.tobytes(), 1, None)[0, :, 0].tolist() == [0, 255]
+    for deep in (np.ones((2, 2), dtype=np.int32), np.ones((2, 2), dtype=np.float32)):
+        with pytest.raises(ValueError, match="32 bits or with a sign"):
+            load(encoded(Image.fromarray(deep), "TIFF"), 3, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is no image but an empty file"),
+        (bytes(100), "it is no image but a file of zeros"),
+        (b"notes about the images\n", "it is no image but text"),
+        (b"<html><body>Not found</body></html>", "it is no image but a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is no image but a pointer of Git LFS"),
+        (b"PK\x03\x04 and so on", "it is no image but a zip archive"),
+        (b"\x89PNG\r\n\x1a\n and no more", "it begins like a PNG image; it is damaged, or Pillow cannot read it"),
+        (b"\x01\x02\x03", "it is no image, or is damaged"),
+        (b"P5 100000 100000 255\n", "it has more than [0-9]* pixels, the most that an image may have"),
+        (b"P5 12000 12000 255\n", "it has 12000 x 12000 pixels, more than the [0-9]* that an image may have"),
+    ],
+)
+def test_what_is_no_image_is_said_in_words(content, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        load(content, 3, None)
+
+
 def test_the_cameras_orientation_is_applied():
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by 90 degrees

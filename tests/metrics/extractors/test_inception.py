@@ -201,6 +201,9 @@ def test_weights_nobody_vouches_for_are_refused(file, digest, tmp_path):
         Inception(digest=digest)
     with pytest.raises(UserError, match="nowhere.pth: the weights .* cannot be read: No such file"):
         Inception(str(tmp_path / "nowhere.pth"))
+    os.mkfifo(tmp_path / "fifo.pth")
+    with pytest.raises(UserError, match="fifo.pth: the weights .* cannot be read: is a FIFO, expected a file"):
+        Inception(str(tmp_path / "fifo.pth"))
 
 
 def test_a_damaged_file_in_torch_hubs_folder_is_refused(hub, content):

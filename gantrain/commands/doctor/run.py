@@ -1,0 +1,272 @@
+"""The checks of a config: its run is built as ``gantrain train`` builds it and takes a step, all in memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gantrain.commands.doctor.findings import Finding, TooLong, refusals
+from gantrain.commands.doctor.network import answers, offline
+from gantrain.config.schema import Config
+from gantrain.distributed.environment import check_gpus, cores, distributed
+from gantrain.errors import UserError
+
+# Samples on disk that are read, spread over the data set.
+_SAMPLED = 64
+# Beside its checkpoints a run writes its log and pictures.
+_BESIDE = 50 << 20
+
+
+def device(config: Config) -> Iterator[Finding]:
+    """Whether the device and the processes that the config asks for are there."""
+    import torch
+
+    from gantrain.commands.train import require_device
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cpu = config.run.device == "cpu" or not gpus
+    processes, threads = config.run.processes or 1, config.run.threads or 1
+    try:
+        require_device(config)
+        if not cpu:
+            check_gpus(processes - 1, gpus)
+    except UserError as error:
+        yield Finding("FAIL", "device", str(error), "run.device=auto takes what there is")
+        return
+    place = "the CPU" if cpu else "a GPU each" if processes > 1 else "one GPU"
+    text = f"{processes} process{'es' if processes > 1 else ''} on {place}, {config.run.precision}"
+    if processes > 1 and not distributed():
+        text += f"; start them with gantrain train --processes {processes}"
+    if processes * threads > cores() and (cpu or threads > 1):
+        text += f": {processes * threads} threads for {cores()} cores"
+        yield Finding("note", "device", text, "lower run.processes or run.threads")
+    elif not cpu and config.run.precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        yield Finding("note", "device", f"{text}: this GPU emulates bf16, slowly", "run.precision=fp16")
+    else:
+        yield Finding("ok", "device", text)
+
+
+def folder(config: Config) -> Iterator[Finding]:
+    """Whether the run's folder is free, and can be written."""
+    from gantrain.config.loading import resolved
+    from gantrain.runs.checkpoint import CHECKPOINT
+    from gantrain.runs.folder import is_run, require_startable
+    from gantrain.runs.lock import holder
+
+    place = _folder(config)
+    elsewhere = "choose another run.name or run.folder, or mend its permissions"
+    try:
+        require_startable(place, resolved(config), resume=False, overwrite=True)
+    except UserError as error:
+        yield Finding("FAIL", "folder", str(error), elsewhere)
+        return
+    held = holder(place)
+    if held is not None:
+        yield Finding("FAIL", "folder", f"{place}: {held} writes into it", "stop it, or run.name=NEW")
+        return
+    parent = _existing(place)
+    try:
+        # A file without a name: nothing is left, even if this process is killed.
+        with tempfile.TemporaryFile(dir=parent) as stream:
+            stream.write(b"0")
+            stream.flush()
+        if not os.access(parent, os.X_OK):
+            raise PermissionError(0, "cannot be entered")
+    except OSError as error:
+        yield Finding("FAIL", "folder", f"{parent}: cannot be written: {error.strerror or error}", elsewhere)
+        return
+    if not is_run(place):
+        yield Finding("ok", "folder", f"{place} is free, and {parent} can be written")
+        return
+    steps = [int(match[1]) for entry in place.iterdir() if (match := CHECKPOINT.fullmatch(entry.name))]
+    text = f"{place} holds a run, " + (f"whose newest checkpoint is of step {max(steps)}" if steps else "not yet saved")
+    try:
+        require_startable(place, resolved(config), resume=True, overwrite=False)
+        remedy = "--resume goes on with it, --overwrite starts over, run.name=NEW leaves it alone"
+    except UserError as error:
+        text += f"; --resume would refuse: {error}"
+        remedy = "--overwrite starts over, run.name=NEW leaves it alone"
+    yield Finding("note", "folder", text, remedy)
+
+
+def first_step(config: Config) -> Iterator[Finding]:
+    """The run built as the command builds it, its data read, and one training step taken."""
+    from gantrain.train.trainer import Trainer
+
+    with offline() as hosts, ExitStack() as built:
+        trainer: Trainer | None = None
+        said: set[Finding] = set()
+        metrics = "metrics" in config.callbacks
+        for attempt in (config, _without_metrics(config)) if metrics else (config,):
+            try:
+                trainer = built.enter_context(_built(attempt))
+                break
+            except UserError as error:
+                found = list(_missing(error, hosts, attempt) if hosts else refusals(error, "run"))
+                yield from (finding for finding in found if finding not in said)
+                said |= set(found)
+                if not hosts:
+                    return
+                hosts.clear()
+        if trainer is None:
+            return
+        yield from _data(trainer)
+        yield from _networks(trainer)
+        try:
+            yield from _step(trainer)
+        except TooLong:
+            slow = "the first step has not ended in time; on this device the run will be slow"
+            yield Finding("note", "step", slow, "raise --timeout, or try a smaller network or batch")
+            return
+        yield from _space(trainer)
+
+
+@contextmanager
+def _built(config: Config) -> Iterator[Any]:
+    """The trainer of a config, within what ``gantrain train`` computes in, for one process."""
+    import torch
+
+    from gantrain.commands.train import make_trainer
+    from gantrain.compute import memory
+    from gantrain.compute.compile import uncompiled
+    from gantrain.compute.threads import threads
+    from gantrain.distributed.rendezvous import process_group
+
+    cpu = config.run.device == "cpu" or not torch.cuda.is_available()
+    advice = memory.training_advice(config.data.batch_size, config.data.accumulation, config.run.precision, 1)
+    with ExitStack() as entered:
+        if config.run.compile:
+            entered.enter_context(_compiler_cache())
+        place = torch.device("cpu" if cpu else "cuda")
+        if not distributed():
+            place = entered.enter_context(process_group(cpu, config.run.timeout)).device
+        trainer = make_trainer(config, place)
+        entered.enter_context(closing(trainer.batches))
+        entered.enter_context(threads(config.run.threads))
+        entered.enter_context(memory.out_of_memory(lambda: "step 0", lambda: advice))
+        entered.enter_context(trainer.arithmetic.applied())
+        if config.run.compile:  # make_trainer has tried the compiler
+            entered.enter_context(uncompiled())
+        yield trainer
+
+
+def _missing(error: UserError, hosts: list[str], config: Config) -> Iterator[Finding]:
+    """A part that is not on this machine: a run downloads it, if its host answers."""
+    names = dict.fromkeys(hosts)
+    silent = [host for host in names if not answers(host)]
+    for finding in refusals(error, "evaluate" if "metrics" in config.callbacks else "data"):
+        if silent:
+            yield replace(finding, text=f"{finding.text}; {', '.join(silent)} does not answer")
+        else:
+            text = f"{finding.text}; gantrain train downloads it from {', '.join(names)}, which answers"
+            yield Finding("note", finding.subject, text, "what depends on it was left out; ask again once it is here")
+
+
+def _without_metrics(config: Config) -> Config:
+    return config.model_copy(update={key: None for key, name in config.callback_names.items() if name == "metrics"})
+
+
+def _data(trainer: Any) -> Iterator[Finding]:
+    import torch
+
+    from gantrain.data.storage import describe_samples
+
+    batches = trainer.batches
+    samples, spec = batches.samples, batches.spec
+    if not isinstance(samples, torch.Tensor):
+        samples[torch.linspace(0, len(samples) - 1, min(_SAMPLED, len(samples))).long()].to("cpu")
+    batch = batches(0, 0)
+    if batch.real.is_floating_point() and not bool(batch.real.isfinite().all()):
+        yield Finding("FAIL", "data", "data: the first batch is not finite", "mend or remove the samples with NaN")
+        return
+    classes = f", {spec.classes} classes" if spec.classes else ""
+    described = describe_samples(batches.samples, batches.workers).removeprefix("data: ")
+    yield Finding("ok", "data", f"{described}{classes}; a batch of {batches.batch_size} was read")
+
+
+def _networks(trainer: Any) -> Iterator[Finding]:
+    numbers = {name: sum(p.numel() for p in player.parameters) for name, player in trainer.game.players.items()}
+    yield Finding("ok", "networks", ", ".join(f"{name} {number:,} parameters" for name, number in numbers.items()))
+    if trainer.callbacks:
+        names = ", ".join(type(callback).__name__ for callback in trainer.callbacks)
+        yield Finding("ok", "evaluate", f"{names} can be made")
+
+
+def _step(trainer: Any) -> Iterator[Finding]:
+    trainer.train_step(observe=True)
+    for player, scalars in trainer.evaluator.observed.items():
+        for name, value in scalars.items():
+            if not bool(value.isfinite().all()):
+                text = f"{name} of {player} is not finite in the first step"
+                yield Finding("FAIL", "step", text, "look for NaN in the data, or lower the learning rates")
+                return
+    yield Finding("ok", "step", f"a training step runs on {trainer.device}")
+
+
+def _space(trainer: Any) -> Iterator[Finding]:
+    """Whether the disk has room for the checkpoints, the new one and the best one beside those that are kept."""
+    one = _bytes(trainer.state())
+    kept = trainer.checkpoint_settings.keep + 1 + (2 if trainer.callbacks else 0)
+    need, parent = one * kept + _BESIDE, _existing(trainer.folder)
+    disk, entries = shutil.disk_usage(parent), os.statvfs(parent)
+    text = f"a checkpoint has {_amount(one)}, the run needs about {_amount(need)} and {parent} has {_amount(disk.free)}"
+    longest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if disk.free < need:
+        yield Finding("FAIL", "space", text, "free some space, choose another run.folder, or lower checkpoint.keep")
+    elif entries.f_files and not entries.f_favail:
+        yield Finding("FAIL", "space", f"{parent}: no inode is left for a file", "delete files on that disk")
+    elif longest != resource.RLIM_INFINITY and longest < one:
+        yield Finding("FAIL", "space", f"{text}; files may have {_amount(longest)}", "ulimit -f unlimited")
+    else:
+        yield Finding("ok", "space", text)
+
+
+@contextmanager
+def _compiler_cache() -> Iterator[None]:
+    """A folder for what the compiler writes, which is gone after the block."""
+    before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        try:
+            yield
+        finally:
+            del os.environ["TORCHINDUCTOR_CACHE_DIR"]
+            if before is not None:
+                os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
+
+
+def _bytes(state: Any) -> int:
+    """The size of all tensors in a tree."""
+    if isinstance(state, Mapping):
+        return sum(map(_bytes, state.values()))
+    if isinstance(state, list | tuple):
+        return sum(map(_bytes, state))
+    return getattr(state, "nbytes", 0)
+
+
+def _folder(config: Config) -> Path:
+    return Path(config.run.folder) / config.run.name
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    path = Path(os.path.abspath(path))
+    return next(p for p in (path, *path.parents) if os.path.lexists(p))
+
+
+def _amount(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+CHECKS = {"device": device, "folder": folder, "step": first_step}

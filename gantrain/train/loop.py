@@ -1,0 +1,283 @@
+"""The loop over the steps of a run, and what lies between two steps: log, callbacks, checkpoints, signals, errors."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from gantrain.config.sections import Checkpoint, Log, Run
+from gantrain.data.batch import Batches
+from gantrain.distributed.processes import Processes, lost_another
+from gantrain.errors import Diverged, Notice, UserError
+from gantrain.gradients.evaluator import Evaluator
+from gantrain.runs.monitor import Monitor
+from gantrain.train.callbacks.base import Callback
+from gantrain.train.description import described_error
+from gantrain.train.interrupt import Interrupt
+from gantrain.train.nonfinite import require_finite_batches
+from gantrain.train.progress import Progress
+from gantrain.utils.abandon import abandonable
+
+
+class Loop(ABC):
+    """The loop over the steps of a run. What a step is, and how the run is saved and restored, a subclass says.
+
+    After a step come, each where it is due, the row of the log, the callbacks and a checkpoint. A signal is obeyed
+    between two batches of a callback, or after the step: what is then left to do at this step is part of the
+    checkpoint, and is done before the next step. An error of a callback or of the log costs no training. Where the
+    training leaves the finite numbers, the run may go back to its newest checkpoint.
+
+    Args:
+        run: the section ``run`` of the config.
+        log: the section ``log``.
+        checkpoints: the section ``checkpoint``.
+        callbacks: the callbacks.
+        processes: the processes that share each batch.
+
+    Attributes:
+        step: the number of training steps taken.
+        rollbacks: the number of times that the run went back.
+        pending: the names of the callbacks that are due at this step and have not been run yet.
+        unlogged: the scalars of this step while they are not written yet, or None.
+        kept: the :meth:`stage` at which the newest checkpoint was written.
+        finite_draws: the number of draws up to which the training is known to have been finite.
+    """
+
+    evaluator: Evaluator
+    batches: Batches
+    config: Mapping[str, Any]
+    monitor: Monitor
+    progress: Progress
+
+    def __init__(
+        self, run: Run, log: Log, checkpoints: Checkpoint, callbacks: Sequence[Callback], processes: Processes
+    ):
+        self.settings = run
+        self.log_settings = log
+        self.checkpoint_settings = checkpoints
+        self.callbacks = list(callbacks)
+        self.folder = Path(run.folder) / run.name
+        self.processes = processes
+        self.main = processes.rank == 0
+        self.step = 0
+        self.rollbacks = 0
+        self.pending: list[str] = []
+        self.unlogged: dict[str, float] | None = None
+        self.kept = self.stage()
+        self.finite_draws = 0
+        self._named = _named(callbacks)
+        self._rows: int | None = None
+
+    @abstractmethod
+    def train_step(self, observe: bool = False) -> None:
+        """Take one step."""
+
+    @abstractmethod
+    def log(self, images_per_second: float) -> None:
+        """Leave the scalars of the step that was just taken in :attr:`unlogged`."""
+
+    @abstractmethod
+    def run_callback(self, callback: Callback) -> None:
+        """Run a callback."""
+
+    @abstractmethod
+    def save(self) -> None:
+        """Write a checkpoint, and take down the :meth:`stage` in :attr:`kept`."""
+
+    @abstractmethod
+    def restore(self) -> bool:
+        """Load the newest whole checkpoint, and call :meth:`resumed`; whether there was one."""
+
+    @property
+    @abstractmethod
+    def images(self) -> int:
+        """The number of real samples drawn so far, in all processes together."""
+
+    @property
+    @abstractmethod
+    def over(self) -> bool:
+        """Whether the budget is used up."""
+
+    @property
+    @abstractmethod
+    def last(self) -> bool:
+        """Whether the next step is likely to use up the budget."""
+
+    def take_steps(self, interrupt: Interrupt) -> None:
+        """Take the steps of the run, and between them write logs, run callbacks and save checkpoints.
+
+        Args:
+            interrupt: of the processes of the run, which is entered for the time of the steps.
+        """
+        with interrupt as self._interrupt:
+            if self.settings.on_nonfinite == "rollback" and self.step == 0:
+                self.save()
+            while not self._trained():
+                pass
+        self._guarded("the log", partial(self.monitor.hparams, self.config, self.monitor.last or {}))
+        self._guarded("the log", self.monitor.close)
+        self.progress.close()
+        self.progress.note(f"finished at step {self.step}; the run is in {self.folder}")
+
+    @contextmanager
+    def monitored(self) -> Iterator[None]:
+        """Keeps the log of the run open in the block."""
+        self._reopen_monitor()
+        try:
+            yield
+        finally:
+            self.monitor.close()
+
+    def stage(self) -> tuple[Any, ...]:
+        """What makes a checkpoint of this run another one than the last."""
+        return self.step, tuple(self.pending), self.unlogged is None, self.rollbacks
+
+    def resumed(self, pending: Sequence[str], unlogged: dict[str, float] | None, rows: int | None) -> None:
+        """Take over what a checkpoint's step has left undone; its counters are loaded already.
+
+        Args:
+            pending: the names of callbacks that were due and had not been run.
+            unlogged: scalars that had not been written.
+            rows: the number of rows in the log; None for all up to this step.
+        """
+        self.pending = [name for name in self._due() if name in pending]
+        self.unlogged, self._rows = unlogged, rows
+        self.kept = self.stage()
+        self.finite_draws = self.evaluator.draws
+
+    def _trained(self) -> bool:
+        """Take the steps that are left; whether the run is over. False: it went back to an earlier step."""
+        every = self.log_settings.every
+        last_time, last_images = time.perf_counter(), self.images
+        try:
+            self._complete_step()
+            while not self.over:
+                self.train_step(observe=(self.step + 1) % every == 0 or self.last)
+                self.pending = self._due()
+                if self.evaluator.observing and (self.step % every == 0 or self.over):
+                    now, images = time.perf_counter(), self.images
+                    self.log((images - last_images) / (now - last_time))
+                    last_time, last_images = now, images
+                self._complete_step()
+            return True
+        except Diverged as error:
+            self._roll_back(error)
+            return False
+
+    def _complete_step(self) -> None:
+        """Do what is due after a step: the log, callbacks, a checkpoint; then stop if a signal has asked for it."""
+        every, saves = self.log_settings.every, self.checkpoint_settings.every
+        if self.unlogged is not None:
+            self._guarded("the log", partial(self.monitor.scalars, self.step, self.unlogged))
+            self.unlogged = None
+        while True:
+            asked = self._run_pending() or self._interrupt.agreed(self.step, self.step % every == 0)
+            due = not self.pending and (self.step % saves == 0 or self.over)
+            if asked or due:
+                self._save_once()
+            if asked == "stop":
+                self.progress.close()
+                self.progress.note(f"stopped at step {self.step}; go on with --resume")
+                sys.exit(128 + self._interrupt.received)
+            if asked == "save":
+                self.progress.note(f"step {self.step}: wrote a checkpoint because of a signal")
+            if not self.pending:
+                return
+
+    def _run_pending(self) -> Literal["stop", "save"] | None:
+        """Run the callbacks that are due. What a signal asks for meanwhile comes first; the others are then left."""
+        while self.pending:
+            name = self.pending[0]
+            try:
+                with abandonable(self._interrupt.asked):
+                    self.run_callback(self._named[name])
+            except Diverged:
+                raise
+            except Exception as error:
+                if lost_another(error):
+                    raise
+                asked = self._interrupt.agreed(self.step, now=True)
+                if asked is not None:
+                    return asked
+                self._failed(name, error)
+            self.pending = self.pending[1:]
+        return None
+
+    def _guarded(self, what: str, work: Callable[[], None]) -> None:
+        """Do some work in the first process. An error in it does not lose training."""
+        try:
+            with self.processes.raise_on_all():
+                if self.main:
+                    work()
+        except Exception as error:
+            if lost_another(error):
+                raise
+            self._failed(what, error)
+
+    def _failed(self, what: str, error: Exception) -> None:
+        """Deal with an error beside the training, as ``run.on_error`` says. All processes must call this together."""
+        line = f"step {self.step}: {what}: {described_error(error)}"
+        if self.settings.on_error == "stop":
+            self._save_once()
+            raise UserError(
+                f"{line}; the checkpoint of this step is written. Mend it and go on with --resume, or go on without it "
+                "with run.on_error=warn"
+            ) from error
+        if self.main:
+            warnings.warn(f"{line}; the run goes on, as run.on_error asks", Notice, stacklevel=2)
+
+    def _roll_back(self, error: Diverged) -> None:
+        """Go back to the newest checkpoint, and on with other samples.
+
+        Raises:
+            UserError: this is not wanted, or was done as often as it may be; or the data are not finite.
+        """
+        with self.processes.raise_on_all():
+            require_finite_batches(self.batches, range(self.finite_draws, self.evaluator.draws))
+        if self.settings.on_nonfinite == "stop":
+            raise error
+        if self.rollbacks >= self.settings.rollbacks:
+            raise UserError(f"{error}; it went back {self.rollbacks} times (run.rollbacks)") from error
+        step, draws, rollbacks = self.step, self.evaluator.draws, self.rollbacks + 1
+        if not self.restore():
+            raise error
+        # A batch is a function of its draw: the samples that follow are those after the last that were drawn.
+        self.evaluator.draws, self.rollbacks = draws, rollbacks
+        self._guarded("the log", self._reopen_monitor)
+        self.progress.note(
+            f"{str(error).partition(';')[0]}: back from step {step} to {self.step}, and on with other samples "
+            f"({rollbacks} of at most {self.settings.rollbacks} times)"
+        )
+        self._save_once()
+
+    def _due(self) -> list[str]:
+        """The names of the callbacks that are due at this step."""
+        return [name for name, callback in self._named.items() if self.step % callback.every == 0 or self.over]
+
+    def _save_once(self) -> None:
+        """Write a checkpoint, unless the last one is the same."""
+        if self.kept != self.stage():
+            self.save()
+
+    def _reopen_monitor(self) -> None:
+        """Go on with the log after the present step: rows of later steps are dropped."""
+        if hasattr(self, "monitor"):
+            self.monitor.close()
+        self.monitor = Monitor(self.folder, self.config, step=self.step, rows=self._rows, enabled=self.main)
+
+
+def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+    """The callbacks by the names of their classes, in which a number tells those of one class apart."""
+    named: dict[str, Callback] = {}
+    for callback in callbacks:
+        name = type(callback).__name__
+        same = sum(type(other).__name__ == name for other in named.values())
+        named[f"{name} {same + 1}" if same else name] = callback
+    return named
