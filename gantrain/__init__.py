@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gantrain.games.losses import Loss
     from gantrain.games.penalties import Penalty
     from gantrain.metrics.base import Metric
-    from gantrain.models.base import Classifier, Discriminator, Generator
+    from gantrain.models.base import Classifier, Discriminator, Generator, Perturber
     from gantrain.optim.constraints import Resolvent
     from gantrain.optim.ema import EMA
     from gantrain.outer.base import Outer
@@ -44,6 +44,7 @@ _PUBLIC = {
     "Oracle": "gantrain.sharpness.base",
     "Outer": "gantrain.outer.base",
     "Penalty": "gantrain.games.penalties",
+    "Perturber": "gantrain.models.base",
     "Player": "gantrain.games.base",
     "Resolvent": "gantrain.optim.constraints",
     "Result": "gantrain.train.callbacks.base",
@@ -80,6 +81,7 @@ __all__ = [
     "Oracle",
     "Outer",
     "Penalty",
+    "Perturber",
     "Player",
     "Resolvent",
     "Result",

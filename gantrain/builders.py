@@ -81,12 +81,14 @@ def make_game(
         UserError: a part does not fit the others.
     """
     part: Part = config.game
-    spec = part_class(part).spec_for_networks(data.spec, part_arguments(part))
-    given: dict[str, Any] = {"spec": data.spec} if "spec" in inspect.signature(part_maker(part)).parameters else {}
+    cls = part_class(part)
+    networks: dict[str, nn.Module] = {}
     for player, section in game_players(part).items():
+        spec = cls.spec_for_network(player, data.spec, part_arguments(part), networks)
         network = _seeded(player, section.model, spec, config.run.seed)
-        given[player] = (network if synchronise is None else synchronise_batch_norm(network, synchronise)).to(device)
-    game: Game = build("game", part, given=given)
+        networks[player] = (network if synchronise is None else synchronise_batch_norm(network, synchronise)).to(device)
+    given = {"spec": data.spec} if "spec" in inspect.signature(part_maker(part)).parameters else {}
+    game: Game = build("game", part, given=networks | given)
     if set(game.players) != set(game_players(part)):
         raise UserError(
             f"game: the players are {', '.join(game.players)}, and the constructor's arguments that are annotated as "

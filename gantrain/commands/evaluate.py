@@ -81,7 +81,7 @@ def evaluate_run(run: str, request: Request) -> Report:
         with Processes.launched().raise_on_all():
             saved = open_saved_run(run, request.step, request.weights, device, request.trust)
             if isinstance(saved.game, ClassifyingGame):
-                return _accuracy(saved, request, device)
+                return _accuracy(saved, saved.game, request, device)
             if not isinstance(saved.game, GenerativeGame):
                 raise UserError(
                     f"{saved.folder}: the game {part_name(saved.config.game)} neither makes samples nor classifies; "
@@ -215,7 +215,7 @@ def _real(against: str | None, extractor: Extractor) -> Source | None:
     return Images(build("data", spec))
 
 
-def _accuracy(saved: SavedRun, request: Request, device: torch.device) -> Report:
+def _accuracy(saved: SavedRun, game: ClassifyingGame, request: Request, device: torch.device) -> Report:
     section: Accuracy | None = saved.config.callbacks.get("accuracy")
     if request.against is not None:
         spec = yaml_files.parse(request.against, "--against")
@@ -225,6 +225,6 @@ def _accuracy(saved: SavedRun, request: Request, device: torch.device) -> Report
     else:
         raise UserError(f"{saved.folder}: the run names no data to be evaluated on; name some with --against")
     require_known_classes(data, saved.data.spec, "evaluate.data" if request.against is None else "--against")
-    loss, accuracy = AccuracyEvaluation(data, 1, device, request.batch_size).measure(saved.network)
-    values = {"accuracy": Value(accuracy, lower_is_better=False), "loss": Value(loss)}
+    found = AccuracyEvaluation(data, 1, device, request.batch_size, game.attacks()).measure(saved.network)
+    values = {name: Value(value, lower_is_better=name.startswith("loss")) for name, value in found.items()}
     return Report(values, _origin(saved) | {"samples": len(data.samples)})

@@ -127,6 +127,7 @@ MARKERS = {
         "Loss": "loss",
         "Penalty": "penalty",
         "Augmentation": "augmentation",
+        "DataSet": "data",
         "LRScheduler": "scheduler",
         "Optimizer": "optimizer",
     }.items()
@@ -136,6 +137,7 @@ MARKERS = {
         "Generator": "generator",
         "Discriminator": "discriminator",
         "Classifier": "classifier",
+        "Perturber": "perturber",
     }.items()
 }
 

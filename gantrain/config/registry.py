@@ -158,6 +158,12 @@ _KINDS = {
         | _in("models.huggingface", huggingface="HuggingFace"),
         supplied=("spec",),
     ),
+    "perturber": lambda: Kind(
+        "perturber",
+        "torch.nn:Module",
+        _in("models.conv", conv="ConvPerturber") | _in("models.mlp", mlp="MLPPerturber"),
+        supplied=("spec",),
+    ),
     "data": lambda: Kind(
         "data set",
         "gantrain.data:DataSet",
@@ -182,7 +188,10 @@ _KINDS = {
     "game": lambda: Kind(
         "game",
         "gantrain:Game",
-        _in("games.gan", gan="GAN") | _in("games.classification", classification="Classification"),
+        _in("games.gan", gan="GAN")
+        | _in("games.classification", classification="Classification")
+        | _in("games.adversarial_training", adversarial_training="AdversarialTraining")
+        | _in("games.domain_adversarial", domain_adversarial="DomainAdversarial"),
         reserved=("spec",),
     ),
     "augmentation": lambda: Kind(

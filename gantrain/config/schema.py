@@ -90,6 +90,12 @@ class Config(Schema):
         ]
         for name, player in game_players(self.game).items():
             climb = getattr(player.sharpness, "climb", "loss")
+            if climb != "loss" and name in (class_attribute("game", self.game.part_class, "without_margins") or ()):
+                raise problem_at(
+                    ("game", name, "sharpness", "climb"),
+                    f"{climb} climbs the margins of a classification, but the objective of this player is none; use "
+                    "climb: loss",
+                )
             for loss in losses if climb != "loss" else []:
                 if class_attribute("loss", loss.part_class, "classifies") is False:
                     raise problem_at(

@@ -15,7 +15,7 @@ from gantrain.data.dataset import DataSet
 from gantrain.data.digest import Digest, digest
 from gantrain.data.prefetch import Prefetcher, automatic_workers
 from gantrain.errors import UserError
-from gantrain.utils.seeding import generator
+from gantrain.utils.seeding import derive, generator
 
 
 class Batch:
@@ -73,6 +73,18 @@ class Batch:
         """Whole numbers ``(b,)``, int64, uniform in 0 … high - 1."""
         return self._draw(torch.randint, stream, (), high)
 
+    def rows(self, stream: str, samples: int) -> Tensor:
+        """Rows ``(b,)``, int64, of another data set, whose samples are shuffled anew in each of its own epochs.
+
+        Each of the samples comes up once in an epoch, as the samples of :class:`Batches` do.
+
+        Args:
+            stream: the name of the order.
+            samples: the number of samples in the other data set.
+        """
+        order = _order(samples, self._size, derive(self._seed, self._prefix + stream))
+        return order.rows(self.index, self._rows.start, len(self))
+
     def under(self, name: str) -> Batch:
         """The same batch whose streams are called ``name/stream``, and so have random numbers of their own."""
         other = copy.copy(self)
@@ -87,6 +99,24 @@ class Batch:
             numbers = sampler(*arguments, (self._size, *shape), generator=source)
             self._drawn[key] = numbers[self._rows].to(self.real.device, non_blocking=True)
         return self._drawn[key]
+
+
+class FixedBatch(Batch):
+    """Samples in a fixed order, each of which has random numbers of its own, whichever samples share its batch.
+
+    Args:
+        real: the samples, ``(b, *shape)``.
+        labels: ``(b,)`` int64, or None.
+        first: the number of the first sample.
+        seed: the seed of the random numbers.
+    """
+
+    def __init__(self, real: Tensor, labels: Tensor | None, first: int, seed: int):
+        super().__init__(real, labels, first, None, seed)
+
+    def _draw(self, sampler: Callable[..., Tensor], stream: str, shape: tuple[int, ...], *arguments: int) -> Tensor:
+        sources = (generator(self._seed, self._prefix + stream, self.index + row) for row in range(len(self)))
+        return torch.stack([sampler(*arguments, shape, generator=source) for source in sources]).to(self.real.device)
 
 
 class Batches:
@@ -237,3 +267,8 @@ class Order:
 
     def _permute(self, epoch: int) -> Tensor:
         return torch.randperm(self.samples, generator=generator(self.seed, "order", epoch)).to(self.device)
+
+
+@lru_cache(maxsize=8)
+def _order(samples: int, batch_size: int, seed: int) -> Order:
+    return Order(samples, batch_size, seed, torch.device("cpu"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from gantrain.data.batch import Batch
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
@@ -63,15 +65,17 @@ class Game(ABC):
     """Players in the order in which they move, each of which minimises its own objective.
 
     In a config a game is a part like the others, whose keys are the constructor's arguments. An argument may be
-    annotated as the network of a player (``Generator``, ``Discriminator``, ``Classifier``): in the config the section
-    of that player stands for the argument, and the constructor gets the network that the section describes. An argument
-    ``spec`` gets the spec of the data; a config does not give it.
+    annotated as the network of a player (``Generator``, ``Discriminator``, ``Classifier``, ``Perturber``), or as such a
+    network or None: in the config the section of that player stands for the argument, and the constructor gets the
+    network that the section describes. An argument that is annotated as a ``DataSet`` gets a further data set. An
+    argument ``spec`` gets the spec of the data; a config does not give it.
 
     Attributes:
         players: the players by name.
         joint: whether an objective can be differentiated in the parameters of all players, which takes memory. Training
             differentiates it in the player's own parameters only, and leaves ``joint`` false.
         callbacks: the callbacks that a config may switch on: section of the config -> name of the callback.
+        without_margins: the players whose objectives are no classification, so that BiSAM has no margins to climb.
 
     Raises:
         UserError: two players share a parameter.
@@ -79,18 +83,27 @@ class Game(ABC):
 
     joint = False
     callbacks: ClassVar[dict[str, str]] = {}
+    without_margins: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, players: Sequence[Player]):
-        self.players = {player.name: player for player in players}
-        owner: dict[int, str] = {}
+        self.players: dict[str, Player] = {}
         for player in players:
-            for p in player.parameters:
-                other = owner.setdefault(id(p), player.name)
-                if other != player.name:
-                    raise UserError(
-                        f"players {other} and {player.name} share a parameter of shape {tuple(p.shape)}; "
-                        "a parameter belongs to one player"
-                    )
+            self.add_player(player)
+
+    def add_player(self, player: Player) -> None:
+        """Let a further player take part, who moves after the others.
+
+        Raises:
+            UserError: the player shares a parameter with another.
+        """
+        owner = {id(p): other.name for other in self.players.values() for p in other.parameters}
+        for p in player.parameters:
+            if id(p) in owner:
+                raise UserError(
+                    f"players {owner[id(p)]} and {player.name} share a parameter of shape {tuple(p.shape)}; "
+                    "a parameter belongs to one player"
+                )
+        self.players[player.name] = player
 
     @property
     def evaluated_player(self) -> str:
@@ -106,13 +119,33 @@ class Game(ABC):
     def objective(self, player: str, batch: Any) -> Objective:
         """The objective of ``player`` at the current parameters of all players, on ``batch``."""
 
+    @contextmanager
+    def constant(self, player: str) -> Iterator[None]:
+        """Lets gradients flow through a player's network to its input, but not to its parameters.
+
+        This saves the memory for the gradients of the parameters, which a compiled network would even compute. If the
+        game is ``joint``, the context does nothing.
+        """
+        parameters = [] if self.joint else self.players[player].parameters
+        try:
+            for p in parameters:
+                p.requires_grad_(False)
+            yield
+        finally:
+            for p in parameters:
+                p.requires_grad_(True)
+
     @classmethod
-    def spec_for_networks(cls, spec: DataSpec, arguments: Mapping[str, Any]) -> DataSpec:
-        """The spec of the data that the networks are built for; by default ``spec`` itself.
+    def spec_for_network(
+        cls, player: str, spec: DataSpec, arguments: Mapping[str, Any], networks: Mapping[str, nn.Module]
+    ) -> DataSpec:
+        """The spec of the data that a player's network is built for; by default ``spec`` itself.
 
         Args:
+            player: the name of the player.
             spec: the spec of the data.
             arguments: the game's keys in the config, with their values.
+            networks: the networks of the players whose arguments stand before, by player.
         """
         return spec
 
@@ -167,5 +200,17 @@ class GenerativeGame(Game):
         """
 
 
+# From a network and a batch of labelled samples to changed samples of the same labels.
+Attack = Callable[[nn.Module, Batch], Tensor]
+
+
 class ClassifyingGame(Game):
     """A game whose evaluated network maps samples ``(n, *shape)`` to the logits of their classes, ``(n, classes)``."""
+
+    def attacks(self) -> Mapping[str, Attack]:
+        """The changes of the samples under which accuracy is measured too, by name; by default none.
+
+        An attack is called with the network in evaluation mode and without gradients, and takes its random numbers from
+        the batch. The best checkpoint is the one with the highest accuracy under the last attack.
+        """
+        return {}

@@ -73,17 +73,34 @@ class Classification(ClassifyingGame):
 
     def objective(self, player: str, batch: Batch) -> Objective:
         """The smoothed cross-entropy. The score ``accuracy`` is 1 for each sample that is classified correctly."""
+        return self.classified(self.augmented(batch), self.labels(batch))
+
+    def augmented(self, batch: Batch) -> Tensor:
+        """The samples of the batch after the augmentations."""
         samples = batch.real
         for i, augmentation in enumerate(self.augmentations):
             key = f"game.augmentations.{i}"
             with UserCode(key, augmentation):
                 changed = augmentation(samples, batch)
             samples = require_augmented(changed, samples, key, augmentation)
+        return samples
+
+    @staticmethod
+    def labels(batch: Batch) -> Tensor:
+        """The labels of the batch.
+
+        Raises:
+            UserError: the batch has no labels.
+        """
         if batch.labels is None:
             raise UserError("game: classification needs labels, and this batch has none; choose labelled data")
+        return batch.labels
+
+    def classified(self, samples: Tensor, labels: Tensor) -> Objective:
+        """The objective on given samples and labels."""
         logits = upcast(self._logits(samples))
-        loss = cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
-        return Objective(loss, logits, batch.labels, {"accuracy": correct(logits, batch.labels)})
+        loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return Objective(loss, logits, labels, {"accuracy": correct(logits, labels)})
 
     @torch.no_grad()
     def measure(self, data: DataSet) -> None:

@@ -87,7 +87,9 @@ class GAN(GenerativeGame):
         return self.generator.latent_dim
 
     @classmethod
-    def spec_for_networks(cls, spec: DataSpec, arguments: Mapping[str, Any]) -> DataSpec:
+    def spec_for_network(
+        cls, player: str, spec: DataSpec, arguments: Mapping[str, Any], networks: Mapping[str, nn.Module]
+    ) -> DataSpec:
         """The spec of the data; if the game is not conditional, without the classes."""
         return spec if arguments.get("conditional") else spec.unconditional()
 
@@ -133,7 +135,7 @@ class GAN(GenerativeGame):
 
     def _generator_objective(self, batch: Batch) -> Objective:
         labels = self._labels(batch)
-        with self._constant("discriminator"):
+        with self.constant("discriminator"):
             fake = self._score(batch, "fake", self._fakes(batch, labels), labels)
         scores = {"fake": fake.detach()}
         real = None
@@ -151,21 +153,6 @@ class GAN(GenerativeGame):
         """The context for a computation in which only the other player's parameters occur: no gradients, unless the
         game is ``joint``."""
         return nullcontext() if self.joint else torch.no_grad()
-
-    @contextmanager
-    def _constant(self, player: str) -> Iterator[None]:
-        """Lets gradients flow through the other player's network to its input, but not to its parameters.
-
-        This saves the memory for the gradients of the parameters, which a compiled network would even compute.
-        """
-        parameters = [] if self.joint else self.players[player].parameters
-        try:
-            for p in parameters:
-                p.requires_grad_(False)
-            yield
-        finally:
-            for p in parameters:
-                p.requires_grad_(True)
 
     def _fakes(self, batch: Batch, labels: Tensor | None) -> Tensor:
         return self._generated(self.generator, batch.normal("latent", self.generator.latent_dim), labels)

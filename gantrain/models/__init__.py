@@ -1,11 +1,11 @@
-"""Generators, discriminators and classifiers, which are built from the description of the data."""
+"""Generators, discriminators, classifiers and perturbers, which are built from the description of the data."""
 
-from gantrain.models.base import Classifier, Discriminator, Generator
-from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator
+from gantrain.models.base import Classifier, Discriminator, Generator, Perturber
+from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator, ConvPerturber
 from gantrain.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from gantrain.models.densenet import DenseNet
 from gantrain.models.huggingface import HuggingFace
-from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator
+from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator, MLPPerturber
 from gantrain.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from gantrain.models.resnet import ResNet
 from gantrain.models.sngan import SNGANDiscriminator, SNGANGenerator
@@ -18,6 +18,7 @@ __all__ = [
     "ConvClassifier",
     "ConvDiscriminator",
     "ConvGenerator",
+    "ConvPerturber",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DenseNet",
@@ -27,6 +28,8 @@ __all__ = [
     "MLPClassifier",
     "MLPDiscriminator",
     "MLPGenerator",
+    "MLPPerturber",
+    "Perturber",
     "R3GANDiscriminator",
     "R3GANGenerator",
     "ResNet",

@@ -62,3 +62,23 @@ class Classifier(nn.Module):
     @abstractmethod
     def forward(self, samples: Tensor) -> Tensor:
         """The logits of samples: ``(n, *shape)`` to ``(n, classes)``."""
+
+
+class Perturber(nn.Module):
+    """Says how samples are perturbed so that a classifier mistakes them.
+
+    A perturber of your own is constructed with the data's :class:`~gantrain.data.DataSpec` as its first argument; its
+    other arguments are the keys of ``game.perturber.model``.
+    """
+
+    @abstractmethod
+    def forward(self, samples: Tensor, labels: Tensor) -> Tensor:
+        """Values of any size, which the game makes offsets in its ball.
+
+        Args:
+            samples: ``(n, *shape)``.
+            labels: ``(n,)``, their class indices.
+
+        Returns:
+            ``(n, *shape)``.
+        """

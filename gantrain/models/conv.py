@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
+from gantrain.errors import UserError
 from gantrain.models.layers.checks import doublings, require_classes, square_images
 from gantrain.models.layers.conditioning import ConditionalLatent, Projection
 from gantrain.models.layers.initialisation import he_initialise_
@@ -123,6 +124,36 @@ class ConvClassifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, size, size)`` to logits ``(n, classes)``."""
         return self.layers(x)
+
+
+class ConvPerturber(nn.Module):
+    """Convolutions of 3 x 3 at the size of the image, with ReLU, from an image to values of the same shape.
+
+    An embedding of the label is added to the channels after the first convolution. Nothing is normalised.
+
+    Args:
+        spec: the description of the data.
+        width: the number of channels.
+        depth: the number of convolutions before the last one.
+
+    Raises:
+        UserError: the data have no labels, or are no images.
+    """
+
+    def __init__(self, spec: DataSpec, width: PositiveInt = 32, depth: PositiveInt = 3):
+        super().__init__()
+        if not spec.image:
+            raise UserError(f"model conv: expected images, got data of shape {spec.shape}; choose the model mlp")
+        channels = spec.shape[0]
+        self.spec = spec
+        self.first = nn.Conv2d(channels, width, 3, 1, 1)
+        self.embedding = nn.Embedding(require_classes(spec, "conv"), width)
+        between = [layer for _ in range(depth - 1) for layer in (nn.Conv2d(width, width, 3, 1, 1), nn.ReLU())]
+        self.layers = nn.Sequential(nn.ReLU(), *between, nn.Conv2d(width, channels, 3, 1, 1))
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """``(n, channels, height, width)`` and ``(n,)`` to values of the images' shape."""
+        return self.layers(self.first(x) + self.embedding(labels)[:, :, None, None])
 
 
 def _stages(spec: DataSpec) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
@@ -87,6 +88,32 @@ class MLPClassifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(n, *shape)`` to logits ``(n, classes)``."""
         return self.layers(x)
+
+
+class MLPPerturber(nn.Module):
+    """Dense layers with ReLU from a sample and an embedding of its label to as many values as a sample has.
+
+    Args:
+        spec: the description of the data.
+        width: the number of units of each hidden layer, and the length of the embedding.
+        depth: the number of hidden layers, at least 1.
+
+    Raises:
+        UserError: the data have no labels.
+    """
+
+    def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: PositiveInt = 2):
+        super().__init__()
+        self.spec = spec
+        self.embedding = nn.Embedding(require_classes(spec, "mlp"), width)
+        size = math.prod(spec.shape)
+        self.layers = nn.Sequential(
+            *_hidden(size + width, width, depth, nn.ReLU()), nn.Linear(width, size), nn.Unflatten(1, spec.shape)
+        )
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """``(n, *shape)`` and ``(n,)`` to values ``(n, *shape)``."""
+        return self.layers(torch.cat([x.flatten(1), self.embedding(labels)], dim=1))
 
 
 def _hidden(features: int, width: int, depth: int, activation: nn.Module) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""The contract of networks: generators, discriminators and classifiers."""
+"""The contract of networks: generators, discriminators, classifiers and perturbers."""
 
 from __future__ import annotations
 
@@ -159,3 +159,15 @@ class ClassifierContract(ModelContract):
 
     def output_shape(self) -> tuple[int, ...]:
         return (self.spec.classes,)
+
+
+class PerturberContract(ModelContract):
+    """The contract of perturbers, which map samples ``(n, *shape)`` and labels to values ``(n, *shape)``."""
+
+    conditional = True
+
+    def input_shape(self, network: nn.Module) -> tuple[int, ...]:
+        return self.spec.shape
+
+    def output_shape(self) -> tuple[int, ...]:
+        return self.spec.shape

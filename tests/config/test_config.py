@@ -203,7 +203,7 @@ def test_what_is_wrong_is_one_line_with_the_key(write, override, message):
         ),
         (
             MINIMAL.replace("name: gan", "name: gna"),
-            ["c.yaml: game.name: expected one of gan, classification, got 'gna'; did you mean 'gan'.*"],
+            ["c.yaml: game.name: expected one of gan, classification, .*, got 'gna'; did you mean 'gan'.*"],
         ),
         (MINIMAL + "ema: {decay: 2, dacay: 1}\n", ["c.yaml: ema.decay: .*", "c.yaml: ema.dacay: unknown key; .*"]),
     ],

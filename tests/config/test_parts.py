@@ -38,6 +38,7 @@ def required(model):
     examples |= {"train": "train.tsv", "tokenizer": "bert-base-uncased", "checkpoint": "bert-base-uncased"}
     player = {"model": "conv", "optimizer": "adam"}
     examples |= {"generator": player, "discriminator": player, "classifier": player, "loss": "hinge"}
+    examples |= {"domain_classifier": player, "target_data": "digits", "radius": 0.1}
     return {key: examples[key] for key, field in model.model_fields.items() if field.is_required() and key != "name"}
 
 
@@ -75,7 +76,7 @@ def test_every_part_that_needs_nothing_can_be_built(k):
             assert type(parts.build(k, name)) is imported(path)
 
 
-@pytest.mark.parametrize("k", ["generator", "discriminator", "classifier"])
+@pytest.mark.parametrize("k", ["generator", "discriminator", "classifier", "perturber"])
 def test_every_network_can_be_built_from_the_spec_of_the_data(k):
     spec = DataSpec((3, 32, 32), 10)
     with torch.device("meta"):

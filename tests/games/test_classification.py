@@ -88,9 +88,9 @@ def test_the_check_leaves_no_trace():
 def test_validation_is_loss_and_accuracy_over_all_samples_in_evaluation_mode():
     data = Digits(split="test")
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(64, 10))
-    loss, accuracy = AccuracyEvaluation(data, 1, chunk=100).measure(network)
+    found = AccuracyEvaluation(data, 1, chunk=100).measure(network)
     logits = network[2](data.decode(data.samples).flatten(1))
     log_likelihood = logits.log_softmax(1)[torch.arange(len(logits)), data.labels]
-    assert loss == pytest.approx(-log_likelihood.mean().item(), rel=1e-5)
-    assert accuracy == pytest.approx((logits.argmax(1) == data.labels).float().mean().item(), abs=1e-7)
+    assert found["loss"] == pytest.approx(-log_likelihood.mean().item(), rel=1e-5)
+    assert found["accuracy"] == pytest.approx((logits.argmax(1) == data.labels).float().mean().item(), abs=1e-7)
     assert network.training and network[1].training

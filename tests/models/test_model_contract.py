@@ -1,7 +1,7 @@
 from gantrain import models
 from gantrain.config.registry import kind
 from gantrain.data import DataSpec
-from gantrain.testing import ClassifierContract, DiscriminatorContract, GeneratorContract
+from gantrain.testing import ClassifierContract, DiscriminatorContract, GeneratorContract, PerturberContract
 
 GREY = DataSpec((1, 8, 8), 3)
 COLOUR = DataSpec((3, 16, 16), 4)
@@ -180,9 +180,23 @@ class TestMLPClassifier(ClassifierContract):
         return models.MLPClassifier(self.spec, width=8)
 
 
+class TestConvPerturber(PerturberContract):
+    spec = COLOUR
+
+    def make(self):
+        return models.ConvPerturber(self.spec, width=4)
+
+
+class TestMLPPerturber(PerturberContract):
+    spec = POINTS
+
+    def make(self):
+        return models.MLPPerturber(self.spec, width=8)
+
+
 def test_every_network_of_ours_keeps_its_contract():
     contracts = {"generator": GeneratorContract, "discriminator": DiscriminatorContract}
-    for role, contract in (contracts | {"classifier": ClassifierContract}).items():
+    for role, contract in (contracts | {"classifier": ClassifierContract, "perturber": PerturberContract}).items():
         made = {type(subclass().make()).__name__ for subclass in contract.__subclasses__()}
         made |= {"HuggingFace"} if role == "classifier" else set()  # it reads files and tokens: test_huggingface.py
         assert made == {path.partition(":")[2] for path in kind(role).parts.values()}

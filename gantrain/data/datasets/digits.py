@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.datasets.splits import training_part
@@ -29,6 +29,8 @@ class Digits(ImageSet):
         label_noise: the probability that a label of the parts "all" and "train" is replaced by a random class;
             validation and test labels stay clean.
         noise_seed: the seed of the label noise.
+        shift: the number of pixels by which the digits are moved to the right and down; black comes in.
+        invert: whether black and white are exchanged.
 
     Raises:
         UserError: the part is empty.
@@ -46,6 +48,8 @@ class Digits(ImageSet):
         validation: Fraction = 0.0,
         label_noise: Fraction = 0.0,
         noise_seed: NonNegativeInt = 0,
+        shift: NonNegativeInt = 0,
+        invert: bool = False,
     ):
         from sklearn.datasets import load_digits  # takes a second to import
 
@@ -58,6 +62,10 @@ class Digits(ImageSet):
             images, digits = images[chosen], digits[chosen]
         if size != 8:
             images = interpolate(images, size=(size, size), mode="bicubic", antialias=size < 8)
+        if shift:
+            images = pad(images, (shift, -shift, shift, -shift))
+        if invert:
+            images = 1 - images
         part: tuple[Tensor, Tensor | None] = images.mul(255).round().clamp(0, 255).to(torch.uint8), digits
         if split != "test":
             fraction = 0.0 if split == "all" else validation

@@ -16,6 +16,7 @@ from gantrain.config.parts import part_name
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame
 from gantrain.metrics.extractors.base import Extractor, Output, PathDistance
+from gantrain.models.last_linear import last_linear
 from gantrain.runs.saved import open_saved_run
 
 
@@ -106,16 +107,8 @@ class Classifier(Extractor):
     @torch.no_grad()
     def _find_last(self) -> tuple[nn.Linear, Output]:
         """The linear layer whose output is that of the network, and the features and logits of two black images."""
-        outputs: dict[nn.Linear, Tensor] = {}
-        linear = [m for m in self._network.modules() if isinstance(m, nn.Linear)]
-        hooks = [m.register_forward_hook(lambda layer, _, output: outputs.update({layer: output})) for m in linear]
         black = torch.zeros(2, *self.shape, dtype=torch.uint8, device=self.device)
-        try:
-            logits = self._network(self._decode(black))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        last = next((layer for layer, output in outputs.items() if output is logits), None)
+        last = last_linear(self._network, self._decode(black))
         if last is None:
             raise UserError(
                 f"{self.name}: the network does not end in a linear layer, whose input would be the features"

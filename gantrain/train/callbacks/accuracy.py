@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gantrain.compute.modes import eval_mode
-from gantrain.data.dataset import DataSet, Samples
+from gantrain.data.batch import FixedBatch
+from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.data.storage import place_samples
 from gantrain.errors import UserError
+from gantrain.games.base import Attack
 from gantrain.games.classification import correct
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.utils.abandon import between_batches
+from gantrain.utils.seeding import derive
+
+# The seed of the attacks' random numbers, the same for all runs so that these can be compared.
+_SEED = derive(0, "evaluation")
+# The number of samples that are attacked at once; attacks keep the graph of a forward pass.
+_ATTACKED = 100
 
 
 class AccuracyEvaluation(Callback):
     """Measures loss and accuracy on a data set, and logs them as ``validation/loss`` and ``validation/accuracy``.
+
+    Under an attack of the game they are called ``validation/loss[ATTACK]`` and ``validation/accuracy[ATTACK]``.
 
     Args:
         data: the data set; it must have no classes that the classifier does not know.
         every: the number of training steps from one evaluation to the next.
         device: the device of the classifier.
         chunk: the number of samples in one forward pass.
+        attacks: the game's attacks, by name.
 
     Raises:
         UserError: the data have no labels.
     """
 
-    def __init__(self, data: DataSet, every: int, device: torch.device | str = "cpu", chunk: int = 500):
+    def __init__(
+        self,
+        data: DataSet,
+        every: int,
+        device: torch.device | str = "cpu",
+        chunk: int = 500,
+        attacks: Mapping[str, Attack] = MappingProxyType({}),
+    ):
         if data.labels is None:
             raise UserError("accuracy: the data have no labels, and accuracy is measured by them; choose labelled data")
         self.data = data
@@ -41,25 +61,41 @@ class AccuracyEvaluation(Callback):
         self.device = device
         self.labels = data.labels.to(device)
         self.chunk = chunk
+        self.attacks = attacks
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
         """Evaluate the network, log the result, and return it as a line, with the cost of the checkpoint."""
-        loss, accuracy = self.measure(network)
-        monitor.scalars(step, {"validation/loss": loss, "validation/accuracy": accuracy})
-        line = f"step {step}: validation accuracy {accuracy:.2%}, loss {loss:.4g}"
-        return Result(line, "validation/accuracy", -accuracy)
+        found = self.measure(network)
+        monitor.scalars(step, {f"validation/{name}": value for name, value in found.items()})
+        best = [name for name in found if name.startswith("accuracy")][-1]
+        words = ", ".join(f"{name} {value:{'.2%' if 'accuracy' in name else '.4g'}}" for name, value in found.items())
+        return Result(f"step {step}: validation {words}", f"validation/{best}", -found[best])
 
     @torch.no_grad()
-    def measure(self, network: nn.Module) -> tuple[float, float]:
-        """The mean cross-entropy (without smoothing) and the share of correct classifications, in evaluation mode."""
-        with eval_mode(network):
-            logits = torch.cat([self._logits(network, chunk) for chunk in self.data.samples.split(self.chunk)])
-        return cross_entropy(logits, self.labels).item(), correct(logits, self.labels).mean().item()
+    def measure(self, network: nn.Module) -> dict[str, float]:
+        """The share of correct classifications and the mean cross-entropy (without smoothing), in evaluation mode.
 
-    def _logits(self, network: nn.Module, chunk: Samples) -> Tensor:
-        between_batches()
-        logits: Tensor = network(self.data.decode(chunk.to(self.device)))
-        return logits
+        Returns:
+            The values ``accuracy`` and ``loss``, and for each attack ``accuracy[ATTACK]`` and ``loss[ATTACK]``.
+        """
+        found = {}
+        with eval_mode(network):
+            for name, attack in {"": None, **self.attacks}.items():
+                logits = torch.cat([network(samples) for samples in self._samples(network, attack)])
+                label = f"[{name}]" if name else ""
+                found[f"accuracy{label}"] = correct(logits, self.labels).mean().item()
+                found[f"loss{label}"] = cross_entropy(logits, self.labels).item()
+        return found
+
+    def _samples(self, network: nn.Module, attack: Attack | None) -> Iterator[Tensor]:
+        """The samples in chunks, as they are or under an attack."""
+        size, first = self.chunk if attack is None else min(self.chunk, _ATTACKED), 0
+        for stored in self.data.samples.split(size):
+            between_batches()
+            samples = self.data.decode(stored.to(self.device))
+            batch = FixedBatch(samples, self.labels[first : first + len(samples)], first, _SEED)
+            first += len(samples)
+            yield samples if attack is None else attack(network, batch)
 
 
 def require_known_classes(data: DataSet, learned: DataSpec, source: str) -> None:

@@ -13,7 +13,7 @@ from gantrain.config.schema import Config
 from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Samples
 from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
-from gantrain.games.base import Game, GenerativeGame
+from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_classes
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.callbacks.diagnosis import GameDiagnosis
@@ -74,7 +74,8 @@ def _generative(game: Game, key: str) -> GenerativeGame:
 def _accuracy(section: Accuracy, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
     other = build("data", section.data)
     require_known_classes(other, data.spec, "evaluate.data")
-    return AccuracyEvaluation(other, section.every, device)
+    attacks = game.attacks() if isinstance(game, ClassifyingGame) else {}
+    return AccuracyEvaluation(other, section.every, device, attacks=attacks)
 
 
 _MAKERS: dict[str, Maker] = {

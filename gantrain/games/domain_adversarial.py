@@ -1,0 +1,175 @@
+"""Domain-adversarial training: a classifier whose features do not tell one data set from another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, softplus
+
+from gantrain.compute.modes import eval_mode
+from gantrain.compute.precision import upcast
+from gantrain.data.augment import Augmentation
+from gantrain.data.batch import Batch
+from gantrain.data.dataset import DataSet
+from gantrain.data.spec import DataSpec
+from gantrain.data.storage import place_samples
+from gantrain.errors import UserError
+from gantrain.games.base import ClassifyingGame, Objective, Player
+from gantrain.games.classification import correct
+from gantrain.models.base import Classifier, Discriminator
+from gantrain.models.last_linear import FeaturesAndHead, last_linear
+
+if TYPE_CHECKING:
+    from gantrain.config.types import NonNegativeFloat, NonNegativeInt
+
+
+class DomainAdversarial(ClassifyingGame):
+    """A classifier learns from a labelled source; a domain classifier tells its features of source and target apart.
+
+    With the features f, the label head h and the domain classifier d, whose positive logits say "source", the domain
+    classifier minimises ``L_d = E_source softplus(-d(f(x))) + E_target softplus(d(f(x)))``, and the classifier, which
+    is f and h, ``E_source CE(h(f(x)), y) - weight L_d``. This is the game behind the gradient reversal layer. The
+    labels of the target are never used. Source: Ganin et al., Domain-adversarial training of neural networks, JMLR
+    2016, arXiv 1505.07818, eqs. 9-11.
+
+    The features are the input of the classifier's last linear layer. Source and target samples pass through the
+    classifier as one batch. The domain classifier moves first.
+
+    Args:
+        classifier: the player that classifies; its network maps samples ``(n, *shape)`` to logits ``(n, classes)`` and
+            ends in a linear layer.
+        domain_classifier: the player that tells features of the source from those of the target; its network maps
+            features ``(n, d)`` to logits ``(n,)``.
+        target_data: the target's data set, of which each batch takes as many samples as of the training data.
+        weight: the weight of the domain classifier's loss in the classifier's, the paper's lambda. Default 1.
+        ramp: the number of training steps over which the weight rises as in the paper's section 5.2,
+            ``2 / (1 + exp(-10 step / ramp)) - 1`` times its value. Default 0: the weight is constant.
+        augmentations: the random changes that are made to source and target samples. Default none.
+        spec: the spec of the data, which the networks and the target must fit. None skips the check.
+
+    Raises:
+        UserError: the data have no labels, the target has another shape, or a network's output has the wrong shape.
+    """
+
+    callbacks: ClassVar[dict[str, str]] = {"evaluate": "accuracy"}
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        domain_classifier: Discriminator,
+        target_data: DataSet,
+        weight: NonNegativeFloat = 1.0,
+        ramp: NonNegativeInt = 0,
+        augmentations: Sequence[Augmentation] = (),
+        spec: DataSpec | None = None,
+    ):
+        device = next(classifier.parameters()).device
+        if spec is not None:
+            _check_data(spec, target_data.spec)
+        samples = target_data.decode(target_data.samples[:2].to(device))
+        self.classifier = FeaturesAndHead(classifier, _last_linear(classifier, samples))
+        self.domain_classifier = domain_classifier
+        super().__init__([Player("domain_classifier", domain_classifier), Player("classifier", self.classifier)])
+        self.target_data = target_data
+        self.weight = weight
+        self.ramp = ramp
+        self.augmentations = tuple(augmentations)
+        place_samples(target_data, device=device)
+        self._check(samples, spec)
+
+    @property
+    def evaluated_player(self) -> str:
+        return "classifier"
+
+    @classmethod
+    def spec_for_network(
+        cls, player: str, spec: DataSpec, arguments: Mapping[str, Any], networks: Mapping[str, nn.Module]
+    ) -> DataSpec:
+        """The spec of the data; for the domain classifier that of the classifier's features."""
+        if player != "domain_classifier":
+            return spec
+        classifier = networks["classifier"]
+        samples = spec.zeros(2, next(classifier.parameters()).device)
+        return DataSpec((_last_linear(classifier, samples).in_features,))
+
+    def objective(self, player: str, batch: Batch) -> Objective:
+        """The player's loss on the source batch and as many target samples.
+
+        The logits are those of the player's own classification: of the labels of source samples, or of the domains.
+        The score ``accuracy`` is that of the labels on source samples, ``domain_accuracy`` that of the domains.
+        """
+        if batch.labels is None:
+            raise UserError("game: domain_adversarial needs labels, and this batch has none; choose labelled data")
+        samples = torch.cat([self._augmented(batch.real, batch), self._augmented(self._target(batch), batch, "target")])
+        learning = player == "classifier"
+        with nullcontext() if learning or self.joint else torch.no_grad():
+            logits, features = self.classifier(samples, with_features=True)
+        with self.constant("domain_classifier") if learning else nullcontext():
+            domains = upcast(self.domain_classifier(features))
+        n = len(batch)
+        loss = softplus(-domains[:n]).mean() + softplus(domains[n:]).mean()
+        is_source = (torch.arange(len(samples), device=samples.device) < n).long()
+        scores = {"domain_accuracy": ((domains > 0).long() == is_source).float().detach()}
+        if not learning:
+            return Objective(loss, domains, is_source, scores)
+        logits = upcast(logits[:n])
+        scores["accuracy"] = correct(logits, batch.labels)
+        return Objective(cross_entropy(logits, batch.labels) - self._weight(batch) * loss, logits, batch.labels, scores)
+
+    def _weight(self, batch: Batch) -> float:
+        """The weight at the step of the batch; without a step the whole weight."""
+        if batch.step is None or batch.step >= self.ramp:
+            return self.weight
+        return self.weight * (2 / (1 + math.exp(-10 * batch.step / self.ramp)) - 1)
+
+    def _target(self, batch: Batch) -> Tensor:
+        """As many samples of the target as the batch has."""
+        rows = batch.rows("target", len(self.target_data.samples))
+        return self.target_data.decode(self.target_data.samples[rows].to(batch.real.device))
+
+    def _augmented(self, samples: Tensor, batch: Batch, stream: str = "source") -> Tensor:
+        for augmentation in self.augmentations:
+            samples = augmentation(samples, batch.under(stream))
+        return samples
+
+    @torch.no_grad()
+    def _check(self, samples: Tensor, spec: DataSpec | None) -> None:
+        """Run both networks once on two samples. Modes and buffers, and the random state, are left as they were."""
+        with eval_mode(self.classifier), eval_mode(self.domain_classifier), torch.random.fork_rng(devices=[]):
+            logits, features = self.classifier(samples, with_features=True)
+            domains = self.domain_classifier(features)
+        if spec is not None and tuple(logits.shape) != (len(samples), spec.classes):
+            raise UserError(
+                f"classifier: expected one logit per class, shape {(len(samples), spec.classes)} for {len(samples)} "
+                f"samples, got {tuple(logits.shape)}"
+            )
+        if tuple(domains.shape) != (len(samples),):
+            raise UserError(
+                f"domain_classifier {type(self.domain_classifier).__name__}: expected one logit per sample, shape "
+                f"{(len(samples),)} for {len(samples)} samples, got {tuple(domains.shape)}"
+            )
+
+
+def _check_data(source: DataSpec, target: DataSpec) -> None:
+    if not source.classes:
+        raise UserError("game: domain_adversarial needs labels, and these data have none; choose labelled data")
+    if (source.shape, source.vocabulary) != (target.shape, target.vocabulary):
+        raise UserError(
+            f"game.target_data: samples of shape {target.shape}, and the training data have {source.shape}; choose "
+            "data of the same shape"
+        )
+
+
+def _last_linear(classifier: nn.Module, samples: Tensor) -> nn.Linear:
+    last = last_linear(classifier, samples)
+    if last is None:
+        raise UserError(
+            f"classifier {type(classifier).__name__}: does not end in a linear layer, whose input would be the "
+            "features; choose another network"
+        )
+    return last
