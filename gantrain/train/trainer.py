@@ -188,12 +188,12 @@ class Trainer(Loop):
                 networks; it began with other data; the training diverged; a callback failed; or the training needs
                 more memory than there is.
         """
-        with ExitStack() as held, self._computing():
+        with ExitStack() as held, closing(self.batches), self._computing():
             self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
+            self.evaluator.rehearse()
+            self.state()
             changed = None
             with self.processes.raise_on_all():
-                self.evaluator.rehearse()
-                self.state()
                 if self.main:
                     require_free(self.folder)
                     require_startable(self.folder, self.config, resume, overwrite)
@@ -204,11 +204,7 @@ class Trainer(Loop):
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
                     record_data(self.folder, data)
             found = resume and self.restore()
-            with (
-                closing(self.batches),
-                self.monitored(),
-                Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress,
-            ):
+            with self.monitored(), Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress:
                 if resume:
                     self.progress.note(f"going on from step {self.step}" if found else "no checkpoint; starting anew")
                 if changed is not None:

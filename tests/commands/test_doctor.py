@@ -80,7 +80,7 @@ def test_the_text_has_a_line_for_each_finding_and_says_the_sum(tmp_path):
         (["run.folder=/proc/nothing"], "folder", "cannot be written"),
         (["evaluate={every: 5}"], "evaluate", "github.com does not answer"),
         (["evaluate={every: 5, features: nowhere}"], "run", "neither inception nor the folder"),
-        (["game.generator.model={target: mine:Raises}"], "step", "RuntimeError: no such luck"),
+        (["game.generator.model={target: mine:Raises}"], "game", "RuntimeError: no such luck"),
     ],
 )
 def test_what_keeps_a_config_from_running(tmp_path, overrides, subject, words):
@@ -121,7 +121,6 @@ def test_a_run_that_exists_is_a_note_that_says_whether_it_could_go_on(tmp_path):
         ({"WORLD_SIZE": "2"}, "FAIL"),
         ({"WORLD_SIZE": "abc", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1234"}, "FAIL"),
         ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1234"}, "note"),
-        ({"ACCELERATE_USE_FSDP": "true"}, "note"),
     ],
 )
 def test_variables_that_a_launcher_left(tmp_path, environment, verdict):

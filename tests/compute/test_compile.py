@@ -229,7 +229,8 @@ def test_batches_of_images_have_the_layout_of_the_run(option, tmp_path, monkeypa
     data = "data={target: 'test_compile:Colours', batch_size: 16}"
     train(config_of(DIGITS, tmp_path, data, "run.steps=2", *option))
     wanted = torch.channels_last if option else torch.contiguous_format
-    assert len(batches) == 4 and all(b.real.is_contiguous(memory_format=wanted) for b in batches)
+    # One for each player and step, and before that one for each player in the rehearsal.
+    assert len(batches) == 6 and all(b.real.is_contiguous(memory_format=wanted) for b in batches)
 
 
 def order(t):

@@ -79,7 +79,8 @@ def test_workers_of_a_process_that_was_killed_end_by_themselves(tmp_path):
 def test_a_broken_file_is_named_at_the_step_that_meets_it(tmp_path):
     file = config(tmp_path)
     (tmp_path / "pictures" / "a" / "40.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
-    for overrides, started in ((DISK, True), (("data.storage=memory",), False)):
+    late = ("data.batch_size=2", "run.steps=40")  # it is not in the first batch, which is read before the run begins
+    for overrides, started in (((*DISK, *late), True), (("data.storage=memory",), False)):
         command = Command(tmp_path, "train", file, f"run.name=from_{'disk' if started else 'memory'}", *overrides)
         assert command.wait() == 2
         (only,) = command.errors.splitlines()

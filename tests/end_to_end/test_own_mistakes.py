@@ -17,6 +17,8 @@ MODULE = """
 import torch
 from torch import nn
 
+from gantrain.data.augment import Augmentation
+from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.games import GAN
 from gantrain.games.base import Objective
@@ -96,7 +98,7 @@ class MyDiscriminator(NoLabels):
         return WRONG[self.wrong](super().forward(x))
 
 
-class MyData:
+class MyData(DataSet):
     def __init__(self, wrong: str):
         if wrong == "construction":
             raise ValueError("no file")
@@ -148,7 +150,7 @@ class MyGame(GAN):
         return loss if self.wrong == "objective" else Objective(WRONG[self.wrong](loss))
 
 
-class Cut:
+class Cut(Augmentation):
     def __call__(self, samples, batch):
         return samples[1:]
 """

@@ -121,8 +121,12 @@ def test_a_file_that_is_not_what_was_written_is_not_used(tmp_path, kind):
         assert cache.load(KEY, SHAPES) is None
     assert "\n" not in str(caught[0].message)
     assert not (tmp_path / "exploded").exists()
-    cache.save(KEY, TENSORS)
-    assert cache.load(KEY, SHAPES) is not None
+    if kind == "fifo":  # which no file replaces
+        with pytest.warns(Notice, match="cannot be kept"):
+            cache.save(KEY, TENSORS)
+    else:
+        cache.save(KEY, TENSORS)
+        assert cache.load(KEY, SHAPES) is not None
 
 
 def test_a_folder_that_cannot_be_written_costs_a_notice_and_not_the_numbers(tmp_path):
