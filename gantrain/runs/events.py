@@ -29,7 +29,8 @@ class Events:
     def __init__(self, folder: Path, forgotten_from: int):
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        # TensorBoard reads the files of a folder in the order of their names.
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         self.path = Path(folder) / name
         self._event = Event
         with explaining_write_errors(self.path):

@@ -61,6 +61,7 @@ print(splitter("fine end")["input_ids"], float(network.network.bert.embeddings.w
 """
 
 
+@pytest.mark.slow
 def test_a_name_is_taken_from_the_hub_once_and_from_the_cache_afterwards(tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         server.folder, server.asked = language.bert(tmp_path / "tiny"), 0
