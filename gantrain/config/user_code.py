@@ -53,6 +53,8 @@ class UserCode:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            return
         if not isinstance(error, Exception | SystemExit) or isinstance(error, UserError) or is_out_of_memory(error):
             return
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):

@@ -27,6 +27,8 @@ def require_output(value: Any, shape: tuple[int | None, ...], like: Tensor, key:
     """
     if not isinstance(value, Tensor):
         raise UserError(f"{key}: {name_of(part)}: expected {what}, got {described(value)}")
+    if value.shape == shape and value.is_floating_point() and value.device == like.device:
+        return value
     found = tuple(value.shape)
     fits = len(found) == len(shape) and all(s is None or s == f for s, f in zip(shape, found, strict=True))
     if not fits or not value.is_floating_point() or value.device != like.device:
@@ -66,9 +68,9 @@ def require_scalar(value: Any, like: Tensor, key: str, part: Any, method: str = 
     Raises:
         UserError: it is something else, or was detached while gradients are taken.
     """
-    who = f"{key}: {name_of(part)}{'.' * bool(method)}{method}"
     real = isinstance(value, Tensor) and value.is_floating_point()
     if not real or value.numel() != 1 or value.device != like.device:
+        who = f"{key}: {name_of(part)}{'.' * bool(method)}{method}"
         raise UserError(f"{who}: expected a scalar, a real tensor of shape () on {like.device}, got {described(value)}")
     return require_gradient(value, key, part, method)
 

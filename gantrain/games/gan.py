@@ -159,7 +159,7 @@ class GAN(GenerativeGame):
 
     def _score(self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None) -> Tensor:
         """``(n,)``: the discriminator's logits of the augmented samples."""
-        n = len(samples)
+        n = samples.shape[0]
         for i, augmentation in enumerate(self.augmentations):
             key = f"game.augmentations.{i}"
             with UserCode(key, augmentation):
@@ -177,7 +177,7 @@ class GAN(GenerativeGame):
         with UserCode(key, network):
             samples = network(z, labels)
         shape = tuple(getattr(samples, "shape", ()))[1:] if self.spec is None else self.spec.shape
-        samples = require_output(samples, (len(z), *shape), z, key, network, "samples of the data's shape")
+        samples = require_output(samples, (z.shape[0], *shape), z, key, network, "samples of the data's shape")
         return upcast(require_gradient(samples, key, network) if network is self.generator else samples)
 
     def _labels(self, batch: Batch) -> Tensor | None:
