@@ -69,8 +69,7 @@ def prepare_folder(
         UserError: the folder cannot be written, or :func:`require_startable` refuses the run.
     """
     require_startable(folder, config, resume, overwrite)
-    if _is_being_deleted(folder) or overwrite and (is_run(folder) or _lost_its_config(folder)):
-        _delete_run(folder)
+    clear_folder(folder, overwrite)
     make_folder(folder, durable=True)
     for entry in folder.iterdir():
         if _HALF_WRITTEN.fullmatch(entry.name):
@@ -80,6 +79,20 @@ def prepare_folder(
         set_aside(folder / CONFIG, "damaged")
     write_file(folder / CONFIG, config_text(config, mark), durable=True)
     record_trained(folder / CONFIG, config)
+
+
+def clear_folder(folder: Path, overwrite: bool) -> None:
+    """Delete the run in a folder if it is to be overwritten, or if a process was killed while it deleted the run.
+
+    Args:
+        folder: the folder of the run.
+        overwrite: whether an earlier run of the folder is deleted.
+
+    Raises:
+        UserError: something cannot be deleted.
+    """
+    if _is_being_deleted(folder) or overwrite and (is_run(folder) or _lost_its_config(folder)):
+        _delete_run(folder)
 
 
 def config_text(config: Mapping[str, Any], mark: str) -> str:

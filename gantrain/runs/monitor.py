@@ -159,6 +159,16 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     return [{name: _finite_or_nan(value) for name, value in row.items()} for _, row in _rows(path)]
 
 
+def require_rows(folder: Path) -> None:
+    """Check that the rows of a run that goes on can be read; a run without any is as good.
+
+    Raises:
+        UserError: a line of ``folder/metrics.jsonl`` is not a row.
+    """
+    if (folder / METRICS).exists():
+        read_metrics(folder)
+
+
 def _forget_rows(path: Path, step: int, rows: int | None) -> tuple[list[dict[str, Any]], set[int]]:
     """Delete the rows after ``step``, all but the first ``rows``, and an unfinished line from the file.
 

@@ -38,11 +38,13 @@ from gantrain.runs.folder import (
     BEST,
     BUILT_IN_PYTHON,
     RESOLVED_CONFIG,
+    clear_folder,
     config_text,
     prepare_folder,
     require_startable,
 )
 from gantrain.runs.lock import RunLock, require_free
+from gantrain.runs.monitor import require_rows
 from gantrain.runs.restore import (
     part_of,
     require_fit,
@@ -192,18 +194,21 @@ class Trainer(Loop):
             self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
             self.evaluator.rehearse()
             self.state()
-            changed = None
+            data, changed = self.batches.digest, None
             with self.processes.raise_on_all():
                 if self.main:
                     require_free(self.folder)
                     require_startable(self.folder, self.config, resume, overwrite)
                     self._lock = held.enter_context(RunLock(self.folder))
-                    data = self.batches.digest
                     if resume:
                         data, changed = check_data(self.folder, data, accept_data)
+                        require_rows(self.folder)
+                    clear_folder(self.folder, overwrite)
+            found = resume and self.restore()
+            with self.processes.raise_on_all():
+                if self.main:
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
                     record_data(self.folder, data)
-            found = resume and self.restore()
             with self.monitored(), Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress:
                 if resume:
                     self.progress.note(f"going on from step {self.step}" if found else "no checkpoint; starting anew")
