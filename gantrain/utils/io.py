@@ -144,7 +144,8 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
     places, the earlier one is at ``NAME.old.tmp``; see :func:`bring_back`.
 
     Args:
-        path: the path of the folder; an earlier folder is replaced. Missing folders above it are made.
+        path: the path of the folder; an earlier folder is replaced, and a file or link of the name is renamed to
+            ``NAME.foreign``. Missing folders above it are made.
         durable: whether files and folder are synchronised to the disk before the rename.
 
     Raises:
@@ -161,7 +162,9 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
                 for file in temporary.iterdir():
                     _synchronise(file)
                 _synchronise(temporary)
-            if path.exists():
+            if path.is_symlink() or path.is_file():
+                set_aside(path, "foreign")
+            elif path.exists():
                 os.rename(path, old)
             os.rename(temporary, path)
             if durable:

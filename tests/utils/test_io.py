@@ -167,6 +167,21 @@ def test_where_the_second_rename_fails_the_folder_gets_its_name_back(tmp_path, m
     assert names(tmp_path) == ["a"] and names(tmp_path / "a") == ["old"]
 
 
+@pytest.mark.parametrize("target", [None, "/dev/null", "elsewhere", "missing"])
+def test_a_file_or_link_in_the_place_of_a_folder_is_set_aside(tmp_path, target):
+    (tmp_path / "elsewhere").mkdir()
+    place = tmp_path / "results"
+    if target is None:
+        place.write_text("notes")
+    else:
+        place.symlink_to(target)
+    with replacing_folder(place) as folder:
+        (folder / "new").touch()
+    assert names(tmp_path) == ["elsewhere", "results", "results.foreign"] and names(place) == ["new"]
+    assert (tmp_path / "results.foreign").is_symlink() == (target is not None)
+    assert names(tmp_path / "elsewhere") == []
+
+
 def test_what_is_set_aside_gets_a_name_that_is_free(tmp_path):
     for number in range(3):
         (tmp_path / "step_5").write_text(str(number))
