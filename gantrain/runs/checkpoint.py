@@ -75,7 +75,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, confi
     skeletons, tensors = _encode_parts(state)
     document = {"format": FORMAT, "step": step, "parts": skeletons}
     make_folder(folder, durable=True)
-    _clear_remains(folder)
+    clear_remains(folder)
     path = folder / f"step_{step}"
     if not path.exists() or _manifest_if_whole(path) != {n: _sha256(c) for n, c in _files(document, tensors, config)}:
         with replacing_folder(path, durable=True) as temporary:
@@ -293,8 +293,9 @@ def _prune(folder: Path, step: int, keep: int | None) -> None:
             remove_folder(old)
 
 
-def _clear_remains(folder: Path) -> None:
-    for entry in folder.iterdir():
+def clear_remains(folder: Path) -> None:
+    """Finish or undo what a process was killed at while it wrote or deleted checkpoints in ``folder``."""
+    for entry in folder.iterdir() if folder.is_dir() else ():
         match = REMAINS.fullmatch(entry.name)
         if match:
             bring_back(folder / f"step_{match['step']}")

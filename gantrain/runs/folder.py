@@ -32,7 +32,7 @@ BUILT_IN_PYTHON = f"{marks.RUN} that was built in Python: what its trainer was g
 # The file that says that a run is being deleted, from before its first file until after its last.
 _DELETED = "deleted.tmp"
 # What a process that was killed may leave of a run that had not begun; and all that a run has.
-_HALF_WRITTEN = re.compile(r"(config\.yaml|metrics\.jsonl)(\.[0-9a-f]{8})?\.tmp")
+_HALF_WRITTEN = re.compile(r"(config\.yaml|metrics\.jsonl|.+\.png|data\.json)(\.[0-9a-f]{8})?\.tmp")
 _BEGINNINGS = re.compile(rf"{LOCK}(\..+)?|{_HALF_WRITTEN.pattern}")
 _OWN = re.compile(
     rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|data\.json|metrics\.jsonl|events\.out\.tfevents\..+|step_[0-9]+(\..+)?|"
@@ -71,7 +71,7 @@ def prepare_folder(
     require_startable(folder, config, resume, overwrite)
     clear_folder(folder, overwrite)
     make_folder(folder, durable=True)
-    for entry in folder.iterdir():
+    for entry in (*folder.iterdir(), *folder.glob("samples/*.tmp")):
         if _HALF_WRITTEN.fullmatch(entry.name):
             with suppress(OSError):
                 entry.unlink()

@@ -204,6 +204,8 @@ class Trainer(Loop):
                         data, changed = check_data(self.folder, data, accept_data)
                         require_rows(self.folder)
                     clear_folder(self.folder, overwrite)
+                    for place in (self.folder, self.folder / BEST):
+                        checkpoint.clear_remains(place)
             found = resume and self.restore()
             with self.processes.raise_on_all():
                 if self.main:
