@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import pickle
 import urllib.request
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 from gantrain.utils.io import make_folder, open_regular, write_file
-
-_log = logging.getLogger(__name__)
 
 # Seconds without an answer after which a download is given up.
 _PATIENCE = 30
@@ -86,7 +84,7 @@ class Weights:
         )
 
     def _downloaded(self) -> bytes:
-        _log.warning("downloading the %s from %s", self.title, self.url)
+        warnings.warn(Notice(f"downloading the {self.title} from {self.url}"), stacklevel=2)
         try:
             with urllib.request.urlopen(self.url, timeout=_PATIENCE) as answer:
                 content = answer.read()
@@ -134,4 +132,4 @@ def _keep(content: bytes, path: Path) -> None:
         make_folder(path.parent)
         write_file(path, content)
     except UserError as error:
-        _log.warning("the downloaded file cannot be kept: %s", error)
+        warnings.warn(Notice(f"the downloaded file cannot be kept: {error}"), stacklevel=2)
