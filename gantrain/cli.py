@@ -17,8 +17,8 @@ from gantrain.distributed.environment import shown_ranks
 from gantrain.errors import Notice, UserError, is_out_of_memory
 from gantrain.utils.output import output_error, protect_output
 
-# The seconds that a process other than the host's first waits before it reports an error. The first process usually
-# has the same error, and a launcher ends all processes as soon as one has ended.
+# The seconds that a process other than the host's first waits before it ends with an error. A launcher ends all
+# processes as soon as one has ended, and the first process usually has the same error to print.
 _AFTER_THE_FIRST = 5
 
 
@@ -503,7 +503,7 @@ def main() -> NoReturn:
     try:
         sys.exit(cli(standalone_mode=False))
     except UserError as error:
-        _give_up(str(error))
+        _give_up(str(error), error.shared)
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN):
             _give_up(
@@ -545,10 +545,17 @@ def _require_run(run: str) -> None:
         raise UserError(f"{run}: no run here; expected a folder with {CONFIG}, as under checkpoints/")
 
 
-def _give_up(message: str) -> NoReturn:
-    # The first process of each host writes, because each host has a terminal of its own.
+def _give_up(message: str, shared: bool = False) -> NoReturn:
+    """Print an error and end.
+
+    Args:
+        message: the error, of one line or more.
+        shared: whether all processes end with it; then the first of each host prints it, which has its own terminal.
+    """
     if shown_ranks()[1] != 0:
         time.sleep(_AFTER_THE_FIRST)
+        if shared:
+            sys.exit(2)
     for line in message.splitlines():
         print(f"gantrain: {line}", file=sys.stderr)
     sys.exit(2)

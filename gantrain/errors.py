@@ -19,7 +19,12 @@ class UserError(Exception):
     """An error the user can mend: one line on what was wrong, where, what was expected and what to do.
 
     The command line prints the line without a traceback and exits with code 2.
+
+    Attributes:
+        shared: whether all processes of the run raise this error, so that it is enough if one of them prints it.
     """
+
+    shared = False
 
 
 class Diverged(UserError):

@@ -278,6 +278,10 @@ def _series(folder: Path, seed: int, at: str) -> Series:
     if not logged:
         raise UserError(f"{folder}: has logged no step yet; leave the run out")
     steps, costs = np.array([(0, 0), *logged], dtype=float).T
+    if steps[-1] == 0 or (np.diff(steps) < 0).any() or (np.diff(costs) < 0).any():
+        raise UserError(
+            f"{folder}/metrics.jsonl: steps or their {at} do not go up; it is damaged, so leave the run out"
+        )
     slope = costs[-1] / steps[-1]
 
     def cost(step: float) -> float:

@@ -178,7 +178,9 @@ class Processes:
         first = next((line for line in lines if line is not None), None)
         if first is not None:
             kind, line = first
-            raise kind(line) from error
+            told = kind(line)
+            told.shared = self.world_size > 1
+            raise told from error
 
     def compare_with_first(self, find: Callable[[], Value], compare: Callable[[Value, Value], None]) -> None:
         """Let each process compare its own value with that of the first process.

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gantrain.config.parts import Part, build, checked, part_arguments
-from gantrain.config.user_code import described
+from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.errors import Notice, UserError
 from gantrain.optim.matrices import hidden, matrices
 from gantrain.utils.tensors import preserve
@@ -47,6 +47,11 @@ def make_optimizer(spec: Any, network: nn.Module, key: str = "optimizer") -> Opt
         raise UserError(f"{key}: {error}") from error
     if not isinstance(optimizer, Optimizer):
         raise UserError(f"{key}: expected a torch.optim.Optimizer, got {described(optimizer)}")
+    with UserCode(key, optimizer):
+        optimizer.state_dict()  # which fails where a class of the user's has not called that of torch
+    rates = [group.get("lr") for group in optimizer.param_groups]
+    if not rates or not all(isinstance(rate, float | int | Tensor) for rate in rates):
+        raise UserError(f"{key}: {name_of(optimizer)} has no learning rate; expected a number lr in each of its groups")
     return optimizer
 
 

@@ -35,6 +35,8 @@ COLOURS = {
     "sampa": "#AA0055",
 }
 GREY, LIGHT_GREY, STAR = "#777777", "#c8c8c8", "#F0E442"
+# Axes cannot span more than a double holds, of which some is lost on margins.
+_LARGEST = 1e300
 
 
 def scatter(points: Numbers, modes: Numbers | None = None, real: Numbers | None = None) -> Figure:
@@ -166,12 +168,13 @@ def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | N
         axes = figure.add_subplot(1, len(panels), position)
         _soften(axes)
         for curve, style in zip(drawn, _styles(curve.method for curve in drawn), strict=True):
-            x, mean, error = (np.asarray(values, dtype=float) for values in (curve.x, curve.mean, curve.error))
+            x, mean, error = map(_drawable, (curve.x, curve.mean, curve.error))
             marker = "o" if len(x) <= 30 else None
             axes.plot(x, mean, linewidth=1.6, marker=marker, markersize=3, label=curve.label, **style)
             axes.fill_between(x, mean - error, mean + error, color=style["color"], alpha=0.2, linewidth=0)
-        means = np.concatenate([np.asarray(curve.mean, dtype=float) for curve in drawn])
-        if means.min() > 0 and means.max() > 20 * means.min():
+        means = np.concatenate([_drawable(curve.mean) for curve in drawn])
+        means = means[np.isfinite(means)]
+        if len(means) and means.min() > 0 and means.max() > 20 * means.min():
             axes.set_yscale("log")
         if mark is not None:
             axes.axvline(mark, color=GREY, linewidth=0.8, linestyle=":")
@@ -208,6 +211,12 @@ def spectrum(jacobian: np.ndarray, hessians: Mapping[str, np.ndarray]) -> Figure
 
 def _array(values: Numbers) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _drawable(values: ArrayLike) -> np.ndarray:
+    """The values as numbers, with NaN for those that are too large for an axis."""
+    numbers = np.asarray(values, dtype=float)
+    return np.where(np.abs(numbers) < _LARGEST, numbers, np.nan)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

@@ -14,7 +14,6 @@ import hashlib
 import json
 import math
 import re
-import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.errors import Notice, UserError
 from gantrain.utils.io import (
     bring_back,
+    delete,
     make_folder,
     remove_folder,
     replaced,
@@ -300,7 +300,7 @@ def clear_remains(folder: Path) -> None:
         if match:
             bring_back(folder / f"step_{match['step']}")
             if not entry.name.endswith(".old.tmp"):
-                shutil.rmtree(entry, ignore_errors=True)
+                delete(entry)
 
 
 def _manifest_if_whole(path: Path) -> dict[str, str] | None:

@@ -49,8 +49,10 @@ CHANGEABLE = (
     *("run.on_error", "run.on_nonfinite", "run.rollbacks"),
     *("log", "samples", "evaluate", "diagnose", "checkpoint"),
 )
+# Keys that name the data and other files which a run reads, by their last parts.
+_INPUTS = (".path", ".root", "data.train", "data.test", "evaluate.features", "features.weights")
 # Keys, by their last parts, that may differ from host to host.
-_HOST_KEYS = ("folder", "path", "threads", "timeout", "storage", "workers")
+_HOST_KEYS = (*_INPUTS, ".folder", ".threads", ".timeout", ".storage", ".workers")
 
 
 def prepare_folder(
@@ -105,8 +107,10 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
 
     Raises:
         UserError: the folder holds a run and neither ``resume`` nor ``overwrite`` was asked for; the folder holds
-            something else; or the run to be resumed computes something else.
+            something else; the run to be resumed computes something else; the run to be deleted holds its own data; or
+            the config with all defaults is too large to be read again.
     """
+    yaml_files.parse(config_text(config, RESOLVED_CONFIG), f"{folder / CONFIG}: the config with all its defaults")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and the run's folder would lie there; choose another run.name")
     if _is_being_deleted(folder) or _is_free(folder):
@@ -120,6 +124,9 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
         return
     if folder.is_symlink():
         raise UserError(f"{folder}: cannot be deleted: is a symbolic link; name the folder to which it leads")
+    for key, value in flatten(dict(config)).items():
+        if isinstance(value, str) and key.endswith(_INPUTS) and folder.resolve() in Path(value).resolve().parents:
+            raise UserError(f"{key}: {value} lies in the run's folder, which --overwrite deletes; move it away first")
     strangers = [] if is_run(folder) else [e.name for e in _entries(folder) if not _OWN.fullmatch(e.name)]
     if strangers:
         raise UserError(
@@ -140,7 +147,7 @@ def require_same_config(here: dict[str, Any], first: dict[str, Any]) -> None:
     """
     here, first = flatten(here), flatten(first)
     for key in sorted(here.keys() | first.keys()):
-        if here.get(key) != first.get(key) and key.rpartition(".")[2] not in _HOST_KEYS:
+        if here.get(key) != first.get(key) and not key.endswith(_HOST_KEYS):
             raise UserError(
                 f"{key}: {shown(here.get(key))} here, and {shown(first.get(key))} in the first process; start all "
                 "processes with the same config"
@@ -205,7 +212,8 @@ def _mark(folder: Path) -> str:
 def _first_line(config: Path) -> str:
     if not config.is_file():
         return ""
-    with config.open(encoding="utf-8", errors="replace") as lines:
+    # An editor may have put a byte order mark before the first line.
+    with config.open(encoding="utf-8-sig", errors="replace") as lines:
         return lines.readline(200).rstrip("\n")
 
 

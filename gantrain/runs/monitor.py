@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gantrain.errors import UserError
 from gantrain.runs.events import Events
-from gantrain.utils.io import append, explaining_write_errors, write_file
+from gantrain.utils.io import append, explaining_write_errors, open_regular, write_file
 from gantrain.utils.nested import flatten
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
         UserError: there is no such file, or one of its lines is not a row.
     """
     path = Path(folder) / METRICS
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: no such file; has this run logged anything yet?")
     return [{name: _finite_or_nan(value) for name, value in row.items()} for _, row in _rows(path)]
 
@@ -184,7 +184,11 @@ def _forget_rows(path: Path, step: int, rows: int | None) -> tuple[list[dict[str
 
 
 def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    with path.open("rb") as stream:
+    try:
+        stream = open_regular(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}; move it away") from error
+    with stream:
         for number, line in enumerate(stream, start=1):
             if not line.endswith(b"\n"):
                 return

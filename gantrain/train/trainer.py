@@ -256,10 +256,15 @@ class Trainer(Loop):
         """
         self.evaluator.step = self.step
         self.evaluator.observing = observe
+        before = dict(self.evaluator.evaluations)
         with UserCode("outer", self.outer):
             completed = self.outer.step(self.field)
-        if not isinstance(completed, int):
+        if not isinstance(completed, bool):
             raise UserError(f"outer: {name_of(self.outer)}.step: expected true or false, got {described(completed)}")
+        if self.evaluator.evaluations == before:
+            raise UserError(
+                f"outer: {name_of(self.outer)}.step: evaluated no gradient; expected a call of field.evaluate"
+            )
         self.outer_steps += completed
         for name, scheduler in self.schedulers.items():
             take_step(scheduler, self.step + 1, f"game.{name}.scheduler")

@@ -144,8 +144,8 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
     places, the earlier one is at ``NAME.old.tmp``; see :func:`bring_back`.
 
     Args:
-        path: the path of the folder; an earlier folder is replaced, and a file or link of the name is renamed to
-            ``NAME.foreign``. Missing folders above it are made.
+        path: the path of the folder; an earlier folder is replaced, and anything else there is set aside. Missing
+            folders above it are made.
         durable: whether files and folder are synchronised to the disk before the rename.
 
     Raises:
@@ -153,7 +153,7 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
     """
     temporary, old = path.with_name(f"{path.name}.tmp"), replaced(path)
     bring_back(path)
-    shutil.rmtree(temporary, ignore_errors=True)
+    delete(temporary)
     try:
         make_folder(temporary, durable)
         yield temporary
@@ -162,17 +162,17 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
                 for file in temporary.iterdir():
                     _synchronise(file)
                 _synchronise(temporary)
-            if path.is_symlink() or path.is_file():
-                set_aside(path, "foreign")
-            elif path.exists():
+            if path.is_dir() and not path.is_symlink():
                 os.rename(path, old)
+            elif os.path.lexists(path):
+                set_aside(path, "damaged")
             os.rename(temporary, path)
             if durable:
                 _synchronise(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        delete(old)
     finally:
         bring_back(path)
-        shutil.rmtree(temporary, ignore_errors=True)
+        delete(temporary)
 
 
 def replaced(path: Path) -> Path:
@@ -189,7 +189,7 @@ def bring_back(path: Path) -> None:
     if not old.is_dir():
         return
     if path.exists():
-        shutil.rmtree(old, ignore_errors=True)
+        delete(old)
     else:
         with explaining_write_errors(path):
             os.rename(old, path)
@@ -198,11 +198,20 @@ def bring_back(path: Path) -> None:
 def remove_folder(path: Path) -> None:
     """Delete a folder, renamed to ``NAME.deleted.tmp`` first: no half-deleted folder keeps the name."""
     deleted = path.with_name(f"{path.name}.deleted.tmp")
-    shutil.rmtree(deleted, ignore_errors=True)
+    delete(deleted)
     with explaining_write_errors(path):
         os.rename(path, deleted)
     # What cannot be deleted now, since others have it open on a file server, is deleted the next time.
-    shutil.rmtree(deleted, ignore_errors=True)
+    delete(deleted)
+
+
+def delete(path: Path) -> None:
+    """Delete a folder as far as the system allows, or whatever lies in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:  # rmtree would open it, and wait at a FIFO
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def set_aside(path: Path, reason: str) -> Path:

@@ -158,3 +158,35 @@ def test_rows_that_are_not_a_runs_are_one_line(run, row, said):
     (folder / "metrics.jsonl").write_text("\n".join([json.dumps(json.loads(first) | row), *others]) + "\n")
     with pytest.raises(UserError, match=said):
         compare([folder])
+
+
+def test_numbers_that_no_axis_holds_and_costs_that_never_meet_are_compared(run, tmp_path):
+    runs = [run("a", 1, {5: 1e308, 10: -1e308, 15: 3.0}), run("b", 1, {40: 2.0, 50: 1.0}, "run.seed=1")]
+    text = compare_runs([runs[0]], output=str(tmp_path / "out"))
+    assert "3" in text and (tmp_path / "out" / "comparison.png").exists()
+    (runs[0] / "metrics.jsonl").write_text(
+        "".join(
+            json.dumps(
+                {
+                    "step": step,
+                    "time": 0.0,
+                    "kimg": step,
+                    "gradients/generator": step,
+                    **({FID: 2.0} if step < 9 else {}),
+                }
+            )
+            + "\n"
+            for step in (5, 60)
+        )
+    )
+    compare_runs(runs, output=str(tmp_path / "apart"))
+    assert (tmp_path / "apart" / "comparison.png").exists()
+
+
+@pytest.mark.parametrize("steps", [(10, 5), (0, 0), (0,)])
+def test_a_log_whose_steps_do_not_go_up_is_one_line(run, steps):
+    folder = run("a", 1, {5: 1.0})
+    first = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(first | {"step": step}) + "\n" for step in steps))
+    with pytest.raises(UserError, match="a/metrics.jsonl: steps or their gradients do not go up; it is damaged"):
+        compare([folder])

@@ -117,6 +117,7 @@ class MyOuter(Outer):
 
     def step(self, field):
         assert self.wrong != "raises"
+        return {"idle": False, "number": 3}.get(self.wrong)
 
     def state_dict(self):
         assert self.wrong != "state"
@@ -138,6 +139,15 @@ class MyOptimizer(torch.optim.SGD):
 
     def step(self, closure=None):
         raise LookupError
+
+
+class Bare(torch.optim.Optimizer):
+    def __init__(self, params, wrong: str):
+        if wrong != "construction":
+            super().__init__(params, {})
+
+    def step(self, closure=None):
+        pass
 
 
 class MyGame(GAN):
@@ -204,6 +214,10 @@ MISTAKES = {
         "MyData, wrong: decode": f"decode {ASSERTED}",
     },
     "outer": {"MyOuter, wrong: state": f"MyOuter {ASSERTED}"},
+    "game.generator.optimizer": {
+        "Bare, wrong: construction": r"Bare raised AttributeError: .* \(mistakes.py:\d+\)",
+        "Bare, wrong: rate": "Bare has no learning rate; expected a number lr in each of its groups",
+    },
     "game": {
         "MyGame, wrong: none": rf"MyGame.objective\('discriminator'\).loss: {SCALAR}None",
         "MyGame, wrong: objective": "MyGame.objective.*: expected a gantrain.games.Objective, got .*",
@@ -214,6 +228,8 @@ IN_STEPS = {
     "outer": {
         "MyOuter, wrong: raises": f"MyOuter {ASSERTED}",
         "MyOuter, wrong: none": "MyOuter.step: expected true or false, got None",
+        "MyOuter, wrong: number": r"MyOuter.step: expected true or false, got 3 \(int\)",
+        "MyOuter, wrong: idle": "MyOuter.step: evaluated no gradient; expected a call of field.evaluate",
     },
     "game.generator.sharpness": {
         "MyOracle, wrong: raises": f"MyOracle {ASSERTED}",

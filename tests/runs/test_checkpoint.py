@@ -213,6 +213,14 @@ def test_a_checkpoint_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypat
     assert files(tmp_path) == ["step_1", "step_2"]
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_what_lies_in_a_checkpoints_place_is_set_aside_and_never_opened(tmp_path, make):
+    for name in ("step_1", "step_1.tmp", "step_2.tmp", "step_1.deleted.tmp"):
+        make(tmp_path / name)
+    checkpoint.save(tmp_path, 1, {"x": 1}, keep=1)
+    assert files(tmp_path) == ["step_1", "step_1.damaged"] and checkpoint.load(tmp_path / "step_1") == (1, {"x": 1})
+
+
 def test_the_same_checkpoint_is_not_written_again(tmp_path):
     state = {"clock": {"step": 1}, "a": {"w": torch.ones(3)}}
     checkpoint.save(tmp_path, 1, state, 1, "# config")

@@ -266,3 +266,42 @@ def test_killed_while_it_deletes_a_run_the_next_one_starts_anew(tmp_path, config
         fatal += 1
     assert fatal >= 5
     assert folders.is_run(folder)
+
+
+@pytest.mark.parametrize("key", ["data.path", "evaluate.features", "evaluate.data.path"])
+def test_data_in_the_runs_folder_are_not_deleted_with_it(run, config, key, tmp_path):
+    (run / "photographs").mkdir()
+    inside = {"data": "digits", "evaluate": {"features": "inception"}} | unflatten(key, str(run / "photographs"))
+    with pytest.raises(UserError, match=rf"^{key}: .*photographs lies in the run's folder, which --overwrite deletes"):
+        prepare_folder(run, resolved(config()) | inside, False, True)
+    (tmp_path / "link").symlink_to(run / "photographs")
+    with pytest.raises(UserError, match="move it away first$"):
+        prepare_folder(run, resolved(config()) | unflatten(key, str(tmp_path / "link")), False, True)
+    assert (run / "photographs").is_dir() and (run / "step_3").is_dir()
+
+
+def test_a_config_that_could_not_be_read_again_is_refused_before_anything_is_written(tmp_path, config):
+    large = resolved(config()) | {"data": {"name": "lsun", "categories": ["x" * 99] * 2600}}
+    with pytest.raises(UserError, match=r"a/config.yaml: the config with all its defaults: too large for a config"):
+        prepare_folder(tmp_path / "a", large, False, False)
+    assert contents(tmp_path) == ["c.yaml"]
+
+
+def test_a_config_that_an_editor_gave_a_byte_order_mark_is_that_of_a_run(run, config):
+    file = run / CONFIG
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert folders.is_run(run) and open_run(run) == (run, config())
+
+
+def test_paths_may_differ_from_host_to_host_and_what_is_computed_may_not():
+    for key in ("run.folder", "data.root", "data.train", "evaluate.features", "evaluate.features.weights"):
+        folders.require_same_config(unflatten(key, "/home/a/x"), unflatten(key, "/home/b/x"))
+    for key in ("evaluate.weights", "data.name", "game.loss.features"):
+        with pytest.raises(UserError, match=f"^{key}: 'ema' here, and 'live' in the first process"):
+            folders.require_same_config(unflatten(key, "ema"), unflatten(key, "live"))
+
+
+def unflatten(key, value):
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value

@@ -226,6 +226,14 @@ def test_files_that_hold_something_else_are_refused(tmp_path):
         Monitor(tmp_path, CONFIG, step=1)
 
 
+@pytest.mark.parametrize(("make", "said"), [(os.mkfifo, "is a FIFO"), (os.mkdir, "is a folder")])
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path, make, said):
+    make(tmp_path / "metrics.jsonl")
+    for read in (read_metrics, lambda folder: Monitor(folder, CONFIG, step=4)):
+        with pytest.raises(UserError, match=rf"metrics\.jsonl: cannot be read: {said}, expected a file"):
+            read(tmp_path)
+
+
 LOG_FOR_EVER = """
 import sys
 from pathlib import Path

@@ -177,8 +177,8 @@ def test_a_file_or_link_in_the_place_of_a_folder_is_set_aside(tmp_path, target):
         place.symlink_to(target)
     with replacing_folder(place) as folder:
         (folder / "new").touch()
-    assert names(tmp_path) == ["elsewhere", "results", "results.foreign"] and names(place) == ["new"]
-    assert (tmp_path / "results.foreign").is_symlink() == (target is not None)
+    assert names(tmp_path) == ["elsewhere", "results", "results.damaged"] and names(place) == ["new"]
+    assert (tmp_path / "results.damaged").is_symlink() == (target is not None)
     assert names(tmp_path / "elsewhere") == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -19,12 +19,10 @@ from gantrain.data.readers.images import load_all, reason
 from gantrain.data.readers.layout import Layout, split_named
 from gantrain.data.readers.selection import select_images
 from gantrain.data.storage import require_memory
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 
 if TYPE_CHECKING:
     from gantrain.config.types import AnyPath, Fraction, NonNegativeInt, PositiveInt
-
-_log = logging.getLogger(__name__)
 
 
 class ImageFiles(ImageSet, ABC):
@@ -42,7 +40,7 @@ class ImageFiles(ImageSet, ABC):
             the centre. By default images are left as they are, and all must have the same size.
         channels: 3 for colour, 1 for grey; images of the other kind are converted.
         on_error: "stop" raises an error at an image that cannot be read or has another size than the others; "skip"
-            leaves such images out and logs their number, for which all images are read once before the start.
+            leaves such images out and says their number, for which all images are read once before the start.
         validation: the fraction of the training part that is held out for validation, the same samples in every run;
             without effect where there is a folder validation.
         label_noise: the probability that a label of the training part is replaced by a random class; validation and
@@ -148,6 +146,7 @@ def _usable(
     wrong |= {name: f"has {size[1]} x {size[0]} pixels" for name, size in sizes.items() if size != usual}
     if wrong:
         example = " ".join(next(iter(wrong.items())))
-        _log.warning("data: %d of %d images in %s skipped: %s", len(wrong), len(names), container.path, example)
+        skipped = f"{len(wrong)} of {len(names)} images in {container.path} skipped"
+        warnings.warn(Notice(f"data: {skipped}: {example}"), stacklevel=2)
     usable = [name for name in names if name not in wrong]
     return usable, (*usual, usable[0])

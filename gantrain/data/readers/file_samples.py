@@ -128,5 +128,5 @@ class FileSamples:
 
     def _wrong(self, position: int, what: str) -> UserError:
         name = os.fsdecode(self._names[position])
-        advice = ", or set data.on_error to skip" if self._key == "data.path" else ""
+        advice = "; replace or remove it, or set data.on_error to skip" if self._key == "data.path" else ""
         return UserError(f"{self._key}: {name} in {self._container.path} {what}{advice}")

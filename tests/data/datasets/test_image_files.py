@@ -1,5 +1,4 @@
 import io
-import logging
 import tarfile
 import zipfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image
 
 from gantrain.config.parts import build
 from gantrain.data import Batches, ImageArchive, ImageFolder
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 
 
 def png(height=4, width=4):
@@ -149,17 +148,16 @@ FAULTS = {
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar.xz"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_image_that_is_wrong_is_named_or_skipped_and_counted(kind, fault, tmp_path, caplog):
+def test_an_image_that_is_wrong_is_named_or_skipped_and_counted(kind, fault, tmp_path):
     content, what = FAULTS[fault]
     cls, path = written(kind, spoiled(wrong=content), tmp_path)
     with pytest.raises(UserError, match=rf"^data.path: a/wrong.png in .*pictures.* {what}.*set data.on_error to skip$"):
         read(cls(path))
-    with caplog.at_level(logging.WARNING, "gantrain"):
+    with pytest.warns(Notice) as said:
         data = cls(path, on_error="skip")
     assert len(read(data)) == len(data.labels) == 6 and data.skipped == 1
-    (record,) = caplog.records
-    assert "1 of 7 images in" in record.getMessage() and f"a/wrong.png {what}" in record.getMessage()
-    assert "\n" not in record.getMessage()
+    (line,) = (str(warning.message) for warning in said)
+    assert "1 of 7 images in" in line and f"a/wrong.png {what}" in line and "\n" not in line
 
 
 def test_a_truncated_jpeg_is_noticed(tmp_path):
