@@ -26,6 +26,7 @@ from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
 from gantrain.runs.folder import is_run, require_startable
 from gantrain.train.interrupt import Interrupt
+from gantrain.utils.open_files import affordable
 from gantrain.utils.parent import stop
 
 # Keys that a sweep sets, and what the user is told instead.
@@ -34,6 +35,8 @@ _SWEEP_KEYS = {
     "run.folder": "all runs lie in one folder",
     "run.seed": "use --seeds",
 }
+# The files that the sweep opens for each run, and for other things.
+_FILES_EACH, _FILES_SPARE = 3, 20
 # Seconds between two looks at whether a signal has arrived.
 _PAUSE = 0.2
 
@@ -157,8 +160,19 @@ def train(
 
     Returns:
         The exit code: 0 when all runs are finished, 1 when one failed, 128 + the signal that stopped the sweep.
+
+    Raises:
+        UserError: the system does not let so many runs be trained at a time.
     """
     waiting = [run for run in planned if not is_finished(run)]
+    together = min(workers, len(waiting))
+    admitted, limit = affordable(together, _FILES_EACH, _FILES_SPARE)
+    if together > admitted:
+        most = f"use --workers {admitted}, or " if admitted else ""
+        raise UserError(
+            f"--workers: {together} runs at a time need {_FILES_EACH * together + _FILES_SPARE} more open files, and "
+            f"the system's limit is {limit} in all; {most}raise the limit (ulimit -n)"
+        )
     ended = len(planned) - len(waiting)
     if ended:
         say(f"{ended} of {len(planned)} runs were finished before")

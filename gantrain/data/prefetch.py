@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
-import resource
 import signal
 import threading
 import time
@@ -17,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -28,6 +26,7 @@ from gantrain.data.dataset import Samples
 from gantrain.data.storage import local_processes
 from gantrain.distributed.environment import cores
 from gantrain.errors import UserError
+from gantrain.utils.open_files import affordable
 from gantrain.utils.parent import when_parent_ends
 from gantrain.utils.waiting import within
 
@@ -41,7 +40,7 @@ _MOST = 8
 _PATIENCE = 5.0
 # Seconds between two looks at whether all workers live, while an answer is waited for.
 _LOOK_EVERY = 5.0
-# The files that a process opens for each worker, and those that it may open for other things.
+# The files that a process opens for each worker, as pipes and for answers in shared memory, and for other things.
 _FILES_EACH, _FILES_SPARE = 6, 32
 
 # The rows are an array, which is sent as bytes. A tensor a worker would fetch from this process, which may have ended.
@@ -58,7 +57,8 @@ def automatic_workers() -> int:
 
     It is less, down to 0, where the system lets this process open too few files.
     """
-    return min(max(1, min(_MOST, cores() // local_processes())), _affordable(_MOST)[0])
+    admitted, _ = affordable(_MOST, _FILES_EACH, _FILES_SPARE)
+    return min(max(1, min(_MOST, cores() // local_processes())), admitted)
 
 
 class Prefetcher:
@@ -91,11 +91,11 @@ class Prefetcher:
         workers: int,
         timeout: float = TIMEOUT,
     ):
-        affordable, limit = _affordable(workers)
-        if workers > affordable:
+        admitted, limit = affordable(workers, _FILES_EACH, _FILES_SPARE)
+        if workers > admitted:
             raise UserError(
                 f"data.workers: {workers} workers need {_FILES_EACH * workers + _FILES_SPARE} more open files, and the "
-                f"system's limit is {limit} in all; use data.workers={affordable}, or a higher `ulimit -n`"
+                f"system's limit is {limit} in all; use data.workers={admitted}, or a higher `ulimit -n`"
             )
         self._timeout = timeout
         self._samples = samples
@@ -286,22 +286,6 @@ class _Reader(Dataset[_Answer]):
 
 def _as_it_is(answer: Any) -> Any:
     return answer
-
-
-def _affordable(wanted: int) -> tuple[int, int]:
-    """How many workers the limit of open files admits, up to a wanted number, and the limit, which is raised if it may.
-
-    A process has pipes to each of its workers, and an open file for each answer in shared memory.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = psutil.Process().num_fds() + _FILES_SPARE
-    needed = used + _FILES_EACH * wanted
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return wanted, soft
-    return max(0, (soft - used) // _FILES_EACH), soft
 
 
 def _end_with(parent: int, worker: int) -> None:

@@ -11,12 +11,18 @@ from typing import Any
 
 from gantrain.distributed.environment import cores, distributed
 from gantrain.errors import UserError
+from gantrain.utils.open_files import affordable
 from gantrain.utils.parent import stop, when_parent_ends
 
 # Seconds in which interrupted processes may write their checkpoint before they are killed.
 _GRACE = 120
 # Seconds within which processes fail of the same cause; torch's launcher kills those that are left after 30 seconds.
 _AFTERMATH = 20
+# The variable with the number of the launcher's process: a process whose launcher was killed while it started would
+# take another one for its parent.
+_LAUNCHER = "GANTRAIN_LAUNCHER"
+# The files that the launcher opens for each process, most of them connections, and for other things.
+_FILES_EACH, _FILES_SPARE = 3, 40
 
 
 @contextmanager
@@ -32,7 +38,8 @@ def before_joining() -> Iterator[None]:
     many = distributed()
     if many and "TORCHELASTIC_RUN_ID" in os.environ:
         # A launcher that was killed cannot stop its processes, which would write into the folder of a resumed run.
-        when_parent_ends(stop)
+        launcher = os.environ.get(_LAUNCHER, "")
+        when_parent_ends(stop, int(launcher) if launcher.isdecimal() else None)
     try:
         yield
     except UserError:
@@ -61,17 +68,29 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     Returns:
         The exit code of the process that failed first, 128 + the signal if a signal ended that process, or 0 if no
         process failed.
+
+    Raises:
+        UserError: the system does not let so many processes be started.
     """
+    admitted, limit = affordable(processes, _FILES_EACH, _FILES_SPARE)
+    if processes > admitted:
+        most = f"use --processes {admitted}, or " if admitted > 1 else ""
+        raise UserError(
+            f"--processes: {processes} processes need {_FILES_EACH * processes + _FILES_SPARE} more open files, and "
+            f"the system's limit is {limit} in all; {most}raise the limit (ulimit -n)"
+        )
     import dataclasses
     import logging
     import uuid
 
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    os.environ[_LAUNCHER] = str(os.getpid())
     hangup = signal.getsignal(signal.SIGHUP) if hasattr(signal, "SIGHUP") else signal.SIG_IGN
     settings: dict[str, Any] = {
         "min_nodes": 1,
@@ -102,6 +121,9 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         return 128 - first.exitcode
     except SignalException as stop:
         return 128 + stop.sigval
+    except RendezvousError as error:
+        why = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"--processes: {processes} processes cannot meet on this host: {why}") from error
     return 0
 
 

@@ -116,6 +116,11 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
     if _is_being_deleted(folder) or _is_free(folder):
         return
     if not is_run(folder) and not _lost_its_config(folder):
+        if next(folder.glob("step_*/manifest.json"), None):
+            raise UserError(
+                f"{folder / CONFIG}: is not what gantrain wrote, whose first line is {RESOLVED_CONFIG!r}; put that "
+                "back, or move the file away, for the checkpoints have copies"
+            )
         raise UserError(f"{folder}: exists and is not a run; choose another run.name or run.folder")
     if not (resume or overwrite):
         raise UserError(f"{folder}: this run exists; add --resume to go on, --overwrite to start over, or run.name=NEW")

@@ -8,6 +8,7 @@ are never compared.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.errors import Notice, UserError
-from gantrain.utils.io import explaining_write_errors, make_folder
+from gantrain.utils.io import explaining_write_errors, make_folder, open_regular
 
 LOCK = "lock"
 # Seconds from one renewal to the next, and for which others watch for one before they take the lock over.
@@ -232,21 +233,28 @@ def _create(path: Path, content: bytes) -> bool:
 
 def _create_without_link(path: Path, content: bytes) -> bool:
     try:
-        with path.open("xb") as stream:
-            stream.write(content)
+        stream = path.open("xb")
     except FileExistsError:
         return False
+    try:
+        with stream:
+            stream.write(content)
+    except BaseException:
+        path.unlink(missing_ok=True)  # others would take what is half-written for the lock of an unknown process
+        raise
     return True
 
 
 def _read(path: Path) -> Holder | None:
     try:
-        if path.exists() and not path.is_file():
-            raise UserError(f"{path}: is no file, and the lock of the run would lie there; move it away")
-        content = path.read_bytes()
+        # Looked at once: between two looks another process may take the lock away.
+        with open_regular(path) as stream:
+            content = stream.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno in (errno.EISDIR, errno.EINVAL):
+            raise UserError(f"{path}: {error.strerror}, which would be the lock of the run; move it away") from error
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
         entries = json.loads(content)

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from forked import SECONDS
+from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
 from gantrain.distributed.environment import (
     LAUNCHER,
@@ -20,7 +22,7 @@ from gantrain.distributed.environment import (
     launched_place,
     shown_ranks,
 )
-from gantrain.distributed.launch import _lateness
+from gantrain.distributed.launch import _lateness, launch
 from gantrain.errors import UserError
 
 
@@ -153,3 +155,24 @@ def test_what_accelerate_was_asked_for_is_read_from_the_process_above(tmp_path, 
     env = {key: value for key, value in os.environ.items() if key not in LAUNCHER}
     command = [sys.executable, str(script), *words[1:], CHILD]
     assert subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=env).stdout.strip() == expected
+
+
+def test_more_processes_than_the_limit_of_open_files_admits_are_refused(monkeypatch):
+    used = psutil.Process().num_fds()
+    monkeypatch.setattr("resource.getrlimit", lambda _: (used + 30, used + 60))
+    monkeypatch.setattr("resource.setrlimit", lambda *_: None)
+    with pytest.raises(UserError, match="^--processes: 48 processes need 184 more open files.*; use --processes 6"):
+        launch(["train"], 48)
+
+
+def test_processes_that_cannot_meet_are_one_line(monkeypatch):
+    def fail(*_):
+        raise RendezvousConnectionError("The connection has failed. See inner exception.") from OSError("refused\n")
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", lambda *_: fail)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("GANTRAIN_LAUNCHER", "")
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr("logging.disable", lambda _: None)
+    with pytest.raises(UserError, match="^--processes: 2 processes cannot meet on this host: refused$"):
+        launch(["train"], 2)

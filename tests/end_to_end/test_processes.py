@@ -295,6 +295,16 @@ def test_the_processes_of_a_launcher_that_is_killed_end_by_themselves_with_a_che
     assert checkpoint.newest(run) is not None
 
 
+def test_the_processes_of_a_launcher_that_is_killed_while_they_start_end_by_themselves(tmp_path):
+    command = Command(tmp_path, "train", "--processes", "2", write(tmp_path, RING))
+    launcher = psutil.Process(command.process.pid)
+    until(lambda: len(launcher.children()) == 2)
+    ranks = launcher.children()
+    command.kill()
+    # Long before they would give up waiting for each other.
+    assert psutil.wait_procs(ranks, timeout=60)[1] == []
+
+
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_the_wait_for_a_process_that_is_stopped_ends(tmp_path, stopped):
     folders = [tmp_path / "0", tmp_path / "1"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import re
+import resource
 import signal
 
 import psutil
 import pytest
-from forked import Command, decoys, gantrain, until
+from forked import Command, decoys, gantrain, run_command, until
 from tiny import RING, rows, same, state, write
 
 from gantrain.plotting.images import load_png
@@ -141,3 +142,17 @@ def refused(place, config, arguments, message):
     assert command.wait() == 2 and command.output == ""
     (line,) = command.errors.splitlines()
     assert line.startswith("gantrain: ") and re.search(message, line), line
+
+
+def test_more_runs_at_a_time_than_the_limit_of_open_files_admits_are_one_line(tmp_path):
+    config = write(tmp_path, RING)
+    sweep = Command(tmp_path, "sweep", "--seeds", "60", "--workers", "60", config, target=_few_files)
+    assert sweep.wait() == 2
+    (line,) = sweep.errors.splitlines()
+    assert line.startswith("gantrain: --workers: 60 runs at a time need 200 more open files, and the system's limit is")
+    assert not (tmp_path / "ring").exists()
+
+
+def _few_files(folder, arguments, files, environment):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+    run_command(folder, arguments, files, environment)

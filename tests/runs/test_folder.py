@@ -121,6 +121,15 @@ def test_a_folder_that_is_not_a_run_is_never_touched(tmp_path, config, flags, co
     assert contents(folder) == before and (folder / "thesis.tex").read_text() == "precious"
 
 
+@pytest.mark.parametrize("flags", [(True, False), (False, True)])
+def test_a_run_whose_config_somebody_replaced_says_so_and_how_to_go_on(tmp_path, config, trained, flags):
+    (trained / "step_3" / "manifest.json").touch()
+    (trained / CONFIG).write_text("mine: true")
+    with pytest.raises(UserError, match="config.yaml: is not what gantrain wrote, whose first line is '# .* move the"):
+        prepare_folder(trained, resolved(config()), *flags)
+    assert (trained / CONFIG).read_text() == "mine: true"
+
+
 def test_a_file_in_the_way_is_said(tmp_path, config):
     (tmp_path / "a").write_text("mine")
     with pytest.raises(UserError, match="a: is a file, and the run's folder would lie there; choose another run.name$"):

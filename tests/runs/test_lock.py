@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import threading
@@ -148,10 +149,29 @@ def test_what_is_no_lock_is_watched(tmp_path, content):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_in_the_place_of_the_lock_is_one_line(tmp_path):
-    (tmp_path / LOCK).mkdir()
-    with pytest.raises(UserError, match="lock: is no file, and the lock of the run would lie there; move it away"):
+@pytest.mark.parametrize(("make", "what"), [(os.mkdir, "a folder"), (os.mkfifo, "a FIFO")])
+def test_what_is_no_file_in_the_place_of_the_lock_is_one_line(tmp_path, make, what):
+    make(tmp_path / LOCK)
+    with pytest.raises(UserError, match=f"lock: is {what}, expected a file, which would be the lock of the run; move"):
         RunLock(tmp_path).__enter__()
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_a_lock_that_cannot_be_written_leaves_nothing(tmp_path, size):
+    here, there = fork.Pipe()
+
+    def hold():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        try:
+            RunLock(tmp_path / "run").__enter__()
+        except UserError as error:
+            there.send(str(error))
+
+    process = fork.Process(target=hold)
+    process.start()
+    assert here.poll(SECONDS) and "lock: cannot be written: File too large" in here.recv()
+    process.join()
+    assert os.listdir(tmp_path) == []
 
 
 def test_who_was_taken_over_writes_nothing_more_and_leaves_the_others_lock(tmp_path):
