@@ -18,6 +18,8 @@ from pydantic_core import PydanticCustomError, core_schema
 
 LARGEST_INT = 2**63 - 1
 """The largest whole number that torch and numpy can hold."""
+LARGEST_SINGLE = 3.4028234663852886e38
+"""The largest number of single precision, in which networks are trained."""
 _LONGEST = 60
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _bounded = reprlib.Repr()

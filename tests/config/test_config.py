@@ -146,6 +146,8 @@ WRONG = {
     "run.steps=1_000": "run.steps: expected a whole number of at least 1, got '1_000'",
     "run.steps=0": "run.steps: expected a whole number of at least 1, got 0",
     "run.seed=-1": "run.seed: expected a whole number of at least 0, got -1",
+    "game.discriminator.sharpness={name: sam, rho: 1e300}": "game.discriminator.sharpness.rho: expected a number of at "
+    "most 3.4e+38 in size, which single precision holds, got 1e+300",
     "run.kimg=.inf": "run.kimg: expected a number above 0, got inf",
     "data.batch_size=-64": "data.batch_size: expected a whole number of at least 1, got -64",
     "game.conditional=1": "game.conditional: expected true or false, got 1",
