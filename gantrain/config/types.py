@@ -49,8 +49,10 @@ def expanded(path: str) -> str:
     """The path with ``~``, ``~user``, ``$NAME`` and ``${NAME}`` replaced by what they stand for.
 
     Raises:
-        ValueError: a variable is not set, or there is no such user; the text says which.
+        ValueError: a variable is not set or not closed, or there is no such user; the text says which.
     """
+    if re.search(r"\$\{(\}|[^}]*$)", path):
+        raise ValueError("${ needs the name of a variable and a closing brace, as in ${HOME}")
     for name in re.findall(r"\$(?:(\w+)|\{([^}]*)\})", path):
         if not os.environ.get("".join(name)):
             raise ValueError(f"${''.join(name)} is not set")

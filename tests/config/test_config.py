@@ -293,6 +293,8 @@ def test_paths_are_expanded_and_never_folders_called_like_variables(write, monke
     for written, why in {
         "$NOWHERE/a": r"got '\$NOWHERE/a'; \$NOWHERE is not set",
         "${NOWHERE}": r"got '\${NOWHERE}'; \$NOWHERE is not set",
+        "'a/${HOME'": r"got 'a/\${HOME'; \${ needs the name of a variable and a closing brace, as in \${HOME}",
+        "'${}/a'": r"got '\${}/a'; \${ needs the name of a variable .*",
         "~nobody_of_this_name/a": ".*; there is no user nobody_of_this_name; .*",
         "~": 'got null; in YAML ~ alone is null, so quote it: "~", or write \\$HOME',
         '"a\\nb"': r"got 'a\\nb'",
