@@ -80,9 +80,14 @@ class Config(Schema):
     @model_validator(mode="wrap")
     @classmethod
     def _of_its_game(cls, value: Any, handler: ModelWrapValidatorHandler) -> Any:
-        if cls is not Config or not isinstance(value, Mapping) or not isinstance(value.get("game"), Mapping):
+        if cls is not Config or not isinstance(value, Mapping) or "game" not in value:
             return handler(value)
         game, known = value["game"], kind_of("game").parts
+        if isinstance(game, str):
+            game = {"name": game}
+        if not isinstance(game, Mapping):
+            # Without its game, nobody knows which other sections the config may have.
+            raise problem_at(("game",), f"expected a game ({one_of(known)}), got {shown(game)}", game)
         if isinstance(game.get("target"), str) and "name" not in game:
             try:
                 own = config_of(game["target"])
