@@ -21,7 +21,7 @@ LARGEST_INT = 2**63 - 1
 LARGEST_SINGLE = 3.4028234663852886e38
 """The largest number of single precision, in which networks are trained."""
 _LONGEST = 60
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _bounded = reprlib.Repr()
 _bounded.maxlevel = 3
 _bounded.maxlist = _bounded.maxtuple = _bounded.maxset = _bounded.maxdict = 20
@@ -223,7 +223,7 @@ class Location(Words):
 
     def convert(self, value: Any) -> str:
         value = super().convert(value)
-        if not value.strip() or _CONTROL.search(value):
+        if not value.strip() or CONTROL.search(value):
             raise ValueError
         return expanded(value)
 
