@@ -28,8 +28,10 @@ class PathType(click.ParamType):
     name = "path"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from gantrain.config.types import expanded
+        from gantrain.config.types import CONTROL, expanded
 
+        if CONTROL.search(value):
+            self.fail(f"{value!r}: expected a path without control characters", param, ctx)
         try:
             return expanded(value)
         except ValueError as error:

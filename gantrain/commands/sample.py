@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -60,6 +61,10 @@ def sample_run(
     earlier = _earlier_samples(target, overwrite) if images else []
     samples = saved.game.sample(number, derive(seed, "sample"), network=saved.network)
     if not images:
+        if target.is_dir():
+            raise UserError(
+                f"{target}: is a folder; name a file for the grid, or add --images for a file of each sample"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         save_png(draw(samples, saved.data), target)
         return target
@@ -77,6 +82,8 @@ def _earlier_samples(folder: Path, overwrite: bool) -> list[Path]:
     Raises:
         UserError: there are some and ``overwrite`` is false, or there is anything else in the folder.
     """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"{folder}: is no folder; choose another --output")
     if not folder.is_dir():
         return []
     files = sorted(path for path in folder.iterdir() if not is_hidden_or_system(path.name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, create_model, model_validator
@@ -23,7 +23,18 @@ from gantrain.config.sections import (
     Log,
     Run,
 )
-from gantrain.config.types import Draws, Float, FolderPath, Number, Order, PositiveFloat, PositiveInt, Text, shown
+from gantrain.config.types import (
+    LARGEST_SINGLE,
+    Draws,
+    Float,
+    FolderPath,
+    Number,
+    Order,
+    PositiveFloat,
+    PositiveInt,
+    Text,
+    shown,
+)
 
 
 class Config(Schema):
@@ -69,9 +80,14 @@ class Config(Schema):
     @model_validator(mode="wrap")
     @classmethod
     def _of_its_game(cls, value: Any, handler: ModelWrapValidatorHandler) -> Any:
-        if cls is not Config or not isinstance(value, Mapping) or not isinstance(value.get("game"), Mapping):
+        if cls is not Config or not isinstance(value, Mapping) or "game" not in value:
             return handler(value)
         game, known = value["game"], kind_of("game").parts
+        if isinstance(game, str):
+            game = {"name": game}
+        if not isinstance(game, Mapping):
+            # Without its game, nobody knows which other sections the config may have.
+            raise problem_at(("game",), f"expected a game ({one_of(known)}), got {shown(game)}", game)
         if isinstance(game.get("target"), str) and "name" not in game:
             try:
                 own = config_of(game["target"])
@@ -82,6 +98,14 @@ class Config(Schema):
         if isinstance(name, str) and name in known:
             return config_of(known[name]).model_validate(value)
         raise problem_at(("game", "name"), f"expected {one_of(known)}, got {shown(name)}{nearest(name, known)}", name)
+
+    @model_validator(mode="after")
+    def _of_single_precision(self) -> Config:
+        for key, value in _numbers(self.model_dump(mode="json", exclude={"run"})):
+            if abs(value) > LARGEST_SINGLE:
+                limit = f"expected a number of at most {LARGEST_SINGLE:.2g} in size, which single precision holds"
+                raise problem_at(key, f"{limit}, got {shown(value)}", value)
+        return self
 
     @model_validator(mode="after")
     def _climbable(self) -> Config:
@@ -142,6 +166,15 @@ def config_of(game: str) -> type[Config]:
     config: type[Config] = create_model("Config", __base__=Config, __doc__=Config.__doc__, **fields)
     config.callback_names = callbacks
     return config
+
+
+def _numbers(value: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], float]]:
+    """The numbers in a config, as plain data, that need not be whole, and their keys."""
+    if isinstance(value, float):
+        yield key, value
+    elif isinstance(value, dict | list):
+        for name, inside in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _numbers(inside, (*key, name))
 
 
 def _over_training_data(training: Any, changes: Any) -> Any:

@@ -18,8 +18,10 @@ from pydantic_core import PydanticCustomError, core_schema
 
 LARGEST_INT = 2**63 - 1
 """The largest whole number that torch and numpy can hold."""
+LARGEST_SINGLE = 3.4028234663852886e38
+"""The largest number of single precision, in which networks are trained."""
 _LONGEST = 60
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _bounded = reprlib.Repr()
 _bounded.maxlevel = 3
 _bounded.maxlist = _bounded.maxtuple = _bounded.maxset = _bounded.maxdict = 20
@@ -47,8 +49,10 @@ def expanded(path: str) -> str:
     """The path with ``~``, ``~user``, ``$NAME`` and ``${NAME}`` replaced by what they stand for.
 
     Raises:
-        ValueError: a variable is not set, or there is no such user; the text says which.
+        ValueError: a variable is not set or not closed, or there is no such user; the text says which.
     """
+    if re.search(r"\$\{(\}|[^}]*$)", path):
+        raise ValueError("${ needs the name of a variable and a closing brace, as in ${HOME}")
     for name in re.findall(r"\$(?:(\w+)|\{([^}]*)\})", path):
         if not os.environ.get("".join(name)):
             raise ValueError(f"${''.join(name)} is not set")
@@ -219,7 +223,7 @@ class Location(Words):
 
     def convert(self, value: Any) -> str:
         value = super().convert(value)
-        if not value.strip() or _CONTROL.search(value):
+        if not value.strip() or CONTROL.search(value):
             raise ValueError
         return expanded(value)
 

@@ -49,7 +49,7 @@ def check_data(folder: Path, now: Digest, accept: bool) -> tuple[Digest, str | N
         return now, f"data: {found}; going on with the data as they are"
     raise UserError(
         f"data: {found}, compared with the data on which the run in {folder} was trained; put them back, or add "
-        "--accept-data to go on with the data as they are"
+        "--accept-data to gantrain train --resume to go on with the data as they are"
     )
 
 

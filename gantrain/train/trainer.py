@@ -258,7 +258,7 @@ class Trainer(Loop):
         self.evaluator.observing = observe
         before = dict(self.evaluator.evaluations)
         with UserCode("outer", self.outer):
-            completed = self.outer.step(self.field)
+            completed = self._moved()
         if not isinstance(completed, bool):
             raise UserError(f"outer: {name_of(self.outer)}.step: expected true or false, got {described(completed)}")
         if self.evaluator.evaluations == before:
@@ -271,6 +271,16 @@ class Trainer(Loop):
         if self.ema is not None:
             self.ema.update()
         self.step += 1
+
+    def _moved(self) -> bool:
+        """Take a step of the innermost outer loop; whether the outermost has completed one."""
+        try:
+            return self.outer.step(self.field)
+        except RuntimeError as error:
+            if "without overflow" in str(error):
+                message = "a setting, times a learning rate or another number, is larger than single precision holds"
+                raise self._diverged(message) from error
+            raise
 
     @property
     def images(self) -> int:

@@ -86,6 +86,11 @@ def test_samples_never_lie_among_earlier_ones(run, tmp_path):
     take(run, 3, 2, output=folder, images=True, overwrite=True)
     (folder / ".DS_Store").unlink()
     assert contents(folder) == contents(take(run, 3, 2, output=tmp_path / "other", images=True))
+    with pytest.raises(UserError, match="out: is a folder; name a file for the grid, or add --images"):
+        take(run, 3, 2, output=folder)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(UserError, match="link: is no folder; choose another --output"):
+        take(run, 3, 2, output=tmp_path / "link", images=True)
     (folder / "mine.png").touch()
     for overwrite in (False, True):
         with pytest.raises(UserError, match="out: holds mine.png, which is no sample; choose another --output"):

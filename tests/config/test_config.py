@@ -146,8 +146,13 @@ WRONG = {
     "run.steps=1_000": "run.steps: expected a whole number of at least 1, got '1_000'",
     "run.steps=0": "run.steps: expected a whole number of at least 1, got 0",
     "run.seed=-1": "run.seed: expected a whole number of at least 0, got -1",
+    "game.discriminator.sharpness={name: sam, rho: 1e300}": "game.discriminator.sharpness.rho: expected a number of at "
+    "most 3.4e+38 in size, which single precision holds, got 1e+300",
     "run.kimg=.inf": "run.kimg: expected a number above 0, got inf",
     "data.batch_size=-64": "data.batch_size: expected a whole number of at least 1, got -64",
+    "game=gann": "game: expected one of gan, .*, got 'gann'; did you mean 'gan'?",
+    "game=[gan]": "game: expected a game (one of gan, .*), got ['gan']",
+    "game=null": "game: expected a game (one of gan, .*), got null",
     "game.conditional=1": "game.conditional: expected true or false, got 1",
     "game.conditional=yes": "game.conditional: expected true or false, got 'yes'",
     "ema.decay=1": "ema.decay: expected a number of at least 0 and below 1, got 1",
@@ -291,6 +296,8 @@ def test_paths_are_expanded_and_never_folders_called_like_variables(write, monke
     for written, why in {
         "$NOWHERE/a": r"got '\$NOWHERE/a'; \$NOWHERE is not set",
         "${NOWHERE}": r"got '\${NOWHERE}'; \$NOWHERE is not set",
+        "'a/${HOME'": r"got 'a/\${HOME'; \${ needs the name of a variable and a closing brace, as in \${HOME}",
+        "'${}/a'": r"got '\${}/a'; \${ needs the name of a variable .*",
         "~nobody_of_this_name/a": ".*; there is no user nobody_of_this_name; .*",
         "~": 'got null; in YAML ~ alone is null, so quote it: "~", or write \\$HOME',
         '"a\\nb"': r"got 'a\\nb'",

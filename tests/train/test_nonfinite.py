@@ -18,7 +18,7 @@ from gantrain.config.types import PositiveInt
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.distributed.rendezvous import process_group
-from gantrain.errors import UserError
+from gantrain.errors import Diverged, UserError
 from gantrain.games.gan import Discriminator, Generator
 from gantrain.runs import checkpoint
 from gantrain.train.nonfinite import not_finite
@@ -160,6 +160,14 @@ def test_bad_data_that_show_only_in_a_batch_are_no_divergence(tmp_path, answer):
     base = RING | {"data": {"target": f"{__name__}:Decoded", "batch_size": 50, "number": 123}}
     with pytest.raises(UserError, match=r"^data: sample 123 .*this is no divergence$"):
         train(config_of(base, tmp_path, "run.steps=40", f"run.on_nonfinite={answer}"))
+
+
+def test_a_product_that_single_precision_does_not_hold_is_a_divergence(ring, monkeypatch):
+    monkeypatch.setattr(gt.outer.GDA, "step", lambda *_: torch.zeros(1).add_(torch.ones(1), alpha=1e39))
+    with pytest.raises(
+        Diverged, match=r"^step 0: a setting, times .*, is larger than single precision holds; the trai"
+    ):
+        train(ring())
 
 
 def test_a_buffer_that_is_infinite_by_design_is_written(ring):
