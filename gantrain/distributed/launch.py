@@ -130,7 +130,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
 
 
 def _hang_up(number: int, _frame: object) -> None:
-    """Let torch's launcher pass SIGHUP on and wait. A lost connection may send it twice, which must not end the wait."""
+    """Let torch's launcher pass SIGHUP on and wait. A lost connection may send it twice: the second is ignored."""
     from torch.distributed.elastic.multiprocessing import SignalException
 
     signal.signal(number, signal.SIG_IGN)
