@@ -102,13 +102,15 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         "max_restarts": 0,
         "logs_specs": DefaultLogsSpecs(log_dir=os.devnull),
         "shutdown_timeout": _GRACE,
-        "signals_to_handle": "SIGTERM,SIGINT,SIGQUIT" + ("" if hangup == signal.SIG_IGN else ",SIGHUP"),
+        "signals_to_handle": "SIGTERM,SIGINT,SIGQUIT",
     }
     # Not every version of torch that is supported knows all of these settings.
     known = {field.name for field in dataclasses.fields(LaunchConfig)}
     config = LaunchConfig(**{key: value for key, value in settings.items() if key in known})
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, _pass_on)
+    if hangup != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _hang_up)
     try:
         elastic_launch(config, sys.executable)("-c", _command_line(), *arguments)
     except ChildFailedError as error:
@@ -125,6 +127,14 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         why = " ".join(str(error.__cause__ or error).split())
         raise UserError(f"--processes: {processes} processes cannot meet on this host: {why}") from error
     return 0
+
+
+def _hang_up(number: int, _frame: object) -> None:
+    """Let torch's launcher pass SIGHUP on and wait. A lost connection may send it twice: the second is ignored."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+
+    signal.signal(number, signal.SIG_IGN)
+    raise SignalException("the connection is lost", signal.Signals(number))
 
 
 def _pass_on(number: int, _frame: object) -> None:

@@ -15,8 +15,11 @@ from torch import Tensor
 
 from gantrain.config.sections import TIMEOUT
 from gantrain.errors import UserError
+from gantrain.utils.waiting import within
 
 Value = TypeVar("Value")
+# Seconds in which the store that the processes share must answer.
+_PATIENCE = 5.0
 
 
 class Processes:
@@ -38,6 +41,7 @@ class Processes:
         self.group: dist.ProcessGroup | None = None
         self.world_size = 1
         self._timeout = timedelta(seconds=TIMEOUT)
+        self._store_answers = True
         self._roles = {1: 0}
         self._groups: dict[int, dist.ProcessGroup | None] = {1: None}
 
@@ -147,11 +151,24 @@ class Processes:
     def post(self, notice: str) -> None:
         """Leave a notice that the other processes find by :meth:`posted`. None of them waits for it."""
         if self.world_size > 1:
-            dist.distributed_c10d._get_default_store().set(notice, "")
+            self._ask(lambda store: store.set(notice, ""))
 
     def posted(self, notice: str) -> bool:
-        """Whether a process has left this notice."""
-        return self.world_size > 1 and dist.distributed_c10d._get_default_store().check([notice])
+        """Whether a process has left this notice. False where it cannot be known, since the launcher has ended."""
+        return self.world_size > 1 and bool(self._ask(lambda store: store.check([notice])))
+
+    def _ask(self, question: Callable[[dist.Store], Value]) -> Value | None:
+        """The answer of the store that the processes share; None if it gives none, and it is not asked again then.
+
+        The store lies in the launcher or in the first process. If that was stopped, it would never answer.
+        """
+        if not self._store_answers:
+            return None
+        try:
+            return within(_PATIENCE, lambda: question(dist.distributed_c10d._get_default_store()))
+        except (RuntimeError, TimeoutError):
+            self._store_answers = False
+            return None
 
     @contextmanager
     def raise_on_all(self) -> Iterator[None]:

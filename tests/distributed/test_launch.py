@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import psutil
@@ -23,6 +24,7 @@ from gantrain.distributed.environment import (
     shown_ranks,
 )
 from gantrain.distributed.launch import _lateness, launch
+from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
 
 
@@ -176,3 +178,24 @@ def test_processes_that_cannot_meet_are_one_line(monkeypatch):
     monkeypatch.setattr("logging.disable", lambda _: None)
     with pytest.raises(UserError, match="^--processes: 2 processes cannot meet on this host: refused$"):
         launch(["train"], 2)
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["stopped", "ended"])
+def test_a_launcher_that_was_stopped_or_has_ended_keeps_no_process_waiting(monkeypatch, ended):
+    asked, over = [], threading.Event()
+
+    def check(notices):
+        asked.append(notices)
+        if ended:
+            raise RuntimeError("Broken pipe")
+        assert over.wait(SECONDS)
+
+    monkeypatch.setattr("gantrain.distributed.processes._PATIENCE", 0.05)
+    store = SimpleNamespace(check=check, set=lambda *_: check("set"))
+    monkeypatch.setattr("torch.distributed.distributed_c10d._get_default_store", lambda: store)
+    processes = Processes()
+    processes.world_size = 2
+    assert processes.posted("stop") is False and processes.posted("stop") is False
+    processes.post("stop")
+    over.set()
+    assert asked == [["stop"]]

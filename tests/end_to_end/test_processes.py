@@ -295,6 +295,26 @@ def test_the_processes_of_a_launcher_that_is_killed_end_by_themselves_with_a_che
     assert checkpoint.newest(run) is not None
 
 
+def test_a_second_hangup_costs_no_checkpoint(tmp_path):
+    config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=1000000")
+    command = Command(tmp_path, "train", "--processes", "2", config)
+    run = tmp_path / "ring"
+    log = run / "metrics.jsonl"
+    until(lambda: (log.exists() and log.read_text()) or not command.running())
+    launcher = psutil.Process(command.process.pid)
+    launcher.send_signal(signal.SIGHUP)
+    until(lambda: not _catches(launcher.pid, signal.SIGHUP))
+    launcher.send_signal(signal.SIGHUP)
+    assert command.wait() == 128 + signal.SIGHUP
+    assert checkpoint.newest(run) is not None and list(run.glob("*.tmp")) == []
+
+
+def _catches(process, number):
+    """Whether a process has a handler for a signal."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    return bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
+
+
 def test_the_processes_of_a_launcher_that_is_killed_while_they_start_end_by_themselves(tmp_path):
     command = Command(tmp_path, "train", "--processes", "2", write(tmp_path, RING))
     launcher = psutil.Process(command.process.pid)
