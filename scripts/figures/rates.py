@@ -5,13 +5,10 @@ python scripts/figures/rates.py [FOLDER]
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from trajectories import save
+from trajectories import chosen_folder, save
 
 from gantrain.games import Minimize, VectorField
 from gantrain.plotting import figures
@@ -53,7 +50,6 @@ def sam() -> Figure:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "scripts/bench/results/figures")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = chosen_folder(__doc__)
     save(rapp(), folder / "rate_rapp.png")
     save(sam(), folder / "sharpness_stalls.png")

@@ -9,7 +9,7 @@ follow the field, larger ones for the others.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,17 @@ def save(figure: Figure, path: Path) -> None:
     few.save(path, optimize=True)
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "scripts/bench/results/figures")
+def chosen_folder(description: str | None) -> Path:
+    """The folder that the command line names for the figures, which is made where it is missing."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("scripts/bench/results/figures"))
+    folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+if __name__ == "__main__":
+    folder = chosen_folder(__doc__)
     for name in FIGURES:
         figure, ends = draw(name)
         save(figure, folder / f"{name}.png")
