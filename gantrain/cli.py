@@ -500,6 +500,8 @@ def main() -> NoReturn:
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.append(os.getcwd())
     warnings.showwarning = _show_warning
+    # An image that Pillow has doubts about is read, or its error names the file; these warnings name none.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     # gantrain reports in one line what happens to processes. torch would add traces of its own C++ code.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     try:

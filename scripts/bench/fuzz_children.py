@@ -151,7 +151,9 @@ class Child:
         after = listing(self.folder)
         if any(name.endswith(".tmp") for name in after.keys() - self.before.keys()):
             found.append("temporary files")
-        if code == 2 and not any(map(_UNDER_WAY.match, lines[-1:])) and after != self.before:
+        # Samples that stay on disk are read as they are needed, and a bad one ends a run that has begun.
+        late = "data.storage=disk" in self.trial.arguments and any("cannot be read" in line for line in lines[-1:])
+        if code == 2 and not late and not any(map(_UNDER_WAY.match, lines[-1:])) and after != self.before:
             found.append("half-made folders")
             changed = sorted(dict(self.before.items() ^ after.items()))
             self.changed = ", ".join(changed[:5])
