@@ -59,6 +59,7 @@ from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
 from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
+from gantrain.train.resuming import best_result, newest_state, undone_work
 from gantrain.utils.nested import Maybe
 from gantrain.utils.seeding import derive
 from gantrain.utils.tensors import copy_, norm
@@ -236,8 +237,8 @@ class Trainer(Loop):
         newest = state = None
         with self.processes.raise_on_all():
             if self.main:
-                newest, state = _newest(self.folder)
-                self.best = None if state is None else _best(self.folder / BEST)
+                newest, state = newest_state(self.folder)
+                self.best = None if state is None else best_result(self.folder / BEST)
         state = checkpoint.broadcast(state, self.processes)
         self.best = self.processes.broadcast_object(self.best)
         if state is None:
@@ -406,7 +407,7 @@ class Trainer(Loop):
         state = self.arithmetic.to_memory_format(state)
         clock = part_of(state, "clock", folder)
         require_fit(clock, {"step": 0, "outer_steps": 0, "rollbacks": Maybe(0)}, "clock", folder, counts=True)
-        undone = _undone(state, folder)
+        undone = undone_work(state, folder)
         for learner in self.learners:
             restore(learner.player.module, state, learner.name, folder)
         if self.ema is not None:
@@ -499,43 +500,6 @@ class Trainer(Loop):
     def _diverged(self, what: str) -> Diverged:
         advice = "lower the learning rates, and start again with --overwrite or another run.name"
         return Diverged(f"step {self.step}: {what}; the training diverged: {advice}")
-
-
-def _newest(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
-    path = checkpoint.newest(folder)
-    if path is not None:
-        return path, checkpoint.load(path)[1]
-    damaged = [each.name for _, each in sorted(checkpoint.found(folder).items())]
-    if damaged:
-        raise UserError(
-            f"{folder}: none of its checkpoints is whole ({', '.join(damaged)}), and they are left as they are; bring "
-            "one back from a copy, or start over with --overwrite or another run.name"
-        )
-    return None, None
-
-
-def _best(folder: Path) -> dict[str, Any] | None:
-    """The name and the cost of the best evaluation, from its checkpoint; what is damaged is set aside."""
-    path = checkpoint.newest(folder)
-    step, state = (-1, None) if path is None else checkpoint.load(path)
-    checkpoint.forget(folder, step)
-    if path is None or state is None:
-        return None
-    best = part_of(state, "evaluation", path)
-    require_fit(best, {"name": "", "cost": 0.0}, "evaluation", path)
-    return dict(best)
-
-
-def _undone(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """What the checkpoint's step has left undone: the arguments of :meth:`~gantrain.train.loop.Loop.resumed`."""
-    undone: Any = state.get("undone", {"pending": [], "unlogged": None, "rows": None})
-    require_fit(undone, {"pending": None, "unlogged": None, "rows": Maybe(0)}, "undone", folder, counts=True)
-    pending, unlogged = undone.get("pending"), undone.get("unlogged")
-    many = len(pending) if isinstance(pending, list) else 0
-    require_fit(pending, [""] * many, "undone.pending", folder)
-    scalars = unlogged if isinstance(unlogged, dict) else {}
-    require_fit(unlogged, Maybe(dict.fromkeys(scalars, 0.0)), "undone.unlogged", folder)
-    return {"pending": pending, "unlogged": unlogged, "rows": undone.get("rows")}
 
 
 def _require_same_data(here: Digest, first: Digest) -> None:
