@@ -587,7 +587,8 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
     if not issubclass(category, Notice):
         _show_with_source(message, category, *where, **more)
     elif _first():
-        print(f"gantrain: {message}", file=sys.stderr)
+        # The name of a file in it may have line breaks.
+        print(f"gantrain: {' '.join(str(message).splitlines())}", file=sys.stderr)
 
 
 _show_with_source = warnings.showwarning

@@ -53,7 +53,7 @@ def place_samples(data: DataSet, storage: Storage = "auto", device: torch.device
             return
         if storage == "device":
             raise UserError(
-                f"data.storage: {_amount(size)} of samples do not fit into the {_amount(free)} left on {device}; "
+                f"data.storage: {amount(size)} of samples do not fit into the {amount(free)} left on {device}; "
                 "use auto, memory or disk"
             )
     if isinstance(samples, Tensor):
@@ -77,7 +77,7 @@ def describe_samples(samples: Samples, workers: int) -> str:
     elif workers:
         where = f"on disk, read ahead by {workers} worker{'s' if workers > 1 else ''}"
     shape = "x".join(map(str, samples.shape[1:]))
-    return f"data: {len(samples)} x {shape}, {_amount(size_in_bytes(samples))}, {where}"
+    return f"data: {len(samples)} x {shape}, {amount(size_in_bytes(samples))}, {where}"
 
 
 def size_in_bytes(samples: Samples) -> int:
@@ -98,9 +98,7 @@ def require_memory(samples: Samples, key: str, advice: str) -> None:
     """
     size, free = size_in_bytes(samples), available()
     if size > free:
-        raise UserError(
-            f"{key}: {_amount(size)} of samples do not fit into the {_amount(free)} of memory left; {advice}"
-        )
+        raise UserError(f"{key}: {amount(size)} of samples do not fit into the {amount(free)} of memory left; {advice}")
 
 
 def available() -> int:
@@ -141,7 +139,8 @@ def _held(samples: Samples, device: torch.device) -> Tensor:
     return held
 
 
-def _amount(size: float) -> str:
+def amount(size: float) -> str:
+    """A number of bytes as text with a unit, such as ``13.2 kB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

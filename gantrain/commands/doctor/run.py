@@ -212,18 +212,20 @@ def _step(trainer: Any) -> Iterator[Finding]:
 
 def _space(trainer: Any) -> Iterator[Finding]:
     """Whether the disk has room for the checkpoints, the new one and the best one beside those that are kept."""
+    from gantrain.data.storage import amount
+
     one = _bytes(trainer.state())
     kept = trainer.checkpoint_settings.keep + 1 + (2 if trainer.callbacks else 0)
     need, parent = one * kept + _BESIDE, _existing(trainer.folder)
     disk, entries = shutil.disk_usage(parent), os.statvfs(parent)
-    text = f"a checkpoint has {_amount(one)}, the run needs about {_amount(need)} and {parent} has {_amount(disk.free)}"
+    text = f"a checkpoint has {amount(one)}, the run needs about {amount(need)} and {parent} has {amount(disk.free)}"
     longest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if disk.free < need:
         yield Finding("FAIL", "space", text, "free some space, choose another run.folder, or lower checkpoint.keep")
     elif entries.f_files and not entries.f_favail:
         yield Finding("FAIL", "space", f"{parent}: no inode is left for a file", "delete files on that disk")
     elif longest != resource.RLIM_INFINITY and longest < one:
-        yield Finding("FAIL", "space", f"{text}; files may have {_amount(longest)}", "ulimit -f unlimited")
+        yield Finding("FAIL", "space", f"{text}; files may have {amount(longest)}", "ulimit -f unlimited")
     else:
         yield Finding("ok", "space", text)
 
@@ -259,14 +261,6 @@ def _existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     path = Path(os.path.abspath(path))
     return next(p for p in (path, *path.parents) if os.path.lexists(p))
-
-
-def _amount(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
 
 
 CHECKS = {"device": device, "folder": folder, "step": first_step}
