@@ -471,6 +471,7 @@ def doctor(config: str | None, overrides: tuple[str, ...], timeout: float, as_js
     """
     from gantrain.commands.doctor import report
 
+    sys.dont_write_bytecode = True  # not even the folder in which Python caches the modules of targets
     found = report.examine_all(config, overrides, timeout)
     _print(report.as_json(found) if as_json else report.text(found))
     sys.exit(2 if any(finding.verdict == "FAIL" for finding in found) else 0)
