@@ -39,12 +39,13 @@ def best_result(folder: Path) -> dict[str, Any] | None:
         UserError: the checkpoint does not hold them.
     """
     path = checkpoint.newest(folder)
-    step, state = (-1, None) if path is None else checkpoint.load(path)
-    checkpoint.forget(folder, step)
-    if path is None or state is None:
+    if path is None:
+        checkpoint.forget(folder, -1)
         return None
+    step, state = checkpoint.load(path)
     best = part_of(state, "evaluation", path)
     require_fit(best, {"name": "", "cost": 0.0}, "evaluation", path)
+    checkpoint.forget(folder, step)
     return dict(best)
 
 

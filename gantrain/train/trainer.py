@@ -238,15 +238,15 @@ class Trainer(Loop):
         with self.processes.raise_on_all():
             if self.main:
                 newest, state = newest_state(self.folder)
-                self.best = None if state is None else best_result(self.folder / BEST)
         state = checkpoint.broadcast(state, self.processes)
-        self.best = self.processes.broadcast_object(self.best)
         if state is None:
             return False
         with self.processes.raise_on_all():
             self.load(state, newest or self.folder)
             if self.main:
+                self.best = best_result(self.folder / BEST)
                 checkpoint.forget(self.folder, self.step)
+        self.best = self.processes.broadcast_object(self.best)
         return True
 
     def train_step(self, observe: bool = False) -> None:
