@@ -194,7 +194,6 @@ class Trainer(Loop):
         with ExitStack() as held, closing(self.batches), self._computing():
             self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
             self.evaluator.rehearse()
-            self.state()
             data, changed = self.batches.digest, None
             with self.processes.raise_on_all():
                 if self.main:
