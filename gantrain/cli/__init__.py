@@ -1,0 +1,21 @@
+"""The command line, a file for each command. Commands check the config first, and import torch only afterwards."""
+
+from gantrain.cli import compare, diagnose, doctor, evaluate, map, sample, schema, solve, sweep, train
+from gantrain.cli.entry import main
+from gantrain.cli.group import cli
+
+for command in (
+    compare.compare,
+    diagnose.diagnose,
+    doctor.doctor,
+    evaluate.evaluate,
+    map.map_,
+    sample.sample,
+    schema.schema,
+    solve.solve,
+    sweep.sweep,
+    train.train,
+):
+    cli.add_command(command)
+
+__all__ = ["cli", "main"]

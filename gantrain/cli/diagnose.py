@@ -1,0 +1,53 @@
+"""The command diagnose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gantrain.cli.options import PATH, print_result, require_run, trust_option
+
+
+@click.command(short_help="Measure a run's game, and suggest a method for it.")
+@click.argument("run", type=PATH)
+@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
+@click.option(
+    "--to",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Step of a later checkpoint; measures the angle along the path to it.",
+)
+@click.option(
+    "--batches", type=click.IntRange(min=1), metavar="N", help="Number of batches; by default the run's, or 3."
+)
+@click.option(
+    "--eigenvalues",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of eigenvalues of each kind; by default the run's, or 4.",
+)
+@click.option(
+    "--radius",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="R",
+    help="Radius in which sharpness is measured; by default the run's, or 0.05.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@trust_option
+def diagnose(run: str, step: int | None, to: int | None, as_json: bool, trust: bool, **options: Any) -> None:
+    """Measure the game of RUN at a checkpoint: spectrum, share of rotation, L and rho, sharpness of each player.
+
+    RUN is the folder of a run or of one of its checkpoints, such as RUN/best. The output ends in plain words: whether
+    rotation or sharpness dominates, which outer loop the theory suggests, and which evidence would change that. The
+    command writes a picture of the spectrum, the numbers and TensorBoard events into RUN/diagnosis/step_N.
+
+    \b
+    gantrain diagnose checkpoints/quickstart
+    gantrain diagnose checkpoints/quickstart --step 2500 --to 3000
+    gantrain diagnose checkpoints/quickstart/best --batches 8 --json
+    """
+    require_run(run)
+    from gantrain.commands.diagnose import diagnose_run
+
+    print_result(diagnose_run(run, step, to, as_json, trust, **options))

@@ -1,0 +1,37 @@
+"""The command map."""
+
+from __future__ import annotations
+
+import click
+
+from gantrain.cli.options import PATH, print_result
+
+
+@click.command(name="map", short_help="Draw where outer loops converge.")
+@click.argument("config", type=PATH)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--output",
+    type=PATH,
+    metavar="FOLDER",
+    help="Where to write; checkpoints/NAME by default, with the config's name.",
+)
+def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
+    """Draw for which games and settings the outer loops of the file CONFIG converge.
+
+    The game is the quadratic game with Lipschitz constant L and cohypomonotonicity rho. The contraction of each loop
+    per outer step is computed from its iteration matrix, and also measured in a run. Dashed lines bound the region for
+    which the theorems guarantee convergence. The command writes map.png, map.csv and the resolved config. "gantrain
+    schema --map" prints all keys.
+
+    \b
+    gantrain map configs/theory/map.yaml
+    gantrain map configs/theory/map.yaml outers.0.inner_steps=5 gamma=0.7 --output checkpoints/few_inner_steps
+    gantrain map configs/theory/map_gamma.yaml rho=-0.1
+    """
+    from gantrain.config.loading import load_map
+
+    checked = load_map(config, overrides)
+    from gantrain.commands.map import map_config
+
+    print_result(map_config(checked, output))

@@ -1,0 +1,63 @@
+"""What several commands share: options, and how results are printed."""
+
+from __future__ import annotations
+
+import errno
+
+import click
+
+from gantrain.distributed.environment import shown_ranks
+from gantrain.errors import UserError
+from gantrain.utils.output import output_error
+
+
+class PathType(click.ParamType):
+    """A path, in which ``~`` and variables are expanded where the shell has not done it, as in ``--output=~/x``."""
+
+    name = "path"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from gantrain.config.types import CONTROL, expanded
+
+        if CONTROL.search(value):
+            self.fail(f"{value!r}: expected a path without control characters", param, ctx)
+        try:
+            return expanded(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+PATH = PathType()
+trust_option = click.option(
+    "--trust",
+    is_flag=True,
+    help="Execute the code outside gantrain that the config of a run names, though the run was not trained here.",
+)
+
+
+def require_run(run: str) -> None:
+    """Refuse a path that is no run, before torch is imported."""
+    from pathlib import Path
+
+    from gantrain.runs.folder import CONFIG
+
+    place = Path(run)
+    if not any((p / CONFIG).is_file() for p in (place, *place.parents[:2])):
+        raise UserError(f"{run}: no run here; expected a folder with {CONFIG}, as under checkpoints/")
+
+
+def print_result(result: object) -> None:
+    """Print the result of a command. Whoever has closed the pipe wants no more of it.
+
+    Raises:
+        UserError: the result could not be written.
+    """
+    click.echo(result)
+    error = output_error()
+    if error is not None and error.errno != errno.EPIPE:
+        raise UserError(f"standard output: cannot be written: {error.strerror}")
+
+
+def is_first_process() -> bool:
+    """Whether this is the first process of all, which alone writes to the terminal."""
+    return shown_ranks()[0] == 0

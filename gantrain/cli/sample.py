@@ -1,0 +1,51 @@
+"""The command sample."""
+
+from __future__ import annotations
+
+import click
+
+from gantrain.cli.options import PATH, print_result, require_run, trust_option
+
+
+@click.command(short_help="Sample the generator of a run.")
+@click.argument("run", type=PATH)
+@click.option(
+    "--number", type=click.IntRange(min=1), metavar="N", default=64, show_default=True, help="Number of samples."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the latents."
+)
+@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
+@click.option(
+    "--weights",
+    type=click.Choice(["ema", "live"]),
+    help="The averaged weights or the trained weights; by default the averaged weights if the run keeps an average.",
+)
+@click.option(
+    "--output", type=PATH, metavar="PATH", help="File or folder to write; by default in the run's folder samples."
+)
+@click.option("--images", is_flag=True, help="Write a folder with one PNG file for each sample, instead of one grid.")
+@click.option("--overwrite", is_flag=True, help="With --images: delete earlier samples in the folder first.")
+@trust_option
+def sample(
+    run: str,
+    number: int,
+    seed: int,
+    step: int | None,
+    weights: str | None,
+    output: str | None,
+    images: bool,
+    overwrite: bool,
+    trust: bool,
+) -> None:
+    """Draw samples from the generator of the run in the folder RUN, and print where they are.
+
+    \b
+    gantrain sample checkpoints/quickstart
+    gantrain sample checkpoints/quickstart --number 1000 --images --output digits
+    gantrain sample checkpoints/quickstart --step 500 --weights live --seed 1
+    """
+    require_run(run)
+    from gantrain.commands.sample import sample_run
+
+    print_result(sample_run(run, number, seed, step, weights, output, images, overwrite, trust))

@@ -1,0 +1,72 @@
+"""The command train."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from gantrain.cli.options import PATH, trust_option
+from gantrain.errors import UserError
+
+
+@click.command(short_help="Train the game that a config describes.")
+@click.argument("config", type=PATH)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
+@click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name first.")
+@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
+@click.option("--accept-data", is_flag=True, help="With --resume: go on although the data have changed.")
+@trust_option
+def train(
+    config: str,
+    overrides: tuple[str, ...],
+    resume: bool,
+    overwrite: bool,
+    processes: int | None,
+    accept_data: bool,
+    trust: bool,
+) -> None:
+    """Train the game that the file CONFIG describes.
+
+    The folder of the run is checkpoints/NAME, where NAME is the config's run.name. It holds the resolved config, the
+    metrics (for TensorBoard and as metrics.jsonl), samples and checkpoints. Ctrl-C, SIGTERM and SIGHUP write a
+    checkpoint and stop the run; --resume goes on from there. SIGUSR1 writes a checkpoint, and the run goes on.
+
+    KEY=VALUE changes a key of the file. The value is read as YAML, as in run.steps=1e4 or ema=null; KEY.1=VALUE changes
+    the second entry of a list. "gantrain schema" prints all keys.
+
+    Under torchrun, --processes is the number of processes that you expect.
+
+    Exit codes: 0 the run is finished, 2 an error that you can correct, 130 stopped by Ctrl-C.
+
+    \b
+    gantrain train configs/quickstart.yaml
+    gantrain train configs/quickstart.yaml run.name=wide game.generator.model.width=64
+    gantrain train configs/quickstart.yaml outer.name=rapp outer.relaxation=0.9
+    gantrain train --processes 2 configs/quickstart.yaml
+    gantrain train configs/quickstart.yaml --resume run.steps=6000
+    """
+    from gantrain.config.loading import load
+    from gantrain.distributed.environment import check_processes, launched_place
+    from gantrain.distributed.launch import before_joining, launch
+    from gantrain.train.interrupt import ignore_requests
+
+    ignore_requests()
+    with before_joining():
+        if resume and overwrite:
+            raise UserError("--resume and --overwrite exclude each other; choose one")
+        if accept_data and not resume:
+            raise UserError("--accept-data goes with --resume; a run that begins takes any data")
+        asked = [] if processes is None else [f"run.processes={processes}"]
+        checked = load(config, [*overrides, *asked])
+        place = launched_place()
+        if place is not None:
+            check_processes(processes, place.world_size)
+    if place is None and processes is not None and processes > 1:
+        flags = {"--resume": resume, "--overwrite": overwrite, "--accept-data": accept_data, "--trust": trust}
+        given = [flag for flag, wanted in flags.items() if wanted]
+        sys.exit(launch(["train", "--processes", str(processes), *given, "--", config, *overrides], processes))
+    from gantrain.commands import train
+
+    train.train(checked, resume, overwrite, processes, accept_data, trust)
