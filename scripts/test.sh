@@ -12,10 +12,10 @@ for argument in "$@"; do
 done
 # The networks of the tests are small, and several processes share the machine.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-# One more than there are cores, for many tests wait for processes of their own. A -n among the arguments goes over it.
-workers=$(python -c 'import os; print(min(len(os.sched_getaffinity(0)) + 1, 8))')
+# Twice as many as there are cores, for many tests wait for processes of their own. A -n among the arguments goes over it.
+workers=$(python -c 'import os; print(min(2 * len(os.sched_getaffinity(0)), 8))')
 
 ruff check .
 ruff format --check .
 mypy
-python -m pytest -n "$workers" --dist loadfile "${arguments[@]}"
+python -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder "${arguments[@]}"

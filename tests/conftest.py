@@ -21,6 +21,11 @@ if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs in processes of their own come first: they take longest, and other tests fill the time that they wait."""
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Every test and its fixtures draw the same numbers, whichever tests ran before."""
