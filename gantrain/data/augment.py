@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 
 class Augmentation(ABC):
-    """A random change of samples, drawn from the batch that they come from."""
+    """A random change of samples, drawn from the batch that they come from.
+
+    Attributes:
+        independent_samples: whether a changed sample depends on this sample alone. One pass backwards may then serve
+            both players of a GAN. Default false.
+    """
+
+    independent_samples = False
 
     @abstractmethod
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
@@ -50,6 +57,8 @@ class Crop(Augmentation):
         fill: the value of the margin; -1 is black.
     """
 
+    independent_samples = True
+
     def __init__(self, padding: PositiveInt = 4, fill: Float = -1.0):
         self.padding = padding
         self.fill = fill
@@ -72,6 +81,8 @@ class Flip(Augmentation):
         probability: the probability that a sample is mirrored.
     """
 
+    independent_samples = True
+
     def __init__(self, probability: Fraction = 0.5):
         self.probability = probability
 
@@ -91,6 +102,8 @@ class Cutout(Augmentation):
         probability: the probability that a sample is cut; SAMPa's published code takes 0.5.
         fill: the value of the square; 0 is grey, about the mean colour.
     """
+
+    independent_samples = True
 
     def __init__(self, size: PositiveInt = 16, probability: Fraction = 1.0, fill: Float = 0.0):
         self.size = size
@@ -125,6 +138,8 @@ class Color(Augmentation):
         saturation: the largest s - 1.
         contrast: the largest c - 1.
     """
+
+    independent_samples = True
 
     def __init__(
         self, brightness: NonNegativeFloat = 0.5, saturation: NonNegativeFloat = 1.0, contrast: NonNegativeFloat = 0.5

@@ -37,6 +37,26 @@ class Objective:
     scores: dict[str, Tensor] = field(default_factory=dict)
 
 
+class SharedPass(ABC):
+    """One forward pass from which all players' gradients are taken.
+
+    Attributes:
+        objectives: the objectives of all players, by player; their losses may be without a graph.
+    """
+
+    objectives: dict[str, Objective]
+
+    @abstractmethod
+    def backward(self, scales: Mapping[str, float]) -> None:
+        """Write the gradient of each player's loss, times the player's scale, into ``.grad`` of its parameters.
+
+        Parameters on which the loss does not depend keep None there. The method is called once.
+
+        Args:
+            scales: the factors by player, as float16 needs them; 1 in any other precision.
+        """
+
+
 class Player:
     """One player: a name, and the module whose trainable parameters are the player's strategy.
 
@@ -76,6 +96,7 @@ class Game(ABC):
             differentiates it in the player's own parameters only, and leaves ``joint`` false.
         callbacks: the callbacks that a config may switch on: section of the config -> name of the callback.
         without_margins: the players whose objectives are no classification, so that BiSAM has no margins to climb.
+        shares_a_pass: whether :meth:`shared_pass` may take the place of all players' objectives.
 
     Raises:
         UserError: two players share a parameter.
@@ -84,6 +105,7 @@ class Game(ABC):
     joint = False
     callbacks: ClassVar[dict[str, str]] = {}
     without_margins: ClassVar[tuple[str, ...]] = ()
+    shares_a_pass: bool = False
 
     def __init__(self, players: Sequence[Player]):
         self.players: dict[str, Player] = {}
@@ -118,6 +140,14 @@ class Game(ABC):
     @abstractmethod
     def objective(self, player: str, batch: Any) -> Objective:
         """The objective of ``player`` at the current parameters of all players, on ``batch``."""
+
+    def shared_pass(self, batch: Any) -> SharedPass:
+        """All players' objectives on ``batch`` at the current point, in one forward pass.
+
+        It takes the place of :meth:`objective` where all players take their plain gradients at one point and
+        ``shares_a_pass`` is true. Their gradients must then be the same, up to rounding.
+        """
+        raise TypeError(f"{type(self).__name__} shares no pass")
 
     @contextmanager
     def constant(self, player: str) -> Iterator[None]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantrain.compute.compile import uncompiled
 from gantrain.compute.modes import eval_mode
@@ -18,8 +19,9 @@ from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.games.base import GenerativeGame, Objective, Player
+from gantrain.games.base import GenerativeGame, Objective, Player, SharedPass
 from gantrain.games.checks import require_augmented, require_gradient, require_margins, require_output, require_scalar
+from gantrain.games.gan_pass import GANPass, discriminator_loss, generator_loss
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
 from gantrain.models.base import Discriminator, Generator
@@ -100,38 +102,77 @@ class GAN(GenerativeGame):
             return self._discriminator_objective(batch)
         return self._generator_objective(batch)
 
-    def _discriminator_objective(self, batch: Batch) -> Objective:
-        due = {i: penalty for i, penalty in enumerate(self.penalties) if penalty.due(batch.step)}
+    @property
+    def shares_a_pass(self) -> bool:  # type: ignore[override]
+        """A subclass may have another objective, of which the shared pass knows nothing."""
+        return type(self) is GAN and not self.joint
+
+    def shared_pass(self, batch: Batch) -> SharedPass:
+        """Both objectives from one pass of each network over the batch; see :mod:`gantrain.games.gan_pass`."""
+        due = self._due(batch)
+        labels = self._labels(batch)
         # Penalties differentiate the discriminator twice, which a compiled network does not allow.
         with uncompiled() if due else nullcontext():
-            return self._penalised_objective(batch, due)
+            fakes = self._fakes(batch, labels)
+            real, fake = self._scored(batch, labels, fakes.detach().requires_grad_(True), due)
+            terms = self._penalty_terms(batch, real, fake, due)
+        discriminator, generator = self.players["discriminator"], self.players["generator"]
+        rescales = not due and self.loss.proportional and self._independent
+        return GANPass(discriminator, generator, self.loss, fakes, real, fake, terms, rescales)
 
-    def _penalised_objective(self, batch: Batch, due: Mapping[int, Penalty]) -> Objective:
-        labels = self._labels(batch)
-        with self._opponent():
-            fake_samples = self._fakes(batch, labels)
+    @cached_property
+    def _independent(self) -> bool:
+        """Whether a sample's logit depends on this sample alone, also in training mode."""
+        parts = [self.discriminator, *self.augmentations]
+        if any(isinstance(module, _BatchNorm) for module in self.discriminator.modules()):
+            return False
+        return all(getattr(part, "independent_samples", False) for part in parts)
+
+    def _due(self, batch: Batch) -> dict[int, Penalty]:
+        return {i: penalty for i, penalty in enumerate(self.penalties) if penalty.due(batch.step)}
+
+    def _discriminator_objective(self, batch: Batch) -> Objective:
+        due = self._due(batch)
+        with uncompiled() if due else nullcontext():
+            labels = self._labels(batch)
+            with self._opponent():
+                fakes = self._fakes(batch, labels)
+            real, fake = self._scored(batch, labels, fakes, due)
+            loss = discriminator_loss(self.loss, real.logits, fake.logits)
+            terms = self._penalty_terms(batch, real, fake, due)
+        with UserCode("game.loss", self.loss):
+            margins = self.loss.discriminator_margins(real.logits, fake.logits)
+        scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
+        for name, term in terms:
+            scores[name] = term.detach()
+            loss = loss + term
+        return _objective(loss, margins, scores, self.loss)
+
+    def _scored(
+        self, batch: Batch, labels: Tensor | None, fake_samples: Tensor, due: Mapping[int, Penalty]
+    ) -> tuple[Scored, Scored]:
+        """Real and fake samples with their logits; samples that a penalty differentiates require a gradient."""
         real_samples = batch.real
         differentiated = frozenset().union(*(penalty.differentiates for penalty in due.values()))
         if "real" in differentiated:
             real_samples = real_samples.detach().requires_grad_(True)
         if "fake" in differentiated:
             fake_samples.requires_grad_(True)
-
         real = Scored(real_samples, labels, self._score(batch, "real", real_samples, labels))
         fake = Scored(fake_samples, labels, self._score(batch, "fake", fake_samples, labels))
-        with UserCode("game.loss", self.loss):
-            loss = self.loss.discriminator(real.logits, fake.logits)
-            margins = self.loss.discriminator_margins(real.logits, fake.logits)
-        loss = require_scalar(loss, real.logits, "game.loss", self.loss, "discriminator")
-        scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
+        return real, fake
+
+    def _penalty_terms(
+        self, batch: Batch, real: Scored, fake: Scored, due: Mapping[int, Penalty]
+    ) -> list[tuple[str, Tensor]]:
+        """The penalties that are due, with the names of their scores."""
+        terms = []
         for i, penalty in due.items():
             key = f"game.penalties.{i}"
             with UserCode(key, penalty):
                 term = penalty(partial(self._score, batch, "penalty"), real, fake, batch)
-            term = require_scalar(term, loss, key, penalty)
-            scores[type(penalty).__name__.lower()] = term.detach()
-            loss = loss + term
-        return _objective(loss, margins, scores, self.loss)
+            terms.append((type(penalty).__name__.lower(), require_scalar(term, real.logits, key, penalty)))
+        return terms
 
     def _generator_objective(self, batch: Batch) -> Objective:
         labels = self._labels(batch)
@@ -143,10 +184,9 @@ class GAN(GenerativeGame):
             with self._opponent():
                 real = self._score(batch, "real", batch.real, labels)
             scores["real"] = real.detach()
+        loss = generator_loss(self.loss, real, fake)
         with UserCode("game.loss", self.loss):
-            loss = self.loss.generator(real, fake)
             margins = self.loss.generator_margins(real, fake)
-        loss = require_scalar(loss, fake, "game.loss", self.loss, "generator")
         return _objective(loss, margins, scores, self.loss)
 
     def _opponent(self) -> AbstractContextManager:

@@ -24,10 +24,14 @@ class Loss(ABC):
     Attributes:
         needs_real: whether the generator's loss depends on the logits of real samples.
         classifies: whether the losses belong to a classification, whose margins BiSAM can climb.
+        proportional: whether the derivatives of the two players' losses in the logit of a fake sample are zero at
+            isolated points only. One pass backwards through the discriminator then serves both players, if no sample
+            touches another's logit.
     """
 
     needs_real = False
     classifies = True
+    proportional = False
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -57,6 +61,8 @@ class Minimax(Loss):
     Source: Goodfellow et al., Generative adversarial nets, NeurIPS 2014, eq. 1.
     """
 
+    proportional = True
+
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return softplus(-real).mean() + softplus(fake).mean()
 
@@ -72,6 +78,8 @@ class NonSaturating(Loss):
     Classification: real 1, fake 0 for the discriminator; fake 1 for the generator. Both losses are its logistic losses.
     Source: Goodfellow et al., Generative adversarial nets, NeurIPS 2014, section 3.
     """
+
+    proportional = True
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return softplus(-real).mean() + softplus(fake).mean()
@@ -105,6 +113,7 @@ class Wasserstein(Loss):
     """
 
     classifies = False
+    proportional = True
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return fake.mean() - real.mean()
@@ -126,6 +135,8 @@ class LeastSquares(Loss):
     real 1, fake 0 for the discriminator, fake 1 for the generator.
     Source: Mao et al., Least squares generative adversarial networks, ICCV 2017, eq. 9.
     """
+
+    proportional = True
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return ((real - 1).square().mean() + fake.square().mean()) / 2
@@ -152,6 +163,7 @@ class Relativistic(Loss):
     """
 
     needs_real = True
+    proportional = True
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return softplus(fake - real).mean()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Gradient, Objective, Player
 from gantrain.games.checks import require_scalar
 from gantrain.gradients.accumulation import GradientAccumulation
-from gantrain.gradients.loss_scaling import LossScale, NotFinite
+from gantrain.gradients.loss_scaling import Evaluated, LossScale, NotFinite, evaluate_in_range
 from gantrain.utils.tensors import preserve
 
 # The largest number of values on a device that may wait for the check that they are finite. The check reads them from
@@ -134,15 +135,26 @@ class Evaluator:
         Raises:
             UserError: in float16, the loss or its gradient is not finite, or the device cannot compute it.
         """
-        evaluate = partial(self._differentiated, player, draw, targets)
         with preserve(self.buffers) if auxiliary else nullcontext():
-            objective, gradients = self._in_range(player.name, evaluate) if self.loss_scales else evaluate()
-        # All micro-batches together count as one evaluation.
-        self.evaluations[player.name] += counted and self.accumulation.current[0] == 0
-        if observing and not auxiliary:
-            for name, value in self._means(objective).items():
-                self.observe(player.name, name, value)
-        return gradients
+            found = self._in_range([player.name], partial(self._differentiated, player, draw, targets))
+        self._record(found, counted, observing and not auxiliary)
+        return found[player.name][1]
+
+    def gradients_of_all(self, draw: int, observing: bool = False) -> list[Gradient]:
+        """The plain gradients of all players, from one pass that they share; see :meth:`Game.shared_pass`.
+
+        The game must share a pass. Each player's gradient counts as one evaluation.
+
+        Args:
+            draw: the index of the batch.
+            observing: whether losses and scores are recorded.
+
+        Raises:
+            UserError: in float16, a loss or its gradient is not finite, or the device cannot compute it.
+        """
+        found = self._in_range(list(self.game.players), partial(self._differentiated_together, draw))
+        self._record(found, True, observing)
+        return [gradients[0] for _, gradients in found.values()]
 
     def rehearse(self) -> None:
         """Evaluate and differentiate each player's objective once, so that what is wrong with them shows now.
@@ -160,7 +172,7 @@ class Evaluator:
             self.accumulation.current = 0, self.accumulation.number
             with torch.random.fork_rng(devices=cuda), preserve(self.buffers), uncompiled():
                 for player in players:
-                    self._means(self._differentiated(player, self.draws, ())[0])
+                    self._means(self._differentiated(player, self.draws, ())[player.name][0])
         finally:
             self.accumulation.current = 0, 1
             for p in (p for player in players for p in player.parameters):
@@ -232,23 +244,56 @@ class Evaluator:
             scale.load_state_dict(state["loss_scales"][name])
 
     def _differentiated(
-        self, player: Player, draw: int, targets: Sequence[Callable[[Objective], Tensor]], scale: float = 1.0
-    ) -> tuple[Objective, list[Gradient]]:
-        """The objective, and the gradients of the targets, multiplied by the scale."""
-        batch = self.batch(draw)
-        if self.reseed is not None:
-            self.reseed(draw)
-        with self.autocast(), UserCode("game", self.game):
+        self,
+        player: Player,
+        draw: int,
+        targets: Sequence[Callable[[Objective], Tensor]],
+        scales: Mapping[str, float] = MappingProxyType({}),
+    ) -> Evaluated:
+        """The player's objective, and the gradients of the targets, multiplied by the player's scale."""
+        with self._seeded_batch(draw) as batch:
             objective = self.game.objective(player.name, batch)
         if not isinstance(objective, Objective):
             wrong = f"expected a gantrain.games.Objective, got {described(objective)}"
             raise UserError(f"game: {name_of(self.game)}.objective({player.name!r}): {wrong}")
         require_scalar(objective.loss, player.parameters[0], "game", self.game, f"objective({player.name!r}).loss")
         wanted = [target(objective) for target in targets] or [objective.loss]
+        scale = scales.get(player.name, 1.0)
         if scale != 1.0:
             wanted = [value * scale for value in wanted]
         last = wanted[-1]
-        return objective, [_differentiate(value, player.parameters, retain_graph=value is not last) for value in wanted]
+        gradients = [_differentiate(value, player.parameters, retain_graph=value is not last) for value in wanted]
+        return {player.name: (objective, gradients)}
+
+    def _differentiated_together(self, draw: int, scales: Mapping[str, float]) -> Evaluated:
+        """The objectives of all players and their gradients, each multiplied by its player's scale."""
+        with self._seeded_batch(draw) as batch:
+            shared = self.game.shared_pass(batch)
+        players = self.game.players
+        for p in (p for player in players.values() for p in player.parameters):
+            p.grad = None
+        shared.backward({name: scales.get(name, 1.0) for name in players})
+        return {
+            name: (shared.objectives[name], [[p.grad for p in player.parameters]]) for name, player in players.items()
+        }
+
+    @contextmanager
+    def _seeded_batch(self, draw: int) -> Iterator[Any]:
+        """The batch of a draw; inside the block the game computes on it."""
+        batch = self.batch(draw)
+        if self.reseed is not None:
+            self.reseed(draw)
+        with self.autocast(), UserCode("game", self.game):
+            yield batch
+
+    def _record(self, evaluated: Evaluated, counted: bool, observing: bool) -> None:
+        """Count an evaluation of each player, and record losses and scores."""
+        for player, (objective, _) in evaluated.items():
+            # All micro-batches together count as one evaluation.
+            self.evaluations[player] += counted and self.accumulation.current[0] == 0
+            if observing:
+                for name, value in self._means(objective).items():
+                    self.observe(player, name, value)
 
     def _means(self, objective: Objective) -> dict[str, Tensor]:
         """What is logged of an objective: the loss, and the means of the scores."""
@@ -256,23 +301,24 @@ class Evaluator:
             values = {"loss": objective.loss} | {f"score/{name}": score for name, score in objective.scores.items()}
             return {name: value.detach().mean() for name, value in values.items()}
 
-    def _in_range(
-        self, player: str, evaluate: Callable[[float], tuple[Objective, list[Gradient]]]
-    ) -> tuple[Objective, list[Gradient]]:
-        """The objective and its gradients in float16, taken at a loss scale at which the gradients are finite."""
+    def _in_range(self, players: Sequence[str], evaluate: Callable[[Mapping[str, float]], Evaluated]) -> Evaluated:
+        """What ``evaluate`` returns; in float16, at loss scales at which the gradients are finite."""
+        if not self.loss_scales:
+            return evaluate({})
         try:
-            return self.loss_scales[player].evaluated(evaluate, self.buffers, self.processes)
+            scales = {name: self.loss_scales[name] for name in players}
+            return evaluate_in_range(scales, evaluate, self.buffers, self.processes)
         except NotFinite as error:
             raise Diverged(
-                f"step {self.step}, player {player}: {error} is not finite in fp16; the training diverged. Lower the "
-                "learning rate, or use run.precision: bf16"
+                f"step {self.step}, player {error.player}: {error} is not finite in fp16; the training diverged. Lower "
+                "the learning rate, or use run.precision: bf16"
             ) from None
         except RuntimeError as error:
             # torch has no class for the error of an operation that a device lacks in half precision.
             if "Half" not in str(error):
                 raise
             raise UserError(
-                f"player {player}: run.precision: fp16: {str(error).splitlines()[0]}; use bf16 or fp32"
+                f"player {', '.join(players)}: run.precision: fp16: {str(error).splitlines()[0]}; use bf16 or fp32"
             ) from error
 
 

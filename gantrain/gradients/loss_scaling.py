@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,9 +15,21 @@ from gantrain.utils.tensors import copy_, snapshot
 # The values of torch.amp.GradScaler. A power of two changes no bit of a gradient that stays within the range.
 _INITIAL, _FACTOR, _INTERVAL = 2.0**16, 2.0, 2000
 
+# By player: the objective, and the gradients of its targets.
+Evaluated = dict[str, tuple[Objective, list[Gradient]]]
+
 
 class NotFinite(ArithmeticError):
-    """The loss or its gradient is not finite at any scale; the message names which of the two."""
+    """The loss or its gradient is not finite at any scale.
+
+    Args:
+        player: the player whose loss it is.
+        what: which of the two is not finite.
+    """
+
+    def __init__(self, player: str, what: str):
+        super().__init__(what)
+        self.player = player
 
 
 class LossScale:
@@ -36,42 +48,6 @@ class LossScale:
         self.scale = scale
         self.clean = 0
 
-    def evaluated(
-        self,
-        evaluate: Callable[[float], tuple[Objective, list[Gradient]]],
-        buffers: Sequence[Tensor],
-        processes: Processes,
-    ) -> tuple[Objective, list[Gradient]]:
-        """The objective and its gradients, at a scale at which the gradients are finite.
-
-        All processes in ``processes`` must call this together: after an overflow in one of them all repeat the
-        evaluation.
-
-        Args:
-            evaluate: a function from the scale to the objective and to gradients that are multiplied by the scale. It
-                is called again after an overflow.
-            buffers: the buffers that an evaluation may move. They are restored before the evaluation is repeated.
-            processes: the processes that share the evaluation.
-
-        Raises:
-            NotFinite: the loss is not finite, or its gradient is not finite at a scale of 1.
-        """
-        before = snapshot(buffers)
-        while True:
-            objective, gradients = evaluate(self.scale)
-            found = [g for gradient in gradients for g in gradient if g is not None]
-            torch._foreach_mul_(found, 1 / self.scale)
-            outcome = int(processes.all_reduce_min(_outcome(objective.loss.detach(), found)))
-            if outcome == 1:
-                self._grow()
-                return objective, gradients
-            if outcome == -1:
-                raise NotFinite("the loss")
-            if self.scale <= 1:
-                raise NotFinite("the gradient, with a loss scale of 1,")
-            copy_(buffers, before)
-            self.scale, self.clean = max(self.scale / _FACTOR, 1.0), 0
-
     def settle(self, processes: Processes, device: torch.device) -> None:
         """Take the lowest scale of all processes. Processes with different roles may have different scales."""
         lowest = processes.all_reduce_min(torch.tensor([self.scale, self.clean], dtype=torch.float64, device=device))
@@ -83,10 +59,58 @@ class LossScale:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.scale, self.clean = state["scale"], state["clean"]
 
-    def _grow(self) -> None:
+    def shrink(self) -> None:
+        """Take half the scale, after an overflow."""
+        self.scale, self.clean = max(self.scale / _FACTOR, 1.0), 0
+
+    def grow(self) -> None:
+        """Count an evaluation without overflow, and take twice the scale after many of them."""
         self.clean += 1
         if self.clean == _INTERVAL:
             self.scale, self.clean = self.scale * _FACTOR, 0
+
+
+def evaluate_in_range(
+    scales: Mapping[str, LossScale],
+    evaluate: Callable[[Mapping[str, float]], Evaluated],
+    buffers: Sequence[Tensor],
+    processes: Processes,
+) -> Evaluated:
+    """Players' objectives and their gradients, at scales at which the gradients are finite.
+
+    All processes in ``processes`` must call this together: after an overflow in one of them all repeat the evaluation.
+
+    Args:
+        scales: the scale of each player that is evaluated, by player.
+        evaluate: a function from the scales to the objectives and to gradients that are multiplied by the scales. It is
+            called again after an overflow.
+        buffers: the buffers that an evaluation may move. They are restored before the evaluation is repeated.
+        processes: the processes that share the evaluation.
+
+    Raises:
+        NotFinite: a loss is not finite, or its gradient is not finite at a scale of 1.
+    """
+    before = snapshot(buffers)
+    while True:
+        found = evaluate({name: scale.scale for name, scale in scales.items()})
+        checks = []
+        for name, (objective, gradients) in found.items():
+            flat = [g for gradient in gradients for g in gradient if g is not None]
+            torch._foreach_mul_(flat, 1 / scales[name].scale)
+            checks.append(_outcome(objective.loss.detach(), flat))
+        outcomes = dict(zip(found, processes.all_reduce_min(torch.stack(checks)).tolist(), strict=True))
+        if all(outcome == 1 for outcome in outcomes.values()):
+            for scale in scales.values():
+                scale.grow()
+            return found
+        for name, outcome in outcomes.items():
+            if outcome == -1:
+                raise NotFinite(name, "the loss")
+            if outcome == 0:
+                if scales[name].scale <= 1:
+                    raise NotFinite(name, "the gradient, with a loss scale of 1,")
+                scales[name].shrink()
+        copy_(buffers, before)
 
 
 def _outcome(loss: Tensor, gradients: list[Tensor]) -> Tensor:

@@ -37,7 +37,13 @@ class Discriminator(nn.Module):
 
     A discriminator of your own is constructed with the data's :class:`~gantrain.data.DataSpec` as its first argument;
     its other arguments are the keys of ``game.discriminator.model``.
+
+    Attributes:
+        independent_samples: whether the logit of a sample depends on this sample alone, apart from batch norm. One pass
+            backwards may then serve both players of a GAN. Default false.
     """
+
+    independent_samples = False
 
     @abstractmethod
     def forward(self, samples: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -78,6 +78,8 @@ class ConvDiscriminator(nn.Module):
         UserError: the data are not square images of a size that fits.
     """
 
+    independent_samples = True
+
     def __init__(self, spec: DataSpec, width: PositiveInt = 32, spectral_norm: bool = False):
         super().__init__()
         channels, halvings = _stages(spec)

@@ -65,6 +65,8 @@ class DCGANDiscriminator(nn.Module):
         UserError: the data are not square images of a size that fits.
     """
 
+    independent_samples = True
+
     def __init__(self, spec: DataSpec, width: PositiveInt = 128):
         super().__init__()
         channels, size = square_images(spec, "dcgan", _SIZES)

@@ -54,6 +54,8 @@ class MLPDiscriminator(nn.Module):
         spectral_norm: whether every layer's weight is divided by its largest singular value.
     """
 
+    independent_samples = True
+
     def __init__(self, spec: DataSpec, width: PositiveInt = 128, depth: LayerCount = 2, spectral_norm: bool = False):
         super().__init__()
         self.spec = spec

@@ -85,6 +85,8 @@ class R3GANDiscriminator(nn.Module):
         UserError: the data are not square images of a size that fits; a stage's channels make no whole groups.
     """
 
+    independent_samples = True
+
     def __init__(self, spec: DataSpec, width: PositiveInt = 768, blocks: LayerCount = 2, group_width: PositiveInt = 16):
         super().__init__()
         channels, widths = _widths(spec, width, group_width)

@@ -120,6 +120,8 @@ class SNGANDiscriminator(nn.Module):
         UserError: the data are not square images of a size that fits; no feature map has the size of ``attention``.
     """
 
+    independent_samples = True
+
     def __init__(
         self,
         spec: DataSpec,

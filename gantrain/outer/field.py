@@ -206,6 +206,12 @@ class Field:
         and so on. In this order processes with different roles need not wait for each other, and every pass begins with
         the same buffers as if there were no roles.
         """
+        evaluator = self.evaluator
+        if evaluator.game.shares_a_pass and len(learners) == len(evaluator.game.players) and self._all_plain(learners):
+            observing = contexts[0].observing
+            draw = contexts[0].draw
+            found = evaluator.accumulation.mean(lambda: evaluator.gradients_of_all(draw, observing))
+            return [[gradient] for gradient in found]
         pairs = list(zip(learners, contexts, strict=True))
         for learner, context in pairs:
             if learner.oracle.parts > 1:
@@ -221,6 +227,10 @@ class Field:
                 if part < learner.oracle.parts > 1:
                     gradients += self._part(learner, context, part)
         return evaluated
+
+    @staticmethod
+    def _all_plain(learners: Sequence[Learner]) -> bool:
+        return all(learner.oracle.plain for learner in learners)
 
     @staticmethod
     def _start(learner: Learner, context: GradientContext) -> None:

@@ -24,12 +24,15 @@ class Oracle(ABC):
     :meth:`combine`.
 
     Attributes:
+        plain: whether the gradient is that of the loss at the current point; players whose oracles all are plain may
+            share a pass.
         parts: the number of parts of an evaluation, which do not wait for each other. Each part is one gradient
             evaluation, and only the last part may move buffers.
         parallel: whether the processes divide into roles, one for each part: "on", "off", or "auto" for on if the
             number of processes is a multiple of ``parts``. The processes of one role share the whole batch.
     """
 
+    plain: bool = False
     parts: int = 1
     parallel: str = "auto"
 
@@ -85,6 +88,8 @@ class Oracle(ABC):
 
 class Plain(Oracle):
     """The gradient of the player's loss."""
+
+    plain = True
 
     def evaluate(self, context: GradientContext, part: int) -> list[Gradient]:
         return [context.gradient()]

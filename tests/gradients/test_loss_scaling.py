@@ -149,11 +149,15 @@ def test_the_scale_doubles_after_as_many_clean_evaluations_as_torchs(monkeypatch
     one = loss_scaling.LossScale()
     assert one.scale == scaler.get_scale() == 2.0**16
     assert scaler.get_growth_factor() * scaler.get_backoff_factor() == 1 and scaler.get_growth_interval() == 2000
-    evaluate = lambda scale: (gt.Objective(torch.ones(())), [[torch.full((2,), scale), None]])  # noqa: E731
+
+    def evaluated():
+        evaluate = lambda scales: {"x": (gt.Objective(torch.ones(())), [[torch.full((2,), scales["x"]), None]])}  # noqa: E731
+        return loss_scaling.evaluate_in_range({"x": one}, evaluate, [], Processes())
+
     for _ in range(1999):
-        assert one.evaluated(evaluate, [], Processes())[1][0][0].tolist() == [1, 1]
+        assert evaluated()["x"][1][0][0].tolist() == [1, 1]
     assert (one.scale, one.clean) == (2.0**16, 1999)
-    one.evaluated(evaluate, [], Processes())
+    evaluated()
     assert (one.scale, one.clean) == (2.0**17, 0)
 
 

@@ -1,0 +1,121 @@
+"""Both players' gradients of a GAN from one pass through each of its networks.
+
+At one joint point the two objectives share the fake samples and the discriminator's pass over them. Let ``s`` be the
+logits of the fake samples, ``u = dL_D/ds`` and ``v = dL_G/ds``. The pass backwards through the discriminator starts
+from ``u`` for the discriminator's weights, and from ``v`` for the generator. Where each logit depends on its own sample
+alone, the pass from ``u`` gives ``u_i ds_i/dx_i`` at the i-th sample, which times ``v_i / u_i`` is what the generator
+needs: one pass serves both players.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from gantrain.config.user_code import UserCode
+from gantrain.games.base import Objective, Player, SharedPass
+from gantrain.games.checks import require_scalar
+from gantrain.games.losses import Loss
+from gantrain.games.penalties import Scored
+
+# Where |u| is less than this share of |v|, the pass starts from this share of |v| instead: a quotient v / u would lose
+# its digits near the smallest numbers of single precision, or be infinite.
+_LEAST_SHARE = 1e-24
+
+
+def discriminator_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
+    """The discriminator's loss of the logits of real and fake samples: a scalar."""
+    with UserCode("game.loss", loss):
+        value = loss.discriminator(real, fake)
+    return require_scalar(value, fake, "game.loss", loss, "discriminator")
+
+
+def generator_loss(loss: Loss, real: Tensor | None, fake: Tensor) -> Tensor:
+    """The generator's loss of the logits of fake samples, and of real ones if the loss needs them: a scalar."""
+    with UserCode("game.loss", loss):
+        value = loss.generator(real, fake)
+    return require_scalar(value, fake, "game.loss", loss, "generator")
+
+
+class GANPass(SharedPass):
+    """The objectives of discriminator and generator, and the passes backwards.
+
+    Args:
+        discriminator: the player that was given real and fake samples.
+        generator: the player that made the fake samples.
+        loss: the loss of both.
+        fakes: ``(n, *shape)``, the fake samples with the generator's graph.
+        real: the real samples and their logits.
+        fake: the fake samples as the discriminator saw them, which are a leaf, and their logits.
+        terms: the penalties that are due, by the names of their scores.
+        rescales: whether one pass backwards through the discriminator serves both players. There must then be no
+            penalties, and each logit must depend on its own sample alone.
+    """
+
+    def __init__(
+        self,
+        discriminator: Player,
+        generator: Player,
+        loss: Loss,
+        fakes: Tensor,
+        real: Scored,
+        fake: Scored,
+        terms: Sequence[tuple[str, Tensor]],
+        rescales: bool,
+    ):
+        self._discriminator, self._generator = discriminator, generator
+        self._fakes, self._real, self._fake = fakes, real, fake
+        self._terms = [term for _, term in terms]
+        self._rescales = rescales
+        real_logits, fake_logits = (s.logits.detach().requires_grad_(True) for s in (real, fake))
+        with torch.enable_grad():
+            of_discriminator = discriminator_loss(loss, real_logits, fake_logits)
+            of_generator = generator_loss(loss, real_logits.detach() if loss.needs_real else None, fake_logits)
+        self._real_slopes, self._fake_slopes = _slopes(of_discriminator, real_logits, fake_logits)
+        (self._generator_slopes,) = _slopes(of_generator, fake_logits)
+        scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
+        total = of_discriminator.detach()
+        for name, term in terms:
+            scores[name] = term.detach()
+            total = total + term.detach()
+        own = scores if loss.needs_real else {"fake": scores["fake"]}
+        self.objectives = {
+            discriminator.name: Objective(total, scores=scores),
+            generator.name: Objective(of_generator.detach(), scores={k: own[k] for k in ("real", "fake") if k in own}),
+        }
+
+    def backward(self, scales: Mapping[str, float]) -> None:
+        scale = scales[self._discriminator.name]
+        slopes = self._generator_slopes * scales[self._generator.name]
+        if self._rescales:
+            least = slopes.abs() * _LEAST_SHARE
+            start = torch.where(self._fake_slopes.abs() * scale >= least, self._fake_slopes * scale, least)
+            upstream = self._through_discriminator(start, scale, also=[self._fake.samples])
+            factor = slopes / torch.where(start == 0, 1.0, start)
+            upstream = upstream * factor.view(-1, *[1] * (upstream.dim() - 1)).to(upstream.dtype)
+        else:
+            self._through_discriminator(self._fake_slopes * scale, scale)
+            (upstream,) = torch.autograd.grad(self._fake.logits, self._fake.samples, slopes)
+        torch.autograd.backward(self._fakes, upstream, inputs=self._generator.parameters)
+
+    def _through_discriminator(self, start: Tensor, scale: float, also: Sequence[Tensor] = ()) -> Tensor:
+        """Fill ``.grad`` of the discriminator's parameters, and return that of ``also``, which is one tensor or none.
+
+        Args:
+            start: the slopes of the loss in the fake samples' logits.
+            scale: the factor of the loss.
+            also: a leaf whose gradient is taken with those of the parameters.
+        """
+        ends = [self._real.logits, self._fake.logits, *self._terms]
+        starts = [self._real_slopes * scale, start, *(torch.full_like(term, scale) for term in self._terms)]
+        inputs = [*self._discriminator.parameters, *also]
+        torch.autograd.backward(ends, starts, inputs=inputs, retain_graph=not also)
+        return also[0].grad if also and also[0].grad is not None else torch.zeros_like(self._fake.samples)
+
+
+def _slopes(loss: Tensor, *logits: Tensor) -> list[Tensor]:
+    """The derivatives of a loss in each of some logits; zero where the loss does not depend on them."""
+    found = torch.autograd.grad(loss, logits, allow_unused=True)
+    return [torch.zeros_like(s) if g is None else g for s, g in zip(logits, found, strict=True)]

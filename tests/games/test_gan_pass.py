@@ -1,0 +1,320 @@
+"""Both players' gradients from one pass, against the gradients of each objective by itself."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+import gantrain as gt
+from gantrain.data import Batch, Color, Crop, Cutout, DataSpec
+from gantrain.games import losses
+from gantrain.games.gan import GAN
+from gantrain.games.penalties import R1, R2, WGANGP, Penalty
+from gantrain.gradients.evaluator import Evaluator
+from gantrain.models import conv, dcgan, mlp, r3gan, sngan
+from gantrain.outer.field import Field
+from gantrain.outer.learner import Learner
+from gantrain.sharpness import SAM
+
+IMAGES = DataSpec((3, 16, 16), 3)
+POINTS = DataSpec((2,), 3)
+NETWORKS = {
+    "mlp": (POINTS, partial(mlp.MLPGenerator, width=8, latent_dim=3), partial(mlp.MLPDiscriminator, width=8)),
+    "mlp with spectral norm": (
+        POINTS,
+        partial(mlp.MLPGenerator, width=8, latent_dim=3),
+        partial(mlp.MLPDiscriminator, width=8, spectral_norm=True),
+    ),
+    "conv": (IMAGES, partial(conv.ConvGenerator, width=4, latent_dim=3), partial(conv.ConvDiscriminator, width=4)),
+    "dcgan": (IMAGES, partial(dcgan.DCGANGenerator, width=4, latent_dim=3), partial(dcgan.DCGANDiscriminator, width=4)),
+    "sngan": (
+        DataSpec((3, 32, 32), 3),
+        partial(sngan.SNGANGenerator, width=4, latent_dim=3),
+        partial(sngan.SNGANDiscriminator, width=4),
+    ),
+    "r3gan": (
+        IMAGES,
+        partial(r3gan.R3GANGenerator, width=8, latent_dim=3, blocks=1, group_width=4),
+        partial(r3gan.R3GANDiscriminator, width=8, blocks=1, group_width=4),
+    ),
+}
+LOSSES = {
+    "minimax": losses.Minimax,
+    "non_saturating": losses.NonSaturating,
+    "hinge": losses.Hinge,
+    "wasserstein": losses.Wasserstein,
+    "least_squares": losses.LeastSquares,
+    "relativistic": losses.Relativistic,
+}
+
+
+def game_of(networks="mlp", loss="non_saturating", conditional=False, **keys):
+    spec, generator, discriminator = NETWORKS[networks]
+    seen = spec if conditional else spec.unconditional()
+    torch.manual_seed(0)
+    return GAN(generator(seen), discriminator(seen), LOSSES[loss](), conditional=conditional, spec=spec, **keys)
+
+
+def batch_of(spec, step=0, n=6):
+    source = torch.Generator().manual_seed(1)
+    real = torch.rand(n, *spec.shape, generator=source) * 2 - 1
+    return Batch(real, torch.arange(n) % spec.classes, index=0, step=step, seed=0)
+
+
+def together(game, batch, scales=(1.0, 1.0)):
+    shared = game.shared_pass(batch)
+    shared.backward(dict(zip(("discriminator", "generator"), scales, strict=True)))
+    return {name: [p.grad for p in player.parameters] for name, player in game.players.items()}, shared.objectives
+
+
+def apart(game, batch):
+    """The gradients of each objective by itself, in the buffers in which the shared pass has it."""
+    found, objectives = {}, {}
+    for name in game.players:
+        twin = copy.deepcopy(game)
+        if name == "generator":
+            with torch.no_grad():  # the discriminator's pass over real samples moves the vectors of spectral norm
+                twin._score(batch, "real", batch.real, batch.labels if twin.conditional else None)
+        objectives[name] = twin.objective(name, batch)
+        parameters = twin.players[name].parameters
+        found[name] = torch.autograd.grad(objectives[name].loss, parameters, allow_unused=True)
+    return found, objectives
+
+
+def error(found, expected):
+    """The largest error of a gradient among the players, relative to the length of the gradient."""
+    worst = 0.0
+    for name in expected:
+        pairs = list(zip(found[name], expected[name], strict=True))
+        assert all((a is None) == (b is None) for a, b in pairs)
+        off = sum((a - b).double().square().sum() for a, b in pairs if a is not None) ** 0.5
+        length = sum(b.double().square().sum() for _, b in pairs if b is not None) ** 0.5
+        worst = max(worst, float(off / length))
+    return worst
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("networks", "conditional"), [(name, False) for name in NETWORKS] + [(name, True) for name in ("mlp", "conv")]
+)
+def test_gradients_are_those_of_the_objectives_by_themselves(networks, loss, conditional):
+    game = game_of(networks, loss, conditional)
+    if loss == "relativistic" and networks in ("sngan", "mlp with spectral norm"):
+        # By itself the generator's objective takes fakes before reals; without updates the order does not matter.
+        game.discriminator.eval()
+    batch = batch_of(game.spec)
+    expected, objectives = apart(game, batch)
+    found, shared = together(game, batch)
+    assert error(found, expected) < 2e-5
+    for name, objective in objectives.items():
+        assert torch.allclose(shared[name].loss, objective.loss, rtol=1e-5, atol=1e-6)
+        assert shared[name].scores.keys() == objective.scores.keys()
+        assert not shared[name].loss.requires_grad
+        for key, score in objective.scores.items():
+            assert torch.allclose(shared[name].scores[key], score, rtol=1e-4, atol=1e-5)
+
+
+class Tanh(Penalty):
+    """A penalty of the user's own on the logits of both."""
+
+    def value(self, discriminator, real, fake, batch):
+        return real.logits.tanh().square().mean() + fake.logits.tanh().square().mean()
+
+
+@pytest.mark.parametrize("penalties", [[R1(1.0)], [R2(1.0)], [WGANGP(1.0)], [R1(1.0), R2(2.0), Tanh(3.0)]])
+@pytest.mark.parametrize("step", [0, 1])
+def test_penalties_are_the_discriminators_alone(penalties, step):
+    penalties = [copy.copy(penalty) for penalty in penalties]
+    for penalty in penalties:
+        penalty.every = 2
+    game = game_of("conv", augmentations=[Color(), Crop(2), Cutout(8)], penalties=penalties)
+    batch = batch_of(game.spec, step)
+    expected, objectives = apart(game, batch)
+    found, shared = together(game, batch)
+    assert error(found, expected) < 2e-5
+    assert torch.allclose(shared["discriminator"].loss, objectives["discriminator"].loss, rtol=1e-5)
+    assert set(shared["discriminator"].scores) == set(objectives["discriminator"].scores)
+
+
+class Shifted(nn.Module):
+    """A discriminator whose logits lie around a given number."""
+
+    independent_samples = True
+
+    def __init__(self, inner, shift):
+        super().__init__()
+        self.inner, self.shift = inner, shift
+
+    def forward(self, samples, labels=None):
+        return self.inner(samples) + self.shift
+
+
+@pytest.mark.parametrize("shift", [-100.0, -15.0, 15.0, 100.0])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_logits_far_from_zero_lose_no_digits(loss, shift):
+    game = game_of("mlp", loss)
+    game = GAN(game.generator, Shifted(game.discriminator, shift), game.loss, spec=game.spec)
+    batch = batch_of(game.spec)
+    found, _ = together(game, batch)
+    # The reference in double precision; derivatives below the range of single precision are zero there.
+    twin = copy.deepcopy(game)
+    for player in twin.players.values():
+        player.module.double()
+    real = batch.real.double()
+    fake = twin.discriminator(twin.generator(batch.normal("latent", 3).double()))
+    real = twin.discriminator(real)
+    for name, value in (
+        ("generator", twin.loss.generator(real.detach(), fake)),
+        ("discriminator", twin.loss.discriminator(real, fake)),
+    ):
+        expected = torch.autograd.grad(value, list(twin.players[name].module.parameters()), retain_graph=True)
+        for a, b in zip(found[name], expected, strict=True):
+            assert a.isfinite().all()
+            assert torch.allclose(a.double(), b, rtol=1e-4, atol=1e-6 * float(b.abs().max()) + 1e-22)
+
+
+def test_a_discriminator_that_has_won_gets_no_gradient_of_the_hinge_loss():
+    game = game_of("mlp", "hinge")
+
+    class Won(Shifted):
+        def forward(self, samples, labels=None):
+            # Real samples are those that do not come from the generator, and so need no gradient.
+            return self.inner(samples) * 0.01 + (-9.0 if samples.requires_grad else 9.0)
+
+    won = GAN(game.generator, Won(game.discriminator, 0.0), game.loss, spec=game.spec)
+    found, _ = together(won, batch_of(won.spec))
+    assert all(not g.any() for g in found["discriminator"])
+    assert any(g.any() for g in found["generator"])
+
+
+class Mixing(nn.Module):
+    """A discriminator in which each sample touches the logits of all; it says nothing about that."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, samples, labels=None):
+        return self.inner(samples + samples.mean(0, keepdim=True))
+
+
+@pytest.mark.parametrize("own", ["discriminator", "augmentation", "batch norm"])
+def test_where_samples_mix_the_gradients_are_right_all_the_same(own):
+    game = game_of("dcgan" if own == "batch norm" else "conv")
+    if own == "discriminator":
+        game = GAN(game.generator, Mixing(game.discriminator), game.loss, spec=game.spec)
+    if own == "augmentation":
+
+        class Mixup(gt.Augmentation):
+            def __call__(self, images, batch):
+                return images + 0.5 * images.flip(0)
+
+        game.augmentations = (Mixup(),)
+    expected, _ = apart(game, batch_of(game.spec))
+    found, _ = together(game, batch_of(game.spec))
+    assert error(found, expected) < 2e-5
+
+
+def test_one_pass_serves_both_players_or_two():
+    passes = []
+
+    class Counted(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            passes.append(len(g))
+            return g
+
+    class Counting(Shifted):
+        def forward(self, samples, labels=None):
+            logits = self.inner(samples)
+            return Counted.apply(logits) if samples.requires_grad else logits
+
+    for loss, expected in (("non_saturating", 1), ("wasserstein", 1), ("relativistic", 1), ("hinge", 2)):
+        passes.clear()
+        game = game_of("mlp", loss)
+        together(GAN(game.generator, Counting(game.discriminator, 0.0), game.loss, spec=game.spec), batch_of(game.spec))
+        assert len(passes) == expected
+
+
+def field(game, batches, oracles=(None, None), **keys):
+    learners = [
+        Learner(player, torch.optim.SGD(player.parameters, lr=0.1), oracle)
+        for player, oracle in zip(game.players.values(), oracles, strict=True)
+    ]
+    return Field(Evaluator(game, batches, **keys), learners)
+
+
+def test_a_simultaneous_turn_of_plain_gradients_shares_the_pass(monkeypatch):
+    calls = []
+    for method in ("shared_pass", "objective"):
+        original = getattr(GAN, method)
+
+        def recorded(*args, original=original, method=method):
+            calls.append(method)
+            return original(*args)
+
+        monkeypatch.setattr(GAN, method, recorded)
+    batches = lambda draw, step: batch_of(POINTS)  # noqa: E731
+    for order, oracles, expected in (
+        ("simultaneous", (None, None), ["shared_pass"]),
+        ("alternating", (None, None), ["objective", "objective"]),
+        ("simultaneous", (None, SAM(0.1)), ["objective"] * 3),
+    ):
+        calls.clear()
+        one = field(game_of(), batches, oracles)
+        one.move(one.draw(), order)
+        assert calls == expected
+        assert one.evaluator.evaluations["discriminator"] == 1
+
+    class Own(GAN):
+        """A game of the user's own, whose objective the shared pass does not know."""
+
+    calls.clear()
+    base = game_of()
+    one = field(Own(base.generator, base.discriminator, base.loss, spec=base.spec), batches)
+    one.move(one.draw(), "simultaneous")
+    assert calls == ["objective", "objective"]
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_turn_counts_observes_and_moves_as_separate_turns_do(scaled, accumulation):
+    source = torch.Generator().manual_seed(3)
+    rows = torch.rand(6, 2, generator=source)
+
+    def batches_for(one):
+        def batches(draw, step):
+            number, of = one[0].evaluator.share
+            return Batch(rows.chunk(of)[number], None, draw, step, 0, number, of)
+
+        return batches
+
+    results = []
+    for shares in (True, False):
+        holder: list = []
+        game = game_of()
+        if not shares:
+            game.__class__ = type("Apart", (GAN,), {})
+        holder.append(field(game, batches_for(holder), accumulation=accumulation, scaled=scaled))
+        one = holder[0]
+        one.evaluator.observing = True
+        for _ in range(3):
+            one.move(one.draw(), "simultaneous")
+        results.append(one)
+    left, right = results
+    assert left.evaluator.evaluations == right.evaluator.evaluations == {"discriminator": 3, "generator": 3}
+    for a, b in zip(left.learners, right.learners, strict=True):
+        for p, q in zip(a.parameters, b.parameters, strict=True):
+            assert torch.allclose(p, q, rtol=1e-5, atol=1e-6)
+    for name, observed in right.evaluator.observed.items():
+        assert left.evaluator.observed[name].keys() == observed.keys()
+        for key, value in observed.items():
+            assert torch.allclose(left.evaluator.observed[name][key], value, rtol=1e-4, atol=1e-6)
