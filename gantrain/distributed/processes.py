@@ -97,8 +97,12 @@ class Processes:
         if not tensors or self.world_size == 1:
             return tensors
         flat = torch.cat([t.reshape(-1) for t in tensors])
-        dist.all_reduce(flat)
-        flat /= self.world_size
+        # NCCL divides on the way; gloo cannot.
+        if flat.device.type != "cpu" and "nccl" in dist.get_backend():
+            dist.all_reduce(flat, dist.ReduceOp.AVG)
+        else:
+            dist.all_reduce(flat)
+            flat /= self.world_size
         parts = flat.split([t.numel() for t in tensors])
         return [_like(t, part.view(t.shape).to(t.dtype)) for part, t in zip(parts, tensors, strict=True)]
 

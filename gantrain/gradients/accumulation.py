@@ -45,7 +45,7 @@ class GradientAccumulation:
         before = snapshot(self.buffers)
         try:
             self.current = 0, self.number
-            gradients = [[None if g is None else g.clone() for g in gradient] for gradient in evaluate()]
+            gradients = [_copied(gradient) for gradient in evaluate()]
             averages = snapshot(statistics)
             for part in range(1, self.number):
                 copy_(self.buffers, before)
@@ -78,3 +78,8 @@ class GradientAccumulation:
                 means.append(m)
                 latest.append(torch.zeros_like(m) if g is None else g)
         lerp_from_(means, latest, 1 - 1 / (self.current[0] + 1))
+
+
+def _copied(gradient: Gradient) -> Gradient:
+    copies = iter(snapshot([g for g in gradient if g is not None]))
+    return [None if g is None else next(copies) for g in gradient]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gantrain.distributed.processes import Processes
 from gantrain.games.base import Gradient
+from gantrain.utils.tensors import snapshot
 
 
 class BufferSync:
@@ -28,7 +29,7 @@ class BufferSync:
         self.last = processes.role(roles) == roles - 1
         self.statistics = [b for b in buffers if b.is_floating_point()]
         self.counters = [b for b in buffers if not b.is_floating_point()]
-        self.before = [c.clone() for c in self.counters]
+        self.before = snapshot(self.counters)
 
     def sent(self) -> Gradient:
         """Tensors whose mean over all processes is that of the last role's values and increments."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -122,4 +123,14 @@ class GradientContext:
     def random_direction(self) -> Gradient:
         """Standard normal numbers in the shape of the parameters: a function of the seed, the player and the draw."""
         source = generator(self.evaluator.seed, f"direction/{self.player.name}", self.draw)
-        return [torch.randn(p.shape, generator=source, dtype=p.dtype).to(p.device) for p in self.parameters]
+        direction: Gradient = []
+        # The numbers are drawn on the CPU, and neighbours of one data type go to the device in one piece.
+        for dtype, group in itertools.groupby(self.parameters, key=lambda p: p.dtype):
+            shapes = [p.shape for p in group]
+            sizes = [shape.numel() for shape in shapes]
+            drawn = torch.empty(sum(sizes), dtype=dtype)
+            for part in drawn.split(sizes):
+                part.normal_(generator=source)
+            parts = drawn.to(self.parameters[0].device, non_blocking=True).split(sizes)
+            direction += [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return direction

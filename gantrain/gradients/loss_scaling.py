@@ -48,9 +48,12 @@ class LossScale:
         self.scale = scale
         self.clean = 0
 
-    def settle(self, processes: Processes, device: torch.device) -> None:
-        """Take the lowest scale of all processes. Processes with different roles may have different scales."""
-        lowest = processes.all_reduce_min(torch.tensor([self.scale, self.clean], dtype=torch.float64, device=device))
+    def settle(self, processes: Processes) -> None:
+        """Take the lowest scale of all processes. Processes with different roles may have different scales.
+
+        The scales are numbers of the program, so that they are exchanged on the CPU and no one waits for a GPU.
+        """
+        lowest = processes.all_reduce_min(torch.tensor([self.scale, self.clean], dtype=torch.float64))
         self.scale, self.clean = float(lowest[0]), int(lowest[1])
 
     def state_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gantrain.errors import UserError
-from gantrain.utils.tensors import norm
+from gantrain.utils.tensors import copy_, norm
 
 if TYPE_CHECKING:
     from gantrain.config.types import NonNegativeFloat, PositiveFloat
@@ -46,8 +46,8 @@ class Box(Resolvent):
 
     @torch.no_grad()
     def apply_(self, parameters: Sequence[Tensor], step_size: float) -> None:
-        for p in parameters:
-            p.clamp_(self.low, self.high)
+        torch._foreach_clamp_min_(list(parameters), self.low)
+        torch._foreach_clamp_max_(list(parameters), self.high)
 
 
 class L2Ball(Resolvent):
@@ -85,10 +85,11 @@ class Simplex(Resolvent):
         descending = v.sort(descending=True).values
         excess = descending.cumsum(0) - self.total
         count = torch.arange(1, len(v) + 1, device=v.device, dtype=v.dtype)
-        last = (descending * count > excess).sum() - 1
-        projected = (v - excess[last] / count[last]).clamp_(min=0.0)
-        for p, part in zip(parameters, projected.split([p.numel() for p in parameters]), strict=True):
-            p.copy_(part.view_as(p))
+        # Not excess[last], for which the program would wait for the device to tell it the number.
+        last = (descending * count > excess).sum(0, keepdim=True) - 1
+        projected = (v - excess.gather(0, last) / count.gather(0, last)).clamp_(min=0.0)
+        parts = projected.split([p.numel() for p in parameters])
+        copy_(parameters, [part.view_as(p) for p, part in zip(parameters, parts, strict=True)])
 
 
 class L1(Resolvent):
@@ -104,5 +105,7 @@ class L1(Resolvent):
     @torch.no_grad()
     def apply_(self, parameters: Sequence[Tensor], step_size: float) -> None:
         threshold = step_size * self.weight
-        for p in parameters:
-            p.copy_(p.sign() * (p.abs() - threshold).clamp_(min=0.0))
+        sizes = torch._foreach_abs(list(parameters))
+        torch._foreach_sub_(sizes, threshold)
+        torch._foreach_clamp_min_(sizes, 0.0)
+        copy_(parameters, torch._foreach_mul(torch._foreach_sign(list(parameters)), sizes))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gantrain.utils.tensors import lerp_from_, snapshot
+from gantrain.utils.tensors import copy_, lerp_from_
 
 
 class EMA:
@@ -21,11 +20,12 @@ class EMA:
 
     The growing ``d_n`` lets early weights be forgotten while there are few of them; the initial ones never count.
 
-    torch's ``AveragedModel`` does the work: it knows how to copy a module, groups the tensors by device and dtype, and
-    makes one multi-tensor operation of each group. Running statistics of batch norm are averaged like the parameters:
-    the mean activation is linear in a layer's weights, so it is the averaged statistics that fit averaged weights. All
-    other buffers are copied, for the average of two unit vectors of spectral norm is no unit vector and that of two
-    counters no counter.
+    Running statistics of batch norm are averaged like the parameters: the mean activation is linear in a layer's
+    weights, so it is the averaged statistics that fit averaged weights. All other buffers are copied, for the average
+    of two unit vectors of spectral norm is no unit vector and that of two counters no counter.
+
+    An update takes one operation for each data type, and the program does not wait for the device. (torch's
+    ``AveragedModel`` sends its counter to the device at each update, and waits for that.)
 
     Args:
         module: the network that is averaged; it is not changed.
@@ -33,41 +33,30 @@ class EMA:
 
     Attributes:
         module: the averaged copy, in evaluation mode and without gradients.
+        updates: the number of updates so far.
 
     Raises:
         ValueError: ``decay`` lies outside [0, 1].
     """
 
     def __init__(self, module: nn.Module, decay: float):
-        get_ema_multi_avg_fn(decay)
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay: expected a number in [0, 1], got {decay}")
         self.decay = decay
+        self.updates = 0
+        self.module = copy.deepcopy(module).requires_grad_(False).eval()
         self._source = module
-        self._average = AveragedModel(module, multi_avg_fn=self._blend)
-        self._average.requires_grad_(False).eval()
-        self._statistics = [
-            buffer
-            for part in self.module.modules()
-            if isinstance(part, _BatchNorm)
-            for buffer in part.buffers(recurse=False)
-            if buffer.is_floating_point()
-        ]
-
-    @property
-    def module(self) -> nn.Module:
-        return self._average.module
-
-    @property
-    def updates(self) -> int:
-        """The number of updates so far."""
-        return int(self._average.n_averaged)
 
     def update(self) -> None:
         """Take the module's present weights into the average."""
-        updates, before = self.updates, snapshot(self._statistics)
-        self._average.update_parameters(self._source)
-        if updates > 0:
-            # AveragedModel has copied all buffers: go on from the averages that it overwrote.
-            lerp_from_(self._statistics, before, 1 - self._decay_after(updates))
+        averaged, copied = _divided(self.module)
+        present, others = _divided(self._source)
+        copy_(copied, others)
+        if self.updates == 0:
+            copy_(averaged, present)
+        else:
+            lerp_from_(averaged, present, self._decay_after(self.updates))
+        self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged module's state dict and the number of updates, ``n_averaged``."""
@@ -75,11 +64,19 @@ class EMA:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        self._average.n_averaged.fill_(state.pop("n_averaged"))
+        self.updates = int(state.pop("n_averaged"))
         self.module.load_state_dict(state)
 
     def _decay_after(self, updates: int) -> float:
         return min(self.decay, (1 + updates) / (10 + updates))
 
-    def _blend(self, average: Sequence[Tensor], current: Sequence[Tensor], _: Tensor | int) -> None:
-        get_ema_multi_avg_fn(self._decay_after(self.updates))(average, current, None)
+
+def _divided(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """The tensors of a module that are averaged, and those that are copied."""
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    means = {id(t) for part in norms for t in part.buffers(recurse=False)} | {id(p) for p in module.parameters()}
+    averaged: list[Tensor] = []
+    copied: list[Tensor] = []
+    for t in (*module.parameters(), *module.buffers()):
+        (averaged if id(t) in means and t.is_floating_point() else copied).append(t)
+    return averaged, copied

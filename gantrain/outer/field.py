@@ -120,7 +120,7 @@ class Field:
                 sync.receive(buffers)
             for learner in learners:
                 if learner.name in self.divided and evaluator.loss_scales:
-                    evaluator.loss_scales[learner.name].settle(evaluator.processes, learner.parameters[0].device)
+                    evaluator.loss_scales[learner.name].settle(evaluator.processes)
             for learner, gradients in zip(learners, evaluated, strict=True):
                 with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
                     gradient = learner.oracle.combine(gradients)
@@ -154,9 +154,9 @@ class Field:
             everyone = [p for learner in self.learners for p in learner.parameters]
             self.constraint.apply_(everyone, self.learners[0].step_size)
 
-    def snapshot(self) -> Anchor:
-        """A copy of all parameters."""
-        return {learner.name: snapshot(learner.parameters) for learner in self.learners}
+    def snapshot(self, into: Anchor | None = None) -> Anchor:
+        """A copy of all parameters, in the memory of an earlier one, ``into``, which must not be needed any more."""
+        return {each.name: snapshot(each.parameters, (into or {}).get(each.name)) for each in self.learners}
 
     def restore(self, anchor: Anchor) -> None:
         """Set all parameters back to the anchor."""

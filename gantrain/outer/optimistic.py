@@ -11,7 +11,7 @@ from gantrain.utils.nested import Maybe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gantrain.outer.field import Field
+    from gantrain.outer.field import Anchor, Field
 
 
 class Optimistic(Mover):
@@ -30,9 +30,10 @@ class Optimistic(Mover):
     def __init__(self, order: Order | None = None):
         super().__init__(order)
         self.past: dict[str, list[Tensor | None]] | None = None
+        self._anchor: Anchor | None = None
 
     def step(self, field: Field) -> bool:
-        anchor = field.snapshot()
+        anchor = self._anchor = field.snapshot(into=self._anchor)
         if self.past is not None:
             for learner in field.learners:
                 for p, g in zip(learner.parameters, self.past[learner.name], strict=True):

@@ -8,7 +8,7 @@ from gantrain.outer.base import Mover
 
 if TYPE_CHECKING:
     from gantrain.config.types import Draws, Order, PositiveFloat, PositiveInt
-    from gantrain.outer.field import Field
+    from gantrain.outer.field import Anchor, Field
 
 
 class RAPP(Mover):
@@ -40,10 +40,11 @@ class RAPP(Mover):
         super().__init__(order, samples)
         self.inner_steps = inner_steps
         self.relaxation = relaxation
+        self._anchor: Anchor | None = None
 
     def step(self, field: Field) -> bool:
         draws = self.draws(field)
-        anchor = field.snapshot()
+        anchor = self._anchor = field.snapshot(into=self._anchor)
         for t in range(self.inner_steps):
             field.move(next(draws), self.order, anchor, auxiliary=t > 0)
         field.relax(anchor, self.relaxation)

@@ -16,7 +16,7 @@ from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.bisam import climbed
 from gantrain.sharpness.sam import Perturbation
 from gantrain.utils.nested import Maybe
-from gantrain.utils.tensors import copy_, dot, norm, preserve
+from gantrain.utils.tensors import copy_, dot, norm, preserve, snapshot
 
 if TYPE_CHECKING:
     from gantrain.config.types import Fraction, NonNegativeFloat, PositiveFloat
@@ -155,16 +155,14 @@ def predicted(context: GradientContext, gradient: Gradient) -> Iterator[None]:
 def _state_kept(optimizer: Optimizer) -> Iterator[None]:
     """Lets the optimizer work on a copy of its state. Afterwards it has its own tensors again, unchanged."""
     own = dict(optimizer.state)
-    optimizer.state.update({p: _copied(state) for p, state in own.items()})
+    copies = iter(snapshot([v for state in own.values() for v in state.values() if isinstance(v, Tensor)]))
+    for p, state in own.items():
+        optimizer.state[p] = {k: next(copies) if isinstance(v, Tensor) else copy.deepcopy(v) for k, v in state.items()}
     try:
         yield
     finally:
         optimizer.state.clear()
         optimizer.state.update(own)
-
-
-def _copied(state: dict[str, Any]) -> dict[str, Any]:
-    return {k: v.clone() if isinstance(v, Tensor) else copy.deepcopy(v) for k, v in state.items()}
 
 
 def _mixed(a: Tensor | None, b: Tensor | None, mix: float) -> Tensor | None:

@@ -15,16 +15,30 @@ from torch import Tensor
 Tree = TypeVar("Tree")
 
 
-def snapshot(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Copies of ``tensors``, detached from the graph."""
-    return [t.detach().clone() for t in tensors]
+def snapshot(tensors: Sequence[Tensor], into: list[Tensor] | None = None) -> list[Tensor]:
+    """Copies of ``tensors``, detached from the graph, made by one operation for each data type.
+
+    Args:
+        tensors: the tensors.
+        into: an earlier snapshot that nobody needs any more; its memory is used again if it fits. None allocates.
+    """
+    if into is None or [_form(t) for t in into] != [_form(t) for t in tensors]:
+        into = [torch.empty_like(t) for t in tensors]
+    copy_(into, tensors)
+    return into
 
 
 @torch.no_grad()
 def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     """Write the values of ``sources`` into ``targets``."""
-    if targets:
-        torch._foreach_copy_(_listed(targets), _listed(sources))
+    # torch would copy a list of several data types or devices tensor by tensor.
+    groups: dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]] = {}
+    for target, source in zip(targets, sources, strict=True):
+        group = groups.setdefault((target.dtype, target.device), ([], []))
+        group[0].append(target)
+        group[1].append(source)
+    for group in groups.values():
+        torch._foreach_copy_(*group)
 
 
 @contextmanager
@@ -77,6 +91,10 @@ def norm(tensors: Sequence[Tensor]) -> Tensor:
 def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """The inner product of two lists of tensors, each taken as one vector, as a 0-d tensor."""
     return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()
+
+
+def _form(t: Tensor) -> tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]:
+    return t.shape, t.stride(), t.dtype, t.device
 
 
 def _listed(tensors: Sequence[Tensor]) -> list[Tensor] | tuple[Tensor, ...]:

@@ -116,5 +116,5 @@ def test_the_module_state_loads_into_a_plain_network():
 
 @pytest.mark.parametrize("decay", [-0.1, 1.1])
 def test_a_decay_outside_the_unit_interval_is_refused(decay):
-    with pytest.raises(ValueError, match="range"):
+    with pytest.raises(ValueError, match=r"expected a number in \[0, 1\]"):
         EMA(nn.Linear(1, 1), decay)
