@@ -6,13 +6,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import language
+import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from emulated_device import NAME, Counts, DeviceTensor, counted, emulated
 from forked import together
+from PIL import Image
 from tiny import DIGITS, RING, config_of, rows, same, state
 
 from gantrain.commands.train import make_trainer
+from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 
 CPU = torch.device("cpu")
@@ -53,7 +58,7 @@ FEW = {
     "gda": (RING,),
     "a bit of everything": (
         *(DIGITS, "outer={name: rapp, inner_steps: 2}", "run.steps=2", "data.accumulation=2"),
-        *( "game.conditional=true", *sharp("name: sam, direction: random")),
+        *("game.conditional=true", *sharp("name: sam, direction: random")),
         *("game.penalties=[{name: r1, weight: 1.0, every: 2}]", "game.augmentations=[flip, cutout, color, crop]"),
     ),
     "bf16": (DIGITS, "outer={name: lookahead, base: extragradient}", "run.precision=bf16"),
@@ -198,6 +203,33 @@ def test_runs_are_the_cpus_to_the_bit(tmp_path, case):
         assert same(trained(tmp_path / "device", device, case), expected)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["{storage: disk, workers: 1}", "{storage: memory}", "{storage: device}"])
+def test_images_in_files_reach_the_device(tmp_path, storage):
+    numbers = np.random.default_rng(0)
+    for i in range(40):
+        path = tmp_path / "pictures" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    data = f"data={{name: image_folder, path: {tmp_path / 'pictures'}, batch_size: 16}}"
+    case = (DIGITS, data, f"data={storage}", "game.conditional=true")
+    expected = trained(tmp_path / "cpu", CPU, (DIGITS, data, "game.conditional=true"))
+    with emulated() as device:
+        assert same(trained(tmp_path / "device", device, case), expected)
+
+
+@pytest.mark.slow
+def test_texts_reach_the_device(tmp_path):
+    pytest.importorskip("transformers")
+    language.bert(tmp_path / "bert")
+    texts = language.write(tmp_path / "train.tsv", language.opinions(40, seed=0))
+    base = classifying("classification", {"name": "huggingface", "checkpoint": str(tmp_path / "bert")})
+    base["data"] = {"name": "text", "train": str(texts), "tokenizer": str(tmp_path / "bert"), "batch_size": 8}
+    expected = trained(tmp_path / "cpu", CPU, (base,))
+    with emulated() as device:
+        assert same(trained(tmp_path / "device", device, (base,)), expected)
+
+
 def test_a_run_resumes_on_the_device_from_a_checkpoint_of_either(tmp_path):
     case = (DIGITS, "outer={name: lookahead, inner_steps: 4, base: optimistic}", "run.precision=bf16")
     expected = trained(tmp_path / "straight", CPU, case)
@@ -261,6 +293,30 @@ def test_a_step_waits_for_the_device_and_launches_no_more_than_it_must(tmp_path,
             trainer.train_step()
     assert counts.waits == waits
     assert counts.launches.total() <= launches
+
+
+@pytest.mark.parametrize("settings", [("outer=extragradient",), ("run.precision=bf16", "data.storage=memory")])
+def test_a_run_waits_for_the_device_at_its_logs_alone(tmp_path, settings):
+    waits = []
+    with emulated() as device:
+        for steps in (1, 2, 7):  # the first run fills caches; two steps make an epoch
+            small = ("data.samples=64", "log.every=100", f"run.name=of-{steps}", f"run.steps={steps}")
+            with counted() as counts:
+                make_trainer(config_of(RING, tmp_path, *small, *settings), device).fit()
+            waits.append(counts.waits)
+    assert waits[1] == waits[2]
+
+
+def test_nccl_divides_on_the_way_and_gloo_does_not(monkeypatch):
+    reductions = []
+    monkeypatch.setattr(dist, "all_reduce", lambda tensor, op=dist.ReduceOp.SUM: reductions.append(op))
+    processes = Processes()
+    processes.world_size = 2
+    with emulated() as device:
+        for backend, place, mean in (("cpu:gloo,cuda:nccl", device, 4.0), ("cpu:gloo,cuda:nccl", CPU, 2.0)):
+            monkeypatch.setattr(dist, "get_backend", lambda backend=backend: backend)
+            assert processes.all_reduce_mean([torch.full((2,), 4.0).to(place)])[0].tolist() == [mean, mean]
+    assert reductions == [dist.ReduceOp.AVG, dist.ReduceOp.SUM]
 
 
 def test_the_device_refuses_what_cuda_refuses_and_counts_what_it_takes():
