@@ -25,8 +25,8 @@ class Batch:
     """This process' rows of one global batch, and of the random numbers that go with the batch.
 
     Random numbers are a function of the row in the global batch, so that many processes together see the numbers that
-    one process would see. Each block of 1024 rows has a seed, and a process draws the blocks that it needs. A batch that
-    is asked twice for the same stream answers with the same numbers.
+    one process would see. Each block of 1024 rows has a seed, and a process draws the blocks that it needs. A batch
+    that is asked twice for the same stream answers with the same numbers.
 
     Args:
         real: the samples, ``(b, *shape)``: float32, images in [-1, 1], or the int64 token ids of texts.
