@@ -125,7 +125,18 @@ _KINDS = {
             relativistic="Relativistic",
         ),
     ),
-    "penalty": lambda: Kind("penalty", "gantrain:Penalty", _in("games.penalties", wgan_gp="WGANGP", r1="R1", r2="R2")),
+    "penalty": lambda: Kind(
+        "penalty",
+        "gantrain:Penalty",
+        _in(
+            "games.penalties",
+            wgan_gp="WGANGP",
+            r1="R1",
+            r2="R2",
+            approximate_r1="ApproximateR1",
+            approximate_r2="ApproximateR2",
+        ),
+    ),
     "generator": lambda: Kind(
         "generator",
         "torch.nn:Module",

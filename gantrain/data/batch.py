@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -17,12 +17,16 @@ from gantrain.data.prefetch import Prefetcher, automatic_workers
 from gantrain.errors import UserError
 from gantrain.utils.seeding import derive, generator
 
+# Rows of a batch that draw their random numbers together.
+BLOCK = 1024
+
 
 class Batch:
     """This process' rows of one global batch, and of the random numbers that go with the batch.
 
-    Random numbers are drawn for the global batch and then cut, so that many processes together see the numbers that
-    one process would see. A batch that is asked twice for the same stream answers with the same numbers.
+    Random numbers are a function of the row in the global batch, so that many processes together see the numbers that
+    one process would see. Each block of 1024 rows has a seed, and a process draws the blocks that it needs. A batch
+    that is asked twice for the same stream answers with the same numbers.
 
     Args:
         real: the samples, ``(b, *shape)``: float32, images in [-1, 1], or the int64 token ids of texts.
@@ -95,10 +99,19 @@ class Batch:
         stream = self._prefix + stream
         key = (sampler, stream, shape, *arguments)
         if key not in self._drawn:
-            source = generator(self._seed, stream, self.index)
-            numbers = sampler(*arguments, (self._size, *shape), generator=source)
-            self._drawn[key] = numbers[self._rows].to(self.real.device, non_blocking=True)
+            numbers = self._numbers(partial(sampler, *arguments), stream, shape)
+            self._drawn[key] = numbers.to(self.real.device, non_blocking=True)
         return self._drawn[key]
+
+    def _numbers(self, sampler: Callable[..., Tensor], stream: str, shape: tuple[int, ...]) -> Tensor:
+        """This process' rows of the global batch's numbers. Only the blocks in which these rows lie are drawn."""
+        start, stop = self._rows.start, self._rows.stop
+        parts = []
+        for first in range(start - start % BLOCK, stop, BLOCK):
+            source = generator(self._seed, f"{stream}/from {first}" if first else stream, self.index)
+            block = sampler((min(BLOCK, self._size - first), *shape), generator=source)
+            parts.append(block[max(start - first, 0) : stop - first])
+        return torch.cat(parts) if parts else sampler((0, *shape))
 
 
 class FixedBatch(Batch):

@@ -111,8 +111,7 @@ class GAN(GenerativeGame):
         """Both objectives from one pass of each network over the batch; see :mod:`gantrain.games.gan_pass`."""
         due = self._due(batch)
         labels = self._labels(batch)
-        # Penalties differentiate the discriminator twice, which a compiled network does not allow.
-        with uncompiled() if due else nullcontext():
+        with _differentiable(due):
             fakes = self._fakes(batch, labels)
             real, fake = self._scored(batch, labels, fakes.detach().requires_grad_(True), due)
             terms = self._penalty_terms(batch, real, fake, due)
@@ -133,7 +132,7 @@ class GAN(GenerativeGame):
 
     def _discriminator_objective(self, batch: Batch) -> Objective:
         due = self._due(batch)
-        with uncompiled() if due else nullcontext():
+        with _differentiable(due):
             labels = self._labels(batch)
             with self._opponent():
                 fakes = self._fakes(batch, labels)
@@ -319,6 +318,11 @@ class GAN(GenerativeGame):
                     raise
                 who = f"game.generator.model: {type(self.generator).__name__}"
                 raise UserError(f"{who}: its samples are float64, and the discriminator takes float32") from error
+
+
+def _differentiable(due: Mapping[int, Penalty]) -> AbstractContextManager[Any]:
+    """The context in which networks run: a compiled network cannot be differentiated twice, as some penalties do."""
+    return uncompiled() if any(penalty.twice for penalty in due.values()) else nullcontext()
 
 
 def _objective(loss: Tensor, margins: Margins, scores: dict[str, Tensor], part: Loss) -> Objective:

@@ -3,7 +3,8 @@ from collections import Counter
 import pytest
 import torch
 
-from gantrain.data import Batches, DataSpec
+from gantrain.data import Batch, Batches, DataSpec
+from gantrain.data.batch import BLOCK
 from gantrain.errors import UserError
 
 
@@ -112,3 +113,39 @@ def test_a_batch_that_is_larger_than_the_data_is_refused():
 def test_a_batch_that_cannot_be_shared_evenly_is_refused():
     with pytest.raises(UserError, match="batch_size: 6 samples cannot be shared evenly by 4 processes"):
         Batches(Numbered(10), 6, seed=0, world_size=4)
+
+
+def test_numbers_of_a_large_batch_are_functions_of_the_row_and_only_those_needed_are_drawn(monkeypatch):
+    size = 3 * BLOCK - 24
+    drawn = []
+    for name in ("randn", "rand", "randint"):
+        original = getattr(torch, name)
+
+        def counted(*arguments, original=original, **keys):
+            numbers = original(*arguments, **keys)
+            drawn.append(len(numbers))
+            return numbers
+
+        monkeypatch.setattr(torch, name, counted)
+
+    def numbers(rank, world):
+        part = Batch(torch.zeros(size // world, 1), None, index=5, step=0, seed=3, rank=rank, world_size=world)
+        return part.normal("z", 2), part.uniform("u"), part.integers("i", 7)
+
+    whole = numbers(0, 1)
+    assert all(len(n.unique(dim=0)) == size for n in whole[:2])
+    for world in (2, 8):
+        for whole_numbers, parts in zip(
+            whole, zip(*(numbers(r, world) for r in range(world)), strict=True), strict=True
+        ):
+            assert torch.equal(whole_numbers, torch.cat(parts))
+    drawn.clear()
+    numbers(7, 8)
+    assert drawn == 3 * [BLOCK - 24]
+
+
+def test_a_batch_of_one_block_draws_its_numbers_at_once():
+    from gantrain.utils.seeding import generator
+
+    part = Batch(torch.zeros(64, 1), None, index=5, step=0, seed=3)
+    assert torch.equal(part.normal("z", 2), torch.randn(64, 2, generator=generator(3, "z", 5)))

@@ -5,7 +5,7 @@ from torch import nn
 from gantrain.data import Batch
 from gantrain.games.gan import GAN
 from gantrain.games.losses import Wasserstein
-from gantrain.games.penalties import R1, R2, WGANGP, Scored
+from gantrain.games.penalties import R1, R2, WGANGP, ApproximateR1, ApproximateR2, Scored
 
 A = torch.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=torch.float64)
 B = torch.tensor([0.5, -1.0], dtype=torch.float64)
@@ -134,3 +134,47 @@ def test_the_batch_is_not_made_to_require_a_gradient():
     b = batch()
     GAN(Affine(), Quadratic(), Wasserstein(), [R1()]).objective("discriminator", b)
     assert not b.real.requires_grad
+
+
+class Linear(nn.Module):
+    """D(x) = b'x, whose input gradient is b."""
+
+    def __init__(self):
+        super().__init__()
+        self.b = nn.Parameter(B.clone())
+
+    def forward(self, x, labels=None):
+        return x @ self.b
+
+
+@pytest.mark.parametrize("penalty, side", [(ApproximateR1, "real"), (ApproximateR2, "fake")])
+def test_approximate_penalties_of_a_linear_discriminator_have_the_expectation_of_the_exact_ones(penalty, side):
+    d = Linear()
+    n = 200_000
+    sides = {"real": scored(d, points(1, n)), "fake": scored(d, points(2, n))}
+    many = Batch(sides[side].samples, None, index=0, step=0, seed=0)
+    value = penalty(weight=3.0, sigma=0.1)(d, sides["real"], sides["fake"], many)
+    (gradient,) = torch.autograd.grad(value, d.b)
+    # (b'e)^2 has the mean |b|^2 and the standard deviation sqrt(2) |b|^2.
+    expected, spread = 3.0 * B.square().sum() / 2, 3.0 * B.square().sum() / 2 * (2 / n) ** 0.5
+    assert abs(value - expected) < 4 * spread
+    assert torch.allclose(gradient, 3.0 * B, rtol=0.03)
+    other = {"real": "fake", "fake": "real"}[side]
+    changed = sides | {other: scored(d, points(7, n))}
+    assert torch.equal(penalty(weight=3.0, sigma=0.1)(d, changed["real"], changed["fake"], many), value)
+
+
+def test_an_approximate_penalty_is_near_the_exact_one_in_half_precision_too():
+    torch.manual_seed(0)
+    d = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 1), nn.Flatten(0))
+    score = lambda x, labels=None: d(x)  # noqa: E731
+    x = points(1, 20_000).float()
+    many = Batch(x, None, index=0, step=0, seed=0)
+
+    def value(penalty):
+        return float(penalty(weight=1.0)(score, scored(score, x), scored(score, x), many))
+
+    exact = value(R1)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = value(ApproximateR1)
+    assert abs(value(ApproximateR1) - exact) < 0.05 * exact and abs(half - exact) < 0.05 * exact
