@@ -14,6 +14,7 @@ from gantrain.config.user_code import UserCode, described
 from gantrain.data.dataset import DataSet
 from gantrain.data.digest import Digest, digest
 from gantrain.data.prefetch import Prefetcher, automatic_workers
+from gantrain.data.storage import on_device
 from gantrain.errors import UserError
 from gantrain.utils.seeding import derive, generator
 
@@ -223,13 +224,13 @@ class Batches:
         else:
             assert isinstance(self.samples, Tensor)
             stored = self.samples.index_select(0, rows)
-        stored = self._on_device(stored)
+        stored = on_device(stored, self.device)
         with UserCode("data", self.decode):
             real = self.decode(stored)
         if tuple(real.shape) != (share, *self.spec.shape):
             shape = (share, *self.spec.shape)
             raise UserError(f"data: decode: expected samples of shape {shape}, got {described(real)}")
-        labels = None if self.labels is None else self._on_device(self.labels.index_select(0, rows))
+        labels = None if self.labels is None else on_device(self.labels.index_select(0, rows), self.device)
         return Batch(real, labels, index, step, self.seed, self.rank, self.world_size)
 
     def rows(self, index: int) -> Tensor:
@@ -241,11 +242,6 @@ class Batches:
         """End the processes that read samples ahead."""
         if self._ahead is not None:
             self._ahead.close()
-
-    def _on_device(self, stored: Tensor) -> Tensor:
-        if stored.device.type == self.device.type:
-            return stored
-        return stored.pin_memory().to(self.device, non_blocking=True)
 
 
 class Order:
@@ -279,7 +275,9 @@ class Order:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _permute(self, epoch: int) -> Tensor:
-        return torch.randperm(self.samples, generator=generator(self.seed, "order", epoch)).to(self.device)
+        return torch.randperm(self.samples, generator=generator(self.seed, "order", epoch)).to(
+            self.device, non_blocking=True
+        )
 
 
 @lru_cache(maxsize=8)

@@ -64,6 +64,14 @@ def place_samples(data: DataSet, storage: Storage = "auto", device: torch.device
     data.samples = _held(samples, torch.device("cpu"))
 
 
+def on_device(samples: Samples, device: torch.device) -> Tensor:
+    """Samples on a device; the program does not wait until they have arrived there."""
+    if isinstance(samples, Tensor) and samples.device.type == device.type:
+        return samples
+    held = samples.to("cpu")
+    return held if device.type == "cpu" else held.pin_memory().to(device, non_blocking=True)
+
+
 def describe_samples(samples: Samples, workers: int) -> str:
     """One line that says how many samples there are, how large they are and where they are kept.
 

@@ -17,7 +17,7 @@ from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
-from gantrain.data.storage import place_samples
+from gantrain.data.storage import on_device, place_samples
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Objective, Player
 from gantrain.games.classification import correct
@@ -129,8 +129,11 @@ class DomainAdversarial(ClassifyingGame):
 
     def _target(self, batch: Batch) -> Tensor:
         """As many samples of the target as the batch has."""
-        rows = batch.rows("target", len(self.target_data.samples))
-        return self.target_data.decode(self.target_data.samples[rows].to(batch.real.device))
+        samples = self.target_data.samples
+        rows = batch.rows("target", len(samples))
+        if isinstance(samples, Tensor):
+            rows = on_device(rows, samples.device)
+        return self.target_data.decode(on_device(samples[rows], batch.real.device))
 
     def _augmented(self, samples: Tensor, batch: Batch, stream: str = "source") -> Tensor:
         for augmentation in self.augmentations:

@@ -34,7 +34,6 @@ class Lookahead(Outer):
         self.base = base or GDA()
         self.taken = 0
         self.start: Anchor | None = None
-        self._spare: Anchor = {}  # the memory of the start before
 
     def require(self, field: Field) -> None:
         self.base.require(field)
@@ -42,14 +41,13 @@ class Lookahead(Outer):
     def step(self, field: Field) -> bool:
         interpolated = self._interpolated(field)
         if self.start is None:
-            self.start = {name: snapshot(tensors, self._spare.get(name)) for name, tensors in interpolated.items()}
+            self.start = {name: snapshot(tensors) for name, tensors in interpolated.items()}
         self.taken += self.base.step(field)
         if self.taken < self.inner_steps:
             return False
         for name, tensors in interpolated.items():
             lerp_from_(tensors, self.start[name], self.relaxation)
-        self._spare, self.start = self.start, None
-        self.taken = 0
+        self.taken, self.start = 0, None
         return True
 
     def anchor(self) -> Anchor | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from typing import Any, TypeVar
 
 import torch
@@ -31,14 +32,13 @@ def snapshot(tensors: Sequence[Tensor], into: list[Tensor] | None = None) -> lis
 @torch.no_grad()
 def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     """Write the values of ``sources`` into ``targets``."""
-    # torch would copy a list of several data types or devices tensor by tensor.
-    groups: dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]] = {}
-    for target, source in zip(targets, sources, strict=True):
-        group = groups.setdefault((target.dtype, target.device), ([], []))
-        group[0].append(target)
-        group[1].append(source)
-    for group in groups.values():
-        torch._foreach_copy_(*group)
+    dtypes = {t.dtype for t in targets}
+    if len(dtypes) > 1:  # torch would copy tensor by tensor
+        for dtype in dtypes:
+            chosen = [t.dtype == dtype for t in targets]
+            copy_(list(compress(targets, chosen)), list(compress(sources, chosen)))
+    elif targets:
+        torch._foreach_copy_(_listed(targets), _listed(sources))
 
 
 @contextmanager

@@ -53,6 +53,13 @@ def classifying(game: str, model: dict[str, Any], size: int = 8, **more: Any) ->
     return base | {"game": {"name": game, "classifier": {"model": model, "optimizer": SGD}, **more}}
 
 
+DOMAINS = classifying(
+    "domain_adversarial",
+    {"name": "conv", "width": 4},
+    target_data={"name": "digits", "shift": 1},
+    domain_classifier={"model": {"name": "mlp", "width": 8, "spectral_norm": True}, "optimizer": SGD},
+)
+
 # The tests that everybody runs; each of them takes several parts at once.
 FEW = {
     "gda": (RING,),
@@ -99,7 +106,7 @@ MANY = {
     },
     **{
         f"{penalty} {loop}": (DIGITS, f"game.penalties=[{{name: {penalty}, every: 2}}]", f"outer={loop}")
-        for penalty in ("r1", "r2", "wgan_gp")
+        for penalty in ("r1", "r2", "wgan_gp", "approximate_r1")
         for loop in ("gda", "extragradient")
     },
     # Augmentations.
@@ -148,15 +155,7 @@ MANY = {
         ),
         RAPP,
     ),
-    "domains": (
-        classifying(
-            "domain_adversarial",
-            {"name": "conv", "width": 4},
-            target_data={"name": "digits", "shift": 1},
-            domain_classifier={"model": {"name": "mlp", "width": 8, "spectral_norm": True}, "optimizer": SGD},
-        ),
-        *("outer=extragradient", "evaluate={every: 2, data: {split: test, shift: 1}}"),
-    ),
+    "domains": (DOMAINS, "outer=extragradient", "evaluate={every: 2, data: {split: test, shift: 1}}"),
     # Precision and places of the data.
     **{
         f"{precision} {name}": (DIGITS, f"run.precision={precision}", *more)
@@ -279,6 +278,7 @@ STEPS = {
     "sampa": (DIGITS, sharp("name: sampa"), {}, 579),
     "constraint": (RING, both("constraint=simplex"), {}, 124),
     "penalty": (DIGITS, ("game.penalties=[r1]",), {}, 293),
+    "domains": (DOMAINS, (), {}, 233),
 }
 
 
