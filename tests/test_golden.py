@@ -99,3 +99,12 @@ def test_solve_follows_the_textbook(method, order):
     for name, start in (("x", X), ("y", Y)):
         assert path[name].shape == (STEPS + 1, *start.shape) and path[name].dtype == torch.float64
         torch.testing.assert_close(path[name], torch.stack([z[name] for z in expected]), rtol=0, atol=1e-13)
+
+
+def test_a_loop_that_has_solved_a_game_solves_others_as_a_new_one_does():
+    used = gt.outer.RAPP()
+    for x, y in ((X, Y), (X[:2], Y), (X.float(), Y.float()), (Y, X)):
+        game = gt.games.ZeroSum(lambda x, y: x.sum() * y.sum() + x.sin().sum() - y.square().sum(), x=x, y=y)
+        paths = [gt.solve(game, outer=outer, steps=4) for outer in (used, gt.outer.RAPP())]
+        for name, path in paths[0].items():
+            assert torch.equal(path, paths[1][name]) and path.dtype == x.dtype
