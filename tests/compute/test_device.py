@@ -183,7 +183,7 @@ MANY = {
         for metric in ("fid", "isc", "kid", "prc", "ppl")
     },
 }
-SLOW = [pytest.param(*case, id=name, marks=pytest.mark.slow) for name, case in ((n, (c,)) for n, c in MANY.items())]
+SLOW = [pytest.param(case, id=name, marks=pytest.mark.slow) for name, case in MANY.items()]
 
 
 def trained(folder: Path, device: torch.device, case: tuple, *overrides: str, resume: bool = False):
