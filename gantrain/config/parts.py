@@ -231,7 +231,8 @@ def target_model(kind: str, target: str) -> type[Part]:
     fields = {
         p.name: (Any if (accepted := understood(p.annotation, p.default)) is None else accepted, _field(p))
         for p in signature.parameters[len(supplied) :]
-        if p.name not in kind_of(kind).reserved
+        # YAML cannot give what stands where a function is the default.
+        if p.name not in kind_of(kind).reserved and (p.default is REQUIRED or not callable(p.default))
     }
     return _create(
         kind,

@@ -24,8 +24,8 @@ class Kind:
         reserved: arguments that a config may not set, because the framework sets them.
         beside: the function from a constructor's signature to the further keys that a config may set. The code that
             builds the part acts on these keys, not the constructor.
-        adopts: methods; a class that has them all will do although it is not derived from the interface. ``finish``
-            then makes parts of its objects.
+        adopts: the name of another class, and a method by which it is known without an import: a class that has the
+            method will do although it is not derived from the interface. ``finish`` then makes parts of its objects.
         finish: ``module:function`` that is given each object that was built, and by name the keys that stand beside the
             constructor's. It returns the part.
     """
@@ -36,7 +36,7 @@ class Kind:
     supplied: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
     beside: Callable[[Signature], tuple[Parameter, ...]] = lambda signature: ()
-    adopts: tuple[str, ...] = ()
+    adopts: tuple[str, str] | None = None
     finish: str | None = None
 
 
@@ -202,7 +202,7 @@ _KINDS = {
         | _in("data.datasets.array_files", array="ArrayFiles")
         | _in("data.datasets.text", text="Text"),
         beside=lambda signature: (_LIMIT,),
-        adopts=("__len__", "__getitem__"),
+        adopts=("torch.utils.data.Dataset", "__getitem__"),
         finish="gantrain.data.adopted:finished",
     ),
     "game": lambda: Kind(

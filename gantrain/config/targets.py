@@ -103,16 +103,17 @@ def _expected(kind: str) -> str:
     interface = kind_of(kind).interface
     name = interface.rpartition(":")[2]
     other = kind_of(kind).adopts
-    with_methods = f", a class with {' and '.join(other)}" if other else ""
+    or_of_other = f" or of {other[0]}" if other else ""
     function = f"a function that is annotated as returning one (-> {name})"
-    return f"a subclass of {interface.replace(':', '.')}{with_methods}, or {function}"
+    return f"a subclass of {interface.replace(':', '.')}{or_of_other}, or {function}"
 
 
 def _adopted(kind: str, made: type) -> bool:
     """Whether a class is no part of the kind, but one whose objects the framework makes into parts."""
-    methods = kind_of(kind).adopts
-    known = issubclass(made, str | bytes | Mapping) or is_own(made.__module__)
-    return bool(methods) and not known and all(hasattr(made, method) for method in methods)
+    other = kind_of(kind).adopts
+    if other is None or issubclass(made, str | bytes | Mapping) or is_own(made.__module__):
+        return False
+    return hasattr(made, other[1])
 
 
 def _interface(kind: str) -> type:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, Subset
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from gantrain.config.types import shown
 from gantrain.config.user_code import UserCode, name_of
@@ -173,7 +173,8 @@ def _adopted(source: Any, labels: Any, classes: Any, size: int | None, channels:
     who = "data" if isinstance(source, list | np.ndarray | Tensor) else f"data: {name_of(source)}"
     count = _count(source, who)
     items = Items(source, size, channels, who)
-    form, labelled = items.first()
+    with torch.random.fork_rng(devices=[]):
+        form, labelled = items.first()
     if labelled and labels is not None:
         raise UserError(f"{who}: the items have labels, and labels are given beside them; leave one of the two out")
     samples = ItemSamples(items, form, labelled, np.arange(count))
@@ -194,6 +195,8 @@ def _adopted(source: Any, labels: Any, classes: Any, size: int | None, channels:
     data = AdoptedDataSet(unread, numbers, _classes(source, classes, numbers, who), form)
     if held is not None:
         data.samples = held
+        if not isinstance(source, np.memmap) and isinstance(source, list | np.ndarray | Tensor):
+            data.in_files = None  # they were in memory before
     return data
 
 
@@ -203,16 +206,16 @@ def _count(source: Any, who: str) -> int:
             f"{who} is an IterableDataset, which has no items by number; gantrain draws batches by the seed, and needs "
             "a map-style Dataset with __len__ and __getitem__"
         )
-    if isinstance(source, str | bytes | dict | set) or not all(hasattr(source, m) for m in ("__len__", "__getitem__")):
+    if isinstance(source, str | bytes | dict | set) or not hasattr(source, "__getitem__"):
+        advice = "; give its dataset, since gantrain draws the batches" if isinstance(source, DataLoader) else ""
         raise UserError(
             f"data: expected a data set, a map-style torch Dataset, a list of samples, an array or a tensor, got "
-            f"{_described(source)}"
+            f"{_described(source)}{advice}"
         )
-    try:
-        with UserCode(f"{who}: __len__", source):
-            count = len(source)
-    except (TypeError, NotImplementedError):
-        raise UserError(f"{who} has no length; define __len__, the number of its items") from None
+    if not hasattr(source, "__len__"):
+        raise UserError(f"{who} has no length; define __len__, the number of its items")
+    with UserCode("data: __len__", source):
+        count = len(source)
     if not count:
         raise UserError(f"{who} is empty; expected at least one item")
     return count
@@ -294,4 +297,6 @@ def _number_of(classes: Any) -> int | None:
 
 def _described(value: Any) -> str:
     shape = getattr(value, "shape", None)
-    return f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else f"{shown(value)}"
+    if shape is not None:
+        return f"{type(value).__name__} of shape {tuple(shape)}"
+    return f"{shown(value)} ({type(value).__name__})"

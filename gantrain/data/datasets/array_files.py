@@ -87,7 +87,10 @@ class ArrayFiles(AdoptedDataSet):
         try:
             data = as_data_set(content, numbers, classes or None)
         except UserError as error:
-            raise UserError(f"data.path: {path}: {str(error).removeprefix('data: ')}") from None
+            what = str(error).removeprefix("data: ")
+            of_labels = labels is not None and what.startswith("labels: ")
+            where = f"data.labels: {labels}" if of_labels else f"data.path: {path}"
+            raise UserError(f"{where}: {what.removeprefix('labels: ') if of_labels else what}") from None
         self.form = data.form  # type: ignore[attr-defined]
         self.in_files = data.in_files
         part = training_part(data.samples, data.labels, data.spec.classes, split, validation, label_noise, noise_seed)
@@ -100,7 +103,8 @@ def _read(path: str, key: str) -> Any:
     if place.is_dir():
         raise UserError(f"{key}: {path} is a folder, expected a file; for a folder of images use image_folder")
     try:
-        open_regular(place).close()
+        with open_regular(place) as file:
+            start = file.read(6)
     except FileNotFoundError:
         raise UserError(f"{key}: there is no file {path}") from None
     except OSError as error:
@@ -108,6 +112,8 @@ def _read(path: str, key: str) -> Any:
     suffix = place.suffix.lower()
     try:
         if suffix == ".npy":
+            if start != b"\x93NUMPY":
+                raise ValueError("it does not begin like one")
             return np.load(place, mmap_mode="r", allow_pickle=False)
         if suffix == ".npz":
             return _unpacked(place, key)
@@ -118,7 +124,7 @@ def _read(path: str, key: str) -> Any:
     except Exception as error:  # damaged files lead to errors of many classes
         if is_out_of_memory(error):
             raise
-        if "llow_pickle" in str(error) or "weights_only" in str(error):
+        if any(word in str(error) for word in ("llow_pickle", "Python objects", "weights_only")):
             raise UserError(
                 f"{key}: {path} holds Python objects, and loading them could execute code; save an array of numbers "
                 "or a tensor"
