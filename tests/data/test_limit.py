@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import RING, config_of
 
+from gantrain.config.loading import resolved
 from gantrain.config.parts import build
 from gantrain.data import Batches, DataSet, DataSpec, GaussianRing, ImageFolder
 from gantrain.data.limit import limited, subset_rows
@@ -56,6 +58,28 @@ def test_every_data_set_of_a_config_has_the_key():
     assert limited(whole, 100) is whole
     with pytest.warns(Notice, match="^data.limit: 5000 samples asked for; taking all 100 there are$"):
         assert limited(whole, 5000) is whole
+
+
+@pytest.mark.parametrize(
+    ("overrides", "training", "compared"),
+    [
+        (["evaluate.data.limit=null"], 30, None),
+        (["evaluate.data.samples=99"], 30, None),
+        (["evaluate.data.limit=20"], 30, 20),
+        (["data.name=digits", "evaluate.data.split=test"], 30, None),
+        (["data.limit=null"], None, None),
+    ],
+)
+def test_data_to_compare_with_do_not_take_over_the_limit(tmp_path, overrides, training, compared):
+    config = config_of(RING, tmp_path, "data.limit=30", *overrides)
+    assert config.data.part.limit == training and resolved(config)["data"]["limit"] == training
+    assert config.evaluate is None or config.evaluate.data.limit == compared
+
+
+def test_a_run_of_an_earlier_version_has_no_limit(tmp_path):
+    content = resolved(config_of(RING, tmp_path))
+    assert content["data"].pop("limit") is None
+    assert config_of(content, tmp_path).data.part.limit is None
 
 
 def test_samples_in_files_are_selected_unread(tmp_path, monkeypatch):
