@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+import warnings
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -19,10 +22,12 @@ from gantrain.data.items import Channels, Form, Items, whole_numbers
 from gantrain.data.limit import limited
 from gantrain.data.spec import DataSpec
 from gantrain.data.storage import fits_in_memory
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 
 # Samples that are read at once, and items that are read before all others to find out what they are.
 _CHUNK, _LOOKED_AT = 1000, 16
+# Seconds of reading that are announced.
+_LONG = 10.0
 
 
 def as_data_set(
@@ -178,7 +183,9 @@ def _adopted(source: Any, labels: Any, classes: Any, size: int | None, channels:
     if labelled and labels is not None:
         raise UserError(f"{who}: the items have labels, and labels are given beside them; leave one of the two out")
     samples = ItemSamples(items, form, labelled, np.arange(count))
+    began = time.monotonic()
     samples, found = _looked_at(samples, form)
+    per_item = (time.monotonic() - began) / (2 * min(_LOOKED_AT, count))
     unread, form = samples, samples._form
     known = whole_numbers(labels, count) if labels is not None else None
     if labels is not None and known is None:
@@ -186,6 +193,9 @@ def _adopted(source: Any, labels: Any, classes: Any, size: int | None, channels:
     if labelled:
         known = _declared(source, count, found)
     held = None
+    if per_item * count > _LONG and (fits_in_memory(samples) or (labelled and known is None)):
+        what = f"{who}: its {count} items are read once, which takes about {per_item * count:.0f} s"
+        warnings.warn(Notice(what), stacklevel=3)
     if fits_in_memory(samples):
         held, own = _all(samples)
         known = own if labelled else known
@@ -290,9 +300,9 @@ def _named(source: Any) -> int | None:
 
 
 def _number_of(classes: Any) -> int | None:
-    if isinstance(classes, int) and not isinstance(classes, bool):
-        return classes
-    return len(classes) if isinstance(classes, Sequence) and not isinstance(classes, str) else None
+    if isinstance(classes, Integral) and not isinstance(classes, bool):
+        return int(classes)
+    return len(classes) if isinstance(classes, Sized) and not isinstance(classes, str) else None
 
 
 def _described(value: Any) -> str:

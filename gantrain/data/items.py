@@ -147,7 +147,8 @@ class Items:
         self.source = source
         self.who = who
         self._size, self._channels = size, channels
-        self._whole = isinstance(source, np.ndarray | Tensor) and size is None and channels is None
+        numbers = isinstance(source, Tensor) or (isinstance(source, np.ndarray) and source.dtype.kind != "O")
+        self._whole = numbers and size is None and channels is None
         self._mode: tuple[int, str] | None = None
         self._planes = False
 
@@ -285,8 +286,9 @@ def label_of(value: Any, who: str) -> int | None:
 
 
 def _numpy(value: Any) -> np.ndarray | None:
-    """A tensor, an array or a number as an array; None for anything else."""
-    return _of_numbers(value) if isinstance(value, Tensor | np.ndarray | np.generic | int | float) else None
+    """A tensor, an array or a number as an array; None for anything else, and for sparse tensors."""
+    dense = value.layout == torch.strided if isinstance(value, Tensor) else True
+    return _of_numbers(value) if dense and isinstance(value, Tensor | np.ndarray | np.generic | int | float) else None
 
 
 def _of_numbers(value: Any) -> np.ndarray:

@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 from torchvision import datasets, transforms
 
 from gantrain.config.parts import build
-from gantrain.data import Batches, GaussianRing, as_data_set, storage
+from gantrain.data import Batches, GaussianRing, adopted, as_data_set, storage
 from gantrain.data.storage import place_samples
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 from gantrain.metrics import Images
 
 RNG = np.random.default_rng(0)
@@ -63,6 +63,7 @@ FORMS = {
     "Dataset of mappings": Items(lambda i: {"label": np.int64(LABELS[i]), "image": Image.fromarray(COLOUR[i])}),
     "processor's mappings": Items(lambda i: {"pixel_values": COLOUR[i] / 255, "labels": np.array([LABELS[i]])}),
     "pair": (COLOUR, LABELS),
+    "array of objects": np.array([*pictures(COLOUR), None], dtype=object)[:-1],
     "palettes": [picture.quantize(256) for picture in pictures(COLOUR)],
 }
 
@@ -133,6 +134,7 @@ def test_lists_of_photographs_are_scaled_and_converted():
         (Items(lambda i: (GREY[i], i)[: 1 + i % 2]), "Items: item [0-9]+ has a label, and item 0 has none"),
         (Items(lambda i: {"picture": GREY[i]}), "Items: item 0 has the keys picture; expected the sample under one of"),
         (Items(lambda i: (GREY[i], 7), classes=["a", "b"]), "labels: expected 0 to 1 for 2 classes, got 7$"),
+        (Items(lambda i: torch.eye(4).to_sparse()), "item 0 is tensor.*, expected a tensor, an array or a PIL image$"),
         (Items(lambda i: None), "item 0 is null \\(NoneType\\), expected a tensor, an array or a PIL image$"),
         (Items(lambda i: GREY[i], count=0), "Items is empty"),
         (Items(lambda i: torch.rand(1, 4, 4)), "another one each time it is read, .* name them in game.augmentations$"),
@@ -181,7 +183,7 @@ def test_classes_are_those_that_the_data_set_names():
         return GREY[i], LABELS[i]
 
     assert as_data_set(Items(labelled, classes=list("abcdefg"))).spec.classes == 7
-    assert as_data_set(Items(labelled, num_classes=9)).spec.classes == 9
+    assert as_data_set(Items(labelled, num_classes=np.int64(9))).spec.classes == 9
     assert as_data_set(Items(labelled), classes=6).spec.classes == 6
     assert as_data_set(Items(labelled), classes=("a", "b", "c", "d", "e")).spec.classes == 5
     part, _ = random_split(Items(lambda i: (GREY[i], 0), classes=list("abc")), [5, 15])
@@ -230,6 +232,12 @@ def test_data_that_do_not_fit_into_memory_are_read_as_batches_need_them(monkeypa
     for wrong in ({}, {"targets": [3 - label for label in LABELS]}):
         counted = Items(labelled, **wrong)
         assert as_data_set(counted).labels.tolist() == LABELS and len(counted.reads) == 1 + 2 * 16 + 20
+
+
+def test_a_long_reading_is_announced(monkeypatch):
+    monkeypatch.setattr(adopted, "_LONG", 0.0)
+    with pytest.warns(Notice, match="^data: Items: its 20 items are read once, which takes about 0 s$"):
+        as_data_set(Items(lambda i: COLOUR[i]))
 
 
 def test_items_go_back_to_disk_where_this_is_asked_for():
