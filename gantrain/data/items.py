@@ -32,14 +32,19 @@ class Form:
     Attributes:
         shape: the shape of an item's array.
         layout: "vector", "grey" ``(h, w)``, "chw" or "hwc".
-        stored: the type in which samples are stored: uint8 for levels of images, float32 for all other numbers.
+        numbers: the kind of the items' numbers: "float" of any precision, "uint8" or "bool".
         unit: whether samples are images of floats in [0, 1], where others are in [-1, 1].
     """
 
     shape: tuple[int, ...]
     layout: Literal["vector", "grey", "chw", "hwc"]
-    stored: torch.dtype
+    numbers: str
     unit: bool = False
+
+    @property
+    def stored(self) -> torch.dtype:
+        """The type in which samples are stored: uint8 for levels of images, float32 for all other numbers."""
+        return torch.float32 if self.numbers == "float" else torch.uint8
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -64,7 +69,7 @@ class Form:
         items = np.moveaxis(items, 3, 1) if self.layout == "hwc" else items
         items = items.reshape(len(items), *self.sample_shape)
         if self.stored == torch.uint8:
-            levels = items * np.uint8(255) if items.dtype == np.bool_ else items
+            levels = items * np.uint8(255) if self.numbers == "bool" else items
             return torch.from_numpy(np.array(levels, np.uint8, order="C"))
         samples = torch.from_numpy(np.array(items, np.float32, order="C"))
         if len(samples):
@@ -105,7 +110,7 @@ def form_of(array: np.ndarray, who: str, planes: bool = False) -> Form:
     Raises:
         UserError: the item is nothing that gantrain could train on, or could be meant in two ways.
     """
-    kind, shape = array.dtype.kind, array.shape
+    kind, shape = _kind(array), array.shape
     found = f"is {array.dtype} of shape {shape}"
     image = "images are uint8 levels from 0 to 255, or floats in [0, 1] or [-1, 1]"
     if array.ndim > 3:
@@ -113,15 +118,14 @@ def form_of(array: np.ndarray, who: str, planes: bool = False) -> Form:
     if not array.size:
         raise UserError(f"{who} {found}; expected at least one number")
     if array.ndim < 2:
-        if kind != "f":
+        if kind != "float":
             advice = "return floats, as networks are to see them, or an image (h, w), (c, h, w) or (h, w, c)"
             raise UserError(f"{who} {found}, a vector; {advice}")
-        return Form(shape, "vector", torch.float32)
-    if kind not in "fb" and array.dtype != np.uint8:
+        return Form(shape, "vector", "float")
+    if kind not in ("float", "uint8", "bool"):
         raise UserError(f"{who} {found}; {image}; convert it to one of these")
-    stored = torch.float32 if kind == "f" else torch.uint8
     if array.ndim == 2:
-        return Form(shape, "grey", stored)
+        return Form(shape, "grey", kind)
     first, last = planes or shape[0] in (1, 3), not planes and shape[2] in (1, 3)
     if first and last:
         raise UserError(
@@ -130,7 +134,7 @@ def form_of(array: np.ndarray, who: str, planes: bool = False) -> Form:
     if not first and not last:
         alpha = "; leave out the fourth channel, which is transparency" if 4 in (shape[0], shape[2]) else ""
         raise UserError(f"{who} {found}; expected an image (c, h, w) or (h, w, c) of 1 or 3 channels{alpha}")
-    return Form(shape, "chw" if first else "hwc", stored)
+    return Form(shape, "chw" if first else "hwc", kind)
 
 
 class Items:
@@ -182,8 +186,10 @@ class Items:
                     f"{self.who}: item {row} has the shape {array.shape}, and item 0 {form.shape}; make all items of "
                     "one size where they are made, or give as_data_set a size"
                 )
-            if (form.stored == torch.float32) != (array.dtype.kind == "f"):
-                raise UserError(f"{self.who}: item {row} is {array.dtype}, and item 0 is not; make all of one type")
+            if _kind(array) != form.numbers:
+                raise UserError(
+                    f"{self.who}: item {row} is {array.dtype}, and item 0 {form.numbers}; make all of one type"
+                )
             if (label is not None) != labelled:
                 has, other = ("a", "none") if label is not None else ("no", "one")
                 raise UserError(f"{self.who}: item {row} has {has} label, and item 0 has {other}; make them agree")
@@ -296,6 +302,11 @@ def _of_numbers(value: Any) -> np.ndarray:
         value = value.detach().cpu()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     return np.asarray(value)
+
+
+def _kind(array: np.ndarray) -> str:
+    """The kind of an array's numbers: "float" whatever the precision, or the name of their type."""
+    return "float" if array.dtype.kind == "f" else str(array.dtype)
 
 
 def _picture(array: np.ndarray, who: str) -> Image.Image:

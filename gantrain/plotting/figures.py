@@ -71,7 +71,7 @@ def histogram(numbers: Numbers, real: Numbers) -> Figure:
     figure, axes = _figure(4.5, 3.5)
     axes.set_aspect("auto")
     data, generated = _drawable(_array(real)).ravel(), _drawable(_array(numbers)).ravel()
-    edges = np.histogram_bin_edges(data[np.isfinite(data)], bins=40)
+    edges = np.histogram_bin_edges(data[np.isfinite(data)], bins=40).tolist()
     axes.hist(data, edges, density=True, color=LIGHT_GREY, label="data")
     inside = generated[(generated >= edges[0]) & (generated <= edges[-1])]
     if len(inside):
