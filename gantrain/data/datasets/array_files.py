@@ -115,8 +115,13 @@ def _read(path: str, key: str) -> Any:
             if start != b"\x93NUMPY":
                 raise ValueError("it does not begin like one")
             return np.load(place, mmap_mode="r", allow_pickle=False)
+        if suffix in (".npz", ".pt", ".pth") and zipfile.is_zipfile(place):
+            _require_memory(place, key)
         if suffix == ".npz":
-            return _unpacked(place, key)
+            if not start.startswith(b"PK"):
+                raise ValueError("it does not begin like one")
+            with np.load(place, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
         if suffix in (".pt", ".pth"):
             return torch.load(place, map_location="cpu", weights_only=True)
     except UserError:
@@ -135,7 +140,7 @@ def _read(path: str, key: str) -> Any:
     raise UserError(f"{key}: {path}: expected a file whose name ends in .npy, .npz, .pt or .pth")
 
 
-def _unpacked(path: Path, key: str) -> dict[str, np.ndarray]:
+def _require_memory(path: Path, key: str) -> None:
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > available():
@@ -143,8 +148,6 @@ def _unpacked(path: Path, key: str) -> dict[str, np.ndarray]:
             f"{key}: {path} unpacks to {amount(size)}, and {amount(available())} of memory are left; save the samples "
             "as .npy, which is read from disk"
         )
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 def _chosen(content: dict[str, Any], key: str | None, usual: tuple[str, ...], path: str, option: str) -> Any:

@@ -6,6 +6,7 @@ import torch
 
 from gantrain.config.parts import build
 from gantrain.data import storage
+from gantrain.data.datasets import array_files
 from gantrain.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -70,6 +71,15 @@ def test_a_file_that_does_not_fit_into_memory_is_read_from_disk(files, monkeypat
     data = array(path="x.npy", labels="y.npy", limit=9)
     assert not isinstance(data.samples, torch.Tensor)
     assert torch.equal(data.samples.to("cpu"), held.samples) and torch.equal(data.labels, held.labels)
+
+
+def test_what_would_unpack_beyond_the_memory_is_refused(files, monkeypatch):
+    monkeypatch.setattr(array_files, "available", lambda: 100)
+    for path in ("both.npz", "mapping.pth"):
+        with pytest.raises(
+            UserError, match=f"^data.path: {path} unpacks to .*, and 100 B of memory are left; save the"
+        ):
+            array(path=path)
 
 
 @pytest.mark.parametrize(
