@@ -14,7 +14,7 @@ from gantrain.config.parts import Part, build, game_players, part_arguments, par
 from gantrain.config.schema import Config
 from gantrain.config.user_code import described
 from gantrain.data.batch import Batches
-from gantrain.data.dataset import DataSet, require_data_set
+from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.data.storage import place_samples
 from gantrain.distributed.processes import Processes
@@ -33,7 +33,6 @@ def make_data(config: Config) -> DataSet:
     """The training data set, before :func:`make_batches` places its samples."""
     with out_of_memory(lambda: "data", lambda: "for the samples; take fewer or smaller ones"):
         data: DataSet = build("data", config.data.part)
-    require_data_set(data)
     return data
 
 

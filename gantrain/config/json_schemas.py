@@ -7,6 +7,7 @@ from typing import Any
 from gantrain.config.base import Schema
 from gantrain.config.parts import part_model
 from gantrain.config.registry import kind as kind_of
+from gantrain.config.sections import Data
 
 _TARGET = {
     "type": "object",
@@ -108,11 +109,13 @@ def _data(section: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
     beside = {key: value for key, value in section["properties"].items() if key != "part"}
     names, *references, target = definitions["data"]["anyOf"]
     parts = [definitions[reference["$ref"].removeprefix("#/$defs/")] for reference in references]
+    # A data set of one's own has the keys that stand beside every data set's.
+    common = {key: parts[0]["properties"][key] for key in Data.kept() - Data.beside()}
     return {
         "description": section.get("description", ""),
         "anyOf": [
             names,
             *({**part, "properties": part["properties"] | beside} for part in parts),
-            {**target, "properties": target["properties"] | beside},
+            {**target, "properties": target["properties"] | common | beside},
         ],
     }

@@ -26,7 +26,7 @@ _NOT_PARTS: tuple[Key, ...] = ((), ("run",))
 # Sections that hold either one part for all players, or a mapping from players to parts.
 _PER_PLAYER: tuple[Key, ...] = (("optimizer",), ("sharpness",), ("constraint",))
 # Keys that stand beside a part's own keys and survive a change of the part.
-_BESIDE: dict[Key, set[str]] = {("data",): Data.beside()}
+_BESIDE: dict[Key, set[str]] = {("data",): Data.kept()}
 
 
 def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:

@@ -7,6 +7,7 @@ class is the user's own. The keys are the constructor's arguments.
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
@@ -167,7 +168,9 @@ def build(
     Raises:
         UserError: the spec is wrong; one line for each problem. A constructor of the user's own raises an error.
     """
-    return _built(checked(kind, spec), kind, key or kind, supplied, given)
+    part = checked(kind, spec)
+    built = _built(part, kind, key or kind, supplied, given)
+    return built if built is None or isinstance(part, Part) else _finished(kind, built, {})
 
 
 def checked(kind: str, spec: Any) -> Any:
@@ -228,7 +231,8 @@ def target_model(kind: str, target: str) -> type[Part]:
     fields = {
         p.name: (Any if (accepted := understood(p.annotation, p.default)) is None else accepted, _field(p))
         for p in signature.parameters[len(supplied) :]
-        if p.name not in kind_of(kind).reserved
+        # YAML cannot give what stands where a function is the default.
+        if p.name not in kind_of(kind).reserved and (p.default is REQUIRED or not callable(p.default))
     }
     return _create(
         kind,
@@ -346,7 +350,16 @@ def _built(
             # A class makes its own; a function may return something else than it says.
             expected = part_class(value).__name__
             raise UserError(f"{at}: {part_name(value)} says that it returns a {expected}, got {shown(built)}")
-        return built
+        return _finished(value.part_kind, built, {key: getattr(value, key) for key in value.part_beside})
     if isinstance(value, (list, tuple)):
         return type(value)(_built(v, kind, f"{at}.{i}", supplied) for i, v in enumerate(value))
     return value
+
+
+def _finished(kind: str, built: Any, beside: dict[str, Any]) -> Any:
+    """The part that an object becomes; see :class:`~gantrain.config.registry.Kind`."""
+    finish = kind_of(kind).finish
+    if finish is None:
+        return built
+    module, _, name = finish.partition(":")
+    return getattr(importlib.import_module(module), name)(built, **beside)

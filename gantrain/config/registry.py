@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from gantrain.config.metrics import METRICS
 from gantrain.config.signatures import REQUIRED, Parameter, Signature, read_signature, read_source, understood
+from gantrain.config.types import PositiveInt
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Kind:
         reserved: arguments that a config may not set, because the framework sets them.
         beside: the function from a constructor's signature to the further keys that a config may set. The code that
             builds the part acts on these keys, not the constructor.
+        adopts: the name of another class, and a method by which it is known without an import: a class that has the
+            method will do although it is not derived from the interface. ``finish`` then makes parts of its objects.
+        finish: ``module:function`` that is given each object that was built, and by name the keys that stand beside the
+            constructor's. It returns the part.
     """
 
     title: str
@@ -31,6 +36,8 @@ class Kind:
     supplied: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
     beside: Callable[[Signature], tuple[Parameter, ...]] = lambda signature: ()
+    adopts: tuple[str, str] | None = None
+    finish: str | None = None
 
 
 # LBFGS calls a closure many times, and our moves have no closure. SparseAdam takes sparse gradients only. torch's Muon
@@ -43,6 +50,14 @@ _WEIGHT_DECAY_ON = Parameter(
     "The parameters that weight_decay decays: all of them, as in torch (the default), or only matrices, which are the "
     "weights of dense, convolutional and embedding layers. Matrices leaves out biases and the scales and shifts of "
     "norms.",
+)
+_LIMIT = Parameter(
+    "limit",
+    PositiveInt | None,
+    None,
+    "The number of samples of a fixed subset, which is the same in every run: as many of each class as possible, and a "
+    "larger subset contains a smaller one. A data set that is written as changes of another does not take over its "
+    "limit. Null (the default): all samples.",
 )
 # A scheduler may consist of other schedulers, which YAML can give.
 _NESTED = {"LRScheduler": Annotated[Any, "scheduler"]}
@@ -183,7 +198,12 @@ _KINDS = {
         | _in("data.datasets.lsun", lsun="LSUN")
         | _in("data.datasets.imagenet", imagenet="ImageNet")
         | _in("data.datasets.image_files", image_folder="ImageFolder", image_archive="ImageArchive")
+        | _in("data.datasets.huggingface", huggingface="HuggingFaceImages")
+        | _in("data.datasets.array_files", array="ArrayFiles")
         | _in("data.datasets.text", text="Text"),
+        beside=lambda signature: (_LIMIT,),
+        adopts=("torch.utils.data.Dataset", "__getitem__"),
+        finish="gantrain.data.adopted:finished",
     ),
     "game": lambda: Kind(
         "game",

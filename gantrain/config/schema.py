@@ -180,7 +180,7 @@ def _numbers(value: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
 def _over_training_data(training: Any, changes: Any) -> Any:
     """The config of a data set: that of the training data with some keys changed."""
     if isinstance(training, Mapping):
-        training = {key: value for key, value in training.items() if key not in Data.beside()}
+        training = {key: value for key, value in training.items() if key not in Data.kept()}
     return merge.merge(training, {} if changes is None else changes, ("evaluate", "data"))
 
 

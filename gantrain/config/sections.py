@@ -12,6 +12,7 @@ from gantrain.config.base import Schema, problem, problem_at
 from gantrain.config.metrics import BEST
 from gantrain.config.parts import PartOf, PartOver
 from gantrain.config.registry import kind
+from gantrain.config.signatures import Signature
 from gantrain.config.types import (
     Bool,
     FilePath,
@@ -139,6 +140,11 @@ class Data(Schema):
     def beside(cls) -> set[str]:
         """The keys of the section that do not belong to the data set."""
         return cls.model_fields.keys() - {"part"}
+
+    @classmethod
+    def kept(cls) -> set[str]:
+        """The keys that stay where another data set is chosen."""
+        return cls.beside() | {parameter.name for parameter in kind("data").beside(Signature(()))}
 
     @classmethod
     def normalised(cls, value: Any) -> Any:

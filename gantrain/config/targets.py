@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import sys
+import typing
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -65,7 +66,8 @@ def made_by(kind: str, found: Any) -> type | None:
     """
     interface = _interface(kind)
     made = found if isinstance(found, type) else _returned(found, interface)
-    return made if isinstance(made, type) and issubclass(made, interface) else None
+    made = typing.get_origin(made) or made
+    return made if isinstance(made, type) and (issubclass(made, interface) or _adopted(kind, made)) else None
 
 
 def foreign_targets(content: Any, key: tuple[str, ...] = ()) -> dict[str, str]:
@@ -100,7 +102,18 @@ def _is_standard(module: str) -> bool:
 def _expected(kind: str) -> str:
     interface = kind_of(kind).interface
     name = interface.rpartition(":")[2]
-    return f"a subclass of {interface.replace(':', '.')}, or a function that is annotated as returning one (-> {name})"
+    other = kind_of(kind).adopts
+    or_of_other = f" or of {other[0]}" if other else ""
+    function = f"a function that is annotated as returning one (-> {name})"
+    return f"a subclass of {interface.replace(':', '.')}{or_of_other}, or {function}"
+
+
+def _adopted(kind: str, made: type) -> bool:
+    """Whether a class is no part of the kind, but one whose objects the framework makes into parts."""
+    other = kind_of(kind).adopts
+    if other is None or issubclass(made, str | bytes | Mapping) or is_own(made.__module__):
+        return False
+    return hasattr(made, other[1])
 
 
 def _interface(kind: str) -> type:

@@ -1,5 +1,6 @@
 """Data sets, augmentations, and batches that are a function of the seed and the number of the draw."""
 
+from gantrain.data.adopted import as_data_set
 from gantrain.data.augment import Augmentation, Color, Crop, Cutout, Flip
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.channel_norm import ChannelNorm
@@ -43,4 +44,5 @@ __all__ = [
     "ImageSet",
     "Samples",
     "Text",
+    "as_data_set",
 ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import cached_property, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gantrain.config.sections import TIMEOUT
 from gantrain.config.user_code import UserCode, described
-from gantrain.data.dataset import DataSet
+from gantrain.data.adopted import as_data_set
 from gantrain.data.digest import Digest, digest
 from gantrain.data.prefetch import Prefetcher, automatic_workers
 from gantrain.errors import UserError
@@ -129,7 +130,7 @@ class Batches:
     same to the bit.
 
     Args:
-        dataset: the data set.
+        dataset: the data set, or what :func:`gantrain.data.as_data_set` makes one of, such as a torch Dataset.
         batch_size: B, the number of samples over all processes.
         seed: the run's seed.
         rank: the number of this process.
@@ -152,7 +153,7 @@ class Batches:
 
     def __init__(
         self,
-        dataset: DataSet,
+        dataset: Any,
         batch_size: int,
         seed: int,
         rank: int = 0,
@@ -162,6 +163,7 @@ class Batches:
         workers: int | None = 0,
         timeout: float = TIMEOUT,
     ):
+        dataset = as_data_set(dataset)
         if batch_size % (world_size * accumulation):
             cut = f" of {accumulation} micro-batches each (data.accumulation)" if accumulation > 1 else ""
             raise UserError(

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 from gantrain.compute.modes import eval_mode
 from gantrain.compute.precision import upcast
+from gantrain.data.adopted import as_data_set
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.dataset import DataSet
@@ -69,6 +70,7 @@ class DomainAdversarial(ClassifyingGame):
         spec: DataSpec | None = None,
     ):
         device = next(classifier.parameters()).device
+        target_data = as_data_set(target_data)
         if spec is not None:
             _check_data(spec, target_data.spec)
         samples = target_data.decode(target_data.samples[:2].to(device))

@@ -65,7 +65,8 @@ def test_every_argument_of_our_own_parts_is_a_key_with_a_description(k, name):
     given = (*kind(k).supplied, *kind(k).reserved)
     arguments = [a for a in inspect.signature(imported(kind(k).parts[name])).parameters if a not in given]
     fields = parts.part_model(k, name).model_fields
-    assert list(fields) == ["name", *arguments]
+    beside = [p.name for p in kind(k).beside(read_signature(kind(k).parts[name]))]
+    assert list(fields) == ["name", *arguments, *beside]
     assert [key for key in arguments if not fields[key].description] == []
 
 

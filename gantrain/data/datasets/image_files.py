@@ -77,7 +77,7 @@ class ImageFiles(ImageSet, ABC):
         label_of = layout.labels(part)
         names, example = list(label_of), None
         if on_error == "skip":
-            names, example = _usable(container, names, channels, size)
+            names, example = usable(container, names, channels, size)
         samples = FileSamples(container, names, channels, size, example=example)
         self.in_memory_only = samples.in_memory_only
 
@@ -120,7 +120,7 @@ class ImageArchive(ImageFiles):
         return open_archive(path)
 
 
-def _usable(
+def usable(
     container: Container, names: Sequence[str], channels: int, size: int | None
 ) -> tuple[list[str], tuple[int, int, str]]:
     """Find the images that can be read and have the most frequent size.

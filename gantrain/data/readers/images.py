@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import get_worker_info
 
 from gantrain.data.readers.magic import START, kind_of
@@ -47,11 +47,26 @@ def load(content: bytes, channels: int, size: int | None, crop: int | None = Non
         Exception: the file is no image, is damaged, or has more than ``PIXELS`` pixels; Pillow raises many classes of
             errors.
     """
-    image = _opened(content)
+    return converted(_opened(content), channels, size, crop)
+
+
+def converted(image: Image.Image, channels: int, size: int | None, crop: int | None = None) -> np.ndarray:
+    """An image of Pillow's as a uint8 array ``(height, width, channels)``, as :func:`load` converts it.
+
+    Args:
+        image: the image, which is left as it is.
+        channels: see :func:`load`.
+        size: see :func:`load`.
+        crop: see :func:`load`.
+
+    Raises:
+        Exception: the image is damaged, or of a mode that has no levels from 0 to 255.
+    """
     # Pillow has the 16 bits of a PGM file in a mode of 32 bits.
     deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
     image.load()
-    ImageOps.exif_transpose(image, in_place=True)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if deep:
         levels = np.asarray(image).astype(np.float64) / 257
         image = Image.fromarray(levels.round().astype(np.uint8))

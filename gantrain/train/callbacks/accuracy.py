@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gantrain.compute.modes import eval_mode
+from gantrain.data.adopted import as_data_set
 from gantrain.data.batch import FixedBatch
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
@@ -53,6 +54,7 @@ class AccuracyEvaluation(Callback):
         chunk: int = 500,
         attacks: Mapping[str, Attack] = MappingProxyType({}),
     ):
+        data = as_data_set(data)
         if data.labels is None:
             raise UserError("accuracy: the data have no labels, and accuracy is measured by them; choose labelled data")
         self.data = data

@@ -75,8 +75,13 @@ def _read(path: Path) -> Tensor | None:
 
 
 def draw(samples: Tensor, data: DataSet) -> Tensor:
-    """The samples as one picture, uint8 ``(3, height, width)``: a grid of images, or points together with the data."""
+    """The samples as one picture, uint8 ``(3, height, width)``: a grid of images, or points together with the data.
+
+    Of vectors the first two features are drawn; of single numbers a histogram.
+    """
     if data.spec.image:
         return grid(samples)
     real = data.decode(data.samples[:2000].to("cpu"))
+    if data.spec.shape == (1,):
+        return rendered(figures.histogram(samples, real))
     return rendered(figures.scatter(samples, modes=getattr(data, "modes", None), real=real))
