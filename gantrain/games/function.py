@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gantrain.config.types import shown
 from gantrain.errors import UserError
-from gantrain.games.base import Game, Objective, Player
+from gantrain.games.base import Game, Objective, Player, copying
 
 
 class Vector(nn.Module):
@@ -60,7 +60,8 @@ class FunctionGame(Game):
     def fresh(self) -> FunctionGame:
         """A copy of the game, which has its own copies of the strategies."""
         twin = copy.copy(self)
-        twin.players = {name: Player(name, copy.deepcopy(player.module)) for name, player in self.players.items()}
+        with copying(self):
+            twin.players = {name: Player(name, copy.deepcopy(player.module)) for name, player in self.players.items()}
         return twin
 
     def strategies(self) -> list[Tensor | nn.Module]:

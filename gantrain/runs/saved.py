@@ -118,10 +118,9 @@ class SavedRun:
         if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] != game.latent_dim or not len(z):
             got = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else shown(z)
             raise UserError(f"z: expected latent vectors (n, {game.latent_dim}), got {got}")
-        labels = self._labels(
-            game, len(z), range(self.spec.classes) if game.conditional and classes is None else classes
-        )
-        return self._finished(game.generate(z, labels, seed, self.network))
+        if classes is None and game.conditional:
+            classes = range(self.spec.classes)
+        return self._finished(game.generate(z, self._labels(game, len(z), classes), seed, self.network))
 
     def require_generator(self) -> GenerativeGame:
         """The game, whose evaluated network makes samples.
@@ -154,12 +153,12 @@ class SavedRun:
         """The number of a class."""
         names = self.classes
         known = f"the classes are {', '.join(names[:10])}{' …' if len(names) > 10 else ''}"
-        if isinstance(given, str):
-            if given not in names:
-                raise UserError(f"classes: there is no class {given!r}; {known}{nearest(given, names)}")
+        if isinstance(given, str) and given in names:
             return names.index(given)
+        if isinstance(given, str) and not given.isdecimal():
+            raise UserError(f"classes: there is no class {given!r}; {known}{nearest(given, names)}")
         try:
-            number = -1 if isinstance(given, bool) else operator.index(given)
+            number = -1 if isinstance(given, bool) else operator.index(int(given) if isinstance(given, str) else given)
         except TypeError:
             number = -1
         if not 0 <= number < len(names):
