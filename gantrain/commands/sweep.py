@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver
@@ -23,7 +24,7 @@ from gantrain.config.loading import load, resolved
 from gantrain.config.schema import Config
 from gantrain.config.sections import LONGEST_NAME
 from gantrain.distributed.environment import cores
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 from gantrain.runs.folder import is_run, require_startable
 from gantrain.train.interrupt import Interrupt
 from gantrain.utils.open_files import affordable
@@ -65,6 +66,8 @@ class PlannedRun:
 def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int) -> list[PlannedRun]:
     """Plan the runs of all combinations of values with all seeds, in the folder ``run.folder/run.name`` of the config.
 
+    Where that is the folder of a run, such as one of the same config, they lie beside it in ``NAME_sweep``.
+
     Args:
         config: the path of the YAML file.
         overrides: ``KEY=VALUE``, for all runs.
@@ -89,7 +92,11 @@ def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int)
             raise UserError(f"--over: two runs would be called {name}; give each value once")
         points[name] = config, [*overrides, *(f"{key}={json.dumps(value)}" for key, value in chosen.items())]
     first = load(*next(iter(points.values()))).run
-    return plan(Path(first.folder) / first.name, points, range(first.seed, first.seed + seeds))
+    folder = Path(first.folder) / first.name
+    if is_run(folder):
+        run, folder = folder, folder.with_name(f"{folder.name}_sweep")
+        warnings.warn(f"{run}: is a run, so the sweep's runs lie in {folder}", Notice, stacklevel=2)
+    return plan(folder, points, range(first.seed, first.seed + seeds))
 
 
 def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: Iterable[int]) -> list[PlannedRun]:

@@ -30,6 +30,13 @@ class Objective:
             ``(n,)`` for a binary decision in which class 1 has this logit and class 0 has the logit zero.
         targets: ``(n,)``, the class indices that belong to ``logits``.
         scores: detached values for the log, by name, of any shape; the log takes their means.
+
+    Examples:
+        >>> import torch
+        >>> logits, targets = torch.randn(4, 10), torch.arange(4)
+        >>> loss = torch.nn.functional.cross_entropy(logits, targets)
+        >>> sorted(vars(Objective(loss, logits, targets, {"size": logits.detach().abs()})))
+        ['logits', 'loss', 'scores', 'targets']
     """
 
     loss: Tensor
