@@ -35,7 +35,7 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
     gantrain compare checkpoints/digits --metrics fid,isc --output comparison
     gantrain compare checkpoints/digits_gda checkpoints/digits_rapp --metrics fid,loss/generator --at step
     """
-    from gantrain.commands.compare import compare_runs
+    from gantrain.commands.comparison_report import compare_runs
 
     wanted = None if metrics is None else metrics.replace(",", " ").split()
     print_result(compare_runs(runs, wanted, at, output))

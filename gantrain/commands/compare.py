@@ -1,4 +1,4 @@
-"""The compare command: groups of runs that differ only in the seed, at a cost that all runs have reached."""
+"""Groups of runs that differ only in the seed, compared at a cost that all runs have reached."""
 
 from __future__ import annotations
 
@@ -9,22 +9,16 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from gantrain.config.base import nearest, one_of
 from gantrain.config.metrics import METRICS, value_names
 from gantrain.errors import UserError
-from gantrain.plotting import figures
-from gantrain.plotting.images import figure_to_png
 from gantrain.runs.folder import CHANGEABLE, comparable_config, is_run
 from gantrain.runs.monitor import read_metrics
-from gantrain.utils.io import make_folder, write_csv
 from gantrain.utils.nested import flatten
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Direction = Literal["lower", "higher"]
 # The values that evaluations log, by their names without the label in brackets, and which of two is the better one. A
@@ -38,9 +32,8 @@ EVALUATED: dict[str, Direction] = {
 # Keys of the section data that do not say which samples there are.
 _NOT_OF_THE_DATA = ("batch_size", "accumulation", "storage", "workers")
 # A group leads if it is ahead by more than so many standard errors of the difference.
-_LEAD = 2
+LEAD = 2
 UNITS = {"gradients": "gradient evaluations", "kimg": "thousand samples", "step": "training steps"}
-PICTURE = "comparison.png"
 
 
 @dataclass(frozen=True)
@@ -150,26 +143,6 @@ class Comparison:
         return None if better is None else Estimate.of([run.best(metric, self.cost, better) for run in group.runs])
 
 
-def compare_runs(
-    runs: Sequence[str | Path], metrics: Sequence[str] | None = None, at: str = "gradients", output: str | None = None
-) -> str:
-    """Compare runs and return the table as text; picture and tables are written into the folder ``output`` if given.
-
-    Raises:
-        UserError: :func:`compare` refuses the runs, or ``output`` cannot be written.
-    """
-    comparison = compare(runs, metrics, at)
-    text = table(comparison)
-    if output is None:
-        return text
-    folder = Path(output)
-    make_folder(folder)
-    figure_to_png(picture(comparison), folder / PICTURE)
-    write_csv(folder / "comparison.csv", _summary(comparison))
-    write_csv(folder / "curves.csv", _curves(comparison))
-    return f"{text}\n\n{folder / PICTURE}"
-
-
 def compare(runs: Sequence[str | Path], metrics: Sequence[str] | None = None, at: str = "gradients") -> Comparison:
     """Read runs and bring them to equal cost.
 
@@ -198,42 +171,6 @@ def compare(runs: Sequence[str | Path], metrics: Sequence[str] | None = None, at
     return Comparison(tuple(groups), directions, at, limit.reached, limit.folder, advice)
 
 
-def table(comparison: Comparison) -> str:
-    """The comparison as text for a terminal."""
-    width = max(len(group.label) for group in comparison.groups)
-    lines = [
-        f"at {comparison.cost:g} {UNITS[comparison.at]}, the most that all runs have reached ({comparison.limit}); "
-        "interpolated between measurements",
-        "mean ± standard error over the seeds"
-        + (f"; * is ahead of every other group by more than {_LEAD} standard errors" if _ranks(comparison) else ""),
-    ]
-    for metric, better in comparison.metrics.items():
-        columns = {"last": [comparison.last(group, metric) for group in comparison.groups]}
-        if better is not None:
-            columns["best"] = [best for group in comparison.groups if (best := comparison.best(group, metric))]
-        leaders = {name: _leader(estimates, better) for name, estimates in columns.items()}
-        lines += ["", f"{metric} ({_verdict(metric, better)})"]
-        lines.append(f"{'':<{width}}  seeds" + "".join(f"  {name:>20}  " for name in columns).rstrip())
-        for row, group in enumerate(comparison.groups):
-            cells = [f"  {e[row]!s:>20} {'*' if leaders[name] == row else ' '}" for name, e in columns.items()]
-            lines.append(f"{group.label:<{width}}  {len(group.runs):>5}{''.join(cells)}".rstrip())
-    return "\n".join([*lines, *(["", comparison.advice] if comparison.advice else [])])
-
-
-def picture(comparison: Comparison) -> Figure:
-    """The curves of all groups, a panel for each metric."""
-    panels = {
-        metric: [
-            figures.Curve(group.label, group.method, costs, [e.mean for e in estimates], [e.error for e in estimates])
-            for group in comparison.groups
-            for costs, estimates in [group.curve(metric)]
-        ]
-        for metric in comparison.metrics
-    }
-    verdicts = {metric: "not ranked" if b is None else f"{b} is better" for metric, b in comparison.metrics.items()}
-    return figures.comparison(panels, UNITS[comparison.at], comparison.cost, verdicts)
-
-
 def _direction(metric: str, groups: Sequence[Group]) -> Direction | None:
     """Which of two values of a metric is the better one; None where neither is, as of the losses of a game.
 
@@ -245,19 +182,7 @@ def _direction(metric: str, groups: Sequence[Group]) -> Direction | None:
     return EVALUATED.get(_without_label(metric))
 
 
-def _verdict(metric: str, better: Direction | None) -> str:
-    if better is not None:
-        return f"{better} is better" + (", on the training batches" if metric.startswith("loss/") else "")
-    if metric.startswith("loss/"):
-        return "not ranked: the loss of a game does not say which run is better"
-    return "not ranked: nobody says which of two values is better"
-
-
-def _ranks(comparison: Comparison) -> bool:
-    return len(comparison.groups) > 1 and any(better is not None for better in comparison.metrics.values())
-
-
-def _leader(estimates: Sequence[Estimate], better: Direction | None) -> int | None:
+def leader(estimates: Sequence[Estimate], better: Direction | None) -> int | None:
     """The place of the estimate that is better than each other by more than the errors; None if there is none."""
     if better is None or len(estimates) < 2 or any(math.isnan(estimate.error) for estimate in estimates):
         return None
@@ -265,7 +190,7 @@ def _leader(estimates: Sequence[Estimate], better: Direction | None) -> int | No
     first, *others = sorted(range(len(estimates)), key=lambda i: sign * estimates[i].mean)
     ahead = estimates[first]
     for other in (estimates[i] for i in others):
-        if not sign * (other.mean - ahead.mean) > _LEAD * math.hypot(ahead.error, other.error):
+        if not sign * (other.mean - ahead.mean) > LEAD * math.hypot(ahead.error, other.error):
             return None
     return first
 
@@ -411,32 +336,3 @@ def _evaluated(names: Iterable[str]) -> list[str]:
 def _without_label(name: str) -> str:
     """The name of a value without the label of the features, which stands in brackets."""
     return name.partition("[")[0]
-
-
-def _summary(comparison: Comparison) -> list[list[Any]]:
-    head = ["metric", "better", "group", "seeds", comparison.at, "last", "last_error", "best", "best_error"]
-    rows: list[list[Any]] = [head]
-    for metric, better in comparison.metrics.items():
-        for group in comparison.groups:
-            last, best = comparison.last(group, metric), comparison.best(group, metric)
-            numbers = _numbers(last, best or Estimate(math.nan, math.nan, 0))
-            rows.append([metric, better or "", group.label, last.count, comparison.cost, *map(_cell, numbers)])
-    return rows
-
-
-def _curves(comparison: Comparison) -> list[list[Any]]:
-    rows: list[list[Any]] = [["metric", "group", "seeds", comparison.at, "mean", "error"]]
-    for metric in comparison.metrics:
-        for group in comparison.groups:
-            for cost, estimate in zip(*group.curve(metric), strict=True):
-                rows.append([metric, group.label, estimate.count, float(cost), *map(_cell, _numbers(estimate))])
-    return rows
-
-
-def _numbers(*estimates: Estimate) -> list[float]:
-    return [number for estimate in estimates for number in (estimate.mean, estimate.error)]
-
-
-def _cell(number: float) -> str:
-    """A number as a cell, which is empty for NaN, such as the error of a single run."""
-    return "" if math.isnan(number) else repr(number)

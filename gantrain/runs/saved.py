@@ -131,7 +131,7 @@ class SavedRun:
         if isinstance(self.game, GenerativeGame):
             return self.game
         classifies = isinstance(self.game, ClassifyingGame)
-        use = "; it classifies: call network(x) for the logits of samples x" if classifies else ""
+        use = "; it classifies: gantrain eval measures it, and in Python network(x) gives logits" if classifies else ""
         raise UserError(f"{self.folder}: the game {part_name(self.settings.game)} has no generator{use}")
 
     def _labels(self, game: GenerativeGame, n: int, classes: Classes | None) -> Tensor | None:

@@ -9,7 +9,8 @@ import math
 import pytest
 from tiny import RING, config_of
 
-from gantrain.commands.compare import Estimate, compare, compare_runs, picture
+from gantrain.commands.compare import Estimate, compare
+from gantrain.commands.comparison_report import compare_runs, picture
 from gantrain.config.loading import resolved
 from gantrain.errors import UserError
 from gantrain.plotting import figures
