@@ -14,7 +14,7 @@ from gantrain.compute.memory import out_of_memory
 from gantrain.config.parts import build
 from gantrain.config.types import Draws, Order, shown
 from gantrain.errors import UserError
-from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
+from gantrain.games.base import Game
 from gantrain.games.function import FunctionGame
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
@@ -87,7 +87,7 @@ def solve(
             after each outer step. By default none.
         batches: the data: a sequence, of which draw ``t`` takes ``batches[t % len(batches)]``, or a function of the
             draw and the training step, such as :class:`gantrain.data.Batches`. By default the batches of a game that is
-            given by functions; otherwise the objectives get None.
+            given by functions. Other games do without only if their objectives do not look at the batch.
         steps: the number of outer steps.
         keep: which iterates are kept, in memory and in the path: "all" (the default), "last", or every so many outer
             steps: 10 keeps those after 0, 10, 20, … steps, and the last.
@@ -97,8 +97,8 @@ def solve(
         rows if not all are kept, and ``path.steps`` says after which steps they were taken.
 
     Raises:
-        UserError: a part, key, player or order is unknown; a value is out of range; an objective is not a scalar; the
-            game cannot be copied.
+        UserError: a part, key, player or order is unknown; a value is out of range; an objective is not a scalar, or
+            asks for a batch where there are none; the game cannot be copied.
 
     Examples:
         Simultaneous gradient steps leave the solution (0, 0) of a bilinear game; RAPP finds it.
@@ -147,6 +147,22 @@ def solve(
     return Path(iterates.tensors, kept, evaluator.evaluations, modules)
 
 
+class _NoBatch:
+    """Stands for the batch that a game's objective gets where no batches were given, and says so when it is used."""
+
+    def __init__(self, game: str):
+        self._game = game
+
+    def __getattr__(self, name: str) -> Any:
+        raise UserError(
+            f"batches: the objective of {self._game} asks its batch for {name}, and there are none; give some, such as "
+            "batches=gt.data.Batches(data, batch_size=64, seed=0)"
+        )
+
+    def __len__(self) -> int:
+        return int(self.__getattr__("its length"))
+
+
 class _Iterates:
     """The iterates that are kept, in tensors that are allocated once.
 
@@ -189,12 +205,8 @@ def _source(game: Game, batches: Any) -> Callable[[int, int], Any]:
     if batches is None and isinstance(game, FunctionGame):
         batches = game.batches
     if batches is None:
-        if isinstance(game, GenerativeGame | ClassifyingGame):
-            raise UserError(
-                f"batches: {type(game).__name__} learns from samples; give some, such as "
-                "batches=gt.data.Batches(data, batch_size=64, seed=0)"
-            )
-        return lambda draw, step: None
+        nothing = None if isinstance(game, FunctionGame) else _NoBatch(type(game).__name__)
+        return lambda draw, step: nothing
     if hasattr(batches, "__getitem__") and hasattr(batches, "__len__"):
         if len(batches):
             return lambda draw, step: batches[draw % len(batches)]

@@ -216,18 +216,17 @@ def test_a_scheduler_object_and_something_that_is_no_game():
 
 
 class Two(gt.Game):
-    """Two networks that pull at each other, and at the samples if there are any."""
+    """Two networks that pull at each other, without samples."""
 
     def __init__(self, width=3):
         torch.manual_seed(0)
         self.first, self.second = nn.Linear(width, width), nn.Linear(width, 1)
         super().__init__([gt.Player("first", self.first), gt.Player("second", self.second)])
-        self.steps = []
+        self.asked = []
 
     def objective(self, player, batch):
-        self.steps.append((player, getattr(batch, "step", None)))
-        inputs = torch.ones(2, self.first.in_features) if batch is None else batch.real[:, : self.first.in_features]
-        value = self.second(self.first(inputs)).square().mean()
+        self.asked.append(player)
+        value = self.second(self.first(torch.ones(2, self.first.in_features))).square().mean()
         return gt.Objective(
             value if player == "first" else -value + sum(p.square().sum() for p in self.second.parameters())
         )
@@ -238,7 +237,7 @@ def test_any_game_is_solved_and_stays_where_it_is():
     before = {name: [p.clone() for p in player.parameters] for name, player in game.players.items()}
     path = gt.solve(game, "extragradient", {"first": "adam", "second": {"name": "sgd", "lr": 0.05}}, steps=3)
     assert path["first"].shape == (4, 12) and path["second"].shape == (4, 4)
-    assert path.evaluations == {"first": 6, "second": 6} and game.steps == []
+    assert path.evaluations == {"first": 6, "second": 6} and game.asked == []
     for name, player in game.players.items():
         assert all(
             torch.equal(p, old) and p.grad is None for p, old in zip(player.parameters, before[name], strict=True)
@@ -277,7 +276,7 @@ def test_batches_are_a_sequence_or_a_function_of_draw_and_step():
         game, "extragradient", batches=lambda draw, step: asked.append((draw, step)) or batches(draw, step), steps=2
     )
     assert asked == [(0, 0), (1, 0), (2, 1), (3, 1)]
-    with pytest.raises(UserError, match="^batches: GAN learns from samples; give some, such as batches=gt"):
+    with pytest.raises(UserError, match="^batches: the objective of GAN asks its batch for .*, and there are none"):
         gt.solve(game)
 
 

@@ -150,21 +150,23 @@ class SavedRun:
         return torch.tensor([self._number(one) for one in given])[torch.arange(n) % len(given)]
 
     def _number(self, given: Any) -> int:
-        """The number of a class."""
-        names = self.classes
-        known = f"the classes are {', '.join(names[:10])}{' …' if len(names) > 10 else ''}"
-        if isinstance(given, str) and given in names:
-            return names.index(given)
-        if isinstance(given, str) and not given.isdecimal():
-            raise UserError(f"classes: there is no class {given!r}; {known}{nearest(given, names)}")
+        """The number of a class. Names are looked up only for text, since the data know them."""
+        count = self.spec.classes
+        if isinstance(given, str):
+            names = self.classes
+            if given in names:
+                return names.index(given)
+            if not given.isdecimal():
+                known = f"the classes are {', '.join(names[:10])}{' …' if count > 10 else ''}"
+                raise UserError(f"classes: there is no class {given!r}; {known}{nearest(given, names)}")
+            given = int(given)
         try:
-            number = -1 if isinstance(given, bool) else operator.index(int(given) if isinstance(given, str) else given)
+            number = -1 if isinstance(given, bool) else operator.index(given)
         except TypeError:
             number = -1
-        if not 0 <= number < len(names):
+        if not 0 <= number < count:
             raise UserError(
-                f"classes: expected a number from 0 to {len(names) - 1} or the name of a class, got {shown(given)}; "
-                f"{known}"
+                f"classes: expected a number from 0 to {count - 1} or the name of a class, got {shown(given)}"
             )
         return number
 
