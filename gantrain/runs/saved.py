@@ -89,11 +89,6 @@ class SavedRun:
 
         Raises:
             UserError: the run has no generator, the game is not conditional, or there is no such class.
-
-        Examples:
-            >>> run = load("checkpoints/quickstart")  # doctest: +SKIP
-            >>> run.sample(8, seed=1, classes=[3, 5]).shape  # doctest: +SKIP
-            torch.Size([8, 1, 8, 8])
         """
         game = self.require_generator()
         _require_count("n", n)
