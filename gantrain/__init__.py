@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gantrain.optim.ema import EMA
     from gantrain.outer.base import Outer
     from gantrain.outer.learner import Learner
+    from gantrain.runs.saved import load
     from gantrain.sharpness.base import Oracle
     from gantrain.solver import solve
     from gantrain.train import callbacks
@@ -50,6 +51,7 @@ _PUBLIC = {
     "Result": "gantrain.train.callbacks.base",
     "Run": "gantrain.config.sections",
     "Trainer": "gantrain.train.trainer",
+    "load": "gantrain.runs.saved",
     "solve": "gantrain.solver",
 }
 # The folders whose own names are public.
@@ -91,6 +93,7 @@ __all__ = [
     "callbacks",
     "data",
     "games",
+    "load",
     "metrics",
     "models",
     "optim",

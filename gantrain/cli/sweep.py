@@ -28,10 +28,10 @@ def sweep(
     The values of a key are a YAML list without its brackets; commas within {} and [] do not separate values. You can
     give --over several times, for several keys. KEY=VALUE holds for all runs. The seeds count up from run.seed.
 
-    The folders of the runs lie in checkpoints/NAME, where NAME is the config's run.name. A run is named after its
-    values, such as outer=gda,seed=0. If you stop a sweep, the same command goes on with it: it skips finished runs and
-    resumes the others. All configs are checked before the first run starts. A run that fails does not stop the others.
-    "gantrain compare" compares the runs.
+    The folders of the runs lie in checkpoints/NAME, where NAME is the config's run.name, or in checkpoints/NAME_sweep
+    if checkpoints/NAME is a run. A run is named after its values, such as outer=gda,seed=0. If you stop a sweep, the
+    same command goes on with it: it skips finished runs and resumes the others. All configs are checked before the
+    first run starts. A run that fails does not stop the others. "gantrain compare" compares the runs.
 
     Exit codes: 0 all runs are finished, 1 a run failed, 2 an error that you can correct, 130 stopped by Ctrl-C.
 

@@ -24,7 +24,7 @@ from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, GenerativeGame
 from gantrain.metrics import Extractor, Generated, Images, Options, Report, Source, Value, evaluate, open_images
-from gantrain.runs.saved import SavedRun, open_saved_run
+from gantrain.runs.saved import SavedRun, load
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_classes
 from gantrain.train.callbacks.metrics import CACHE, extractor_of
 
@@ -79,15 +79,15 @@ def evaluate_run(run: str, request: Request) -> Report:
     with _measuring(request) as accelerator:
         device = accelerator.device
         with Processes.launched().raise_on_all():
-            saved = open_saved_run(run, request.step, request.weights, device, request.trust)
+            saved = load(run, weights=request.weights, step=request.step, device=device, trust=request.trust)
             if isinstance(saved.game, ClassifyingGame):
                 return _accuracy(saved, saved.game, request, device)
             if not isinstance(saved.game, GenerativeGame):
                 raise UserError(
-                    f"{saved.folder}: the game {part_name(saved.config.game)} neither makes samples nor classifies; "
+                    f"{saved.folder}: the game {part_name(saved.settings.game)} neither makes samples nor classifies; "
                     "nothing else is evaluated"
                 )
-            section: Evaluate | None = saved.config.callbacks.get("metrics")
+            section: Evaluate | None = saved.settings.callbacks.get("metrics")
             metrics = request.metrics or (DEFAULT_METRICS if section is None else section.metrics)
             samples = request.samples or (SAMPLES if section is None else section.samples)
             extractor = _extractor(request, section, device)
@@ -216,7 +216,7 @@ def _real(against: str | None, extractor: Extractor) -> Source | None:
 
 
 def _accuracy(saved: SavedRun, game: ClassifyingGame, request: Request, device: torch.device) -> Report:
-    section: Accuracy | None = saved.config.callbacks.get("accuracy")
+    section: Accuracy | None = saved.settings.callbacks.get("accuracy")
     if request.against is not None:
         spec = yaml_files.parse(request.against, "--against")
         data = build("data", spec)

@@ -6,13 +6,10 @@ import os
 import re
 from pathlib import Path
 
-from gantrain.config.parts import part_name
 from gantrain.errors import UserError
-from gantrain.games.base import GenerativeGame
 from gantrain.plotting.images import quantised, save_png
-from gantrain.runs.saved import open_saved_run
+from gantrain.runs.saved import Classes, load
 from gantrain.train.callbacks.samples import draw
-from gantrain.utils.seeding import derive
 from gantrain.utils.system_files import is_hidden_or_system
 
 _SAMPLE = re.compile(r"\d{5,}\.png")
@@ -28,6 +25,7 @@ def sample_run(
     images: bool,
     overwrite: bool = False,
     trust: bool = False,
+    classes: Classes | None = None,
 ) -> Path:
     """Sample the generator of a run and write a grid, or a folder of PNG files.
 
@@ -40,7 +38,8 @@ def sample_run(
         output: the path of the file or folder to write; by default it lies beside the run's own samples.
         images: whether each sample becomes a PNG file in a folder; else all of them become one grid.
         overwrite: whether earlier samples in the folder are deleted.
-        trust: as in :func:`~gantrain.runs.saved.open_saved_run`.
+        trust: as in :func:`~gantrain.runs.saved.load`.
+        classes: as in :meth:`~gantrain.runs.saved.SavedRun.sample`.
 
     Returns:
         The path of the file or folder.
@@ -51,15 +50,14 @@ def sample_run(
     """
     if overwrite and not images:
         raise UserError("--overwrite goes with --images; a grid takes the place of an earlier one of its name")
-    saved = open_saved_run(run, step, weights, trust=trust)
-    if not isinstance(saved.game, GenerativeGame):
-        raise UserError(f"{saved.folder}: the game {part_name(saved.config.game)} has no generator")
+    saved = load(run, weights=weights, step=step, trust=trust)
+    saved.require_generator()
     if images and not saved.data.spec.image:
         raise UserError("--images: the samples are points, not images; leave the option out to get a plot")
     name = f"{saved.weights}_step_{saved.step}_seed_{seed}"
     target = Path(output) if output else saved.folder / "samples" / (name if images else f"{name}.png")
     earlier = _earlier_samples(target, overwrite) if images else []
-    samples = saved.game.sample(number, derive(seed, "sample"), network=saved.network)
+    samples = saved.sample(number, seed, classes)
     if not images:
         if target.is_dir():
             raise UserError(

@@ -149,6 +149,15 @@ class Batches:
     Raises:
         UserError: the processes and micro-batches cannot share a batch evenly, or a batch is larger than the data.
             When a batch is asked for: an image cannot be read.
+
+    Examples:
+        >>> from gantrain.data import Digits
+        >>> batches = Batches(Digits(), batch_size=64, seed=0)
+        >>> batch = batches(7, step=7)
+        >>> batch.real.shape, batch.labels.shape, batch.normal("latent", 16).shape
+        (torch.Size([64, 1, 8, 8]), torch.Size([64]), torch.Size([64, 16]))
+        >>> torch.equal(batch.real, batches(7, step=7).real)
+        True
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from gantrain.data.batch import Batch
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
-from gantrain.errors import UserError
+from gantrain.errors import UserError, is_out_of_memory
 
 Gradient = list[Tensor | None]
 """A tensor for each parameter of a player, or None where the objective does not depend on the parameter."""
@@ -29,6 +30,13 @@ class Objective:
             ``(n,)`` for a binary decision in which class 1 has this logit and class 0 has the logit zero.
         targets: ``(n,)``, the class indices that belong to ``logits``.
         scores: detached values for the log, by name, of any shape; the log takes their means.
+
+    Examples:
+        >>> import torch
+        >>> logits, targets = torch.randn(4, 10), torch.arange(4)
+        >>> loss = torch.nn.functional.cross_entropy(logits, targets)
+        >>> sorted(vars(Objective(loss, logits, targets, {"size": logits.detach().abs()})))
+        ['logits', 'loss', 'scores', 'targets']
     """
 
     loss: Tensor
@@ -115,6 +123,19 @@ class Game(ABC):
         """The network that is the product of the training. This network is averaged and evaluated."""
         return self.players[self.evaluated_player].module
 
+    def fresh(self) -> Game:
+        """A copy of the game that may be moved while this one stays where it is.
+
+        By default all that the game holds is copied, except data sets, which the two share. A game that holds something
+        that cannot be copied, such as an open file, must define this method.
+
+        Raises:
+            UserError: something cannot be copied.
+        """
+        shared = {id(value): value for value in vars(self).values() if isinstance(value, DataSet)}
+        with copying(self):
+            return copy.deepcopy(self, shared)
+
     @abstractmethod
     def objective(self, player: str, batch: Any) -> Objective:
         """The objective of ``player`` at the current parameters of all players, on ``batch``."""
@@ -157,6 +178,21 @@ class Game(ABC):
         Args:
             data: the training data set.
         """
+
+
+@contextmanager
+def copying(game: Game) -> Iterator[None]:
+    """A context in which the game, or a network of it, is copied; an error becomes one line that names the game."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"game: {type(game).__name__} cannot be copied ({type(error).__name__}: {reason:.200}); define its method "
+            "fresh(self), which returns a copy with networks of its own"
+        ) from error
 
 
 class GenerativeGame(Game):

@@ -43,6 +43,14 @@ class Classification(ClassifyingGame):
     Raises:
         UserError: the data have no labels, the classifier's output has the wrong shape, or ``standardise`` is set for
             data that are tokens.
+
+    Examples:
+        >>> from gantrain import data, models
+        >>> digits = data.Digits()
+        >>> game = Classification(models.ConvClassifier(digits.spec), label_smoothing=0.1)
+        >>> objective = game.objective("classifier", data.Batches(digits, batch_size=8, seed=0)(0, step=0))
+        >>> objective.logits.shape
+        torch.Size([8, 10])
     """
 
     callbacks: ClassVar[dict[str, str]] = {"evaluate": "accuracy"}

@@ -54,6 +54,18 @@ class GAN(GenerativeGame):
     Raises:
         UserError: the game is conditional and the data have no labels; the generator has no ``latent_dim``; a network's
             output has the wrong shape; the networks share a parameter.
+
+    Examples:
+        >>> from gantrain import data, games, models
+        >>> digits = data.Digits()
+        >>> spec = digits.spec.unconditional()
+        >>> networks = models.ConvGenerator(spec, width=4), models.ConvDiscriminator(spec, width=4)
+        >>> game = GAN(*networks, loss=games.losses.Hinge(), penalties=[games.penalties.R1(weight=1.0)])
+        >>> batch = data.Batches(digits, batch_size=8, seed=0)(0, step=0)
+        >>> sorted(game.objective("discriminator", batch).scores)
+        ['fake', 'r1', 'real']
+        >>> game.sample(3, seed=0).shape
+        torch.Size([3, 1, 8, 8])
     """
 
     callbacks: ClassVar[dict[str, str]] = {"samples": "samples", "evaluate": "metrics"}

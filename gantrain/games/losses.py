@@ -24,6 +24,11 @@ class Loss(ABC):
     Attributes:
         needs_real: whether the generator's loss depends on the logits of real samples.
         classifies: whether the losses belong to a classification, whose margins BiSAM can climb.
+
+    Examples:
+        >>> real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-1.0])
+        >>> Hinge().discriminator(real, fake).item(), Hinge().generator(None, fake).item()
+        (0.25, 1.0)
     """
 
     needs_real = False

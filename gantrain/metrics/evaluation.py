@@ -66,6 +66,14 @@ def evaluate(
     Raises:
         UserError: a metric is unknown, there are too few images, images do not fit the extractor, a file cannot be
             read, or a generator returns NaN.
+
+    Examples:
+        >>> from gantrain.data import Digits
+        >>> from gantrain.metrics import Images, make_extractor
+        >>> images, features = Images(Digits()), make_extractor("checkpoints/digits-classifier")
+        >>> report = evaluate(images.take(500), images, features, ["fid"])
+        >>> [f"{name} {value.value:.0f}" for name, value in report.values.items()]
+        ['frechet_distance[digits-classifier] 1']
     """
     chosen = _choose(metrics, real)
     _require_positive(samples=samples, real_samples=real_samples, batch_size=batch_size, draws=draws)

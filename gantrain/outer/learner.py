@@ -17,6 +17,13 @@ class Learner:
         optimizer: the optimizer, which has exactly the player's trainable parameters.
         oracle: the oracle that computes the player's gradient; the plain gradient by default.
         constraint: the resolvent that is applied to the player's parameters after each move; none by default.
+
+    Examples:
+        >>> import torch
+        >>> from gantrain.sharpness import SAM
+        >>> player = Player("classifier", torch.nn.Linear(2, 3))
+        >>> Learner(player, torch.optim.SGD(player.parameters, lr=0.1), oracle=SAM(rho=0.05)).step_size
+        0.1
     """
 
     def __init__(

@@ -171,7 +171,12 @@ class Curve:
     error: ArrayLike
 
 
-def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | None = None) -> Figure:
+def comparison(
+    panels: Mapping[str, Sequence[Curve]],
+    unit: str,
+    mark: float | None = None,
+    verdicts: Mapping[str, str] | None = None,
+) -> Figure:
     """Draw curves with bands, a panel for each quantity, with one legend for all panels.
 
     Args:
@@ -179,6 +184,7 @@ def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | N
             a logarithmic axis.
         unit: the unit of the horizontal axis.
         mark: the place of a vertical line.
+        verdicts: name of a quantity -> the label of its vertical axis, such as which values are better.
     """
     from matplotlib.figure import Figure
 
@@ -198,6 +204,7 @@ def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | N
         if mark is not None:
             axes.axvline(mark, color=GREY, linewidth=0.8, linestyle=":")
         axes.set_xlabel(unit)
+        axes.set_ylabel((verdicts or {}).get(name, ""))
         axes.set_title(name, fontsize=10)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)

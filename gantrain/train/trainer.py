@@ -72,12 +72,7 @@ class Trainer(Loop):
     """Trains a game: takes steps until the budget is used up, and writes logs, samples and checkpoints.
 
     In Python you build the parts that a config would name, and give them to the trainer. :meth:`fit` then does all that
-    ``gantrain train`` does::
-
-        game = gt.games.GAN(generator, discriminator, loss=gt.games.losses.Hinge())
-        learners = [gt.Learner(p, torch.optim.Adam(p.parameters, lr=2e-4)) for p in game.players.values()]
-        batches = gt.data.Batches(gt.data.Digits(), batch_size=64, seed=0)
-        gt.Trainer(game, learners, gt.outer.Extragradient(), batches, gt.Run(name="digits", steps=1000)).fit()
+    ``gantrain train`` does.
 
     Args:
         game: the game, its networks on the device on which they are trained.
@@ -106,6 +101,23 @@ class Trainer(Loop):
     Raises:
         UserError: a player has no learner, the data do not fit ``run`` or hold NaN, a schedule ends before the run, the
             outer loop cannot move the learners, or this machine cannot compile.
+
+    Examples:
+        >>> import tempfile, torch, gantrain as gt
+        >>> digits = gt.data.Digits()
+        >>> spec = digits.spec.unconditional()
+        >>> networks = gt.models.ConvGenerator(spec, width=4), gt.models.ConvDiscriminator(spec, width=4)
+        >>> game = gt.games.GAN(*networks, loss=gt.games.losses.Hinge())
+        >>> learners = [gt.Learner(p, torch.optim.Adam(p.parameters, lr=2e-4)) for p in game.players.values()]
+        >>> batches = gt.data.Batches(digits, batch_size=64, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = gt.Run(name="digits", folder=folder, steps=2)
+        ...     trainer = gt.Trainer(game, learners, gt.outer.Extragradient(), batches, run)
+        ...     sorted(path.name for path in trainer.fit().iterdir() if path.is_dir())
+        data: 1797 x 1x8x8, ...
+        step 2/2 ...
+        finished at step 2; ...
+        ['step_2']
     """
 
     def __init__(

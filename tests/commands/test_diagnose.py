@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import DIGITS, RING, config_of, rows, same, state, write
 
 from gantrain.commands.train import train
-from gantrain.runs.saved import open_saved_run
+from gantrain.runs.saved import load
 
 DIAGNOSE = "diagnose={every: 3, batches: 1, eigenvalues: 2}"
 LAZY = "game.penalties=[{name: r1, weight: 1, every: 4}, {name: wgan_gp, weight: 1}]"
@@ -133,6 +133,6 @@ def test_a_section_that_is_wrong_is_refused_before_anything_is_written(tmp_path)
 
 def test_the_live_weights_of_all_players_are_looked_at(finished):
     # The average of the generator was never played against this discriminator.
-    assert "ema" in state(finished) and open_saved_run(finished).weights == "ema"
+    assert "ema" in state(finished) and load(finished).weights == "ema"
     said = gantrain(finished.parent, "diagnose", str(finished), "--batches", "1").output
     assert "live weights in evaluation mode" in said

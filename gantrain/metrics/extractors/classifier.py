@@ -18,7 +18,7 @@ from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame
 from gantrain.metrics.extractors.base import Extractor, Output, PathDistance
 from gantrain.models.last_linear import last_linear
-from gantrain.runs.saved import open_saved_run
+from gantrain.runs.saved import load
 
 
 class Classifier(Extractor):
@@ -67,10 +67,10 @@ class Classifier(Extractor):
         Raises:
             UserError: there is no such run, it is not trusted, it trains no classifier, or its data are no images.
         """
-        saved = open_saved_run(folder, trust=trust)
+        saved = load(folder, trust=trust)
         folder = saved.folder
         if not isinstance(saved.game, ClassifyingGame):
-            name = part_name(saved.config.game)
+            name = part_name(saved.settings.game)
             raise UserError(f"{folder}: the game is a {name}; features are those of a classification")
         if not saved.data.spec.image:
             raise UserError(f"{folder}: a classifier of other data than images; the metrics are of images")
