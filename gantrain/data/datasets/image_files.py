@@ -71,7 +71,7 @@ class ImageFiles(ImageSet, ABC):
         place = Path(path)
         if not place.exists():
             raise UserError(f"data.path: there is nothing at {path!r}")
-        container = self._container(place)
+        container = self.container(place)
         layout = Layout(select_images(container), path)
         part = "train" if split == "validation" and not layout.has(split) else split
         label_of = layout.labels(part)
@@ -96,15 +96,19 @@ class ImageFiles(ImageSet, ABC):
 
     @staticmethod
     @abstractmethod
-    def _container(path: Path) -> Container:
-        """The container of the files at ``path``."""
+    def container(path: Path) -> Container:
+        """The container of the files at ``path``.
+
+        Raises:
+            UserError: it is of another kind, or damaged.
+        """
 
 
 class ImageFolder(ImageFiles):
     """Images in a folder. A folder whose own name is train, validation or test is that part of a data set."""
 
     @staticmethod
-    def _container(path: Path) -> Container:
+    def container(path: Path) -> Container:
         if not path.is_dir():
             raise UserError(f"data.path: {str(path)!r} is not a folder; for an archive, use image_archive")
         return Folder(path.parent, path.name) if split_named(path.name) else Folder(path)
@@ -114,7 +118,7 @@ class ImageArchive(ImageFiles):
     """Images in a .zip or .tar archive (also .tar.gz, .tar.bz2, .tar.xz), read without unpacking it to disk."""
 
     @staticmethod
-    def _container(path: Path) -> Container:
+    def container(path: Path) -> Container:
         if path.is_dir():
             raise UserError(f"data.path: {str(path)!r} is a folder; use image_folder")
         return open_archive(path)
