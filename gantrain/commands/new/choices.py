@@ -100,8 +100,8 @@ def for_gan(images: Images, machine: Machine, few: bool) -> Choices:
 
 
 def for_own_game(chosen: Choices) -> Choices:
-    """What is chosen for the game of the template, whose critic takes images of up to 64 pixels."""
-    return replace(chosen, size=min(chosen.size, 64), batch=64, conditional=False, grid=64, reasons=())
+    """What is chosen for the game of the template, whose networks are dense and so best at small images."""
+    return replace(chosen, size=min(chosen.size, 32), batch=64, conditional=False, grid=64, reasons=())
 
 
 def for_classifier(images: Images, machine: Machine) -> Choices:

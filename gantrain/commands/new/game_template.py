@@ -8,10 +8,12 @@ processes go with it unchanged.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 import gantrain as gt
 from gantrain.games.base import GenerativeGame
@@ -41,12 +43,13 @@ class Painter(gt.Generator):
 class MyGame(GenerativeGame):
     """Two players with objectives that do not sum to zero.
 
-    The critic gives samples scores, and minimises a hinge loss: it wants those of the data above 1 and those of the
-    painter below -1. The painter wants high scores, and samples whose mean over the batch is that of the data.
+    The critic gives scores to samples, high ones to those of the data, and pays for steep scores around them. The
+    painter wants high scores too, and samples whose mean over the batch is that of the data.
 
     Args:
         painter: the network that makes samples. It is the network that is averaged, sampled and evaluated.
         critic: the network that gives each sample a score.
+        smooth: the weight of the squared slope of the critic's scores.
         match: the weight of the distance between the means.
     """
 
@@ -54,10 +57,25 @@ class MyGame(GenerativeGame):
     callbacks: ClassVar[dict[str, str]] = {"samples": "samples", "evaluate": "metrics"}
     conditional = False
 
-    def __init__(self, painter: gt.Generator, critic: gt.Discriminator, spec: gt.data.DataSpec, match: float = 1.0):
-        self.painter, self.critic, self.spec, self.match = painter, critic, spec, match
+    def __init__(
+        self,
+        painter: gt.Generator,
+        critic: gt.Discriminator,
+        spec: gt.data.DataSpec,
+        smooth: float = 0.1,
+        match: float = 1.0,
+    ):
+        self.painter, self.critic, self.spec = painter, critic, spec
+        self.smooth, self.match = smooth, match
         # A player's name is that of its argument. The players move in this order; the first would be the evaluated one.
         super().__init__([gt.Player("critic", critic), gt.Player("painter", painter)])
+
+    @classmethod
+    def spec_for_network(
+        cls, player: str, spec: gt.data.DataSpec, arguments: Mapping[str, Any], networks: Mapping[str, nn.Module]
+    ) -> gt.data.DataSpec:
+        """The shape of the data for a player's network; here without the classes, which no player is told."""
+        return spec.unconditional()
 
     @property
     def evaluated_player(self) -> str:
@@ -76,14 +94,17 @@ class MyGame(GenerativeGame):
         """
         painted = self.painter(batch.normal("latent", self.latent_dim))
         if player == "critic":
-            real, fake = self.critic(batch.real), self.critic(painted.detach())
-            loss = (1 - real).relu().mean() + (1 + fake).relu().mean()
-            return gt.Objective(loss, scores={"real": real.detach(), "fake": fake.detach()})
+            data = batch.real.detach().requires_grad_(True)
+            real, fake = self.critic(data), self.critic(painted.detach())
+            (slope,) = torch.autograd.grad(real.sum(), data, create_graph=True)
+            steep = slope.square().flatten(1).sum(dim=1).mean()
+            loss = softplus(-real).mean() + softplus(fake).mean() + self.smooth * steep
+            return gt.Objective(loss, scores={"real": real.detach(), "fake": fake.detach(), "steep": steep.detach()})
         with self.constant("critic"):  # spares the critic's gradients, which nobody needs
             fake = self.critic(painted)
         apart = (painted.mean(dim=0) - batch.real.mean(dim=0)).square().mean()
         scores = {"painted": fake.detach(), "apart": apart.detach()}  # logged as score/painted and score/apart
-        return gt.Objective(self.match * apart - fake.mean(), scores=scores)
+        return gt.Objective(softplus(-fake).mean() + self.match * apart, scores=scores)
 
     def sample(self, n: int, seed: int, labels: Tensor | None = None, network: nn.Module | None = None) -> Tensor:
         """Samples of the painter, or of another network such as its average."""

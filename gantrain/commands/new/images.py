@@ -35,7 +35,7 @@ class Images:
 
     Attributes:
         keys: the keys of the section ``data`` that name the data set.
-        where: the data set as messages call it.
+        where: the path or the name of the data set.
         count: the number of images of the training part.
         short_sides: the shorter sides in pixels of the images that were opened, in ascending order.
         long_side: the longest side of them.
@@ -67,7 +67,7 @@ class Images:
         kind = "grey" if self.channels == 1 else "colour"
         low, high = self.short_sides[0], self.long_side
         sides = f"{low} x {low} pixels" if low == high else f"sides of {low} to {high} pixels"
-        text = f"{self.count} {kind} images in {self.where}, {sides}"
+        text = f"{self.count} {kind} images in {one_line(self.where)}, {sides}"
         if self.classes:
             few, many = min(self.classes.values()), max(self.classes.values())
             text += f", {len(self.classes)} classes of {few if few == many else f'{few} to {many}'} images"
@@ -79,7 +79,7 @@ class Images:
         if self.damaged:
             name, why = next(iter(self.damaged.items()))
             share = f"{len(self.damaged)} of {self.opened}" if self.opened < self.count else f"{len(self.damaged)}"
-            text += f"; {share} cannot be read and will be left out ({name}: {why})"
+            text += f"; {share} cannot be read and will be left out ({one_line(name)}: {why})"
         return text
 
 
@@ -163,7 +163,9 @@ def _opened(found: Images, container: Container, names: list[str]) -> Images:
             break
     if not shorts:
         name, why = next(iter(damaged.items()))
-        raise UserError(f"--data: none of {opened} images in {found.where} can be read: {name}: {why}")
+        raise UserError(
+            f"--data: none of {opened} images in {one_line(found.where)} can be read: {one_line(name)}: {why}"
+        )
     channels = 1 if grey >= 0.95 * len(shorts) else 3
     seen = replace(found, short_sides=tuple(sorted(shorts)), long_side=longest, channels=channels)
     return replace(seen, opened=opened, damaged=damaged)
@@ -187,4 +189,4 @@ def _shape(content: bytes) -> tuple[tuple[int, int], bool]:
 
 def _some(names: dict[str, int]) -> str:
     most = 5
-    return ", ".join(list(names)[:most]) + (", …" if len(names) > most else "")
+    return ", ".join(map(one_line, list(names)[:most])) + (", …" if len(names) > most else "")

@@ -15,16 +15,41 @@ from gantrain.commands.new.machine import Machine
 _COLUMN = 64
 # Up to so many images are all read once before the start, so that none can end the run later.
 _SKIP = 20_000
+# What of a GAN's config depends on the device. On a GPU the networks are R3GAN's, with its loss and penalties.
+_ON_CPU: dict[str, Any] = {
+    "network": "conv",
+    "loss": "non_saturating\t# or hinge, relativistic, least_squares, wasserstein, minimax",
+    "penalties": ("r1",),
+    "lazy": ", every: 8",
+    "lr": "1.0e-3",
+    "decay": 0.995,
+    "log": 10,
+    "samples": 50,
+    "evaluate": 500,
+    "checkpoint": 200,
+}
+_ON_GPU: dict[str, Any] = {
+    "network": "r3gan, blocks: 1",
+    "loss": "relativistic",
+    "penalties": ("r1", "r2"),
+    "lazy": "",
+    "lr": "2.0e-4",
+    "decay": 0.999,
+    "log": 50,
+    "samples": 500,
+    "evaluate": 2000,
+    "checkpoint": 2000,
+}
+_NOW = "DiffAugment: with few images the discriminator would learn them by heart."
 _LATER = "DiffAugment, for when the discriminator learns the images by heart: its loss falls to 0, samples get worse."
 
 QUICKSTART = """\
-# {title}
-{commands}
+{title}
 run:
   name: {name}\t# the run is kept in checkpoints/{plain}
   seed: 0\t# the same seed gives the same run, to the last bit
   steps: 3000
-  threads: 1\t# networks this small are fastest with one thread of the CPU
+  threads: 1\t# networks this small are fastest with one thread
 data:
   name: digits\t# comes with gantrain; no download
   size: 8
@@ -55,8 +80,7 @@ checkpoint: {{every: 500, keep: 2}}
 """
 
 GAN = """\
-# {title}
-{commands}
+{title}
 run:
   name: {name}\t# the run is kept in checkpoints/{plain}
   seed: 0\t# the same seed gives the same run, to the last bit
@@ -86,8 +110,7 @@ checkpoint: {{every: {checkpoint}, keep: 2}}\t# Ctrl-C writes one as well
 """
 
 CLASSIFIER = """\
-# {title}
-{commands}
+{title}
 run:
   name: {name}\t# the run is kept in checkpoints/{plain}
   seed: 0\t# the same seed gives the same run, to the last bit
@@ -113,8 +136,7 @@ checkpoint: {{every: {evaluate}, keep: 2}}\t# beside these, the best one is kept
 """
 
 OWN_GAME = """\
-# {title}
-{commands}
+{title}
 run:
   name: {name}\t# the run is kept in checkpoints/{plain}
   seed: 0\t# the same seed gives the same run, to the last bit
@@ -123,15 +145,16 @@ run:
 {data}
 game:
   target: {module}:MyGame\t# the class in {module}.py; the keys below are the arguments of its constructor
+  smooth: 0.1
   match: 1.0
   painter:\t# a section for each player, with model, optimizer, and sharpness or constraint
     model: {{target: {module}:Painter, width: 256}}
-    optimizer: {{name: adam, lr: 5.0e-4, betas: [0.0, 0.9]}}
+    optimizer: {{name: adam, lr: 1.0e-3, betas: [0.0, 0.9]}}
   critic:
-    model: {{name: conv, width: 32, spectral_norm: true}}\t# or a class of your own, as above
-    optimizer: {{name: adam, lr: 5.0e-4, betas: [0.0, 0.9]}}
-outer: {{name: extragradient}}\t# or gda, optimistic, rapp, lookahead
-ema: {{decay: 0.99}}\t# of the weights of the network that is evaluated, the painter
+    model: {{name: mlp, width: 256}}\t# or a class of your own, as above
+    optimizer: {{name: adam, lr: 1.0e-3, betas: [0.0, 0.9]}}
+outer: {{name: gda, order: alternating}}\t# or extragradient, optimistic, rapp, lookahead
+ema: {{decay: 0.995}}\t# of the weights of the network that is evaluated, the painter
 log: {{every: 20}}
 samples: {{every: 100, count: 64}}\t# grids in checkpoints/{plain}/samples
 checkpoint: {{every: 500, keep: 2}}
@@ -140,27 +163,14 @@ checkpoint: {{every: 500, keep: 2}}
 
 def quickstart(name: str, file: str) -> str:
     """The config of a GAN on digits."""
-    title = "A GAN on handwritten digits, in about a minute on two cores."
-    return _finished(QUICKSTART, name, file, title=title)
+    return _finished(QUICKSTART, name, file, ["A GAN on handwritten digits, in about a minute on two cores."])
 
 
 def gan(name: str, images: Images, machine: Machine, choices: Choices, file: str) -> str:
     """The config of a GAN on images."""
-    gpu, size = choices.on_gpu, choices.size
-    evaluate, samples = (2000, 500) if gpu else (500, 50)
-    model = "r3gan" if gpu else "conv"
-    extra = ", blocks: 1" if gpu else ""
-    penalties = f"{{name: r1, weight: {choices.penalty}, every: 8}}"
-    if gpu:
-        penalties = f"{{name: r1, weight: {choices.penalty}}}, {{name: r2, weight: {choices.penalty}}}"
-    augmentations = [
-        "color",
-        f"{{name: crop, padding: {max(size // 8, 1)}, fill: 0.0}}",
-        f"{{name: cutout, size: {size // 2}}}",
-    ]
-    why = "DiffAugment: with few images the discriminator would learn them by heart." if choices.few else _LATER
-    mark = "- " if choices.few else "# - "
-    diffaugment = "\n".join([f"    # {why}", *(f"    {mark}{augmentation}" for augmentation in augmentations)])
+    pace = _ON_GPU if choices.on_gpu else _ON_CPU
+    penalties = ", ".join(f"{{name: {p}, weight: {choices.penalty}{pace['lazy']}}}" for p in pace["penalties"])
+    network = f"name: {pace['network']}, width: {choices.width}"
     conditional = "false"
     if choices.conditional:
         conditional = "true\t# the networks are told the class; each column of a grid is one class"
@@ -170,25 +180,27 @@ def gan(name: str, images: Images, machine: Machine, choices: Choices, file: str
         GAN,
         name,
         file,
-        title=f"A GAN on {images.described()}. Written for: {machine.described()}.",
+        _about("A GAN on images of your own.", images, machine),
         steps=choices.steps,
         twice=2 * choices.steps,
         compute=_compute(machine),
         data=_data(images, choices),
         conditional=conditional,
-        loss="relativistic" if gpu else "non_saturating\t# or hinge, relativistic, least_squares, wasserstein, minimax",
         penalties=penalties,
-        diffaugment=diffaugment,
-        generator=f"{{name: {model}, width: {choices.width}{extra}, latent_dim: 64}}",
-        discriminator=f"{{name: {model}, width: {choices.width}{extra}}}",
-        lr="2.0e-4" if gpu else "1.0e-3",
-        decay=0.999 if gpu else 0.995,
-        log=50 if gpu else 10,
-        samples=samples,
+        diffaugment=_diffaugment(choices),
+        generator=f"{{{network}, latent_dim: 64}}",
+        discriminator=f"{{{network}}}",
         grid=choices.grid,
-        evaluate=_evaluate(images, machine, evaluate),
-        checkpoint=2000 if gpu else 200,
+        evaluate=_evaluate(images, machine, pace["evaluate"]),
+        **{key: pace[key] for key in ("loss", "lr", "decay", "log", "samples", "checkpoint")},
     )
+
+
+def _diffaugment(choices: Choices) -> str:
+    crop, hole = max(choices.size // 8, 1), choices.size // 2
+    lines = ["color", f"{{name: crop, padding: {crop}, fill: 0.0}}", f"{{name: cutout, size: {hole}}}"]
+    mark = "- " if choices.few else "# - "
+    return "\n".join([f"    # {_NOW if choices.few else _LATER}", *(f"    {mark}{line}" for line in lines)])
 
 
 def classifier(name: str, images: Images, machine: Machine, choices: Choices, file: str) -> str:
@@ -207,7 +219,7 @@ def classifier(name: str, images: Images, machine: Machine, choices: Choices, fi
         CLASSIFIER,
         name,
         file,
-        title=f"A classifier of {images.described()}. Written for: {machine.described()}.",
+        _about("A classifier of images of your own.", images, machine),
         steps=choices.steps,
         compute=_compute(machine),
         data=_data(images, choices) + "\n  split: train" + split,
@@ -227,17 +239,21 @@ def own_game(name: str, images: Images, machine: Machine, choices: Choices, file
         OWN_GAME,
         name,
         file,
-        title=f"A game of your own, which lies in {name}.py. Written for: {machine.described()}.",
+        _about(f"A game of your own, which is in {name}.py.", images, machine),
         compute=_compute(machine),
         data=_data(images, choices),
         module=name,
     )
 
 
+def _about(title: str, images: Images, machine: Machine) -> list[str]:
+    return [title, f"  data     {images.described()}", f"  machine  {machine.described()}"]
+
+
 def _compute(machine: Machine) -> str:
     if machine.gpu:
         return "  tf32: true\t# faster products and convolutions\n  channels_last: true\t# faster convolutions"
-    return "  threads: 1\t# networks this small are fastest with one thread of the CPU; try more on many idle cores"
+    return "  threads: 1\t# networks this small are fastest with one thread"
 
 
 def _data(images: Images, choices: Choices) -> str:
@@ -272,11 +288,13 @@ def _scalar(value: Any) -> str:
     return text if yaml.safe_load(text) == value else json.dumps(value, ensure_ascii=False)
 
 
-def _finished(template: str, name: str, file: str, **values: Any) -> str:
-    commands = f"""\
-#   gantrain train {file}              Ctrl-C stops it with a checkpoint; --resume goes on
-#   gantrain train {file} KEY=VALUE    changes a key, as in run.name=other run.seed=1; gantrain schema has all"""
-    lines = template.format(name=_scalar(name), plain=name, commands=commands, **values).splitlines()
+def _finished(template: str, name: str, file: str, about: list[str], **values: Any) -> str:
+    commands = [
+        f"  gantrain train {file}              Ctrl-C stops it with a checkpoint, --resume goes on",
+        f"  gantrain train {file} KEY=VALUE    changes a key, as in run.name=other; gantrain schema has all keys",
+    ]
+    title = "\n".join(f"# {line}" for line in [*about, *commands])
+    lines = template.format(title=title, name=_scalar(name), plain=name, **values).splitlines()
     column = min(max(len(line.partition("\t")[0]) for line in lines if "\t" in line) + 2, _COLUMN)
     parts = (line.partition("\t") for line in lines)
-    return "".join(f"{code:<{column}}{comment}".rstrip() + "\n" if tab else f"{code}\n" for code, tab, comment in parts)
+    return "".join(f"{code:<{column}}{comment}\n" if tab else f"{code}\n" for code, tab, comment in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -23,6 +24,9 @@ from gantrain.errors import Notice, UserError
 
 if TYPE_CHECKING:
     from gantrain.config.types import AnyPath, Fraction, NonNegativeInt, PositiveInt
+
+# After so many seconds of looking at images the user is told how far this is.
+_PATIENCE = 5
 
 
 class ImageFiles(ImageSet, ABC):
@@ -137,7 +141,15 @@ def _usable(
     """
     sizes: dict[str, tuple[int, int]] = {}
     wrong: dict[str, str] = {}
+    start = time.monotonic()
+    slow = False
     for position, image in load_all(container.contents(names), channels, size):
+        if not slow and time.monotonic() - start > _PATIENCE:
+            slow = True
+            found = f"{position} of {len(names)} images in {_PATIENCE} seconds"
+            warnings.warn(
+                Notice(f"data: looking at all images once, since data.on_error is skip: {found}"), stacklevel=2
+            )
         if isinstance(image, Exception):
             wrong[names[position]] = f"cannot be read ({reason(image)})"
         else:
