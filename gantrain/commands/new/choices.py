@@ -77,6 +77,7 @@ def for_gan(images: Images, machine: Machine, few: bool) -> Choices:
     else:
         size = [size for size in fits if size <= _CPU_SIZE][-1]
         batch, width, steps, penalty = 16, 24, 10_000, 1.0
+    batch = min(batch, images.usable)
     reasons = []
     bound = f"the largest for which there is time on a CPU; data.size={2 * size} takes about four times as long"
     if machine.gpu:
@@ -99,9 +100,11 @@ def for_gan(images: Images, machine: Machine, few: bool) -> Choices:
     return Choices(size, batch, width, steps, bool(machine.gpu), penalty, few, conditional, grid, tuple(reasons))
 
 
-def for_own_game(chosen: Choices) -> Choices:
+def for_own_game(images: Images, chosen: Choices) -> Choices:
     """What is chosen for the game of the template, whose networks are dense and so best at small images."""
-    return replace(chosen, size=min(chosen.size, 32), batch=64, conditional=False, grid=64, reasons=())
+    return replace(
+        chosen, size=min(chosen.size, 32), batch=min(64, images.usable), conditional=False, grid=64, reasons=()
+    )
 
 
 def for_classifier(images: Images, machine: Machine) -> Choices:
@@ -110,6 +113,8 @@ def for_classifier(images: Images, machine: Machine) -> Choices:
     bound = 64 if machine.gpu else _CPU_SIZE
     size = [size for size in least if size <= bound][-1]
     batch = 128 if machine.gpu else 32 if images.count < 1000 else 64
+    # A tenth may be held out.
+    batch = max(min(batch, int(0.9 * images.usable)), 1)
     # At least as many steps as batch norm and the schedule need; on a CPU at most a few minutes.
     epochs = 100 if machine.gpu else 40
     steps = max(500, epochs * images.count // batch)

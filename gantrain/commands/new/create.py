@@ -78,7 +78,7 @@ def _text(template: Template, file: Path, images: Images, machine: Machine) -> t
         return templates.classifier(run, images, machine, chosen, file.name), chosen.reasons
     chosen = choices.for_gan(images, machine, few=template == "few-photos")
     if template == "own-game":
-        chosen = choices.for_own_game(chosen)
+        chosen = choices.for_own_game(images, chosen)
         return templates.own_game(run, images, machine, chosen, file.name), chosen.reasons
     return templates.gan(run, images, machine, chosen, file.name), chosen.reasons
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -15,8 +14,8 @@ from PIL import Image
 from gantrain.config.base import nearest
 from gantrain.config.types import one_line
 from gantrain.data.datasets.image_files import ImageArchive, ImageFolder
+from gantrain.data.readers import images as files
 from gantrain.data.readers.containers import Container
-from gantrain.data.readers.images import reason
 from gantrain.data.readers.layout import Layout
 from gantrain.data.readers.selection import select_images
 from gantrain.errors import UserError
@@ -56,6 +55,11 @@ class Images:
     parts: tuple[str, ...] = ()
     opened: int = 0
     damaged: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> int:
+        """The number of images that can be read, judged by those that were opened."""
+        return self.count - round(self.count * len(self.damaged) / max(self.opened, 1))
 
     @property
     def typical_side(self) -> int:
@@ -153,7 +157,7 @@ def _opened(found: Images, container: Container, names: list[str]) -> Images:
                 raise content
             size, is_grey = _shape(content)
         except Exception as error:
-            damaged[chosen[position]] = reason(error)
+            damaged[chosen[position]] = files.reason(error)
         else:
             shorts.append(min(size))
             longest = max(longest, *size)
@@ -177,7 +181,7 @@ def _shape(content: bytes) -> tuple[tuple[int, int], bool]:
     Raises:
         Exception: it cannot be read.
     """
-    with Image.open(io.BytesIO(content)) as image:
+    with files.opened(content) as image:
         size = image.size
         image.draft("RGB", (_DRAFT, _DRAFT))
         image.load()

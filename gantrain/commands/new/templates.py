@@ -197,10 +197,13 @@ def gan(name: str, images: Images, machine: Machine, choices: Choices, file: str
 
 
 def _diffaugment(choices: Choices) -> str:
+    """DiffAugment, or what of it is taken, with the rest as comments."""
     crop, hole = max(choices.size // 8, 1), choices.size // 2
-    lines = ["color", f"{{name: crop, padding: {crop}, fill: 0.0}}", f"{{name: cutout, size: {hole}}}"]
-    mark = "- " if choices.few else "# - "
-    return "\n".join([f"    # {_NOW if choices.few else _LATER}", *(f"    {mark}{line}" for line in lines)])
+    always = [f"{{name: crop, padding: {crop}, fill: 0.0}}", f"{{name: cutout, size: {hole}}}"]
+    if choices.few:
+        color = "- color" if choices.on_gpu else "# - color\t# belongs to it, and lets a short run begin more slowly"
+        return "\n".join(f"    {line}" for line in [f"# {_NOW}", *(f"- {line}" for line in always), color])
+    return "\n".join(f"    # {line}" for line in [_LATER, *(f"- {line}" for line in ["color", *always])])
 
 
 def classifier(name: str, images: Images, machine: Machine, choices: Choices, file: str) -> str:
