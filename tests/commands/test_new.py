@@ -93,6 +93,11 @@ def test_the_quickstart_and_the_photographs_are_those_of_the_shipped_configs(tmp
         assert resolved(load(f"{name}.yaml")) == resolved(load(f"configs/{name}.yaml")), name
     create.create("digits-classes", "digits", "classifier")
     assert load("digits-classes.yaml").game.name == "classification"
+    create.create("writing", None, "photos")
+    assert not load("writing.yaml").game.augmentations
+    # A folder of this name is preferred to the data set.
+    (tmp_path / "photographs").rename("digits")
+    assert "20 colour images in digits" in create.create("folder", "digits", None)
 
 
 def test_a_game_of_ones_own_trains_is_killed_and_resumes_to_the_bit(tmp_path):

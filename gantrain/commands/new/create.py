@@ -53,11 +53,12 @@ def create(name: str, data: str | None, template: Template | None) -> str:
     if is_run(Path("checkpoints", run)):
         raise UserError(f"checkpoints/{run}: holds a run of this name already; choose another name")
 
-    if template is None and data in (None, "digits"):
-        template = "quickstart"
-    if template == "quickstart" and data not in (None, "digits"):
+    images, machine = KNOWN["digits"] if data is None else look(data), this_machine()
+    digits = images is KNOWN["digits"]
+    if template == "quickstart" and not digits:
         raise UserError("--from quickstart: trains on digits; leave out --data, or --from for a config for your data")
-    images, machine = look(data or "digits"), this_machine()
+    if template is None and digits:
+        template = "quickstart"
     if template == "classifier" and len(images.classes) < 2:
         raise UserError(f"--from classifier: {images.where} has no classes; expected a folder for each class")
     template = template or ("few-photos" if choices.are_few(images, machine) else "photos")

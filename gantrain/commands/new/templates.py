@@ -15,6 +15,7 @@ from gantrain.commands.new.machine import Machine
 _COLUMN = 64
 # Up to so many images are all read once before the start, so that none can end the run later.
 _SKIP = 20_000
+_WRITING = ("digits", "kmnist", "mnist", "svhn")
 # What of a GAN's config depends on the device. On a GPU the networks are R3GAN's, with its loss and penalties.
 _ON_CPU: dict[str, Any] = {
     "network": "conv",
@@ -92,8 +93,7 @@ game:
   conditional: {conditional}
   loss: {loss}
   penalties: [{penalties}]\t# smooths the discriminator; raise the weight if samples collapse
-  augmentations:\t# of real and generated images alike, before the discriminator sees them
-    - flip\t# leave it out where left and right differ, as in writing
+  augmentations:{none}\t# of real and generated images alike, before the discriminator sees them{flip}
 {diffaugment}
   generator:
     model: {generator}\t# a larger width learns more, and is slower
@@ -187,6 +187,8 @@ def gan(name: str, images: Images, machine: Machine, choices: Choices, file: str
         data=_data(images, choices),
         conditional=conditional,
         penalties=penalties,
+        none="" if choices.few or _flip(images) else " []",
+        flip=_flip(images),
         diffaugment=_diffaugment(choices),
         generator=f"{{{network}, latent_dim: 64}}",
         discriminator=f"{{{network}}}",
@@ -194,6 +196,13 @@ def gan(name: str, images: Images, machine: Machine, choices: Choices, file: str
         evaluate=_evaluate(images, machine, pace["evaluate"]),
         **{key: pace[key] for key in ("loss", "lr", "decay", "log", "samples", "checkpoint")},
     )
+
+
+def _flip(images: Images) -> str:
+    """The line of the augmentation flip; empty for writing."""
+    if images.keys["name"] in _WRITING:
+        return ""
+    return "\n    - flip\t# leave it out where left and right differ, as in writing"
 
 
 def _diffaugment(choices: Choices) -> str:
@@ -216,8 +225,6 @@ def classifier(name: str, images: Images, machine: Machine, choices: Choices, fi
     if choices.on_gpu:
         model = "{name: wide_resnet, depth: 16, width: 4}"
     every = max(choices.steps // 10, 1)
-    digits = images.keys["name"] == "digits"
-    flip = "\n    - flip\t# leave it out where left and right differ, as in writing"
     return _finished(
         CLASSIFIER,
         name,
@@ -227,7 +234,7 @@ def classifier(name: str, images: Images, machine: Machine, choices: Choices, fi
         compute=_compute(machine),
         data=_data(images, choices) + "\n  split: train" + split,
         padding=max(choices.size // 8, 1),
-        flip="" if digits else flip,
+        flip=_flip(images),
         classifier=model,
         lr="0.1",
         held_out=held_out,
