@@ -113,7 +113,7 @@ def test_where_the_answer_goes(gantrain, arguments, code, stream, words):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "sweep", "compare", "eval", "sample", "diagnose", "solve", "map", "doctor", "schema"]
+    "command", ["train", "sweep", "compare", "eval", "sample", "diagnose", "solve", "map", "new", "doctor", "schema"]
 )
 def test_help_shows_commands_that_can_be_copied(command):
     result = CliRunner().invoke(cli, [command, "--help"])

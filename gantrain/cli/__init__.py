@@ -1,6 +1,6 @@
 """The command line, a file for each command. Commands check the config first, and import torch only afterwards."""
 
-from gantrain.cli import compare, diagnose, doctor, evaluate, map, sample, schema, solve, sweep, train
+from gantrain.cli import compare, diagnose, doctor, evaluate, map, new, sample, schema, solve, sweep, train
 from gantrain.cli.entry import main
 from gantrain.cli.group import cli
 
@@ -10,6 +10,7 @@ for command in (
     doctor.doctor,
     evaluate.evaluate,
     map.map_,
+    new.new,
     sample.sample,
     schema.schema,
     solve.solve,

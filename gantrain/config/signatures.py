@@ -309,7 +309,7 @@ def _runtime(annotation: Any, names: Names) -> Any:
         return Foreign
     if isinstance(annotation, str):
         try:
-            return _evaluated(ast.parse(annotation, mode="eval").body, names)
+            return _runtime(_evaluated(ast.parse(annotation, mode="eval").body, names), names)
         except SyntaxError:
             return Foreign
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):

@@ -100,6 +100,10 @@ class Loop(ABC):
     def images(self) -> int:
         """The number of real samples drawn so far, in all processes together."""
 
+    @abstractmethod
+    def done(self) -> float:
+        """The share of the budget that is used up: 1 or more when the run is over."""
+
     @property
     @abstractmethod
     def over(self) -> bool:
@@ -165,6 +169,8 @@ class Loop(ABC):
                     now, images = time.perf_counter(), self.images
                     self.log((images - last_images) / (now - last_time))
                     last_time, last_images = now, images
+                else:
+                    self.progress.tick(self.step, self.done())
                 self._complete_step()
             return True
         except Diverged as error:

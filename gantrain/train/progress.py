@@ -16,6 +16,8 @@ from rich.progress import Progress as Bar
 
 SECONDS_BETWEEN_LINES = 1.0
 SECONDS_BETWEEN_FRAMES = 0.1
+# After so many seconds without a line a step is shown although nothing is logged at it.
+SILENCE = 10.0
 RECENT = 20
 # The errors of a stream that is closed, full, or lacks the characters; they are suppressed inside the context.
 _UNWRITABLE = suppress(OSError, ValueError)
@@ -43,6 +45,7 @@ class Progress:
         self.enabled = enabled and self._stream is not None  # as it is for a program without a console
         self._recent = deque([(time.monotonic(), start)], maxlen=RECENT)
         self._shown = -float("inf")
+        self._begun = time.monotonic()
         self._pending: str | None = None
         self._bar: Bar | None = None
         if not self.enabled or self._stream.closed or not self._stream.isatty():
@@ -77,6 +80,16 @@ class Progress:
         pause = SECONDS_BETWEEN_LINES if self._bar is None else SECONDS_BETWEEN_FRAMES
         if now - self._shown >= pause:
             self._show(now)
+
+    def tick(self, step: int, done: float) -> None:
+        """Show a step at which nothing is logged, if nothing was shown for a while.
+
+        Args:
+            step: the number of training steps taken.
+            done: the share of the budget that is used up.
+        """
+        if self.enabled and time.monotonic() - max(self._shown, self._begun) >= SILENCE:
+            self.update(step, done, {})
 
     def note(self, text: str) -> None:
         """Write a line that stays on the screen, below the lines before it."""

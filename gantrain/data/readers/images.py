@@ -47,7 +47,7 @@ def load(content: bytes, channels: int, size: int | None, crop: int | None = Non
         Exception: the file is no image, is damaged, or has more than ``PIXELS`` pixels; Pillow raises many classes of
             errors.
     """
-    return converted(_opened(content), channels, size, crop)
+    return converted(opened(content), channels, size, crop)
 
 
 def converted(image: Image.Image, channels: int, size: int | None, crop: int | None = None) -> np.ndarray:
@@ -113,6 +113,28 @@ def load_all(
             yield from (pool.map if threads else map)(loaded, chunk)
 
 
+def opened(content: bytes) -> Image.Image:
+    """An image whose header is read and whose pixels are not decoded yet.
+
+    Raises:
+        ValueError: the file is no image, is damaged, or has more than ``PIXELS`` pixels; the text says which.
+    """
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content))
+    except Image.DecompressionBombError:
+        raise ValueError(f"it has more than {PIXELS} pixels, the most that an image may have") from None
+    except UnidentifiedImageError:
+        kind = kind_of(content[:START])
+        if kind is None:
+            raise ValueError("it is no image, or is damaged") from None
+        if kind.group == "image":
+            raise ValueError(f"it begins like {kind.name}; it is damaged, or Pillow cannot read it") from None
+        raise ValueError(f"it is no image but {kind.name}") from None
+    if image.width * image.height > PIXELS:
+        raise ValueError(f"it has {image.width} x {image.height} pixels, more than the {PIXELS} that an image may have")
+    return image
+
+
 def pixels(image: np.ndarray) -> str:
     """The width and height of an image ``(height, width, channels)``, as messages give them."""
     return f"{image.shape[1]} x {image.shape[0]}"
@@ -133,23 +155,6 @@ def _some(files: Iterator[tuple[Key, bytes | Exception]]) -> list[tuple[Key, byt
         if size > _BYTES_AT_ONCE:
             break
     return chunk
-
-
-def _opened(content: bytes) -> Image.Image:
-    try:
-        image: Image.Image = Image.open(io.BytesIO(content))
-    except Image.DecompressionBombError:
-        raise ValueError(f"it has more than {PIXELS} pixels, the most that an image may have") from None
-    except UnidentifiedImageError:
-        kind = kind_of(content[:START])
-        if kind is None:
-            raise ValueError("it is no image, or is damaged") from None
-        if kind.group == "image":
-            raise ValueError(f"it begins like {kind.name}; it is damaged, or Pillow cannot read it") from None
-        raise ValueError(f"it is no image but {kind.name}") from None
-    if image.width * image.height > PIXELS:
-        raise ValueError(f"it has {image.width} x {image.height} pixels, more than the {PIXELS} that an image may have")
-    return image
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:
