@@ -6,11 +6,12 @@ import sys
 
 import click
 
+from gantrain.cli.assignments import ConfigCommand
 from gantrain.cli.options import PATH, trust_option
 from gantrain.errors import UserError
 
 
-@click.command(short_help="Train the game that a config describes.")
+@click.command(cls=ConfigCommand, short_help="Train the game that a config describes.")
 @click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
