@@ -71,9 +71,10 @@ def known_keys(command: Command, path: str | Path | None, overrides: Sequence[st
         path: the file of the config. If it cannot be loaded, the keys are those that every config may have.
         overrides: arguments ``a.b.c=value``; they are left out if the config is wrong with them.
     """
-    for given in (overrides, ()) if path is not None else ():
+    for given in (overrides, ()):
         try:
-            return keys.all_keys(_load(_SCHEMAS[command], path, given))
+            if path is not None:
+                return keys.all_keys(_load(_SCHEMAS[command], path, given))
         except UserError:
             continue
     return keys.section_keys(config_of(kind_of("game").parts["gan"]) if command == "train" else _SCHEMAS[command])
