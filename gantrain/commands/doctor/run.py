@@ -56,7 +56,7 @@ def device(config: Config) -> Iterator[Finding]:
 def folder(config: Config) -> Iterator[Finding]:
     """Whether the run's folder is free, and can be written."""
     from gantrain.config.loading import resolved
-    from gantrain.runs.checkpoint import CHECKPOINT
+    from gantrain.runs.checkpoint_files import CHECKPOINT
     from gantrain.runs.folder import is_run, require_startable
     from gantrain.runs.lock import holder
 
