@@ -191,7 +191,7 @@ class Trainer(Loop):
                 networks; it began with other data; the training diverged; a callback failed; or the training needs
                 more memory than there is.
         """
-        with ExitStack() as held, closing(self.batches), self._computing():
+        with ExitStack() as held, closing(self.batches), self.computing():
             self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
             self.evaluator.rehearse()
             data, changed = self.batches.digest, None
@@ -438,7 +438,7 @@ class Trainer(Loop):
         self.finite_draws = self.evaluator.draws
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
         """Sets the threads, precision and compiler that the run asks for; reports a lack of memory in one line."""
         batch_size, parts = self.batches.batch_size, self.batches.accumulation
         advice = memory.training_advice(batch_size, parts, self.settings.precision, self.processes.world_size)
