@@ -5,14 +5,15 @@ from __future__ import annotations
 import datetime
 import json
 import resource
+import signal
 import sys
 import tempfile
-import time
+import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 import torch
@@ -24,7 +25,7 @@ from gantrain.commands.trial import earlier_run, folder_of, space, tensor_bytes,
 from gantrain.compute.compile import temporary_cache
 from gantrain.config.schema import Config
 from gantrain.data.storage import amount, describe_samples, size_in_bytes
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 from gantrain.runs.summary import summarise
 from gantrain.sharpness.base import Plain
 from gantrain.train.measurement import Measurement, measure
@@ -52,19 +53,21 @@ def dry_run(
     """
     bare = psutil.Process().memory_info().rss
     with ExitStack() as held:
+        held.enter_context(_ended_by_signals())
         temporary = held.enter_context(tempfile.TemporaryDirectory(prefix="gantrain-dry-run-"))
         if config.run.compile:
             held.enter_context(temporary_cache())
         everyone, device = held.enter_context(joined(config, processes))
         elsewhere = config.model_copy(update={"run": config.run.model_copy(update={"folder": temporary})})
         left_out: list[str] = []
+        earlier = None
+        with everyone.raise_on_all():
+            if everyone.rank == 0:
+                earlier = earlier_run(config)
         with everyone.raise_on_all():
             trainer = _built(elsewhere, device, trust, left_out)
-        began = time.time() - psutil.Process().create_time()
         found = measure(trainer)
-        if not trainer.main:
-            return None
-        return _report(config, trainer, found, began, bare, resume, left_out)
+        return _report(config, trainer, found, earlier, bare, resume, left_out) if trainer.main else None
 
 
 def text(report: dict[str, Any]) -> str:
@@ -79,9 +82,34 @@ def as_json(report: dict[str, Any]) -> str:
     return json.dumps(report, indent=2)
 
 
+class _Ended(BaseException):
+    """A signal has ended the dry run. It is no SystemExit, which would be taken for one of the user's own code."""
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the process in an orderly way, which deletes the temporary folder."""
+
+    def end(number: int, _frame: object) -> NoReturn:
+        raise _Ended(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    changed = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, end)
+    try:
+        yield
+    except _Ended as ended:
+        sys.exit(ended.args[0])
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _built(config: Config, device: torch.device, trust: bool, left_out: list[str]) -> Trainer:
     """The trainer; without the metrics of samples if their features would have to be downloaded."""
-    with offline() as hosts:
+    with offline() as hosts, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "downloading ", Notice)  # it fails at once
         try:
             return make_trainer(config, device, trust=trust)
         except UserError as error:
@@ -107,15 +135,15 @@ def _report(
     config: Config,
     trainer: Trainer,
     found: Measurement,
-    began: float,
+    earlier: tuple[str, str] | None,
     bare: int,
     resume: bool,
     left_out: list[str],
 ) -> dict[str, Any]:
     folder = folder_of(config)
-    earlier = earlier_run(config)
-    before = summarise(folder) if resume and earlier is not None else None
-    after = before.step or 0 if before is not None else 0
+    before = None if earlier is None else summarise(folder)
+    after = before.step or 0 if before is not None and resume else 0
+    began = found.ready - psutil.Process().create_time()
     room, state, batches = space(trainer, folder), trainer.state(), trainer.batches
     names = list(trainer.game.players)
     times = {o.name: o.total(found.steps, after) for o in found.occasions}
@@ -161,7 +189,7 @@ def _report(
         "step": {
             "seconds": found.seconds,
             "measured": found.measured,
-            "images_per_second": found.draws * batches.batch_size / found.seconds,
+            "samples_per_second": found.draws * batches.batch_size / found.seconds,
         },
         "budget": {
             **{key: value for key in ("steps", "gradients", "kimg") if (value := getattr(config.run, key)) is not None},
@@ -181,6 +209,7 @@ def _report(
         "disk": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(room).items()},
         "folder": {
             "path": str(folder),
+            "held_by": before.holder if before is not None and before.holder else None,
             "earlier_run": None if earlier is None else earlier[0],
             "advice": None if earlier is None else earlier[1],
         },
@@ -193,9 +222,7 @@ def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
     keep, every = trainer.checkpoint_settings.keep, trainer.checkpoint_settings.every
     found = {
         str(folder / "config.yaml"): "the resolved config",
-        str(
-            folder / "metrics.jsonl"
-        ): f"the scalars, every {trainer.log_settings.every} steps; also as TensorBoard events",
+        str(folder / "metrics.jsonl"): f"scalars, every {trainer.log_settings.every} steps, and as TensorBoard events",
     }
     for callback in trainer.callbacks:
         if type(callback).__name__ == "SampleGrid":
@@ -216,7 +243,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             player["name"],
             f"{player['parameters']:,} parameters in {player['network']}; {player['optimizer']} with "
-            f"lr={player['lr']:g}{oracle}; {player['gradient_evaluations']:.4g} gradient evaluations per step",
+            f"lr={player['lr']:g}{oracle}; gradient evaluations per step: {player['gradient_evaluations']:.4g}",
         )
     if report["average"] is not None:
         yield "average", f"of the weights of {report['average']['of']}, decay {report['average']['decay']}"
@@ -227,20 +254,15 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "memory", f"{', '.join(parts)}{each}"
     if memory["gpu_peak"] is not None:
         yield "", f"at most {amount(memory['gpu_peak'])} on the GPU, with the activations"
-    yield (
-        "",
-        f"at most {amount(memory['process_peak'])} in {'this' if many == 1 else 'the first'} process, of which Python and "
-        f"torch {amount(memory['process_before'])}",
-    )
-    yield (
-        "step",
-        f"{_short(step['seconds'])}, {step['images_per_second']:.4g} samples/s (median, {step['measured']} steps)",
-    )
+    which, bare = "this" if many == 1 else "the first", amount(memory["process_before"])
+    yield "", f"at most {amount(memory['process_peak'])} in {which} process; Python and torch alone have {bare}"
+    pace = f"{_short(step['seconds'])}, {step['samples_per_second']:.4g} samples/s"
+    yield "step", f"{pace} (the median of {step['measured']} steps)"
     limits = ", ".join(f"run.{key}={value:g}" for key, value in budget.items() if key in ("steps", "gradients", "kimg"))
     taken = f", {budget['steps_taken']} of them taken" if budget["steps_taken"] else ""
     yield "budget", f"{limits}: {budget['total_steps']} steps{taken}"
     yield "time", f"about {_long(spent['total'])} on this machine, of which"
-    yield "", f"{_long(spent['start'])} until the first step"
+    yield "", f"{_long(spent['start'])} until the first steps are taken"
     yield "", f"{_long(spent['steps'])} for {budget['steps_left']} steps and the log"
     for occasion in spent["occasions"]:
         if occasion["seconds"] is not None and occasion["times"]:
@@ -256,8 +278,11 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         f"{disk['place']} has {amount(disk['free'])} free{short}",
     )
     folder = report["folder"]
-    yield "folder", f"{folder['path']} is free" if folder["earlier_run"] is None else folder["earlier_run"]
-    if folder["advice"]:
+    if folder["earlier_run"] is None:
+        yield "folder", f"{folder['path']} is free"
+    else:
+        held = f"; {folder['held_by']} writes into it" if folder["held_by"] else ""
+        yield "folder", f"{folder['earlier_run']}{held}"
         yield "", folder["advice"]
     for path, what in report["writes"].items():
         yield "", f"{path}: {what}"

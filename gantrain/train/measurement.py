@@ -61,6 +61,7 @@ class Measurement:
     """What a run costs.
 
     Attributes:
+        ready: when the first steps had been taken, in seconds since 1970.
         seconds: the seconds of a training step with its part of the log: the median over blocks of equal steps.
         measured: the number of steps that were measured.
         gradients: the gradient evaluations in a step, by player, a mean over the measured steps.
@@ -69,6 +70,7 @@ class Measurement:
         occasions: the callbacks, and the checkpoints.
     """
 
+    ready: float
     seconds: float
     measured: int
     gradients: dict[str, float]
@@ -86,12 +88,14 @@ def measure(trainer: Trainer) -> Measurement:
         UserError: a part of the run fails, as it would in training.
     """
     with closing(trainer.batches), trainer.computing():
-        trainer.evaluator.rehearse()
+        trainer.rehearse()
         if trainer.main:
             make_folder(trainer.folder)
         with trainer.monitored(), Progress(enabled=False) as trainer.progress:
             for _ in range(_WARM_UP):
                 _step(trainer)
+            _synchronise(trainer)
+            ready = time.time()
             block = _block(trainer)
             before, draws, step = dict(trainer.evaluator.evaluations), trainer.evaluator.draws, trainer.step
             seconds = _pace(trainer, block)
@@ -100,7 +104,8 @@ def measure(trainer: Trainer) -> Measurement:
             drawn = (trainer.evaluator.draws - draws) / measured
             occasions = [_callback(trainer, callback) for callback in trainer.callbacks]
             occasions.append(Occasion("checkpoint", trainer.checkpoint_settings.every, _timed(trainer, trainer.save)))
-    return Measurement(seconds, measured, gradients, drawn, _steps(trainer, gradients, drawn), tuple(occasions))
+    steps = _steps(trainer, gradients, drawn)
+    return Measurement(ready, seconds, measured, gradients, drawn, steps, tuple(occasions))
 
 
 def _step(trainer: Trainer) -> None:
@@ -171,9 +176,8 @@ def _steps(trainer: Trainer, gradients: dict[str, float], draws: float) -> int:
     if run.gradients is not None:
         limits.append(steps_within(run.gradients, cost.gradients if cost else (most, most)))
     if run.kimg is not None:
-        limits.append(
-            steps_within(run.kimg * 1000 / trainer.batches.batch_size, cost.draws if cost else (draws, draws))
-        )
+        batches = run.kimg * 1000 / trainer.batches.batch_size
+        limits.append(steps_within(batches, cost.draws if cost else (draws, draws)))
     return min(limits)
 
 

@@ -192,8 +192,7 @@ class Trainer(Loop):
                 more memory than there is.
         """
         with ExitStack() as held, closing(self.batches), self.computing():
-            self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
-            self.evaluator.rehearse()
+            self.rehearse()
             data, changed = self.batches.digest, None
             with self.processes.raise_on_all():
                 if self.main:
@@ -221,6 +220,15 @@ class Trainer(Loop):
                     self.progress.note("the first step compiles the networks, which may take a minute")
                 self.take_steps(Interrupt(self.processes))
         return self.folder
+
+    def rehearse(self) -> None:
+        """Compare the data of all processes, and try each player's objective once, without a trace.
+
+        Raises:
+            UserError: the data differ, or a part of the user's own is wrong.
+        """
+        self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
+        self.evaluator.rehearse()
 
     def restore(self) -> bool:
         """Load the newest whole checkpoint in the run's folder. Only the first process needs to see the folder.
