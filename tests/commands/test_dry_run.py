@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -143,7 +142,7 @@ def test_a_signal_leaves_nothing_either(tmp_path):
     )
     command = Command(tmp_path, "train", config, "--dry-run", TMPDIR=str(tmp_path / "tmp"))
     until(lambda: (tmp_path / "begun").exists() or not command.running())
-    assert os.listdir(tmp_path / "tmp")
+    assert list((tmp_path / "tmp").glob("gantrain-*"))
     command.kill(15)
     assert command.wait() == 143, command.errors
-    assert not os.listdir(tmp_path / "tmp") and not (tmp_path / "ring").exists()
+    assert not list((tmp_path / "tmp").glob("gantrain-*")) and not (tmp_path / "ring").exists()
