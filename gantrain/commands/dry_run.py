@@ -23,6 +23,7 @@ from gantrain.commands.network import offline
 from gantrain.commands.train import joined, make_trainer
 from gantrain.commands.trial import earlier_run, folder_of, space, tensor_bytes, without_metrics
 from gantrain.compute.compile import temporary_cache
+from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
 from gantrain.data.storage import amount, describe_samples, size_in_bytes
 from gantrain.errors import Notice, UserError
@@ -152,7 +153,7 @@ def _report(
         "run": {
             "name": config.run.name,
             "game": type(trainer.game).__name__,
-            "outer": type(trainer.outer).__name__,
+            "outer": " over ".join(_names(resolved(config)["outer"])),
             "seed": config.run.seed,
             "precision": config.run.precision,
             "device": _device_name(trainer.device),
@@ -165,15 +166,17 @@ def _report(
                 "parameters": sum(p.numel() for p in learner.parameters),
                 "optimizer": type(learner.optimizer).__name__,
                 "lr": learner.step_size,
+                "scheduler": type(trainer.schedulers[name]).__name__ if name in trainer.schedulers else None,
                 "sharpness": None if type(learner.oracle) is Plain else type(learner.oracle).__name__,
                 "gradient_evaluations": found.gradients[learner.name],
             }
-            for learner in trainer.learners
+            for name, learner in zip(names, trainer.learners, strict=True)
         ],
         "average": None if config.ema is None else {"of": trainer.game.evaluated_player, "decay": config.ema.decay},
         "data": {
             "samples": describe_samples(batches.samples, batches.workers).removeprefix("data: "),
             "batch_size": batches.batch_size,
+            "workers": batches.workers,
         },
         "memory": {
             "networks": sum(tensor_bytes(state[name]) for name in names),
@@ -217,6 +220,13 @@ def _report(
     }
 
 
+def _names(outer: Any) -> Iterator[str]:
+    """The names of an outer loop and of the loops inside it, from its section of the config."""
+    while isinstance(outer, dict):
+        yield outer.get("name") or outer["target"]
+        outer = outer.get("base")
+
+
 def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
     """What a run writes: the paths, and what lies there."""
     keep, every = trainer.checkpoint_settings.keep, trainer.checkpoint_settings.every
@@ -239,11 +249,11 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     where = f"{many} process{'es' if many > 1 else ''} on {run['device']}"
     yield "run", f"{run['name']}: {run['game']} by {run['outer']}, seed {run['seed']}, {run['precision']}, {where}"
     for player in report["players"]:
-        oracle = f", {player['sharpness']}" if player["sharpness"] else ""
+        more = "".join(f", {player[key]}" for key in ("scheduler", "sharpness") if player[key])
         yield (
             player["name"],
             f"{player['parameters']:,} parameters in {player['network']}; {player['optimizer']} with "
-            f"lr={player['lr']:g}{oracle}; gradient evaluations per step: {player['gradient_evaluations']:.4g}",
+            f"lr={player['lr']:g}{more}; gradient evaluations per step: {player['gradient_evaluations']:.4g}",
         )
     if report["average"] is not None:
         yield "average", f"of the weights of {report['average']['of']}, decay {report['average']['decay']}"
@@ -255,7 +265,11 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if memory["gpu_peak"] is not None:
         yield "", f"at most {amount(memory['gpu_peak'])} on the GPU, with the activations"
     which, bare = "this" if many == 1 else "the first", amount(memory["process_before"])
-    yield "", f"at most {amount(memory['process_peak'])} in {which} process; Python and torch alone have {bare}"
+    workers = " without its workers" if report["data"]["workers"] else ""
+    yield (
+        "",
+        f"at most {amount(memory['process_peak'])} in {which} process{workers}; Python and torch alone have {bare}",
+    )
     pace = f"{_short(step['seconds'])}, {step['samples_per_second']:.4g} samples/s"
     yield "step", f"{pace} (the median of {step['measured']} steps)"
     limits = ", ".join(f"run.{key}={value:g}" for key, value in budget.items() if key in ("steps", "gradients", "kimg"))

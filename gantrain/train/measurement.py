@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,12 +82,13 @@ class Measurement:
 def measure(trainer: Trainer) -> Measurement:
     """Take steps of a run, run its callbacks, and write a checkpoint.
 
-    All processes of the run call this together. The trainer writes into its folder, which is made.
+    All processes of the run call this together. The trainer writes into its folder, which is made. The learning rates
+    stay at their first values, since a short run's schedules would end before the measurement does.
 
     Raises:
         UserError: a part of the run fails, as it would in training.
     """
-    with closing(trainer.batches), trainer.computing():
+    with closing(trainer.batches), trainer.computing(), _without_schedules(trainer):
         trainer.rehearse()
         if trainer.main:
             make_folder(trainer.folder)
@@ -106,6 +107,15 @@ def measure(trainer: Trainer) -> Measurement:
             occasions.append(Occasion("checkpoint", trainer.checkpoint_settings.every, _timed(trainer, trainer.save)))
     steps = _steps(trainer, gradients, drawn)
     return Measurement(ready, seconds, measured, gradients, drawn, steps, tuple(occasions))
+
+
+@contextmanager
+def _without_schedules(trainer: Trainer) -> Iterator[None]:
+    schedulers, trainer.schedulers = trainer.schedulers, {}
+    try:
+        yield
+    finally:
+        trainer.schedulers = schedulers
 
 
 def _step(trainer: Trainer) -> None:
@@ -130,7 +140,7 @@ def _block(trainer: Trainer) -> int:
     lists = [value for value in vars(trainer.game).values() if isinstance(value, list | tuple)]
     lazy = [part.every for parts in lists for part in parts if isinstance(getattr(part, "every", None), int)]
     block = math.lcm(cycle, *lazy)
-    block = block if block <= _MOST_STEPS else cycle
+    block = block if block <= _MOST_STEPS and block * pace <= _LONGEST else cycle
     logged = math.lcm(block, trainer.log_settings.every)
     return int(trainer.processes.broadcast_object(logged if logged * pace <= _MOST_SECONDS else block))
 

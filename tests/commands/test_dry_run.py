@@ -77,6 +77,13 @@ def test_steps_and_gradient_evaluations(tmp_path, overrides, gradients, steps):
     assert report["step"]["measured"] >= 3 * (8 if "penalties" in overrides[-1] else 1)
 
 
+def test_a_schedule_may_be_shorter_than_the_measurement(tmp_path):
+    schedule = "{name: onecyclelr, max_lr: 0.01, total_steps: 5}"
+    report = dry(tmp_path, RING, "run.steps=5", f"game.generator.scheduler={schedule}", "log.every=30")
+    assert report["players"][1]["scheduler"] == "OneCycleLR" and report["step"]["measured"] >= 30
+    assert report["players"][1]["lr"] == pytest.approx(0.01 / 25)
+
+
 def test_it_says_where_a_run_would_go_on(tmp_path):
     train.train(config_of(RING, tmp_path, "run.steps=8", "checkpoint.every=4"))
     report = dry(tmp_path, RING, "checkpoint.every=4", resume=True)
