@@ -81,11 +81,11 @@ def train(
         given = [flag for flag, wanted in flags.items() if wanted]
         sys.exit(launch(["train", "--processes", str(processes), *given, "--", config, *overrides], processes))
     if dry_run:
-        from gantrain.commands import dry_run as measured
+        from gantrain.commands.dry_run import lines, run
 
-        report = measured.dry_run(checked, resume, processes, trust)
+        report = run.dry_run(checked, resume, processes, trust)
         if report is not None:
-            print_result(measured.as_json(report) if as_json else measured.text(report))
+            print_result(lines.as_json(report) if as_json else lines.text(report))
         return
     from gantrain.commands import train
 

@@ -12,7 +12,8 @@ from forked import Command, hosts, until
 from tiny import DIGITS, RING, config_of, write
 
 from gantrain.cli import cli
-from gantrain.commands import dry_run, train
+from gantrain.commands import train
+from gantrain.commands.dry_run import lines, run
 from gantrain.errors import UserError
 from gantrain.train import measurement
 from gantrain.train.measurement import Occasion
@@ -34,10 +35,10 @@ def listed(folder: Path) -> dict[str, int]:
 
 def dry(folder: Path, base: dict, *overrides: str, resume: bool = False) -> dict:
     before = listed(folder)
-    report = dry_run.dry_run(config_of(base, folder, *overrides), resume=resume)
+    report = run.dry_run(config_of(base, folder, *overrides), resume=resume)
     assert listed(folder).keys() == before.keys()
     assert {k: v for k, v in listed(folder).items() if k != "tmp"} == {k: v for k, v in before.items() if k != "tmp"}
-    assert report == json.loads(dry_run.as_json(report))
+    assert report == json.loads(lines.as_json(report))
     return report
 
 
@@ -58,8 +59,8 @@ def test_it_shows_what_a_run_costs_and_leaves_nothing(tmp_path):
     )
     assert report["disk"]["needed"] > 6 * report["disk"]["checkpoint"] > 6 * memory["optimizers"]
     assert report["folder"]["earlier_run"] is None and str(tmp_path / "digits" / "best") in report["writes"]
-    lines = dry_run.text(report)
-    assert f"{tmp_path / 'digits'} is free" in lines and "1797 x 1x8x8, 115 kB, in memory; batches of 32" in lines
+    shown = lines.text(report)
+    assert f"{tmp_path / 'digits'} is free" in shown and "1797 x 1x8x8, 115 kB, in memory; batches of 32" in shown
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_it_says_where_a_run_would_go_on(tmp_path):
     assert "of step 8" in report["folder"]["earlier_run"] and report["folder"]["held_by"] is None
     assert (report["budget"]["steps_taken"], report["budget"]["steps_left"]) == (8, 12)
     assert report["time"]["occasions"][-1]["times"] == 3
-    assert "20 steps, 8 of them taken" in dry_run.text(report)
+    assert "20 steps, 8 of them taken" in lines.text(report)
     report = dry(tmp_path, RING, "run.seed=4", resume=True)
     assert "--resume would refuse: run.seed" in report["folder"]["earlier_run"]
 
@@ -106,9 +107,9 @@ def test_what_cannot_be_trained_is_refused_as_in_training(tmp_path):
     (tmp_path / "ring").touch()
     before = listed(tmp_path)
     with pytest.raises(UserError, match="is a file"):
-        dry_run.dry_run(config_of(RING, tmp_path))
+        run.dry_run(config_of(RING, tmp_path))
     with pytest.raises(UserError, match="data.batch_size: 501 samples asked for"):
-        dry_run.dry_run(config_of(RING, tmp_path, "run.name=other", "data.batch_size=501"))
+        run.dry_run(config_of(RING, tmp_path, "run.name=other", "data.batch_size=501"))
     assert listed(tmp_path).keys() == before.keys()
 
 
@@ -118,7 +119,15 @@ def test_nothing_is_downloaded(tmp_path, monkeypatch):
     (missing,) = report["time"]["not_included"]
     assert missing.startswith("evaluations, whose features are not here yet (weights of")
     with pytest.raises(UserError, match="a dry run downloads nothing, gantrain train would ask"):
-        dry_run.dry_run(config_of(DIGITS, tmp_path, f"data={{name: cifar10, root: {tmp_path / 'nowhere'}}}"))
+        run.dry_run(config_of(DIGITS, tmp_path, f"data={{name: cifar10, root: {tmp_path / 'nowhere'}}}"))
+
+
+def test_an_evaluation_that_takes_long_is_not_included(tmp_path, monkeypatch):
+    monkeypatch.setattr(measurement, "_LIMIT", 0.0)
+    report = dry(tmp_path, DIGITS, EVALUATE, "samples=null")
+    assert report["time"]["not_included"] == ["MetricEvaluation"]
+    assert [occasion["name"] for occasion in report["time"]["occasions"] if occasion["total"]] == ["checkpoint"]
+    assert "not included: MetricEvaluation" in lines.text(report)
 
 
 def test_json_goes_with_a_dry_run(tmp_path, monkeypatch):
