@@ -11,6 +11,11 @@ from typing import Any
 from gantrain.data.storage import amount
 
 
+# The parts of the memory that the run itself knows, as the report calls them and as its lines do.
+_PARTS = {key: key for key in ("networks", "gradients", "optimizers", "average")}
+_PARTS |= {"method": "oracles and outer loop", "samples": "samples"}
+
+
 def text(report: dict[str, Any]) -> str:
     """The report as lines for a terminal."""
     rows = list(_rows(report))
@@ -38,8 +43,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if report["average"] is not None:
         yield "average", f"of the weights of {report['average']['of']}, decay {report['average']['decay']}"
     yield "data", f"{report['data']['samples']}; batches of {report['data']['batch_size']}"
-    names = {"method": "oracles and outer loop"}
-    parts = [f"{names.get(key, key)} {amount(size)}" for key, size in list(memory.items())[:6] if size]
+    parts = [f"{name} {amount(memory[key])}" for key, name in _PARTS.items() if memory[key]]
     each = " in each process" if many > 1 else ""
     yield "memory", f"{', '.join(parts)}{each}"
     if memory["gpu_peak"] is not None:
