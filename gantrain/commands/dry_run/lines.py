@@ -10,7 +10,6 @@ from typing import Any
 
 from gantrain.data.storage import amount
 
-
 # The parts of the memory that the run itself knows, as the report calls them and as its lines do.
 _PARTS = {key: key for key in ("networks", "gradients", "optimizers", "average")}
 _PARTS |= {"method": "oracles and outer loop", "samples": "samples"}
