@@ -113,7 +113,8 @@ def test_where_the_answer_goes(gantrain, arguments, code, stream, words):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "sweep", "compare", "eval", "sample", "diagnose", "solve", "map", "new", "doctor", "schema"]
+    "command",
+    ["train", "sweep", "list", "compare", "eval", "sample", "diagnose", "solve", "map", "new", "doctor", "schema"],
 )
 def test_help_shows_commands_that_can_be_copied(command):
     result = CliRunner().invoke(cli, [command, "--help"])
@@ -164,7 +165,9 @@ def test_schema_prints_json(gantrain):
         ["--help"],
         ["train", "--help"],
         ["schema"],
+        ["list", str(ROOT / "checkpoints")],
         ["train", QUICKSTART, "run.stpes=3"],
+        ["train", QUICKSTART, "--steps", "3"],
         ["sweep", QUICKSTART, "--over", "outer=gdda"],
         ["solve", BILINEAR, "outer=gdda"],
         ["map", MAP, "outers=[gdda]"],

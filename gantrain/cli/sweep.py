@@ -6,12 +6,13 @@ import sys
 
 import click
 
+from gantrain.cli.assignments import ConfigCommand
 from gantrain.cli.entry import main
 from gantrain.cli.options import PATH, trust_option
 from gantrain.errors import UserError
 
 
-@click.command(short_help="Train a grid of configs with several seeds.")
+@click.command(cls=ConfigCommand, short_help="Train a grid of configs with several seeds.")
 @click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--over", multiple=True, metavar="KEY=VALUES", help="A key and its values, with commas between them.")

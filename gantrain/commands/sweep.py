@@ -25,6 +25,7 @@ from gantrain.config.schema import Config
 from gantrain.config.sections import LONGEST_NAME
 from gantrain.distributed.environment import cores
 from gantrain.errors import Notice, UserError
+from gantrain.runs.budget import share_done
 from gantrain.runs.folder import is_run, require_startable
 from gantrain.train.interrupt import Interrupt
 from gantrain.utils.open_files import affordable
@@ -138,8 +139,7 @@ def is_finished(run: PlannedRun) -> bool:
         if newest is None:
             return False
         step, state = checkpoint.load(newest)
-        images = state["field"]["draws"] * run.config.data.batch_size
-        return run.config.run.used(step, max(state["field"]["evaluations"].values()), images / 1000) >= 1.0
+        return share_done(run.config.run, run.config.data.batch_size, step, state) >= 1.0
     except (UserError, KeyError, TypeError, ValueError, AttributeError):
         # The run itself says what is wrong with its checkpoint, when it is resumed.
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,11 +126,12 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]
         raise UserError(f"command line: {len(overrides)} arguments key=value; expected at most {_MOST_OVERRIDES}")
     tree: dict[str, Any] = {}
     keys = []
-    for override in overrides:
+    for position, override in enumerate(overrides):
         key, equals, value = override.partition("=")
         path = key.split(".")
         if not equals or not all(path):
-            raise UserError(f"{shown(override)}: expected key=value, as in outer.relaxation=0.5")
+            example = _joined(overrides, position) or "outer.relaxation=0.5"
+            raise UserError(f"{shown(override)}: expected key=value, as in {one_line(example)}")
         if len(path) > yaml_files.DEEPEST or len(key) > _LONGEST_KEY or not key.isprintable():
             raise UserError(f"command line: {shown(key)}: there is no such key")
         parsed = yaml_files.parse(value, f"command line: {key}")
@@ -140,6 +142,21 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]
         tree = merge(tree, parsed)
         keys.append(key)
     return tree, keys
+
+
+def _joined(overrides: Sequence[str], position: int) -> str:
+    """The argument that was meant by a wrong one and those beside it: ``a=1`` for ``a 1``, ``a = 1`` and ``a:1``."""
+    before, here, *after = ["", *overrides][position:]
+    if before.endswith("="):  # a= 1
+        return f"{before}{here}"
+    if here.startswith("="):  # a =1
+        return f"{before}{here}" if before and "=" not in before else ""
+    key, colon, value = here.partition(":")
+    if after and not value and after[0].startswith("="):
+        value = "".join(after[:2] if after[0] == "=" else after[:1])[1:]
+    elif after and not value and "=" not in after[0]:
+        value = after[0]
+    return f"{key}={value}" if value and all(re.fullmatch(r"\w+", part) for part in key.split(".")) else ""
 
 
 def _listed(value: Any) -> list[Any]:

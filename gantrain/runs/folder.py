@@ -18,6 +18,7 @@ from gantrain.config.sections import Run
 from gantrain.config.targets import foreign_targets
 from gantrain.config.types import shown
 from gantrain.errors import Notice, UserError
+from gantrain.runs import checkpoint_files
 from gantrain.runs.lock import LOCK
 from gantrain.runs.trust import record_trained, require_trusted
 from gantrain.utils import marks
@@ -93,7 +94,7 @@ def clear_folder(folder: Path, overwrite: bool) -> None:
     Raises:
         UserError: something cannot be deleted.
     """
-    if _is_being_deleted(folder) or overwrite and (is_run(folder) or _lost_its_config(folder)):
+    if is_being_deleted(folder) or overwrite and (is_run(folder) or lost_its_config(folder)):
         _delete_run(folder)
 
 
@@ -113,9 +114,9 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
     yaml_files.parse(config_text(config, RESOLVED_CONFIG), f"{folder / CONFIG}: the config with all its defaults")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and the run's folder would lie there; choose another run.name")
-    if _is_being_deleted(folder) or _is_free(folder):
+    if is_being_deleted(folder) or _is_free(folder):
         return
-    if not is_run(folder) and not _lost_its_config(folder):
+    if not is_run(folder) and not lost_its_config(folder):
         if next(folder.glob("step_*/manifest.json"), None):
             raise UserError(
                 f"{folder / CONFIG}: is not what gantrain wrote, whose first line is {RESOLVED_CONFIG!r}; put that "
@@ -229,7 +230,7 @@ def _is_free(folder: Path) -> bool:
     )
 
 
-def _lost_its_config(folder: Path) -> bool:
+def lost_its_config(folder: Path) -> bool:
     """Whether a folder is that of a run, which shows in its files, and its config is missing or not even begun."""
     config = folder / CONFIG
     if config.exists() and not _is_blank(config):
@@ -255,7 +256,7 @@ def _entries(folder: Path) -> Iterator[Path]:
     return (entry for entry in folder.iterdir() if not is_system_file(entry.name))
 
 
-def _is_being_deleted(folder: Path) -> bool:
+def is_being_deleted(folder: Path) -> bool:
     return _first_line(folder / _DELETED) == RESOLVED_CONFIG
 
 
@@ -275,7 +276,7 @@ def _delete_run(folder: Path) -> None:
 
 def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
     before, failure = None, None
-    for file in _configs(folder):
+    for file in configs_of(folder):
         try:
             before = _as_computed(file, foreign_targets(config))
             break
@@ -300,15 +301,13 @@ def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
             )
 
 
-def _configs(folder: Path) -> Iterator[Path]:
+def configs_of(folder: Path) -> Iterator[Path]:
     """The files with the config of a run: its own and, for the case that it is lost, the copies in its checkpoints."""
     if is_run(folder):
         yield folder / CONFIG
-    from gantrain.runs import checkpoint
-
-    for _, path in sorted(checkpoint.found(folder).items(), reverse=True):
-        if _first_line(path / checkpoint.CONFIG) in (RESOLVED_CONFIG, BUILT_IN_PYTHON):
-            yield path / checkpoint.CONFIG
+    for _, path in sorted(checkpoint_files.found(folder).items(), reverse=True):
+        if _first_line(path / checkpoint_files.CONFIG) in (RESOLVED_CONFIG, BUILT_IN_PYTHON):
+            yield path / checkpoint_files.CONFIG
 
 
 def _as_computed(config: Path, known: Mapping[str, str]) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from gantrain.errors import UserError
 from gantrain.runs.events import Events
+from gantrain.runs.last_rows import METRICS
 from gantrain.utils.io import append, explaining_write_errors, open_regular, write_file
 from gantrain.utils.nested import flatten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METRICS = "metrics.jsonl"
 # The columns of metrics.jsonl that differ between two runs of one config; all others are functions of the config.
 WALL_CLOCK = frozenset({"time", "images_per_second"})
 # More steps than any run takes; a number of this size in a file is none of ours.

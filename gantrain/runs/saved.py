@@ -23,7 +23,7 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
 from gantrain.optim.ema import EMA
-from gantrain.runs import checkpoint
+from gantrain.runs import checkpoint, checkpoint_files
 from gantrain.runs.folder import is_run, open_run
 from gantrain.runs.restore import require_fit, restore
 from gantrain.utils.seeding import derive
@@ -241,12 +241,12 @@ def _require_count(key: str, number: Any) -> None:
 
 
 def _find_checkpoint(folder: Path, step: int | None) -> Path:
-    if checkpoint.CHECKPOINT.fullmatch(folder.name) and not is_run(folder):
+    if checkpoint_files.CHECKPOINT.fullmatch(folder.name) and not is_run(folder):
         if step is not None and folder.name != f"step_{step}":
             raise UserError(f"{folder}: is a checkpoint, and another step, {step}, is asked for; name the run instead")
         return folder
-    path = checkpoint.newest(folder) if step is None else checkpoint.found(folder).get(step)
+    path = checkpoint.newest(folder) if step is None else checkpoint_files.found(folder).get(step)
     if path is None:
-        of_step = "" if step is None else f" of step {step}; there are {sorted(checkpoint.found(folder))}"
+        of_step = "" if step is None else f" of step {step}; there are {sorted(checkpoint_files.found(folder))}"
         raise UserError(f"{folder}: no whole checkpoint{of_step}")
     return path

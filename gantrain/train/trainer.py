@@ -203,9 +203,8 @@ class Trainer(Loop):
                 networks; it began with other data; the training diverged; a callback failed; or the training needs
                 more memory than there is.
         """
-        with ExitStack() as held, closing(self.batches), self._computing():
-            self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
-            self.evaluator.rehearse()
+        with ExitStack() as held, closing(self.batches), self.computing():
+            self.rehearse()
             data, changed = self.batches.digest, None
             with self.processes.raise_on_all():
                 if self.main:
@@ -233,6 +232,15 @@ class Trainer(Loop):
                     self.progress.note("the first step compiles the networks, which may take a minute")
                 self.take_steps(Interrupt(self.processes))
         return self.folder
+
+    def rehearse(self) -> None:
+        """Compare the data of all processes, and try each player's objective once, without a trace.
+
+        Raises:
+            UserError: the data differ, or a part of the user's own is wrong.
+        """
+        self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
+        self.evaluator.rehearse()
 
     def restore(self) -> bool:
         """Load the newest whole checkpoint in the run's folder. Only the first process needs to see the folder.
@@ -450,7 +458,7 @@ class Trainer(Loop):
         self.finite_draws = self.evaluator.draws
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
         """Sets the threads, precision and compiler that the run asks for; reports a lack of memory in one line."""
         batch_size, parts = self.batches.batch_size, self.batches.accumulation
         advice = memory.training_advice(batch_size, parts, self.settings.precision, self.processes.world_size)
