@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from gantrain.config.metrics import METRICS, value_names
 from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
+from gantrain.runs.better import read_better
 from gantrain.runs.folder import CHANGEABLE, comparable_config, is_run
 from gantrain.runs.monitor import read_metrics
 from gantrain.utils.io import make_folder, write_csv
@@ -67,12 +69,14 @@ class Series:
         seed: the seed of the run.
         reached: the cost of the run so far.
         values: metric -> (costs, values), ascending in cost, without values that are not finite.
+        better: "lower" or "higher" by the names of those values for which the run recorded it.
     """
 
     folder: Path
     seed: int
     reached: float
     values: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    better: Mapping[str, str] = MappingProxyType({})
 
     def value(self, metric: str, cost: float) -> float:
         """The value at a cost, interpolated linearly; beyond the last measurement it is the last value."""
@@ -82,7 +86,7 @@ class Series:
         """The best value up to a cost."""
         costs, values = self.values[metric]
         seen = [*values[costs <= cost].tolist(), self.value(metric, cost)]
-        return max(seen) if more_is_better(metric) else min(seen)
+        return max(seen) if more_is_better(metric, self.better) else min(seen)
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ def table(comparison: Comparison) -> str:
         "mean ± standard error over the seeds",
     ]
     for metric in comparison.metrics:
-        extreme = "highest" if more_is_better(metric) else "lowest"
+        extreme = "highest" if more_is_better(metric, comparison.groups[0].runs[0].better) else "lowest"
         lines += ["", f"{metric} (best: the {extreme})", f"{'':<{width}}  seeds  {'last':>20}  {'best':>20}"]
         for group in comparison.groups:
             last, best = comparison.last(group, metric), comparison.best(group, metric)
@@ -211,9 +215,14 @@ def picture(comparison: Comparison) -> Figure:
     return figures.comparison(panels, UNITS[comparison.at], comparison.cost)
 
 
-def more_is_better(metric: str) -> bool:
-    """Whether the larger of two values of a metric is the better one; of losses the smaller one is."""
-    return EVALUATED.get(_without_label(metric), False)
+def more_is_better(metric: str, better: Mapping[str, str] = MappingProxyType({})) -> bool:
+    """Whether the larger of two values of a metric is the better one; of losses the smaller one is.
+
+    Args:
+        metric: the full name of the metric.
+        better: the directions that a run recorded.
+    """
+    return better[metric] == "higher" if metric in better else EVALUATED.get(_without_label(metric), False)
 
 
 def _groups(runs: Sequence[str | Path], at: str) -> list[Group]:
@@ -296,7 +305,7 @@ def _series(folder: Path, seed: int, at: str) -> Series:
     for name, pairs in values.items():
         costs_of, numbers = np.array(pairs, dtype=float).T
         columns[name] = costs_of, numbers
-    return Series(folder, seed, cost(rows[-1]["step"]), columns)
+    return Series(folder, seed, cost(rows[-1]["step"]), columns, read_better(folder))
 
 
 def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:
@@ -312,7 +321,10 @@ def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tu
     """The full names of the metrics that are compared."""
     common = [name for name in runs[0].values if all(name in run.values for run in runs)]
     if metrics is None:
-        chosen = [n for n in common if _without_label(n) in EVALUATED] or [n for n in common if n.startswith("loss/")]
+        better = runs[0].better
+        chosen = [n for n in common if n in better or _without_label(n) in EVALUATED] or [
+            n for n in common if n.startswith("loss/")
+        ]
         if not chosen:
             raise UserError(f"{runs[0].folder}: no metric that all runs have logged; name some with --metrics")
         return tuple(chosen)

@@ -53,7 +53,7 @@ from gantrain.runs.restore import (
     restore_part,
     restore_scheduler,
 )
-from gantrain.train.callbacks.base import Callback
+from gantrain.train.callbacks.base import Callback, Result
 from gantrain.train.description import describe
 from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
@@ -62,7 +62,7 @@ from gantrain.train.progress import Progress
 from gantrain.train.resuming import best_result, newest_state, undone_work
 from gantrain.utils.nested import Maybe
 from gantrain.utils.seeding import derive
-from gantrain.utils.tensors import copy_, norm
+from gantrain.utils.tensors import copy_, norm, preserve
 
 # The parts of a checkpoint that are no player's.
 _CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation", "undone")
@@ -329,9 +329,12 @@ class Trainer(Loop):
         found = None
         with self.processes.raise_on_all():
             if self.main or callback.all_processes:
-                with reference_arithmetic():
-                    network = self.evaluated_network(callback.weights)
+                network = self.evaluated_network(callback.weights)
+                with reference_arithmetic(), self._unchanged():
                     found = callback.run(self.folder, self.monitor, self.step, network)
+                if found is not None and not isinstance(found, Result):
+                    wanted = f"{name_of(callback)}.run: expected a gantrain.Result or None"
+                    raise UserError(f"{wanted}, got {described(found)}")
         found = self.processes.broadcast_object(found)
         if found is None:
             return
@@ -342,6 +345,19 @@ class Trainer(Loop):
         ):
             self.best = {"name": found.name, "cost": found.cost}
             self._write(self.folder / BEST, {"evaluation": self.best}, 1)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """At the end of the block all networks have the modes and the buffers that they had before."""
+        networks = [player.module for player in self.game.players.values()]
+        networks += [self.ema.module] if self.ema is not None else []
+        modes = [(module, module.training) for network in networks for module in network.modules()]
+        with preserve([buffer for network in networks for buffer in network.buffers()]):
+            try:
+                yield
+            finally:
+                for module, training in modes:
+                    module.training = training
 
     def evaluated_network(self, weights: str | None = None) -> nn.Module:
         """The game's evaluated network, with the weights that are asked for.
