@@ -7,7 +7,7 @@ import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ class Series:
     seed: int
     reached: float
     values: Mapping[str, tuple[np.ndarray, np.ndarray]]
-    better: Mapping[str, str] = MappingProxyType({})
+    better: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, metric: str, cost: float) -> float:
         """The value at a cost, interpolated linearly; beyond the last measurement it is the last value."""
@@ -321,10 +321,8 @@ def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tu
     """The full names of the metrics that are compared."""
     common = [name for name in runs[0].values if all(name in run.values for run in runs)]
     if metrics is None:
-        better = runs[0].better
-        chosen = [n for n in common if n in better or _without_label(n) in EVALUATED] or [
-            n for n in common if n.startswith("loss/")
-        ]
+        evaluated = [n for n in common if n in runs[0].better or _without_label(n) in EVALUATED]
+        chosen = evaluated or [n for n in common if n.startswith("loss/")]
         if not chosen:
             raise UserError(f"{runs[0].folder}: no metric that all runs have logged; name some with --metrics")
         return tuple(chosen)

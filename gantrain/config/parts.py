@@ -289,7 +289,7 @@ def validate(kind: str, value: Any) -> Any:
     name = value["name"]
     if not isinstance(name, str) or name not in about.parts:
         wanted = f"expected {one_of(about.parts)}{nearest(name, about.parts)}" if about.parts else expected
-        own = f"; one of your own is {{target: {shown(name)}}}" if isinstance(name, str) and ":" in name else ""
+        own = f"; one of your own is {{target: {shown(name)}}}" if about.parts and ":" in str(name) else ""
         message = f"unknown {about.title} {shown(name)}; {wanted}{own}"
         raise problem_at(("name",), message, name)
     return part_model(kind, name).model_validate(dict(value))
