@@ -26,8 +26,8 @@ from gantrain.distributed.processes import Processes
 from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Player
 from gantrain.gradients.evaluator import Evaluator
+from gantrain.optim import schedules
 from gantrain.optim.ema import EMA
-from gantrain.optim.schedules import require_schedule, take_step
 from gantrain.outer.base import Outer
 from gantrain.outer.cost import cost_of_a_step, steps_within
 from gantrain.outer.field import Field
@@ -59,6 +59,7 @@ from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
 from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
+from gantrain.train.rehearsal import rehearse_step, take_step
 from gantrain.train.resuming import best_result, newest_state, undone_work
 from gantrain.utils.nested import Maybe
 from gantrain.utils.seeding import derive
@@ -161,7 +162,7 @@ class Trainer(Loop):
         outer.require(self.field)
         steps = self._steps() if self.schedulers else 0
         for name, scheduler in self.schedulers.items():
-            require_schedule(scheduler, steps, f"game.{name}.scheduler")
+            schedules.require_schedule(scheduler, steps, f"game.{name}.scheduler")
         self.config = (
             describe(game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings)
             if config is None
@@ -194,6 +195,7 @@ class Trainer(Loop):
         with ExitStack() as held, closing(self.batches), self._computing():
             self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
             self.evaluator.rehearse()
+            rehearse_step(self.outer, self.field)
             data, changed = self.batches.digest, None
             with self.processes.raise_on_all():
                 if self.main:
@@ -256,18 +258,9 @@ class Trainer(Loop):
         """
         self.evaluator.step = self.step
         self.evaluator.observing = observe
-        before = dict(self.evaluator.evaluations)
-        with UserCode("outer", self.outer):
-            completed = self._moved()
-        if not isinstance(completed, bool):
-            raise UserError(f"outer: {name_of(self.outer)}.step: expected true or false, got {described(completed)}")
-        if self.evaluator.evaluations == before:
-            raise UserError(
-                f"outer: {name_of(self.outer)}.step: evaluated no gradient; expected a call of field.evaluate"
-            )
-        self.outer_steps += completed
+        self.outer_steps += self._moved()
         for name, scheduler in self.schedulers.items():
-            take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
+            schedules.take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
         if self.ema is not None:
             self.ema.update()
         self.step += 1
@@ -275,7 +268,7 @@ class Trainer(Loop):
     def _moved(self) -> bool:
         """Take a step of the innermost outer loop; whether the outermost has completed one."""
         try:
-            return self.outer.step(self.field)
+            return take_step(self.outer, self.field)
         except RuntimeError as error:
             if "without overflow" in str(error):
                 message = "a setting, times a learning rate or another number, is larger than single precision holds"

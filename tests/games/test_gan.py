@@ -281,7 +281,7 @@ class TestWrongUse:
             GAN(generator, Column(2, 1), Hinge())
 
     def test_a_generator_without_latent_dim(self):
-        with pytest.raises(UserError, match="Linear: expected an attribute latent_dim"):
+        with pytest.raises(UserError, match="Linear.latent_dim: expected the length of a latent vector"):
             GAN(nn.Linear(2, 2), networks(DataSpec((2,)))[1], Hinge())
 
     def test_a_shared_parameter(self):
