@@ -55,19 +55,19 @@ class Outer(ABC):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """The loop's own state, on which later steps depend."""
+        """The loop's own state, on which later steps depend: tensors, numbers and texts, in lists and dicts."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most loops keep nothing
         """Take back what :meth:`state_dict` returned."""
 
-    def state_form(self, field: Field) -> dict[str, Any]:
+    def state_form(self, field: Field) -> dict[str, Any] | None:
         """A tree like each that :meth:`state_dict` may return, by which a checkpoint is checked before it is loaded.
 
-        :class:`~gantrain.utils.nested.Maybe` stands for what may be None; None stands for anything. By default the form
-        is that of the present state.
+        :class:`~gantrain.utils.nested.Maybe` stands for what may be None; None stands for anything. By default a state
+        may be anything, unless the loop keeps none.
         """
-        return self.state_dict()
+        return {} if type(self).state_dict is Outer.state_dict else None
 
 
 class Mover(Outer):

@@ -263,10 +263,11 @@ def _evaluated(learner: Learner, context: GradientContext, part: int) -> list[Gr
     """The gradients of one part of an oracle's evaluation on one micro-batch."""
     with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
         gradients = learner.oracle.evaluate(context, part)
-    if not isinstance(gradients, list | tuple) or not gradients:
+    several = isinstance(gradients, list | tuple) and gradients
+    if not several or any(isinstance(gradient, Tensor) for gradient in gradients):
         raise UserError(
-            f"game.{learner.name}.sharpness: {name_of(learner.oracle)}.evaluate: expected a list of gradients, got "
-            f"{described(gradients)}"
+            f"game.{learner.name}.sharpness: {name_of(learner.oracle)}.evaluate: expected a list of gradients, such as "
+            f"[context.gradient()], got {described(gradients)}"
         )
     for gradient in gradients:
         _require_gradient(gradient, learner, "evaluate")

@@ -65,22 +65,25 @@ class Oracle(ABC):
         return gradients[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """The state on which later evaluations depend; it is the same on all processes."""
+        """The state on which later evaluations depend: tensors, numbers and texts, in lists and dicts.
+
+        It is the same on all processes.
+        """
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most oracles keep nothing
         """Take back what :meth:`state_dict` returned."""
 
-    def state_form(self, parameters: Sequence[Tensor]) -> dict[str, Any]:
+    def state_form(self, parameters: Sequence[Tensor]) -> dict[str, Any] | None:
         """A tree like each that :meth:`state_dict` may return, by which a checkpoint is checked before it is loaded.
 
-        :class:`~gantrain.utils.nested.Maybe` stands for what may be None; None stands for anything. By default the form
-        is that of the present state.
+        :class:`~gantrain.utils.nested.Maybe` stands for what may be None; None stands for anything. By default a state
+        may be anything, unless the oracle keeps none.
 
         Args:
             parameters: the parameters of the player.
         """
-        return self.state_dict()
+        return {} if type(self).state_dict is Oracle.state_dict else None
 
 
 class Plain(Oracle):
