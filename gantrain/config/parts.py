@@ -245,8 +245,8 @@ def target_model(kind: str, target: str) -> type[Part]:
             message = f"{target} must take {name} as its first argument, which gantrain supplies ({what}); {found}"
             raise problem_at(("target",), message, target)
     for p in signature.parameters[len(supplied) :]:
-        if p.name == "name":
-            message = f"{target} has an argument called name, by which configs choose parts; call it otherwise"
+        if p.name in ("name", "target"):
+            message = f"{target} has an argument called {p.name}, by which configs choose parts; call it otherwise"
             raise problem_at(("target",), message, target)
     fields = {
         p.name: (Any if (accepted := understood(p.annotation, p.default)) is None else accepted, _field(p))

@@ -23,6 +23,10 @@ class Oracle(ABC):
     leaves parameters and optimizer as they were, also if an exception passes through. The oracle's own state changes in
     :meth:`combine`.
 
+    An oracle of your own defines :meth:`evaluate`; all else may be left out. A config names it with
+    ``game.PLAYER.sharpness: {target: "my_oracles:Mine", …}``, and the arguments of its constructor are its keys. State
+    that later steps depend on belongs in :meth:`state_dict`, so that a run resumes.
+
     Attributes:
         parts: the number of parts of an evaluation, which do not wait for each other. Each part is one gradient
             evaluation, and only the last part may move buffers.
@@ -41,7 +45,8 @@ class Oracle(ABC):
         """The gradients of one part, on one micro-batch; they are then averaged over micro-batches and processes.
 
         Args:
-            context: the player, the current point and the batch.
+            context: the player, the current point and the batch: ``context.gradient()`` is the gradient of the player's
+                loss at the current point, ``context.parameters`` are the parameters.
             part: the number of the part, 0 … parts - 1.
 
         Returns:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -12,6 +14,11 @@ from pathlib import Path
 
 import pytest
 from forked import gantrain
+from tiny import DIGITS, config_of, same, state
+
+from gantrain.commands.train import train
+from gantrain.runs.monitor import read_metrics
+from gantrain.testing import LossContract, OracleContract
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # The file of each example -> its commands.
@@ -43,6 +50,53 @@ def test_the_commands_of_an_example_run(tmp_path, name):
     assert "finished at step 2" in gantrain(tmp_path, *train, *SMALL, evaluated, "run.steps=2").output
     for command in others:
         gantrain(tmp_path, *command)
+
+
+TOGETHER = {
+    "conditional": False,
+    "loss": {"target": "examples.loss:Smoothed"},
+    "penalties": [{"target": "examples.penalty:DRAGAN", "every": 2}],
+    "augmentations": [{"target": "examples.augmentation:FadingNoise"}],
+    "generator": {
+        "model": {"target": "examples.network:Generator", "width": 32},
+        "optimizer": {"target": "examples.optimizer:Lion", "weight_decay": 0.1, "weight_decay_on": "matrices"},
+    },
+    "discriminator": {
+        "model": {"target": "examples.network:Discriminator"},
+        "optimizer": {"target": "examples.optimizer:Lion"},
+        "sharpness": {"target": "examples.oracle:Clipped", "limit": 0.01},
+        "constraint": {"target": "examples.constraint:MaxNorm"},
+    },
+}
+
+
+def test_the_parts_of_all_examples_resume_together_to_the_bit(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES.parent))
+    base = copy.deepcopy(DIGITS) | {"game": TOGETHER, "checkpoint": {"every": 1, "keep": 9}}
+    base["outer"] = {"target": "examples.outer_loop:Restarted", "period": 3}
+
+    def run(name, steps, **more):
+        return train(config_of(base, tmp_path, f"run.name={name}", f"run.steps={steps}"), **more)
+
+    straight = run("straight", 5)
+    for steps in (1, 4, 5):
+        pieces = run("pieces", steps, resume=True)
+    assert same(state(straight), state(pieces))
+    found = state(straight)
+    assert found["outer"]["taken"] == 2 and len(found["optimizer.generator"]["state"]) == 4
+    assert read_metrics(straight)[-1]["outer_steps"] == 1
+
+
+class TestSmoothed(LossContract):
+    def make(self):
+        return runpy.run_path(str(EXAMPLES / "loss.py"))["Smoothed"](smoothing=0.2)
+
+
+class TestClipped(OracleContract):
+    gradients = 1
+
+    def make(self):
+        return runpy.run_path(str(EXAMPLES / "oracle.py"))["Clipped"](limit=1e-3)
 
 
 def test_examples_are_short_and_each_has_its_command():
