@@ -53,6 +53,7 @@ def test_the_commands_of_an_example_run(tmp_path, name):
 
 
 TOGETHER = {
+    "name": "gan",
     "conditional": False,
     "loss": {"target": "examples.loss:Smoothed"},
     "penalties": [{"target": "examples.penalty:DRAGAN", "every": 2}],
