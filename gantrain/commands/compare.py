@@ -7,20 +7,20 @@ import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from gantrain.config.base import nearest, one_of
 from gantrain.config.metrics import METRICS, value_names
 from gantrain.errors import UserError
+from gantrain.runs.better import Direction, read_better
 from gantrain.runs.folder import CHANGEABLE, comparable_config, is_run
 from gantrain.runs.monitor import read_metrics
 from gantrain.utils.nested import flatten
 
-Direction = Literal["lower", "higher"]
 # The values that evaluations log, by their names without the label in brackets, and which of two is the better one. A
 # comparison shows them in this order.
 EVALUATED: dict[str, Direction] = {
@@ -69,12 +69,14 @@ class Series:
         seed: the seed of the run.
         reached: the cost of the run so far.
         values: metric -> (costs, values), ascending in cost, without values that are not finite.
+        better: "lower" or "higher" by the names of those values for which the run recorded it.
     """
 
     folder: Path
     seed: int
     reached: float
     values: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    better: Mapping[str, Direction] = field(default_factory=dict)
 
     def value(self, metric: str, cost: float) -> float:
         """The value at a cost, interpolated linearly; beyond the last measurement it is the last value."""
@@ -167,7 +169,7 @@ def compare(runs: Sequence[str | Path], metrics: Sequence[str] | None = None, at
                     f"begins at {run.values[metric][0][0]:g}; leave one of the two out"
                 )
     directions = {metric: _direction(metric, groups) for metric in chosen}
-    advice = _advice(all_runs) if metrics is None and _evaluated(chosen) == [] else ""
+    advice = _advice(all_runs) if metrics is None and _evaluated(chosen, all_runs) == [] else ""
     return Comparison(tuple(groups), directions, at, limit.reached, limit.folder, advice)
 
 
@@ -179,7 +181,10 @@ def _direction(metric: str, groups: Sequence[Group]) -> Direction | None:
     if metric.startswith("loss/"):
         losses = {name for g in groups for run in g.runs for name in run.values if name.startswith("loss/")}
         return "lower" if losses == {metric} and len({group.game for group in groups}) == 1 else None
-    return EVALUATED.get(_without_label(metric))
+    recorded = {run.better[metric] for group in groups for run in group.runs if metric in run.better}
+    if len(recorded) == 1:
+        return recorded.pop()
+    return None if recorded else EVALUATED.get(_without_label(metric))
 
 
 def leader(estimates: Sequence[Estimate], better: Direction | None) -> int | None:
@@ -196,7 +201,7 @@ def leader(estimates: Sequence[Estimate], better: Direction | None) -> int | Non
 
 
 def _advice(runs: Sequence[Series]) -> str:
-    lacking = next((run for run in runs if not _evaluated(run.values)), runs[0])
+    lacking = next((run for run in runs if not _evaluated(run.values, [run])), runs[0])
     return (
         f"no metric of quality was measured in all runs ({lacking.folder}); set evaluate: in their configs, or measure "
         "checkpoints with gantrain eval RUN"
@@ -291,7 +296,7 @@ def _series(folder: Path, seed: int, at: str) -> Series:
     for name, pairs in values.items():
         costs_of, numbers = np.array(pairs, dtype=float).T
         columns[name] = costs_of, numbers
-    return Series(folder, seed, cost(rows[-1]["step"]), columns)
+    return Series(folder, seed, cost(rows[-1]["step"]), columns, read_better(folder))
 
 
 def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:
@@ -307,7 +312,7 @@ def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tu
     """The full names of the metrics that are compared."""
     common = [name for name in runs[0].values if all(name in run.values for run in runs)]
     if metrics is None:
-        chosen = _evaluated(common) or [name for name in common if name.startswith("loss/")]
+        chosen = _evaluated(common, runs) or [name for name in common if name.startswith("loss/")]
         if not chosen:
             raise UserError(f"{runs[0].folder}: no metric that all runs have logged; name some with --metrics")
         return tuple(chosen)
@@ -327,10 +332,17 @@ def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tu
     return tuple(chosen)
 
 
-def _evaluated(names: Iterable[str]) -> list[str]:
-    """Those of the names of logged values that evaluations log, in the order of their table."""
+def _evaluated(names: Iterable[str], runs: Sequence[Series]) -> list[str]:
+    """Those of the names of logged values that say how good a run is.
+
+    The values that evaluations log come first, in the order of their table, and then those for which a run has recorded
+    which direction is better.
+    """
     order = list(EVALUATED)
-    return sorted((n for n in names if _without_label(n) in EVALUATED), key=lambda n: order.index(_without_label(n)))
+    measured = sorted(
+        (n for n in names if _without_label(n) in EVALUATED), key=lambda n: order.index(_without_label(n))
+    )
+    return measured + [n for n in names if n not in measured and any(n in run.better for run in runs)]
 
 
 def _without_label(name: str) -> str:

@@ -23,10 +23,10 @@ from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, GenerativeGame
-from gantrain.metrics import Extractor, Generated, Images, Options, Report, Source, Value, evaluate, open_images
+from gantrain.metrics import Extractor, Generated, Images, Metric, Options, Report, Source, Value, evaluate, open_images
 from gantrain.runs.saved import SavedRun, load
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_classes
-from gantrain.train.callbacks.metrics import CACHE, extractor_of
+from gantrain.train.callbacks.metrics import CACHE, extractor_of, metrics_of
 
 SAMPLES, SUBSET_SIZE = 10000, 1000
 
@@ -87,10 +87,10 @@ def evaluate_run(run: str, request: Request) -> Report:
                     f"{saved.folder}: the game {part_name(saved.settings.game)} neither makes samples nor classifies; "
                     "nothing else is evaluated"
                 )
-            section: Evaluate | None = saved.settings.callbacks.get("metrics")
-            metrics = request.metrics or (DEFAULT_METRICS if section is None else section.metrics)
+            section: Evaluate | None = saved.settings.game_callbacks.get("metrics")
+            metrics = request.metrics or (DEFAULT_METRICS if section is None else metrics_of(section))
             samples = request.samples or (SAMPLES if section is None else section.samples)
-            extractor = _extractor(request, section, device)
+            extractor = _extractor(request, section, device, metrics)
             real: Source | None
             if request.against is not None or section is None or section.data is None:
                 real = _real(request.against, extractor) or Images(saved.data)
@@ -110,8 +110,8 @@ def evaluate_images(images: str, request: Request) -> Report:
     """
     with _measuring(request) as accelerator:
         with Processes.launched().raise_on_all():
-            extractor = _extractor(request, None, accelerator.device)
             metrics = request.metrics or DEFAULT_METRICS
+            extractor = _extractor(request, None, accelerator.device, metrics)
             real = _real(request.against, extractor)
             if real is None and any(key not in METRICS or METRICS[key].compares for key in metrics):
                 raise UserError("--against: name what the images are compared with; only isc does without")
@@ -168,7 +168,7 @@ def _evaluate(
     fake: Source,
     real: Source | None,
     extractor: Extractor,
-    metrics: Sequence[str],
+    metrics: Sequence[str | Metric],
     samples: int | None,
     subset_size: int,
     cache: Path | None,
@@ -191,9 +191,11 @@ def _origin(saved: SavedRun) -> dict[str, Any]:
     return {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights}
 
 
-def _extractor(request: Request, section: Evaluate | None, device: torch.device) -> Extractor:
+def _extractor(
+    request: Request, section: Evaluate | None, device: torch.device, metrics: Sequence[str | Metric]
+) -> Extractor:
     if request.features is None and request.feature_weights is None and section is not None:
-        return extractor_of(section.features, device, request.trust)
+        return extractor_of(section.features, device, request.trust, metrics)
     if request.features in (None, "inception"):
         return extractor_of(Inception(weights=request.feature_weights, digest=request.digest), device)
     if request.feature_weights is not None:
@@ -216,7 +218,7 @@ def _real(against: str | None, extractor: Extractor) -> Source | None:
 
 
 def _accuracy(saved: SavedRun, game: ClassifyingGame, request: Request, device: torch.device) -> Report:
-    section: Accuracy | None = saved.settings.callbacks.get("accuracy")
+    section: Accuracy | None = saved.settings.game_callbacks.get("accuracy")
     if request.against is not None:
         spec = yaml_files.parse(request.against, "--against")
         data = build("data", spec)

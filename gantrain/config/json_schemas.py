@@ -83,7 +83,7 @@ def _define(kind: str, definitions: dict[str, Any]) -> None:
     definitions[kind] = {
         "title": described.title,
         "anyOf": [
-            {"type": "string", "enum": list(described.parts)},
+            *([{"type": "string", "enum": list(described.parts)}] if described.parts else []),
             *({"$ref": f"#/$defs/{kind}.{name}"} for name in described.parts),
             _TARGET,
         ],

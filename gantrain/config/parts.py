@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, GetCoreSchemaHandler, TypeAdapter, ValidationError, create_model
 from pydantic_core import core_schema
@@ -19,6 +20,7 @@ from gantrain.config.base import Schema, lines, nearest, one_of, problem, proble
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.signatures import (
     REQUIRED,
+    Parameter,
     Signature,
     inspect_signature,
     read_attribute,
@@ -65,6 +67,20 @@ class PartOver(PartOf):
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
         changes = {"type": "object", "properties": {"name": False, "target": False}}
         return {"anyOf": [{"$part": self.kind}, changes]}
+
+
+class NameOrPart(PartOf):
+    """Marks a value that is the name of a registered part, and stays so, or a part of the user's own."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        part = super().__get_pydantic_core_schema__(source, handler)
+        return core_schema.no_info_after_validator_function(
+            self._named, part, serialization=core_schema.plain_serializer_function_ser_schema(plain)
+        )
+
+    @staticmethod
+    def _named(part: Any) -> Any:
+        return part_name(part) if isinstance(part, Part) and "name" in type(part).model_fields else part
 
 
 class PerPlayer(PartOf):
@@ -225,9 +241,16 @@ def target_model(kind: str, target: str) -> type[Part]:
         signature = inspect_signature(cls, MARKERS)
     except (TypeError, ValueError):
         raise problem_at(("target",), f"{target} has no signature that can be read", target) from None
-    if len(signature.parameters) < len(supplied):
-        message = f"{target} must take {', '.join(supplied)} as its first argument, which the framework gives"
-        raise problem_at(("target",), message, target)
+    for p, (name, what) in itertools.zip_longest(signature.parameters[: len(supplied)], supplied.items()):
+        # What YAML can give is a key that stands where the supplied argument belongs.
+        if p is None or _is_key(p):
+            found = "it has none" if p is None else f"its first is {p.name}"
+            message = f"{target} must take {name} as its first argument, which gantrain supplies ({what}); {found}"
+            raise problem_at(("target",), message, target)
+    for p in signature.parameters[len(supplied) :]:
+        if p.name in ("name", "target"):
+            message = f"{target} has an argument called {p.name}, by which configs choose parts; call it otherwise"
+            raise problem_at(("target",), message, target)
     fields = {
         p.name: (Any if (accepted := understood(p.annotation, p.default)) is None else accepted, _field(p))
         for p in signature.parameters[len(supplied) :]
@@ -250,7 +273,8 @@ def validate(kind: str, value: Any) -> Any:
         ValidationError, PydanticCustomError: the value does not describe a part of the kind.
     """
     about = kind_of(kind)
-    expected = f"expected {'an' if about.title[0] in 'aeiou' else 'a'} {about.title} ({one_of(about.parts)})"
+    known = f" ({one_of(about.parts)})" if about.parts else ", as {target: package.module:Class}"
+    expected = f"expected {'an' if about.title[0] in 'aeiou' else 'a'} {about.title}{known}"
     if isinstance(value, Part) and value.part_kind == kind:
         return value
     if isinstance(value, str):
@@ -264,10 +288,13 @@ def validate(kind: str, value: Any) -> Any:
             raise problem_at(("target",), f"expected package.module:Class, got {shown(value['target'])}")
         return target_model(kind, value["target"]).model_validate(dict(value))
     if "name" not in value:
-        raise problem(f"{expected} by its name, or one of your own by its target")
+        by = " by its name, or one of your own by its target" if about.parts else ""
+        raise problem(f"{expected}{by}")
     name = value["name"]
     if not isinstance(name, str) or name not in about.parts:
-        message = f"unknown {about.title} {shown(name)}; expected {one_of(about.parts)}{nearest(name, about.parts)}"
+        wanted = f"expected {one_of(about.parts)}{nearest(name, about.parts)}" if about.parts else expected
+        own = f"; one of your own is {{target: {shown(name)}}}" if about.parts and ":" in str(name) else ""
+        message = f"unknown {about.title} {shown(name)}; {wanted}{own}"
         raise problem_at(("name",), message, name)
     return part_model(kind, name).model_validate(dict(value))
 
@@ -314,6 +341,12 @@ def class_attribute(kind: str, path: str, attribute: str) -> Any:
 def plain(value: Any) -> Any:
     """A validated part as plain data."""
     return value.model_dump(mode="json") if isinstance(value, Part) else value
+
+
+def _is_key(parameter: Parameter) -> bool:
+    """Whether the annotation or the default of an argument is a number, a word or a switch, which configs give."""
+    kind, scalars = parameter.annotation, (bool, int, float, str)
+    return (get_args(kind) or (kind,))[0] in scalars or isinstance(parameter.default, scalars)
 
 
 def _field(parameter: Any) -> Any:

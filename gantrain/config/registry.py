@@ -20,7 +20,7 @@ class Kind:
         title: the name of the kind in messages.
         interface: ``module:Class`` of the class from which all parts of the kind are derived.
         parts: name -> ``module:Class``.
-        supplied: the constructor's first arguments, which the framework gives.
+        supplied: the constructor's first arguments, which the framework gives: name -> what it is, for messages.
         reserved: arguments that a config may not set, because the framework sets them.
         beside: the function from a constructor's signature to the further keys that a config may set. The code that
             builds the part acts on these keys, not the constructor.
@@ -33,7 +33,7 @@ class Kind:
     title: str
     interface: str
     parts: dict[str, str] = field(default_factory=dict)
-    supplied: tuple[str, ...] = ()
+    supplied: dict[str, str] = field(default_factory=dict)
     reserved: tuple[str, ...] = ()
     beside: Callable[[Signature], tuple[Parameter, ...]] = lambda signature: ()
     adopts: tuple[str, str] | None = None
@@ -63,6 +63,10 @@ _LIMIT = Parameter(
 _NESTED = {"LRScheduler": Annotated[Any, "scheduler"]}
 # ReduceLROnPlateau needs a metric at each of its steps, which a run does not have.
 _NO_SCHEDULER = ("ReduceLROnPlateau",)
+
+
+# What a network is built for.
+_SPEC = {"spec": "the gantrain.data.DataSpec of the data"}
 
 
 def _in(module: str, **classes: str) -> dict[str, str]:
@@ -149,7 +153,7 @@ _KINDS = {
         | _in("models.dcgan", dcgan="DCGANGenerator")
         | _in("models.sngan", sngan="SNGANGenerator")
         | _in("models.r3gan", r3gan="R3GANGenerator"),
-        supplied=("spec",),
+        supplied=_SPEC,
     ),
     "discriminator": lambda: Kind(
         "discriminator",
@@ -159,7 +163,7 @@ _KINDS = {
         | _in("models.dcgan", dcgan="DCGANDiscriminator")
         | _in("models.sngan", sngan="SNGANDiscriminator")
         | _in("models.r3gan", r3gan="R3GANDiscriminator"),
-        supplied=("spec",),
+        supplied=_SPEC,
     ),
     "classifier": lambda: Kind(
         "classifier",
@@ -171,13 +175,13 @@ _KINDS = {
         | _in("models.conv", conv="ConvClassifier")
         | _in("models.mlp", mlp="MLPClassifier")
         | _in("models.huggingface", huggingface="HuggingFace"),
-        supplied=("spec",),
+        supplied=_SPEC,
     ),
     "perturber": lambda: Kind(
         "perturber",
         "torch.nn:Module",
         _in("models.conv", conv="ConvPerturber") | _in("models.mlp", mlp="MLPPerturber"),
-        supplied=("spec",),
+        supplied=_SPEC,
     ),
     "data": lambda: Kind(
         "data set",
@@ -230,18 +234,19 @@ _KINDS = {
     "metric": lambda: Kind(
         "metric", "gantrain:Metric", {key: description.target for key, description in METRICS.items()}
     ),
+    "callback": lambda: Kind("callback", "gantrain:Callback", reserved=("game", "data", "config")),
     "optimizer": lambda: Kind(
         "optimizer",
         "torch.optim:Optimizer",
         _optimizers() | _in("optim.muon", muon="Muon"),
-        supplied=("params",),
+        supplied={"params": "the parameters that it moves"},
         beside=_decay,
     ),
     "scheduler": lambda: Kind(
         "scheduler",
         "torch.optim.lr_scheduler:LRScheduler",
         _schedulers(),
-        supplied=("optimizer",),
+        supplied={"optimizer": "the player's optimizer"},
         reserved=("last_epoch",),
     ),
 }

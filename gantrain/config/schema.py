@@ -57,6 +57,8 @@ class Config(Schema):
     """The outer loop, which moves all players. Default: gda (gradient descent ascent) in alternating order."""
     ema: EMA | None = None
     """An average of the weights of the generator, or of the classifier; null (the default) keeps none."""
+    callbacks: tuple[Annotated[Any, PartOf("callback")], ...] = ()
+    """Callbacks of your own, each by its target, which look at the run while it goes on. Default none."""
     diagnose: Diagnose | None = None
     """Measurements of the game's spectrum, rotation and sharpness during the run; null (the default) takes none."""
     log: Log = Log()
@@ -65,7 +67,7 @@ class Config(Schema):
     """The number of training steps from one checkpoint to the next, and the number of checkpoints that are kept."""
 
     @property
-    def callbacks(self) -> dict[str, Any]:
+    def game_callbacks(self) -> dict[str, Any]:
         """The sections of the game's callbacks, by the callback's name. Sections that are null are left out."""
         sections = {name: getattr(self, key) for key, name in self.callback_names.items()}
         return {name: section for name, section in sections.items() if section is not None}

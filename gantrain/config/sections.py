@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import InitErrorDetails
 
-from gantrain.config.base import Schema, problem, problem_at
-from gantrain.config.metrics import BEST
-from gantrain.config.parts import PartOf, PartOver
+from gantrain.config.base import Schema, nearest, one_of, problem, problem_at
+from gantrain.config.metrics import BEST, own_description
+from gantrain.config.parts import NameOrPart, Part, PartOf, PartOver, class_attribute
 from gantrain.config.registry import kind
 from gantrain.config.signatures import Signature
 from gantrain.config.types import (
@@ -20,11 +20,11 @@ from gantrain.config.types import (
     FractionBelowOne,
     NonNegativeInt,
     Number,
-    OneOf,
     PositiveFloat,
     PositiveInt,
     Text,
     Words,
+    shown,
 )
 
 # The seconds that processes wait for each other, unless run.timeout says otherwise.
@@ -187,9 +187,9 @@ class Evaluate(Schema):
 
     every: PositiveInt = 1000
     """The number of training steps from one evaluation to the next. Default 1000."""
-    metrics: Annotated[tuple[Annotated[str, OneOf(kind("metric").parts)], ...], Field(min_length=1)] = ("fid",)
+    metrics: Annotated[tuple[Annotated[Any, NameOrPart("metric")], ...], Field(min_length=1)] = ("fid",)
     """The metrics that are measured: fid (Fréchet distance), isc (Inception score), kid (kernel distance), prc
-    (precision and recall), ppl (perceptual path length). Default [fid]."""
+    (precision and recall), ppl (perceptual path length), or your own by their targets. Default [fid]."""
     samples: PositiveInt = 10000
     """The number of generated samples that are measured. Default 10000; published FIDs take 50000."""
     weights: Literal["ema", "live", "anchor"] | None = None
@@ -208,15 +208,49 @@ class Evaluate(Schema):
     """Whether fid is also extrapolated to infinitely many samples. Default false."""
     batch_size: PositiveInt = 64
     """The number of images that pass through the network of the features at once. Default 64."""
-    best: Annotated[str, OneOf(BEST)] | None = None
-    """The metric by which the best checkpoint is chosen, which is kept in the folder best. null (the default) takes the
-    first entry of metrics."""
+    best: Annotated[Text, Field(json_schema_extra={"examples": list(BEST)})] | None = None
+    """The metric by which the best checkpoint is chosen, which is kept in the folder best: fid, isc, kid, precision,
+    recall, ppl, or a value of a metric of your own. null (the default) takes the first entry of metrics."""
 
     @model_validator(mode="after")
     def _measured(self) -> Evaluate:
-        if self.best is not None and BEST[self.best] not in self.metrics:
+        own = self._own_values()
+        if self.best is None or self.best in own or BEST.get(self.best) in self.metrics:
+            return self
+        if self.best in BEST:
             raise problem_at(("best",), f"{self.best} is not measured; add {BEST[self.best]} to evaluate.metrics")
-        return self
+        words = [*BEST, *own]
+        message = f"expected {one_of(words)}, got {shown(self.best)}{nearest(self.best, words)}"
+        raise problem_at(("best",), message, self.best)
+
+    @property
+    def compared_by(self) -> str:
+        """The word for the value by which checkpoints are compared."""
+        if self.best is not None:
+            return self.best
+        return self.metrics[0] if isinstance(self.metrics[0], str) else next(iter(self._own_values(self.metrics[:1])))
+
+    def _own_values(self, metrics: Sequence[Any] | None = None) -> dict[str, int]:
+        """The values of the metrics of the user's own: name -> the number of the metric in the list."""
+        found: dict[str, int] = {}
+        for i, metric in enumerate(self.metrics if metrics is None else metrics):
+            if not isinstance(metric, Part):
+                continue
+            better, compares, needs = (
+                class_attribute("metric", metric.part_class, key) for key in ("better", "compares", "needs")
+            )
+            try:
+                values = own_description(metric.part_class.rpartition(":")[2], better, compares, needs).values
+            except ValueError as error:
+                raise problem_at(("metrics", i, "target"), str(error)) from None
+            for value in values:
+                if value.name in found:
+                    message = (
+                        f"reports {value.name}, as entry {found[value.name]} does; take another name, or leave it out"
+                    )
+                    raise problem_at(("metrics", i, "target"), message)
+                found[value.name] = i
+        return found
 
 
 class Accuracy(Schema):

@@ -38,6 +38,7 @@ def find_target(kind: str, path: str) -> Any:
     module, _, name = path.partition(":")
     if _is_standard(module):
         message = f"{form['top']} is a module of Python's standard library, which has no parts; {expected}"
+        message += "; a module of your own needs another name"
         raise problem_at(("target",), message, path)
     try:
         imported: ModuleType = importlib.import_module(module)

@@ -11,7 +11,7 @@ import os
 import re
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic_core import PydanticCustomError, core_schema
@@ -237,20 +237,6 @@ class Location(Words):
         except ValueError as error:
             return f"; {error}"
         return ""
-
-
-class OneOf:
-    """Marks a text that is one of some words, like a ``Literal`` whose words are known only when the program runs.
-
-    Args:
-        words: the words.
-    """
-
-    def __init__(self, words: Iterable[str]):
-        self.words = list(words)
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.literal_schema(self.words)
 
 
 Bool = Annotated[bool, Switch()]

@@ -13,18 +13,21 @@ from torch import Tensor, nn
 from gantrain.compute.compile import uncompiled
 from gantrain.compute.modes import eval_mode
 from gantrain.compute.precision import upcast
-from gantrain.config.user_code import UserCode
+from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import GenerativeGame, Objective, Player
-from gantrain.games.checks import require_augmented, require_gradient, require_margins, require_output, require_scalar
+from gantrain.games.calls import augmented, output_of
+from gantrain.games.checks import require_gradient, require_margins, require_scalar
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
 from gantrain.models.base import Discriminator, Generator
 from gantrain.utils.seeding import derive
 from gantrain.utils.seeding import generator as source
+
+_UNCONDITIONAL = ", or game.conditional: false"
 
 
 class GAN(GenerativeGame):
@@ -113,7 +116,11 @@ class GAN(GenerativeGame):
         return self._generator_objective(batch)
 
     def _discriminator_objective(self, batch: Batch) -> Objective:
-        due = {i: penalty for i, penalty in enumerate(self.penalties) if penalty.due(batch.step)}
+        due = {}
+        for i, penalty in enumerate(self.penalties):
+            with UserCode(f"game.penalties.{i}", penalty):
+                if penalty.due(batch.step):
+                    due[i] = penalty
         # Penalties differentiate the discriminator twice, which a compiled network does not allow.
         with uncompiled() if due else nullcontext():
             return self._penalised_objective(batch, due)
@@ -171,25 +178,16 @@ class GAN(GenerativeGame):
 
     def _score(self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None) -> Tensor:
         """``(n,)``: the discriminator's logits of the augmented samples."""
-        n = samples.shape[0]
-        for i, augmentation in enumerate(self.augmentations):
-            key = f"game.augmentations.{i}"
-            with UserCode(key, augmentation):
-                changed = augmentation(samples, batch.under(stream))
-            samples = require_augmented(changed, samples, key, augmentation)
-        key = "game.discriminator.model"
-        with UserCode(key, self.discriminator):
-            logits = self.discriminator(samples, labels)
-        logits = require_output(logits, (n,), samples, key, self.discriminator, "one logit per sample")
+        samples = augmented(samples, self.augmentations, batch.under(stream))
+        key, what = "game.discriminator.model", "one logit per sample"
+        logits = output_of(self.discriminator, samples, labels, key, (), what, _UNCONDITIONAL)
         return upcast(require_gradient(logits, key, self.discriminator))
 
     def _generated(self, network: nn.Module, z: Tensor, labels: Tensor | None) -> Tensor:
         """``(n, *shape)``: the samples that the generator, or an average of it, makes from latent vectors."""
-        key = "game.generator.model"
-        with UserCode(key, network):
-            samples = network(z, labels)
-        shape = tuple(getattr(samples, "shape", ()))[1:] if self.spec is None else self.spec.shape
-        samples = require_output(samples, (z.shape[0], *shape), z, key, network, "samples of the data's shape")
+        key, what = "game.generator.model", "samples of the data's shape"
+        shape = None if self.spec is None else self.spec.shape
+        samples = output_of(network, z, labels, key, shape, what, _UNCONDITIONAL)
         return upcast(require_gradient(samples, key, network) if network is self.generator else samples)
 
     def _labels(self, batch: Batch) -> Tensor | None:
@@ -272,9 +270,11 @@ class GAN(GenerativeGame):
     @torch.no_grad()
     def _check(self) -> None:
         """Run both networks once on two samples. Modes, buffers and the random state are left as they were."""
-        if not isinstance(getattr(self.generator, "latent_dim", None), int):
+        dimension = getattr(self.generator, "latent_dim", None)
+        if not isinstance(dimension, int) or isinstance(dimension, bool) or dimension < 1:
             raise UserError(
-                f"generator {type(self.generator).__name__}: expected an attribute latent_dim, the length of its input"
+                f"game.generator.model: {name_of(self.generator)}.latent_dim: expected the length of a latent vector, "
+                f"which its constructor sets, got {described(dimension)}"
             )
         spec = self.spec
         if self.conditional and spec is not None and not spec.classes:

@@ -87,7 +87,7 @@ def evaluate(
     with torch.random.fork_rng(devices=[extractor.device] if extractor.device.type == "cuda" else []):
         reference = Reference()
         if real is not None and real_samples is not None and comparing:
-            needed = {metric.statistics for metric in comparing}
+            needed = {need for metric in comparing for need in metric.needs}
             reference = make_reference(real, real_samples, extractor, needed, batch_size, processes, cache)
         values = [
             _values(chosen, fake.redrawn(draw), samples, reference, extractor, batch_size, processes, options)
@@ -175,12 +175,12 @@ def _values(
     options: Options,
 ) -> dict[str, Value]:
     """The values of the metrics for one draw, the same in all processes."""
-    needed = {metric.statistics for metric in metrics}
+    needed = {need for metric in metrics for need in metric.needs}
     statistics = collect_statistics(fake, samples, extractor, needed, batch_size, processes, options)
     values: dict[str, Value] = {}
     with processes.raise_on_all():
         for metric in metrics if processes.rank == 0 else ():
-            values |= metric.named_values(statistics, reference, extractor, options)
+            values |= metric.named_values(statistics, reference, extractor)
     return processes.broadcast_object(values)
 
 

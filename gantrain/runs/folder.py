@@ -33,10 +33,10 @@ BUILT_IN_PYTHON = f"{marks.RUN} that was built in Python: what its trainer was g
 # The file that says that a run is being deleted, from before its first file until after its last.
 _DELETED = "deleted.tmp"
 # What a process that was killed may leave of a run that had not begun; and all that a run has.
-_HALF_WRITTEN = re.compile(r"(config\.yaml|metrics\.jsonl|.+\.png|data\.json)(\.[0-9a-f]{8})?\.tmp")
+_HALF_WRITTEN = re.compile(r"(config\.yaml|metrics\.jsonl|.+\.png|data\.json|better\.json)(\.[0-9a-f]{8})?\.tmp")
 _BEGINNINGS = re.compile(rf"{LOCK}(\..+)?|{_HALF_WRITTEN.pattern}")
 _OWN = re.compile(
-    rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|data\.json|metrics\.jsonl|events\.out\.tfevents\..+|step_[0-9]+(\..+)?|"
+    rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|data\.json|better\.json|metrics\.jsonl|events\.out\.tfevents\..+|step_[0-9]+(\..+)?|"
     r"samples|best|diagnosis"
 )
 # The folder inside the run's folder that holds the checkpoint of the best evaluation.
@@ -48,7 +48,7 @@ CHANGEABLE = (
     *("run.timeout", "run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
     *("data.path", "data.root", "data.train", "data.test", "data.download"),  # the data's digest is compared instead
     *("run.on_error", "run.on_nonfinite", "run.rollbacks"),
-    *("log", "samples", "evaluate", "diagnose", "checkpoint"),
+    *("log", "samples", "evaluate", "callbacks", "diagnose", "checkpoint"),
 )
 # Keys that name the data and other files which a run reads, by their last parts.
 _INPUTS = (".path", ".root", "data.train", "data.test", "evaluate.features", "features.weights")

@@ -26,8 +26,8 @@ from gantrain.distributed.processes import Processes
 from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Player
 from gantrain.gradients.evaluator import Evaluator
+from gantrain.optim import schedules
 from gantrain.optim.ema import EMA
-from gantrain.optim.schedules import require_schedule, take_step
 from gantrain.outer.base import Outer
 from gantrain.outer.cost import cost_of_a_step, steps_within
 from gantrain.outer.field import Field
@@ -53,16 +53,17 @@ from gantrain.runs.restore import (
     restore_part,
     restore_scheduler,
 )
-from gantrain.train.callbacks.base import Callback
+from gantrain.train.callbacks.base import Callback, Result
 from gantrain.train.description import describe
 from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
 from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
+from gantrain.train.rehearsal import rehearse_step, take_step
 from gantrain.train.resuming import best_result, newest_state, undone_work
 from gantrain.utils.nested import Maybe
 from gantrain.utils.seeding import derive
-from gantrain.utils.tensors import copy_, norm
+from gantrain.utils.tensors import copy_, norm, preserve
 
 # The parts of a checkpoint that are no player's.
 _CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation", "undone")
@@ -173,7 +174,7 @@ class Trainer(Loop):
         outer.require(self.field)
         steps = self._steps() if self.schedulers else 0
         for name, scheduler in self.schedulers.items():
-            require_schedule(scheduler, steps, f"game.{name}.scheduler")
+            schedules.require_schedule(scheduler, steps, f"game.{name}.scheduler")
         self.config = (
             describe(game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings)
             if config is None
@@ -241,6 +242,7 @@ class Trainer(Loop):
         """
         self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
         self.evaluator.rehearse()
+        rehearse_step(self.outer, self.field)
 
     def restore(self) -> bool:
         """Load the newest whole checkpoint in the run's folder. Only the first process needs to see the folder.
@@ -276,18 +278,9 @@ class Trainer(Loop):
         """
         self.evaluator.step = self.step
         self.evaluator.observing = observe
-        before = dict(self.evaluator.evaluations)
-        with UserCode("outer", self.outer):
-            completed = self._moved()
-        if not isinstance(completed, bool):
-            raise UserError(f"outer: {name_of(self.outer)}.step: expected true or false, got {described(completed)}")
-        if self.evaluator.evaluations == before:
-            raise UserError(
-                f"outer: {name_of(self.outer)}.step: evaluated no gradient; expected a call of field.evaluate"
-            )
-        self.outer_steps += completed
+        self.outer_steps += self._moved()
         for name, scheduler in self.schedulers.items():
-            take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
+            schedules.take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
         if self.ema is not None:
             self.ema.update()
         self.step += 1
@@ -295,7 +288,7 @@ class Trainer(Loop):
     def _moved(self) -> bool:
         """Take a step of the innermost outer loop; whether the outermost has completed one."""
         try:
-            return self.outer.step(self.field)
+            return take_step(self.outer, self.field)
         except RuntimeError as error:
             if "without overflow" in str(error):
                 message = "a setting, times a learning rate or another number, is larger than single precision holds"
@@ -349,9 +342,12 @@ class Trainer(Loop):
         found = None
         with self.processes.raise_on_all():
             if self.main or callback.all_processes:
-                with reference_arithmetic():
-                    network = self.evaluated_network(callback.weights)
+                network = self.evaluated_network(callback.weights)
+                with reference_arithmetic(), self._unchanged():
                     found = callback.run(self.folder, self.monitor, self.step, network)
+                if found is not None and not isinstance(found, Result):
+                    wanted = f"{name_of(callback)}.run: expected a gantrain.Result or None"
+                    raise UserError(f"{wanted}, got {described(found)}")
         found = self.processes.broadcast_object(found)
         if found is None:
             return
@@ -362,6 +358,19 @@ class Trainer(Loop):
         ):
             self.best = {"name": found.name, "cost": found.cost}
             self._write(self.folder / BEST, {"evaluation": self.best}, 1)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """At the end of the block all networks have the modes and the buffers that they had before."""
+        networks = [player.module for player in self.game.players.values()]
+        networks += [self.ema.module] if self.ema is not None else []
+        modes = [(module, module.training) for network in networks for module in network.modules()]
+        with preserve([buffer for network in networks for buffer in network.buffers()]):
+            try:
+                yield
+            finally:
+                for module, training in modes:
+                    module.training = training
 
     def evaluated_network(self, weights: str | None = None) -> nn.Module:
         """The game's evaluated network, with the weights that are asked for.

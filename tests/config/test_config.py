@@ -86,7 +86,7 @@ def test_every_kind_of_part_survives_being_written_down(write):
             "game.generator.scheduler={name: sequentiallr, schedulers: [linearlr, constantlr], milestones: [3]}",
             "game.generator.sharpness={name: sampa, rho: 1e-2, climb: tanh}",
             "game.discriminator.constraint={name: box, low: -1}",
-            "game.generator.model={target: torch.nn:Linear, out_features: 3, dtype: null}",
+            "game.generator.model={target: torch.nn:DataParallel, dim: 3, output_device: null}",
             "outer={name: lookahead, base: {name: lookahead, base: {name: rapp, samples: same}}}",
             "ema={}",
             "run.kimg=1e3",

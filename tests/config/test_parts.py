@@ -205,6 +205,7 @@ def test_all_problems_are_said_at_once():
 USER = '''
 from __future__ import annotations
 from typing import TYPE_CHECKING
+import torch
 from torch import nn
 from gantrain.outer import GDA
 if TYPE_CHECKING:
@@ -220,6 +221,18 @@ class Critic(nn.Module):
     def __init__(self, spec, width: PositiveInt = 4, scale=1.0, shape: tuple[int, int] = (1, 2)):
         super().__init__()
         self.args = (spec, width, scale, shape)
+
+class Wide(nn.Module):
+    def __init__(self, width: int): pass
+
+class Eager(torch.optim.SGD):
+    def __init__(self, lr=0.1): pass
+
+class Every(torch.optim.lr_scheduler.LRScheduler):
+    def __init__(self, every: PositiveInt = 1): pass
+
+class Named(torch.optim.SGD):
+    def __init__(self, params, name: str = ""): pass
 
 class Empty(nn.Module):
     def __init__(self): pass
@@ -250,6 +263,14 @@ def test_a_users_part_is_checked_and_built_like_ours(user_module):
         parts.build("discriminator", {"target": "users_own:Critic", "width": 0}, "data")
     with pytest.raises(UserError, match="discriminator.target: users_own:Empty must take spec as its first argument"):
         parts.build("discriminator", {"target": "users_own:Empty"}, "data")
+    for k, target, found in (
+        ("discriminator", "Wide", "must take spec as its first argument, .* its first is width$"),
+        ("optimizer", "Eager", "must take params as its first argument, .* its first is lr$"),
+        ("scheduler", "Every", "must take optimizer as its first argument, .* its first is every$"),
+        ("optimizer", "Named", "has an argument called name, by which configs choose parts; call it otherwise$"),
+    ):
+        with pytest.raises(UserError, match=f"^{k}.target: users_own:{target} {found}"):
+            parts.build(k, {"target": f"users_own:{target}"})
     assert parts.target_model("discriminator", "users_own:Critic").model_fields["width"].description == "how wide."
 
 

@@ -89,7 +89,7 @@ def first_step(config: Config) -> Iterator[Finding]:
     with offline() as hosts, ExitStack() as built:
         trainer: Trainer | None = None
         said: set[Finding] = set()
-        metrics = "metrics" in config.callbacks
+        metrics = "metrics" in config.game_callbacks
         for attempt in (config, without_metrics(config)) if metrics else (config,):
             try:
                 trainer = built.enter_context(_built(attempt))
@@ -142,7 +142,7 @@ def _missing(error: UserError, hosts: list[str], config: Config) -> Iterator[Fin
     """A part that is not on this machine: a run downloads it, if its host answers."""
     names = dict.fromkeys(hosts)
     silent = [host for host in names if not answers(host)]
-    for finding in refusals(error, "evaluate" if "metrics" in config.callbacks else "data"):
+    for finding in refusals(error, "evaluate" if "metrics" in config.game_callbacks else "data"):
         if silent:
             yield replace(finding, text=f"{finding.text}; {', '.join(silent)} does not answer")
         else:

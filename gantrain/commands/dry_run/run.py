@@ -96,7 +96,7 @@ def _built(config: Config, device: torch.device, trust: bool, left_out: list[str
             if not hosts:
                 raise
             refused = error
-        if "metrics" in config.callbacks:
+        if "metrics" in config.game_callbacks:
             hosts.clear()
             try:
                 trainer = make_trainer(without_metrics(config), device, trust=trust)

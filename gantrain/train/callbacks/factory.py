@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from gantrain.config.parts import build
+from gantrain.config.parts import Part, build, part_maker
 from gantrain.config.schema import Config
 from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Samples
+from gantrain.config.types import shown
+from gantrain.config.user_code import described, name_of
 from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
@@ -20,11 +23,13 @@ from gantrain.train.callbacks.diagnosis import GameDiagnosis
 from gantrain.train.callbacks.metrics import MetricEvaluation
 from gantrain.train.callbacks.samples import SampleGrid
 
+_ADD_EMA = "add ema: {decay: 0.999}"
+
 
 def make_callbacks(
     config: Config, game: Game, data: DataSet, device: torch.device | str = "cpu", trust: bool = False
 ) -> list[Callback]:
-    """The callbacks of a run: the diagnosis, and the callbacks of the game, for each section that is not null.
+    """The callbacks of a run: the diagnosis, those of the game, for each section that is not null, and the user's own.
 
     Args:
         config: the whole config.
@@ -39,9 +44,31 @@ def make_callbacks(
             not fit.
     """
     sections: dict[str, Any] = {} if config.diagnose is None else {"diagnosis": config.diagnose}
-    sections |= config.callbacks
+    sections |= config.game_callbacks
     makers: dict[str, Maker] = _MAKERS | {"metrics": functools.partial(_metrics, trust=trust)}
-    return [makers[name](section, config, game, data, device) for name, section in sections.items()]
+    ours = [makers[name](section, config, game, data, device) for name, section in sections.items()]
+    own = [_own(part, f"callbacks.{i}", config, game, data) for i, part in enumerate(config.callbacks)]
+    return [*ours, *own]
+
+
+def _own(part: Part, key: str, config: Config, game: Game, data: DataSet) -> Callback:
+    """A callback of the user's own, with those of the supplied arguments that its constructor has."""
+    arguments = inspect.signature(part_maker(part)).parameters
+    supplied = {"game": game, "data": data, "config": config}
+    callback: Callback = build(
+        "callback", part, given={name: value for name, value in supplied.items() if name in arguments}, key=key
+    )
+    every, weights = getattr(callback, "every", None), callback.weights
+    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+        raise UserError(
+            f"{key}: {name_of(callback)}.every: expected a number of training steps, at least 1, got "
+            f"{described(every)}; a constructor of your own calls super().__init__(every)"
+        )
+    if weights not in (None, "ema", "live", "anchor"):
+        raise UserError(f"{key}: {name_of(callback)}.weights: expected ema, live, anchor or None, got {shown(weights)}")
+    if weights == "ema" and config.ema is None:
+        raise UserError(f"{key}: {name_of(callback)} wants the average (ema), and the run keeps none; {_ADD_EMA}")
+    return callback
 
 
 Maker = Callable[[Any, Config, Game, Any, "torch.device | str"], Callback]
@@ -59,7 +86,7 @@ def _metrics(
     section: Evaluate, config: Config, game: Game, data: DataSet, device: torch.device | str, trust: bool
 ) -> Callback:
     if section.weights == "ema" and config.ema is None:
-        raise UserError("evaluate.weights: ema was asked for, and the run keeps no average; add ema: {decay: 0.999}")
+        raise UserError(f"evaluate.weights: ema was asked for, and the run keeps no average; {_ADD_EMA}")
     return MetricEvaluation(
         _generative(game, "evaluate"), data, section, config.run.seed, config.run.folder, device, trust
     )
