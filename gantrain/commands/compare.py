@@ -15,6 +15,8 @@ import numpy as np
 
 from gantrain.config.base import nearest, one_of
 from gantrain.config.metrics import METRICS, value_names
+from gantrain.config.parts import class_attribute
+from gantrain.config.registry import kind as kind_of
 from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
 EVALUATED = {
     name: not value.lower_is_better for metric in METRICS.values() for value in metric.values for name in value.names
 } | {"validation/accuracy": True, "validation/loss": False}
+# So do games, for scalars of their own.
+EVALUATED |= {
+    f"game/{name}": better == "higher"
+    for path in kind_of("game").parts.values()
+    for name, better in (class_attribute("game", path, "better") or {}).items()
+}
 UNITS = {"gradients": "gradient evaluations", "kimg": "thousand samples", "step": "training steps"}
 PICTURE = "comparison.png"
 
@@ -274,7 +282,7 @@ def _method(config: Mapping[str, Any]) -> str:
 def _series(folder: Path, seed: int, at: str) -> Series:
     rows = read_metrics(folder)
     # Each step costs as much as the next, so that costs between the steps that are logged lie on a straight line.
-    logged = [(row["step"], _cost(row, at, folder)) for row in rows if "kimg" in row]
+    logged = [(row["step"], _cost(row, at, folder)) for row in rows if "outer_steps" in row]
     if not logged:
         raise UserError(f"{folder}: has logged no step yet; leave the run out")
     steps, costs = np.array([(0, 0), *logged], dtype=float).T
@@ -300,6 +308,8 @@ def _series(folder: Path, seed: int, at: str) -> Series:
 
 
 def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:
+    if at == "kimg" and "kimg" not in row:
+        raise UserError(f"{folder}: a run without data sees no samples; compare at gradients or step")
     found = [v for name, v in row.items() if (name.startswith("gradients/") if at == "gradients" else name == at)]
     if not found or not all(map(math.isfinite, found)):
         raise UserError(

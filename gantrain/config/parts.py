@@ -9,15 +9,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import Field, GetCoreSchemaHandler, TypeAdapter, ValidationError, create_model
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError, create_model
 from pydantic_core import core_schema
 
 from gantrain.config.base import Schema, lines, nearest, one_of, problem, problem_at
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.signatures import (
     REQUIRED,
+    Parameter,
     Signature,
     inspect_signature,
     read_attribute,
@@ -103,7 +104,10 @@ class PlayerSection(Schema):
 @functools.cache
 def player_section(kind: str) -> type[PlayerSection]:
     """The section of a player whose network is a part of ``kind``."""
-    network: Any = (Annotated[Any, PartOf(kind)], Field(description="The network of the player."))
+    default = kind_of(kind).default
+    meaning = f"The {'strategy' if kind == 'strategy' else 'network'} of the player."
+    described = Field(description=meaning) if default is None else Field(default, description=meaning)
+    network: Any = (Annotated[Any, PartOf(kind)], described)
     return create_model(f"{kind.title()}Player", __base__=PlayerSection, __doc__=PlayerSection.__doc__, model=network)
 
 
@@ -117,8 +121,24 @@ class Plays:
         return handler.generate_schema(player_section(self.kind))
 
 
-# An argument that is annotated with one of these classes is, in a config, a part of the kind or a player's section.
-MARKERS = {
+class PlaysMany(Plays):
+    """Marks an argument of a game that maps any number of names to the networks of the players of these names.
+
+    Validated, it is a mapping from each player's name to the player's section. What a config may write instead is
+    written out before, see :mod:`gantrain.config.groups`.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.dict_schema(core_schema.str_schema(), super().__get_pydantic_core_schema__(source, handler))
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        section = schema["additionalProperties"]
+        return {**schema, "properties": handler.resolve_ref_schema(section)["properties"]}
+
+
+# An argument that is annotated with one of these classes, or one derived from it, is a part of the kind in a config.
+_PARTS = {
     interface: Annotated[Any, PartOf(kind)]
     for interface, kind in {
         "Outer": "outer",
@@ -131,15 +151,24 @@ MARKERS = {
         "LRScheduler": "scheduler",
         "Optimizer": "optimizer",
     }.items()
-} | {
+}
+# An argument of a game that is annotated with one of these classes is a player's section in a config.
+_PLAYERS = {
     interface: Annotated[Any, Plays(kind)]
     for interface, kind in {
         "Generator": "generator",
         "Discriminator": "discriminator",
         "Classifier": "classifier",
         "Perturber": "perturber",
+        "Strategy": "strategy",
+        "Module": "network",
     }.items()
 }
+
+
+def markers(kind: str) -> dict[str, Any]:
+    """What the names of classes stand for in the annotations of a part of ``kind``."""
+    return _PARTS | (_PLAYERS if kind == "game" else {})
 
 
 # Values of these types describe a part, or are mistakes. A value of any other type is a part that is built already.
@@ -193,10 +222,10 @@ def part_model(kind: str, name: str) -> type[Part]:
         KeyError: no part of that name is registered.
     """
     path = kind_of(kind).parts[name]
-    signature = read_signature(path, MARKERS)
+    signature = read_signature(path, markers(kind))
     fields = {}
     for p in signature.parameters[len(kind_of(kind).supplied) :]:
-        accepted = understood(p.annotation, p.default)
+        accepted = _accepted(p)
         if p.name in kind_of(kind).reserved:
             continue
         if accepted is not None:
@@ -219,14 +248,14 @@ def target_model(kind: str, target: str) -> type[Part]:
     cls = find_target(kind, target)
     supplied = kind_of(kind).supplied
     try:
-        signature = inspect_signature(cls, MARKERS)
+        signature = inspect_signature(cls, markers(kind))
     except (TypeError, ValueError):
         raise problem_at(("target",), f"{target} has no signature that can be read", target) from None
     if len(signature.parameters) < len(supplied):
         message = f"{target} must take {', '.join(supplied)} as its first argument, which the framework gives"
         raise problem_at(("target",), message, target)
     fields = {
-        p.name: (Any if (accepted := understood(p.annotation, p.default)) is None else accepted, _field(p))
+        p.name: (Any if (accepted := _accepted(p)) is None else accepted, _field(p))
         for p in signature.parameters[len(supplied) :]
         if p.name not in kind_of(kind).reserved
     }
@@ -247,6 +276,8 @@ def validate(kind: str, value: Any) -> Any:
     """
     about = kind_of(kind)
     expected = f"expected {'an' if about.title[0] in 'aeiou' else 'a'} {about.title} ({one_of(about.parts)})"
+    if not about.parts:
+        expected = f"expected a {about.title} of your own, {{target: package.module:Class}}"
     if isinstance(value, Part) and value.part_kind == kind:
         return value
     if isinstance(value, str):
@@ -260,10 +291,11 @@ def validate(kind: str, value: Any) -> Any:
             raise problem_at(("target",), f"expected package.module:Class, got {shown(value['target'])}")
         return target_model(kind, value["target"]).model_validate(dict(value))
     if "name" not in value:
-        raise problem(f"{expected} by its name, or one of your own by its target")
+        raise problem(f"{expected} by its name, or one of your own by its target" if about.parts else expected)
     name = value["name"]
     if not isinstance(name, str) or name not in about.parts:
-        message = f"unknown {about.title} {shown(name)}; expected {one_of(about.parts)}{nearest(name, about.parts)}"
+        known = one_of(about.parts) or "one of your own, {target: package.module:Class}"
+        message = f"unknown {about.title} {shown(name)}; expected {known}{nearest(name, about.parts)}"
         raise problem_at(("name",), message, name)
     return part_model(kind, name).model_validate(dict(value))
 
@@ -281,7 +313,21 @@ def part_arguments(part: Part) -> dict[str, Any]:
 
 def game_players(game: Part) -> dict[str, PlayerSection]:
     """The sections of a game's players by name, in the order of the constructor's arguments."""
-    return {key: value for key, value in part_arguments(game).items() if isinstance(value, PlayerSection)}
+    return {name: section for players in player_arguments(game).values() for name, section in players.items()}
+
+
+def player_arguments(game: Part) -> dict[str, dict[str, PlayerSection]]:
+    """The sections of a game's players by name, for each argument of the constructor that stands for players.
+
+    An argument for one player holds its section under the argument's own name.
+    """
+    found: dict[str, dict[str, PlayerSection]] = {}
+    for key, value in part_arguments(game).items():
+        if isinstance(value, PlayerSection):
+            found[key] = {key: value}
+        elif isinstance(value, Mapping) and value and all(isinstance(v, PlayerSection) for v in value.values()):
+            found[key] = dict(value)
+    return found
 
 
 def part_maker(part: Part) -> Any:
@@ -292,6 +338,16 @@ def part_maker(part: Part) -> Any:
 def part_class(part: Part) -> Any:
     """The class of the object that a validated part describes, also where a function makes the object."""
     return made_by(part.part_kind, part_maker(part))
+
+
+def path_model(kind: str, path: str) -> type[Part]:
+    """The pydantic model of the part ``module:Class``: a registered one, or the user's own, whose module is imported.
+
+    Raises:
+        ValidationError: the user's class is no part of the kind.
+    """
+    name = next((name for name, known in kind_of(kind).parts.items() if known == path), None)
+    return target_model(kind, path) if name is None else part_model(kind, name)
 
 
 def class_attribute(kind: str, path: str, attribute: str) -> Any:
@@ -310,6 +366,13 @@ def class_attribute(kind: str, path: str, attribute: str) -> Any:
 def plain(value: Any) -> Any:
     """A validated part as plain data."""
     return value.model_dump(mode="json") if isinstance(value, Part) else value
+
+
+def _accepted(parameter: Parameter) -> Any:
+    """The type that checks a YAML value for an argument, or None if YAML cannot give such a value."""
+    accepted = understood(parameter.annotation, parameter.default)
+    marks = getattr(get_args(accepted)[1], "__metadata__", ()) if get_origin(accepted) is dict else ()
+    return Annotated[Any, PlaysMany(marks[0].kind)] if marks and isinstance(marks[0], Plays) else accepted
 
 
 def _field(parameter: Any) -> Any:
@@ -347,6 +410,8 @@ def _built(
             expected = part_class(value).__name__
             raise UserError(f"{at}: {part_name(value)} says that it returns a {expected}, got {shown(built)}")
         return built
+    if isinstance(value, dict):
+        return {key: _built(v, kind, f"{at}.{key}", supplied) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_built(v, kind, f"{at}.{i}", supplied) for i, v in enumerate(value))
     return value

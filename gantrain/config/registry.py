@@ -21,6 +21,7 @@ class Kind:
         parts: name -> ``module:Class``.
         supplied: the constructor's first arguments, which the framework gives.
         reserved: arguments that a config may not set, because the framework sets them.
+        default: the part that is taken where a config names none; None if a config must name one.
         beside: the function from a constructor's signature to the further keys that a config may set. The code that
             builds the part acts on these keys, not the constructor.
     """
@@ -30,6 +31,7 @@ class Kind:
     parts: dict[str, str] = field(default_factory=dict)
     supplied: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
+    default: str | None = None
     beside: Callable[[Signature], tuple[Parameter, ...]] = lambda signature: ()
 
 
@@ -164,6 +166,14 @@ _KINDS = {
         _in("models.conv", conv="ConvPerturber") | _in("models.mlp", mlp="MLPPerturber"),
         supplied=("spec",),
     ),
+    "strategy": lambda: Kind(
+        "strategy",
+        "gantrain:Strategy",
+        _in("models.strategy", vector="Vector", softmax="Softmax"),
+        supplied=("spec",),
+        default="vector",
+    ),
+    "network": lambda: Kind("network", "torch.nn:Module", supplied=("spec",)),
     "data": lambda: Kind(
         "data set",
         "gantrain.data:DataSet",
@@ -183,7 +193,8 @@ _KINDS = {
         | _in("data.datasets.lsun", lsun="LSUN")
         | _in("data.datasets.imagenet", imagenet="ImageNet")
         | _in("data.datasets.image_files", image_folder="ImageFolder", image_archive="ImageArchive")
-        | _in("data.datasets.text", text="Text"),
+        | _in("data.datasets.text", text="Text")
+        | _in("data.datasets.no_data", none="NoData"),
     ),
     "game": lambda: Kind(
         "game",
@@ -191,7 +202,9 @@ _KINDS = {
         _in("games.gan", gan="GAN")
         | _in("games.classification", classification="Classification")
         | _in("games.adversarial_training", adversarial_training="AdversarialTraining")
-        | _in("games.domain_adversarial", domain_adversarial="DomainAdversarial"),
+        | _in("games.domain_adversarial", domain_adversarial="DomainAdversarial")
+        | _in("games.matrix", matrix="Matrix")
+        | _in("games.cournot", cournot="Cournot"),
         reserved=("spec",),
     ),
     "augmentation": lambda: Kind(
@@ -213,7 +226,7 @@ _KINDS = {
     "optimizer": lambda: Kind(
         "optimizer",
         "torch.optim:Optimizer",
-        _optimizers() | _in("optim.muon", muon="Muon"),
+        _optimizers() | _in("optim.muon", muon="Muon") | _in("optim.mirror", mirror="Mirror"),
         supplied=("params",),
         beside=_decay,
     ),

@@ -11,7 +11,18 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, create_m
 
 from gantrain.config import merge
 from gantrain.config.base import Schema, nearest, one_of, problem_at
-from gantrain.config.parts import Part, PartOf, PerPlayer, class_attribute, game_players, part_arguments, part_name
+from gantrain.config.groups import written_out
+from gantrain.config.parts import (
+    Part,
+    PartOf,
+    PerPlayer,
+    class_attribute,
+    game_players,
+    part_arguments,
+    part_name,
+    path_model,
+    player_arguments,
+)
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.sections import (
     CALLBACKS,
@@ -36,6 +47,9 @@ from gantrain.config.types import (
     shown,
 )
 
+# The name of the data set of games that learn from no data.
+_NO_DATA = "none"
+
 
 class Config(Schema):
     """The config of a training run.
@@ -46,6 +60,8 @@ class Config(Schema):
 
     # The sections that configure the game's callbacks: key -> name of the callback.
     callback_names: ClassVar[dict[str, str]] = {}
+    # The path of the game's class; empty before the game is known.
+    game_path: ClassVar[str] = ""
 
     run: Run
     """The name, seed, budget and device of the run."""
@@ -56,7 +72,8 @@ class Config(Schema):
     outer: Annotated[Any, PartOf("outer")] = {"name": "gda", "order": "alternating"}
     """The outer loop, which moves all players. Default: gda (gradient descent ascent) in alternating order."""
     ema: EMA | None = None
-    """An average of the weights of the generator, or of the classifier; null (the default) keeps none."""
+    """An average of the weights of the network that is evaluated, such as the generator; null (the default) keeps
+    none."""
     diagnose: Diagnose | None = None
     """Measurements of the game's spectrum, rotation and sharpness during the run; null (the default) takes none."""
     log: Log = Log()
@@ -72,7 +89,16 @@ class Config(Schema):
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
-        evaluate = value.get("evaluate") if isinstance(value, Mapping) else None
+        if not isinstance(value, Mapping):
+            return value
+        if cls.game_path and isinstance(value.get("game"), Mapping):
+            numbered = class_attribute("game", cls.game_path, "numbered") or {}
+            value = {**value, "game": written_out(value["game"], path_model("game", cls.game_path), numbered)}
+        if cls.game_path and not cls._takes_data():
+            data = {} if value.get("data") is None else value["data"]
+            unnamed = isinstance(data, Mapping) and not {"name", "target"} & data.keys()
+            value = {**value, "data": {"name": _NO_DATA, **data} if unnamed else data}
+        evaluate = value.get("evaluate")
         if not isinstance(evaluate, Mapping) or evaluate.get("data") is None:
             return value
         return {**value, "evaluate": {**evaluate, "data": _over_training_data(value.get("data"), evaluate.get("data"))}}
@@ -105,6 +131,34 @@ class Config(Schema):
             if abs(value) > LARGEST_SINGLE:
                 limit = f"expected a number of at most {LARGEST_SINGLE:.2g} in size, which single precision holds"
                 raise problem_at(key, f"{limit}, got {shown(value)}", value)
+        return self
+
+    @classmethod
+    def _takes_data(cls) -> bool:
+        return class_attribute("game", cls.game_path, "takes_data") is not False
+
+    @model_validator(mode="after")
+    def _with_its_data(self) -> Config:
+        given, game = getattr(self.data.part, "name", None) != _NO_DATA, part_name(self.game)
+        if self._takes_data() and not given:
+            raise problem_at(("data",), f"the game {game} learns from data; choose another data set than {_NO_DATA}")
+        if given and not self._takes_data():
+            raise problem_at(
+                ("data",), f"the game {game} takes no data; leave out the data set (data.batch_size may stay)"
+            )
+        if self.run.kimg is not None and not self._takes_data():
+            raise problem_at(("run", "kimg"), f"the game {game} sees no samples; use run.steps or run.gradients")
+        return self
+
+    @model_validator(mode="after")
+    def _named_apart(self) -> Config:
+        seen: dict[str, str] = {}
+        for argument, players in player_arguments(self.game).items():
+            for name in players:
+                if name in seen:
+                    message = f"a player is called {name} already, in game.{seen[name]}; choose another name"
+                    raise problem_at(("game", argument, name), message)
+                seen[name] = argument
         return self
 
     @model_validator(mode="after")
@@ -153,9 +207,16 @@ def config_of(game: str) -> type[Config]:
     Raises:
         ValidationError: the class is the user's own, and no game or not to be imported.
     """
+    path_model("game", game)  # which refuses a class whose keys cannot be read
     callbacks = class_attribute("game", game, "callbacks") or {}
     fields: dict[str, Any] = {}
+    if not isinstance(callbacks, Mapping):
+        raise problem_at(("target",), f"{game}: callbacks: expected a dict from section to callback", game)
     for key, name in callbacks.items():
+        if key in Config.model_fields:
+            raise problem_at(
+                ("target",), f"{game}: callbacks: {key!r} is a section of every config; choose another", game
+            )
         if name not in CALLBACKS:
             raise problem_at(
                 ("target",), f"{game} has an unknown callback {name!r}; expected {one_of(CALLBACKS)}", game
@@ -163,8 +224,14 @@ def config_of(game: str) -> type[Config]:
         section = CALLBACKS[name]
         default = section() if getattr(section, "by_default", False) else None
         fields[key] = (section | None, Field(default, description=section.__doc__))
+    if class_attribute("game", game, "takes_data") is False:
+        fields["data"] = (
+            Data,
+            Field({"name": _NO_DATA}, description="The number of rows of random numbers in a batch."),
+        )
     config: type[Config] = create_model("Config", __base__=Config, __doc__=Config.__doc__, **fields)
-    config.callback_names = callbacks
+    config.callback_names = dict(callbacks)
+    config.game_path = game
     return config
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -14,6 +14,9 @@ from gantrain.data.batch import Batch
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Gradient = list[Tensor | None]
 """A tensor for each parameter of a player, or None where the objective does not depend on the parameter."""
@@ -64,25 +67,44 @@ class Player:
 class Game(ABC):
     """Players in the order in which they move, each of which minimises its own objective.
 
-    In a config a game is a part like the others, whose keys are the constructor's arguments. An argument may be
-    annotated as the network of a player (``Generator``, ``Discriminator``, ``Classifier``, ``Perturber``), or as such a
-    network or None: in the config the section of that player stands for the argument, and the constructor gets the
-    network that the section describes. An argument that is annotated as a ``DataSet`` gets a further data set. An
-    argument ``spec`` gets the spec of the data; a config does not give it.
+    In a config a game is a part like the others, whose keys are the constructor's arguments. The annotation of an
+    argument says what the config gives for it, and what the constructor gets:
+
+    - ``gt.Generator``, ``gt.Discriminator``, ``gt.Classifier``, ``gt.Perturber``, ``torch.nn.Module`` (any network), or
+      ``gt.Strategy`` (no network: the parameters are the strategy): a player of the argument's name. The config has a
+      section for it, and the constructor gets the network that the section describes. ``gt.Perturber | None`` is a
+      player that may be left out.
+    - ``Mapping[str, gt.Strategy]``, or with another of these classes: any number of players, whose names the config
+      gives, or which the game numbers, see ``numbered``. The constructor gets the networks by name.
+    - ``gt.data.DataSet``, ``gt.Loss`` and the other base classes of parts: a part of that kind.
+    - ``float``, ``int``, ``bool``, ``str``, ``list[float]``, ``Literal["a", "b"]``: a value.
+
+    An argument ``spec`` gets the :class:`~gantrain.data.DataSpec` of the data; a config does not give it. The entries
+    of ``Args:`` in the class's docstring describe the keys.
 
     Attributes:
         players: the players by name.
         joint: whether an objective can be differentiated in the parameters of all players, which takes memory. Training
             differentiates it in the player's own parameters only, and leaves ``joint`` false.
-        callbacks: the callbacks that a config may switch on: section of the config -> name of the callback.
+        callbacks: the callbacks that a config may switch on: section of the config -> name of the callback. There are
+            "samples", "metrics", "accuracy", "scalars" (see :meth:`scalars`) and "pictures" (see :meth:`pictures`).
+        takes_data: whether the game learns from data. If it does not, a config has no ``data``, and batches hold
+            nothing but random numbers, ``data.batch_size`` rows of them.
+        numbered: for an argument that maps names to players, the argument whose list has an entry for each of them:
+            ``{"firms": "costs"}`` calls the players ``firm1``, ``firm2`` and so on.
+        better: whether a "lower" or a "higher" value of a scalar of :meth:`scalars` is better. The best checkpoint is
+            kept by the first of these that is measured.
         without_margins: the players whose objectives are no classification, so that BiSAM has no margins to climb.
 
     Raises:
-        UserError: two players share a parameter.
+        UserError: two players share a parameter, or bear the same name.
     """
 
     joint = False
     callbacks: ClassVar[dict[str, str]] = {}
+    takes_data: ClassVar[bool] = True
+    numbered: ClassVar[dict[str, str]] = {}
+    better: ClassVar[dict[str, str]] = {}
     without_margins: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, players: Sequence[Player]):
@@ -94,8 +116,10 @@ class Game(ABC):
         """Let a further player take part, who moves after the others.
 
         Raises:
-            UserError: the player shares a parameter with another.
+            UserError: the player shares a parameter with another, or bears its name.
         """
+        if player.name in self.players:
+            raise UserError(f"two players are called {player.name}; each player needs a name of its own")
         owner = {id(p): other.name for other in self.players.values() for p in other.parameters}
         for p in player.parameters:
             if id(p) in owner:
@@ -112,12 +136,53 @@ class Game(ABC):
 
     @property
     def evaluated_network(self) -> nn.Module:
-        """The network that is the product of the training. This network is averaged and evaluated."""
+        """The network that is the product of the training. This network is averaged and evaluated.
+
+        A game whose product is what all players do returns :attr:`everyone`.
+        """
         return self.players[self.evaluated_player].module
+
+    @property
+    def everyone(self) -> nn.ModuleDict:
+        """The networks of all players by name, as one module."""
+        return nn.ModuleDict({name: player.module for name, player in self.players.items()})
 
     @abstractmethod
     def objective(self, player: str, batch: Any) -> Objective:
-        """The objective of ``player`` at the current parameters of all players, on ``batch``."""
+        """The objective of ``player`` at the current parameters of all players, on ``batch``.
+
+        All random numbers must come from the batch, so that a run does not depend on the number of processes, and
+        resumes to the bit. The objective is the mean over the rows of the batch, of which each process has its share.
+
+        Args:
+            player: the name of the player who minimises.
+            batch: ``batch.real`` and ``batch.labels`` are the samples; ``batch.normal``, ``uniform`` and ``integers``
+                give ``len(batch)`` rows of random numbers. See :class:`gantrain.data.Batch`.
+        """
+
+    def scalars(self, network: nn.Module) -> Mapping[str, float | Tensor]:
+        """Scalars of the game's own, logged as ``game/NAME`` if ``callbacks`` has a "scalars"; by default none.
+
+        They are measured every ``every`` steps of the config's section, without gradients and in evaluation mode; if
+        the run keeps an average of the weights, also at the average, as ``game/NAME[ema]``.
+
+        Args:
+            network: the evaluated network, with the weights that are trained or their average.
+        """
+        return {}
+
+    def pictures(self, network: nn.Module) -> Mapping[str, Figure | Tensor]:
+        """Pictures of the game's own, if ``callbacks`` has a "pictures"; by default none.
+
+        They are written to ``pictures/NAME_step_N.png`` in the run's folder, and to TensorBoard.
+
+        Args:
+            network: the evaluated network, with the average of its weights if the run keeps one.
+
+        Returns:
+            Figures of matplotlib, or images as uint8 tensors ``(channels, height, width)``, by name.
+        """
+        return {}
 
     @contextmanager
     def constant(self, player: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ import torch
 
 from gantrain.config.parts import build
 from gantrain.config.schema import Config
-from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Samples
+from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Pictures, Samples, Scalars
 from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
@@ -18,6 +18,7 @@ from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.callbacks.diagnosis import GameDiagnosis
 from gantrain.train.callbacks.metrics import MetricEvaluation
+from gantrain.train.callbacks.own import GamePictures, GameScalars
 from gantrain.train.callbacks.samples import SampleGrid
 
 
@@ -41,10 +42,14 @@ def make_callbacks(
     sections: dict[str, Any] = {} if config.diagnose is None else {"diagnosis": config.diagnose}
     sections |= config.callbacks
     makers: dict[str, Maker] = _MAKERS | {"metrics": functools.partial(_metrics, trust=trust)}
-    return [makers[name](section, config, game, data, device) for name, section in sections.items()]
+    callbacks = []
+    for name, section in sections.items():
+        made = makers[name](section, config, game, data, device)
+        callbacks += [made] if isinstance(made, Callback) else made
+    return callbacks
 
 
-Maker = Callable[[Any, Config, Game, Any, "torch.device | str"], Callback]
+Maker = Callable[[Any, Config, Game, Any, "torch.device | str"], Callback | list[Callback]]
 
 
 def _diagnosis(section: Diagnose, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
@@ -78,8 +83,19 @@ def _accuracy(section: Accuracy, config: Config, game: Game, data: DataSet, devi
     return AccuracyEvaluation(other, section.every, device, attacks=attacks)
 
 
+def _scalars(section: Scalars, config: Config, game: Game, data: DataSet, device: torch.device | str) -> list[Callback]:
+    live = GameScalars(game, section.every, best=config.ema is None)
+    return [live] if config.ema is None else [live, GameScalars(game, section.every, "ema")]
+
+
+def _pictures(section: Pictures, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
+    return GamePictures(game, section.every)
+
+
 _MAKERS: dict[str, Maker] = {
     "diagnosis": _diagnosis,
     "samples": _samples,
     "accuracy": _accuracy,
+    "scalars": _scalars,
+    "pictures": _pictures,
 }
