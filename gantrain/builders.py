@@ -114,6 +114,11 @@ def make_game(
             f"game: the players are {', '.join(game.players)}, and the constructor's arguments that are annotated as "
             f"networks of players are {', '.join(game_players(part)) or 'none'}; call them alike"
         )
+    if game.evaluated_player not in game.players:
+        raise UserError(
+            f"game: {cls.__name__}.evaluated_player: expected one of {', '.join(game.players)}, got "
+            f"{described(game.evaluated_player)}"
+        )
     if not saved:
         game.measure(data)
     return game

@@ -53,7 +53,7 @@ def sample_run(
         raise UserError("--overwrite goes with --images; a grid takes the place of an earlier one of its name")
     saved = open_saved_run(run, step, weights, trust=trust)
     if not isinstance(saved.game, GenerativeGame):
-        raise UserError(f"{saved.folder}: the game {part_name(saved.config.game)} has no generator")
+        raise UserError(f"{saved.folder}: the game {part_name(saved.config.game)} makes no samples")
     if images and not saved.data.spec.image:
         raise UserError("--images: the samples are points, not images; leave the option out to get a plot")
     name = f"{saved.weights}_step_{saved.step}_seed_{seed}"

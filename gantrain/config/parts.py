@@ -286,6 +286,8 @@ def validate(kind: str, value: Any) -> Any:
         if value is None or isinstance(value, _NO_OBJECT):
             raise problem(f"{expected}, got {shown(value)}")
         return value  # an object that is built already, from Python
+    if about.default is not None and not {"name", "target"} & value.keys():
+        value = {"name": about.default, **value}
     if "target" in value and "name" not in value:
         if not isinstance(value["target"], str):
             raise problem_at(("target",), f"expected package.module:Class, got {shown(value['target'])}")

@@ -2,7 +2,7 @@
 
 from gantrain.games import losses, penalties
 from gantrain.games.adversarial_training import AdversarialTraining
-from gantrain.games.base import Game, Objective, Player
+from gantrain.games.base import ClassifyingGame, Game, GenerativeGame, Objective, Player
 from gantrain.games.classification import Classification
 from gantrain.games.cournot import Cournot
 from gantrain.games.domain_adversarial import DomainAdversarial
@@ -14,11 +14,13 @@ __all__ = [
     "GAN",
     "AdversarialTraining",
     "Classification",
+    "ClassifyingGame",
     "Cournot",
     "DomainAdversarial",
     "FunctionGame",
     "Game",
     "GeneralSum",
+    "GenerativeGame",
     "Matrix",
     "Minimize",
     "Objective",

@@ -8,12 +8,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from gantrain.compute.modes import eval_mode, seeded
+from gantrain.compute.precision import upcast
+from gantrain.config.user_code import UserCode, name_of
 from gantrain.data.batch import Batch
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
+from gantrain.games.checks import require_gradient, require_output
+from gantrain.utils.seeding import derive
+from gantrain.utils.seeding import generator as source
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,7 +138,10 @@ class Game(ABC):
 
     @property
     def evaluated_player(self) -> str:
-        """The name of the player whose network is the product of the training; by default the first player."""
+        """The name of the player whose network is the product of the training; by default the first player.
+
+        A class attribute will do: ``evaluated_player = "generator"``.
+        """
         return next(iter(self.players))
 
     @property
@@ -164,7 +174,8 @@ class Game(ABC):
         """Scalars of the game's own, logged as ``game/NAME`` if ``callbacks`` has a "scalars"; by default none.
 
         They are measured every ``every`` steps of the config's section, without gradients and in evaluation mode; if
-        the run keeps an average of the weights, also at the average, as ``game/NAME[ema]``.
+        the run keeps an average of the weights, also at the average, as ``game/NAME[ema]``. torch's generators are
+        seeded from the run's seed before each measurement, so that all of them draw the same random numbers.
 
         Args:
             network: the evaluated network, with the weights that are trained or their average.
@@ -227,42 +238,119 @@ class Game(ABC):
 class GenerativeGame(Game):
     """A game whose evaluated network turns latent vectors into samples.
 
+    Such a game can have the callbacks "samples" and "metrics", and ``gantrain sample`` and ``gantrain eval`` work for
+    its runs. A game of your own says with :attr:`evaluated_player` which player generates, and calls that player's
+    network as ``network(z, labels)``, with ``labels`` None unless it is :attr:`conditional`. The network has an
+    attribute ``latent_dim``.
+
     Attributes:
-        conditional: whether the network is told the class of each sample.
-        spec: the spec of the data; None if it was not given.
+        conditional: whether the network is told the class of each sample. By default false.
+        spec: the spec of the data, by which samples are checked; None (the default) if it was not given.
     """
 
-    conditional: bool
-    spec: DataSpec | None
+    conditional: bool = False
+    spec: DataSpec | None = None
 
     @property
-    @abstractmethod
     def latent_dim(self) -> int:
-        """The length of a latent vector."""
+        """The length of a latent vector.
 
-    @abstractmethod
-    def sample(self, n: int, seed: int, labels: Tensor | None = None, network: nn.Module | None = None) -> Tensor:
+        Raises:
+            UserError: the network has no attribute ``latent_dim``.
+        """
+        network = self.evaluated_network
+        length = getattr(network, "latent_dim", None)
+        if not isinstance(length, int):
+            raise UserError(
+                f"{self.evaluated_player} {name_of(network)}: expected an attribute latent_dim, the length of its input"
+            )
+        return length
+
+    @classmethod
+    def spec_for_network(
+        cls, player: str, spec: DataSpec, arguments: Mapping[str, Any], networks: Mapping[str, nn.Module]
+    ) -> DataSpec:
+        """The spec of the data; without the classes, unless the game has a key ``conditional`` and it is true."""
+        return spec if arguments.get("conditional") else spec.unconditional()
+
+    def generated(self, network: nn.Module, z: Tensor, labels: Tensor | None) -> Tensor:
+        """``(n, *shape)``: the samples that the generator, or an average of it, makes from latent vectors."""
+        key = f"game.{self.evaluated_player}.model"
+        with UserCode(key, network):
+            samples = network(z, labels)
+        shape = tuple(getattr(samples, "shape", ()))[1:] if self.spec is None else self.spec.shape
+        samples = require_output(samples, (z.shape[0], *shape), z, key, network, "samples of the data's shape")
+        return upcast(require_gradient(samples, key, network) if network is self.evaluated_network else samples)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        seed: int,
+        labels: Tensor | None = None,
+        network: nn.Module | None = None,
+        chunk: int = 500,
+    ) -> Tensor:
         """``(n, *shape)`` samples in evaluation mode: a function of the arguments and of the network's weights.
+
+        Modes, buffers and the global random state are left as they were.
 
         Args:
             n: the number of samples.
             seed: the seed of the latent vectors.
             labels: ``(n,)``, the classes of the samples. By default a conditional game takes all classes in turn.
             network: the network that is sampled, such as an average; by default the game's own network.
-        """
+            chunk: the number of samples in one forward pass.
 
-    @abstractmethod
+        Raises:
+            UserError: the game is conditional, and neither labels nor the data's spec were given.
+        """
+        z = torch.randn(n, self.latent_dim, generator=source(seed, "sample"))
+        if self.conditional and labels is None:
+            labels = self._classes(n)
+        return self.generate(z, labels, derive(seed, "sample networks"), network, chunk)
+
+    @torch.no_grad()
     def generate(
-        self, z: Tensor, labels: Tensor | None = None, seed: int = 0, network: nn.Module | None = None
+        self,
+        z: Tensor,
+        labels: Tensor | None = None,
+        seed: int = 0,
+        network: nn.Module | None = None,
+        chunk: int = 500,
     ) -> Tensor:
         """The samples that the network makes from given latent vectors, in evaluation mode.
+
+        Modes, buffers and the global random state are left as they were.
 
         Args:
             z: ``(n, latent_dim)``, the latent vectors, on any device.
             labels: ``(n,)``, the classes of the samples; only for a conditional game.
             seed: the seed of noise that the network itself draws.
             network: the network that is sampled, such as an average; by default the game's own network.
+            chunk: the number of samples in one forward pass.
+
+        Raises:
+            UserError: labels were given, and the game is not conditional.
         """
+        if labels is not None and not self.conditional:
+            raise UserError(
+                "labels were given, but the game is not conditional; leave labels out, or set game.conditional"
+            )
+        network = self.evaluated_network if network is None else network
+        device = next(network.parameters()).device
+        z, labels = z.to(device), None if labels is None else labels.to(device)
+        with eval_mode(network), seeded(seed, device):
+            parts = [
+                self.generated(network, z[i : i + chunk], None if labels is None else labels[i : i + chunk])
+                for i in range(0, len(z), chunk)
+            ]
+        return torch.cat(parts)
+
+    def _classes(self, n: int) -> Tensor:
+        if self.spec is None:
+            raise UserError("a conditional game without a spec cannot choose labels; pass labels")
+        return torch.arange(n) % self.spec.classes
 
 
 # From a network and a batch of labelled samples to changed samples of the same labels.

@@ -72,7 +72,12 @@ def _metrics(
 
 def _generative(game: Game, key: str) -> GenerativeGame:
     if not isinstance(game, GenerativeGame):
-        raise UserError(f"{key}: the game {type(game).__name__} makes no samples; set it to null")
+        raise UserError(
+            f"{key}: the game {type(game).__name__} makes no samples; set it to null, or derive the game from "
+            "gantrain.games.GenerativeGame"
+        )
+    if game.latent_dim < 1:  # which refuses a network without one
+        raise UserError(f"{key}: expected a latent_dim of at least 1, got {game.latent_dim}")
     return game
 
 
@@ -84,12 +89,13 @@ def _accuracy(section: Accuracy, config: Config, game: Game, data: DataSet, devi
 
 
 def _scalars(section: Scalars, config: Config, game: Game, data: DataSet, device: torch.device | str) -> list[Callback]:
-    live = GameScalars(game, section.every, best=config.ema is None)
-    return [live] if config.ema is None else [live, GameScalars(game, section.every, "ema")]
+    seed = config.run.seed
+    live = GameScalars(game, section.every, best=config.ema is None, seed=seed)
+    return [live] if config.ema is None else [live, GameScalars(game, section.every, "ema", seed=seed)]
 
 
 def _pictures(section: Pictures, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
-    return GamePictures(game, section.every)
+    return GamePictures(game, section.every, config.run.seed)
 
 
 _MAKERS: dict[str, Maker] = {

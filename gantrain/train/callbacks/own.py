@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantrain.compute.modes import eval_mode
+from gantrain.compute.modes import eval_mode, seeded
 from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.errors import UserError
 from gantrain.games.base import Game
@@ -18,6 +18,7 @@ from gantrain.plotting.images import rendered, save_png
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.utils.io import make_folder
+from gantrain.utils.seeding import derive
 
 # A name of a scalar may have slashes, as in "price/mean", by which TensorBoard groups; a picture's is part of a file's.
 _NAMES = {"scalars": re.compile(r"\w[\w./-]{0,99}"), "pictures": re.compile(r"\w[\w.-]{0,99}")}
@@ -31,11 +32,13 @@ class GameScalars(Callback):
         every: the number of training steps from one measurement to the next.
         weights: "live" or "ema".
         best: whether the best checkpoint is kept by these scalars, as :attr:`gantrain.Game.better` says.
+        seed: the seed of the run. Before each measurement torch's generators are seeded from it.
     """
 
-    def __init__(self, game: Game, every: int, weights: str = "live", best: bool = True):
+    def __init__(self, game: Game, every: int, weights: str = "live", best: bool = True, seed: int = 0):
         self.game = game
         self.every = every
+        self.seed = seed
         self.weights = weights
         self.best = best
 
@@ -58,7 +61,8 @@ class GameScalars(Callback):
 
     def measure(self, network: nn.Module) -> dict[str, float]:
         """The scalars of the game at a network, by name."""
-        return {name: _number(self.game, name, value) for name, value in _asked(self.game, "scalars", network).items()}
+        found = _asked(self.game, "scalars", network, self.seed)
+        return {name: _number(self.game, name, value) for name, value in found.items()}
 
 
 class GamePictures(Callback):
@@ -67,11 +71,13 @@ class GamePictures(Callback):
     Args:
         game: the game.
         every: the number of training steps from one picture to the next.
+        seed: the seed of the run. Before the pictures are drawn torch's generators are seeded from it.
     """
 
-    def __init__(self, game: Game, every: int):
+    def __init__(self, game: Game, every: int, seed: int = 0):
         self.game = game
         self.every = every
+        self.seed = seed
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> None:
         """Draw the pictures.
@@ -79,16 +85,21 @@ class GamePictures(Callback):
         Raises:
             UserError: the game draws something else than figures and images.
         """
-        for name, picture in _asked(self.game, "pictures", network).items():
+        for name, picture in _asked(self.game, "pictures", network, self.seed).items():
             image = _image(self.game, name, picture)
             make_folder(folder / "pictures")
             save_png(image, folder / "pictures" / f"{name}_step_{step:06d}.png")
             monitor.image(f"pictures/{name}", step, image)
 
 
-def _asked(game: Game, method: str, network: nn.Module) -> Mapping[str, Any]:
-    """What a method of the game returns for a network; that and the players' networks are left in their modes."""
-    with UserCode("game", game), eval_mode(network), eval_mode(game.everyone), torch.no_grad():
+def _asked(game: Game, method: str, network: nn.Module, seed: int) -> Mapping[str, Any]:
+    """What a method of the game returns for a network.
+
+    The modes of this network and of the players', and the states of torch's generators, are left as they were.
+    """
+    device = next(iter(game.players.values())).parameters[0].device
+    seed = derive(seed, method)
+    with eval_mode(network), eval_mode(game.everyone), seeded(seed, device), torch.no_grad(), UserCode("game", game):
         found = getattr(game, method)(network)
     who = f"game: {name_of(game)}.{method}"
     if not isinstance(found, Mapping):
