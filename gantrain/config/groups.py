@@ -30,15 +30,19 @@ def written_out(game: Mapping[str, Any], model: type[Part], numbered: Mapping[st
     written = dict(game)
     for group, field in model.model_fields.items():
         kinds = [mark.kind for mark in field.metadata if isinstance(mark, PlaysMany)]
-        entries = game.get(numbered[group]) if group in numbered else None
-        if kinds and (group in game or isinstance(entries, list)):
-            names = _numbered(group, entries) if isinstance(entries, list) else None
-            written[group] = _sections(group, game.get(group, {}), player_section(kinds[0]), names)
+        if kinds and group in game:
+            names = _numbered(group, numbered[group], game) if group in numbered else None
+            written[group] = _sections(group, game[group], player_section(kinds[0]), names)
     return written
 
 
-def _numbered(group: str, entries: list[Any]) -> list[str]:
-    return [f"{group.removesuffix('s')}{i}" for i in range(1, len(entries) + 1)]
+def _numbered(group: str, by: str, game: Mapping[str, Any]) -> list[str]:
+    """The names of the players whom the entries of another argument number."""
+    entries = game.get(by)
+    if isinstance(entries, list) and not entries:
+        raise problem_at(("game", by), f"expected at least one entry; each is one of {group}", entries)
+    # What is no list is found to be wrong by itself.
+    return [f"{group.removesuffix('s')}{i}" for i in range(1, len(entries) + 1 if isinstance(entries, list) else 2)]
 
 
 def _sections(group: str, section: Any, model: type[PlayerSection], names: list[str] | None) -> dict[str, Any]:

@@ -143,9 +143,7 @@ class Config(Schema):
         if self._takes_data() and not given:
             raise problem_at(("data",), f"the game {game} learns from data; choose another data set than {_NO_DATA}")
         if given and not self._takes_data():
-            raise problem_at(
-                ("data",), f"the game {game} takes no data; leave out the data set (data.batch_size may stay)"
-            )
+            raise problem_at(("data",), f"the game {game} takes no data; leave it out, or give data.batch_size alone")
         if self.run.kimg is not None and not self._takes_data():
             raise problem_at(("run", "kimg"), f"the game {game} sees no samples; use run.steps or run.gradients")
         return self

@@ -6,7 +6,14 @@ import copy
 
 import pytest
 from forked import Command, decoys, gantrain, until
-from tiny import ADAM, DIGITS, rows, same, state, write
+from tiny import ADAM, DIGITS, config_of, rows, same, state, write
+
+from gantrain.commands.compare import compare_runs
+from gantrain.commands.diagnose import diagnose_run
+from gantrain.commands.evaluate import Request, evaluate_run
+from gantrain.commands.sample import sample_run
+from gantrain.commands.train import train
+from gantrain.errors import UserError
 
 MODULE = '''
 from __future__ import annotations
@@ -127,27 +134,25 @@ def test_killed_and_resumed_it_ends_with_the_same_bits_and_two_processes_train_t
     assert one[f"loss/{compared}"] == pytest.approx(other[f"loss/{compared}"], rel=1e-3, abs=1e-5)
 
 
-def test_a_generative_game_of_ones_own_is_sampled_and_one_without_data_is_not(tmp_path):
+def test_a_generative_game_of_ones_own_is_sampled_and_one_without_data_is_not(tmp_path, monkeypatch, capsys):
     (tmp_path / "three.py").write_text(MODULE)
-    file = write(tmp_path, INVERTED | {"run": RUN | {"steps": 10}})
-    said = gantrain(tmp_path, "train", file).output
-    run = tmp_path / "straight"
-    assert "step 10: inversion[ema] " in said and (run / "best" / "step_10").is_dir()
+    monkeypatch.syspath_prepend(tmp_path)
+    run = train(config_of(INVERTED | {"run": RUN}, tmp_path, "run.steps=10", "log.every=5"))
+    assert "step 10: inversion[ema] " in capsys.readouterr().out and (run / "best" / "step_10").is_dir()
     assert (run / "samples" / "step_000010.png").is_file() and (run / "pictures" / "first_step_000010.png").is_file()
     assert {"game/inversion", "game/inversion[ema]"} <= {name for row in rows(run) for name in row}
-    gantrain(tmp_path, "sample", "straight", "--number", "4", "--images")
-    file = write(tmp_path, CHASE | {"run": RUN | {"name": "chase", "steps": 4}})
-    said = gantrain(tmp_path, "train", file, "log.every=2").output
+    assert len(list(sample_run(str(run), 4, 0, None, None, None, images=True).iterdir())) == 4
+
+    run = train(config_of(CHASE | {"run": RUN}, tmp_path, "run.name=chase", "run.steps=4", "log.every=2"))
+    said = capsys.readouterr().out
     assert "steps/s" in said and "images" not in said and "data:" not in said
-    assert not any("kimg" in row for row in rows(tmp_path / "chase"))
-    gantrain(tmp_path, "diagnose", "chase")
-    gantrain(tmp_path, "doctor", file, "run.name=other")
-    for arguments, message in [
-        (("sample", "chase"), "chase: the game three:Chase makes no samples"),
-        (("eval", "chase"), "chase: the game three:Chase neither makes samples nor classifies"),
-        (("compare", "chase", "--at", "kimg"), "chase: a run without data sees no samples; compare at gradients or"),
+    assert not any("kimg" in row for row in rows(run))
+    assert "rotation" in diagnose_run(str(run), eigenvalues=1, batches=1)
+    for command, message in [
+        (lambda: sample_run(str(run), 4, 0, None, None, None, images=False), "the game three:Chase makes no samples"),
+        (lambda: evaluate_run(str(run), Request()), "three:Chase neither makes samples nor classifies"),
+        (lambda: compare_runs([run], at="kimg"), "a run without data sees no samples; compare at gradients or step"),
     ]:
-        command = Command(tmp_path, *arguments)
-        assert command.wait() == 2, arguments
-        (line,) = command.errors.splitlines()
-        assert message in line, line
+        with pytest.raises(UserError) as found:
+            command()
+        assert message in str(found.value) and "\n" not in str(found.value)
