@@ -58,6 +58,10 @@ def _sections(group: str, section: Any, model: type[PlayerSection], names: list[
             message = f"unknown key or player; expected {one_of(shortened)}{nearest(name, known)}"
             raise problem_at(("game", group, name), message, own[name])
     common = {key: value for key, value in section.items() if key in keys}
+    for key in common:
+        if own and all(_replaces(own.get(name), key) for name in names or own):
+            message = f"has no effect, since every player has its own {key}; change these, or leave them out"
+            raise problem_at(("game", group, key), message, common[key])
     found = {}
     for name in own if names is None else names:
         changes = own.get(name)
@@ -70,3 +74,11 @@ def _sections(group: str, section: Any, model: type[PlayerSection], names: list[
             section,
         )
     return found
+
+
+def _replaces(changes: Any, key: str) -> bool:
+    """Whether what is different for a player has the key, and leaves nothing of what holds for all."""
+    if not isinstance(changes, Mapping) or key not in changes:
+        return False
+    value = changes[key]
+    return not isinstance(value, Mapping) or bool({"name", "target"} & value.keys())
