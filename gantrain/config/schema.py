@@ -205,11 +205,14 @@ def config_of(game: str) -> type[Config]:
     Raises:
         ValidationError: the class is the user's own, and no game or not to be imported.
     """
-    path_model("game", game)  # which refuses a class whose keys cannot be read
-    callbacks = class_attribute("game", game, "callbacks") or {}
+    keys = path_model("game", game).model_fields
+    callbacks, numbered, better = (_mapping(game, attribute) for attribute in ("callbacks", "numbered", "better"))
+    for key in (key for pair in numbered.items() for key in pair):
+        if key not in keys:
+            raise problem_at(("target",), f"{game}: numbered: {key!r} is no argument of the game", game)
+    if not set(better.values()) <= {"lower", "higher"}:
+        raise problem_at(("target",), f"{game}: better: expected 'lower' or 'higher' for each scalar", game)
     fields: dict[str, Any] = {}
-    if not isinstance(callbacks, Mapping):
-        raise problem_at(("target",), f"{game}: callbacks: expected a dict from section to callback", game)
     for key, name in callbacks.items():
         if key in Config.model_fields:
             raise problem_at(
@@ -231,6 +234,17 @@ def config_of(game: str) -> type[Config]:
     config.callback_names = dict(callbacks)
     config.game_path = game
     return config
+
+
+def _mapping(game: str, attribute: str) -> Mapping[str, Any]:
+    """A class attribute of a game that is a dict of texts."""
+    value = class_attribute("game", game, attribute) or {}
+    texts = (*value, *value.values()) if isinstance(value, Mapping) else (None,)
+    if not all(isinstance(text, str) for text in texts):
+        raise problem_at(
+            ("target",), f"{game}: {attribute}: expected a dict from text to text, got {shown(value)}", game
+        )
+    return value
 
 
 def _numbers(value: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], float]]:

@@ -60,7 +60,9 @@ class Matrix(Game):
         _require_matrices(payoff, column_payoff)
         self.payoff = torch.tensor(payoff, dtype=torch.float32, device=device)
         self.zero_sum = column_payoff is None
-        self.column_payoff = -self.payoff if column_payoff is None else torch.tensor(column_payoff, device=device)
+        self.column_payoff = (
+            -self.payoff if column_payoff is None else torch.tensor(column_payoff, dtype=torch.float32, device=device)
+        )
         for (name, player), n in zip(self.players.items(), self.payoff.shape, strict=True):
             shape = tuple(player.module().shape)
             if shape != (n,):
@@ -87,7 +89,9 @@ class Matrix(Game):
         x, y = (each.module() for each in self.players.values())
         if not self.joint:
             x, y = (x, y.detach()) if player == "row" else (x.detach(), y)
-        return Objective(-(x @ (self.payoff if player == "row" else self.column_payoff) @ y))
+        payoff = self.payoff if player == "row" else self.column_payoff
+        # A sum of products, since autocast would round the numbers of a matrix product.
+        return Objective(-(x[:, None] * payoff * y).sum())
 
     def scalars(self, network: nn.Module) -> Mapping[str, float | Tensor]:
         """``duality_gap`` and ``value``, which is ``x' A y``; or ``exploitability`` and both expected payoffs."""

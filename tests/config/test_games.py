@@ -42,6 +42,12 @@ class Section(Crowd):
 class Listed(Crowd):
     callbacks = ["scalars"]
 
+class Numbered(Crowd):
+    numbered = {"people": "costs"}
+
+class Better(Crowd):
+    better = {"gap": "less"}
+
 class Weighted(gt.Metric):
     def __init__(self, network: torch.nn.Module = None):
         pass
@@ -165,7 +171,17 @@ def test_groups_have_a_section_for_all_and_for_each():
         (
             CROWD | {"target": "own_games:Listed"},
             {},
-            "game.target: own_games:Listed: callbacks: expected a dict",
+            "game.target: own_games:Listed: callbacks: expected a dict from text",
+        ),
+        (
+            CROWD | {"target": "own_games:Numbered"},
+            {},
+            "game.target: own_games:Numbered: numbered: 'costs' is no argument",
+        ),
+        (
+            CROWD | {"target": "own_games:Better"},
+            {},
+            "game.target: own_games:Better: better: expected 'lower' or 'high",
         ),
     ],
 )
