@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gantrain.games.penalties import Penalty
     from gantrain.metrics.base import Metric
     from gantrain.models.base import Classifier, Discriminator, Generator, Perturber
+    from gantrain.models.strategy import Strategy
     from gantrain.optim.constraints import Resolvent
     from gantrain.optim.ema import EMA
     from gantrain.outer.base import Outer
@@ -50,6 +51,7 @@ _PUBLIC = {
     "Resolvent": "gantrain.optim.constraints",
     "Result": "gantrain.train.callbacks.base",
     "Run": "gantrain.config.sections",
+    "Strategy": "gantrain.models.strategy",
     "Trainer": "gantrain.train.trainer",
     "load": "gantrain.runs.saved",
     "solve": "gantrain.solver",
@@ -88,6 +90,7 @@ __all__ = [
     "Resolvent",
     "Result",
     "Run",
+    "Strategy",
     "Trainer",
     "__version__",
     "callbacks",

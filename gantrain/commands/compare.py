@@ -274,7 +274,7 @@ def _game(config: Mapping[str, Any], run: Series) -> str:
 def _series(folder: Path, seed: int, at: str) -> Series:
     rows = read_metrics(folder)
     # Each step costs as much as the next, so that costs between the steps that are logged lie on a straight line.
-    logged = [(row["step"], _cost(row, at, folder)) for row in rows if "kimg" in row]
+    logged = [(row["step"], _cost(row, at, folder)) for row in rows if "outer_steps" in row]
     if not logged:
         raise UserError(f"{folder}: has logged no step yet; leave the run out")
     steps, costs = np.array([(0, 0), *logged], dtype=float).T
@@ -300,6 +300,8 @@ def _series(folder: Path, seed: int, at: str) -> Series:
 
 
 def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:
+    if at == "kimg" and "kimg" not in row:
+        raise UserError(f"{folder}: a run without data sees no samples; compare at gradients or step")
     found = [v for name, v in row.items() if (name.startswith("gradients/") if at == "gradients" else name == at)]
     if not found or not all(map(math.isfinite, found)):
         raise UserError(

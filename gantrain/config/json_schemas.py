@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gantrain.config.base import Schema
@@ -50,9 +51,29 @@ def describe(*configs: type[Schema]) -> dict[str, Any]:
             **{key: _either([s["properties"][key] for s in schemas if key in s["properties"]]) for key in keys},
         },
         "if": {"not": {"required": ["base"]}},
-        "then": {"required": [name for name, field in configs[0].model_fields.items() if field.is_required()]},
+        "then": _required(list(keys), configs),
         "$defs": {**sections, **dict(sorted(definitions.items()))},
     }
+
+
+def _required(keys: Sequence[str], configs: Sequence[type[Schema]]) -> dict[str, Any]:
+    """The schema that requires the sections which all configs require, or those of the game that the file names."""
+    number = {key: sum(_requires(config, key) for config in configs) for key in keys}
+    required = {"required": [key for key in keys if number[key] == len(configs)]}
+    conditional = [_required_by_games(key, configs) for key in keys if 0 < number[key] < len(configs)]
+    return required | ({"allOf": conditional} if conditional else {})
+
+
+def _required_by_games(key: str, configs: Sequence[type[Schema]]) -> dict[str, Any]:
+    """The schema by which some games, but not all, require a section."""
+    paths = {getattr(config, "game_path", None) for config in configs if _requires(config, key)}
+    names = {"enum": [name for name, path in kind_of("game").parts.items() if path in paths]}
+    game = {"anyOf": [names, {"type": "object", "required": ["name"], "properties": {"name": names}}]}
+    return {"if": {"properties": {"game": game}}, "then": {"required": [key]}}
+
+
+def _requires(config: type[Schema], key: str) -> bool:
+    return key in config.model_fields and config.model_fields[key].is_required()
 
 
 def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:

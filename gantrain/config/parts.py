@@ -11,9 +11,9 @@ import importlib
 import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import Field, GetCoreSchemaHandler, TypeAdapter, ValidationError, create_model
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError, create_model
 from pydantic_core import core_schema
 
 from gantrain.config.base import Schema, lines, nearest, one_of, problem, problem_at
@@ -120,7 +120,10 @@ class PlayerSection(Schema):
 @functools.cache
 def player_section(kind: str) -> type[PlayerSection]:
     """The section of a player whose network is a part of ``kind``."""
-    network: Any = (Annotated[Any, PartOf(kind)], Field(description="The network of the player."))
+    default = kind_of(kind).default
+    meaning = f"The {'strategy' if kind == 'strategy' else 'network'} of the player."
+    described = Field(description=meaning) if default is None else Field(default, description=meaning)
+    network: Any = (Annotated[Any, PartOf(kind)], described)
     return create_model(f"{kind.title()}Player", __base__=PlayerSection, __doc__=PlayerSection.__doc__, model=network)
 
 
@@ -134,8 +137,24 @@ class Plays:
         return handler.generate_schema(player_section(self.kind))
 
 
-# An argument that is annotated with one of these classes is, in a config, a part of the kind or a player's section.
-MARKERS = {
+class PlaysMany(Plays):
+    """Marks an argument of a game that maps any number of names to the networks of the players of these names.
+
+    Validated, it is a mapping from each player's name to the player's section. What a config may write instead is
+    written out before, see :mod:`gantrain.config.groups`.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.dict_schema(core_schema.str_schema(), super().__get_pydantic_core_schema__(source, handler))
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        section = schema["additionalProperties"]
+        return {**schema, "properties": handler.resolve_ref_schema(section)["properties"]}
+
+
+# An argument that is annotated with one of these classes, or one derived from it, is a part of the kind in a config.
+_PARTS = {
     interface: Annotated[Any, PartOf(kind)]
     for interface, kind in {
         "Outer": "outer",
@@ -148,15 +167,24 @@ MARKERS = {
         "LRScheduler": "scheduler",
         "Optimizer": "optimizer",
     }.items()
-} | {
+}
+# An argument of a game that is annotated with one of these classes is a player's section in a config.
+_PLAYERS = {
     interface: Annotated[Any, Plays(kind)]
     for interface, kind in {
         "Generator": "generator",
         "Discriminator": "discriminator",
         "Classifier": "classifier",
         "Perturber": "perturber",
+        "Strategy": "strategy",
+        "Module": "network",
     }.items()
 }
+
+
+def markers(kind: str) -> dict[str, Any]:
+    """What the names of classes stand for in the annotations of a part of ``kind``."""
+    return _PARTS | (_PLAYERS if kind == "game" else {})
 
 
 # Values of these types describe a part, or are mistakes. A value of any other type is a part that is built already.
@@ -212,10 +240,10 @@ def part_model(kind: str, name: str) -> type[Part]:
         KeyError: no part of that name is registered.
     """
     path = kind_of(kind).parts[name]
-    signature = read_signature(path, MARKERS)
+    signature = read_signature(path, markers(kind))
     fields = {}
     for p in signature.parameters[len(kind_of(kind).supplied) :]:
-        accepted = understood(p.annotation, p.default)
+        accepted = _accepted(p)
         if p.name in kind_of(kind).reserved:
             continue
         if accepted is not None:
@@ -238,7 +266,7 @@ def target_model(kind: str, target: str) -> type[Part]:
     cls = find_target(kind, target)
     supplied = kind_of(kind).supplied
     try:
-        signature = inspect_signature(cls, MARKERS)
+        signature = inspect_signature(cls, markers(kind))
     except (TypeError, ValueError):
         raise problem_at(("target",), f"{target} has no signature that can be read", target) from None
     for p, (name, what) in itertools.zip_longest(signature.parameters[: len(supplied)], supplied.items()):
@@ -252,7 +280,7 @@ def target_model(kind: str, target: str) -> type[Part]:
             message = f"{target} has an argument called {p.name}, by which configs choose parts; call it otherwise"
             raise problem_at(("target",), message, target)
     fields = {
-        p.name: (Any if (accepted := understood(p.annotation, p.default)) is None else accepted, _field(p))
+        p.name: (Any if (accepted := _accepted(p)) is None else accepted, _field(p))
         for p in signature.parameters[len(supplied) :]
         # YAML cannot give what stands where a function is the default.
         if p.name not in kind_of(kind).reserved and (p.default is REQUIRED or not callable(p.default))
@@ -283,6 +311,8 @@ def validate(kind: str, value: Any) -> Any:
         if value is None or isinstance(value, _NO_OBJECT):
             raise problem(f"{expected}, got {shown(value)}")
         return value  # an object that is built already, from Python
+    if about.default is not None and not {"name", "target"} & value.keys():
+        value = {"name": about.default, **value}
     if "target" in value and "name" not in value:
         if not isinstance(value["target"], str):
             raise problem_at(("target",), f"expected package.module:Class, got {shown(value['target'])}")
@@ -312,7 +342,21 @@ def part_arguments(part: Part) -> dict[str, Any]:
 
 def game_players(game: Part) -> dict[str, PlayerSection]:
     """The sections of a game's players by name, in the order of the constructor's arguments."""
-    return {key: value for key, value in part_arguments(game).items() if isinstance(value, PlayerSection)}
+    return {name: section for players in player_arguments(game).values() for name, section in players.items()}
+
+
+def player_arguments(game: Part) -> dict[str, dict[str, PlayerSection]]:
+    """The sections of a game's players by name, for each argument of the constructor that stands for players.
+
+    An argument for one player holds its section under the argument's own name.
+    """
+    found: dict[str, dict[str, PlayerSection]] = {}
+    for key, value in part_arguments(game).items():
+        if isinstance(value, PlayerSection):
+            found[key] = {key: value}
+        elif isinstance(value, Mapping) and value and all(isinstance(v, PlayerSection) for v in value.values()):
+            found[key] = dict(value)
+    return found
 
 
 def part_maker(part: Part) -> Any:
@@ -323,6 +367,16 @@ def part_maker(part: Part) -> Any:
 def part_class(part: Part) -> Any:
     """The class of the object that a validated part describes, also where a function makes the object."""
     return made_by(part.part_kind, part_maker(part))
+
+
+def path_model(kind: str, path: str) -> type[Part]:
+    """The pydantic model of the part ``module:Class``: a registered one, or the user's own, whose module is imported.
+
+    Raises:
+        ValidationError: the user's class is no part of the kind.
+    """
+    name = next((name for name, known in kind_of(kind).parts.items() if known == path), None)
+    return target_model(kind, path) if name is None else part_model(kind, name)
 
 
 def class_attribute(kind: str, path: str, attribute: str) -> Any:
@@ -347,6 +401,13 @@ def _is_key(parameter: Parameter) -> bool:
     """Whether the annotation or the default of an argument is a number, a word or a switch, which configs give."""
     kind, scalars = parameter.annotation, (bool, int, float, str)
     return (get_args(kind) or (kind,))[0] in scalars or isinstance(parameter.default, scalars)
+
+
+def _accepted(parameter: Parameter) -> Any:
+    """The type that checks a YAML value for an argument, or None if YAML cannot give such a value."""
+    accepted = understood(parameter.annotation, parameter.default)
+    marks = getattr(get_args(accepted)[1], "__metadata__", ()) if get_origin(accepted) is dict else ()
+    return Annotated[Any, PlaysMany(marks[0].kind)] if marks and isinstance(marks[0], Plays) else accepted
 
 
 def _field(parameter: Any) -> Any:
@@ -384,6 +445,8 @@ def _built(
             expected = part_class(value).__name__
             raise UserError(f"{at}: {part_name(value)} says that it returns a {expected}, got {shown(built)}")
         return _finished(value.part_kind, built, {key: getattr(value, key) for key in value.part_beside})
+    if isinstance(value, dict):
+        return {key: _built(v, kind, f"{at}.{key}", supplied) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_built(v, kind, f"{at}.{i}", supplied) for i, v in enumerate(value))
     return value

@@ -22,6 +22,7 @@ class Kind:
         parts: name -> ``module:Class``.
         supplied: the constructor's first arguments, which the framework gives: name -> what it is, for messages.
         reserved: arguments that a config may not set, because the framework sets them.
+        default: the part that is taken where a config names none; None if a config must name one.
         beside: the function from a constructor's signature to the further keys that a config may set. The code that
             builds the part acts on these keys, not the constructor.
         adopts: the name of another class, and a method by which it is known without an import: a class that has the
@@ -35,6 +36,7 @@ class Kind:
     parts: dict[str, str] = field(default_factory=dict)
     supplied: dict[str, str] = field(default_factory=dict)
     reserved: tuple[str, ...] = ()
+    default: str | None = None
     beside: Callable[[Signature], tuple[Parameter, ...]] = lambda signature: ()
     adopts: tuple[str, str] | None = None
     finish: str | None = None
@@ -183,6 +185,14 @@ _KINDS = {
         _in("models.conv", conv="ConvPerturber") | _in("models.mlp", mlp="MLPPerturber"),
         supplied=_SPEC,
     ),
+    "strategy": lambda: Kind(
+        "strategy",
+        "gantrain:Strategy",
+        _in("models.strategy", vector="Vector", softmax="Softmax"),
+        supplied=_SPEC,
+        default="vector",
+    ),
+    "network": lambda: Kind("network", "torch.nn:Module", supplied=_SPEC),
     "data": lambda: Kind(
         "data set",
         "gantrain.data:DataSet",
@@ -204,7 +214,8 @@ _KINDS = {
         | _in("data.datasets.image_files", image_folder="ImageFolder", image_archive="ImageArchive")
         | _in("data.datasets.huggingface", huggingface="HuggingFaceImages")
         | _in("data.datasets.array_files", array="ArrayFiles")
-        | _in("data.datasets.text", text="Text"),
+        | _in("data.datasets.text", text="Text")
+        | _in("data.datasets.no_data", none="NoData"),
         beside=lambda signature: (_LIMIT,),
         adopts=("torch.utils.data.Dataset", "__getitem__"),
         finish="gantrain.data.adopted:finished",
@@ -215,7 +226,9 @@ _KINDS = {
         _in("games.gan", gan="GAN")
         | _in("games.classification", classification="Classification")
         | _in("games.adversarial_training", adversarial_training="AdversarialTraining")
-        | _in("games.domain_adversarial", domain_adversarial="DomainAdversarial"),
+        | _in("games.domain_adversarial", domain_adversarial="DomainAdversarial")
+        | _in("games.matrix", matrix="Matrix")
+        | _in("games.cournot", cournot="Cournot"),
         reserved=("spec",),
     ),
     "augmentation": lambda: Kind(
@@ -238,7 +251,7 @@ _KINDS = {
     "optimizer": lambda: Kind(
         "optimizer",
         "torch.optim:Optimizer",
-        _optimizers() | _in("optim.muon", muon="Muon"),
+        _optimizers() | _in("optim.muon", muon="Muon") | _in("optim.mirror", mirror="Mirror"),
         supplied={"params": "the parameters that it moves"},
         beside=_decay,
     ),

@@ -278,7 +278,7 @@ class Diagnose(Schema):
 
 
 class EMA(Schema):
-    """An exponential moving average of the weights of the generator, or of the classifier."""
+    """An exponential moving average of the weights of the network that is evaluated."""
 
     decay: FractionBelowOne = 0.999
     """The share of the average that is kept at each training step, at least 0 and below 1. Default 0.999."""
@@ -302,8 +302,32 @@ class Samples(Schema):
     """The number of samples in a grid. Default 64."""
 
 
+class Scalars(Schema):
+    """Scalars of the game's own: how often they are measured; null measures none."""
+
+    by_default: ClassVar[bool] = True
+
+    every: PositiveInt = 100
+    """The number of training steps from one measurement to the next. Default 100."""
+
+
+class Pictures(Schema):
+    """Pictures of the game's own: how often they are drawn; null draws none."""
+
+    by_default: ClassVar[bool] = True
+
+    every: PositiveInt = 500
+    """The number of training steps from one picture to the next. Default 500."""
+
+
 # The callbacks that a game may name in ``Game.callbacks``, each with the section that configures it.
-CALLBACKS: dict[str, type[Schema]] = {"samples": Samples, "metrics": Evaluate, "accuracy": Accuracy}
+CALLBACKS: dict[str, type[Schema]] = {
+    "samples": Samples,
+    "metrics": Evaluate,
+    "accuracy": Accuracy,
+    "scalars": Scalars,
+    "pictures": Pictures,
+}
 
 
 class Checkpoint(Schema):

@@ -12,6 +12,7 @@ from gantrain.data.datasets.image_files import ImageArchive, ImageFolder
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.datasets.imagenet import ImageNet
 from gantrain.data.datasets.lsun import LSUN
+from gantrain.data.datasets.no_data import NoData
 from gantrain.data.datasets.text import Text
 from gantrain.data.datasets.torchvision_sets import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, FashionMNIST
 from gantrain.data.spec import DataSpec
@@ -42,6 +43,7 @@ __all__ = [
     "ImageFolder",
     "ImageNet",
     "ImageSet",
+    "NoData",
     "Samples",
     "Text",
     "as_data_set",

@@ -131,6 +131,7 @@ class Batches:
 
     Args:
         dataset: the data set, or what :func:`gantrain.data.as_data_set` makes one of, such as a torch Dataset.
+            One whose samples hold no numbers has as many of them as a batch.
         batch_size: B, the number of samples over all processes.
         seed: the run's seed.
         rank: the number of this process.
@@ -179,12 +180,13 @@ class Batches:
                 f"data.batch_size: {batch_size} samples cannot be shared evenly by {world_size} processes{cut}; "
                 f"use a multiple of {world_size * accumulation}"
             )
-        if batch_size > len(dataset.samples):
+        empty = dataset.spec.empty
+        if batch_size > len(dataset.samples) and not empty:
             raise UserError(
                 f"data.batch_size: {batch_size} samples asked for, but the training part has {len(dataset.samples)}; "
                 f"use at most {len(dataset.samples)}"
             )
-        self.samples = dataset.samples
+        self.samples = torch.empty(batch_size, *dataset.spec.shape) if empty else dataset.samples
         self._in_files = getattr(dataset, "in_files", None)
         in_files = not isinstance(self.samples, Tensor)
         self._at = self.samples.device if isinstance(self.samples, Tensor) else torch.device("cpu")

@@ -235,6 +235,29 @@ def spectrum(jacobian: np.ndarray, hessians: Mapping[str, np.ndarray]) -> Figure
     return figure
 
 
+def bars(series: Mapping[str, Numbers], quantity: str) -> Figure:
+    """Draw a few lists of numbers as bars.
+
+    Args:
+        series: the numbers by name, ``(n,)``; entries of the same place stand beside one another.
+        quantity: the name of the numbers.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _figure(5.5, 3.5)
+    axes.set_aspect("auto")
+    colours = [COLOURS[name] for name in ("extragradient", "lookahead", "rapp", "gda", "optimistic")]
+    width = 0.8 / len(series)
+    for i, (name, values) in enumerate(series.items()):
+        heights = _drawable(_array(values))
+        places = np.arange(1, len(heights) + 1) + (i - (len(series) - 1) / 2) * width
+        axes.bar(places, heights, width, color=colours[i % len(colours)], label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel(quantity)
+    axes.legend(fontsize=8)
+    return figure
+
+
 def _array(values: Numbers) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # The columns of metrics.jsonl that differ between two runs of one config; all others are functions of the config.
-WALL_CLOCK = frozenset({"time", "images_per_second"})
+WALL_CLOCK = frozenset({"time", "images_per_second", "steps_per_second"})
 # More steps than any run takes; a number of this size in a file is none of ours.
 _MANY = 2**63
 # Charts that show several scalars together; TensorBoard matches the tags as regular expressions.

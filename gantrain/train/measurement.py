@@ -123,7 +123,7 @@ def _step(trainer: Trainer) -> None:
     due = (trainer.step + 1) % trainer.log_settings.every == 0
     trainer.train_step(observe=due)
     if due:
-        trainer.log(images_per_second=0.0)
+        trainer.log(seconds=1.0, steps=1, draws=1)
         if trainer.main and trainer.unlogged is not None:
             trainer.monitor.scalars(trainer.step, trainer.unlogged)
         trainer.unlogged = None

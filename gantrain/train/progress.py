@@ -65,7 +65,8 @@ class Progress:
         Args:
             step: the number of training steps taken.
             done: the share of the budget that is used up; 1 or more at the end.
-            values: the scalars of the step. The losses and ``images_per_second`` are shown.
+            values: the scalars of the step. The losses and the images or steps per second are
+                shown.
         """
         if not self.enabled:
             return
@@ -130,8 +131,9 @@ class Progress:
         where = f"step {step}" if self.steps is None else f"step {step}/{self.steps}"
         losses = [f"{name} {value:.3g}" for name, value in values.items() if name.startswith("loss/")]
         pace = []
-        if "images_per_second" in values:
-            pace.append(f"{values['images_per_second']:.0f} images/s")
+        for things in ("images", "steps"):
+            if f"{things}_per_second" in values:
+                pace.append(f"{values[f'{things}_per_second']:.0f} {things}/s")
         if done < 1.0:
             pace.append(f"{self._left(done)} left")
         return where, losses, pace

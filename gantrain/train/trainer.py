@@ -171,6 +171,8 @@ class Trainer(Loop):
         )
         self.field = Field(self.evaluator, self.learners)
         require_finite_samples(batches.samples)
+        if run.kimg is not None and batches.spec.empty:
+            raise UserError("run.kimg: the game sees no samples; use run.steps or run.gradients")
         outer.require(self.field)
         steps = self._steps() if self.schedulers else 0
         for name, scheduler in self.schedulers.items():
@@ -228,7 +230,8 @@ class Trainer(Loop):
                     self.progress.note(f"going on from step {self.step}" if found else "no checkpoint; starting anew")
                 if changed is not None:
                     self.progress.note(changed)
-                self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
+                if not self.batches.spec.empty:
+                    self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
                 if self.arithmetic.compile:
                     self.progress.note("the first step compiles the networks, which may take a minute")
                 self.take_steps(Interrupt(self.processes))
@@ -314,7 +317,7 @@ class Trainer(Loop):
         """The share of the budget that is used up: 1 or more when the run is over."""
         return self.settings.used(self.step, max(self.evaluator.evaluations.values()), self.images / 1000)
 
-    def log(self, images_per_second: float) -> None:
+    def log(self, seconds: float, steps: int, draws: int) -> None:
         """Write the scalars of the step that was just taken.
 
         Raises:
@@ -328,7 +331,11 @@ class Trainer(Loop):
         values |= {f"lr/{learner.name}": learner.step_size for learner in self.learners}
         values |= {f"loss_scale/{name}": scale.scale for name, scale in self.evaluator.loss_scales.items()}
         values |= {f"gradients/{name}": count for name, count in self.evaluator.evaluations.items()}
-        values |= {"outer_steps": self.outer_steps, "kimg": self.images / 1000, "images_per_second": images_per_second}
+        values["outer_steps"] = self.outer_steps
+        if self.batches.spec.empty:
+            values["steps_per_second"] = steps / seconds
+        else:
+            values |= {"kimg": self.images / 1000, "images_per_second": draws * self.batches.batch_size / seconds}
         self.unlogged = values
         self.progress.update(self.step, self.done(), values)
 

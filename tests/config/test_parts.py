@@ -14,7 +14,7 @@ from forked import SECONDS
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gantrain.config import parts, types
-from gantrain.config.parts import MARKERS
+from gantrain.config.parts import markers
 from gantrain.config.registry import KINDS, kind
 from gantrain.config.signatures import REQUIRED, argument_docs, inspect_signature, read_signature, understood
 from gantrain.data import DataSpec
@@ -39,13 +39,15 @@ def required(model):
     player = {"model": "conv", "optimizer": "adam"}
     examples |= {"generator": player, "discriminator": player, "classifier": player, "loss": "hinge"}
     examples |= {"domain_classifier": player, "target_data": "digits", "radius": 0.1}
+    solo = {"optimizer": "adam"}
+    examples |= {"row": solo, "column": solo, "payoff": [[1]], "firms": {"firm1": solo}, "costs": [1]}
     return {key: examples[key] for key, field in model.model_fields.items() if field.is_required() and key != "name"}
 
 
 @pytest.mark.parametrize(("k", "name"), ALL)
 def test_what_is_read_from_source_is_what_python_sees(k, name):
     path = kind(k).parts[name]
-    read = read_signature(path, MARKERS)
+    read = read_signature(path, markers(k))
     real = [p for p in inspect.signature(imported(path)).parameters.values() if p.kind is not p.VAR_KEYWORD]
     assert [p.name for p in read.parameters] == [p.name for p in real]
     assert [p.default for p in read.parameters] == [REQUIRED if p.default is p.empty else p.default for p in real]
@@ -90,13 +92,14 @@ def test_every_network_can_be_built_from_the_spec_of_the_data(k):
 
 @pytest.mark.parametrize("name", kind("optimizer").parts)
 def test_every_optimizer_can_be_built_and_stepped(name):
-    p = torch.nn.Parameter(torch.ones(2, 2))
+    start = torch.tensor([[0.2, 0.8], [0.5, 0.5]])  # rows that mirror moves too
+    p = torch.nn.Parameter(start.clone())
     optimizer = parts.build("optimizer", {"name": name, "lr": 1}, [p])
     assert type(optimizer) is imported(kind("optimizer").parts[name])
     assert optimizer.param_groups[0]["lr"] == 1.0 and isinstance(optimizer.param_groups[0]["lr"], float)
-    p.grad = torch.full((2, 2), 0.5)
+    p.grad = torch.tensor([[0.5, 0.25], [0.5, 0.5]])
     optimizer.step()
-    assert not torch.equal(p.detach(), torch.ones(2, 2))
+    assert not torch.equal(p.detach(), start)
 
 
 @pytest.mark.parametrize("name", kind("scheduler").parts)
@@ -333,7 +336,7 @@ def test_markers_within_real_annotations_are_parts():
         return penalties, pair
 
     make.__annotations__ = {"penalties": Sequence[Penalty], "pair": tuple[Loss, ...]}
-    read = {p.name: p.annotation for p in inspect_signature(make, MARKERS).parameters}
+    read = {p.name: p.annotation for p in inspect_signature(make, markers("game")).parameters}
     for name, kind_of_part, spec in (("penalties", "penalty", "r1"), ("pair", "loss", "hinge")):
         (part,) = TypeAdapter(understood(read[name])).validate_python([spec])
         assert part.part_kind == kind_of_part and part.name == spec

@@ -163,6 +163,8 @@ def _data(trainer: Any) -> Iterator[Finding]:
     if batch.real.is_floating_point() and not bool(batch.real.isfinite().all()):
         yield Finding("FAIL", "data", "data: the first batch is not finite", "mend or remove the samples with NaN")
         return
+    if spec.empty:
+        return
     classes = f", {spec.classes} classes" if spec.classes else ""
     described = describe_samples(batches.samples, batches.workers).removeprefix("data: ")
     yield Finding("ok", "data", f"{described}{classes}; a batch of {batches.batch_size} was read")

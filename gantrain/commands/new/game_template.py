@@ -8,15 +8,13 @@ processes go with it unchanged.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 import gantrain as gt
-from gantrain.games.base import GenerativeGame
 
 
 class Painter(gt.Generator):
@@ -40,14 +38,14 @@ class Painter(gt.Generator):
         return self.layers(z)
 
 
-class MyGame(GenerativeGame):
+class MyGame(gt.games.GenerativeGame):
     """Two players with objectives that do not sum to zero.
 
     The critic gives scores to samples, high ones to those of the data, and pays for steep scores around them. The
     painter wants high scores too, and samples whose mean over the batch is that of the data.
 
     Args:
-        painter: the network that makes samples. It is the network that is averaged, sampled and evaluated.
+        painter: the network that makes samples.
         critic: the network that gives each sample a score.
         smooth: the weight of the squared slope of the critic's scores.
         match: the weight of the distance between the means.
@@ -55,7 +53,8 @@ class MyGame(GenerativeGame):
 
     # The sections of the config that this game has beside the common ones.
     callbacks: ClassVar[dict[str, str]] = {"samples": "samples", "evaluate": "metrics"}
-    conditional = False
+    # The player whose network is the product of the training: it is averaged, sampled and evaluated.
+    evaluated_player = "painter"
 
     def __init__(
         self,
@@ -67,25 +66,8 @@ class MyGame(GenerativeGame):
     ):
         self.painter, self.critic, self.spec = painter, critic, spec
         self.smooth, self.match = smooth, match
-        # A player's name is that of its argument. The players move in this order; the first would be the evaluated one.
+        # A player's name is that of its argument. The players move in this order.
         super().__init__([gt.Player("critic", critic), gt.Player("painter", painter)])
-
-    @classmethod
-    def spec_for_network(
-        cls, player: str, spec: gt.data.DataSpec, arguments: Mapping[str, Any], networks: Mapping[str, nn.Module]
-    ) -> gt.data.DataSpec:
-        """The shape of the data for a player's network; here without the classes, which no player is told."""
-        return spec.unconditional()
-
-    @property
-    def evaluated_player(self) -> str:
-        """The player whose network is the product of the training."""
-        return "painter"
-
-    @property
-    def latent_dim(self) -> int:
-        """The length of a latent vector."""
-        return self.painter.latent_dim
 
     def objective(self, player: str, batch: gt.data.Batch) -> gt.Objective:
         """What a player minimises on a batch.
@@ -105,16 +87,3 @@ class MyGame(GenerativeGame):
         apart = (painted.mean(dim=0) - batch.real.mean(dim=0)).square().mean()
         scores = {"painted": fake.detach(), "apart": apart.detach()}  # logged as score/painted and score/apart
         return gt.Objective(softplus(-fake).mean() + self.match * apart, scores=scores)
-
-    def sample(self, n: int, seed: int, labels: Tensor | None = None, network: nn.Module | None = None) -> Tensor:
-        """Samples of the painter, or of another network such as its average."""
-        z = torch.randn(n, self.latent_dim, generator=torch.Generator().manual_seed(seed % 2**63))
-        return self.generate(z, labels, seed, network)
-
-    @torch.no_grad()
-    def generate(
-        self, z: Tensor, labels: Tensor | None = None, seed: int = 0, network: nn.Module | None = None
-    ) -> Tensor:
-        """The samples of given latent vectors."""
-        network = self.painter if network is None else network
-        return network(z.to(next(network.parameters()).device))

@@ -11,7 +11,7 @@ import torch
 
 from gantrain.config.parts import Part, build, part_maker
 from gantrain.config.schema import Config
-from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Samples
+from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Pictures, Samples, Scalars
 from gantrain.config.types import shown
 from gantrain.config.user_code import described, name_of
 from gantrain.data.dataset import DataSet
@@ -21,6 +21,7 @@ from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.callbacks.diagnosis import GameDiagnosis
 from gantrain.train.callbacks.metrics import MetricEvaluation
+from gantrain.train.callbacks.own import GamePictures, GameScalars
 from gantrain.train.callbacks.samples import SampleGrid
 
 _ADD_EMA = "add ema: {decay: 0.999}"
@@ -46,7 +47,10 @@ def make_callbacks(
     sections: dict[str, Any] = {} if config.diagnose is None else {"diagnosis": config.diagnose}
     sections |= config.game_callbacks
     makers: dict[str, Maker] = _MAKERS | {"metrics": functools.partial(_metrics, trust=trust)}
-    ours = [makers[name](section, config, game, data, device) for name, section in sections.items()]
+    ours: list[Callback] = []
+    for name, section in sections.items():
+        made = makers[name](section, config, game, data, device)
+        ours += [made] if isinstance(made, Callback) else made
     own = [_own(part, f"callbacks.{i}", config, game, data) for i, part in enumerate(config.callbacks)]
     return [*ours, *own]
 
@@ -71,7 +75,7 @@ def _own(part: Part, key: str, config: Config, game: Game, data: DataSet) -> Cal
     return callback
 
 
-Maker = Callable[[Any, Config, Game, Any, "torch.device | str"], Callback]
+Maker = Callable[[Any, Config, Game, Any, "torch.device | str"], Callback | list[Callback]]
 
 
 def _diagnosis(section: Diagnose, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
@@ -94,7 +98,12 @@ def _metrics(
 
 def _generative(game: Game, key: str) -> GenerativeGame:
     if not isinstance(game, GenerativeGame):
-        raise UserError(f"{key}: the game {type(game).__name__} makes no samples; set it to null")
+        raise UserError(
+            f"{key}: the game {type(game).__name__} makes no samples; set it to null, or derive the game from "
+            "gantrain.games.GenerativeGame"
+        )
+    if game.latent_dim < 1:  # which refuses a network without one
+        raise UserError(f"{key}: expected a latent_dim of at least 1, got {game.latent_dim}")
     return game
 
 
@@ -105,8 +114,20 @@ def _accuracy(section: Accuracy, config: Config, game: Game, data: DataSet, devi
     return AccuracyEvaluation(other, section.every, device, attacks=attacks)
 
 
+def _scalars(section: Scalars, config: Config, game: Game, data: DataSet, device: torch.device | str) -> list[Callback]:
+    seed = config.run.seed
+    live = GameScalars(game, section.every, best=config.ema is None, seed=seed)
+    return [live] if config.ema is None else [live, GameScalars(game, section.every, "ema", seed=seed)]
+
+
+def _pictures(section: Pictures, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
+    return GamePictures(game, section.every, config.run.seed)
+
+
 _MAKERS: dict[str, Maker] = {
     "diagnosis": _diagnosis,
     "samples": _samples,
     "accuracy": _accuracy,
+    "scalars": _scalars,
+    "pictures": _pictures,
 }
