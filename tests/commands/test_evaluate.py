@@ -172,7 +172,7 @@ def test_what_cannot_be_evaluated_is_one_line(finished, tmp_path, arguments, mes
 def test_a_config_that_cannot_be_evaluated_is_refused_before_anything_is_written(tmp_path):
     wrong = {
         "evaluate.best=isc": "evaluate.best: isc is not measured; add isc to evaluate.metrics",
-        "evaluate.metrics=[fid, fdi]": "evaluate.metrics.1: expected .*",
+        "evaluate.metrics=[fid, fdi]": "evaluate.metrics.1: unknown metric 'fdi'; expected .*",
         "evaluate.metrics=[]": "evaluate.metrics: expected at least 1 value.*",
         "evaluate.sampels=3": "evaluate.sampels: unknown key; .*did you mean 'samples'.*",
         "evaluate.features=nowhere": "features: .nowhere. is neither inception nor the folder of a classifier.s run.*",
