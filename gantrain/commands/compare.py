@@ -274,7 +274,7 @@ def _game(config: Mapping[str, Any], run: Series) -> str:
 def _series(folder: Path, seed: int, at: str) -> Series:
     rows = read_metrics(folder)
     # Each step costs as much as the next, so that costs between the steps that are logged lie on a straight line.
-    logged = [(row["step"], _cost(row, at, folder)) for row in rows if "outer_steps" in row]
+    logged = [(row["step"], _cost(row, at, folder)) for row in rows if {"kimg", "outer_steps"} & row.keys()]
     if not logged:
         raise UserError(f"{folder}: has logged no step yet; leave the run out")
     steps, costs = np.array([(0, 0), *logged], dtype=float).T

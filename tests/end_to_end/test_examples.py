@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 from forked import gantrain
-from tiny import DIGITS, config_of, same, state
+from tiny import DIGITS, config_of, rows, same, state
 
+from gantrain.commands.sample import sample_run
 from gantrain.commands.train import train
+from gantrain.config.loading import load
 from gantrain.runs.monitor import read_metrics
 from gantrain.testing import LossContract, OracleContract
 
@@ -104,3 +106,11 @@ def test_examples_are_short_and_each_has_its_command():
     lengths = {name: len((EXAMPLES / name).read_text().splitlines()) for name in COMMANDS}
     assert {name: length for name, length in lengths.items() if length > 40 and name != "trainer.py"} == {}
     assert [name for name, commands in COMMANDS.items() if not commands and name != "trainer.py"] == []
+
+
+def test_a_game_of_ones_own_trains_and_is_sampled(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES.parent))
+    changes = ["run.steps=4", f"run.folder={tmp_path}", "run.device=cpu", "scalars.every=2"]
+    run = train(load(EXAMPLES / "game.yaml", changes))
+    assert rows(run)[-1]["game/spread[ema]"] > 0
+    assert sample_run(str(run), 4, 0, None, None, None, images=False).is_file()

@@ -112,14 +112,14 @@ RUN = {"name": "straight", "steps": 30}
 @pytest.mark.parametrize(("config", "compared"), [(INVERTED, "encoder"), (CHASE, "cem")], ids=["networks", "no data"])
 def test_killed_and_resumed_it_ends_with_the_same_bits_and_two_processes_train_the_same(tmp_path, config, compared):
     (tmp_path / "three.py").write_text(MODULE)
-    file = write(tmp_path, config | {"run": RUN, "checkpoint": {"every": 5}, "log": {"every": 5}})
+    file = write(tmp_path, config | {"run": RUN, "checkpoint": {"every": 3}, "log": {"every": 3}})
     killed = Command(tmp_path, "train", file, "run.name=killed", "run.steps=100000")
-    until(lambda: (tmp_path / "killed" / "step_10").is_dir() or not killed.running())
+    until(lambda: (tmp_path / "killed" / "step_6").is_dir() or not killed.running())
     killed.kill()
     killed.wait()
     straight, two = tmp_path / "straight", tmp_path / "two"
     newest = max(int(p.name[5:]) for p in (tmp_path / "killed").glob("step_*[0-9]"))
-    steps = f"run.steps={newest + 10}"
+    steps = f"run.steps={newest + 4}"
     commands = [
         Command(tmp_path, "train", file, steps, "run.name=killed", "--resume"),
         Command(tmp_path, "train", file, steps),
@@ -128,8 +128,8 @@ def test_killed_and_resumed_it_ends_with_the_same_bits_and_two_processes_train_t
     assert same(state(tmp_path / "killed"), state(straight))
     assert rows(tmp_path / "killed") == rows(straight)
     decoys(tmp_path)
-    gantrain(tmp_path, "train", file, "run.name=two", "run.steps=10", "--processes", "2")
-    (one,), (other,) = ([row for row in rows(f) if row["step"] == 10 and "outer_steps" in row] for f in (straight, two))
+    gantrain(tmp_path, "train", file, "run.name=two", "run.steps=6", "--processes", "2")
+    (one,), (other,) = ([row for row in rows(f) if row["step"] == 6 and "outer_steps" in row] for f in (straight, two))
     assert one.keys() == other.keys()
     assert one[f"loss/{compared}"] == pytest.approx(other[f"loss/{compared}"], rel=1e-3, abs=1e-5)
 

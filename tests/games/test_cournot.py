@@ -9,6 +9,8 @@ from no_data import config_of, moved, trainer_of
 from scipy.optimize import minimize_scalar
 
 from gantrain.builders import make_data, make_game
+from gantrain.commands.train import make_trainer
+from gantrain.config.loading import load
 from gantrain.errors import UserError
 
 FIRM = {"optimizer": {"name": "sgd", "lr": 0.1}, "constraint": {"name": "box", "low": 0, "high": 100}}
@@ -62,6 +64,12 @@ def test_no_firm_can_gain_at_the_equilibrium(costs, keys):
 def test_gradient_play_reaches_it_also_where_a_firm_does_not_produce():
     found = moved(trainer_of(cournot([1, 2, 30]), outer={"name": "gda", "order": "simultaneous"}), 150)
     assert found["distance"] < 1e-5 and found["price"] == pytest.approx((10 + 1 + 2) / 3)
+
+
+def test_the_shipped_config_goes_to_the_equilibrium():
+    trainer = make_trainer(load("configs/games/cournot.yaml"), torch.device("cpu"))
+    assert trainer.game.equilibrium.tolist() == [3, 2, 1]
+    assert moved(trainer, 80)["distance"] < 1e-3
 
 
 def test_a_section_for_all_firms_and_what_one_has_of_its_own():

@@ -9,6 +9,8 @@ from no_data import ROCK_PAPER_SCISSORS, config_of, matrix, moved, trainer_of
 from scipy.optimize import linprog
 
 from gantrain.builders import make_data, make_game
+from gantrain.commands.train import make_trainer
+from gantrain.config.loading import load
 from gantrain.errors import UserError
 from gantrain.models.strategy import is_mixed
 
@@ -91,8 +93,9 @@ def test_mirror_prox_finds_the_value_of_a_random_game():
 def test_mirror_runs_away_from_the_equilibrium_where_mirror_prox_goes_to_it():
     start = moved(trainer_of(matrix()), 0)["duality_gap"]
     assert moved(trainer_of(matrix(), outer={"name": "gda", "order": "simultaneous"}), 200)["duality_gap"] > start
-    for outer in ("extragradient", "optimistic"):
-        assert moved(trainer_of(matrix(), outer=outer), 200)["duality_gap"] < start / 4, outer
+    assert moved(trainer_of(matrix(), outer="optimistic"), 200)["duality_gap"] < start / 4
+    trainer = make_trainer(load("configs/games/matrix.yaml"), torch.device("cpu"))
+    assert moved(trainer, 200)["duality_gap"] < start / 4
 
 
 @pytest.mark.parametrize("outer", OUTER)
