@@ -73,15 +73,15 @@ def _text(template: Template, file: Path, images: Images, machine: Machine) -> t
     """The config, and the reasons for what it says."""
     run = file.stem
     if template == "quickstart":
-        return templates.quickstart(run, file.name), ()
+        return templates.quickstart(run, str(file)), ()
     if template == "classifier":
         chosen = choices.for_classifier(images, machine)
-        return templates.classifier(run, images, machine, chosen, file.name), chosen.reasons
+        return templates.classifier(run, images, machine, chosen, str(file)), chosen.reasons
     chosen = choices.for_gan(images, machine, few=template == "few-photos")
     if template == "own-game":
         chosen = choices.for_own_game(images, chosen)
-        return templates.own_game(run, images, machine, chosen, file.name), chosen.reasons
-    return templates.gan(run, images, machine, chosen, file.name), chosen.reasons
+        return templates.own_game(run, images, machine, chosen, str(file)), chosen.reasons
+    return templates.gan(run, images, machine, chosen, str(file)), chosen.reasons
 
 
 def _file(name: str) -> Path:
