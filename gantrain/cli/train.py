@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from gantrain.cli.options import PATH, trust_option
+from gantrain.cli.options import PATH, data_option, trust_option
 from gantrain.errors import UserError
 
 
@@ -17,6 +17,7 @@ from gantrain.errors import UserError
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name first.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
 @click.option("--accept-data", is_flag=True, help="With --resume: go on although the data have changed.")
+@data_option
 @trust_option
 def train(
     config: str,
@@ -25,6 +26,7 @@ def train(
     overwrite: bool,
     processes: int | None,
     accept_data: bool,
+    data: str | None,
     trust: bool,
 ) -> None:
     """Train the game that the file CONFIG describes.
@@ -46,6 +48,7 @@ def train(
     gantrain train configs/quickstart.yaml outer.name=rapp outer.relaxation=0.9
     gantrain train --processes 2 configs/quickstart.yaml
     gantrain train configs/quickstart.yaml --resume run.steps=6000
+    gantrain train configs/photos.yaml --resume --data /new/place/photographs
     """
     from gantrain.config.loading import load
     from gantrain.distributed.environment import check_processes, launched_place
@@ -59,13 +62,13 @@ def train(
         if accept_data and not resume:
             raise UserError("--accept-data goes with --resume; a run that begins takes any data")
         asked = [] if processes is None else [f"run.processes={processes}"]
-        checked = load(config, [*overrides, *asked])
+        checked = load(config, [*overrides, *asked], data=data)
         place = launched_place()
         if place is not None:
             check_processes(processes, place.world_size)
     if place is None and processes is not None and processes > 1:
         flags = {"--resume": resume, "--overwrite": overwrite, "--accept-data": accept_data, "--trust": trust}
-        given = [flag for flag, wanted in flags.items() if wanted]
+        given = [flag for flag, wanted in flags.items() if wanted] + ([] if data is None else ["--data", data])
         sys.exit(launch(["train", "--processes", str(processes), *given, "--", config, *overrides], processes))
     from gantrain.commands import train
 

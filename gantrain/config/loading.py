@@ -9,27 +9,35 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from gantrain.config import json_schemas, merge, shipped, yaml_files
-from gantrain.config.base import Schema, lines, nearest
+from gantrain.config.base import Schema, lines
+from gantrain.config.moved import moved
+from gantrain.config.paths import nothing_at
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.schema import Config, MapConfig, SolveConfig, config_of
 from gantrain.config.types import one_line
-from gantrain.errors import UserError
+from gantrain.errors import NotFound, UserError
 
 AnySchema = TypeVar("AnySchema", bound=Schema)
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), check: Callable[[Any], None] | None = None) -> Config:
-    """Load the config of a training run.
+def load(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    check: Callable[[Any], None] | None = None,
+    data: str | None = None,
+) -> Config:
+    """Load the config of a training run. Its paths are absolute, but for that of the folder of the runs.
 
     Args:
         path: the YAML file, in the working directory or among those shipped, such as ``configs/quickstart.yaml``.
         overrides: arguments ``a.b.c=value``, which are merged over the file.
         check: is given the merged content before anything that it names is imported, and may refuse it.
+        data: where the data lie now, if not where the config says.
 
     Raises:
         UserError: the file cannot be read or the config is wrong; the message has one line for each problem.
     """
-    return _load(Config, path, overrides, check)
+    return _load(Config, path, overrides, check, data)
 
 
 def load_solve(path: str | Path, overrides: Sequence[str] = ()) -> SolveConfig:
@@ -48,7 +56,7 @@ def resolved(config: Schema) -> dict[str, Any]:
 
 
 def dump(config: Schema) -> str:
-    """The config as YAML that loads back to the same."""
+    """The config as YAML that loads back to the same, from any current directory."""
     return yaml_files.text(resolved(config))
 
 
@@ -78,11 +86,16 @@ def validate(schema: type[AnySchema], content: Any, where: str) -> AnySchema:
 
 
 def _load(
-    schema: type[AnySchema], path: str | Path, overrides: Sequence[str], check: Callable[[Any], None] | None = None
+    schema: type[AnySchema],
+    path: str | Path,
+    overrides: Sequence[str],
+    check: Callable[[Any], None] | None = None,
+    data: str | None = None,
 ) -> AnySchema:
     found = shipped.find(path)
     if shipped.is_missing(found):
-        raise UserError(f"{one_line(path)}: no such file{shipped.places(path)}{nearest(path, shipped.configs())}")
+        others = [shipped.ROOT] if shipped.may_be_shipped(path) else []
+        raise NotFound(f"{one_line(path)}: {nothing_at(path, shipped.configs(), others)}")
     files = merge.read_files(found)
     content = merge.merge_files(files)
     tree, overridden = merge.parse_overrides(overrides)
@@ -91,6 +104,8 @@ def _load(
     content = merge.merge(content, tree)
     if check is not None:
         check(content)
+    if data is not None:
+        content = moved(content, data)
     try:
         return schema.model_validate(content)
     except ValidationError as error:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gantrain.config import yaml_files
+from gantrain.config import marks, shipped, yaml_files
+from gantrain.config.paths import nothing_at, written
 from gantrain.config.sections import Data
-from gantrain.config.shipped import is_missing
 from gantrain.config.types import expanded, one_line, shown
 from gantrain.errors import UserError
 
@@ -32,7 +32,9 @@ _BESIDE: dict[Key, set[str]] = {("data",): Data.beside()}
 def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
     """Read a config file and all files that it inherits from.
 
-    The key ``base`` names one file or several, relative to the file in which it stands; they may have bases in turn.
+    The key ``base`` names one file or several, relative to the file in which it stands, or shipped ones; they may have
+    bases in turn. The texts of a file know the file's folder, to which paths in them are relative. A run's own config
+    is an exception: where an earlier version wrote relative paths into it, they were relative to the current directory.
 
     Args:
         path: the config file.
@@ -46,20 +48,22 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
         UserError: a file is missing or wrong, or inherits from itself; there are too many files.
     """
     content = yaml_files.read(path)
+    if not yaml_files.first_line(path).startswith(marks.RUN):
+        content = written(content, os.path.abspath(path.parent))
     bases = content.pop("base", None)
     files = [(path, content)]
     for base in reversed(_listed(bases)):
         if not isinstance(base, str):
             raise UserError(f"{path}: base: expected the path of another config or a list of some, got {shown(bases)}")
         try:
-            below = path.parent / expanded(base)
+            below = shipped.find(expanded(base), path.parent)
             real = os.path.realpath(below)
         except (ValueError, OSError) as error:
             raise UserError(f"{path}: base: {one_line(base)}: {error}") from None
         if any(real == os.path.realpath(file) for file in (*above, path)):
             raise UserError(f"{path}: base: {one_line(base)} inherits from this file, which would go round in a circle")
-        if is_missing(below):
-            raise UserError(f"{path}: base: no such file as {one_line(below)}")
+        if shipped.is_missing(below):
+            raise UserError(f"{path}: base: {nothing_at(below)}")
         # The first check ends a long chain, the second a tree in which files have several bases each.
         files += read_files(below, (*above, path)) if len(above) < _MOST_FILES else []
         if len(files) + len(above) >= _MOST_FILES:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from gantrain.config.parts import part_name
+from gantrain.data.pixels import decode
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame
 from gantrain.metrics.extractors.base import Extractor, Output, PathDistance
@@ -71,10 +72,16 @@ class Classifier(Extractor):
         if not isinstance(saved.game, ClassifyingGame):
             name = part_name(saved.config.game)
             raise UserError(f"{folder}: the game is a {name}; features are those of a classification")
-        if not saved.data.spec.image or saved.data.samples.dtype != torch.uint8:
+        if not saved.form.spec.image or not (saved.form.pixels or saved.data.samples.dtype == torch.uint8):
             raise UserError(f"{folder}: a classifier of other data than images; the metrics are of images")
-        channels, height, width = saved.data.spec.shape
-        return cls(saved.network, saved.data.decode, (channels, height, width), folder.resolve().name, device)
+        channels, height, width = saved.form.spec.shape
+        return cls(
+            saved.network,
+            decode if saved.form.pixels else saved.data.decode,
+            (channels, height, width),
+            folder.resolve().name,
+            device,
+        )
 
     def require_shape(self, shape: tuple[int, ...], source: str) -> None:
         if tuple(shape) != self.shape:
