@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.config import marks, shipped, yaml_files
-from gantrain.config.paths import nothing_at, written
+from gantrain.config.paths import nothing_at
 from gantrain.config.sections import Data
-from gantrain.config.types import expanded, one_line, shown
+from gantrain.config.types import Written, expanded, one_line, shown
 from gantrain.errors import UserError
 
 Key = tuple[str, ...]
@@ -33,8 +33,7 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
     """Read a config file and all files that it inherits from.
 
     The key ``base`` names one file or several, relative to the file in which it stands, or shipped ones; they may have
-    bases in turn. The texts of a file know the file's folder, to which paths in them are relative. A run's own config
-    is an exception: where an earlier version wrote relative paths into it, they were relative to the current directory.
+    bases in turn.
 
     Args:
         path: the config file.
@@ -47,9 +46,7 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
     Raises:
         UserError: a file is missing or wrong, or inherits from itself; there are too many files.
     """
-    content = yaml_files.read(path)
-    if not yaml_files.first_line(path).startswith(marks.RUN):
-        content = written(content, os.path.abspath(path.parent))
+    content = read_file(path)
     bases = content.pop("base", None)
     files = [(path, content)]
     for base in reversed(_listed(bases)):
@@ -69,6 +66,29 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
         if len(files) + len(above) >= _MOST_FILES:
             raise UserError(f"{path}: base: more than {_MOST_FILES} files are inherited from; name fewer")
     return files
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read one config file. Its texts know the file's folder, to which paths in them are relative.
+
+    Paths in a run's own config are absolute already, and have nothing left to expand. An earlier version may have
+    written relative ones, which mean what they meant then: they are relative to the current directory.
+
+    Raises:
+        UserError: as :func:`~gantrain.config.yaml_files.read`.
+    """
+    content: dict[str, Any] = yaml_files.read(path)
+    of_run = yaml_files.first_line(path).startswith(marks.RUN)
+    folder = os.path.abspath("" if of_run else path.parent)
+
+    def written(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: written(inside) for key, inside in value.items()}
+        if isinstance(value, list):
+            return list(map(written, value))
+        return Written.of(value, folder, not of_run) if isinstance(value, str) else value
+
+    return {key: written(value) for key, value in content.items()}
 
 
 def merge_files(files: Sequence[tuple[Path, dict[str, Any]]]) -> dict[str, Any]:

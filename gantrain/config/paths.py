@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from gantrain.config.base import nearest
 from gantrain.config.shipped import is_missing
-from gantrain.config.types import Written, one_line
+from gantrain.config.types import one_line
 from gantrain.errors import NotFound
 
 # So many names of a folder are compared with one that is missing.
 _MOST_NAMES = 10_000
-
-
-def written(content: Any, folder: str) -> Any:
-    """The content of a config file, whose texts know the folder of the file.
-
-    Args:
-        content: the content as plain data.
-        folder: the path of the folder.
-    """
-    if isinstance(content, dict):
-        return {key: written(value, folder) for key, value in content.items()}
-    if isinstance(content, list):
-        return [written(value, folder) for value in content]
-    return Written.of(content, folder) if isinstance(content, str) else content
 
 
 def nothing_at(path: str | Path, known: Iterable[str] = (), others: Iterable[Path] = ()) -> str:
@@ -52,7 +37,7 @@ def nothing_at(path: str | Path, known: Iterable[str] = (), others: Iterable[Pat
         names = [entry.name for entry in islice(os.scandir(folder), _MOST_NAMES)]
     except OSError:
         names = []
-    close = nearest(name.parts[0], names) or nearest(path, known)
+    close = _nearest(name.parts[0], names) or _nearest(place.name, known)
     searched = " or ".join(map(one_line, (folder, *others)))
     return f"there is nothing at {one_line(name)} in {searched}{close}{_elsewhere(place)}"
 
@@ -89,6 +74,13 @@ def in_current_directory(path: str | Path) -> Path | None:
     here, place = Path.cwd(), Path(os.path.abspath(path))
     ends = (here / Path(*place.parts[first:]) for first in range(1, len(place.parts)))
     return next((end for end in ends if end != place and not is_missing(end)), None)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The text ``; did you mean 'x'?`` if a path is known whose name is close to this one but for its ending."""
+    by_stem = {Path(path).stem.lower(): path for path in known}
+    close = difflib.get_close_matches(Path(name).stem.lower(), by_stem, n=1) if len(name) < 200 else []
+    return f"; did you mean {by_stem[close[0]]!r}?" if close else ""
 
 
 def _elsewhere(place: Path) -> str:

@@ -74,19 +74,21 @@ def absolute(path: str, folder: str) -> str:
 
 
 class Written(str):
-    """Text of a config file, which knows the folder of its file.
+    """Text of a config file, which knows what a path in the file is relative to.
 
     Attributes:
-        folder: the path of the folder.
+        folder: the path of the folder to which it is relative.
+        expand: whether ``~`` and variables in a path are expanded.
     """
 
     folder: str
+    expand: bool
 
     @classmethod
-    def of(cls, text: str, folder: str) -> Written:
-        """The text, written in a file of the folder."""
+    def of(cls, text: str, folder: str, expand: bool = True) -> Written:
+        """The text of a file; see the attributes."""
         made = cls(text)
-        made.folder = folder
+        made.folder, made.expand = folder, expand
         return made
 
 
@@ -255,7 +257,8 @@ class Location(Words):
         value = super().convert(value)
         if not value.strip() or CONTROL.search(value):
             raise ValueError
-        return self.located(expanded(value), value.folder if isinstance(value, Written) else os.getcwd())
+        folder, expand = (value.folder, value.expand) if isinstance(value, Written) else (os.getcwd(), True)
+        return self.located(expanded(value) if expand else str(value), folder)
 
     def located(self, path: str, folder: str) -> str:
         """The path, which is relative to the folder, as parts of the program take it."""

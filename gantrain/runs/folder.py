@@ -14,6 +14,7 @@ from typing import Any
 
 from gantrain.config import marks, yaml_files
 from gantrain.config.loading import load, resolved, validate
+from gantrain.config.merge import read_file
 from gantrain.config.moved import place_keys
 from gantrain.config.paths import nothing_at
 from gantrain.config.schema import Config
@@ -327,7 +328,7 @@ def _as_computed(config: Path, known: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _comparable(file: Path, known: Mapping[str, str]) -> dict[str, Any]:
-    content = {key: value for key, value in yaml_files.read(file).items() if key not in CHANGEABLE}
+    content = {key: value for key, value in read_file(file).items() if key not in CHANGEABLE}
     if foreign_targets(content).items() <= known.items():
         return resolved(validate(Config, content, str(file)))
     return {**content, "run": resolved(validate(Run, content.get("run"), f"{file}: run"))}

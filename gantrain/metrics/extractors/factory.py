@@ -40,7 +40,8 @@ def make_extractor(
     folder = shipped.find_run(features)
     if shipped.is_missing(folder):
         known = ["inception", shipped.CLASSIFIER, Path(shipped.CLASSIFIER).name]
-        others = [Path.cwd() / shipped.RUNS, shipped.ROOT / shipped.RUNS]
+        bare = len(Path(features).parts) == 1
+        others = [Path.cwd() / shipped.RUNS, shipped.ROOT / shipped.RUNS] if bare else [shipped.ROOT]
         nothing = nothing_at(features, known, others)
         raise NotFound(f"features: neither inception nor the folder of a classifier's run: {nothing}")
     if weights is not None or digest is not None:
