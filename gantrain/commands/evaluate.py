@@ -96,11 +96,9 @@ def evaluate_run(run: str, request: Request) -> Report:
             metrics = request.metrics or (DEFAULT_METRICS if section is None else section.metrics)
             samples = request.samples or (SAMPLES if section is None else section.samples)
             extractor = _extractor(request, section, device)
-            real: Source | None
-            if request.against is not None or section is None or section.data is None:
-                real = _real(request.against, extractor) or Images(saved.data)
-            else:
-                real = Images(_data_of(section))
+            real = _real(request.against, extractor)
+            if real is None and _compares(metrics):
+                real = Images(saved.data if section is None or section.data is None else _data_of(section))
             # A conditional game is told the labels of the data, be these compared with or not.
             labels = saved.data.labels if saved.game.conditional else None
         subset_size = request.subset_size or (SUBSET_SIZE if section is None else section.subset_size)
@@ -120,7 +118,7 @@ def evaluate_images(images: str, request: Request) -> Report:
             extractor = _extractor(request, None, accelerator.device)
             metrics = request.metrics or DEFAULT_METRICS
             real = _real(request.against, extractor)
-            if real is None and any(key not in METRICS or METRICS[key].compares for key in metrics):
+            if real is None and _compares(metrics):
                 raise UserError("--against: name what the images are compared with; only isc does without")
             fake = open_images(images, extractor.channels)
         subset_size = request.subset_size or SUBSET_SIZE
@@ -222,6 +220,11 @@ def _real(against: str | None, extractor: Extractor) -> Source | None:
             "--against", against, f"expected a folder, an archive or a data set: {one_of(kind('data').parts)}"
         )
     return Images(build("data", spec))
+
+
+def _compares(metrics: Sequence[str]) -> bool:
+    """Whether one of the metrics compares with real images."""
+    return any(key not in METRICS or METRICS[key].compares for key in metrics)
 
 
 def _data_of(section: Evaluate | Accuracy) -> DataSet:

@@ -25,7 +25,7 @@ from gantrain.config.signatures import (
     understood,
 )
 from gantrain.config.targets import find_target, made_by
-from gantrain.config.types import shown
+from gantrain.config.types import Written, shown
 from gantrain.config.user_code import UserCode
 from gantrain.errors import UserError
 
@@ -349,4 +349,4 @@ def _built(
         return built
     if isinstance(value, (list, tuple)):
         return type(value)(_built(v, kind, f"{at}.{i}", supplied) for i, v in enumerate(value))
-    return value
+    return str(value) if isinstance(value, Written) else value

@@ -38,14 +38,16 @@ def find_run(run: str | Path, folder: str | Path = "") -> Path:
     Returns:
         The path in the folder if the run is nowhere.
     """
-    here, path = Path(folder, run), Path(run)
-    if not is_missing(here):
-        return here
-    named = Path(RUNS, path) if len(path.parts) == 1 else path
-    if path.is_absolute() and Path(*path.parts[-2:]) == Path(CLASSIFIER):
-        named = Path(CLASSIFIER)  # as it was shipped with another installation, whose path a run's config has kept
-    found = find(named)
-    return here if is_missing(found) else found
+    path = Path(run)
+    places = [Path(folder, path)]
+    if len(path.parts) == 1:
+        path = Path(RUNS, path)
+        places.append(Path.cwd() / path)
+    if may_be_shipped(path):
+        places.append(ROOT / path)
+    elif path.is_absolute() and Path(*path.parts[-2:]) == Path(CLASSIFIER):
+        places.append(ROOT / CLASSIFIER)  # shipped with another installation, whose path a run's config has kept
+    return next((place for place in places if not is_missing(place)), places[0])
 
 
 def is_missing(path: str | Path) -> bool:

@@ -232,7 +232,7 @@ class Words(Scalar):
     def convert(self, value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError
-        return value
+        return str(value)  # without what Written knows
 
     def hint(self, value: Any) -> str:
         if isinstance(value, bool | int | float):
@@ -254,11 +254,11 @@ class Location(Words):
         self.expected = expected
 
     def convert(self, value: Any) -> str:
-        value = super().convert(value)
-        if not value.strip() or CONTROL.search(value):
+        path = super().convert(value)
+        if not path.strip() or CONTROL.search(path):
             raise ValueError
         folder, expand = (value.folder, value.expand) if isinstance(value, Written) else (os.getcwd(), True)
-        return self.located(expanded(value) if expand else str(value), folder)
+        return self.located(expanded(path) if expand else path, folder)
 
     def located(self, path: str, folder: str) -> str:
         """The path, which is relative to the folder, as parts of the program take it."""

@@ -134,7 +134,8 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
     if folder.is_symlink():
         raise UserError(f"{folder}: cannot be deleted: is a symbolic link; name the folder to which it leads")
     for key, value in flatten(dict(config)).items():
-        if isinstance(value, str) and key.endswith(_INPUTS) and folder.resolve() in Path(value).resolve().parents:
+        path = isinstance(value, str) and (key.endswith(_INPUTS) or os.path.isabs(value))
+        if path and folder.resolve() in Path(value).resolve().parents:
             raise UserError(f"{key}: {value} lies in the run's folder, which --overwrite deletes; move it away first")
     strangers = [] if is_run(folder) else [e.name for e in _entries(folder) if not _OWN.fullmatch(e.name)]
     if strangers:
