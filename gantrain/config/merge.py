@@ -72,7 +72,8 @@ def read_file(path: Path) -> dict[str, Any]:
     """Read one config file. Its texts know the file's folder, to which paths in them are relative.
 
     Paths in a run's own config are absolute already, and have nothing left to expand. An earlier version may have
-    written relative ones, which mean what they meant then: they are relative to the current directory.
+    written relative ones, which mean what they meant then: they are relative to the current directory. The run's folder
+    is where the file lies, since it may have been moved.
 
     Raises:
         UserError: as :func:`~gantrain.config.yaml_files.read`.
@@ -88,6 +89,9 @@ def read_file(path: Path) -> dict[str, Any]:
             return list(map(written, value))
         return Written.of(value, folder, not of_run) if isinstance(value, str) else value
 
+    run = content.get("run")
+    if of_run and isinstance(run, dict) and run.get("name") == path.absolute().parent.name:
+        content["run"] = run | {"folder": str(path.absolute().parent.parent)}
     return {key: written(value) for key, value in content.items()}
 
 
