@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from gantrain.config.shipped import is_missing
+from gantrain.config.shipped import ROOT, is_missing
 from gantrain.config.types import one_line
 from gantrain.errors import NotFound
 
@@ -84,10 +84,11 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 def _elsewhere(place: Path) -> str:
-    """What to go on with if the end of a path is found in the current directory, to which the path is not relative."""
+    """What to go on with if the path is that of a shipped config, or its end is found in the current directory."""
     found = in_current_directory(place)
     if found is None:
-        return ""
+        beside = place.is_relative_to(ROOT / "configs")
+        return "; the config is shipped, so name yours on the command line, as in data.path=FOLDER" if beside else ""
     here = Path.cwd()
     there = f"the current directory, {one_line(here)}, has {one_line(found.relative_to(here))}"
     return f"; {there}, but paths in a file are relative to the file, and only others to the current directory"

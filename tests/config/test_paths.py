@@ -158,6 +158,8 @@ def test_what_is_not_there_is_said_with_the_folder_and_the_nearest_name(here, tm
     assert nothing_at(b / "pictures.zip") == f"there is nothing at pictures.zip in {b}; did you mean 'pictures'?"
     assert nothing_at(b / "x" / "y") == f"there is nothing at x/y in {b}"
     assert nothing_at("x") == f"there is nothing at x in {here}"
+    shipped_one = nothing_at(shipped.ROOT / "configs" / "photographs")
+    assert shipped_one.endswith("the config is shipped, so name yours on the command line, as in data.path=FOLDER")
     assert nothing_at(tmp_path / "file" / "x") == f"there is nothing at {tmp_path}/file/x: {tmp_path}/file is a file"
     assert nothing_at(b / "a\nb") == f"there is nothing at 'a\\nb' in {b}"
     (here / "data" / "x").mkdir(parents=True)
