@@ -157,7 +157,7 @@ def test_the_command_prints_a_table_and_json(finished):
             "nowhere: no run here: there is nothing at nowhere in .*; expected a folder with .*",
         ),
         (["RUN", "--metrics", "fdi"], "metrics: unknown 'fdi'; .*did you mean 'fid'.*"),
-        (["RUN", "--against", "nix"], "--against: there is nothing at nix in .*; expected .* a data set .*"),
+        (["RUN", "--against", "nix"], "--against: there is nothing at nix in .*; expected .* a data set.*"),
         (["RUN", "--step", "77"], r".*: no whole checkpoint of step 77; there are \[4\]"),
         (["--images", "empty", "--metrics", "isc", "--features", "CLASSIFIER"], "empty: holds no image; .*"),
         (["--images", "RUN/samples", "--metrics", "fid", "--features", "CLASSIFIER"], "--against: name what .*"),
