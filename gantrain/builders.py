@@ -70,7 +70,7 @@ def make_batches(config: Config, data: DataSet, processes: Processes, device: to
 
 def make_game(
     config: Config,
-    data: DataSet,
+    data: DataSet | DataSpec,
     device: torch.device | str = "cpu",
     synchronise: Processes | None = None,
     saved: bool = False,
@@ -79,23 +79,25 @@ def make_game(
 
     Args:
         config: the whole config.
-        data: the training data set, whose spec the networks must fit.
+        data: the training data set, whose spec the networks must fit. For a game whose objectives will not be computed
+            the spec is enough; where the game's own further data are gone, others take their place, without content.
         device: the device of the networks. They are initialised on the CPU, so that they begin alike on every device.
         synchronise: the processes over whose whole batch batch norm takes its statistics; with None each process takes
             its own.
-        saved: whether a checkpoint will be loaded. It holds the constants that the game otherwise measures on the data.
+        saved: whether a checkpoint will be loaded, which holds the constants that the game measures on the data.
 
     Raises:
         UserError: a part does not fit the others.
     """
     part: Part = config.game
     cls = part_class(part)
+    data_spec = data if isinstance(data, DataSpec) else data.spec
     networks: dict[str, nn.Module] = {}
     given: dict[str, Any] = {}
     for argument, players in player_arguments(part).items():
         for player, section in players.items():
             with UserCode("game", cls):
-                spec = cls.spec_for_network(player, data.spec, part_arguments(part), networks)
+                spec = cls.spec_for_network(player, data_spec, part_arguments(part), networks)
             if not isinstance(spec, DataSpec):
                 raise UserError(f"game: {cls.__name__}.spec_for_network: expected a DataSpec, got {described(spec)}")
             key = f"{_key(part, argument, player)}.model"
@@ -106,7 +108,9 @@ def make_game(
         many = {player: networks[player] for player in players}
         given[argument] = many if _is_group(part, argument) else networks[argument]
     if "spec" in inspect.signature(part_maker(part)).parameters:
-        given["spec"] = data.spec
+        given["spec"] = data_spec
+    if isinstance(data, DataSpec):
+        given |= _further_data(part, data)
     game: Game = build("game", part, given=given)
     if set(game.players) != set(game_players(part)):
         raise UserError(
@@ -118,9 +122,22 @@ def make_game(
             f"game: {cls.__name__}.evaluated_player: expected one of {', '.join(game.players)}, got "
             f"{described(game.evaluated_player)}"
         )
-    if not saved:
+    if not saved and not isinstance(data, DataSpec):
         game.measure(data)
     return game
+
+
+def _further_data(game: Part, spec: DataSpec) -> dict[str, DataSet]:
+    """The data sets that a game takes, by argument; in place of one that is gone, one without content, of this spec."""
+    found = {}
+    for key, value in part_arguments(game).items():
+        if isinstance(value, Part) and value.part_kind == "data":
+            try:
+                found[key] = build("data", value, key=f"game.{key}")
+            except UserError:
+                labels = torch.zeros(2, dtype=torch.int64) if spec.classes else None
+                found[key] = DataSet(spec.zeros(2), labels, spec)
+    return found
 
 
 def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, LRScheduler]]:

@@ -63,7 +63,7 @@ def test_a_bad_command_is_one_line_and_leaves_nothing_behind(gantrain, tmp_path,
 
 
 def test_a_bad_file_is_one_line_and_leaves_nothing_behind(gantrain, tmp_path):
-    one_line(gantrain("train", "no.yaml"), "no.yaml: no such file")
+    one_line(gantrain("train", "no.yaml"), f"no.yaml: there is nothing at no.yaml in {tmp_path}")
     one_line(gantrain("train", "a\nb.yaml"), "'a\\nb.yaml': expected a path without control characters")
     (tmp_path / "c.yaml").write_text("run:\n  steps: 1\n  steps: 2\n")
     one_line(gantrain("train", "c.yaml"), "c.yaml:3:3: duplicate key 'steps'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gantrain.cli.options import PATH, print_result, require_run, trust_option
+from gantrain.cli.options import PATH, data_option, print_result, require_run, trust_option
 
 
 @click.command(short_help="Sample the generator of a run.")
@@ -31,6 +31,7 @@ from gantrain.cli.options import PATH, print_result, require_run, trust_option
 )
 @click.option("--images", is_flag=True, help="Write a folder with one PNG file for each sample, instead of one grid.")
 @click.option("--overwrite", is_flag=True, help="With --images: delete earlier samples in the folder first.")
+@data_option
 @trust_option
 def sample(
     run: str,
@@ -42,6 +43,7 @@ def sample(
     output: str | None,
     images: bool,
     overwrite: bool,
+    data: str | None,
     trust: bool,
 ) -> None:
     """Draw samples from the generator of the run in the folder RUN, and print where they are.
@@ -56,4 +58,4 @@ def sample(
     from gantrain.commands.sample import sample_run
 
     chosen = None if classes is None else [name.strip() for name in classes.split(",") if name.strip()]
-    print_result(sample_run(run, number, seed, step, weights, output, images, overwrite, trust, chosen))
+    print_result(sample_run(run, number, seed, step, weights, output, images, overwrite, trust, chosen, data))

@@ -7,7 +7,7 @@ import sys
 import click
 
 from gantrain.cli.assignments import ConfigCommand
-from gantrain.cli.options import PATH, print_result, trust_option
+from gantrain.cli.options import PATH, data_option, print_result, trust_option
 from gantrain.errors import UserError
 
 
@@ -20,6 +20,7 @@ from gantrain.errors import UserError
 @click.option("--accept-data", is_flag=True, help="With --resume: go on although the data have changed.")
 @click.option("--dry-run", is_flag=True, help="Measure what the run costs on this machine, and leave nothing behind.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: print JSON instead of text.")
+@data_option
 @trust_option
 def train(
     config: str,
@@ -30,6 +31,7 @@ def train(
     accept_data: bool,
     dry_run: bool,
     as_json: bool,
+    data: str | None,
     trust: bool,
 ) -> None:
     """Train the game that the file CONFIG describes.
@@ -56,6 +58,7 @@ def train(
     gantrain train --processes 2 configs/quickstart.yaml
     gantrain train configs/quickstart.yaml --resume run.steps=6000
     gantrain train configs/quickstart.yaml --dry-run
+    gantrain train configs/photos.yaml --resume --data /new/place/photographs
     """
     from gantrain.config.loading import load
     from gantrain.distributed.environment import check_processes, launched_place
@@ -71,14 +74,14 @@ def train(
         if as_json and not dry_run:
             raise UserError("--json goes with --dry-run; a run that trains prints its progress")
         asked = [] if processes is None else [f"run.processes={processes}"]
-        checked = load(config, [*overrides, *asked])
+        checked = load(config, [*overrides, *asked], data=data)
         place = launched_place()
         if place is not None:
             check_processes(processes, place.world_size)
     if place is None and processes is not None and processes > 1:
         flags = {"--resume": resume, "--overwrite": overwrite, "--accept-data": accept_data, "--trust": trust}
         flags |= {"--dry-run": dry_run, "--json": as_json}
-        given = [flag for flag, wanted in flags.items() if wanted]
+        given = [flag for flag, wanted in flags.items() if wanted] + ([] if data is None else ["--data", data])
         sys.exit(launch(["train", "--processes", str(processes), *given, "--", config, *overrides], processes))
     if dry_run:
         from gantrain.commands.dry_run import lines, run

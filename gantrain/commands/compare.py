@@ -15,6 +15,8 @@ import numpy as np
 
 from gantrain.config.base import nearest, one_of
 from gantrain.config.metrics import METRICS, value_names
+from gantrain.config.paths import nothing_at
+from gantrain.config.shipped import is_missing
 from gantrain.errors import UserError
 from gantrain.runs.better import Direction, read_better
 from gantrain.runs.folder import CHANGEABLE, comparable_config, is_run
@@ -237,7 +239,8 @@ def _run_folders(runs: Sequence[str | Path]) -> list[Path]:
     for run in map(Path, runs):
         inside = [run] if is_run(run) else sorted(p for p in run.glob("*") if is_run(p))
         if not inside:
-            raise UserError(f"{run}: no run here and none in it; expected a folder of a run, or of runs, as of a sweep")
+            nothing = f": {nothing_at(run)}" if is_missing(run) else " and none in it"
+            raise UserError(f"{run}: no run here{nothing}; expected a folder of a run, or of runs, as of a sweep")
         folders |= {p.resolve(): p for p in inside if p.resolve() not in folders}
     return list(folders.values())
 

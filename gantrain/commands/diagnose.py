@@ -31,6 +31,7 @@ def diagnose_run(
     to: int | None = None,
     as_json: bool = False,
     trust: bool = False,
+    data: str | None = None,
     **options: Any,
 ) -> str:
     """Diagnose a checkpoint, write the diagnosis into ``RUN/diagnosis/step_N``, and return it as text.
@@ -41,13 +42,14 @@ def diagnose_run(
         to: the step of a later checkpoint of the run, if the path to it is to be examined.
         as_json: whether the text is JSON.
         trust: as in :func:`~gantrain.runs.saved.load`.
+        data: where the training data lie now, if not where the run's config says.
         options: values for keys of the config's section ``diagnose``; for None the run's own value is taken.
 
     Raises:
         UserError: there is no such run or checkpoint, ``to`` is not later than ``step``, or weights are not finite.
     """
     with process_group(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
-        saved = load(run, weights="live", step=step, device=accelerator.device, trust=trust)
+        saved = load(run, weights="live", step=step, device=accelerator.device, trust=trust, data=data, plays=True)
         for name, player in saved.game.players.items():
             if not norm(player.parameters).isfinite():
                 raise UserError(f"{saved.path}: the weights of player {name} hold NaN or infinity; the run diverged")

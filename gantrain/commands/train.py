@@ -17,9 +17,10 @@ from gantrain.config.schema import Config
 from gantrain.distributed.environment import check_gpus, check_processes, expected_processes
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
-from gantrain.errors import UserError
+from gantrain.errors import NotFound, UserError
 from gantrain.runs import lock
 from gantrain.runs.folder import require_same_config, require_startable
+from gantrain.runs.saved import MOVED
 from gantrain.train.callbacks.factory import make_callbacks
 from gantrain.train.trainer import Trainer
 
@@ -54,7 +55,10 @@ def train(
                 lock.require_free(folder)
                 require_startable(folder, resolved(config), resume, overwrite)
         with everyone.raise_on_all():
-            trainer = make_trainer(config, device, trust=trust)
+            try:
+                trainer = make_trainer(config, device, trust=trust)
+            except NotFound as error:
+                raise NotFound(f"{error}; {MOVED}") if resume else error from error
         return trainer.fit(resume, overwrite, accept_data)
 
 

@@ -9,11 +9,13 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from gantrain.config import json_schemas, keys, merge, shipped, yaml_files
-from gantrain.config.base import Schema, lines, nearest
+from gantrain.config.base import Schema, lines
+from gantrain.config.moved import moved
+from gantrain.config.paths import nothing_at
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.schema import Config, MapConfig, SolveConfig, config_of
 from gantrain.config.types import one_line
-from gantrain.errors import UserError
+from gantrain.errors import NotFound, UserError
 
 AnySchema = TypeVar("AnySchema", bound=Schema)
 Command = Literal["train", "solve", "map"]
@@ -22,18 +24,24 @@ _MOST_KEYS = 4
 _SCHEMAS: dict[str, type[Schema]] = {"train": Config, "solve": SolveConfig, "map": MapConfig}
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), check: Callable[[Any], None] | None = None) -> Config:
-    """Load the config of a training run.
+def load(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    check: Callable[[Any], None] | None = None,
+    data: str | None = None,
+) -> Config:
+    """Load the config of a training run. Its paths are absolute, but for that of the folder of the runs.
 
     Args:
         path: the YAML file, in the working directory or among those shipped, such as ``configs/quickstart.yaml``.
         overrides: arguments ``a.b.c=value``, which are merged over the file.
         check: is given the merged content before anything that it names is imported, and may refuse it.
+        data: where the data lie now, if not where the config says.
 
     Raises:
         UserError: the file cannot be read or the config is wrong; the message has one line for each problem.
     """
-    return _load(Config, path, overrides, check)
+    return _load(Config, path, overrides, check, data)
 
 
 def load_solve(path: str | Path, overrides: Sequence[str] = ()) -> SolveConfig:
@@ -52,7 +60,7 @@ def resolved(config: Schema) -> dict[str, Any]:
 
 
 def dump(config: Schema) -> str:
-    """The config as YAML that loads back to the same."""
+    """The config as YAML that loads back to the same, from any current directory."""
     return yaml_files.text(resolved(config))
 
 
@@ -99,13 +107,17 @@ def validate(schema: type[AnySchema], content: Any, where: str) -> AnySchema:
 
 
 def _load(
-    schema: type[AnySchema], path: str | Path, overrides: Sequence[str], check: Callable[[Any], None] | None = None
+    schema: type[AnySchema],
+    path: str | Path,
+    overrides: Sequence[str],
+    check: Callable[[Any], None] | None = None,
+    data: str | None = None,
 ) -> AnySchema:
     found = shipped.find(path)
     if shipped.is_missing(found):
         swapped = "; the config's file comes before KEY=VALUE" if "=" in str(path) else ""
-        near = nearest(path, shipped.configs())
-        raise UserError(f"{one_line(path)}: no such file{shipped.places(path)}{swapped or near}")
+        others = [shipped.ROOT] if shipped.may_be_shipped(path) else []
+        raise NotFound(f"{one_line(path)}: {nothing_at(path, shipped.configs(), others)}{swapped}")
     files = merge.read_files(found)
     content = merge.merge_files(files)
     tree, overridden = merge.parse_overrides(overrides)
@@ -114,6 +126,8 @@ def _load(
     before, content = content, merge.merge(content, tree)
     if check is not None:
         check(content)
+    if data is not None:
+        content = moved(content, data)
     try:
         return schema.model_validate(content)
     except ValidationError as error:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gantrain.config import yaml_files
+from gantrain.config import marks, shipped, yaml_files
+from gantrain.config.paths import nothing_at
 from gantrain.config.sections import Data
-from gantrain.config.shipped import is_missing
-from gantrain.config.types import expanded, one_line, shown
+from gantrain.config.types import Written, expanded, one_line, shown
 from gantrain.errors import UserError
 
 Key = tuple[str, ...]
@@ -33,7 +33,8 @@ _BESIDE: dict[Key, set[str]] = {("data",): Data.kept()}
 def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
     """Read a config file and all files that it inherits from.
 
-    The key ``base`` names one file or several, relative to the file in which it stands; they may have bases in turn.
+    The key ``base`` names one file or several, relative to the file in which it stands, or shipped ones; they may have
+    bases in turn.
 
     Args:
         path: the config file.
@@ -46,26 +47,53 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
     Raises:
         UserError: a file is missing or wrong, or inherits from itself; there are too many files.
     """
-    content = yaml_files.read(path)
+    content = read_file(path)
     bases = content.pop("base", None)
     files = [(path, content)]
     for base in reversed(_listed(bases)):
         if not isinstance(base, str):
             raise UserError(f"{path}: base: expected the path of another config or a list of some, got {shown(bases)}")
         try:
-            below = path.parent / expanded(base)
+            below = shipped.find(expanded(base), path.parent)
             real = os.path.realpath(below)
         except (ValueError, OSError) as error:
             raise UserError(f"{path}: base: {one_line(base)}: {error}") from None
         if any(real == os.path.realpath(file) for file in (*above, path)):
             raise UserError(f"{path}: base: {one_line(base)} inherits from this file, which would go round in a circle")
-        if is_missing(below):
-            raise UserError(f"{path}: base: no such file as {one_line(below)}")
+        if shipped.is_missing(below):
+            raise UserError(f"{path}: base: {nothing_at(below)}")
         # The first check ends a long chain, the second a tree in which files have several bases each.
         files += read_files(below, (*above, path)) if len(above) < _MOST_FILES else []
         if len(files) + len(above) >= _MOST_FILES:
             raise UserError(f"{path}: base: more than {_MOST_FILES} files are inherited from; name fewer")
     return files
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read one config file. Its texts know the file's folder, to which paths in them are relative.
+
+    Paths in a run's own config are absolute already, and have nothing left to expand. An earlier version may have
+    written relative ones, which mean what they meant then: they are relative to the current directory. The run's folder
+    is where the file lies, since it may have been moved.
+
+    Raises:
+        UserError: as :func:`~gantrain.config.yaml_files.read`.
+    """
+    content: dict[str, Any] = yaml_files.read(path)
+    of_run = yaml_files.first_line(path).startswith(marks.RUN)
+    folder = os.path.abspath("" if of_run else path.parent)
+
+    def written(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: written(inside) for key, inside in value.items()}
+        if isinstance(value, list):
+            return list(map(written, value))
+        return Written.of(value, folder, not of_run) if isinstance(value, str) else value
+
+    run = content.get("run")
+    if of_run and isinstance(run, dict) and run.get("name") == path.absolute().parent.name:
+        content["run"] = run | {"folder": str(path.absolute().parent.parent)}
+    return {key: written(value) for key, value in content.items()}
 
 
 def merge_files(files: Sequence[tuple[Path, dict[str, Any]]]) -> dict[str, Any]:

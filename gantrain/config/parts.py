@@ -28,7 +28,7 @@ from gantrain.config.signatures import (
     understood,
 )
 from gantrain.config.targets import find_target, made_by
-from gantrain.config.types import shown
+from gantrain.config.types import Written, shown
 from gantrain.config.user_code import UserCode
 from gantrain.errors import UserError
 
@@ -449,7 +449,7 @@ def _built(
         return {key: _built(v, kind, f"{at}.{key}", supplied) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_built(v, kind, f"{at}.{i}", supplied) for i, v in enumerate(value))
-    return value
+    return str(value) if isinstance(value, Written) else value
 
 
 def _finished(kind: str, built: Any, beside: dict[str, Any]) -> Any:

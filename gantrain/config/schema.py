@@ -38,9 +38,9 @@ from gantrain.config.types import (
     LARGEST_SINGLE,
     Draws,
     Float,
-    FolderPath,
     Number,
     Order,
+    OutputFolder,
     PositiveFloat,
     PositiveInt,
     Text,
@@ -287,8 +287,8 @@ class SolveConfig(Schema):
     """A sharpness-aware gradient for all players, or for some. Default none: the plain gradient."""
     steps: PositiveInt = 100
     """The number of outer steps. Default 100."""
-    folder: FolderPath = "checkpoints"
-    """The folder that holds the results. Default checkpoints."""
+    folder: OutputFolder = "checkpoints"
+    """The folder that holds the results, relative to the current directory. Default checkpoints."""
 
 
 class Axis(Schema):
@@ -324,5 +324,5 @@ class MapConfig(Schema):
     """The order in which the players move, unless the outer loop sets its own. Null (the default): simultaneous."""
     steps: PositiveInt = 40
     """The number of outer steps of each run that is measured. Default 40."""
-    folder: FolderPath = "checkpoints"
-    """The folder that holds the results. Default checkpoints."""
+    folder: OutputFolder = "checkpoints"
+    """The folder that holds the results, relative to the current directory. Default checkpoints."""

@@ -16,12 +16,13 @@ from gantrain.config.signatures import Signature
 from gantrain.config.types import (
     Bool,
     FilePath,
-    FolderPath,
     FractionBelowOne,
     NonNegativeInt,
     Number,
+    OutputFolder,
     PositiveFloat,
     PositiveInt,
+    RunPath,
     Text,
     Words,
     shown,
@@ -66,9 +67,9 @@ class Run(Schema):
     """The number of gradient evaluations of the player that is evaluated most often. Default null: no limit."""
     kimg: PositiveFloat | None = None
     """The number of real samples that the run sees in all processes together, in thousands. Default null: no limit."""
-    folder: FolderPath = "checkpoints"
-    """The folder that holds the runs. ~ and variables such as $HOME are expanded, in this and in every other path of a
-    config. Default checkpoints."""
+    folder: OutputFolder = "checkpoints"
+    """The folder that holds the runs, relative to the current directory. ~ and variables such as $HOME are expanded, in
+    this and in every other path of a config. Default checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """The device on which the run computes; auto (the default) takes a GPU if there is one."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -196,9 +197,10 @@ class Evaluate(Schema):
     """The weights of the generator that is measured: the average of the weights (ema), the weights that are trained
     (live), or those of the last outer iterate (anchor). null (the default) takes ema if the run keeps an average, and
     live otherwise."""
-    features: Inception | FolderPath = Inception()
+    features: Inception | RunPath = Inception()
     """The network whose features the metrics use: inception (the default), or the folder of a classification run, whose
-    classifier then gives the features."""
+    classifier then gives the features. A bare name is also searched in checkpoints in the current directory, and
+    digits-classifier is shipped."""
     data: Annotated[Any, PartOver("data")] | None = None
     """The data set with which the samples are compared; keys that are left out are those of the training data. null
     (the default) compares with the training data."""

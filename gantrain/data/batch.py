@@ -145,6 +145,7 @@ class Batches:
         batch_size, accumulation, seed, device: the arguments of the same names.
         samples: the samples of the data set.
         spec: the spec of the data set.
+        class_names: the names of its classes, if they have any.
         workers: the number of reading processes; 0 where the samples are not in files.
 
     Raises:
@@ -193,6 +194,7 @@ class Batches:
         self.labels = None if dataset.labels is None else dataset.labels.to(self._at)
         self.decode = dataset.decode
         self.spec = dataset.spec
+        self.class_names = tuple(getattr(dataset, "class_names", None) or ())
         self.batch_size = batch_size
         self.accumulation = accumulation
         self.seed = seed

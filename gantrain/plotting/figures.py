@@ -61,18 +61,21 @@ def scatter(points: Numbers, modes: Numbers | None = None, real: Numbers | None 
     return figure
 
 
-def histogram(numbers: Numbers, real: Numbers) -> Figure:
+def histogram(numbers: Numbers, real: Numbers | None = None) -> Figure:
     """Draw how often generated numbers fall into equal intervals, over the same for the data.
 
     Args:
         numbers: the generated numbers, ``(n,)`` or ``(n, 1)``.
-        real: numbers of the data, ``(k,)`` or ``(k, 1)``, drawn in light grey; the intervals are chosen to show them.
+        real: numbers of the data, ``(k,)`` or ``(k, 1)``, drawn in light grey; the intervals are chosen to show
+            them. None for none.
     """
     figure, axes = _figure(4.5, 3.5)
     axes.set_aspect("auto")
-    data, generated = _drawable(_array(real)).ravel(), _drawable(_array(numbers)).ravel()
+    generated = _drawable(_array(numbers)).ravel()
+    data = generated if real is None else _drawable(_array(real)).ravel()
     edges = np.histogram_bin_edges(data[np.isfinite(data)], bins=40).tolist()
-    axes.hist(data, edges, density=True, color=LIGHT_GREY, label="data")
+    if real is not None:
+        axes.hist(data, edges, density=True, color=LIGHT_GREY, label="data")
     inside = generated[(generated >= edges[0]) & (generated <= edges[-1])]
     if len(inside):
         axes.hist(inside, edges, density=True, histtype="step", color=COLOURS["extragradient"], label="generated")

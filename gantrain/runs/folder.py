@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import warnings
@@ -11,17 +12,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gantrain.config import yaml_files
+from gantrain.config import marks, yaml_files
 from gantrain.config.loading import load, resolved, validate
+from gantrain.config.merge import read_file
+from gantrain.config.moved import place_keys
+from gantrain.config.paths import nothing_at
 from gantrain.config.schema import Config
 from gantrain.config.sections import Run
+from gantrain.config.shipped import is_missing
 from gantrain.config.targets import foreign_targets
 from gantrain.config.types import shown
 from gantrain.errors import Notice, UserError
 from gantrain.runs import checkpoint_files
 from gantrain.runs.lock import LOCK
 from gantrain.runs.trust import record_trained, require_trusted
-from gantrain.utils import marks
 from gantrain.utils.io import make_folder, set_aside, write_file
 from gantrain.utils.nested import flatten
 from gantrain.utils.system_files import is_system_file
@@ -131,7 +135,8 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
     if folder.is_symlink():
         raise UserError(f"{folder}: cannot be deleted: is a symbolic link; name the folder to which it leads")
     for key, value in flatten(dict(config)).items():
-        if isinstance(value, str) and key.endswith(_INPUTS) and folder.resolve() in Path(value).resolve().parents:
+        path = isinstance(value, str) and (key.endswith(_INPUTS) or os.path.isabs(value))
+        if path and folder.resolve() in Path(value).resolve().parents:
             raise UserError(f"{key}: {value} lies in the run's folder, which --overwrite deletes; move it away first")
     strangers = [] if is_run(folder) else [e.name for e in _entries(folder) if not _OWN.fullmatch(e.name)]
     if strangers:
@@ -149,11 +154,12 @@ def require_same_config(here: dict[str, Any], first: dict[str, Any]) -> None:
         first: those of the first process.
 
     Raises:
-        UserError: a value differs. Keys that say where files lie and how they are read may differ.
+        UserError: a value differs. Keys that say where files lie and how they are read may differ, and so may the
+            folders of all paths.
     """
     here, first = flatten(here), flatten(first)
     for key in sorted(here.keys() | first.keys()):
-        if here.get(key) != first.get(key) and not key.endswith(_HOST_KEYS):
+        if not _alike(here.get(key), first.get(key)) and not key.endswith(_HOST_KEYS):
             raise UserError(
                 f"{key}: {shown(here.get(key))} here, and {shown(first.get(key))} in the first process; start all "
                 "processes with the same config"
@@ -168,11 +174,18 @@ def is_run(folder: Path) -> bool:
         return False
 
 
-def open_run(run: str | Path, trust: bool = False) -> tuple[Path, Config]:
+def no_run(run: str | Path) -> UserError:
+    """The error that a path is not that of a run."""
+    nothing = f": {nothing_at(run)}" if is_missing(Path(run)) else ""
+    return UserError(f"{run}: no run here{nothing}; expected a folder with {CONFIG}, as under checkpoints/")
+
+
+def open_run(run: str | Path, trust: bool = False, data: str | None = None) -> tuple[Path, Config]:
     """Read the config of a run; returns the folder and the config.
 
     Args:
         run: the folder of the run.
+        data: where the training data lie now, if not where the config says.
         trust: whether code outside gantrain that the config names is imported though the run was not trained here.
 
     Raises:
@@ -180,7 +193,7 @@ def open_run(run: str | Path, trust: bool = False) -> tuple[Path, Config]:
     """
     folder = _require_config(run)
     file = folder / CONFIG
-    return folder, load(file, check=lambda content: require_trusted(file, content, trust))
+    return folder, load(file, (), lambda content: require_trusted(file, content, trust), data)
 
 
 def comparable_config(run: str | Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
@@ -202,7 +215,7 @@ def comparable_config(run: str | Path, known: Mapping[str, str] = MappingProxyTy
 def _require_config(run: str | Path) -> Path:
     folder = Path(run)
     if not (folder / CONFIG).is_file():
-        raise UserError(f"{folder}: no run here; expected a folder with {CONFIG}, as under checkpoints/")
+        raise no_run(run)
     if _mark(folder) == BUILT_IN_PYTHON:
         raise UserError(
             f"{folder}: this run was built in Python, and its folder does not say how to build its game again; build "
@@ -212,15 +225,7 @@ def _require_config(run: str | Path) -> Path:
 
 
 def _mark(folder: Path) -> str:
-    return _first_line(folder / CONFIG)
-
-
-def _first_line(config: Path) -> str:
-    if not config.is_file():
-        return ""
-    # An editor may have put a byte order mark before the first line.
-    with config.open(encoding="utf-8-sig", errors="replace") as lines:
-        return lines.readline(200).rstrip("\n")
+    return yaml_files.first_line(folder / CONFIG)
 
 
 def _is_free(folder: Path) -> bool:
@@ -257,7 +262,7 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def is_being_deleted(folder: Path) -> bool:
-    return _first_line(folder / _DELETED) == RESOLVED_CONFIG
+    return yaml_files.first_line(folder / _DELETED) == RESOLVED_CONFIG
 
 
 def _delete_run(folder: Path) -> None:
@@ -289,16 +294,23 @@ def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
         warnings.warn(lost, Notice, stacklevel=3)
         return
     now = flatten(dict(config))
+    changeable = (*CHANGEABLE, *(f"data.{key}" for key in place_keys(config.get("data"))))
     # The name of the outermost part comes first, since all keys of a part differ when its name does.
     for key in sorted(
         before.keys() | now.keys(), key=lambda k: (not k.endswith((".name", ".target")), k.count("."), k)
     ):
         old, new = before.get(key), now.get(key)
-        if old != new and not any(key == c or key.startswith(f"{c}.") for c in CHANGEABLE):
+        if not _alike(old, new) and not any(key == c or key.startswith(f"{c}.") for c in changeable):
             raise UserError(
                 f"{key}: the run in {folder} has {shown(old)}, this config {shown(new)}; "
                 "a resumed run keeps what it computes. Change it back, or start another run with run.name=NEW"
             )
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values are the same. Two absolute paths are if they have the same name: a folder may be moved."""
+    paths = all(isinstance(value, str) and os.path.isabs(value) for value in (one, other))
+    return os.path.basename(one) == os.path.basename(other) if paths else bool(one == other)
 
 
 def configs_of(folder: Path) -> Iterator[Path]:
@@ -306,17 +318,17 @@ def configs_of(folder: Path) -> Iterator[Path]:
     if is_run(folder):
         yield folder / CONFIG
     for _, path in sorted(checkpoint_files.found(folder).items(), reverse=True):
-        if _first_line(path / checkpoint_files.CONFIG) in (RESOLVED_CONFIG, BUILT_IN_PYTHON):
+        if yaml_files.first_line(path / checkpoint_files.CONFIG) in (RESOLVED_CONFIG, BUILT_IN_PYTHON):
             yield path / checkpoint_files.CONFIG
 
 
 def _as_computed(config: Path, known: Mapping[str, str]) -> dict[str, Any]:
-    python = _first_line(config) == BUILT_IN_PYTHON
+    python = yaml_files.first_line(config) == BUILT_IN_PYTHON
     return flatten(yaml_files.read(config) if python else _comparable(config, known))
 
 
 def _comparable(file: Path, known: Mapping[str, str]) -> dict[str, Any]:
-    content = {key: value for key, value in yaml_files.read(file).items() if key not in CHANGEABLE}
+    content = {key: value for key, value in read_file(file).items() if key not in CHANGEABLE}
     if foreign_targets(content).items() <= known.items():
         return resolved(validate(Config, content, str(file)))
     return {**content, "run": resolved(validate(Run, content.get("run"), f"{file}: run"))}

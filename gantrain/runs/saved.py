@@ -5,31 +5,37 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gantrain.builders import make_game
+from gantrain.builders import make_data, make_game
 from gantrain.config import shipped
 from gantrain.config.base import nearest
 from gantrain.config.loading import resolved
-from gantrain.config.parts import build, part_name
+from gantrain.config.parts import part_name
 from gantrain.config.schema import Config
 from gantrain.config.types import expanded, shown
 from gantrain.data.dataset import DataSet
+from gantrain.data.digest import difference, digest
 from gantrain.data.spec import DataSpec
-from gantrain.errors import UserError
+from gantrain.errors import NotFound, UserError
 from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
 from gantrain.optim.ema import EMA
 from gantrain.runs import checkpoint, checkpoint_files
+from gantrain.runs.data_record import DataForm, recorded_digest, recorded_form
 from gantrain.runs.folder import is_run, open_run
 from gantrain.runs.restore import require_fit, restore
 from gantrain.utils.seeding import derive
 
 # One class or several, by their numbers or their names.
 Classes = int | str | Sequence[int | str] | Tensor
+
+MOVED = "if the data have been moved, say with --data PATH where they are now"
+"""What to do where the data of a run are missing."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,9 @@ class SavedRun:
         network: the network that is evaluated, in evaluation mode and with the weights that were asked for: of a GAN
             the generator, of a classification the classifier, which maps samples ``(n, *shape)`` to logits.
         game: the game, with the live weights, which the optimizers had reached.
-        data: the training data set.
+        form: the form of the training data.
         settings: the validated config.
+        moved: whether the data are not where the run was trained on them.
     """
 
     folder: Path
@@ -54,8 +61,19 @@ class SavedRun:
     weights: str
     network: nn.Module = field(repr=False)
     game: Game = field(repr=False)
-    data: DataSet = field(repr=False)
+    form: DataForm = field(repr=False)
     settings: Config = field(repr=False)
+
+    moved: bool = False
+
+    @cached_property
+    def data(self) -> DataSet:
+        """The training data set, which is read when it is first asked for.
+
+        Raises:
+            UserError: the data are missing, or those that are said to be the moved ones are others.
+        """
+        return _read_data(self.settings, self.folder, self.moved)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -65,12 +83,12 @@ class SavedRun:
     @property
     def spec(self) -> DataSpec:
         """The shape of a sample, and the number of classes."""
-        return self.data.spec
+        return self.form.spec
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes in the order of their numbers; the numbers themselves where there are no names."""
-        return tuple(getattr(self.data, "class_names", None) or map(str, range(self.spec.classes)))
+        return self.form.class_names or tuple(map(str, range(self.spec.classes)))
 
     def sample(self, n: int, seed: int = 0, classes: Classes | None = None) -> Tensor:
         """Samples of the generator: those that ``gantrain sample RUN --number N --seed SEED`` writes.
@@ -145,7 +163,7 @@ class SavedRun:
         return torch.tensor([self._number(one) for one in given])[torch.arange(n) % len(given)]
 
     def _number(self, given: Any) -> int:
-        """The number of a class. Names are looked up only for text, since the data know them."""
+        """The number of a class. A name takes precedence."""
         count = self.spec.classes
         if isinstance(given, str):
             names = self.classes
@@ -177,8 +195,12 @@ def load(
     step: int | None = None,
     device: torch.device | str = "cpu",
     trust: bool = False,
+    data: str | None = None,
+    plays: bool = False,
 ) -> SavedRun:
     """Open a run that ``gantrain train`` has trained: its network, its config and its samples.
+
+    Its data need not be there, unless it is of an earlier version.
 
     Args:
         run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``. The classifier of digits that
@@ -189,10 +211,12 @@ def load(
         device: where the networks are put.
         trust: whether code outside gantrain that the run's config names is executed though the run was not trained
             here.
+        data: where the training data lie now, if not where the config says.
+        plays: whether the objectives of the game will be computed, for which all its data must be there.
 
     Raises:
-        UserError: there is no such run or checkpoint, the run is not trusted, or the checkpoint has no such weights or
-            belongs to other networks.
+        UserError: there is no such run or checkpoint, the run is not trusted, the checkpoint has no such weights or
+            belongs to other networks, or data are missing.
 
     Examples:
         >>> run = load("checkpoints/digits-classifier")
@@ -209,8 +233,15 @@ def load(
     folder, settings = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place), trust)
     path = _find_checkpoint(place, step)
     step, state = checkpoint.load(path)
-    data = build("data", settings.data.part)
-    game = make_game(settings, data, device, saved=True)
+    form = recorded_form(folder)
+    read = None
+    if plays or form is None:
+        read = _read_data(settings, folder, data is not None)
+        form = DataForm.of(read)
+    try:
+        game = make_game(settings, read if plays and read is not None else form.spec, device, saved=True)
+    except NotFound as error:
+        raise NotFound(f"{error}; {MOVED}") from error
     average = settings.ema if "ema" in state else None
     weights = weights or ("live" if average is None else "ema")
     if weights == "ema" and average is None:
@@ -225,7 +256,29 @@ def load(
         require_fit(state["ema"], ema.state_dict(), "ema", path, counts=True)
         ema.load_state_dict(state["ema"])
         network = ema.module
-    return SavedRun(folder, path, step, weights, network.eval(), game, data, settings)
+    saved = SavedRun(
+        folder, path, step, weights, network.eval(), game, settings=settings, form=form, moved=data is not None
+    )
+    if read is not None:
+        vars(saved)["data"] = read  # as the property keeps what it has read
+    return saved
+
+
+def _read_data(config: Config, folder: Path, moved: bool) -> DataSet:
+    """The training data of the run in a folder; those that have been moved must be the same."""
+    try:
+        data = make_data(config)
+    except NotFound as error:
+        raise NotFound(f"{error}; {MOVED}") from error
+    if moved:
+        try:
+            before = recorded_digest(folder)
+        except (OSError, ValueError, RecursionError):
+            return data
+        found = difference(digest(data.samples, data.labels, getattr(data, "in_files", None)), before)
+        if found is not None:
+            raise UserError(f"--data: {found}, compared with the data on which the run in {folder} was trained")
+    return data
 
 
 def _require_device(device: torch.device | str) -> None:

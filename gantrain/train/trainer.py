@@ -33,7 +33,7 @@ from gantrain.outer.cost import cost_of_a_step, steps_within
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.runs import checkpoint
-from gantrain.runs.data_record import check_data, record_data
+from gantrain.runs.data_record import DataForm, check_data, record_data
 from gantrain.runs.folder import (
     BEST,
     BUILT_IN_PYTHON,
@@ -224,7 +224,7 @@ class Trainer(Loop):
             with self.processes.raise_on_all():
                 if self.main:
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
-                    record_data(self.folder, data)
+                    record_data(self.folder, data, DataForm.of(self.batches))
             with self.monitored(), Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress:
                 if resume:
                     self.progress.note(f"going on from step {self.step}" if found else "no checkpoint; starting anew")

@@ -186,8 +186,10 @@ def test_the_loss_of_an_only_player_ranks_runs_of_the_same_game(run):
 def test_what_cannot_be_compared_is_one_line(run, tmp_path):
     folder = run("a", 1, {10: 5.0})
     again = run("again", 1, {10: 5.0})
+    (tmp_path / "empty").mkdir()
     for runs, metrics, message in (
-        ([tmp_path / "none"], None, "none: no run here and none in it; expected a folder of a run, or of runs"),
+        ([tmp_path / "none"], None, "none: no run here: there is nothing at none in .*; expected a folder of a run"),
+        ([tmp_path / "empty"], None, "empty: no run here and none in it; expected a folder of a run, or of runs"),
         ([], None, "no run to compare"),
         ([folder, again], None, "a and .*again: have the same config and the same seed, 0; leave one out"),
         ([folder], ["losss/generator"], "a: has logged no losss/generator; .*did you mean 'loss/generator'"),

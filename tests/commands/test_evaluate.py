@@ -151,9 +151,12 @@ def test_the_command_prints_a_table_and_json(finished):
     ("arguments", "message"),
     [
         ([], "eval: name either a run, or images with --images"),
-        (["nowhere"], "nowhere: no run here; expected a folder with config.yaml, as under checkpoints/"),
+        (
+            ["nowhere"],
+            "nowhere: no run here: there is nothing at nowhere in .*; expected a folder with .*",
+        ),
         (["RUN", "--metrics", "fdi"], "metrics: unknown 'fdi'; .*did you mean 'fid'.*"),
-        (["RUN", "--against", "nix"], "--against: nix: no folder, archive or data set of that name"),
+        (["RUN", "--against", "nix"], "--against: there is nothing at nix in .*; expected .* a data set.*"),
         (["RUN", "--step", "77"], r".*: no whole checkpoint of step 77; there are \[4\]"),
         (["--images", "empty", "--metrics", "isc", "--features", "CLASSIFIER"], "empty: holds no image; .*"),
         (["--images", "RUN/samples", "--metrics", "fid", "--features", "CLASSIFIER"], "--against: name what .*"),
@@ -175,7 +178,7 @@ def test_a_config_that_cannot_be_evaluated_is_refused_before_anything_is_written
         "evaluate.metrics=[fid, fdi]": "evaluate.metrics.1: unknown metric 'fdi'; expected .*",
         "evaluate.metrics=[]": "evaluate.metrics: expected at least 1 value.*",
         "evaluate.sampels=3": "evaluate.sampels: unknown key; .*did you mean 'samples'.*",
-        "evaluate.features=nowhere": "features: .nowhere. is neither inception nor the folder of a classifier.s run.*",
+        "evaluate.features=nowhere": "features: neither inception nor .*: there is nothing at nowhere in .*",
         "ema=null evaluate.weights=ema": "evaluate.weights: ema was asked for, and the run keeps no average; .*",
         "evaluate.data={size: 16}": ".*: images of 16 x 16 pixels .*",
     }

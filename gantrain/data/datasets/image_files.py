@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from gantrain.config.paths import not_found
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.datasets.splits import training_part
 from gantrain.data.readers.containers import Container, Folder, open_archive
@@ -74,7 +75,7 @@ class ImageFiles(ImageSet, ABC):
     ):
         place = Path(path)
         if not place.exists():
-            raise UserError(f"data.path: there is nothing at {path!r}")
+            raise not_found("data.path", path)
         container = self.container(place)
         layout = Layout(select_images(container), path)
         part = "train" if split == "validation" and not layout.has(split) else split

@@ -72,11 +72,12 @@ class Classifier(Extractor):
         if not isinstance(saved.game, ClassifyingGame):
             name = part_name(saved.settings.game)
             raise UserError(f"{folder}: the game is a {name}; features are those of a classification")
-        if not saved.data.spec.image:
+        if not saved.spec.image:
             raise UserError(f"{folder}: a classifier of other data than images; the metrics are of images")
-        channels, height, width = saved.data.spec.shape
+        channels, height, width = saved.spec.shape
         # Images that are stored as floats have no levels of their own.
-        of_levels = saved.data.decode if saved.data.samples.dtype == torch.uint8 else pixels.decode
+        plain = saved.form.pixels or saved.data.samples.dtype != torch.uint8
+        of_levels = pixels.decode if plain else saved.data.decode
         return cls(saved.network, of_levels, (channels, height, width), folder.resolve().name, device)
 
     def require_shape(self, shape: tuple[int, ...], source: str) -> None:
