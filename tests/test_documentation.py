@@ -74,7 +74,9 @@ def test_no_command_of_the_documentation_stands_in_the_way_of_another(tmp_path, 
             command = cli.commands[name]
             given = command.make_context(name, list(arguments)).params
             followed.append(name)
-            if name in WRITERS and not shipped.find(given["config"]).exists():
+            if given.get("dry_run"):
+                load(given["config"], given["overrides"])
+            elif name in WRITERS and not shipped.find(given["config"]).exists():
                 # A file of the user's own, which is called like its run.
                 begin(Path("checkpoints") / Path(given["config"]).stem, {"run": {}}, given.get("resume", False))
             elif name == "train":
