@@ -153,6 +153,12 @@ def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, 
         optimizer = make_optimizer(section.optimizer, player.module, f"{key}.optimizer")
         oracle = _instance(build("sharpness", section.sharpness, key=f"{key}.sharpness"), Oracle, f"{key}.sharpness")
         constraint = build("constraint", section.constraint, key=f"{key}.constraint")
+        # Optimizers of torch know no simplex; one of the user's own may.
+        if getattr(player.module, "mixed", False) and constraint is None and type(optimizer).__module__[:5] == "torch":
+            raise UserError(
+                f"{key}.optimizer: {type(optimizer).__name__} leaves the simplex, on which a mixed strategy lies; use "
+                "mirror, or add constraint: simplex or model: softmax"
+            )
         learners.append(Learner(player, optimizer, oracle, constraint))
         scheduler = make_scheduler(section.scheduler, optimizer, f"{key}.scheduler")
         if scheduler is not None:

@@ -66,10 +66,15 @@ class Player:
             parameters, while other buffers (the unit vectors of spectral norm, counters) may not.
 
     Raises:
-        UserError: the module has no trainable parameter.
+        UserError: the module is none, or has no trainable parameter.
     """
 
     def __init__(self, name: str, module: nn.Module):
+        if not isinstance(module, nn.Module):
+            raise UserError(
+                f"player {name}: expected a torch.nn.Module, got {described(module)}; a game's constructor says by "
+                "annotations which arguments are players, such as gt.Generator, torch.nn.Module or gt.Strategy"
+            )
         self.name = name
         self.module = module
         self.parameters = [p for p in module.parameters() if p.requires_grad]
@@ -185,6 +190,8 @@ class Game(ABC):
 
         All random numbers must come from the batch, so that a run does not depend on the number of processes, and
         resumes to the bit. The objective is the mean over the rows of the batch, of which each process has its share.
+        Training differentiates in the player's own parameters, a diagnosis in those of all players; the parameters of
+        others therefore need not, and for a diagnosis must not, be detached while the game is ``joint``.
 
         Args:
             player: the name of the player who minimises.
@@ -237,7 +244,9 @@ class Game(ABC):
     def spec_for_network(
         cls, player: str, spec: DataSpec, arguments: Mapping[str, Any], networks: Mapping[str, nn.Module]
     ) -> DataSpec:
-        """The spec of the data that a player's network is built for; by default ``spec`` itself.
+        """The spec that a player's network is built for; by default ``spec`` itself, that of the data.
+
+        For a player without a network it is a :class:`~gantrain.models.StrategySpec`, the shape of the strategy.
 
         Args:
             player: the name of the player.

@@ -57,6 +57,7 @@ class Vector(Strategy):
 
     Attributes:
         value: the strategy.
+        mixed: whether the strategy must be mixed.
 
     Raises:
         UserError: ``start`` does not have the shape of the strategy, or is no mixed strategy where one is expected.
@@ -65,6 +66,7 @@ class Vector(Strategy):
     def __init__(self, spec: DataSpec, start: Float | Sequence[Float] | Sequence[Sequence[Float]] | None = None):
         super().__init__()
         self.value = nn.Parameter(_start(spec, start))
+        self.mixed = bool(getattr(spec, "simplex", False))
 
     def forward(self) -> Tensor:
         return self.value

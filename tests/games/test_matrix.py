@@ -116,7 +116,7 @@ def test_strategies_stay_mixed_under_every_outer_loop(outer, way):
 
 
 def test_softmax_and_vector_start_at_the_same_strategy():
-    vector, softmax = (trainer_of(matrix(optimizer="sgd", model=model)) for model in ("vector", "softmax"))
+    vector, softmax = (trainer_of(matrix(optimizer=o, model=m)) for o, m in (("mirror", "vector"), ("sgd", "softmax")))
     for name in ("row", "column"):
         left, right = (trainer.game.players[name].module() for trainer in (vector, softmax))
         torch.testing.assert_close(left, right)
@@ -150,6 +150,8 @@ def test_what_does_not_fit_is_one_line(change, message):
 
 
 def test_a_strategy_that_left_the_simplex_is_not_measured():
-    trainer = trainer_of(matrix(optimizer="sgd"))
+    with pytest.raises(UserError, match=r"game.row.optimizer: SGD leaves the simplex, on which .* use mirror, or add"):
+        trainer_of(matrix(optimizer="sgd"))
+    trainer = trainer_of(matrix(optimizer="sgd", constraint={"name": "l1", "weight": 1}))
     with pytest.raises(UserError, match=r"game.row: the strategy has left the simplex .*use optimizer: mirror, constr"):
         moved(trainer, 5)
