@@ -81,7 +81,8 @@ def test_a_section_for_all_firms_and_what_one_has_of_its_own():
     assert [firms[f"firm{i}"].optimizer.lr for i in (1, 2)] == [0.1, 0.3]
     assert firms["firm3"].sharpness.name == "sam" and firms["firm3"].constraint.name == "box"
     # What is resolved says the same once more.
-    assert type(config).model_validate(config.model_dump(mode="json")) == config
+    plain = config.model_dump(mode="json")
+    assert type(config).model_validate(plain).model_dump(mode="json") == plain
 
 
 def test_as_many_costs_as_firms():
