@@ -230,7 +230,7 @@ def load(
         raise UserError(f"weights: expected ema or live, got {shown(weights)}")
     _require_device(device)
     place = shipped.find(expanded(str(run)))
-    folder, settings = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place), trust)
+    folder, settings = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place), trust, data)
     path = _find_checkpoint(place, step)
     step, state = checkpoint.load(path)
     form = recorded_form(folder)
