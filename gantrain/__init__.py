@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from gantrain.games.penalties import Penalty
     from gantrain.metrics.base import Metric
     from gantrain.models.base import Classifier, Discriminator, Generator, Perturber
+    from gantrain.models.strategy import Strategy
     from gantrain.optim.constraints import Resolvent
     from gantrain.optim.ema import EMA
     from gantrain.outer.base import Outer
     from gantrain.outer.learner import Learner
+    from gantrain.runs.saved import load
     from gantrain.sharpness.base import Oracle
     from gantrain.solver import solve
     from gantrain.train import callbacks
@@ -49,7 +51,9 @@ _PUBLIC = {
     "Resolvent": "gantrain.optim.constraints",
     "Result": "gantrain.train.callbacks.base",
     "Run": "gantrain.config.sections",
+    "Strategy": "gantrain.models.strategy",
     "Trainer": "gantrain.train.trainer",
+    "load": "gantrain.runs.saved",
     "solve": "gantrain.solver",
 }
 # The folders whose own names are public.
@@ -86,11 +90,13 @@ __all__ = [
     "Resolvent",
     "Result",
     "Run",
+    "Strategy",
     "Trainer",
     "__version__",
     "callbacks",
     "data",
     "games",
+    "load",
     "metrics",
     "models",
     "optim",

@@ -10,11 +10,20 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from gantrain.compute.memory import out_of_memory
-from gantrain.config.parts import Part, build, game_players, part_arguments, part_class, part_maker
+from gantrain.config.parts import (
+    Part,
+    PlayerSection,
+    build,
+    game_players,
+    part_arguments,
+    part_class,
+    part_maker,
+    player_arguments,
+)
 from gantrain.config.schema import Config
-from gantrain.config.user_code import described
+from gantrain.config.user_code import UserCode, described
 from gantrain.data.batch import Batches
-from gantrain.data.dataset import DataSet, require_data_set
+from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.data.storage import place_samples
 from gantrain.distributed.processes import Processes
@@ -33,7 +42,6 @@ def make_data(config: Config) -> DataSet:
     """The training data set, before :func:`make_batches` places its samples."""
     with out_of_memory(lambda: "data", lambda: "for the samples; take fewer or smaller ones"):
         data: DataSet = build("data", config.data.part)
-    require_data_set(data)
     return data
 
 
@@ -62,7 +70,7 @@ def make_batches(config: Config, data: DataSet, processes: Processes, device: to
 
 def make_game(
     config: Config,
-    data: DataSet,
+    data: DataSet | DataSpec,
     device: torch.device | str = "cpu",
     synchronise: Processes | None = None,
     saved: bool = False,
@@ -71,42 +79,86 @@ def make_game(
 
     Args:
         config: the whole config.
-        data: the training data set, whose spec the networks must fit.
+        data: the training data set, whose spec the networks must fit. For a game whose objectives will not be computed
+            the spec is enough; where the game's own further data are gone, others take their place, without content.
         device: the device of the networks. They are initialised on the CPU, so that they begin alike on every device.
         synchronise: the processes over whose whole batch batch norm takes its statistics; with None each process takes
             its own.
-        saved: whether a checkpoint will be loaded. It holds the constants that the game otherwise measures on the data.
+        saved: whether a checkpoint will be loaded, which holds the constants that the game measures on the data.
 
     Raises:
         UserError: a part does not fit the others.
     """
     part: Part = config.game
     cls = part_class(part)
+    data_spec = data if isinstance(data, DataSpec) else data.spec
     networks: dict[str, nn.Module] = {}
-    for player, section in game_players(part).items():
-        spec = cls.spec_for_network(player, data.spec, part_arguments(part), networks)
-        network = _seeded(player, section.model, spec, config.run.seed)
-        networks[player] = (network if synchronise is None else synchronise_batch_norm(network, synchronise)).to(device)
-    given = {"spec": data.spec} if "spec" in inspect.signature(part_maker(part)).parameters else {}
-    game: Game = build("game", part, given=networks | given)
+    given: dict[str, Any] = {}
+    for argument, players in player_arguments(part).items():
+        for player, section in players.items():
+            with UserCode("game", cls):
+                spec = cls.spec_for_network(player, data_spec, part_arguments(part), networks)
+            if not isinstance(spec, DataSpec):
+                raise UserError(f"game: {cls.__name__}.spec_for_network: expected a DataSpec, got {described(spec)}")
+            key = f"{_key(part, argument, player)}.model"
+            network = _seeded(player, section.model, spec, config.run.seed, key)
+            if synchronise is not None:
+                network = synchronise_batch_norm(network, synchronise)
+            networks[player] = network.to(device)
+        many = {player: networks[player] for player in players}
+        given[argument] = many if _is_group(part, argument) else networks[argument]
+    if "spec" in inspect.signature(part_maker(part)).parameters:
+        given["spec"] = data_spec
+    if isinstance(data, DataSpec):
+        given |= _further_data(part, data)
+    game: Game = build("game", part, given=given)
     if set(game.players) != set(game_players(part)):
         raise UserError(
             f"game: the players are {', '.join(game.players)}, and the constructor's arguments that are annotated as "
-            f"networks of players are {', '.join(game_players(part))}; call them alike"
+            f"networks of players are {', '.join(game_players(part)) or 'none'}; call them alike"
         )
-    if not saved:
+    if game.evaluated_player not in game.players:
+        raise UserError(
+            f"game: {cls.__name__}.evaluated_player: expected one of {', '.join(game.players)}, got "
+            f"{described(game.evaluated_player)}"
+        )
+    if not saved and not isinstance(data, DataSpec):
         game.measure(data)
     return game
 
 
+def _further_data(game: Part, spec: DataSpec) -> dict[str, DataSet]:
+    """The data sets that a game takes, by argument; in place of one that is gone, one without content, of this spec."""
+    found = {}
+    for key, value in part_arguments(game).items():
+        if isinstance(value, Part) and value.part_kind == "data":
+            try:
+                found[key] = build("data", value, key=f"game.{key}")
+            except UserError:
+                labels = torch.zeros(2, dtype=torch.int64) if spec.classes else None
+                found[key] = DataSet(spec.zeros(2), labels, spec)
+    return found
+
+
 def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, LRScheduler]]:
     """The learners, in the order in which their players move, and the learning-rate schedulers by player."""
-    learners, schedulers, players = [], {}, game_players(config.game)
+    learners, schedulers = [], {}
+    sections = {
+        name: (section, _key(config.game, argument, name))
+        for argument, players in player_arguments(config.game).items()
+        for name, section in players.items()
+    }
     for name, player in game.players.items():
-        section, key = players[name], f"game.{name}"
+        section, key = sections[name]
         optimizer = make_optimizer(section.optimizer, player.module, f"{key}.optimizer")
         oracle = _instance(build("sharpness", section.sharpness, key=f"{key}.sharpness"), Oracle, f"{key}.sharpness")
         constraint = build("constraint", section.constraint, key=f"{key}.constraint")
+        # Optimizers of torch know no simplex; one of the user's own may.
+        if getattr(player.module, "mixed", False) and constraint is None and type(optimizer).__module__[:5] == "torch":
+            raise UserError(
+                f"{key}.optimizer: {type(optimizer).__name__} leaves the simplex, on which a mixed strategy lies; use "
+                "mirror, or add constraint: simplex or model: softmax"
+            )
         learners.append(Learner(player, optimizer, oracle, constraint))
         scheduler = make_scheduler(section.scheduler, optimizer, f"{key}.scheduler")
         if scheduler is not None:
@@ -125,19 +177,33 @@ def make_ema(config: Config, game: Game) -> EMA | None:
     return None if config.ema is None else EMA(game.evaluated_network, config.ema.decay)
 
 
+def _is_group(game: Part, argument: str) -> bool:
+    """Whether an argument of a game maps names to players, and is no player itself."""
+    return not isinstance(part_arguments(game)[argument], PlayerSection)
+
+
+def _key(game: Part, argument: str, player: str) -> str:
+    """The key of a player's section in the config."""
+    return f"game.{argument}.{player}" if _is_group(game, argument) else f"game.{argument}"
+
+
 def _instance(part: Any, cls: type, key: str) -> Any:
     if part is not None and not isinstance(part, cls):
         raise UserError(f"{key}: expected an instance of {cls.__module__}.{cls.__name__}, got {described(part)}")
     return part
 
 
-def _seeded(name: str, spec: Any, data_spec: DataSpec, seed: int) -> nn.Module:
+def _seeded(name: str, spec: Any, data_spec: DataSpec, seed: int, key: str) -> nn.Module:
     """A player's network, initialised from the seed and the player's name."""
+    kind = spec.part_kind if isinstance(spec, Part) else name
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, f"initialisation/{name}", 0))
-        kind, key = spec.part_kind if isinstance(spec, Part) else name, f"game.{name}.model"
         with out_of_memory(lambda: key, lambda: "for the network; choose a smaller one"):
-            network = build(kind, spec, data_spec, key=key)
+            try:
+                network = build(kind, spec, data_spec, key=key)
+            except UserError as error:
+                # What a strategy says of its own key stands below the strategy's.
+                raise UserError(f"{key}.{error}" if str(error).startswith("start: ") else str(error)) from error
     if not isinstance(network, nn.Module):
-        raise UserError(f"game.{name}.model: expected an nn.Module, got {type(network).__name__}")
+        raise UserError(f"{key}: expected an nn.Module, got {type(network).__name__}")
     return network

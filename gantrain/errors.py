@@ -27,6 +27,10 @@ class UserError(Exception):
     shared = False
 
 
+class NotFound(UserError):
+    """Nothing lies at a path. Data that are missing may have been moved."""
+
+
 class Diverged(UserError):
     """The training left the finite numbers. An earlier checkpoint is a place from which it may go another way."""
 

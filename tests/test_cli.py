@@ -63,7 +63,7 @@ def test_a_bad_command_is_one_line_and_leaves_nothing_behind(gantrain, tmp_path,
 
 
 def test_a_bad_file_is_one_line_and_leaves_nothing_behind(gantrain, tmp_path):
-    one_line(gantrain("train", "no.yaml"), "no.yaml: no such file")
+    one_line(gantrain("train", "no.yaml"), f"no.yaml: there is nothing at no.yaml in {tmp_path}")
     one_line(gantrain("train", "a\nb.yaml"), "'a\\nb.yaml': expected a path without control characters")
     (tmp_path / "c.yaml").write_text("run:\n  steps: 1\n  steps: 2\n")
     one_line(gantrain("train", "c.yaml"), "c.yaml:3:3: duplicate key 'steps'")
@@ -113,7 +113,8 @@ def test_where_the_answer_goes(gantrain, arguments, code, stream, words):
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "sweep", "compare", "eval", "sample", "diagnose", "solve", "map", "doctor", "schema"]
+    "command",
+    ["train", "sweep", "list", "compare", "eval", "sample", "diagnose", "solve", "map", "new", "doctor", "schema"],
 )
 def test_help_shows_commands_that_can_be_copied(command):
     result = CliRunner().invoke(cli, [command, "--help"])
@@ -164,7 +165,9 @@ def test_schema_prints_json(gantrain):
         ["--help"],
         ["train", "--help"],
         ["schema"],
+        ["list", str(ROOT / "checkpoints")],
         ["train", QUICKSTART, "run.stpes=3"],
+        ["train", QUICKSTART, "--steps", "3"],
         ["sweep", QUICKSTART, "--over", "outer=gdda"],
         ["solve", BILINEAR, "outer=gdda"],
         ["map", MAP, "outers=[gdda]"],

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import gantrain
+import gantrain as gt
 
 PACKAGE = Path(gantrain.__file__).parent
 # Importing __main__ runs the command.
@@ -23,6 +24,18 @@ WITH_EXAMPLES = [name for name, path in MODULES.items() if ">>> " in path.read_t
 def test_every_module_can_be_imported():
     for name in MODULES:
         importlib.import_module(name)
+
+
+# What a user of the library meets first.
+ENTRIES = [
+    *(gt.load, gt.solve, gt.Trainer, gt.Learner, gt.EMA, gt.Objective, gt.data.Batches, gt.metrics.evaluate),
+    *(gt.games.GAN, gt.games.Classification, gt.games.ZeroSum, gt.games.Minimize, gt.games.GeneralSum),
+    *(gt.games.VectorField, gt.games.losses.Loss, gt.outer.Lookahead),
+]
+
+
+def test_what_users_meet_first_has_an_example():
+    assert [entry.__qualname__ for entry in ENTRIES if ">>> " not in entry.__doc__] == []
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)

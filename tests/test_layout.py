@@ -11,9 +11,9 @@ PACKAGE = Path(gantrain.__file__).parent
 # From the lowest to the highest. A name is a folder, or a loose file of the package.
 ORDER = [
     *("errors", "config", "utils", "compute", "distributed"),
-    *("data.readers", "data", "data.datasets", "models.layers", "models"),
+    *("data.readers", "data", "data.datasets", "plotting", "models.layers", "models"),
     *("games", "games.toy", "gradients", "sharpness", "optim", "outer", "builders", "solver"),
-    *("analysis", "plotting", "runs"),
+    *("analysis", "runs"),
     *("metrics.extractors", "metrics.sources", "metrics.accumulators", "metrics"),
     *("train.callbacks", "train", "commands", "cli", "__main__"),
 ]

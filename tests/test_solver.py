@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import nn
 
 import gantrain as gt
+import gantrain.games.toy
 from gantrain.errors import UserError
 
 
@@ -174,8 +177,11 @@ WRONG = [
     ({"steps": -1}, "steps: expected a whole number of at least 0, got -1"),
     ({"steps": True}, "steps: expected a whole number of at least 0, got true"),
     ({"steps": 2.0}, "steps: expected a whole number of at least 0, got 2.0"),
-    ({"batches": []}, r"batches: expected a sequence of at least one batch, got \[\]"),
-    ({"batches": iter([1])}, "batches: expected a sequence of at least one batch, got <.*"),
+    ({"batches": []}, r"batches: expected a sequence of at least one batch, or a function of .*, got \[\]"),
+    ({"batches": iter([1])}, "batches: expected a sequence of at least one batch, or a function of .*, got <.*"),
+    ({"keep": "first"}, 'keep: expected "all", "last" or a number of outer steps of at least 1, got \'first\''),
+    ({"keep": 0}, 'keep: expected "all", "last" or a number of outer steps of at least 1, got 0'),
+    ({"keep": True}, 'keep: expected "all", "last" or a number of outer steps of at least 1, got true'),
     ({"outer": "rap"}, r"outer: unknown outer loop 'rap'; .*; did you mean 'rapp'\?"),
     ({"outer": {"name": "rapp", "tau": 3}}, "outer.tau: unknown key; .*"),
     ({"outer": {"name": "rapp", "inner_steps": 0}}, "outer.inner_steps: expected a whole number of at least 1, got 0"),
@@ -202,8 +208,127 @@ def test_a_scheduler_object_and_something_that_is_no_game():
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     with pytest.raises(UserError, match="^scheduler.x: expected a name or a mapping; a scheduler object has"):
         gt.solve(bilinear(), scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 1))
-    with pytest.raises(UserError, match="^game: expected one of gantrain.games, got <function"):
+    with pytest.raises(UserError, match="^game: expected a gantrain.Game, such as .*, got <function"):
         gt.solve(lambda x: x)
+
+
+# A game that is given by objectives, not by a function; and games of the package.
+
+
+class Two(gt.Game):
+    """Two networks that pull at each other, without samples."""
+
+    def __init__(self, width=3):
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, 1)
+        super().__init__([gt.Player("first", self.first), gt.Player("second", self.second)])
+        self.asked = []
+
+    def objective(self, player, batch):
+        self.asked.append(player)
+        value = self.second(self.first(torch.ones(2, self.first.in_features))).square().mean()
+        return gt.Objective(
+            value if player == "first" else -value + sum(p.square().sum() for p in self.second.parameters())
+        )
+
+
+def test_any_game_is_solved_and_stays_where_it_is():
+    game = Two()
+    before = {name: [p.clone() for p in player.parameters] for name, player in game.players.items()}
+    path = gt.solve(game, "extragradient", {"first": "adam", "second": {"name": "sgd", "lr": 0.05}}, steps=3)
+    assert path["first"].shape == (4, 12) and path["second"].shape == (4, 4)
+    assert path.evaluations == {"first": 6, "second": 6} and game.asked == []
+    for name, player in game.players.items():
+        assert all(
+            torch.equal(p, old) and p.grad is None for p, old in zip(player.parameters, before[name], strict=True)
+        )
+        last = torch.nn.utils.parameters_to_vector(path.modules[name].parameters())
+        assert torch.equal(last, path[name][-1]) and not torch.equal(last, path[name][0])
+    assert torch.equal(gt.solve(game, steps=2)["first"], gt.solve(game, steps=2)["first"])
+
+
+def gan(**settings):
+    torch.manual_seed(0)
+    data = gt.data.GaussianRing(samples=64)
+    spec = data.spec.unconditional()
+    networks = gt.models.MLPGenerator(spec, width=4), gt.models.MLPDiscriminator(spec, width=4)
+    return gt.games.GAN(*networks, gt.games.losses.NonSaturating(), **settings), data
+
+
+def test_a_gan_is_solved_as_the_trainer_trains_it(tmp_path):
+    game, data = gan(penalties=[gt.games.penalties.R1(weight=0.1, every=2)])
+    batches = gt.data.Batches(data, 16, seed=3)
+    path = gt.solve(game, "extragradient", {"name": "sgd", "lr": 0.05}, batches=batches, steps=4, keep="last")
+    learners = [gt.Learner(player, torch.optim.SGD(player.parameters, 0.05)) for player in game.players.values()]
+    run = gt.Run(name="a", folder=str(tmp_path), steps=4, seed=3)
+    gt.Trainer(game, learners, gt.outer.Extragradient(), batches, run).fit()
+    for name, player in game.players.items():
+        assert torch.equal(path[name][0], torch.nn.utils.parameters_to_vector(player.parameters))
+
+
+def test_batches_are_a_sequence_or_a_function_of_draw_and_step():
+    game, data = gan()
+    batches = gt.data.Batches(data, 16, seed=0)
+    listed = gt.solve(game, batches=[batches(i, i) for i in range(3)], steps=3)
+    assert torch.equal(listed["generator"], gt.solve(game, batches=batches, steps=3)["generator"])
+    asked = []
+    gt.solve(
+        game, "extragradient", batches=lambda draw, step: asked.append((draw, step)) or batches(draw, step), steps=2
+    )
+    assert asked == [(0, 0), (1, 0), (2, 1), (3, 1)]
+    with pytest.raises(UserError, match="^batches: the objective of GAN asks its batch for .*, and there are none"):
+        gt.solve(game)
+
+
+KEPT = [("all", [0, 1, 2, 3, 4, 5, 6, 7]), ("last", [7]), (3, [0, 3, 6, 7]), (7, [0, 7]), (100, [0, 7])]
+
+
+@pytest.mark.parametrize(("keep", "steps"), KEPT)
+def test_the_iterates_that_are_kept_are_those_of_the_whole_path(keep, steps):
+    game = gt.games.toy.Bilinear(start=(1.0, 1.0))
+    whole = gt.solve(game, "rapp", steps=7)
+    path = gt.solve(game, "rapp", steps=7, keep=keep)
+    assert path.steps == tuple(steps) and whole.steps == tuple(range(8))
+    assert torch.equal(path["x"], whole["x"][steps]) and path.evaluations == whole.evaluations
+    assert torch.equal(game.distances(path), game.distances(whole)[steps])
+
+
+def test_a_large_game_holds_no_more_iterates_than_are_kept():
+    game = Two(width=999)  # a million parameters
+    paths = {keep: gt.solve(game, steps=4, keep=keep) for keep in ("last", 2)}
+    for path, rows in ((paths["last"], 1), (paths[2], 3)):
+        held = sum(tensor.untyped_storage().nbytes() for tensor in path.values())
+        assert held == rows * 4 * sum(p.numel() for player in game.players.values() for p in player.parameters)
+    assert torch.equal(paths["last"]["first"][0], paths[2]["first"][-1])
+    with pytest.raises(UserError, match="^keep: out of memory.*for 1000000000001 iterates; keep fewer, such as"):
+        gt.solve(game, steps=10**12)
+
+
+def test_a_game_that_cannot_be_copied_says_how_it_may_be():
+    class Held(Two):
+        def __init__(self):
+            super().__init__()
+            self.lock = threading.Lock()
+
+    class Own(Held):
+        def fresh(self):
+            return Own()
+
+    with pytest.raises(UserError, match=r"^game: Held cannot be copied \(TypeError: .*lock.*\); define its"):
+        gt.solve(Held(), steps=1)
+    assert gt.solve(Own(), steps=1)["first"].shape == (2, 12)
+    module = nn.Linear(1, 1)
+    module.lock = threading.Lock()
+    with pytest.raises(UserError, match="^game: Minimize cannot be copied"):
+        gt.solve(gt.games.Minimize(lambda x: x.weight.sum(), module), steps=1)
+
+
+def test_a_copy_shares_the_data_sets_of_its_game():
+    game, data = gan()
+    game.extra = data
+    twin = game.fresh()
+    assert twin.extra is data and twin.generator is twin.players["generator"].module is not game.generator
+    assert twin.players["generator"].parameters[0] is next(twin.generator.parameters())
 
 
 def test_a_loop_built_with_a_wrong_word():

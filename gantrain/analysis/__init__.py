@@ -2,6 +2,7 @@
 
 __all__ = [
     "advice",
+    "convergence_figure",
     "convergence_map",
     "curvature",
     "diagnosis",

@@ -1,6 +1,6 @@
 """The command line, a file for each command. Commands check the config first, and import torch only afterwards."""
 
-from gantrain.cli import compare, diagnose, doctor, evaluate, map, sample, schema, solve, sweep, train
+from gantrain.cli import compare, diagnose, doctor, evaluate, list_runs, map, new, sample, schema, solve, sweep, train
 from gantrain.cli.entry import main
 from gantrain.cli.group import cli
 
@@ -9,7 +9,9 @@ for command in (
     diagnose.diagnose,
     doctor.doctor,
     evaluate.evaluate,
+    list_runs.list_runs,
     map.map_,
+    new.new,
     sample.sample,
     schema.schema,
     solve.solve,

@@ -12,7 +12,7 @@ from gantrain.cli.options import PATH, print_result
 @click.option(
     "--metrics",
     metavar="LIST",
-    help="Metrics to compare, such as fid,isc; by default those that were evaluated, or else the losses.",
+    help="Metrics to compare, such as fid,isc; by default those that were evaluated, or else the losses, unranked.",
 )
 @click.option(
     "--at",
@@ -27,14 +27,15 @@ def compare(runs: tuple[str, ...], metrics: str | None, at: str, output: str | N
 
     RUN is the folder of a run, or a folder of several runs, such as that of a sweep. Runs that differ only in the seed
     form one group. The value of a run between two measurements is interpolated; "best" is the best value up to the
-    cost.
+    cost. A star marks the group that is ahead of every other by more than twice the standard error of the difference.
+    The losses of a game with several players rank no runs, for a loss is low where the opponents play badly.
 
     \b
     gantrain compare checkpoints/digits
     gantrain compare checkpoints/digits --metrics fid,isc --output comparison
-    gantrain compare checkpoints/digits_gda checkpoints/digits_rapp --metrics loss/generator --at step
+    gantrain compare checkpoints/digits_gda checkpoints/digits_rapp --metrics fid,loss/generator --at step
     """
-    from gantrain.commands.compare import compare_runs
+    from gantrain.commands.comparison_report import compare_runs
 
     wanted = None if metrics is None else metrics.replace(",", " ").split()
     print_result(compare_runs(runs, wanted, at, output))

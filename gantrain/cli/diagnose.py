@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gantrain.cli.options import PATH, print_result, require_run, trust_option
+from gantrain.cli.options import PATH, data_option, print_result, require_run, trust_option
 
 
 @click.command(short_help="Measure a run's game, and suggest a method for it.")
@@ -34,8 +34,11 @@ from gantrain.cli.options import PATH, print_result, require_run, trust_option
     help="Radius in which sharpness is measured; by default the run's, or 0.05.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@data_option
 @trust_option
-def diagnose(run: str, step: int | None, to: int | None, as_json: bool, trust: bool, **options: Any) -> None:
+def diagnose(
+    run: str, step: int | None, to: int | None, as_json: bool, data: str | None, trust: bool, **options: Any
+) -> None:
     """Measure the game of RUN at a checkpoint: spectrum, share of rotation, L and rho, sharpness of each player.
 
     RUN is the folder of a run or of one of its checkpoints, such as RUN/best. The output ends in plain words: whether
@@ -50,4 +53,4 @@ def diagnose(run: str, step: int | None, to: int | None, as_json: bool, trust: b
     require_run(run)
     from gantrain.commands.diagnose import diagnose_run
 
-    print_result(diagnose_run(run, step, to, as_json, trust, **options))
+    print_result(diagnose_run(run, step, to, as_json, trust, data, **options))

@@ -6,10 +6,11 @@ import sys
 
 import click
 
+from gantrain.cli.assignments import ConfigCommand
 from gantrain.cli.options import print_result
 
 
-@click.command(short_help="Say whether this machine and a config could train.")
+@click.command(cls=ConfigCommand, short_help="Say whether this machine and a config could train.")
 @click.argument("config", required=False)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gantrain.cli.options import PATH, is_first_process, print_result, require_run, trust_option
+from gantrain.cli.options import PATH, data_option, is_first_process, print_result, require_run, trust_option
 from gantrain.errors import UserError
 
 
@@ -69,6 +69,7 @@ from gantrain.errors import UserError
     help="Time for which several processes wait for each other; 240 by default.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@data_option
 @trust_option
 def evaluate(
     run: str | None, images: str | None, metrics: str | None, processes: int | None, as_json: bool, **options: Any

@@ -13,6 +13,7 @@ def cli() -> None:
     """Train minimax games, above all GANs, from a YAML file.
 
     \b
+    gantrain new mine --data photographs
     gantrain train configs/quickstart.yaml
     gantrain sample checkpoints/quickstart
     gantrain solve configs/toy/forsaken.yaml

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from gantrain.cli.assignments import ConfigCommand
 from gantrain.cli.options import PATH, print_result
 
 
-@click.command(name="map", short_help="Draw where outer loops converge.")
+@click.command(name="map", cls=ConfigCommand, schema="map", short_help="Draw where outer loops converge.")
 @click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(

@@ -28,6 +28,9 @@ class PathType(click.ParamType):
 
 
 PATH = PathType()
+data_option = click.option(
+    "--data", type=PATH, metavar="PATH", help="Where the training data lie now, if not where the config says."
+)
 trust_option = click.option(
     "--trust",
     is_flag=True,
@@ -39,11 +42,11 @@ def require_run(run: str) -> None:
     """Refuse a path that is no run, before torch is imported."""
     from pathlib import Path
 
-    from gantrain.runs.folder import CONFIG
+    from gantrain.runs.folder import CONFIG, no_run
 
     place = Path(run)
     if not any((p / CONFIG).is_file() for p in (place, *place.parents[:2])):
-        raise UserError(f"{run}: no run here; expected a folder with {CONFIG}, as under checkpoints/")
+        raise no_run(run)
 
 
 def print_result(result: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gantrain.cli.options import PATH, print_result, require_run, trust_option
+from gantrain.cli.options import PATH, data_option, print_result, require_run, trust_option
 
 
 @click.command(short_help="Sample the generator of a run.")
@@ -22,10 +22,16 @@ from gantrain.cli.options import PATH, print_result, require_run, trust_option
     help="The averaged weights or the trained weights; by default the averaged weights if the run keeps an average.",
 )
 @click.option(
+    "--classes",
+    metavar="LIST",
+    help="Classes that the samples take in turn: numbers from 0 on, or names; all by default.",
+)
+@click.option(
     "--output", type=PATH, metavar="PATH", help="File or folder to write; by default in the run's folder samples."
 )
 @click.option("--images", is_flag=True, help="Write a folder with one PNG file for each sample, instead of one grid.")
 @click.option("--overwrite", is_flag=True, help="With --images: delete earlier samples in the folder first.")
+@data_option
 @trust_option
 def sample(
     run: str,
@@ -33,9 +39,11 @@ def sample(
     seed: int,
     step: int | None,
     weights: str | None,
+    classes: str | None,
     output: str | None,
     images: bool,
     overwrite: bool,
+    data: str | None,
     trust: bool,
 ) -> None:
     """Draw samples from the generator of the run in the folder RUN, and print where they are.
@@ -43,9 +51,11 @@ def sample(
     \b
     gantrain sample checkpoints/quickstart
     gantrain sample checkpoints/quickstart --number 1000 --images --output digits
+    gantrain sample checkpoints/quickstart --classes 3,5
     gantrain sample checkpoints/quickstart --step 500 --weights live --seed 1
     """
     require_run(run)
     from gantrain.commands.sample import sample_run
 
-    print_result(sample_run(run, number, seed, step, weights, output, images, overwrite, trust))
+    chosen = None if classes is None else [name.strip() for name in classes.split(",") if name.strip()]
+    print_result(sample_run(run, number, seed, step, weights, output, images, overwrite, trust, chosen, data))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from gantrain.cli.assignments import ConfigCommand
 from gantrain.cli.options import PATH, print_result
 
 
-@click.command(short_help="Solve a toy game and draw its path.")
+@click.command(cls=ConfigCommand, schema="solve", short_help="Solve a toy game and draw its path.")
 @click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(

@@ -6,12 +6,13 @@ import sys
 
 import click
 
+from gantrain.cli.assignments import ConfigCommand
 from gantrain.cli.entry import main
 from gantrain.cli.options import PATH, trust_option
 from gantrain.errors import UserError
 
 
-@click.command(short_help="Train a grid of configs with several seeds.")
+@click.command(cls=ConfigCommand, short_help="Train a grid of configs with several seeds.")
 @click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--over", multiple=True, metavar="KEY=VALUES", help="A key and its values, with commas between them.")
@@ -28,10 +29,10 @@ def sweep(
     The values of a key are a YAML list without its brackets; commas within {} and [] do not separate values. You can
     give --over several times, for several keys. KEY=VALUE holds for all runs. The seeds count up from run.seed.
 
-    The folders of the runs lie in checkpoints/NAME, where NAME is the config's run.name. A run is named after its
-    values, such as outer=gda,seed=0. If you stop a sweep, the same command goes on with it: it skips finished runs and
-    resumes the others. All configs are checked before the first run starts. A run that fails does not stop the others.
-    "gantrain compare" compares the runs.
+    The folders of the runs lie in checkpoints/NAME, where NAME is the config's run.name, or in checkpoints/NAME_sweep
+    if checkpoints/NAME is a run. A run is named after its values, such as outer=gda,seed=0. If you stop a sweep, the
+    same command goes on with it: it skips finished runs and resumes the others. All configs are checked before the
+    first run starts. A run that fails does not stop the others. "gantrain compare" compares the runs.
 
     Exit codes: 0 all runs are finished, 1 a run failed, 2 an error that you can correct, 130 stopped by Ctrl-C.
 

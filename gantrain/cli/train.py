@@ -6,17 +6,21 @@ import sys
 
 import click
 
-from gantrain.cli.options import PATH, trust_option
+from gantrain.cli.assignments import ConfigCommand
+from gantrain.cli.options import PATH, data_option, print_result, trust_option
 from gantrain.errors import UserError
 
 
-@click.command(short_help="Train the game that a config describes.")
+@click.command(cls=ConfigCommand, short_help="Train the game that a config describes.")
 @click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name first.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
 @click.option("--accept-data", is_flag=True, help="With --resume: go on although the data have changed.")
+@click.option("--dry-run", is_flag=True, help="Measure what the run costs on this machine, and leave nothing behind.")
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print JSON instead of text.")
+@data_option
 @trust_option
 def train(
     config: str,
@@ -25,6 +29,9 @@ def train(
     overwrite: bool,
     processes: int | None,
     accept_data: bool,
+    dry_run: bool,
+    as_json: bool,
+    data: str | None,
     trust: bool,
 ) -> None:
     """Train the game that the file CONFIG describes.
@@ -36,6 +43,10 @@ def train(
     KEY=VALUE changes a key of the file. The value is read as YAML, as in run.steps=1e4 or ema=null; KEY.1=VALUE changes
     the second entry of a list. "gantrain schema" prints all keys.
 
+    With --dry-run the run is built and takes steps, callbacks and a checkpoint for some seconds in a temporary folder.
+    The command then shows the players and their parameters, the memory, the time and the gradient evaluations of a
+    step, the time of the whole run and where everything will be written. Nothing is downloaded, and nothing stays.
+
     Under torchrun, --processes is the number of processes that you expect.
 
     Exit codes: 0 the run is finished, 2 an error that you can correct, 130 stopped by Ctrl-C.
@@ -46,6 +57,8 @@ def train(
     gantrain train configs/quickstart.yaml outer.name=rapp outer.relaxation=0.9
     gantrain train --processes 2 configs/quickstart.yaml
     gantrain train configs/quickstart.yaml --resume run.steps=6000
+    gantrain train configs/quickstart.yaml --dry-run
+    gantrain train configs/photos.yaml --resume --data /new/place/photographs
     """
     from gantrain.config.loading import load
     from gantrain.distributed.environment import check_processes, launched_place
@@ -58,15 +71,25 @@ def train(
             raise UserError("--resume and --overwrite exclude each other; choose one")
         if accept_data and not resume:
             raise UserError("--accept-data goes with --resume; a run that begins takes any data")
+        if as_json and not dry_run:
+            raise UserError("--json goes with --dry-run; a run that trains prints its progress")
         asked = [] if processes is None else [f"run.processes={processes}"]
-        checked = load(config, [*overrides, *asked])
+        checked = load(config, [*overrides, *asked], data=data)
         place = launched_place()
         if place is not None:
             check_processes(processes, place.world_size)
     if place is None and processes is not None and processes > 1:
         flags = {"--resume": resume, "--overwrite": overwrite, "--accept-data": accept_data, "--trust": trust}
-        given = [flag for flag, wanted in flags.items() if wanted]
+        flags |= {"--dry-run": dry_run, "--json": as_json}
+        given = [flag for flag, wanted in flags.items() if wanted] + ([] if data is None else ["--data", data])
         sys.exit(launch(["train", "--processes", str(processes), *given, "--", config, *overrides], processes))
+    if dry_run:
+        from gantrain.commands.dry_run import lines, run
+
+        report = run.dry_run(checked, resume, processes, trust)
+        if report is not None:
+            print_result(lines.as_json(report) if as_json else lines.text(report))
+        return
     from gantrain.commands import train
 
     train.train(checked, resume, overwrite, processes, accept_data, trust)

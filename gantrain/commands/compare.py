@@ -1,4 +1,4 @@
-"""The compare command: groups of runs that differ only in the seed, at a cost that all runs have reached."""
+"""Groups of runs that differ only in the seed, compared at a cost that all runs have reached."""
 
 from __future__ import annotations
 
@@ -6,32 +6,36 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gantrain.config.base import nearest, one_of
 from gantrain.config.metrics import METRICS, value_names
+from gantrain.config.paths import nothing_at
+from gantrain.config.shipped import is_missing
 from gantrain.errors import UserError
-from gantrain.plotting import figures
-from gantrain.plotting.images import figure_to_png
+from gantrain.runs.better import Direction, read_better
 from gantrain.runs.folder import CHANGEABLE, comparable_config, is_run
 from gantrain.runs.monitor import read_metrics
-from gantrain.utils.io import make_folder, write_csv
 from gantrain.utils.nested import flatten
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-# The values that evaluations log, by their names without the label in brackets, and whether more is better.
-EVALUATED = {
-    name: not value.lower_is_better for metric in METRICS.values() for value in metric.values for name in value.names
-} | {"validation/accuracy": True, "validation/loss": False}
+# The values that evaluations log, by their names without the label in brackets, and which of two is the better one. A
+# comparison shows them in this order.
+EVALUATED: dict[str, Direction] = {
+    name: "lower" if value.lower_is_better else "higher"
+    for metric in METRICS.values()
+    for value in metric.values
+    for name in value.names
+} | {"validation/accuracy": "higher", "validation/loss": "lower"}
+# Keys of the section data that do not say which samples there are.
+_NOT_OF_THE_DATA = ("batch_size", "accumulation", "storage", "workers")
+# A group leads if it is ahead by more than so many standard errors of the difference.
+LEAD = 2
 UNITS = {"gradients": "gradient evaluations", "kimg": "thousand samples", "step": "training steps"}
-PICTURE = "comparison.png"
 
 
 @dataclass(frozen=True)
@@ -67,22 +71,24 @@ class Series:
         seed: the seed of the run.
         reached: the cost of the run so far.
         values: metric -> (costs, values), ascending in cost, without values that are not finite.
+        better: "lower" or "higher" by the names of those values for which the run recorded it.
     """
 
     folder: Path
     seed: int
     reached: float
     values: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    better: Mapping[str, Direction] = field(default_factory=dict)
 
     def value(self, metric: str, cost: float) -> float:
         """The value at a cost, interpolated linearly; beyond the last measurement it is the last value."""
         return float(np.interp(cost, *self.values[metric]))
 
-    def best(self, metric: str, cost: float) -> float:
+    def best(self, metric: str, cost: float, better: Direction) -> float:
         """The best value up to a cost."""
         costs, values = self.values[metric]
         seen = [*values[costs <= cost].tolist(), self.value(metric, cost)]
-        return max(seen) if more_is_better(metric) else min(seen)
+        return max(seen) if better == "higher" else min(seen)
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,13 @@ class Group:
     Attributes:
         label: the name of the group in tables and pictures.
         method: the name of the outer loop, which decides the colour.
+        game: the game without what belongs to its players, as text: groups with the same game minimise the same.
         runs: the runs in ascending order of their seeds.
     """
 
     label: str
     method: str
+    game: str
     runs: tuple[Series, ...]
 
     def curve(self, metric: str) -> tuple[np.ndarray, list[Estimate]]:
@@ -114,45 +122,29 @@ class Comparison:
 
     Attributes:
         groups: the groups in the order in which their runs were named.
-        metrics: the full names of the values that are compared.
+        metrics: the full names of the values that are compared, with the direction that is better; None for a value
+            that ranks no runs.
         at: the kind of cost: "gradients", "kimg" or "step".
         cost: the largest cost that all runs have reached.
         limit: the folder of the run that has reached no more than that.
+        advice: a line for the user if nothing was compared that judges the runs' quality; else empty.
     """
 
     groups: tuple[Group, ...]
-    metrics: tuple[str, ...]
+    metrics: Mapping[str, Direction | None]
     at: str
     cost: float
     limit: Path
+    advice: str = ""
 
     def last(self, group: Group, metric: str) -> Estimate:
         """The metric of the group at the common cost."""
         return Estimate.of([run.value(metric, self.cost) for run in group.runs])
 
-    def best(self, group: Group, metric: str) -> Estimate:
-        """The best values of the metric up to the common cost."""
-        return Estimate.of([run.best(metric, self.cost) for run in group.runs])
-
-
-def compare_runs(
-    runs: Sequence[str | Path], metrics: Sequence[str] | None = None, at: str = "gradients", output: str | None = None
-) -> str:
-    """Compare runs and return the table as text; picture and tables are written into the folder ``output`` if given.
-
-    Raises:
-        UserError: :func:`compare` refuses the runs, or ``output`` cannot be written.
-    """
-    comparison = compare(runs, metrics, at)
-    text = table(comparison)
-    if output is None:
-        return text
-    folder = Path(output)
-    make_folder(folder)
-    figure_to_png(picture(comparison), folder / PICTURE)
-    write_csv(folder / "comparison.csv", _summary(comparison))
-    write_csv(folder / "curves.csv", _curves(comparison))
-    return f"{text}\n\n{folder / PICTURE}"
+    def best(self, group: Group, metric: str) -> Estimate | None:
+        """The best values of the metric up to the common cost; None if the metric ranks no runs."""
+        better = self.metrics[metric]
+        return None if better is None else Estimate.of([run.best(metric, self.cost, better) for run in group.runs])
 
 
 def compare(runs: Sequence[str | Path], metrics: Sequence[str] | None = None, at: str = "gradients") -> Comparison:
@@ -161,7 +153,7 @@ def compare(runs: Sequence[str | Path], metrics: Sequence[str] | None = None, at
     Args:
         runs: folders of runs, or folders of such folders.
         metrics: names as they are logged, with or without the label in brackets, or keys as in ``evaluate.metrics``;
-            by default the values that all runs have evaluated, or else the losses.
+            by default the values that all runs have evaluated, in the order of ``EVALUATED``, or else the losses.
         at: the kind of cost: "gradients" (of the player that is evaluated most), "kimg" or "step".
 
     Raises:
@@ -178,42 +170,44 @@ def compare(runs: Sequence[str | Path], metrics: Sequence[str] | None = None, at
                     f"{limit.folder}: has reached only {limit.reached:g} {UNITS[at]}, and {metric} of {run.folder} "
                     f"begins at {run.values[metric][0][0]:g}; leave one of the two out"
                 )
-    return Comparison(tuple(groups), chosen, at, limit.reached, limit.folder)
+    directions = {metric: _direction(metric, groups) for metric in chosen}
+    advice = _advice(all_runs) if metrics is None and _evaluated(chosen, all_runs) == [] else ""
+    return Comparison(tuple(groups), directions, at, limit.reached, limit.folder, advice)
 
 
-def table(comparison: Comparison) -> str:
-    """The comparison as text for a terminal."""
-    width = max(len(group.label) for group in comparison.groups)
-    lines = [
-        f"at {comparison.cost:g} {UNITS[comparison.at]}, the most that all runs have reached ({comparison.limit}); "
-        "interpolated between measurements",
-        "mean ± standard error over the seeds",
-    ]
-    for metric in comparison.metrics:
-        extreme = "highest" if more_is_better(metric) else "lowest"
-        lines += ["", f"{metric} (best: the {extreme})", f"{'':<{width}}  seeds  {'last':>20}  {'best':>20}"]
-        for group in comparison.groups:
-            last, best = comparison.last(group, metric), comparison.best(group, metric)
-            lines.append(f"{group.label:<{width}}  {last.count:>5}  {last!s:>20}  {best!s:>20}")
-    return "\n".join(lines)
+def _direction(metric: str, groups: Sequence[Group]) -> Direction | None:
+    """Which of two values of a metric is the better one; None where neither is, as of the losses of a game.
+
+    A player's loss depends on how well its opponents play. The loss of an only player ranks runs of the same game.
+    """
+    if metric.startswith("loss/"):
+        losses = {name for g in groups for run in g.runs for name in run.values if name.startswith("loss/")}
+        return "lower" if losses == {metric} and len({group.game for group in groups}) == 1 else None
+    recorded = {run.better[metric] for group in groups for run in group.runs if metric in run.better}
+    if len(recorded) == 1:
+        return recorded.pop()
+    return None if recorded else EVALUATED.get(_without_label(metric))
 
 
-def picture(comparison: Comparison) -> Figure:
-    """The curves of all groups, a panel for each metric."""
-    panels = {
-        metric: [
-            figures.Curve(group.label, group.method, costs, [e.mean for e in estimates], [e.error for e in estimates])
-            for group in comparison.groups
-            for costs, estimates in [group.curve(metric)]
-        ]
-        for metric in comparison.metrics
-    }
-    return figures.comparison(panels, UNITS[comparison.at], comparison.cost)
+def leader(estimates: Sequence[Estimate], better: Direction | None) -> int | None:
+    """The place of the estimate that is better than each other by more than the errors; None if there is none."""
+    if better is None or len(estimates) < 2 or any(math.isnan(estimate.error) for estimate in estimates):
+        return None
+    sign = 1 if better == "lower" else -1
+    first, *others = sorted(range(len(estimates)), key=lambda i: sign * estimates[i].mean)
+    ahead = estimates[first]
+    for other in (estimates[i] for i in others):
+        if not sign * (other.mean - ahead.mean) > LEAD * math.hypot(ahead.error, other.error):
+            return None
+    return first
 
 
-def more_is_better(metric: str) -> bool:
-    """Whether the larger of two values of a metric is the better one; of losses the smaller one is."""
-    return EVALUATED.get(_without_label(metric), False)
+def _advice(runs: Sequence[Series]) -> str:
+    lacking = next((run for run in runs if not _evaluated(run.values, [run])), runs[0])
+    return (
+        f"no metric of quality was measured in all runs ({lacking.folder}); set evaluate: in their configs, or measure "
+        "checkpoints with gantrain eval RUN"
+    )
 
 
 def _groups(runs: Sequence[str | Path], at: str) -> list[Group]:
@@ -233,11 +227,10 @@ def _groups(runs: Sequence[str | Path], at: str) -> list[Group]:
                     f"{one.folder} and {two.folder}: have the same config and the same seed, {one.seed}; leave one out"
                 )
         first, config = members[0]
-        groups.append(Group(_label(config, first.folder), _method(config), tuple(series for series, _ in members)))
+        series = tuple(one for one, _ in members)
+        groups.append(Group(_label(config, first.folder), _method(config), _game(config, first), series))
     labels = [group.label for group in groups]
-    return [
-        g if labels.count(g.label) == 1 else Group(f"{g.label} ({g.runs[0].folder})", g.method, g.runs) for g in groups
-    ]
+    return [g if labels.count(g.label) == 1 else replace(g, label=f"{g.label} ({g.runs[0].folder})") for g in groups]
 
 
 def _run_folders(runs: Sequence[str | Path]) -> list[Path]:
@@ -246,7 +239,8 @@ def _run_folders(runs: Sequence[str | Path]) -> list[Path]:
     for run in map(Path, runs):
         inside = [run] if is_run(run) else sorted(p for p in run.glob("*") if is_run(p))
         if not inside:
-            raise UserError(f"{run}: no run here and none in it; expected a folder of a run, or of runs, as of a sweep")
+            nothing = f": {nothing_at(run)}" if is_missing(run) else " and none in it"
+            raise UserError(f"{run}: no run here{nothing}; expected a folder of a run, or of runs, as of a sweep")
         folders |= {p.resolve(): p for p in inside if p.resolve() not in folders}
     return list(folders.values())
 
@@ -271,10 +265,19 @@ def _method(config: Mapping[str, Any]) -> str:
     return str((outer.get("name") or outer.get("target")) if isinstance(outer, Mapping) else outer)
 
 
+def _game(config: Mapping[str, Any], run: Series) -> str:
+    """The game without the sections of its players, and the data, as text."""
+    game = config.get("game")
+    players = {name.removeprefix("loss/") for name in run.values if name.startswith("loss/")}
+    kept = {key: v for key, v in game.items() if key not in players} if isinstance(game, Mapping) else game
+    data = {key: v for key, v in (config.get("data") or {}).items() if key not in _NOT_OF_THE_DATA}
+    return json.dumps([kept, data], sort_keys=True, default=repr)
+
+
 def _series(folder: Path, seed: int, at: str) -> Series:
     rows = read_metrics(folder)
     # Each step costs as much as the next, so that costs between the steps that are logged lie on a straight line.
-    logged = [(row["step"], _cost(row, at, folder)) for row in rows if "kimg" in row]
+    logged = [(row["step"], _cost(row, at, folder)) for row in rows if {"kimg", "outer_steps"} & row.keys()]
     if not logged:
         raise UserError(f"{folder}: has logged no step yet; leave the run out")
     steps, costs = np.array([(0, 0), *logged], dtype=float).T
@@ -296,10 +299,12 @@ def _series(folder: Path, seed: int, at: str) -> Series:
     for name, pairs in values.items():
         costs_of, numbers = np.array(pairs, dtype=float).T
         columns[name] = costs_of, numbers
-    return Series(folder, seed, cost(rows[-1]["step"]), columns)
+    return Series(folder, seed, cost(rows[-1]["step"]), columns, read_better(folder))
 
 
 def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:
+    if at == "kimg" and "kimg" not in row:
+        raise UserError(f"{folder}: a run without data sees no samples; compare at gradients or step")
     found = [v for name, v in row.items() if (name.startswith("gradients/") if at == "gradients" else name == at)]
     if not found or not all(map(math.isfinite, found)):
         raise UserError(
@@ -312,7 +317,7 @@ def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tu
     """The full names of the metrics that are compared."""
     common = [name for name in runs[0].values if all(name in run.values for run in runs)]
     if metrics is None:
-        chosen = [n for n in common if _without_label(n) in EVALUATED] or [n for n in common if n.startswith("loss/")]
+        chosen = _evaluated(common, runs) or [name for name in common if name.startswith("loss/")]
         if not chosen:
             raise UserError(f"{runs[0].folder}: no metric that all runs have logged; name some with --metrics")
         return tuple(chosen)
@@ -332,33 +337,19 @@ def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tu
     return tuple(chosen)
 
 
+def _evaluated(names: Iterable[str], runs: Sequence[Series]) -> list[str]:
+    """Those of the names of logged values that say how good a run is.
+
+    The values that evaluations log come first, in the order of their table, and then those for which a run has recorded
+    which direction is better.
+    """
+    order = list(EVALUATED)
+    measured = sorted(
+        (n for n in names if _without_label(n) in EVALUATED), key=lambda n: order.index(_without_label(n))
+    )
+    return measured + [n for n in names if n not in measured and any(n in run.better for run in runs)]
+
+
 def _without_label(name: str) -> str:
     """The name of a value without the label of the features, which stands in brackets."""
     return name.partition("[")[0]
-
-
-def _summary(comparison: Comparison) -> list[list[Any]]:
-    rows: list[list[Any]] = [["metric", "group", "seeds", comparison.at, "last", "last_error", "best", "best_error"]]
-    for metric in comparison.metrics:
-        for group in comparison.groups:
-            last, best = comparison.last(group, metric), comparison.best(group, metric)
-            rows.append([metric, group.label, last.count, comparison.cost, *map(_cell, _numbers(last, best))])
-    return rows
-
-
-def _curves(comparison: Comparison) -> list[list[Any]]:
-    rows: list[list[Any]] = [["metric", "group", "seeds", comparison.at, "mean", "error"]]
-    for metric in comparison.metrics:
-        for group in comparison.groups:
-            for cost, estimate in zip(*group.curve(metric), strict=True):
-                rows.append([metric, group.label, estimate.count, float(cost), *map(_cell, _numbers(estimate))])
-    return rows
-
-
-def _numbers(*estimates: Estimate) -> list[float]:
-    return [number for estimate in estimates for number in (estimate.mean, estimate.error)]
-
-
-def _cell(number: float) -> str:
-    """A number as a cell, which is empty for NaN, such as the error of a single run."""
-    return "" if math.isnan(number) else repr(number)

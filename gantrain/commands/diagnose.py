@@ -19,7 +19,7 @@ from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import figure_to_png
 from gantrain.runs.monitor import Monitor
-from gantrain.runs.saved import SavedRun, open_saved_run
+from gantrain.runs.saved import SavedRun, load
 from gantrain.train.callbacks.diagnosis import GameDiagnosis, log
 from gantrain.utils.io import replacing_folder, write_file
 from gantrain.utils.tensors import norm
@@ -31,30 +31,32 @@ def diagnose_run(
     to: int | None = None,
     as_json: bool = False,
     trust: bool = False,
+    data: str | None = None,
     **options: Any,
 ) -> str:
     """Diagnose a checkpoint, write the diagnosis into ``RUN/diagnosis/step_N``, and return it as text.
 
     Args:
-        run: the run, as in :func:`~gantrain.runs.saved.open_saved_run`.
+        run: the run, as in :func:`~gantrain.runs.saved.load`.
         step: the step of the checkpoint; the newest by default.
         to: the step of a later checkpoint of the run, if the path to it is to be examined.
         as_json: whether the text is JSON.
-        trust: as in :func:`~gantrain.runs.saved.open_saved_run`.
+        trust: as in :func:`~gantrain.runs.saved.load`.
+        data: where the training data lie now, if not where the run's config says.
         options: values for keys of the config's section ``diagnose``; for None the run's own value is taken.
 
     Raises:
         UserError: there is no such run or checkpoint, ``to`` is not later than ``step``, or weights are not finite.
     """
     with process_group(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
-        saved = open_saved_run(run, step, "live", accelerator.device, trust)
+        saved = load(run, weights="live", step=step, device=accelerator.device, trust=trust, data=data, plays=True)
         for name, player in saved.game.players.items():
             if not norm(player.parameters).isfinite():
                 raise UserError(f"{saved.path}: the weights of player {name} hold NaN or infinity; the run diverged")
         later = None if to is None else _later_point(saved, to, accelerator.device, trust)
         given = {key: value for key, value in options.items() if value is not None}
-        section = Diagnose.model_validate((saved.config.diagnose or Diagnose()).model_dump() | given)
-        config = saved.config
+        section = Diagnose.model_validate((saved.settings.diagnose or Diagnose()).model_dump() | given)
+        config = saved.settings
         diagnosis = GameDiagnosis(
             saved.game, saved.data, section, config.data.batch_size, config.run.seed, accelerator.device
         ).measure(later)
@@ -90,7 +92,7 @@ def _later_point(saved: SavedRun, to: int, device: torch.device, trust: bool) ->
     """The parameters and statistics of each player at the later checkpoint."""
     if to <= saved.step:
         raise UserError(f"--to: expected a step after {saved.step}, that of the checkpoint, got {to}")
-    players = open_saved_run(saved.folder, to, "live", device, trust).game.players
+    players = load(saved.folder, weights="live", step=to, device=device, trust=trust).game.players
     return {name: [t.detach() for t in (*p.parameters, *p.statistics)] for name, p in players.items()}
 
 
@@ -98,7 +100,7 @@ def _write(saved: SavedRun, report: str, diagnosis: Diagnosis, advice: Advice) -
     """Write the folder of the diagnosis, which replaces an earlier one of the same step as a whole."""
     folder = saved.folder / "diagnosis" / saved.path.name
     with replacing_folder(folder) as temporary:
-        monitor = Monitor(temporary, resolved(saved.config), saved.step)
+        monitor = Monitor(temporary, resolved(saved.settings), saved.step)
         try:
             log(monitor, saved.step, diagnosis, advice)
         finally:

@@ -15,18 +15,21 @@ from accelerate import Accelerator
 from gantrain.compute import memory
 from gantrain.compute.precision import single_precision
 from gantrain.config import yaml_files
+from gantrain.config.base import one_of
 from gantrain.config.metrics import DEFAULT_METRICS, METRICS
 from gantrain.config.parts import build, part_name
+from gantrain.config.paths import not_found
 from gantrain.config.registry import kind
 from gantrain.config.sections import TIMEOUT, Accuracy, Evaluate, Inception
+from gantrain.data.dataset import DataSet
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
-from gantrain.errors import UserError
+from gantrain.errors import NotFound, UserError
 from gantrain.games.base import ClassifyingGame, GenerativeGame
-from gantrain.metrics import Extractor, Generated, Images, Options, Report, Source, Value, evaluate, open_images
-from gantrain.runs.saved import SavedRun, open_saved_run
+from gantrain.metrics import Extractor, Generated, Images, Metric, Options, Report, Source, Value, evaluate, open_images
+from gantrain.runs.saved import MOVED, SavedRun, load
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_classes
-from gantrain.train.callbacks.metrics import CACHE, extractor_of
+from gantrain.train.callbacks.metrics import CACHE, extractor_of, metrics_of
 
 SAMPLES, SUBSET_SIZE = 10000, 1000
 
@@ -49,6 +52,7 @@ class Request:
         infinity: whether the Fréchet distance is extrapolated in the number of samples.
         subset_size: the number of images in a subset of the kernel distance; 1000 by default.
         batch_size: images that the extractor, or the classifier, sees at once.
+        data: where the run's training data lie now, if not where its config says.
         trust: whether runs are opened though their configs name code outside gantrain and they were not trained here.
         timeout: the seconds that several processes wait for each other; 240 by default.
     """
@@ -66,6 +70,7 @@ class Request:
     infinity: bool = False
     subset_size: int | None = None
     batch_size: int = 64
+    data: str | None = None
     trust: bool = False
     timeout: int | None = None
 
@@ -79,25 +84,27 @@ def evaluate_run(run: str, request: Request) -> Report:
     with _measuring(request) as accelerator:
         device = accelerator.device
         with Processes.launched().raise_on_all():
-            saved = open_saved_run(run, request.step, request.weights, device, request.trust)
+            saved = load(
+                run, weights=request.weights, step=request.step, device=device, trust=request.trust, data=request.data
+            )
             if isinstance(saved.game, ClassifyingGame):
                 return _accuracy(saved, saved.game, request, device)
             if not isinstance(saved.game, GenerativeGame):
                 raise UserError(
-                    f"{saved.folder}: the game {part_name(saved.config.game)} neither makes samples nor classifies; "
+                    f"{saved.folder}: the game {part_name(saved.settings.game)} neither makes samples nor classifies; "
                     "nothing else is evaluated"
                 )
-            section: Evaluate | None = saved.config.callbacks.get("metrics")
-            metrics = request.metrics or (DEFAULT_METRICS if section is None else section.metrics)
+            section: Evaluate | None = saved.settings.game_callbacks.get("metrics")
+            metrics = request.metrics or (DEFAULT_METRICS if section is None else metrics_of(section))
             samples = request.samples or (SAMPLES if section is None else section.samples)
-            extractor = _extractor(request, section, device)
-            real: Source | None
-            if request.against is not None or section is None or section.data is None:
-                real = _real(request.against, extractor) or Images(saved.data)
-            else:
-                real = Images(build("data", section.data))
+            extractor = _extractor(request, section, device, metrics)
+            real = _real(request.against, extractor)
+            if real is None and _compares(metrics):
+                real = Images(saved.data if section is None or section.data is None else _data_of(section))
+            # A conditional game is told the labels of the data, be these compared with or not.
+            labels = saved.data.labels if saved.game.conditional else None
         subset_size = request.subset_size or (SUBSET_SIZE if section is None else section.subset_size)
-        fake = Generated.of(saved.game, request.seed, network=saved.network, labels=saved.data.labels)
+        fake = Generated.of(saved.game, request.seed, network=saved.network, labels=labels)
         report = _evaluate(fake, real, extractor, metrics, samples, subset_size, saved.folder.parent / CACHE, request)
         return Report(report.values, _origin(saved) | dict(report.about))
 
@@ -110,10 +117,10 @@ def evaluate_images(images: str, request: Request) -> Report:
     """
     with _measuring(request) as accelerator:
         with Processes.launched().raise_on_all():
-            extractor = _extractor(request, None, accelerator.device)
             metrics = request.metrics or DEFAULT_METRICS
+            extractor = _extractor(request, None, accelerator.device, metrics)
             real = _real(request.against, extractor)
-            if real is None and any(key not in METRICS or METRICS[key].compares for key in metrics):
+            if real is None and _compares(metrics):
                 raise UserError("--against: name what the images are compared with; only isc does without")
             fake = open_images(images, extractor.channels)
         subset_size = request.subset_size or SUBSET_SIZE
@@ -168,7 +175,7 @@ def _evaluate(
     fake: Source,
     real: Source | None,
     extractor: Extractor,
-    metrics: Sequence[str],
+    metrics: Sequence[str | Metric],
     samples: int | None,
     subset_size: int,
     cache: Path | None,
@@ -191,9 +198,11 @@ def _origin(saved: SavedRun) -> dict[str, Any]:
     return {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights}
 
 
-def _extractor(request: Request, section: Evaluate | None, device: torch.device) -> Extractor:
+def _extractor(
+    request: Request, section: Evaluate | None, device: torch.device, metrics: Sequence[str | Metric]
+) -> Extractor:
     if request.features is None and request.feature_weights is None and section is not None:
-        return extractor_of(section.features, device, request.trust)
+        return extractor_of(section.features, device, request.trust, metrics)
     if request.features in (None, "inception"):
         return extractor_of(Inception(weights=request.feature_weights, digest=request.digest), device)
     if request.feature_weights is not None:
@@ -211,20 +220,36 @@ def _real(against: str | None, extractor: Extractor) -> Source | None:
         return open_images(against, extractor.channels)
     spec = yaml_files.parse(against, "--against")
     if isinstance(spec, str) and spec not in kind("data").parts:
-        raise UserError(f"--against: {against}: no folder, archive or data set of that name")
+        raise not_found(
+            "--against", against, f"expected a folder, an archive or a data set: {one_of(kind('data').parts)}"
+        )
     return Images(build("data", spec))
 
 
+def _compares(metrics: Sequence[str | Metric]) -> bool:
+    """Whether one of the metrics compares with real images; a word that is no metric is refused later."""
+    return any(m.compares if isinstance(m, Metric) else m not in METRICS or METRICS[m].compares for m in metrics)
+
+
+def _data_of(section: Evaluate | Accuracy) -> DataSet:
+    """The data set of a run's section ``evaluate``."""
+    try:
+        data: DataSet = build("data", section.data, key="evaluate.data")
+        return data
+    except NotFound as error:
+        raise NotFound(f"{error}; {MOVED}, or with --against what to compare with") from error
+
+
 def _accuracy(saved: SavedRun, game: ClassifyingGame, request: Request, device: torch.device) -> Report:
-    section: Accuracy | None = saved.config.callbacks.get("accuracy")
+    section: Accuracy | None = saved.settings.game_callbacks.get("accuracy")
     if request.against is not None:
         spec = yaml_files.parse(request.against, "--against")
         data = build("data", spec)
     elif section is not None:
-        data = build("data", section.data)
+        data = _data_of(section)
     else:
         raise UserError(f"{saved.folder}: the run names no data to be evaluated on; name some with --against")
-    require_known_classes(data, saved.data.spec, "evaluate.data" if request.against is None else "--against")
+    require_known_classes(data, saved.form.spec, "evaluate.data" if request.against is None else "--against")
     found = AccuracyEvaluation(data, 1, device, request.batch_size, game.attacks()).measure(saved.network)
     values = {name: Value(value, lower_is_better=name.startswith("loss")) for name, value in found.items()}
     return Report(values, _origin(saved) | {"samples": len(data.samples)})

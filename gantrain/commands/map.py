@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from gantrain.analysis.convergence_figure import convergence_figure
 from gantrain.analysis.convergence_map import ConvergenceMap, axis_values, convergence_map
 from gantrain.config.loading import dump
 from gantrain.config.schema import MapConfig
-from gantrain.plotting.convergence_map import convergence_figure
 from gantrain.plotting.images import figure_to_png
 from gantrain.utils.io import make_folder, require_free, write_csv, write_file
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from pathlib import Path
 
-from gantrain.config.parts import part_name
-from gantrain.errors import UserError
-from gantrain.games.base import GenerativeGame
+from gantrain.data.dataset import DataSet
+from gantrain.errors import NotFound, Notice, UserError
 from gantrain.plotting.images import quantised, save_png
-from gantrain.runs.saved import open_saved_run
+from gantrain.runs.saved import Classes, SavedRun, load
 from gantrain.train.callbacks.samples import draw
-from gantrain.utils.seeding import derive
 from gantrain.utils.system_files import is_hidden_or_system
 
 _SAMPLE = re.compile(r"\d{5,}\.png")
@@ -28,6 +27,8 @@ def sample_run(
     images: bool,
     overwrite: bool = False,
     trust: bool = False,
+    classes: Classes | None = None,
+    data: str | None = None,
 ) -> Path:
     """Sample the generator of a run and write a grid, or a folder of PNG files.
 
@@ -40,7 +41,10 @@ def sample_run(
         output: the path of the file or folder to write; by default it lies beside the run's own samples.
         images: whether each sample becomes a PNG file in a folder; else all of them become one grid.
         overwrite: whether earlier samples in the folder are deleted.
-        trust: as in :func:`~gantrain.runs.saved.open_saved_run`.
+        trust: as in :func:`~gantrain.runs.saved.load`.
+        classes: as in :meth:`~gantrain.runs.saved.SavedRun.sample`.
+        data: where the training data lie now, if not where the run's config says. Only a plot of points shows some of
+            them; where they are missing, it is drawn without.
 
     Returns:
         The path of the file or folder.
@@ -51,22 +55,21 @@ def sample_run(
     """
     if overwrite and not images:
         raise UserError("--overwrite goes with --images; a grid takes the place of an earlier one of its name")
-    saved = open_saved_run(run, step, weights, trust=trust)
-    if not isinstance(saved.game, GenerativeGame):
-        raise UserError(f"{saved.folder}: the game {part_name(saved.config.game)} has no generator")
-    if images and not saved.data.spec.image:
+    saved = load(run, weights=weights, step=step, trust=trust, data=data)
+    saved.require_generator()
+    if images and not saved.spec.image:
         raise UserError("--images: the samples are points, not images; leave the option out to get a plot")
     name = f"{saved.weights}_step_{saved.step}_seed_{seed}"
     target = Path(output) if output else saved.folder / "samples" / (name if images else f"{name}.png")
     earlier = _earlier_samples(target, overwrite) if images else []
-    samples = saved.game.sample(number, derive(seed, "sample"), network=saved.network)
+    samples = saved.sample(number, seed, classes)
     if not images:
         if target.is_dir():
             raise UserError(
                 f"{target}: is a folder; name a file for the grid, or add --images for a file of each sample"
             )
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_png(draw(samples, saved.data), target)
+        save_png(draw(samples, saved.form.spec, _real_points(saved)), target)
         return target
     target.mkdir(parents=True, exist_ok=True)
     for file in earlier:
@@ -74,6 +77,17 @@ def sample_run(
     for i, image in enumerate(quantised(samples)):
         save_png(image, target / f"{i:05d}.png")
     return target
+
+
+def _real_points(saved: SavedRun) -> DataSet | None:
+    """The training data if their samples are points, beside which those of the generator are drawn."""
+    if saved.form.spec.image:
+        return None
+    try:
+        return saved.data
+    except NotFound as error:
+        warnings.warn(f"the samples are drawn without the data: {error}", Notice, stacklevel=2)
+        return None
 
 
 def _earlier_samples(folder: Path, overwrite: bool) -> list[Path]:

@@ -11,7 +11,8 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver
 from multiprocessing.process import BaseProcess
@@ -23,7 +24,8 @@ from gantrain.config.loading import load, resolved
 from gantrain.config.schema import Config
 from gantrain.config.sections import LONGEST_NAME
 from gantrain.distributed.environment import cores
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
+from gantrain.runs.budget import share_done
 from gantrain.runs.folder import is_run, require_startable
 from gantrain.train.interrupt import Interrupt
 from gantrain.utils.open_files import affordable
@@ -65,6 +67,8 @@ class PlannedRun:
 def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int) -> list[PlannedRun]:
     """Plan the runs of all combinations of values with all seeds, in the folder ``run.folder/run.name`` of the config.
 
+    Where that is the folder of a run, such as one of the same config, they lie beside it in ``NAME_sweep``.
+
     Args:
         config: the path of the YAML file.
         overrides: ``KEY=VALUE``, for all runs.
@@ -89,7 +93,11 @@ def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int)
             raise UserError(f"--over: two runs would be called {name}; give each value once")
         points[name] = config, [*overrides, *(f"{key}={json.dumps(value)}" for key, value in chosen.items())]
     first = load(*next(iter(points.values()))).run
-    return plan(Path(first.folder) / first.name, points, range(first.seed, first.seed + seeds))
+    folder = Path(first.folder) / first.name
+    if is_run(folder):
+        run, folder = folder, folder.with_name(f"{folder.name}_sweep")
+        warnings.warn(f"{run}: is a run, so the sweep's runs lie in {folder}", Notice, stacklevel=2)
+    return plan(folder, points, range(first.seed, first.seed + seeds))
 
 
 def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: Iterable[int]) -> list[PlannedRun]:
@@ -131,8 +139,7 @@ def is_finished(run: PlannedRun) -> bool:
         if newest is None:
             return False
         step, state = checkpoint.load(newest)
-        images = state["field"]["draws"] * run.config.data.batch_size
-        return run.config.run.used(step, max(state["field"]["evaluations"].values()), images / 1000) >= 1.0
+        return share_done(run.config.run, run.config.data.batch_size, step, state) >= 1.0
     except (UserError, KeyError, TypeError, ValueError, AttributeError):
         # The run itself says what is wrong with its checkpoint, when it is resumed.
         return False
@@ -165,63 +172,31 @@ def train(
         UserError: the system does not let so many runs be trained at a time.
     """
     waiting = [run for run in planned if not is_finished(run)]
-    together = min(workers, len(waiting))
-    admitted, limit = affordable(together, _FILES_EACH, _FILES_SPARE)
-    if together > admitted:
-        most = f"use --workers {admitted}, or " if admitted else ""
-        raise UserError(
-            f"--workers: {together} runs at a time need {_FILES_EACH * together + _FILES_SPARE} more open files, and "
-            f"the system's limit is {limit} in all; {most}raise the limit (ulimit -n)"
-        )
+    _require_open_files(min(workers, len(waiting)))
     ended = len(planned) - len(waiting)
     if ended:
         say(f"{ended} of {len(planned)} runs were finished before")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([command_line.__module__, "gantrain.commands.train", "torch.utils.tensorboard"])
-    running: dict[int, tuple[PlannedRun, BaseProcess, Path]] = {}
     failures: dict[str, str] = {}
     stopped = False
     with tempfile.TemporaryDirectory() as temporary, Interrupt() as interrupt:
-        _start_forkserver(temporary)
-        while running or waiting and not interrupt.received:
-            while waiting and len(running) < workers and not interrupt.received:
-                run = waiting.pop(0)
-                errors = Path(temporary) / f"{len(waiting)}.txt"
-                process: BaseProcess = context.Process(
-                    target=_train, args=(command_line, _arguments(run, trust), str(errors))
-                )
-                try:
-                    process.start()
-                except OSError as error:
-                    for _, other, _ in running.values():
-                        other.terminate()
-                        other.join()
-                    raise UserError(
-                        f"--workers: {workers} runs cannot be trained at a time ({error.strerror}); use fewer, or "
-                        "raise the limit (ulimit -n, ulimit -u)"
-                    ) from error
-                running[process.sentinel] = run, process, errors
-            ready = connection.wait(list(running), _PAUSE)
-            for sentinel in [s for s in running if s in ready]:
-                run, process, errors = running.pop(sentinel)
-                process.join()
-                code = process.exitcode or 0
+        training = _Training(command_line, trust, Path(temporary))
+        while training.running or waiting and not interrupt.received:
+            while waiting and len(training.running) < workers and not interrupt.received:
+                training.start(waiting.pop(0))
+            for run, failure in training.ended():
                 ended += 1
-                if code == 0:
+                if failure is None:
                     say(f"{ended}/{len(planned)} {run.name}: finished")
                 elif not stopped:
-                    failures[run.name] = _reason(code, errors)
-                    say(f"{ended}/{len(planned)} {run.name}: failed: {failures[run.name]}")
+                    failures[run.name] = failure
+                    say(f"{ended}/{len(planned)} {run.name}: failed: {failure}")
             if interrupt.wanted:
                 interrupt.wanted = False
-                for _, process, _ in running.values():
-                    if process.pid is not None and process.is_alive():
-                        os.kill(process.pid, signal.SIGUSR1)
+                training.send(signal.SIGUSR1)
             if interrupt.received and not stopped:
                 stopped = True
-                for _, process, _ in running.values():
-                    process.terminate()
+                training.send(signal.SIGTERM)
     if failures:
         say(f"failed: {len(failures)} of {len(planned)} runs; the same command tries them again")
         for name, reason in failures.items():
@@ -232,7 +207,81 @@ def train(
     return 1 if failures else 0
 
 
-def _start_forkserver(folder: str) -> None:
+class _Training:
+    """The processes that train runs of a sweep.
+
+    Args:
+        command_line: the command line, as in :func:`train`.
+        trust: whether the runs are trained with ``--trust``.
+        temporary: a folder for the errors that the processes write.
+
+    Attributes:
+        running: the run, the process and the file of its errors, by what says that the process has ended.
+    """
+
+    def __init__(self, command_line: Callable[[], NoReturn], trust: bool, temporary: Path):
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(
+            [command_line.__module__, "gantrain.commands.train", "torch.utils.tensorboard"]
+        )
+        _start_forkserver(temporary)
+        self._command_line = command_line
+        self._trust = trust
+        self._temporary = temporary
+        self._started = 0
+        self.running: dict[int, tuple[PlannedRun, BaseProcess, Path]] = {}
+
+    def start(self, run: PlannedRun) -> None:
+        """Start a run.
+
+        Raises:
+            UserError: the system lets no further process be started; the others have been stopped.
+        """
+        errors = self._temporary / f"{self._started}.txt"
+        self._started += 1
+        process: BaseProcess = self._context.Process(
+            target=_train, args=(self._command_line, _arguments(run, self._trust), str(errors))
+        )
+        try:
+            process.start()
+        except OSError as error:
+            for _, other, _ in self.running.values():
+                other.terminate()
+                other.join()
+            raise UserError(
+                f"--workers: {len(self.running) + 1} runs cannot be trained at a time ({error.strerror}); use fewer, "
+                "or raise the limit (ulimit -n, ulimit -u)"
+            ) from error
+        self.running[process.sentinel] = run, process, errors
+
+    def ended(self) -> Iterator[tuple[PlannedRun, str | None]]:
+        """Wait a moment, then the runs that have ended, each with the reason if it failed."""
+        ready = connection.wait(list(self.running), _PAUSE)
+        for sentinel in [s for s in self.running if s in ready]:
+            run, process, errors = self.running.pop(sentinel)
+            process.join()
+            code = process.exitcode or 0
+            yield run, _reason(code, errors) if code else None
+
+    def send(self, number: int) -> None:
+        """Send a signal to the processes that run."""
+        for _, process, _ in self.running.values():
+            if process.pid is not None and process.is_alive():
+                os.kill(process.pid, number)
+
+
+def _require_open_files(together: int) -> None:
+    """Refuse to train more runs at a time than the system's limit of open files admits."""
+    admitted, limit = affordable(together, _FILES_EACH, _FILES_SPARE)
+    if together > admitted:
+        most = f"use --workers {admitted}, or " if admitted else ""
+        raise UserError(
+            f"--workers: {together} runs at a time need {_FILES_EACH * together + _FILES_SPARE} more open files, and "
+            f"the system's limit is {limit} in all; {most}raise the limit (ulimit -n)"
+        )
+
+
+def _start_forkserver(folder: Path) -> None:
     """Start the server in a folder without modules, for it looks for modules in its working directory first.
 
     The runs that it forks have the path and the working directory of this process.

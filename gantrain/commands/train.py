@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,9 +17,10 @@ from gantrain.config.schema import Config
 from gantrain.distributed.environment import check_gpus, check_processes, expected_processes
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
-from gantrain.errors import UserError
+from gantrain.errors import NotFound, UserError
 from gantrain.runs import lock
 from gantrain.runs.folder import require_same_config, require_startable
+from gantrain.runs.saved import MOVED
 from gantrain.train.callbacks.factory import make_callbacks
 from gantrain.train.trainer import Trainer
 
@@ -45,19 +48,39 @@ def train(
         UserError: the parts do not fit together, the run exists, fewer processes started than were asked for, or the
             training diverged or needs more memory than there is.
     """
-    cpu = config.run.device == "cpu" or not torch.cuda.is_available()
-    with process_group(cpu, config.run.timeout) as accelerator:
-        everyone = Processes.launched()
-        folder, device = Path(config.run.folder) / config.run.name, accelerator.device
+    with joined(config, processes) as (everyone, device):
+        folder = Path(config.run.folder) / config.run.name
         with everyone.raise_on_all():
-            _check_machine(config, cpu, everyone.world_size, accelerator.local_process_index, processes)
             if everyone.rank == 0:
                 lock.require_free(folder)
                 require_startable(folder, resolved(config), resume, overwrite)
-        everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, require_same_config)
         with everyone.raise_on_all():
-            trainer = make_trainer(config, device, trust=trust)
+            try:
+                trainer = make_trainer(config, device, trust=trust)
+            except NotFound as error:
+                raise NotFound(f"{error}; {MOVED}") if resume else error from error
         return trainer.fit(resume, overwrite, accept_data)
+
+
+@contextmanager
+def joined(config: Config, processes: int | None = None) -> Iterator[tuple[Processes, torch.device]]:
+    """Join the processes of a run for the block, which gets them and the device of this process.
+
+    Args:
+        config: a validated training config.
+        processes: the number of processes asked for on the command line.
+
+    Raises:
+        UserError: this machine has not what the config asks for, fewer processes started than were asked for, or they
+            have different configs.
+    """
+    cpu = config.run.device == "cpu" or not torch.cuda.is_available()
+    with process_group(cpu, config.run.timeout) as accelerator:
+        everyone, device = Processes.launched(), accelerator.device
+        with everyone.raise_on_all():
+            _check_machine(config, cpu, everyone.world_size, accelerator.local_process_index, processes)
+        everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, require_same_config)
+        yield everyone, device
 
 
 def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Trainer, trust: bool = False) -> Trainer:

@@ -5,6 +5,8 @@ Results are the same within rounding error, so that a checkpoint fits every one 
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -108,6 +110,20 @@ def _keep_buffer_updates() -> CustomGraphPass:
             return "gantrain.compute.compile.KeepBufferUpdates 1"
 
     return KeepBufferUpdates()
+
+
+@contextmanager
+def temporary_cache() -> Iterator[None]:
+    """Let the compiler write into a folder that is gone after the block."""
+    before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        try:
+            yield
+        finally:
+            del os.environ["TORCHINDUCTOR_CACHE_DIR"]
+            if before is not None:
+                os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
 
 
 def uncompiled() -> AbstractContextManager[Any]:

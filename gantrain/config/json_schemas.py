@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gantrain.config.base import Schema
 from gantrain.config.parts import part_model
 from gantrain.config.registry import kind as kind_of
+from gantrain.config.sections import Data
 
 _TARGET = {
     "type": "object",
@@ -49,9 +51,29 @@ def describe(*configs: type[Schema]) -> dict[str, Any]:
             **{key: _either([s["properties"][key] for s in schemas if key in s["properties"]]) for key in keys},
         },
         "if": {"not": {"required": ["base"]}},
-        "then": {"required": [name for name, field in configs[0].model_fields.items() if field.is_required()]},
+        "then": _required(list(keys), configs),
         "$defs": {**sections, **dict(sorted(definitions.items()))},
     }
+
+
+def _required(keys: Sequence[str], configs: Sequence[type[Schema]]) -> dict[str, Any]:
+    """The schema that requires the sections which all configs require, or those of the game that the file names."""
+    number = {key: sum(_requires(config, key) for config in configs) for key in keys}
+    required = {"required": [key for key in keys if number[key] == len(configs)]}
+    conditional = [_required_by_games(key, configs) for key in keys if 0 < number[key] < len(configs)]
+    return required | ({"allOf": conditional} if conditional else {})
+
+
+def _required_by_games(key: str, configs: Sequence[type[Schema]]) -> dict[str, Any]:
+    """The schema by which some games, but not all, require a section."""
+    paths = {getattr(config, "game_path", None) for config in configs if _requires(config, key)}
+    names = {"enum": [name for name, path in kind_of("game").parts.items() if path in paths]}
+    game = {"anyOf": [names, {"type": "object", "required": ["name"], "properties": {"name": names}}]}
+    return {"if": {"properties": {"game": game}}, "then": {"required": [key]}}
+
+
+def _requires(config: type[Schema], key: str) -> bool:
+    return key in config.model_fields and config.model_fields[key].is_required()
 
 
 def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
@@ -82,7 +104,7 @@ def _define(kind: str, definitions: dict[str, Any]) -> None:
     definitions[kind] = {
         "title": described.title,
         "anyOf": [
-            {"type": "string", "enum": list(described.parts)},
+            *([{"type": "string", "enum": list(described.parts)}] if described.parts else []),
             *({"$ref": f"#/$defs/{kind}.{name}"} for name in described.parts),
             _TARGET,
         ],
@@ -108,11 +130,13 @@ def _data(section: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
     beside = {key: value for key, value in section["properties"].items() if key != "part"}
     names, *references, target = definitions["data"]["anyOf"]
     parts = [definitions[reference["$ref"].removeprefix("#/$defs/")] for reference in references]
+    # A data set of one's own has the keys that stand beside every data set's.
+    common = {key: parts[0]["properties"][key] for key in Data.kept() - Data.beside()}
     return {
         "description": section.get("description", ""),
         "anyOf": [
             names,
             *({**part, "properties": part["properties"] | beside} for part in parts),
-            {**target, "properties": target["properties"] | beside},
+            {**target, "properties": target["properties"] | common | beside},
         ],
     }

@@ -8,28 +8,40 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from gantrain.config import json_schemas, merge, shipped, yaml_files
-from gantrain.config.base import Schema, lines, nearest
+from gantrain.config import json_schemas, keys, merge, shipped, yaml_files
+from gantrain.config.base import Schema, lines
+from gantrain.config.moved import moved
+from gantrain.config.paths import nothing_at
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.schema import Config, MapConfig, SolveConfig, config_of
 from gantrain.config.types import one_line
-from gantrain.errors import UserError
+from gantrain.errors import NotFound, UserError
 
 AnySchema = TypeVar("AnySchema", bound=Schema)
+Command = Literal["train", "solve", "map"]
+# The largest number of keys that a message proposes.
+_MOST_KEYS = 4
+_SCHEMAS: dict[str, type[Schema]] = {"train": Config, "solve": SolveConfig, "map": MapConfig}
 
 
-def load(path: str | Path, overrides: Sequence[str] = (), check: Callable[[Any], None] | None = None) -> Config:
-    """Load the config of a training run.
+def load(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    check: Callable[[Any], None] | None = None,
+    data: str | None = None,
+) -> Config:
+    """Load the config of a training run. Its paths are absolute, but for that of the folder of the runs.
 
     Args:
         path: the YAML file, in the working directory or among those shipped, such as ``configs/quickstart.yaml``.
         overrides: arguments ``a.b.c=value``, which are merged over the file.
         check: is given the merged content before anything that it names is imported, and may refuse it.
+        data: where the data lie now, if not where the config says.
 
     Raises:
         UserError: the file cannot be read or the config is wrong; the message has one line for each problem.
     """
-    return _load(Config, path, overrides, check)
+    return _load(Config, path, overrides, check, data)
 
 
 def load_solve(path: str | Path, overrides: Sequence[str] = ()) -> SolveConfig:
@@ -48,15 +60,32 @@ def resolved(config: Schema) -> dict[str, Any]:
 
 
 def dump(config: Schema) -> str:
-    """The config as YAML that loads back to the same."""
+    """The config as YAML that loads back to the same, from any current directory."""
     return yaml_files.text(resolved(config))
 
 
-def json_schema(command: Literal["train", "solve", "map"] = "train") -> dict[str, Any]:
+def json_schema(command: Command = "train") -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of the configs of a command."""
     if command == "train":
         return json_schemas.describe(*(config_of(game) for game in kind_of("game").parts.values()))
-    return json_schemas.describe(SolveConfig if command == "solve" else MapConfig)
+    return json_schemas.describe(_SCHEMAS[command])
+
+
+def known_keys(command: Command, path: str | Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys that the config of a command has, with their values.
+
+    Args:
+        command: the command that takes the config.
+        path: the file of the config. If it cannot be loaded, the keys are those that every config may have.
+        overrides: arguments ``a.b.c=value``; they are left out if the config is wrong with them.
+    """
+    for given in (overrides, ()):
+        try:
+            if path is not None:
+                return keys.all_keys(_load(_SCHEMAS[command], path, given))
+        except UserError:
+            continue
+    return keys.section_keys(config_of(kind_of("game").parts["gan"]) if command == "train" else _SCHEMAS[command])
 
 
 def validate(schema: type[AnySchema], content: Any, where: str) -> AnySchema:
@@ -78,23 +107,52 @@ def validate(schema: type[AnySchema], content: Any, where: str) -> AnySchema:
 
 
 def _load(
-    schema: type[AnySchema], path: str | Path, overrides: Sequence[str], check: Callable[[Any], None] | None = None
+    schema: type[AnySchema],
+    path: str | Path,
+    overrides: Sequence[str],
+    check: Callable[[Any], None] | None = None,
+    data: str | None = None,
 ) -> AnySchema:
     found = shipped.find(path)
     if shipped.is_missing(found):
-        raise UserError(f"{one_line(path)}: no such file{shipped.places(path)}{nearest(path, shipped.configs())}")
+        swapped = "; the config's file comes before KEY=VALUE" if "=" in str(path) else ""
+        others = [shipped.ROOT] if shipped.may_be_shipped(path) else []
+        raise NotFound(f"{one_line(path)}: {nothing_at(path, shipped.configs(), others)}{swapped}")
     files = merge.read_files(found)
     content = merge.merge_files(files)
     tree, overridden = merge.parse_overrides(overrides)
     if not content:
         raise UserError(f"{path}: is empty; expected a mapping with the keys {', '.join(schema.model_fields)}")
-    content = merge.merge(content, tree)
+    before, content = content, merge.merge(content, tree)
     if check is not None:
         check(content)
+    if data is not None:
+        content = moved(content, data)
     try:
         return schema.model_validate(content)
     except ValidationError as error:
         wrong = lines(error, content)
     given = tuple(f"{key}." for key in overridden)
-    where = ("command line" if f"{key}.".startswith(given) else merge.origin(files, key) for key, _ in wrong)
-    raise UserError("\n".join(f"{place}: {key}: {what}" for place, (key, what) in zip(where, wrong, strict=True)))
+    meant = {key: _meant(schema, before, key, overridden) for key, what in wrong if what.startswith("unknown key;")}
+    messages = []
+    for key, what in wrong:
+        written = f"{key}.".startswith(given) or meant.get(key)
+        place = "command line" if written else merge.origin(files, key)
+        messages.append(f"{place}: {key}: {meant.get(key) or what}")
+    raise UserError("\n".join(messages))
+
+
+def _meant(schema: type[Schema], content: dict[str, Any], unknown: str, overridden: Sequence[str]) -> str:
+    """What is wrong with an unknown key of the command line that ends like other keys, with the full names of these.
+
+    Returns:
+        The message; empty if no key ends like it.
+    """
+    written = next((key for key in overridden if f"{key}.".startswith(f"{unknown}.")), None)
+    if written is None:
+        return ""
+    try:
+        found = keys.meant(written, keys.all_keys(schema.model_validate(content)))
+    except ValidationError:
+        return ""
+    return f"unknown key; did you mean {' or '.join(found[:_MOST_KEYS])}?" if found else ""

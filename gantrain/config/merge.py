@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gantrain.config import yaml_files
+from gantrain.config import marks, shipped, yaml_files
+from gantrain.config.paths import nothing_at
 from gantrain.config.sections import Data
-from gantrain.config.shipped import is_missing
-from gantrain.config.types import expanded, one_line, shown
+from gantrain.config.types import Written, expanded, one_line, shown
 from gantrain.errors import UserError
 
 Key = tuple[str, ...]
@@ -26,13 +27,14 @@ _NOT_PARTS: tuple[Key, ...] = ((), ("run",))
 # Sections that hold either one part for all players, or a mapping from players to parts.
 _PER_PLAYER: tuple[Key, ...] = (("optimizer",), ("sharpness",), ("constraint",))
 # Keys that stand beside a part's own keys and survive a change of the part.
-_BESIDE: dict[Key, set[str]] = {("data",): Data.beside()}
+_BESIDE: dict[Key, set[str]] = {("data",): Data.kept()}
 
 
 def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
     """Read a config file and all files that it inherits from.
 
-    The key ``base`` names one file or several, relative to the file in which it stands; they may have bases in turn.
+    The key ``base`` names one file or several, relative to the file in which it stands, or shipped ones; they may have
+    bases in turn.
 
     Args:
         path: the config file.
@@ -45,26 +47,53 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
     Raises:
         UserError: a file is missing or wrong, or inherits from itself; there are too many files.
     """
-    content = yaml_files.read(path)
+    content = read_file(path)
     bases = content.pop("base", None)
     files = [(path, content)]
     for base in reversed(_listed(bases)):
         if not isinstance(base, str):
             raise UserError(f"{path}: base: expected the path of another config or a list of some, got {shown(bases)}")
         try:
-            below = path.parent / expanded(base)
+            below = shipped.find(expanded(base), path.parent)
             real = os.path.realpath(below)
         except (ValueError, OSError) as error:
             raise UserError(f"{path}: base: {one_line(base)}: {error}") from None
         if any(real == os.path.realpath(file) for file in (*above, path)):
             raise UserError(f"{path}: base: {one_line(base)} inherits from this file, which would go round in a circle")
-        if is_missing(below):
-            raise UserError(f"{path}: base: no such file as {one_line(below)}")
+        if shipped.is_missing(below):
+            raise UserError(f"{path}: base: {nothing_at(below)}")
         # The first check ends a long chain, the second a tree in which files have several bases each.
         files += read_files(below, (*above, path)) if len(above) < _MOST_FILES else []
         if len(files) + len(above) >= _MOST_FILES:
             raise UserError(f"{path}: base: more than {_MOST_FILES} files are inherited from; name fewer")
     return files
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read one config file. Its texts know the file's folder, to which paths in them are relative.
+
+    Paths in a run's own config are absolute already, and have nothing left to expand. An earlier version may have
+    written relative ones, which mean what they meant then: they are relative to the current directory. The run's folder
+    is where the file lies, since it may have been moved.
+
+    Raises:
+        UserError: as :func:`~gantrain.config.yaml_files.read`.
+    """
+    content: dict[str, Any] = yaml_files.read(path)
+    of_run = yaml_files.first_line(path).startswith(marks.RUN)
+    folder = os.path.abspath("" if of_run else path.parent)
+
+    def written(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: written(inside) for key, inside in value.items()}
+        if isinstance(value, list):
+            return list(map(written, value))
+        return Written.of(value, folder, not of_run) if isinstance(value, str) else value
+
+    run = content.get("run")
+    if of_run and isinstance(run, dict) and run.get("name") == path.absolute().parent.name:
+        content["run"] = run | {"folder": str(path.absolute().parent.parent)}
+    return {key: written(value) for key, value in content.items()}
 
 
 def merge_files(files: Sequence[tuple[Path, dict[str, Any]]]) -> dict[str, Any]:
@@ -125,11 +154,12 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]
         raise UserError(f"command line: {len(overrides)} arguments key=value; expected at most {_MOST_OVERRIDES}")
     tree: dict[str, Any] = {}
     keys = []
-    for override in overrides:
+    for position, override in enumerate(overrides):
         key, equals, value = override.partition("=")
         path = key.split(".")
         if not equals or not all(path):
-            raise UserError(f"{shown(override)}: expected key=value, as in outer.relaxation=0.5")
+            example = _joined(overrides, position) or "outer.relaxation=0.5"
+            raise UserError(f"{shown(override)}: expected key=value, as in {one_line(example)}")
         if len(path) > yaml_files.DEEPEST or len(key) > _LONGEST_KEY or not key.isprintable():
             raise UserError(f"command line: {shown(key)}: there is no such key")
         parsed = yaml_files.parse(value, f"command line: {key}")
@@ -140,6 +170,21 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]
         tree = merge(tree, parsed)
         keys.append(key)
     return tree, keys
+
+
+def _joined(overrides: Sequence[str], position: int) -> str:
+    """The argument that was meant by a wrong one and those beside it: ``a=1`` for ``a 1``, ``a = 1`` and ``a:1``."""
+    before, here, *after = ["", *overrides][position:]
+    if before.endswith("="):  # a= 1
+        return f"{before}{here}"
+    if here.startswith("="):  # a =1
+        return f"{before}{here}" if before and "=" not in before else ""
+    key, colon, value = here.partition(":")
+    if after and not value and after[0].startswith("="):
+        value = "".join(after[:2] if after[0] == "=" else after[:1])[1:]
+    elif after and not value and "=" not in after[0]:
+        value = after[0]
+    return f"{key}={value}" if value and all(re.fullmatch(r"\w+", part) for part in key.split(".")) else ""
 
 
 def _listed(value: Any) -> list[Any]:

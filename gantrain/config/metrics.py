@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,38 @@ METRICS = _table(
 DEFAULT_METRICS = tuple(key for key, description in METRICS.items() if description.default)
 # The words that ``evaluate.best`` knows, with the metric that must be measured for each.
 BEST = {value.best: key for key, metric in METRICS.items() for value in metric.values if value.best is not None}
+# The names of values that are ours, and of the columns of metrics.jsonl.
+_TAKEN = {
+    *(name for metric in METRICS.values() for value in metric.values for name in value.names),
+    *BEST,
+    *("step", "time", "outer_steps", "kimg", "images_per_second"),
+}
+
+
+def own_description(name: str, better: Any, compares: bool, needs: Any) -> MetricDescription:
+    """The description of a metric of the user's own.
+
+    Args:
+        name: the name of the metric's class.
+        better: the class attribute ``better``: name of a value -> "lower" or "higher".
+        compares: the class attribute ``compares``.
+        needs: the class attribute ``needs``: some of "features" and "images".
+
+    Raises:
+        ValueError: ``better`` or ``needs`` is something else, or a name cannot stand in the log.
+    """
+    ways = better.values() if isinstance(better, Mapping) else ()
+    if not ways or not all(way in ("lower", "higher") for way in ways):
+        raise ValueError(f'{name}.better: expected the values that it reports, as in {{"{name.lower()}": "lower"}}')
+    for value in better:
+        if not isinstance(value, str) or not value.isidentifier() or value in _TAKEN:
+            raise ValueError(
+                f"{name}.better: expected names like those of variables, and none of gantrain's, got {value!r}"
+            )
+    if not isinstance(needs, tuple | list) or not needs or not all(need in ("features", "images") for need in needs):
+        raise ValueError(f'{name}.needs: expected ("features",), ("images",) or both, got {needs!r}')
+    values = tuple(ReportedValue(value, None, way == "lower", value) for value, way in better.items())
+    return MetricDescription(name, values, compares)
 
 
 def value_for(word: str) -> ReportedValue:

@@ -7,17 +7,20 @@ class is the user's own. The keys are the constructor's arguments.
 from __future__ import annotations
 
 import functools
+import importlib
+import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import Field, GetCoreSchemaHandler, TypeAdapter, ValidationError, create_model
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError, create_model
 from pydantic_core import core_schema
 
 from gantrain.config.base import Schema, lines, nearest, one_of, problem, problem_at
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.signatures import (
     REQUIRED,
+    Parameter,
     Signature,
     inspect_signature,
     read_attribute,
@@ -25,7 +28,7 @@ from gantrain.config.signatures import (
     understood,
 )
 from gantrain.config.targets import find_target, made_by
-from gantrain.config.types import shown
+from gantrain.config.types import Written, shown
 from gantrain.config.user_code import UserCode
 from gantrain.errors import UserError
 
@@ -66,6 +69,20 @@ class PartOver(PartOf):
         return {"anyOf": [{"$part": self.kind}, changes]}
 
 
+class NameOrPart(PartOf):
+    """Marks a value that is the name of a registered part, and stays so, or a part of the user's own."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        part = super().__get_pydantic_core_schema__(source, handler)
+        return core_schema.no_info_after_validator_function(
+            self._named, part, serialization=core_schema.plain_serializer_function_ser_schema(plain)
+        )
+
+    @staticmethod
+    def _named(part: Any) -> Any:
+        return part_name(part) if isinstance(part, Part) and "name" in type(part).model_fields else part
+
+
 class PerPlayer(PartOf):
     """Marks a value that is a part for all players, or a mapping from player to part."""
 
@@ -103,7 +120,10 @@ class PlayerSection(Schema):
 @functools.cache
 def player_section(kind: str) -> type[PlayerSection]:
     """The section of a player whose network is a part of ``kind``."""
-    network: Any = (Annotated[Any, PartOf(kind)], Field(description="The network of the player."))
+    default = kind_of(kind).default
+    meaning = f"The {'strategy' if kind == 'strategy' else 'network'} of the player."
+    described = Field(description=meaning) if default is None else Field(default, description=meaning)
+    network: Any = (Annotated[Any, PartOf(kind)], described)
     return create_model(f"{kind.title()}Player", __base__=PlayerSection, __doc__=PlayerSection.__doc__, model=network)
 
 
@@ -117,8 +137,24 @@ class Plays:
         return handler.generate_schema(player_section(self.kind))
 
 
-# An argument that is annotated with one of these classes is, in a config, a part of the kind or a player's section.
-MARKERS = {
+class PlaysMany(Plays):
+    """Marks an argument of a game that maps any number of names to the networks of the players of these names.
+
+    Validated, it is a mapping from each player's name to the player's section. What a config may write instead is
+    written out before, see :mod:`gantrain.config.groups`.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.dict_schema(core_schema.str_schema(), super().__get_pydantic_core_schema__(source, handler))
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        section = schema["additionalProperties"]
+        return {**schema, "properties": handler.resolve_ref_schema(section)["properties"]}
+
+
+# An argument that is annotated with one of these classes, or one derived from it, is a part of the kind in a config.
+_PARTS = {
     interface: Annotated[Any, PartOf(kind)]
     for interface, kind in {
         "Outer": "outer",
@@ -131,15 +167,24 @@ MARKERS = {
         "LRScheduler": "scheduler",
         "Optimizer": "optimizer",
     }.items()
-} | {
+}
+# An argument of a game that is annotated with one of these classes is a player's section in a config.
+_PLAYERS = {
     interface: Annotated[Any, Plays(kind)]
     for interface, kind in {
         "Generator": "generator",
         "Discriminator": "discriminator",
         "Classifier": "classifier",
         "Perturber": "perturber",
+        "Strategy": "strategy",
+        "Module": "network",
     }.items()
 }
+
+
+def markers(kind: str) -> dict[str, Any]:
+    """What the names of classes stand for in the annotations of a part of ``kind``."""
+    return _PARTS | (_PLAYERS if kind == "game" else {})
 
 
 # Values of these types describe a part, or are mistakes. A value of any other type is a part that is built already.
@@ -167,7 +212,9 @@ def build(
     Raises:
         UserError: the spec is wrong; one line for each problem. A constructor of the user's own raises an error.
     """
-    return _built(checked(kind, spec), kind, key or kind, supplied, given)
+    part = checked(kind, spec)
+    built = _built(part, kind, key or kind, supplied, given)
+    return built if built is None or isinstance(part, Part) else _finished(kind, built, {})
 
 
 def checked(kind: str, spec: Any) -> Any:
@@ -193,10 +240,10 @@ def part_model(kind: str, name: str) -> type[Part]:
         KeyError: no part of that name is registered.
     """
     path = kind_of(kind).parts[name]
-    signature = read_signature(path, MARKERS)
+    signature = read_signature(path, markers(kind))
     fields = {}
     for p in signature.parameters[len(kind_of(kind).supplied) :]:
-        accepted = understood(p.annotation, p.default)
+        accepted = _accepted(p)
         if p.name in kind_of(kind).reserved:
             continue
         if accepted is not None:
@@ -219,16 +266,24 @@ def target_model(kind: str, target: str) -> type[Part]:
     cls = find_target(kind, target)
     supplied = kind_of(kind).supplied
     try:
-        signature = inspect_signature(cls, MARKERS)
+        signature = inspect_signature(cls, markers(kind))
     except (TypeError, ValueError):
         raise problem_at(("target",), f"{target} has no signature that can be read", target) from None
-    if len(signature.parameters) < len(supplied):
-        message = f"{target} must take {', '.join(supplied)} as its first argument, which the framework gives"
-        raise problem_at(("target",), message, target)
+    for p, (name, what) in itertools.zip_longest(signature.parameters[: len(supplied)], supplied.items()):
+        # What YAML can give is a key that stands where the supplied argument belongs.
+        if p is None or _is_key(p):
+            found = "it has none" if p is None else f"its first is {p.name}"
+            message = f"{target} must take {name} as its first argument, which gantrain supplies ({what}); {found}"
+            raise problem_at(("target",), message, target)
+    for p in signature.parameters[len(supplied) :]:
+        if p.name in ("name", "target"):
+            message = f"{target} has an argument called {p.name}, by which configs choose parts; call it otherwise"
+            raise problem_at(("target",), message, target)
     fields = {
-        p.name: (Any if (accepted := understood(p.annotation, p.default)) is None else accepted, _field(p))
+        p.name: (Any if (accepted := _accepted(p)) is None else accepted, _field(p))
         for p in signature.parameters[len(supplied) :]
-        if p.name not in kind_of(kind).reserved
+        # YAML cannot give what stands where a function is the default.
+        if p.name not in kind_of(kind).reserved and (p.default is REQUIRED or not callable(p.default))
     }
     return _create(
         kind,
@@ -246,7 +301,8 @@ def validate(kind: str, value: Any) -> Any:
         ValidationError, PydanticCustomError: the value does not describe a part of the kind.
     """
     about = kind_of(kind)
-    expected = f"expected {'an' if about.title[0] in 'aeiou' else 'a'} {about.title} ({one_of(about.parts)})"
+    known = f" ({one_of(about.parts)})" if about.parts else ", as {target: package.module:Class}"
+    expected = f"expected {'an' if about.title[0] in 'aeiou' else 'a'} {about.title}{known}"
     if isinstance(value, Part) and value.part_kind == kind:
         return value
     if isinstance(value, str):
@@ -255,15 +311,20 @@ def validate(kind: str, value: Any) -> Any:
         if value is None or isinstance(value, _NO_OBJECT):
             raise problem(f"{expected}, got {shown(value)}")
         return value  # an object that is built already, from Python
+    if about.default is not None and not {"name", "target"} & value.keys():
+        value = {"name": about.default, **value}
     if "target" in value and "name" not in value:
         if not isinstance(value["target"], str):
             raise problem_at(("target",), f"expected package.module:Class, got {shown(value['target'])}")
         return target_model(kind, value["target"]).model_validate(dict(value))
     if "name" not in value:
-        raise problem(f"{expected} by its name, or one of your own by its target")
+        by = " by its name, or one of your own by its target" if about.parts else ""
+        raise problem(f"{expected}{by}")
     name = value["name"]
     if not isinstance(name, str) or name not in about.parts:
-        message = f"unknown {about.title} {shown(name)}; expected {one_of(about.parts)}{nearest(name, about.parts)}"
+        wanted = f"expected {one_of(about.parts)}{nearest(name, about.parts)}" if about.parts else expected
+        own = f"; one of your own is {{target: {shown(name)}}}" if about.parts and ":" in str(name) else ""
+        message = f"unknown {about.title} {shown(name)}; {wanted}{own}"
         raise problem_at(("name",), message, name)
     return part_model(kind, name).model_validate(dict(value))
 
@@ -281,7 +342,21 @@ def part_arguments(part: Part) -> dict[str, Any]:
 
 def game_players(game: Part) -> dict[str, PlayerSection]:
     """The sections of a game's players by name, in the order of the constructor's arguments."""
-    return {key: value for key, value in part_arguments(game).items() if isinstance(value, PlayerSection)}
+    return {name: section for players in player_arguments(game).values() for name, section in players.items()}
+
+
+def player_arguments(game: Part) -> dict[str, dict[str, PlayerSection]]:
+    """The sections of a game's players by name, for each argument of the constructor that stands for players.
+
+    An argument for one player holds its section under the argument's own name.
+    """
+    found: dict[str, dict[str, PlayerSection]] = {}
+    for key, value in part_arguments(game).items():
+        if isinstance(value, PlayerSection):
+            found[key] = {key: value}
+        elif isinstance(value, Mapping) and value and all(isinstance(v, PlayerSection) for v in value.values()):
+            found[key] = dict(value)
+    return found
 
 
 def part_maker(part: Part) -> Any:
@@ -292,6 +367,16 @@ def part_maker(part: Part) -> Any:
 def part_class(part: Part) -> Any:
     """The class of the object that a validated part describes, also where a function makes the object."""
     return made_by(part.part_kind, part_maker(part))
+
+
+def path_model(kind: str, path: str) -> type[Part]:
+    """The pydantic model of the part ``module:Class``: a registered one, or the user's own, whose module is imported.
+
+    Raises:
+        ValidationError: the user's class is no part of the kind.
+    """
+    name = next((name for name, known in kind_of(kind).parts.items() if known == path), None)
+    return target_model(kind, path) if name is None else part_model(kind, name)
 
 
 def class_attribute(kind: str, path: str, attribute: str) -> Any:
@@ -310,6 +395,19 @@ def class_attribute(kind: str, path: str, attribute: str) -> Any:
 def plain(value: Any) -> Any:
     """A validated part as plain data."""
     return value.model_dump(mode="json") if isinstance(value, Part) else value
+
+
+def _is_key(parameter: Parameter) -> bool:
+    """Whether the annotation or the default of an argument is a number, a word or a switch, which configs give."""
+    kind, scalars = parameter.annotation, (bool, int, float, str)
+    return (get_args(kind) or (kind,))[0] in scalars or isinstance(parameter.default, scalars)
+
+
+def _accepted(parameter: Parameter) -> Any:
+    """The type that checks a YAML value for an argument, or None if YAML cannot give such a value."""
+    accepted = understood(parameter.annotation, parameter.default)
+    marks = getattr(get_args(accepted)[1], "__metadata__", ()) if get_origin(accepted) is dict else ()
+    return Annotated[Any, PlaysMany(marks[0].kind)] if marks and isinstance(marks[0], Plays) else accepted
 
 
 def _field(parameter: Any) -> Any:
@@ -346,7 +444,18 @@ def _built(
             # A class makes its own; a function may return something else than it says.
             expected = part_class(value).__name__
             raise UserError(f"{at}: {part_name(value)} says that it returns a {expected}, got {shown(built)}")
-        return built
+        return _finished(value.part_kind, built, {key: getattr(value, key) for key in value.part_beside})
+    if isinstance(value, dict):
+        return {key: _built(v, kind, f"{at}.{key}", supplied) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_built(v, kind, f"{at}.{i}", supplied) for i, v in enumerate(value))
-    return value
+    return str(value) if isinstance(value, Written) else value
+
+
+def _finished(kind: str, built: Any, beside: dict[str, Any]) -> Any:
+    """The part that an object becomes; see :class:`~gantrain.config.registry.Kind`."""
+    finish = kind_of(kind).finish
+    if finish is None:
+        return built
+    module, _, name = finish.partition(":")
+    return getattr(importlib.import_module(module), name)(built, **beside)

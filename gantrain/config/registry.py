@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from gantrain.config.metrics import METRICS
 from gantrain.config.signatures import REQUIRED, Parameter, Signature, read_signature, read_source, understood
+from gantrain.config.types import PositiveInt
 
 
 @dataclass(frozen=True)
@@ -19,18 +20,26 @@ class Kind:
         title: the name of the kind in messages.
         interface: ``module:Class`` of the class from which all parts of the kind are derived.
         parts: name -> ``module:Class``.
-        supplied: the constructor's first arguments, which the framework gives.
+        supplied: the constructor's first arguments, which the framework gives: name -> what it is, for messages.
         reserved: arguments that a config may not set, because the framework sets them.
+        default: the part that is taken where a config names none; None if a config must name one.
         beside: the function from a constructor's signature to the further keys that a config may set. The code that
             builds the part acts on these keys, not the constructor.
+        adopts: the name of another class, and a method by which it is known without an import: a class that has the
+            method will do although it is not derived from the interface. ``finish`` then makes parts of its objects.
+        finish: ``module:function`` that is given each object that was built, and by name the keys that stand beside the
+            constructor's. It returns the part.
     """
 
     title: str
     interface: str
     parts: dict[str, str] = field(default_factory=dict)
-    supplied: tuple[str, ...] = ()
+    supplied: dict[str, str] = field(default_factory=dict)
     reserved: tuple[str, ...] = ()
+    default: str | None = None
     beside: Callable[[Signature], tuple[Parameter, ...]] = lambda signature: ()
+    adopts: tuple[str, str] | None = None
+    finish: str | None = None
 
 
 # LBFGS calls a closure many times, and our moves have no closure. SparseAdam takes sparse gradients only. torch's Muon
@@ -44,10 +53,22 @@ _WEIGHT_DECAY_ON = Parameter(
     "weights of dense, convolutional and embedding layers. Matrices leaves out biases and the scales and shifts of "
     "norms.",
 )
+_LIMIT = Parameter(
+    "limit",
+    PositiveInt | None,
+    None,
+    "The number of samples of a fixed subset, which is the same in every run: as many of each class as possible, and a "
+    "larger subset contains a smaller one. A data set that is written as changes of another does not take over its "
+    "limit. Null (the default): all samples.",
+)
 # A scheduler may consist of other schedulers, which YAML can give.
 _NESTED = {"LRScheduler": Annotated[Any, "scheduler"]}
 # ReduceLROnPlateau needs a metric at each of its steps, which a run does not have.
 _NO_SCHEDULER = ("ReduceLROnPlateau",)
+
+
+# What a network is built for.
+_SPEC = {"spec": "the gantrain.data.DataSpec of the data"}
 
 
 def _in(module: str, **classes: str) -> dict[str, str]:
@@ -145,7 +166,7 @@ _KINDS = {
         | _in("models.dcgan", dcgan="DCGANGenerator")
         | _in("models.sngan", sngan="SNGANGenerator")
         | _in("models.r3gan", r3gan="R3GANGenerator"),
-        supplied=("spec",),
+        supplied=_SPEC,
     ),
     "discriminator": lambda: Kind(
         "discriminator",
@@ -155,7 +176,7 @@ _KINDS = {
         | _in("models.dcgan", dcgan="DCGANDiscriminator")
         | _in("models.sngan", sngan="SNGANDiscriminator")
         | _in("models.r3gan", r3gan="R3GANDiscriminator"),
-        supplied=("spec",),
+        supplied=_SPEC,
     ),
     "classifier": lambda: Kind(
         "classifier",
@@ -167,14 +188,22 @@ _KINDS = {
         | _in("models.conv", conv="ConvClassifier")
         | _in("models.mlp", mlp="MLPClassifier")
         | _in("models.huggingface", huggingface="HuggingFace"),
-        supplied=("spec",),
+        supplied=_SPEC,
     ),
     "perturber": lambda: Kind(
         "perturber",
         "torch.nn:Module",
         _in("models.conv", conv="ConvPerturber") | _in("models.mlp", mlp="MLPPerturber"),
-        supplied=("spec",),
+        supplied=_SPEC,
     ),
+    "strategy": lambda: Kind(
+        "strategy",
+        "gantrain:Strategy",
+        _in("models.strategy", vector="Vector", softmax="Softmax"),
+        supplied=_SPEC,
+        default="vector",
+    ),
+    "network": lambda: Kind("network", "torch.nn:Module", supplied=_SPEC),
     "data": lambda: Kind(
         "data set",
         "gantrain.data:DataSet",
@@ -194,7 +223,13 @@ _KINDS = {
         | _in("data.datasets.lsun", lsun="LSUN")
         | _in("data.datasets.imagenet", imagenet="ImageNet")
         | _in("data.datasets.image_files", image_folder="ImageFolder", image_archive="ImageArchive")
-        | _in("data.datasets.text", text="Text"),
+        | _in("data.datasets.huggingface", huggingface="HuggingFaceImages")
+        | _in("data.datasets.array_files", array="ArrayFiles")
+        | _in("data.datasets.text", text="Text")
+        | _in("data.datasets.no_data", none="NoData"),
+        beside=lambda signature: (_LIMIT,),
+        adopts=("torch.utils.data.Dataset", "__getitem__"),
+        finish="gantrain.data.adopted:finished",
     ),
     "game": lambda: Kind(
         "game",
@@ -202,7 +237,9 @@ _KINDS = {
         _in("games.gan", gan="GAN")
         | _in("games.classification", classification="Classification")
         | _in("games.adversarial_training", adversarial_training="AdversarialTraining")
-        | _in("games.domain_adversarial", domain_adversarial="DomainAdversarial"),
+        | _in("games.domain_adversarial", domain_adversarial="DomainAdversarial")
+        | _in("games.matrix", matrix="Matrix")
+        | _in("games.cournot", cournot="Cournot"),
         reserved=("spec",),
     ),
     "augmentation": lambda: Kind(
@@ -221,18 +258,19 @@ _KINDS = {
     "metric": lambda: Kind(
         "metric", "gantrain:Metric", {key: description.target for key, description in METRICS.items()}
     ),
+    "callback": lambda: Kind("callback", "gantrain:Callback", reserved=("game", "data", "config")),
     "optimizer": lambda: Kind(
         "optimizer",
         "torch.optim:Optimizer",
-        _optimizers() | _in("optim.muon", muon="Muon"),
-        supplied=("params",),
+        _optimizers() | _in("optim.muon", muon="Muon") | _in("optim.mirror", mirror="Mirror"),
+        supplied={"params": "the parameters that it moves"},
         beside=_decay,
     ),
     "scheduler": lambda: Kind(
         "scheduler",
         "torch.optim.lr_scheduler:LRScheduler",
         _schedulers(),
-        supplied=("optimizer",),
+        supplied={"optimizer": "the player's optimizer"},
         reserved=("last_epoch",),
     ),
 }

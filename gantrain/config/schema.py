@@ -11,7 +11,18 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, create_m
 
 from gantrain.config import merge
 from gantrain.config.base import Schema, nearest, one_of, problem_at
-from gantrain.config.parts import Part, PartOf, PerPlayer, class_attribute, game_players, part_arguments, part_name
+from gantrain.config.groups import written_out
+from gantrain.config.parts import (
+    Part,
+    PartOf,
+    PerPlayer,
+    class_attribute,
+    game_players,
+    part_arguments,
+    part_name,
+    path_model,
+    player_arguments,
+)
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.sections import (
     CALLBACKS,
@@ -27,14 +38,17 @@ from gantrain.config.types import (
     LARGEST_SINGLE,
     Draws,
     Float,
-    FolderPath,
     Number,
     Order,
+    OutputFolder,
     PositiveFloat,
     PositiveInt,
     Text,
     shown,
 )
+
+# The name of the data set of games that learn from no data.
+_NO_DATA = "none"
 
 
 class Config(Schema):
@@ -46,6 +60,8 @@ class Config(Schema):
 
     # The sections that configure the game's callbacks: key -> name of the callback.
     callback_names: ClassVar[dict[str, str]] = {}
+    # The path of the game's class; empty before the game is known.
+    game_path: ClassVar[str] = ""
 
     run: Run
     """The name, seed, budget and device of the run."""
@@ -56,7 +72,10 @@ class Config(Schema):
     outer: Annotated[Any, PartOf("outer")] = {"name": "gda", "order": "alternating"}
     """The outer loop, which moves all players. Default: gda (gradient descent ascent) in alternating order."""
     ema: EMA | None = None
-    """An average of the weights of the generator, or of the classifier; null (the default) keeps none."""
+    """An average of the weights of the network that is evaluated, such as the generator; null (the default) keeps
+    none."""
+    callbacks: tuple[Annotated[Any, PartOf("callback")], ...] = ()
+    """Callbacks of your own, each by its target, which look at the run while it goes on. Default none."""
     diagnose: Diagnose | None = None
     """Measurements of the game's spectrum, rotation and sharpness during the run; null (the default) takes none."""
     log: Log = Log()
@@ -65,14 +84,23 @@ class Config(Schema):
     """The number of training steps from one checkpoint to the next, and the number of checkpoints that are kept."""
 
     @property
-    def callbacks(self) -> dict[str, Any]:
+    def game_callbacks(self) -> dict[str, Any]:
         """The sections of the game's callbacks, by the callback's name. Sections that are null are left out."""
         sections = {name: getattr(self, key) for key, name in self.callback_names.items()}
         return {name: section for name, section in sections.items() if section is not None}
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
-        evaluate = value.get("evaluate") if isinstance(value, Mapping) else None
+        if not isinstance(value, Mapping):
+            return value
+        if cls.game_path and isinstance(value.get("game"), Mapping):
+            numbered = class_attribute("game", cls.game_path, "numbered") or {}
+            value = {**value, "game": written_out(value["game"], path_model("game", cls.game_path), numbered)}
+        if cls.game_path and not cls._takes_data():
+            data = {} if value.get("data") is None else value["data"]
+            unnamed = isinstance(data, Mapping) and not {"name", "target"} & data.keys()
+            value = {**value, "data": {"name": _NO_DATA, **data} if unnamed else data}
+        evaluate = value.get("evaluate")
         if not isinstance(evaluate, Mapping) or evaluate.get("data") is None:
             return value
         return {**value, "evaluate": {**evaluate, "data": _over_training_data(value.get("data"), evaluate.get("data"))}}
@@ -105,6 +133,32 @@ class Config(Schema):
             if abs(value) > LARGEST_SINGLE:
                 limit = f"expected a number of at most {LARGEST_SINGLE:.2g} in size, which single precision holds"
                 raise problem_at(key, f"{limit}, got {shown(value)}", value)
+        return self
+
+    @classmethod
+    def _takes_data(cls) -> bool:
+        return class_attribute("game", cls.game_path, "takes_data") is not False
+
+    @model_validator(mode="after")
+    def _with_its_data(self) -> Config:
+        given, game = getattr(self.data.part, "name", None) != _NO_DATA, part_name(self.game)
+        if self._takes_data() and not given:
+            raise problem_at(("data",), f"the game {game} learns from data; choose another data set than {_NO_DATA}")
+        if given and not self._takes_data():
+            raise problem_at(("data",), f"the game {game} takes no data; leave it out, or give data.batch_size alone")
+        if self.run.kimg is not None and not self._takes_data():
+            raise problem_at(("run", "kimg"), f"the game {game} sees no samples; use run.steps or run.gradients")
+        return self
+
+    @model_validator(mode="after")
+    def _named_apart(self) -> Config:
+        seen: dict[str, str] = {}
+        for argument, players in player_arguments(self.game).items():
+            for name in players:
+                if name in seen:
+                    message = f"a player is called {name} already, in game.{seen[name]}; choose another name"
+                    raise problem_at(("game", argument, name), message)
+                seen[name] = argument
         return self
 
     @model_validator(mode="after")
@@ -153,9 +207,19 @@ def config_of(game: str) -> type[Config]:
     Raises:
         ValidationError: the class is the user's own, and no game or not to be imported.
     """
-    callbacks = class_attribute("game", game, "callbacks") or {}
+    keys = path_model("game", game).model_fields
+    callbacks, numbered, better = (_mapping(game, attribute) for attribute in ("callbacks", "numbered", "better"))
+    for key in (key for pair in numbered.items() for key in pair):
+        if key not in keys:
+            raise problem_at(("target",), f"{game}: numbered: {key!r} is no argument of the game", game)
+    if not set(better.values()) <= {"lower", "higher"}:
+        raise problem_at(("target",), f"{game}: better: expected 'lower' or 'higher' for each scalar", game)
     fields: dict[str, Any] = {}
     for key, name in callbacks.items():
+        if key in Config.model_fields:
+            raise problem_at(
+                ("target",), f"{game}: callbacks: {key!r} is a section of every config; choose another", game
+            )
         if name not in CALLBACKS:
             raise problem_at(
                 ("target",), f"{game} has an unknown callback {name!r}; expected {one_of(CALLBACKS)}", game
@@ -163,9 +227,26 @@ def config_of(game: str) -> type[Config]:
         section = CALLBACKS[name]
         default = section() if getattr(section, "by_default", False) else None
         fields[key] = (section | None, Field(default, description=section.__doc__))
+    if class_attribute("game", game, "takes_data") is False:
+        fields["data"] = (
+            Data,
+            Field({"name": _NO_DATA}, description="The number of rows of random numbers in a batch."),
+        )
     config: type[Config] = create_model("Config", __base__=Config, __doc__=Config.__doc__, **fields)
-    config.callback_names = callbacks
+    config.callback_names = dict(callbacks)
+    config.game_path = game
     return config
+
+
+def _mapping(game: str, attribute: str) -> Mapping[str, Any]:
+    """A class attribute of a game that is a dict of texts."""
+    value = class_attribute("game", game, attribute) or {}
+    texts = (*value, *value.values()) if isinstance(value, Mapping) else (None,)
+    if not all(isinstance(text, str) for text in texts):
+        raise problem_at(
+            ("target",), f"{game}: {attribute}: expected a dict from text to text, got {shown(value)}", game
+        )
+    return value
 
 
 def _numbers(value: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], float]]:
@@ -180,7 +261,7 @@ def _numbers(value: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
 def _over_training_data(training: Any, changes: Any) -> Any:
     """The config of a data set: that of the training data with some keys changed."""
     if isinstance(training, Mapping):
-        training = {key: value for key, value in training.items() if key not in Data.beside()}
+        training = {key: value for key, value in training.items() if key not in Data.kept()}
     return merge.merge(training, {} if changes is None else changes, ("evaluate", "data"))
 
 
@@ -206,8 +287,8 @@ class SolveConfig(Schema):
     """A sharpness-aware gradient for all players, or for some. Default none: the plain gradient."""
     steps: PositiveInt = 100
     """The number of outer steps. Default 100."""
-    folder: FolderPath = "checkpoints"
-    """The folder that holds the results. Default checkpoints."""
+    folder: OutputFolder = "checkpoints"
+    """The folder that holds the results, relative to the current directory. Default checkpoints."""
 
 
 class Axis(Schema):
@@ -243,5 +324,5 @@ class MapConfig(Schema):
     """The order in which the players move, unless the outer loop sets its own. Null (the default): simultaneous."""
     steps: PositiveInt = 40
     """The number of outer steps of each run that is measured. Default 40."""
-    folder: FolderPath = "checkpoints"
-    """The folder that holds the results. Default checkpoints."""
+    folder: OutputFolder = "checkpoints"
+    """The folder that holds the results, relative to the current directory. Default checkpoints."""

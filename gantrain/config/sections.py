@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import InitErrorDetails
 
-from gantrain.config.base import Schema, problem, problem_at
-from gantrain.config.metrics import BEST
-from gantrain.config.parts import PartOf, PartOver
+from gantrain.config.base import Schema, nearest, one_of, problem, problem_at
+from gantrain.config.metrics import BEST, own_description
+from gantrain.config.parts import NameOrPart, Part, PartOf, PartOver, class_attribute
 from gantrain.config.registry import kind
+from gantrain.config.signatures import Signature
 from gantrain.config.types import (
     Bool,
     FilePath,
-    FolderPath,
     FractionBelowOne,
     NonNegativeInt,
     Number,
-    OneOf,
+    OutputFolder,
     PositiveFloat,
     PositiveInt,
+    RunPath,
     Text,
     Words,
+    shown,
 )
 
 # The seconds that processes wait for each other, unless run.timeout says otherwise.
@@ -65,9 +67,9 @@ class Run(Schema):
     """The number of gradient evaluations of the player that is evaluated most often. Default null: no limit."""
     kimg: PositiveFloat | None = None
     """The number of real samples that the run sees in all processes together, in thousands. Default null: no limit."""
-    folder: FolderPath = "checkpoints"
-    """The folder that holds the runs. ~ and variables such as $HOME are expanded, in this and in every other path of a
-    config. Default checkpoints."""
+    folder: OutputFolder = "checkpoints"
+    """The folder that holds the runs, relative to the current directory. ~ and variables such as $HOME are expanded, in
+    this and in every other path of a config. Default checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """The device on which the run computes; auto (the default) takes a GPU if there is one."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -141,6 +143,11 @@ class Data(Schema):
         return cls.model_fields.keys() - {"part"}
 
     @classmethod
+    def kept(cls) -> set[str]:
+        """The keys that stay where another data set is chosen."""
+        return cls.beside() | {parameter.name for parameter in kind("data").beside(Signature(()))}
+
+    @classmethod
     def normalised(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return {"part": value}
@@ -181,18 +188,19 @@ class Evaluate(Schema):
 
     every: PositiveInt = 1000
     """The number of training steps from one evaluation to the next. Default 1000."""
-    metrics: Annotated[tuple[Annotated[str, OneOf(kind("metric").parts)], ...], Field(min_length=1)] = ("fid",)
+    metrics: Annotated[tuple[Annotated[Any, NameOrPart("metric")], ...], Field(min_length=1)] = ("fid",)
     """The metrics that are measured: fid (Fréchet distance), isc (Inception score), kid (kernel distance), prc
-    (precision and recall), ppl (perceptual path length). Default [fid]."""
+    (precision and recall), ppl (perceptual path length), or your own by their targets. Default [fid]."""
     samples: PositiveInt = 10000
     """The number of generated samples that are measured. Default 10000; published FIDs take 50000."""
     weights: Literal["ema", "live", "anchor"] | None = None
     """The weights of the generator that is measured: the average of the weights (ema), the weights that are trained
     (live), or those of the last outer iterate (anchor). null (the default) takes ema if the run keeps an average, and
     live otherwise."""
-    features: Inception | FolderPath = Inception()
+    features: Inception | RunPath = Inception()
     """The network whose features the metrics use: inception (the default), or the folder of a classification run, whose
-    classifier then gives the features."""
+    classifier then gives the features. A bare name is also searched in checkpoints in the current directory, and
+    digits-classifier is shipped."""
     data: Annotated[Any, PartOver("data")] | None = None
     """The data set with which the samples are compared; keys that are left out are those of the training data. null
     (the default) compares with the training data."""
@@ -202,15 +210,49 @@ class Evaluate(Schema):
     """Whether fid is also extrapolated to infinitely many samples. Default false."""
     batch_size: PositiveInt = 64
     """The number of images that pass through the network of the features at once. Default 64."""
-    best: Annotated[str, OneOf(BEST)] | None = None
-    """The metric by which the best checkpoint is chosen, which is kept in the folder best. null (the default) takes the
-    first entry of metrics."""
+    best: Annotated[Text, Field(json_schema_extra={"examples": list(BEST)})] | None = None
+    """The metric by which the best checkpoint is chosen, which is kept in the folder best: fid, isc, kid, precision,
+    recall, ppl, or a value of a metric of your own. null (the default) takes the first entry of metrics."""
 
     @model_validator(mode="after")
     def _measured(self) -> Evaluate:
-        if self.best is not None and BEST[self.best] not in self.metrics:
+        own = self._own_values()
+        if self.best is None or self.best in own or BEST.get(self.best) in self.metrics:
+            return self
+        if self.best in BEST:
             raise problem_at(("best",), f"{self.best} is not measured; add {BEST[self.best]} to evaluate.metrics")
-        return self
+        words = [*BEST, *own]
+        message = f"expected {one_of(words)}, got {shown(self.best)}{nearest(self.best, words)}"
+        raise problem_at(("best",), message, self.best)
+
+    @property
+    def compared_by(self) -> str:
+        """The word for the value by which checkpoints are compared."""
+        if self.best is not None:
+            return self.best
+        return self.metrics[0] if isinstance(self.metrics[0], str) else next(iter(self._own_values(self.metrics[:1])))
+
+    def _own_values(self, metrics: Sequence[Any] | None = None) -> dict[str, int]:
+        """The values of the metrics of the user's own: name -> the number of the metric in the list."""
+        found: dict[str, int] = {}
+        for i, metric in enumerate(self.metrics if metrics is None else metrics):
+            if not isinstance(metric, Part):
+                continue
+            better, compares, needs = (
+                class_attribute("metric", metric.part_class, key) for key in ("better", "compares", "needs")
+            )
+            try:
+                values = own_description(metric.part_class.rpartition(":")[2], better, compares, needs).values
+            except ValueError as error:
+                raise problem_at(("metrics", i, "target"), str(error)) from None
+            for value in values:
+                if value.name in found:
+                    message = (
+                        f"reports {value.name}, as entry {found[value.name]} does; take another name, or leave it out"
+                    )
+                    raise problem_at(("metrics", i, "target"), message)
+                found[value.name] = i
+        return found
 
 
 class Accuracy(Schema):
@@ -238,7 +280,7 @@ class Diagnose(Schema):
 
 
 class EMA(Schema):
-    """An exponential moving average of the weights of the generator, or of the classifier."""
+    """An exponential moving average of the weights of the network that is evaluated."""
 
     decay: FractionBelowOne = 0.999
     """The share of the average that is kept at each training step, at least 0 and below 1. Default 0.999."""
@@ -262,8 +304,32 @@ class Samples(Schema):
     """The number of samples in a grid. Default 64."""
 
 
+class Scalars(Schema):
+    """Scalars of the game's own: how often they are measured; null measures none."""
+
+    by_default: ClassVar[bool] = True
+
+    every: PositiveInt = 100
+    """The number of training steps from one measurement to the next. Default 100."""
+
+
+class Pictures(Schema):
+    """Pictures of the game's own: how often they are drawn; null draws none."""
+
+    by_default: ClassVar[bool] = True
+
+    every: PositiveInt = 500
+    """The number of training steps from one picture to the next. Default 500."""
+
+
 # The callbacks that a game may name in ``Game.callbacks``, each with the section that configures it.
-CALLBACKS: dict[str, type[Schema]] = {"samples": Samples, "metrics": Evaluate, "accuracy": Accuracy}
+CALLBACKS: dict[str, type[Schema]] = {
+    "samples": Samples,
+    "metrics": Evaluate,
+    "accuracy": Accuracy,
+    "scalars": Scalars,
+    "pictures": Pictures,
+}
 
 
 class Checkpoint(Schema):

@@ -7,24 +7,53 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent.parent
 # A wheel has them inside the package, see setup.py; in a clone they lie beside it.
 ROOT = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.parent
-FOLDERS = ("configs", "checkpoints/digits-classifier")
+CLASSIFIER = "checkpoints/digits-classifier"
+RUNS = "checkpoints"
+"""The folder that holds runs, unless run.folder says otherwise."""
 
 
-def find(path: str | Path) -> Path:
-    """The path itself if it exists, otherwise the shipped file or folder of that name; the path if there is neither.
+def find(path: str | Path, folder: str | Path = "") -> Path:
+    """The path in a folder if it exists there, otherwise the shipped file or folder of that name.
 
     Args:
         path: the path of a file or folder. ``configs/quickstart.yaml`` and ``checkpoints/digits-classifier`` are names
-            of shipped ones; a file or folder of that name in the working directory is preferred.
+            of shipped ones.
+        folder: the folder to which the path is relative; by default the current directory.
+
+    Returns:
+        The path in the folder if there is neither.
     """
-    path = Path(path)
-    return ROOT / path if is_missing(path) and _may_be_shipped(path) and not is_missing(ROOT / path) else path
+    here = Path(folder, path)
+    return ROOT / path if is_missing(here) and may_be_shipped(path) and not is_missing(ROOT / path) else here
 
 
-def is_missing(path: Path) -> bool:
+def find_run(run: str | Path, folder: str | Path = "") -> Path:
+    """The folder of a run that a config or the command line names.
+
+    Args:
+        run: a path, or a bare name such as ``digits-classifier``. A name is searched in the folder, then in
+            ``checkpoints`` in the current directory, then among those shipped.
+        folder: the folder to which the path is relative; by default the current directory.
+
+    Returns:
+        The path in the folder if the run is nowhere.
+    """
+    path = Path(run)
+    places = [Path(folder, path)]
+    if len(path.parts) == 1:
+        path = Path(RUNS, path)
+        places.append(Path.cwd() / path)
+    if may_be_shipped(path):
+        places.append(ROOT / path)
+    elif path.is_absolute() and Path(*path.parts[-2:]) == Path(CLASSIFIER):
+        places.append(ROOT / CLASSIFIER)  # shipped with another installation, whose path a run's config has kept
+    return next((place for place in places if not is_missing(place)), places[0])
+
+
+def is_missing(path: str | Path) -> bool:
     """Whether nothing lies at a path. A path that cannot be read for another reason is not missing."""
     try:
-        path.stat()
+        Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
     except (OSError, ValueError):
@@ -32,18 +61,12 @@ def is_missing(path: Path) -> bool:
     return False
 
 
-def places(path: str | Path) -> str:
-    """Returns ``in FOLDER or FOLDER``, the places that :func:`find` has searched, to go on with in a message.
-
-    It is empty for a path that can only be meant as it stands.
-    """
-    return f" in {Path.cwd()} or {ROOT}" if _may_be_shipped(Path(path)) else ""
+def may_be_shipped(path: str | Path) -> bool:
+    """Whether a path can be the name of a shipped file or folder."""
+    path = Path(path)
+    return ".." not in path.parts and any(path.is_relative_to(folder) for folder in ("configs", CLASSIFIER))
 
 
 def configs() -> list[str]:
     """Returns the names of all shipped configs, such as ``configs/quickstart.yaml``."""
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml"))
-
-
-def _may_be_shipped(path: Path) -> bool:
-    return ".." not in path.parts and any(path.is_relative_to(folder) for folder in FOLDERS)

@@ -88,12 +88,14 @@ class Names(dict):
                 "Any": Any,
                 "Callable": Callable,
                 **{name: Sequence for name in ("Sequence", "Iterable", "Collection", "List")},
+                **{name: dict for name in ("Mapping", "Dict")},
                 "Tuple": tuple,
                 **{name: value for name, value in vars(vocabulary).items() if typing.get_origin(value) is not None},
                 **(scope or {}),
                 **markers,
             }
         )
+        self.markers = markers
 
     def __missing__(self, name: str) -> Any:
         return getattr(builtins, name, Foreign)
@@ -213,8 +215,9 @@ def _understood(annotation: Any) -> Any:
         return typing.Annotated[int, vocabulary.Choice(*arguments)]
     if origin is typing.Literal or origin is typing.Annotated:
         return annotation
-    if origin is dict:
-        return dict
+    if origin in (dict, Mapping):
+        member = _understood(arguments[1])
+        return dict if member is None else dict.__class_getitem__((str, member))
     if origin is tuple and arguments[-1:] != (Ellipsis,):
         members = [_understood(a) for a in arguments]
         return None if None in members else tuple.__class_getitem__(tuple(members))
@@ -309,7 +312,7 @@ def _runtime(annotation: Any, names: Names) -> Any:
         return Foreign
     if isinstance(annotation, str):
         try:
-            return _evaluated(ast.parse(annotation, mode="eval").body, names)
+            return _runtime(_evaluated(ast.parse(annotation, mode="eval").body, names), names)
         except SyntaxError:
             return Foreign
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -317,8 +320,13 @@ def _runtime(annotation: Any, names: Names) -> Any:
     if typing.get_origin(annotation) in (list, tuple, Sequence, Iterable, Collection):
         arguments = tuple(a if a is Ellipsis else _runtime(a, names) for a in typing.get_args(annotation))
         return typing.get_origin(annotation).__class_getitem__(arguments)
-    # A marker such as Outer is known by its class's name, whether it was imported or not.
-    return names.get(annotation.__name__, annotation) if isinstance(annotation, type) else annotation
+    if typing.get_origin(annotation) in (dict, Mapping):
+        return dict.__class_getitem__(tuple(_runtime(a, names) for a in typing.get_args(annotation)))
+    # A marker such as Outer is known by its class's name, whether imported or not, and so are classes derived from it.
+    if isinstance(annotation, type):
+        marked = (names.markers[base.__name__] for base in annotation.__mro__ if base.__name__ in names.markers)
+        return next(marked, names.get(annotation.__name__, annotation))
+    return annotation
 
 
 def _default(node: ast.expr, constants: dict[str, Any]) -> Any:

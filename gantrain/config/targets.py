@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import sys
+import typing
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -37,6 +38,7 @@ def find_target(kind: str, path: str) -> Any:
     module, _, name = path.partition(":")
     if _is_standard(module):
         message = f"{form['top']} is a module of Python's standard library, which has no parts; {expected}"
+        message += "; a module of your own needs another name"
         raise problem_at(("target",), message, path)
     try:
         imported: ModuleType = importlib.import_module(module)
@@ -65,7 +67,8 @@ def made_by(kind: str, found: Any) -> type | None:
     """
     interface = _interface(kind)
     made = found if isinstance(found, type) else _returned(found, interface)
-    return made if isinstance(made, type) and issubclass(made, interface) else None
+    made = typing.get_origin(made) or made
+    return made if isinstance(made, type) and (issubclass(made, interface) or _adopted(kind, made)) else None
 
 
 def foreign_targets(content: Any, key: tuple[str, ...] = ()) -> dict[str, str]:
@@ -100,7 +103,18 @@ def _is_standard(module: str) -> bool:
 def _expected(kind: str) -> str:
     interface = kind_of(kind).interface
     name = interface.rpartition(":")[2]
-    return f"a subclass of {interface.replace(':', '.')}, or a function that is annotated as returning one (-> {name})"
+    other = kind_of(kind).adopts
+    or_of_other = f" or of {other[0]}" if other else ""
+    function = f"a function that is annotated as returning one (-> {name})"
+    return f"a subclass of {interface.replace(':', '.')}{or_of_other}, or {function}"
+
+
+def _adopted(kind: str, made: type) -> bool:
+    """Whether a class is no part of the kind, but one whose objects the framework makes into parts."""
+    other = kind_of(kind).adopts
+    if other is None or issubclass(made, str | bytes | Mapping) or is_own(made.__module__):
+        return False
+    return hasattr(made, other[1])
 
 
 def _interface(kind: str) -> type:

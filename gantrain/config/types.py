@@ -11,10 +11,13 @@ import os
 import re
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic_core import PydanticCustomError, core_schema
+
+from gantrain.config import shipped
 
 LARGEST_INT = 2**63 - 1
 """The largest whole number that torch and numpy can hold."""
@@ -60,6 +63,33 @@ def expanded(path: str) -> str:
     if path.startswith("~"):
         raise ValueError(f"there is no user {path[1:].partition('/')[0]}; begin the path with ./ if ~ is its name")
     return path
+
+
+def absolute(path: str, folder: str) -> str:
+    """The path, which is relative to the folder, as an absolute one."""
+    place = os.path.join(os.path.abspath(folder), path)
+    plain = os.path.normpath(place)
+    # Where a folder is a link, x/.. is not the folder that holds x.
+    return plain if os.path.realpath(plain) == os.path.realpath(place) else place
+
+
+class Written(str):
+    """Text of a config file, which knows what a path in the file is relative to.
+
+    Attributes:
+        folder: the path of the folder to which it is relative.
+        expand: whether ``~`` and variables in a path are expanded.
+    """
+
+    folder: str
+    expand: bool
+
+    @classmethod
+    def of(cls, text: str, folder: str, expand: bool = True) -> Written:
+        """The text of a file; see the attributes."""
+        made = cls(text)
+        made.folder, made.expand = folder, expand
+        return made
 
 
 class Scalar(ABC):
@@ -202,7 +232,7 @@ class Words(Scalar):
     def convert(self, value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError
-        return value
+        return str(value)  # without what Written knows
 
     def hint(self, value: Any) -> str:
         if isinstance(value, bool | int | float):
@@ -211,7 +241,9 @@ class Words(Scalar):
 
 
 class Location(Words):
-    """The path of a file or a folder, in which ``~`` and variables such as ``$HOME`` are expanded.
+    """The path of a file or a folder that is read: absolute, with ``~`` and variables such as ``$HOME`` expanded.
+
+    A relative path is relative to the file in which it is written, or else to the current directory.
 
     Args:
         expected: what lies at the path, as the error message calls it.
@@ -222,10 +254,15 @@ class Location(Words):
         self.expected = expected
 
     def convert(self, value: Any) -> str:
-        value = super().convert(value)
-        if not value.strip() or CONTROL.search(value):
+        path = super().convert(value)
+        if not path.strip() or CONTROL.search(path):
             raise ValueError
-        return expanded(value)
+        folder, expand = (value.folder, value.expand) if isinstance(value, Written) else (os.getcwd(), True)
+        return self.located(expanded(path) if expand else path, folder)
+
+    def located(self, path: str, folder: str) -> str:
+        """The path, which is relative to the folder, as parts of the program take it."""
+        return absolute(path, folder)
 
     def hint(self, value: Any) -> str:
         if value is None:
@@ -239,18 +276,34 @@ class Location(Words):
         return ""
 
 
-class OneOf:
-    """Marks a text that is one of some words, like a ``Literal`` whose words are known only when the program runs.
+class HubLocation(Location):
+    """A path, or a name on the Hugging Face hub such as ``organisation/model``, which stays as it is."""
 
-    Args:
-        words: the words.
+    def located(self, path: str, folder: str) -> str:
+        place = absolute(path, folder)
+        may_be_on_hub = not path.startswith((".", "/")) and path.count("/") < 2
+        return path if may_be_on_hub and shipped.is_missing(Path(place)) else place
+
+
+class RunLocation(Location):
+    """The path of a run, or the name of one under ``checkpoints`` or of one that is shipped."""
+
+    def located(self, path: str, folder: str) -> str:
+        return absolute(str(shipped.find_run(path, folder)), folder)
+
+
+class OutputLocation(Location):
+    """The path of a folder that is written: a relative path is relative to the current directory, wherever it stands.
+
+    A run's config has the absolute path.
     """
 
-    def __init__(self, words: Iterable[str]):
-        self.words = list(words)
+    def located(self, path: str, folder: str) -> str:
+        return path
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.literal_schema(self.words)
+        whole = core_schema.plain_serializer_function_ser_schema(os.path.abspath, when_used="json")
+        return core_schema.no_info_plain_validator_function(self.validate, serialization=whole)
 
 
 Bool = Annotated[bool, Switch()]
@@ -258,6 +311,9 @@ Text = Annotated[str, Words()]
 FilePath = Annotated[str, Location("the path of a file")]
 FolderPath = Annotated[str, Location("the path of a folder")]
 AnyPath = Annotated[str, Location("the path of a file or a folder")]
+HubPath = Annotated[str, HubLocation("the path of a folder or a name on the Hugging Face hub")]
+RunPath = Annotated[str, RunLocation("the path of a run")]
+OutputFolder = Annotated[str, OutputLocation("the path of a folder")]
 Int = Annotated[int, Number(whole=True)]
 Float = Annotated[float, Number()]
 PositiveInt = Annotated[int, Number(whole=True, least=1)]

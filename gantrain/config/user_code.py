@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from gantrain.config.types import shown
-from gantrain.errors import UserError, is_out_of_memory
+from gantrain.errors import NotFound, UserError, is_out_of_memory
 
 # Code that belongs to these packages is not the user's.
 _LIBRARIES = ("gantrain", "torch", "torchvision", "transformers")
@@ -67,7 +67,8 @@ class UserCode:
         if is_users(self.part) or refused or (place and module.startswith("torch.")):
             message = " ".join(str(error).split())
             message = f": {message[:_LONGEST]}" if message else ""
-            raise UserError(
+            raised = NotFound if isinstance(error, FileNotFoundError) else UserError
+            raise raised(
                 f"{self.key}: {name_of(self.part)} raised {type(error).__name__}{message}"
                 + ("" if refused and not place else f" ({place or _definition(self.part)})")
             ) from error

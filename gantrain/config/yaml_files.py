@@ -163,6 +163,15 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+def first_line(path: Path) -> str:
+    """The first line of a text file, up to 200 characters; an empty text if there is no such file."""
+    if not path.is_file():
+        return ""
+    # An editor may have put a byte order mark before the first line.
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        return lines.readline(200).rstrip("\n")
+
+
 def text(content: Any) -> str:
     """Dicts, lists and scalars as YAML text, with the keys in their order."""
     return yaml.dump(content, Dumper=CoreDumper, sort_keys=False, allow_unicode=True, width=110)

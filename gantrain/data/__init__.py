@@ -1,5 +1,6 @@
 """Data sets, augmentations, and batches that are a function of the seed and the number of the draw."""
 
+from gantrain.data.adopted import as_data_set
 from gantrain.data.augment import Augmentation, Color, Crop, Cutout, Flip
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.channel_norm import ChannelNorm
@@ -11,6 +12,7 @@ from gantrain.data.datasets.image_files import ImageArchive, ImageFolder
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.datasets.imagenet import ImageNet
 from gantrain.data.datasets.lsun import LSUN
+from gantrain.data.datasets.no_data import NoData
 from gantrain.data.datasets.text import Text
 from gantrain.data.datasets.torchvision_sets import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, FashionMNIST
 from gantrain.data.spec import DataSpec
@@ -41,6 +43,8 @@ __all__ = [
     "ImageFolder",
     "ImageNet",
     "ImageSet",
+    "NoData",
     "Samples",
     "Text",
+    "as_data_set",
 ]

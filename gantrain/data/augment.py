@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 class Augmentation(ABC):
     """A random change of samples, drawn from the batch that they come from.
 
+    An augmentation of your own defines ``__call__``; a config names it in the list ``game.augmentations: [{target:
+    "my_augmentations:Mine", …}]``, and the arguments of its constructor are its keys. In a GAN it is called for real
+    samples, fake samples and penalties, each with a batch that has other random numbers.
+
     Attributes:
         independent_samples: whether a changed sample depends on this sample alone. One pass backwards may then serve
             both players of a GAN. Default false.
@@ -39,11 +43,13 @@ class Augmentation(ABC):
         """The changed samples.
 
         Args:
-            images: ``(n, c, h, w)``.
-            batch: that the images come from; the draws are its.
+            images: ``(n, c, h, w)`` in [-1, 1]; ``(n, *shape)`` for data that are no images.
+            batch: the batch from which the images come. Random numbers are its: ``batch.normal(name, *shape)``,
+                ``uniform`` and ``integers`` are ``(n, *shape)``. ``batch.step`` is the training step, or None where
+                the samples belong to no step.
 
         Returns:
-            ``(n, c, h, w)``, differentiable in the images.
+            A tensor of the same shape, type and device, differentiable in the images.
         """
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gantrain.config.sections import TIMEOUT
 from gantrain.config.user_code import UserCode, described
-from gantrain.data.dataset import DataSet
+from gantrain.data.adopted import as_data_set
 from gantrain.data.digest import Digest, digest
 from gantrain.data.prefetch import Prefetcher, automatic_workers
 from gantrain.data.storage import on_device
@@ -143,7 +144,8 @@ class Batches:
     same to the bit.
 
     Args:
-        dataset: the data set.
+        dataset: the data set, or what :func:`gantrain.data.as_data_set` makes one of, such as a torch Dataset.
+            One whose samples hold no numbers has as many of them as a batch.
         batch_size: B, the number of samples over all processes.
         seed: the run's seed.
         rank: the number of this process.
@@ -157,16 +159,26 @@ class Batches:
         batch_size, accumulation, seed, device: the arguments of the same names.
         samples: the samples of the data set.
         spec: the spec of the data set.
+        class_names: the names of its classes, if they have any.
         workers: the number of reading processes; 0 where the samples are not in files.
 
     Raises:
         UserError: the processes and micro-batches cannot share a batch evenly, or a batch is larger than the data.
             When a batch is asked for: an image cannot be read.
+
+    Examples:
+        >>> from gantrain.data import Digits
+        >>> batches = Batches(Digits(), batch_size=64, seed=0)
+        >>> batch = batches(7, step=7)
+        >>> batch.real.shape, batch.labels.shape, batch.normal("latent", 16).shape
+        (torch.Size([64, 1, 8, 8]), torch.Size([64]), torch.Size([64, 16]))
+        >>> torch.equal(batch.real, batches(7, step=7).real)
+        True
     """
 
     def __init__(
         self,
-        dataset: DataSet,
+        dataset: Any,
         batch_size: int,
         seed: int,
         rank: int = 0,
@@ -176,24 +188,27 @@ class Batches:
         workers: int | None = 0,
         timeout: float = TIMEOUT,
     ):
+        dataset = as_data_set(dataset)
         if batch_size % (world_size * accumulation):
             cut = f" of {accumulation} micro-batches each (data.accumulation)" if accumulation > 1 else ""
             raise UserError(
                 f"data.batch_size: {batch_size} samples cannot be shared evenly by {world_size} processes{cut}; "
                 f"use a multiple of {world_size * accumulation}"
             )
-        if batch_size > len(dataset.samples):
+        empty = dataset.spec.empty
+        if batch_size > len(dataset.samples) and not empty:
             raise UserError(
                 f"data.batch_size: {batch_size} samples asked for, but the training part has {len(dataset.samples)}; "
                 f"use at most {len(dataset.samples)}"
             )
-        self.samples = dataset.samples
+        self.samples = torch.empty(batch_size, *dataset.spec.shape) if empty else dataset.samples
         self._in_files = getattr(dataset, "in_files", None)
         in_files = not isinstance(self.samples, Tensor)
         self._at = self.samples.device if isinstance(self.samples, Tensor) else torch.device("cpu")
         self.labels = None if dataset.labels is None else dataset.labels.to(self._at)
         self.decode = dataset.decode
         self.spec = dataset.spec
+        self.class_names = tuple(getattr(dataset, "class_names", None) or ())
         self.batch_size = batch_size
         self.accumulation = accumulation
         self.seed = seed

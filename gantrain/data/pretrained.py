@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gantrain.config.paths import not_found
 from gantrain.errors import UserError
 from gantrain.utils.io import require_regular_files
 
@@ -37,9 +38,7 @@ def load(who: str, what: str, name: str, files: str, **options: Any) -> Any:
         ) from None
     folder = Path(name).expanduser()
     if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise UserError(
-            f"{who}: no such folder as {name}; expected one with {files}, or a name on the Hugging Face hub"
-        )
+        raise not_found(who, folder, f"expected a folder with {files}, or a name on the Hugging Face hub")
     cls = getattr(transformers, what)
     with _quietly(transformers.logging):
         if folder.is_dir():

@@ -31,6 +31,11 @@ class DataSpec:
         """Whether samples are images, which have values in [-1, 1]."""
         return len(self.shape) == 3
 
+    @property
+    def empty(self) -> bool:
+        """Whether samples hold no numbers, as those of a game without data do."""
+        return 0 in self.shape
+
     def zeros(self, n: int, device: torch.device | str = "cpu") -> Tensor:
         """``n`` samples of zeros, ``(n, *shape)``, in the type of the data."""
         return torch.zeros(n, *self.shape, dtype=torch.int64 if self.vocabulary else torch.float32, device=device)

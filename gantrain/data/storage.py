@@ -43,8 +43,12 @@ def place_samples(data: DataSet, storage: Storage = "auto", device: torch.device
     size = size_in_bytes(samples)
     if storage == "disk":
         if isinstance(samples, Tensor):
-            why = getattr(data, "in_memory_only", None) or "this data set is not read from single files; use auto"
-            raise UserError(f"data.storage: disk was asked for, but {why}")
+            why = getattr(data, "in_memory_only", None)
+            unread = getattr(data, "in_files", None)
+            if why or unread is None:
+                why = why or "this data set is not read from single files; use auto"
+                raise UserError(f"data.storage: disk was asked for, but {why}")
+            data.samples = unread
         return
     if device.type != "cpu" and storage != "memory":
         free = _free(device)
@@ -58,7 +62,7 @@ def place_samples(data: DataSet, storage: Storage = "auto", device: torch.device
             )
     if isinstance(samples, Tensor):
         return
-    if storage == "auto" and size > _OF_HOST * available():
+    if storage == "auto" and not fits_in_memory(samples):
         return
     require_memory(samples, "data.storage", "use auto or disk")
     data.samples = _held(samples, torch.device("cpu"))
@@ -91,6 +95,11 @@ def describe_samples(samples: Samples, workers: int) -> str:
 def size_in_bytes(samples: Samples) -> int:
     """The size of all samples together when they are in memory."""
     return math.prod(samples.shape) * samples.dtype.itemsize
+
+
+def fits_in_memory(samples: Samples) -> bool:
+    """Whether the samples take at most half of the memory that is left."""
+    return size_in_bytes(samples) <= _OF_HOST * available()
 
 
 def require_memory(samples: Samples, key: str, advice: str) -> None:

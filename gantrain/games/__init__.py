@@ -1,21 +1,27 @@
-"""Games: GANs, three games of a classifier, games given by a function; toy games lie in ``games.toy``."""
+"""Games: GANs, three games of a classifier, games without data, games given by a function; toys in ``games.toy``."""
 
 from gantrain.games import losses, penalties
 from gantrain.games.adversarial_training import AdversarialTraining
-from gantrain.games.base import Game, Objective, Player
+from gantrain.games.base import ClassifyingGame, Game, GenerativeGame, Objective, Player
 from gantrain.games.classification import Classification
+from gantrain.games.cournot import Cournot
 from gantrain.games.domain_adversarial import DomainAdversarial
 from gantrain.games.function import FunctionGame, GeneralSum, Minimize, VectorField, ZeroSum
 from gantrain.games.gan import GAN
+from gantrain.games.matrix import Matrix
 
 __all__ = [
     "GAN",
     "AdversarialTraining",
     "Classification",
+    "ClassifyingGame",
+    "Cournot",
     "DomainAdversarial",
     "FunctionGame",
     "Game",
     "GeneralSum",
+    "GenerativeGame",
+    "Matrix",
     "Minimize",
     "Objective",
     "Player",

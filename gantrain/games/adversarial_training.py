@@ -17,6 +17,7 @@ from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import Attack, Objective, Player
+from gantrain.games.calls import output_of
 from gantrain.games.classification import Classification
 from gantrain.games.perturbation import L2, LInf, ProjectedAscent
 from gantrain.models.base import Classifier, Perturber
@@ -109,10 +110,16 @@ class AdversarialTraining(Classification):
         """The perturbed samples; gradients flow to the perturber if it is ``learning``, or if the game is joint."""
         if self.perturber is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and (learning or self.joint)):
-                return self.ball.move(samples, self.ball.squash(upcast(self.perturber(samples, labels))))
+                return self.ball.move(samples, self.ball.squash(upcast(self._values(samples, labels))))
         loss = partial(self._summed_loss, self.classifier, labels, self.label_smoothing)
         with self.constant("classifier"), eval_mode(self.classifier):
             return self._ascent(self.ascent_steps)(loss, samples, batch)
+
+    def _values(self, samples: Tensor, labels: Tensor) -> Tensor:
+        """``(n, *shape)``: what the perturber returns."""
+        assert self.perturber is not None
+        key, what, shape = "game.perturber.model", "values of the data's shape", tuple(samples.shape[1:])
+        return output_of(self.perturber, samples, labels, key, shape, what)
 
     def _attack(self, network: nn.Module, batch: Batch) -> Tensor:
         loss = partial(self._summed_loss, network, self.labels(batch), 0.0)
@@ -132,9 +139,4 @@ class AdversarialTraining(Classification):
         device = self.players["perturber"].parameters[0].device
         labels = torch.zeros(2, dtype=torch.int64, device=device)
         with eval_mode(perturber), torch.random.fork_rng(devices=[]):
-            values = perturber(spec.zeros(2, device), labels)
-        if tuple(values.shape) != (2, *spec.shape):
-            raise UserError(
-                f"perturber {type(perturber).__name__}: expected values of the data's shape, {(2, *spec.shape)} for "
-                f"two samples, got {tuple(values.shape)}"
-            )
+            self._values(spec.zeros(2, device), labels)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from gantrain.compute.modes import eval_mode, seeded
+from gantrain.compute.precision import upcast
+from gantrain.config.user_code import described, name_of
 from gantrain.data.batch import Batch
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
-from gantrain.errors import UserError
+from gantrain.errors import UserError, is_out_of_memory
+from gantrain.games.calls import output_of
+from gantrain.games.checks import require_gradient
+from gantrain.utils.seeding import derive
+from gantrain.utils.seeding import generator as source
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Gradient = list[Tensor | None]
 """A tensor for each parameter of a player, or None where the objective does not depend on the parameter."""
@@ -29,6 +41,13 @@ class Objective:
             ``(n,)`` for a binary decision in which class 1 has this logit and class 0 has the logit zero.
         targets: ``(n,)``, the class indices that belong to ``logits``.
         scores: detached values for the log, by name, of any shape; the log takes their means.
+
+    Examples:
+        >>> import torch
+        >>> logits, targets = torch.randn(4, 10), torch.arange(4)
+        >>> loss = torch.nn.functional.cross_entropy(logits, targets)
+        >>> sorted(vars(Objective(loss, logits, targets, {"size": logits.detach().abs()})))
+        ['logits', 'loss', 'scores', 'targets']
     """
 
     loss: Tensor
@@ -67,10 +86,15 @@ class Player:
             parameters, while other buffers (the unit vectors of spectral norm, counters) may not.
 
     Raises:
-        UserError: the module has no trainable parameter.
+        UserError: the module is none, or has no trainable parameter.
     """
 
     def __init__(self, name: str, module: nn.Module):
+        if not isinstance(module, nn.Module):
+            raise UserError(
+                f"player {name}: expected a torch.nn.Module, got {described(module)}; a game's constructor says by "
+                "annotations which arguments are players, such as gt.Generator, torch.nn.Module or gt.Strategy"
+            )
         self.name = name
         self.module = module
         self.parameters = [p for p in module.parameters() if p.requires_grad]
@@ -84,26 +108,45 @@ class Player:
 class Game(ABC):
     """Players in the order in which they move, each of which minimises its own objective.
 
-    In a config a game is a part like the others, whose keys are the constructor's arguments. An argument may be
-    annotated as the network of a player (``Generator``, ``Discriminator``, ``Classifier``, ``Perturber``), or as such a
-    network or None: in the config the section of that player stands for the argument, and the constructor gets the
-    network that the section describes. An argument that is annotated as a ``DataSet`` gets a further data set. An
-    argument ``spec`` gets the spec of the data; a config does not give it.
+    In a config a game is a part like the others, whose keys are the constructor's arguments. The annotation of an
+    argument says what the config gives for it, and what the constructor gets:
+
+    - ``gt.Generator``, ``gt.Discriminator``, ``gt.Classifier``, ``gt.Perturber``, ``torch.nn.Module`` (any network), or
+      ``gt.Strategy`` (no network: the parameters are the strategy): a player of the argument's name. The config has a
+      section for it, and the constructor gets the network that the section describes. ``gt.Perturber | None`` is a
+      player that may be left out.
+    - ``Mapping[str, gt.Strategy]``, or with another of these classes: any number of players, whose names the config
+      gives, or which the game numbers, see ``numbered``. The constructor gets the networks by name.
+    - ``gt.data.DataSet``, ``gt.Loss`` and the other base classes of parts: a part of that kind.
+    - ``float``, ``int``, ``bool``, ``str``, ``list[float]``, ``Literal["a", "b"]``: a value.
+
+    An argument ``spec`` gets the :class:`~gantrain.data.DataSpec` of the data; a config does not give it. The entries
+    of ``Args:`` in the class's docstring describe the keys.
 
     Attributes:
         players: the players by name.
         joint: whether an objective can be differentiated in the parameters of all players, which takes memory. Training
             differentiates it in the player's own parameters only, and leaves ``joint`` false.
-        callbacks: the callbacks that a config may switch on: section of the config -> name of the callback.
+        callbacks: the callbacks that a config may switch on: section of the config -> name of the callback. There are
+            "samples", "metrics", "accuracy", "scalars" (see :meth:`scalars`) and "pictures" (see :meth:`pictures`).
+        takes_data: whether the game learns from data. If it does not, a config has no ``data``, and batches hold
+            nothing but random numbers, ``data.batch_size`` rows of them.
+        numbered: for an argument that maps names to players, the argument whose list has an entry for each of them:
+            ``{"firms": "costs"}`` calls the players ``firm1``, ``firm2`` and so on.
+        better: whether a "lower" or a "higher" value of a scalar of :meth:`scalars` is better. The best checkpoint is
+            kept by the first of these that is measured.
         without_margins: the players whose objectives are no classification, so that BiSAM has no margins to climb.
         shares_a_pass: whether :meth:`shared_pass` may take the place of all players' objectives.
 
     Raises:
-        UserError: two players share a parameter.
+        UserError: two players share a parameter, or bear the same name.
     """
 
     joint = False
     callbacks: ClassVar[dict[str, str]] = {}
+    takes_data: ClassVar[bool] = True
+    numbered: ClassVar[dict[str, str]] = {}
+    better: ClassVar[dict[str, str]] = {}
     without_margins: ClassVar[tuple[str, ...]] = ()
     shares_a_pass: bool = False
 
@@ -116,8 +159,10 @@ class Game(ABC):
         """Let a further player take part, who moves after the others.
 
         Raises:
-            UserError: the player shares a parameter with another.
+            UserError: the player shares a parameter with another, or bears its name.
         """
+        if player.name in self.players:
+            raise UserError(f"two players are called {player.name}; each player needs a name of its own")
         owner = {id(p): other.name for other in self.players.values() for p in other.parameters}
         for p in player.parameters:
             if id(p) in owner:
@@ -129,17 +174,77 @@ class Game(ABC):
 
     @property
     def evaluated_player(self) -> str:
-        """The name of the player whose network is the product of the training; by default the first player."""
+        """The name of the player whose network is the product of the training; by default the first player.
+
+        A class attribute will do: ``evaluated_player = "generator"``.
+        """
         return next(iter(self.players))
 
     @property
     def evaluated_network(self) -> nn.Module:
-        """The network that is the product of the training. This network is averaged and evaluated."""
+        """The network that is the product of the training. This network is averaged and evaluated.
+
+        A game whose product is what all players do returns :attr:`everyone`.
+        """
         return self.players[self.evaluated_player].module
+
+    def fresh(self) -> Game:
+        """A copy of the game that may be moved while this one stays where it is.
+
+        By default all that the game holds is copied, except data sets, which the two share. A game that holds something
+        that cannot be copied, such as an open file, must define this method.
+
+        Raises:
+            UserError: something cannot be copied.
+        """
+        shared = {id(value): value for value in vars(self).values() if isinstance(value, DataSet)}
+        with copying(self):
+            return copy.deepcopy(self, shared)
+
+    @property
+    def everyone(self) -> nn.ModuleDict:
+        """The networks of all players by name, as one module."""
+        return nn.ModuleDict({name: player.module for name, player in self.players.items()})
 
     @abstractmethod
     def objective(self, player: str, batch: Any) -> Objective:
-        """The objective of ``player`` at the current parameters of all players, on ``batch``."""
+        """The objective of ``player`` at the current parameters of all players, on ``batch``.
+
+        All random numbers must come from the batch, so that a run does not depend on the number of processes, and
+        resumes to the bit. The objective is the mean over the rows of the batch, of which each process has its share.
+        Training differentiates in the player's own parameters, a diagnosis in those of all players; the parameters of
+        others therefore need not, and for a diagnosis must not, be detached while the game is ``joint``.
+
+        Args:
+            player: the name of the player who minimises.
+            batch: ``batch.real`` and ``batch.labels`` are the samples; ``batch.normal``, ``uniform`` and ``integers``
+                give ``len(batch)`` rows of random numbers. See :class:`gantrain.data.Batch`.
+        """
+
+    def scalars(self, network: nn.Module) -> Mapping[str, float | Tensor]:
+        """Scalars of the game's own, logged as ``game/NAME`` if ``callbacks`` has a "scalars"; by default none.
+
+        They are measured every ``every`` steps of the config's section, without gradients and in evaluation mode; if
+        the run keeps an average of the weights, also at the average, as ``game/NAME[ema]``. torch's generators are
+        seeded from the run's seed before each measurement, so that all of them draw the same random numbers.
+
+        Args:
+            network: the evaluated network, with the weights that are trained or their average.
+        """
+        return {}
+
+    def pictures(self, network: nn.Module) -> Mapping[str, Figure | Tensor]:
+        """Pictures of the game's own, if ``callbacks`` has a "pictures"; by default none.
+
+        They are written to ``pictures/NAME_step_N.png`` in the run's folder, and to TensorBoard.
+
+        Args:
+            network: the evaluated network, with the average of its weights if the run keeps one.
+
+        Returns:
+            Figures of matplotlib, or images as uint8 tensors ``(channels, height, width)``, by name.
+        """
+        return {}
 
     def shared_pass(self, batch: Any) -> SharedPass:
         """All players' objectives on ``batch`` at the current point, in one forward pass.
@@ -169,7 +274,9 @@ class Game(ABC):
     def spec_for_network(
         cls, player: str, spec: DataSpec, arguments: Mapping[str, Any], networks: Mapping[str, nn.Module]
     ) -> DataSpec:
-        """The spec of the data that a player's network is built for; by default ``spec`` itself.
+        """The spec that a player's network is built for; by default ``spec`` itself, that of the data.
+
+        For a player without a network it is a :class:`~gantrain.models.StrategySpec`, the shape of the strategy.
 
         Args:
             player: the name of the player.
@@ -189,45 +296,140 @@ class Game(ABC):
         """
 
 
+@contextmanager
+def copying(game: Game) -> Iterator[None]:
+    """A context in which the game, or a network of it, is copied; an error becomes one line that names the game."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"game: {type(game).__name__} cannot be copied ({type(error).__name__}: {reason:.200}); define its method "
+            "fresh(self), which returns a copy with networks of its own"
+        ) from error
+
+
+# What else may be done where labels are given to a network that takes none.
+UNCONDITIONAL = ", or game.conditional: false"
+
+
 class GenerativeGame(Game):
     """A game whose evaluated network turns latent vectors into samples.
 
+    Such a game can have the callbacks "samples" and "metrics", and ``gantrain sample`` and ``gantrain eval`` work for
+    its runs. A game of your own says with :attr:`evaluated_player` which player generates, and calls that player's
+    network as ``network(z, labels)``, with ``labels`` None unless it is :attr:`conditional`. The network has an
+    attribute ``latent_dim``.
+
     Attributes:
-        conditional: whether the network is told the class of each sample.
-        spec: the spec of the data; None if it was not given.
+        conditional: whether the network is told the class of each sample. By default false.
+        spec: the spec of the data, by which samples are checked; None (the default) if it was not given.
     """
 
-    conditional: bool
-    spec: DataSpec | None
+    conditional: bool = False
+    spec: DataSpec | None = None
 
     @property
-    @abstractmethod
     def latent_dim(self) -> int:
-        """The length of a latent vector."""
+        """The length of a latent vector.
 
-    @abstractmethod
-    def sample(self, n: int, seed: int, labels: Tensor | None = None, network: nn.Module | None = None) -> Tensor:
+        Raises:
+            UserError: the network has no attribute ``latent_dim``.
+        """
+        network = self.evaluated_network
+        length = getattr(network, "latent_dim", None)
+        if not isinstance(length, int) or isinstance(length, bool) or length < 1:
+            raise UserError(
+                f"game.{self.evaluated_player}.model: {name_of(network)}.latent_dim: expected the length of a latent "
+                f"vector, which its constructor sets, got {described(length)}"
+            )
+        return length
+
+    @classmethod
+    def spec_for_network(
+        cls, player: str, spec: DataSpec, arguments: Mapping[str, Any], networks: Mapping[str, nn.Module]
+    ) -> DataSpec:
+        """The spec of the data; without the classes, unless the game has a key ``conditional`` and it is true."""
+        return spec if arguments.get("conditional") else spec.unconditional()
+
+    def generated(self, network: nn.Module, z: Tensor, labels: Tensor | None) -> Tensor:
+        """``(n, *shape)``: the samples that the generator, or an average of it, makes from latent vectors."""
+        key, what = f"game.{self.evaluated_player}.model", "samples of the data's shape"
+        shape = None if self.spec is None else self.spec.shape
+        samples = output_of(network, z, labels, key, shape, what, UNCONDITIONAL)
+        return upcast(require_gradient(samples, key, network) if network is self.evaluated_network else samples)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        seed: int,
+        labels: Tensor | None = None,
+        network: nn.Module | None = None,
+        chunk: int = 500,
+    ) -> Tensor:
         """``(n, *shape)`` samples in evaluation mode: a function of the arguments and of the network's weights.
+
+        Modes, buffers and the global random state are left as they were.
 
         Args:
             n: the number of samples.
             seed: the seed of the latent vectors.
             labels: ``(n,)``, the classes of the samples. By default a conditional game takes all classes in turn.
             network: the network that is sampled, such as an average; by default the game's own network.
-        """
+            chunk: the number of samples in one forward pass.
 
-    @abstractmethod
+        Raises:
+            UserError: the game is conditional, and neither labels nor the data's spec were given.
+        """
+        z = torch.randn(n, self.latent_dim, generator=source(seed, "sample"))
+        if self.conditional and labels is None:
+            labels = self._classes(n)
+        return self.generate(z, labels, derive(seed, "sample networks"), network, chunk)
+
+    @torch.no_grad()
     def generate(
-        self, z: Tensor, labels: Tensor | None = None, seed: int = 0, network: nn.Module | None = None
+        self,
+        z: Tensor,
+        labels: Tensor | None = None,
+        seed: int = 0,
+        network: nn.Module | None = None,
+        chunk: int = 500,
     ) -> Tensor:
         """The samples that the network makes from given latent vectors, in evaluation mode.
+
+        Modes, buffers and the global random state are left as they were.
 
         Args:
             z: ``(n, latent_dim)``, the latent vectors, on any device.
             labels: ``(n,)``, the classes of the samples; only for a conditional game.
             seed: the seed of noise that the network itself draws.
             network: the network that is sampled, such as an average; by default the game's own network.
+            chunk: the number of samples in one forward pass.
+
+        Raises:
+            UserError: labels were given, and the game is not conditional.
         """
+        if labels is not None and not self.conditional:
+            raise UserError(
+                "labels were given, but the game is not conditional; leave labels out, or set game.conditional"
+            )
+        network = self.evaluated_network if network is None else network
+        device = next(network.parameters()).device
+        z, labels = z.to(device), None if labels is None else labels.to(device)
+        with eval_mode(network), seeded(seed, device):
+            parts = [
+                self.generated(network, z[i : i + chunk], None if labels is None else labels[i : i + chunk])
+                for i in range(0, len(z), chunk)
+            ]
+        return torch.cat(parts)
+
+    def _classes(self, n: int) -> Tensor:
+        if self.spec is None:
+            raise UserError("a conditional game without a spec cannot choose labels; pass labels")
+        return torch.arange(n) % self.spec.classes
 
 
 # From a network and a batch of labelled samples to changed samples of the same labels.

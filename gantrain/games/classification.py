@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 
 from gantrain.compute.modes import eval_mode
 from gantrain.compute.precision import upcast
-from gantrain.config.user_code import UserCode
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.channel_norm import ChannelNorm
@@ -20,7 +19,8 @@ from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Objective, Player
-from gantrain.games.checks import require_augmented, require_gradient, require_output
+from gantrain.games.calls import augmented, output_of
+from gantrain.games.checks import require_gradient
 from gantrain.models.base import Classifier
 
 if TYPE_CHECKING:
@@ -43,6 +43,14 @@ class Classification(ClassifyingGame):
     Raises:
         UserError: the data have no labels, the classifier's output has the wrong shape, or ``standardise`` is set for
             data that are tokens.
+
+    Examples:
+        >>> from gantrain import data, models
+        >>> digits = data.Digits()
+        >>> game = Classification(models.ConvClassifier(digits.spec), label_smoothing=0.1)
+        >>> objective = game.objective("classifier", data.Batches(digits, batch_size=8, seed=0)(0, step=0))
+        >>> objective.logits.shape
+        torch.Size([8, 10])
     """
 
     callbacks: ClassVar[dict[str, str]] = {"evaluate": "accuracy"}
@@ -77,13 +85,7 @@ class Classification(ClassifyingGame):
 
     def augmented(self, batch: Batch) -> Tensor:
         """The samples of the batch after the augmentations."""
-        samples = batch.real
-        for i, augmentation in enumerate(self.augmentations):
-            key = f"game.augmentations.{i}"
-            with UserCode(key, augmentation):
-                changed = augmentation(samples, batch)
-            samples = require_augmented(changed, samples, key, augmentation)
-        return samples
+        return augmented(batch.real, self.augmentations, batch)
 
     @staticmethod
     def labels(batch: Batch) -> Tensor:
@@ -119,12 +121,9 @@ class Classification(ClassifyingGame):
 
     def _logits(self, samples: Tensor) -> Tensor:
         """``(n, classes)``."""
-        with UserCode("game.classifier.model", self.classifier):
-            logits = self.classifier(samples)
-        shape = (len(samples), self.spec.classes if self.spec else None)
-        what = "one logit per class for each sample"
-        logits = require_output(logits, shape, samples, "game.classifier.model", self.classifier, what)
-        return require_gradient(logits, "game.classifier.model", self.classifier)
+        key, what = "game.classifier.model", "one logit per class for each sample"
+        logits = output_of(self.classifier, samples, None, key, (self.spec.classes if self.spec else None,), what)
+        return require_gradient(logits, key, self.classifier)
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:

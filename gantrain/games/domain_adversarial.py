@@ -13,6 +13,8 @@ from torch.nn.functional import cross_entropy, softplus
 
 from gantrain.compute.modes import eval_mode
 from gantrain.compute.precision import upcast
+from gantrain.config.user_code import UserCode, name_of
+from gantrain.data.adopted import as_data_set
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.dataset import DataSet
@@ -20,6 +22,8 @@ from gantrain.data.spec import DataSpec
 from gantrain.data.storage import on_device, place_samples
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Objective, Player
+from gantrain.games.calls import augmented, output_of
+from gantrain.games.checks import require_output
 from gantrain.games.classification import correct
 from gantrain.models.base import Classifier, Discriminator
 from gantrain.models.last_linear import FeaturesAndHead, last_linear
@@ -69,6 +73,7 @@ class DomainAdversarial(ClassifyingGame):
         spec: DataSpec | None = None,
     ):
         device = next(classifier.parameters()).device
+        target_data = as_data_set(target_data)
         if spec is not None:
             _check_data(spec, target_data.spec)
         samples = target_data.decode(target_data.samples[:2].to(device))
@@ -108,9 +113,9 @@ class DomainAdversarial(ClassifyingGame):
         samples = torch.cat([self._augmented(batch.real, batch), self._augmented(self._target(batch), batch, "target")])
         learning = player == "classifier"
         with nullcontext() if learning or self.joint else torch.no_grad():
-            logits, features = self.classifier(samples, with_features=True)
+            logits, features = self._classified(samples)
         with self.constant("domain_classifier") if learning else nullcontext():
-            domains = upcast(self.domain_classifier(features))
+            domains = upcast(self._domains(features))
         n = len(batch)
         loss = softplus(-domains[:n]).mean() + softplus(domains[n:]).mean()
         is_source = (torch.arange(len(samples), device=samples.device) < n).long()
@@ -120,6 +125,17 @@ class DomainAdversarial(ClassifyingGame):
         logits = upcast(logits[:n])
         scores["accuracy"] = correct(logits, batch.labels)
         return Objective(cross_entropy(logits, batch.labels) - self._weight(batch) * loss, logits, batch.labels, scores)
+
+    def _classified(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits ``(n, classes)`` and the features ``(n, d)``."""
+        with UserCode("game.classifier.model", self.classifier.features):
+            logits, features = self.classifier(samples, with_features=True)
+        return logits, features
+
+    def _domains(self, features: Tensor) -> Tensor:
+        """``(n,)``: the logits of the domain classifier."""
+        key, what = "game.domain_classifier.model", "one logit per sample"
+        return output_of(self.domain_classifier, features, None, key, (), what)
 
     def _weight(self, batch: Batch) -> float:
         """The weight at the step of the batch; without a step the whole weight."""
@@ -136,26 +152,16 @@ class DomainAdversarial(ClassifyingGame):
         return self.target_data.decode(on_device(samples[rows], batch.real.device))
 
     def _augmented(self, samples: Tensor, batch: Batch, stream: str = "source") -> Tensor:
-        for augmentation in self.augmentations:
-            samples = augmentation(samples, batch.under(stream))
-        return samples
+        return augmented(samples, self.augmentations, batch.under(stream))
 
     @torch.no_grad()
     def _check(self, samples: Tensor, spec: DataSpec | None) -> None:
         """Run both networks once on two samples. Modes and buffers, and the random state, are left as they were."""
         with eval_mode(self.classifier), eval_mode(self.domain_classifier), torch.random.fork_rng(devices=[]):
-            logits, features = self.classifier(samples, with_features=True)
-            domains = self.domain_classifier(features)
-        if spec is not None and tuple(logits.shape) != (len(samples), spec.classes):
-            raise UserError(
-                f"classifier: expected one logit per class, shape {(len(samples), spec.classes)} for {len(samples)} "
-                f"samples, got {tuple(logits.shape)}"
-            )
-        if tuple(domains.shape) != (len(samples),):
-            raise UserError(
-                f"domain_classifier {type(self.domain_classifier).__name__}: expected one logit per sample, shape "
-                f"{(len(samples),)} for {len(samples)} samples, got {tuple(domains.shape)}"
-            )
+            logits, features = self._classified(samples)
+            self._domains(features)
+        key, shape = "game.classifier.model", (len(samples), None if spec is None else spec.classes)
+        require_output(logits, shape, samples, key, self.classifier.features, "one logit per class for each sample")
 
 
 def _check_data(source: DataSpec, target: DataSpec) -> None:
@@ -169,10 +175,11 @@ def _check_data(source: DataSpec, target: DataSpec) -> None:
 
 
 def _last_linear(classifier: nn.Module, samples: Tensor) -> nn.Linear:
-    last = last_linear(classifier, samples)
+    with UserCode("game.classifier.model", classifier):
+        last = last_linear(classifier, samples)
     if last is None:
         raise UserError(
-            f"classifier {type(classifier).__name__}: does not end in a linear layer, whose input would be the "
+            f"game.classifier.model: {name_of(classifier)} does not end in a linear layer, whose input would be the "
             "features; choose another network"
         )
     return last

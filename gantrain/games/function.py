@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gantrain.config.types import shown
 from gantrain.errors import UserError
-from gantrain.games.base import Game, Objective, Player
+from gantrain.games.base import Game, Objective, Player, copying
 
 
 class Vector(nn.Module):
@@ -60,7 +60,8 @@ class FunctionGame(Game):
     def fresh(self) -> FunctionGame:
         """A copy of the game, which has its own copies of the strategies."""
         twin = copy.copy(self)
-        twin.players = {name: Player(name, copy.deepcopy(player.module)) for name, player in self.players.items()}
+        with copying(self):
+            twin.players = {name: Player(name, copy.deepcopy(player.module)) for name, player in self.players.items()}
         return twin
 
     def strategies(self) -> list[Tensor | nn.Module]:
@@ -104,6 +105,11 @@ class Minimize(FunctionGame):
             logits and targets that BiSAM needs.
         x: the starting point: a tensor (cloned) or a module.
         batches: the data, cycled through; None for a deterministic problem.
+
+    Examples:
+        >>> game = Minimize(lambda x, batch: (x - batch).square().sum(), torch.zeros(1), batches=[1.0, 3.0])
+        >>> game.objective("x", 3.0).loss.item()
+        9.0
     """
 
     def __init__(self, f: Callable[..., Tensor | Objective], x: Tensor | nn.Module, batches: Any = None):
@@ -125,6 +131,16 @@ class GeneralSum(FunctionGame):
 
     Raises:
         UserError: ``fs`` and ``strategies`` do not name the same players.
+
+    Examples:
+        Two firms choose how much they make of a good; a higher total lowers the price for both.
+
+        >>> def minus_profit(own, other):
+        ...     return -own * (1 - own - other)
+        >>> firms = {"first": minus_profit, "second": lambda x, y: minus_profit(y, x)}
+        >>> game = GeneralSum(firms, {"first": torch.tensor(0.5), "second": torch.tensor(0.25)})
+        >>> [game.objective(firm, None).loss.item() for firm in firms]
+        [-0.125, -0.0625]
     """
 
     def __init__(
@@ -154,6 +170,12 @@ class VectorField(FunctionGame):
         f: ``f(*strategies)`` returns, for each player, the direction that the player descends. The directions have the
             shapes of the strategies.
         strategies: the starting point by player, in the order in which the players move; tensors.
+
+    Examples:
+        >>> game = VectorField(lambda x, y: (y, -x), {"x": torch.tensor(1.0), "y": torch.tensor(2.0)})
+        >>> game.objective("x", None).loss.backward()
+        >>> game.players["x"].parameters[0].grad.item()
+        2.0
     """
 
     def __init__(self, f: Callable[..., tuple[Tensor, ...]], strategies: dict[str, Tensor]):

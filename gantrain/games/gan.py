@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantrain.compute.compile import uncompiled
-from gantrain.compute.modes import eval_mode
+from gantrain.compute.modes import eval_mode, seeded
 from gantrain.compute.precision import upcast
 from gantrain.config.user_code import UserCode
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.games.base import GenerativeGame, Objective, Player, SharedPass
-from gantrain.games.checks import require_augmented, require_gradient, require_margins, require_output, require_scalar
+from gantrain.games.base import UNCONDITIONAL, GenerativeGame, Objective, Player, SharedPass
+from gantrain.games.calls import augmented, output_of
+from gantrain.games.checks import require_gradient, require_margins, require_scalar
 from gantrain.games.gan_pass import GANPass, discriminator_loss, generator_loss
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
 from gantrain.models.base import Discriminator, Generator
-from gantrain.utils.seeding import derive
-from gantrain.utils.seeding import generator as source
 
 
 class GAN(GenerativeGame):
@@ -56,6 +55,18 @@ class GAN(GenerativeGame):
     Raises:
         UserError: the game is conditional and the data have no labels; the generator has no ``latent_dim``; a network's
             output has the wrong shape; the networks share a parameter.
+
+    Examples:
+        >>> from gantrain import data, games, models
+        >>> digits = data.Digits()
+        >>> spec = digits.spec.unconditional()
+        >>> networks = models.ConvGenerator(spec, width=4), models.ConvDiscriminator(spec, width=4)
+        >>> game = GAN(*networks, loss=games.losses.Hinge(), penalties=[games.penalties.R1(weight=1.0)])
+        >>> batch = data.Batches(digits, batch_size=8, seed=0)(0, step=0)
+        >>> sorted(game.objective("discriminator", batch).scores)
+        ['fake', 'r1', 'real']
+        >>> game.sample(3, seed=0).shape
+        torch.Size([3, 1, 8, 8])
     """
 
     callbacks: ClassVar[dict[str, str]] = {"samples": "samples", "evaluate": "metrics"}
@@ -83,17 +94,6 @@ class GAN(GenerativeGame):
     @property
     def evaluated_player(self) -> str:
         return "generator"
-
-    @property
-    def latent_dim(self) -> int:
-        return self.generator.latent_dim
-
-    @classmethod
-    def spec_for_network(
-        cls, player: str, spec: DataSpec, arguments: Mapping[str, Any], networks: Mapping[str, nn.Module]
-    ) -> DataSpec:
-        """The spec of the data; if the game is not conditional, without the classes."""
-        return spec if arguments.get("conditional") else spec.unconditional()
 
     def objective(self, player: str, batch: Batch) -> Objective:
         """The player's loss with the logits and targets of its classification; the scores are the raw logits, as
@@ -128,7 +128,12 @@ class GAN(GenerativeGame):
         return all(getattr(part, "independent_samples", False) for part in parts)
 
     def _due(self, batch: Batch) -> dict[int, Penalty]:
-        return {i: penalty for i, penalty in enumerate(self.penalties) if penalty.due(batch.step)}
+        due = {}
+        for i, penalty in enumerate(self.penalties):
+            with UserCode(f"game.penalties.{i}", penalty):
+                if penalty.due(batch.step):
+                    due[i] = penalty
+        return due
 
     def _discriminator_objective(self, batch: Batch) -> Objective:
         due = self._due(batch)
@@ -194,30 +199,14 @@ class GAN(GenerativeGame):
         return nullcontext() if self.joint else torch.no_grad()
 
     def _fakes(self, batch: Batch, labels: Tensor | None) -> Tensor:
-        return self._generated(self.generator, batch.normal("latent", self.generator.latent_dim), labels)
+        return self.generated(self.generator, batch.normal("latent", self.generator.latent_dim), labels)
 
     def _score(self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None) -> Tensor:
         """``(n,)``: the discriminator's logits of the augmented samples."""
-        n = samples.shape[0]
-        for i, augmentation in enumerate(self.augmentations):
-            key = f"game.augmentations.{i}"
-            with UserCode(key, augmentation):
-                changed = augmentation(samples, batch.under(stream))
-            samples = require_augmented(changed, samples, key, augmentation)
-        key = "game.discriminator.model"
-        with UserCode(key, self.discriminator):
-            logits = self.discriminator(samples, labels)
-        logits = require_output(logits, (n,), samples, key, self.discriminator, "one logit per sample")
+        samples = augmented(samples, self.augmentations, batch.under(stream))
+        key, what = "game.discriminator.model", "one logit per sample"
+        logits = output_of(self.discriminator, samples, labels, key, (), what, UNCONDITIONAL)
         return upcast(require_gradient(logits, key, self.discriminator))
-
-    def _generated(self, network: nn.Module, z: Tensor, labels: Tensor | None) -> Tensor:
-        """``(n, *shape)``: the samples that the generator, or an average of it, makes from latent vectors."""
-        key = "game.generator.model"
-        with UserCode(key, network):
-            samples = network(z, labels)
-        shape = tuple(getattr(samples, "shape", ()))[1:] if self.spec is None else self.spec.shape
-        samples = require_output(samples, (z.shape[0], *shape), z, key, network, "samples of the data's shape")
-        return upcast(require_gradient(samples, key, network) if network is self.generator else samples)
 
     def _labels(self, batch: Batch) -> Tensor | None:
         if not self.conditional:
@@ -227,90 +216,16 @@ class GAN(GenerativeGame):
         return batch.labels
 
     @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        seed: int,
-        labels: Tensor | None = None,
-        network: nn.Module | None = None,
-        chunk: int = 500,
-    ) -> Tensor:
-        """``(n, *shape)`` samples in evaluation mode: a function of the arguments and of the network's weights.
-
-        Modes, buffers and the global random state are left as they were.
-
-        Args:
-            n: the number of samples.
-            seed: the seed of the latent vectors.
-            labels: ``(n,)``, the classes of the samples. By default a conditional game takes all classes in turn.
-            network: the network that is sampled, such as an average; by default the game's own generator.
-            chunk: the number of samples in one forward pass.
-
-        Raises:
-            UserError: the game is conditional, and neither labels nor the data's spec were given.
-        """
-        z = torch.randn(n, self.generator.latent_dim, generator=source(seed, "sample"))
-        if self.conditional and labels is None:
-            labels = self._classes(n)
-        return self.generate(z, labels, derive(seed, "sample networks"), network, chunk)
-
-    @torch.no_grad()
-    def generate(
-        self,
-        z: Tensor,
-        labels: Tensor | None = None,
-        seed: int = 0,
-        network: nn.Module | None = None,
-        chunk: int = 500,
-    ) -> Tensor:
-        """The samples that the network makes from given latent vectors, in evaluation mode.
-
-        Modes, buffers and the global random state are left as they were.
-
-        Args:
-            z: ``(n, latent_dim)``, the latent vectors, on any device.
-            labels: ``(n,)``, the classes of the samples; only for a conditional game.
-            seed: the seed of noise that the network itself draws.
-            network: the network that is sampled, such as an average; by default the game's own generator.
-            chunk: the number of samples in one forward pass.
-
-        Raises:
-            UserError: labels were given, and the game is not conditional.
-        """
-        if labels is not None and not self.conditional:
-            raise UserError(
-                "labels were given, but the game is not conditional; leave labels out, or set game.conditional"
-            )
-        network = self.generator if network is None else network
-        device = next(network.parameters()).device
-        z, labels = z.to(device), None if labels is None else labels.to(device)
-        with eval_mode(network), _seeded(seed, device):
-            parts = [
-                self._generated(network, z[i : i + chunk], None if labels is None else labels[i : i + chunk])
-                for i in range(0, len(z), chunk)
-            ]
-        return torch.cat(parts)
-
-    def _classes(self, n: int) -> Tensor:
-        if self.spec is None:
-            raise UserError("a conditional game without a spec cannot choose labels; pass labels")
-        return torch.arange(n) % self.spec.classes
-
-    @torch.no_grad()
     def _check(self) -> None:
         """Run both networks once on two samples. Modes, buffers and the random state are left as they were."""
-        if not isinstance(getattr(self.generator, "latent_dim", None), int):
-            raise UserError(
-                f"generator {type(self.generator).__name__}: expected an attribute latent_dim, the length of its input"
-            )
-        spec = self.spec
+        latent_dim, spec = self.latent_dim, self.spec
         if self.conditional and spec is not None and not spec.classes:
             raise UserError("game.conditional: the data have no labels; set it to false")
         device = next(self.generator.parameters()).device
-        z = torch.zeros(2, self.generator.latent_dim, device=device)
+        z = torch.zeros(2, latent_dim, device=device)
         labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None
-        with eval_mode(self.generator), eval_mode(self.discriminator), _seeded(0, device):
-            fakes = self._generated(self.generator, z, labels)
+        with eval_mode(self.generator), eval_mode(self.discriminator), seeded(0, device):
+            fakes = self.generated(self.generator, z, labels)
             try:
                 self._score(Batch(fakes, labels, index=0, step=0, seed=0), "fake", fakes, labels)
             except RuntimeError as error:
@@ -328,14 +243,3 @@ def _differentiable(due: Mapping[int, Penalty]) -> AbstractContextManager[Any]:
 def _objective(loss: Tensor, margins: Margins, scores: dict[str, Tensor], part: Loss) -> Objective:
     logits, targets = (None, None) if margins is None else require_margins(margins, "game.loss", part)
     return Objective(loss, logits, targets, scores)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds the global generators for networks that draw noise themselves, and restores their states afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield

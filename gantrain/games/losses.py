@@ -21,12 +21,22 @@ Margins = tuple[Tensor, Tensor] | None
 class Loss(ABC):
     """A loss for both players.
 
+    A loss of your own defines :meth:`discriminator` and :meth:`generator`; a config names it with ``game.loss: {target:
+    "my_losses:Mine", …}``, and the arguments of its constructor are its keys. Logits are float32 ``(n,)``, raw (without
+    a sigmoid), and each loss is a mean over the samples, a tensor of shape ``()`` that depends on the logits.
+
     Attributes:
         needs_real: whether the generator's loss depends on the logits of real samples.
-        classifies: whether the losses belong to a classification, whose margins BiSAM can climb.
+        classifies: whether the losses belong to a classification, whose margins BiSAM can climb. By default it is that
+            of real against fake; a loss that is none sets this to False and returns None for the margins.
         proportional: whether the derivatives of the two players' losses in the logit of a fake sample are zero at
             isolated points only. One pass backwards through the discriminator then serves both players, if no sample
             touches another's logit.
+
+    Examples:
+        >>> real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-1.0])
+        >>> Hinge().discriminator(real, fake).item(), Hinge().generator(None, fake).item()
+        (0.25, 1.0)
     """
 
     needs_real = False

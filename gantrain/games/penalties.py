@@ -44,6 +44,14 @@ class Scored:
 class Penalty(ABC):
     """A term of the discriminator's objective.
 
+    A penalty of your own defines :meth:`value`; a config names it in the list ``game.penalties: [{target:
+    "my_penalties:Mine", …}]``, and the arguments of its constructor are its keys. A constructor of its own calls
+    ``super().__init__(weight, every)``; without one, ``weight`` and ``every`` are the keys.
+
+    Args:
+        weight: the factor of the penalty.
+        every: the number of training steps from one application to the next; the penalty is then multiplied by it.
+
     Attributes:
         differentiates: the samples in which the penalty differentiates the logits of the loss: "real", "fake", both or
             none. These samples require a gradient in the forward pass of the loss, so that the penalty needs no
@@ -71,10 +79,16 @@ class Penalty(ABC):
         """The penalty without its weight: a scalar.
 
         Args:
-            discriminator: the function from samples and labels to logits, for a forward pass of the penalty's own.
-            real: the real samples of the batch, with their logits.
-            fake: the fake samples, with their logits.
-            batch: the batch, from which the penalty takes its random numbers.
+            discriminator: the function from samples and labels to logits ``(n,)``, for a forward pass of the penalty's
+                own: ``discriminator(samples, real.labels)``.
+            real: the real samples of the batch: ``real.samples`` ``(n, *shape)``, ``real.labels`` ``(n,)`` or None,
+                and ``real.logits`` ``(n,)``.
+            fake: the fake samples in the same form.
+            batch: the batch, from which the penalty takes its random numbers: ``batch.normal(name, *shape)``,
+                ``uniform`` and ``integers`` are ``(n, *shape)``.
+
+        Returns:
+            A tensor of shape ``()`` that depends on the discriminator's parameters.
         """
 
     def __call__(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:

@@ -165,16 +165,25 @@ class Evaluator:
         Raises:
             UserError: a network, a loss or another part returns or raises something that cannot be used.
         """
+        with self.unchanged():
+            try:
+                self.accumulation.current = 0, self.accumulation.number
+                for player in self.game.players.values():
+                    self._means(self._differentiated(player, self.draws, ())[player.name][0])
+            finally:
+                self.accumulation.current = 0, 1
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Sets back, at the end of the block, what evaluations change: buffers, attributes of networks, gradients, and
+        random states. In the block compiled networks run uncompiled."""
         players = self.game.players.values()
         cuda = {p.device for player in players for p in player.parameters if p.is_cuda}
         attributes = [(m, dict(vars(m))) for player in players for m in player.module.modules()]
         try:
-            self.accumulation.current = 0, self.accumulation.number
             with torch.random.fork_rng(devices=cuda), preserve(self.buffers), uncompiled():
-                for player in players:
-                    self._means(self._differentiated(player, self.draws, ())[player.name][0])
+                yield
         finally:
-            self.accumulation.current = 0, 1
             for p in (p for player in players for p in player.parameters):
                 p.grad = None
             for module, before in attributes:

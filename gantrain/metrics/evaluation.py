@@ -66,6 +66,14 @@ def evaluate(
     Raises:
         UserError: a metric is unknown, there are too few images, images do not fit the extractor, a file cannot be
             read, or a generator returns NaN.
+
+    Examples:
+        >>> from gantrain.data import Digits
+        >>> from gantrain.metrics import Images, make_extractor
+        >>> images, features = Images(Digits()), make_extractor("checkpoints/digits-classifier")
+        >>> report = evaluate(images.take(500), images, features, ["fid"])
+        >>> [f"{name} {value.value:.0f}" for name, value in report.values.items()]
+        ['frechet_distance[digits-classifier] 1']
     """
     chosen = _choose(metrics, real)
     _require_positive(samples=samples, real_samples=real_samples, batch_size=batch_size, draws=draws)
@@ -79,7 +87,7 @@ def evaluate(
     with torch.random.fork_rng(devices=[extractor.device] if extractor.device.type == "cuda" else []):
         reference = Reference()
         if real is not None and real_samples is not None and comparing:
-            needed = {metric.statistics for metric in comparing}
+            needed = {need for metric in comparing for need in metric.needs}
             reference = make_reference(real, real_samples, extractor, needed, batch_size, processes, cache)
         values = [
             _values(chosen, fake.redrawn(draw), samples, reference, extractor, batch_size, processes, options)
@@ -167,12 +175,12 @@ def _values(
     options: Options,
 ) -> dict[str, Value]:
     """The values of the metrics for one draw, the same in all processes."""
-    needed = {metric.statistics for metric in metrics}
+    needed = {need for metric in metrics for need in metric.needs}
     statistics = collect_statistics(fake, samples, extractor, needed, batch_size, processes, options)
     values: dict[str, Value] = {}
     with processes.raise_on_all():
         for metric in metrics if processes.rank == 0 else ():
-            values |= metric.named_values(statistics, reference, extractor, options)
+            values |= metric.named_values(statistics, reference, extractor)
     return processes.broadcast_object(values)
 
 

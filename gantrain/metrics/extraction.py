@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
+from gantrain.metrics.accumulators.pictures import Pictures
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.sources.base import PIECE, Source
 from gantrain.utils.abandon import between_batches
@@ -33,8 +34,11 @@ def extract(
     accumulators: Sequence[Accumulator],
     batch_size: int,
     processes: Processes,
+    pictures: Pictures | None = None,
 ) -> None:
     """Run ``samples`` images through the extractor, and add its outputs to the accumulators of all processes.
+
+    Without accumulators the extractor is not run. ``pictures`` gets the images themselves.
 
     Raises:
         UserError: an image of some process cannot be had or does not fit; the error is raised in all processes.
@@ -42,6 +46,10 @@ def extract(
     with processes.raise_on_all():
         for rows, images in _batches(source, samples, extractor, batch_size, processes):
             between_batches()
+            if pictures is not None:
+                pictures.update(rows, images)
+            if not accumulators:
+                continue
             output = extractor(images)
             if not output.features.isfinite().all():
                 raise UserError(f"{source.name}: the extractor {extractor.name} returned NaN or infinity")
@@ -49,6 +57,8 @@ def extract(
                 accumulator.update(rows, output.features, output.logits)
     for accumulator in accumulators:
         accumulator.merge(processes)
+    if pictures is not None:
+        pictures.merge(processes)
 
 
 def _batches(

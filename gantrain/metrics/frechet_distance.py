@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 
-from gantrain.config.metrics import METRICS
 from gantrain.errors import Notice, UserError
 from gantrain.metrics.accumulators.moments import Moments
 from gantrain.metrics.base import Metric
@@ -25,8 +24,8 @@ class FrechetDistance(Metric):
     With ``options.infinity`` the metric also reports the distance extrapolated in the number of samples.
     """
 
-    description = METRICS["fid"]
-    statistics = "moments"
+    key = "fid"
+    needs = ("moments",)
 
     def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
         least = 8 if options.infinity else 2
@@ -42,11 +41,9 @@ class FrechetDistance(Metric):
                 stacklevel=2,
             )
 
-    def values(
-        self, fake: SampleStatistics, real: Reference, extractor: Extractor, options: Options
-    ) -> dict[str, Value]:
+    def measure(self, fake: SampleStatistics, real: Reference) -> dict[str, Value]:
         values = {"fid": Value(frechet_distance(fake.moments.whole, real.moments))}
-        if options.infinity:
+        if fake.options.infinity:
             values["fid_infinity"] = Value(extrapolated_distance(fake.moments.parts, real.moments))
         return values
 

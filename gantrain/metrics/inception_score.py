@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from gantrain.config.metrics import METRICS
 from gantrain.errors import UserError
 from gantrain.metrics.base import Metric
 from gantrain.metrics.collection import SampleStatistics
@@ -21,16 +20,14 @@ class InceptionScore(Metric):
     Source: Salimans et al., Improved techniques for training GANs, NeurIPS 2016, section 4.
     """
 
-    description = METRICS["isc"]
-    statistics = "score"
+    key = "isc"
+    needs = ("score",)
 
     def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
         if count < options.splits:
             raise UserError(f"{source.name}: isc has {options.splits} splits, and there are {count} images; take more")
 
-    def values(
-        self, fake: SampleStatistics, real: Reference, extractor: Extractor, options: Options
-    ) -> dict[str, Value]:
+    def measure(self, fake: SampleStatistics, real: Reference) -> dict[str, Value]:
         scores = fake.score.scores
         spread = scores.std(correction=0).item()
         return {"inception_score": Value(scores.mean().item(), spread)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from gantrain.config.metrics import METRICS
 from gantrain.errors import UserError
 from gantrain.metrics.base import Metric
 from gantrain.metrics.collection import SampleStatistics
@@ -21,8 +20,8 @@ class KernelDistance(Metric):
     Source: Binkowski et al., Demystifying MMD GANs, ICLR 2018, section 4; computed by torch-fidelity.
     """
 
-    description = METRICS["kid"]
-    statistics = "features"
+    key = "kid"
+    needs = ("features",)
 
     def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
         if count < options.subset_size:
@@ -31,17 +30,15 @@ class KernelDistance(Metric):
                 "samples, or a smaller subset_size, whose values compare only with each other"
             )
 
-    def values(
-        self, fake: SampleStatistics, real: Reference, extractor: Extractor, options: Options
-    ) -> dict[str, Value]:
+    def measure(self, fake: SampleStatistics, real: Reference) -> dict[str, Value]:
         from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
         result = kid_features_to_metric(
-            fake.features.values,
+            fake.features,
             real.features,
-            kid_subsets=options.subsets,
-            kid_subset_size=options.subset_size,
-            rng_seed=options.seed,
+            kid_subsets=fake.options.subsets,
+            kid_subset_size=fake.options.subset_size,
+            rng_seed=fake.options.seed,
             verbose=False,
         )
         return {"kid": Value(result[KEY_METRIC_KID_MEAN], result[KEY_METRIC_KID_STD])}

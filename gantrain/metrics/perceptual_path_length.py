@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from gantrain.config.metrics import METRICS
 from gantrain.metrics.base import Metric
 from gantrain.metrics.collection import SampleStatistics
 from gantrain.metrics.extractors.base import Extractor
@@ -25,16 +24,14 @@ class PerceptualPathLength(Metric):
     distance in which lengths are measured.
     """
 
-    description = METRICS["ppl"]
-    statistics = "lengths"
+    key = "ppl"
+    needs = ("lengths",)
 
     def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
         require_generator(source)
         extractor.path_distance  # noqa: B018, which raises if its weights are missing
 
-    def values(
-        self, fake: SampleStatistics, real: Reference, extractor: Extractor, options: Options
-    ) -> dict[str, Value]:
+    def measure(self, fake: SampleStatistics, real: Reference) -> dict[str, Value]:
         lengths = fake.lengths.numpy()
         low, high = np.percentile(lengths, 1, method="lower"), np.percentile(lengths, 99, method="higher")
         kept = lengths[(low <= lengths) & (lengths <= high)]

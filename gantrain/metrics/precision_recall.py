@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from gantrain.config.metrics import METRICS
 from gantrain.errors import UserError
 from gantrain.metrics.base import Metric
 from gantrain.metrics.collection import SampleStatistics
@@ -26,8 +25,8 @@ class PrecisionRecall(Metric):
     2; computed by torch-fidelity. The paper's features are those of VGG-16.
     """
 
-    description = METRICS["prc"]
-    statistics = "features"
+    key = "prc"
+    needs = ("features",)
 
     def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
         if count <= options.neighbourhood:
@@ -36,15 +35,13 @@ class PrecisionRecall(Metric):
                 "images; take more"
             )
 
-    def values(
-        self, fake: SampleStatistics, real: Reference, extractor: Extractor, options: Options
-    ) -> dict[str, Value]:
+    def measure(self, fake: SampleStatistics, real: Reference) -> dict[str, Value]:
         from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
         result = prc_features_to_metric(
-            fake.features.values,
+            fake.features,
             real.features,
-            prc_neighborhood=options.neighbourhood,
+            prc_neighborhood=fake.options.neighbourhood,
             prc_batch_size=_ROWS,
             save_cpu_ram=True,
             verbose=False,

@@ -10,6 +10,7 @@ from torch import Tensor
 from gantrain.distributed.processes import Processes
 from gantrain.metrics.accumulators.features import Features
 from gantrain.metrics.accumulators.moments import Moments
+from gantrain.metrics.accumulators.pictures import Pictures
 from gantrain.metrics.cache import Cache
 from gantrain.metrics.extraction import Accumulator, extract
 from gantrain.metrics.extractors.base import Extractor
@@ -22,10 +23,12 @@ class Reference:
     Attributes:
         moments: the moments of the features, for the Fréchet distance.
         features: the features of all images, ``(n, d)``, for kernel distance, precision and recall.
+        images: ``(n, channels, height, width)`` uint8, all images, for metrics of the user's own.
     """
 
     moments: Moments
     features: Tensor
+    images: Tensor
 
 
 def make_reference(
@@ -80,6 +83,10 @@ def make_reference(
         reference.moments = Moments.of(**tensors["moments"])
     if "features" in tensors:
         reference.features = tensors["features"]["values"]
+    if "images" in needed:
+        pictures = Pictures(count)
+        extract(real, count, extractor, [], batch_size, processes, pictures)
+        reference.images = pictures.values
     return reference
 
 

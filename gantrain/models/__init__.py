@@ -1,4 +1,4 @@
-"""Generators, discriminators, classifiers and perturbers, which are built from the description of the data."""
+"""Generators, discriminators, classifiers and perturbers, built from the description of the data; strategies."""
 
 from gantrain.models.base import Classifier, Discriminator, Generator, Perturber
 from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator, ConvPerturber
@@ -9,6 +9,7 @@ from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator, M
 from gantrain.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from gantrain.models.resnet import ResNet
 from gantrain.models.sngan import SNGANDiscriminator, SNGANGenerator
+from gantrain.models.strategy import Softmax, Strategy, StrategySpec, Vector
 from gantrain.models.vgg import VGG
 from gantrain.models.wide_resnet import WideResNet
 
@@ -35,5 +36,9 @@ __all__ = [
     "ResNet",
     "SNGANDiscriminator",
     "SNGANGenerator",
+    "Softmax",
+    "Strategy",
+    "StrategySpec",
+    "Vector",
     "WideResNet",
 ]

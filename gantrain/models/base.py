@@ -10,11 +10,13 @@ from torch import Tensor, nn
 class Generator(nn.Module):
     """Maps latent vectors to samples.
 
-    A generator of your own is constructed with the data's :class:`~gantrain.data.DataSpec` as its first argument; its
-    other arguments are the keys of ``game.generator.model``.
+    A generator of your own is constructed with the data's :class:`~gantrain.data.DataSpec` as its first argument
+    (``spec.shape`` is the shape of a sample, ``spec.classes`` the number of classes, 0 if the game is not conditional);
+    its other arguments are the keys of ``game.generator.model: {target: "my_networks:Mine", …}``. It is constructed on
+    the CPU, and its weights are a function of the seed.
 
     Attributes:
-        latent_dim: the length of a latent vector.
+        latent_dim: the length of a latent vector, which the constructor sets.
     """
 
     latent_dim: int
@@ -25,7 +27,8 @@ class Generator(nn.Module):
 
         Args:
             z: ``(n, latent_dim)``, standard normal.
-            labels: ``(n,)`` class indices in a conditional game, None in any other.
+            labels: ``(n,)`` class indices in a conditional game, None in any other. A generator for games that are not
+                conditional may leave the argument out.
 
         Returns:
             ``(n, *shape)`` with the shape of the data; images lie in [-1, 1].
@@ -35,8 +38,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Tells samples of the data from those of a generator.
 
-    A discriminator of your own is constructed with the data's :class:`~gantrain.data.DataSpec` as its first argument;
-    its other arguments are the keys of ``game.discriminator.model``.
+    A discriminator of your own is constructed with the data's :class:`~gantrain.data.DataSpec` as its first argument,
+    as a :class:`Generator` is; its other arguments are the keys of ``game.discriminator.model``.
 
     Attributes:
         independent_samples: whether the logit of a sample depends on this sample alone, apart from batch norm. One pass
@@ -51,10 +54,11 @@ class Discriminator(nn.Module):
 
         Args:
             samples: ``(n, *shape)``.
-            labels: ``(n,)`` class indices in a conditional game, None in any other.
+            labels: ``(n,)`` class indices in a conditional game, None in any other. A discriminator for games that are
+                not conditional may leave the argument out.
 
         Returns:
-            ``(n,)``; a positive logit says "real".
+            ``(n,)``, without a sigmoid; a positive logit says "real".
         """
 
 

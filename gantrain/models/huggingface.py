@@ -16,7 +16,7 @@ from gantrain.errors import UserError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from gantrain.config.types import AnyPath
+    from gantrain.config.types import HubPath
 
 _WHO = "model huggingface"
 _FILES = "config.json and model.safetensors"
@@ -47,7 +47,7 @@ class HuggingFace(nn.Module):
 
     network: PreTrainedModel
 
-    def __init__(self, spec: DataSpec, checkpoint: AnyPath, pretrained: bool = True):
+    def __init__(self, spec: DataSpec, checkpoint: HubPath, pretrained: bool = True):
         super().__init__()
         if not spec.vocabulary:
             raise UserError(f"{_WHO}: reads texts, as of the data set text, and these data are numbers")

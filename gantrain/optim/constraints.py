@@ -20,11 +20,20 @@ if TYPE_CHECKING:
 
 
 class Resolvent(ABC):
-    """``J = (id + gamma A)^-1`` of a maximally monotone operator ``A``."""
+    """``J = (id + gamma A)^-1`` of a maximally monotone operator ``A``.
+
+    A constraint of your own defines :meth:`apply_`; a config names it with ``game.PLAYER.constraint: {target:
+    "my_constraints:Mine", …}``, and the arguments of its constructor are its keys.
+    """
 
     @abstractmethod
     def apply_(self, parameters: Sequence[Tensor], step_size: float) -> None:
-        """Replace the parameters by their image; ``step_size`` is gamma, the player's learning rate."""
+        """Replace the parameters by their image, in place; this is called after each move of the player.
+
+        Args:
+            parameters: the trainable parameters of the player.
+            step_size: gamma, the player's learning rate.
+        """
 
 
 class Box(Resolvent):

@@ -37,6 +37,14 @@ class EMA:
 
     Raises:
         ValueError: ``decay`` lies outside [0, 1].
+
+    Examples:
+        >>> import torch
+        >>> network = torch.nn.Linear(1, 1)
+        >>> average = EMA(network, decay=0.999)
+        >>> average.update()
+        >>> torch.equal(average.module.weight, network.weight)
+        True
     """
 
     def __init__(self, module: nn.Module, decay: float):

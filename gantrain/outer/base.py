@@ -28,7 +28,12 @@ def check_moves(order: str | None, samples: str | None) -> None:
 
 
 class Outer(ABC):
-    """An outer loop: it moves the joint iterate ``z = (theta_1, ..., theta_N)`` of all players."""
+    """An outer loop: it moves the joint iterate ``z = (theta_1, ..., theta_N)`` of all players.
+
+    A loop of your own defines :meth:`step`; all else may be left out. A config names it with ``outer: {target:
+    "my_loops:Mine", …}``, and the arguments of its constructor are its keys; one that is annotated as ``gt.Outer`` is
+    another loop. State that later steps depend on belongs in :meth:`state_dict`, so that a run resumes.
+    """
 
     def require(self, field: Field) -> None:  # noqa: B027 - most loops move any field
         """Refuse a field that the loop cannot move. This is called once, before the first step.
@@ -44,7 +49,10 @@ class Outer(ABC):
         If this step completes a cycle of a loop around the innermost one, that loop takes its step, too.
 
         Args:
-            field: the field whose players move.
+            field: the field whose players move: ``field.move(field.draw(), "simultaneous")`` lets all of them take one
+                step of their optimizers on a fresh batch. ``field.evaluate`` and ``field.advance`` are the halves of a
+                move, ``field.snapshot``, ``restore`` and ``relax`` keep points and go back to them, and
+                ``field.learners`` have the parameters.
 
         Returns:
             Whether the outer step is complete, that is, whether the current point is an outer iterate.
@@ -55,19 +63,19 @@ class Outer(ABC):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """The loop's own state, on which later steps depend."""
+        """The loop's own state, on which later steps depend: tensors, numbers and texts, in lists and dicts."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most loops keep nothing
         """Take back what :meth:`state_dict` returned."""
 
-    def state_form(self, field: Field) -> dict[str, Any]:
+    def state_form(self, field: Field) -> dict[str, Any] | None:
         """A tree like each that :meth:`state_dict` may return, by which a checkpoint is checked before it is loaded.
 
-        :class:`~gantrain.utils.nested.Maybe` stands for what may be None; None stands for anything. By default the form
-        is that of the present state.
+        :class:`~gantrain.utils.nested.Maybe` stands for what may be None; None stands for anything. By default a state
+        may be anything, unless the loop keeps none.
         """
-        return self.state_dict()
+        return {} if type(self).state_dict is Outer.state_dict else None
 
 
 class Mover(Outer):

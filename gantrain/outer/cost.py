@@ -31,7 +31,7 @@ class Cost:
     draws: tuple[int, int]
 
 
-def steps_within(budget: float, cost: tuple[int, int]) -> int:
+def steps_within(budget: float, cost: tuple[float, float]) -> int:
     """The number of steps that use up a budget, if the first step and each later one cost so much."""
     first, later = cost
     return 1 + max(0, math.ceil((budget - first) / later - 1e-9))

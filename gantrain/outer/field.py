@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gantrain.config.types import Draws, Order
-from gantrain.config.user_code import UserCode
+from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.errors import UserError
 from gantrain.games.base import Gradient
 from gantrain.gradients.buffers import BufferSync
@@ -124,8 +124,9 @@ class Field:
             for learner, gradients in zip(learners, evaluated, strict=True):
                 with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
                     gradient = learner.oracle.combine(gradients)
-                    for p, g in zip(learner.parameters, gradient, strict=True):
-                        p.grad = g
+                _require_gradient(gradient, learner, "combine")
+                for p, g in zip(learner.parameters, gradient, strict=True):
+                    p.grad = g
                 if observing:
                     found = norm([g for g in gradient if g is not None])
                     evaluator.observed[learner.name]["gradient_norm"] = found
@@ -245,14 +246,13 @@ class Field:
         """
         oracle, evaluator = learner.oracle, self.evaluator
         if not context.divided:
-            with UserCode(f"game.{learner.name}.sharpness", oracle):
-                return list(evaluator.accumulation.mean(lambda: oracle.evaluate(context, part)))
+            return evaluator.accumulation.mean(lambda: _evaluated(learner, context, part))
         expected = oracle.expected(part)
         if evaluator.processes.role(context.roles) != part:
             evaluator.evaluations[learner.name] += 1
             return [[None if e is None else torch.zeros_like(e) for e in gradient] for gradient in expected]
-        with context.role(), UserCode(f"game.{learner.name}.sharpness", oracle):
-            found = evaluator.accumulation.mean(lambda: oracle.evaluate(context, part))
+        with context.role():
+            found = evaluator.accumulation.mean(lambda: _evaluated(learner, context, part))
         return [_scaled(learner.name, g, e, context.roles) for g, e in zip(found, expected, strict=True)]
 
     def _divides(self, learner: Learner) -> bool:
@@ -267,6 +267,39 @@ class Field:
         if fits and parallel != "off":
             processes.divide(parts)
         return fits and parallel != "off"
+
+
+def _evaluated(learner: Learner, context: GradientContext, part: int) -> list[Gradient]:
+    """The gradients of one part of an oracle's evaluation on one micro-batch."""
+    with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
+        gradients = learner.oracle.evaluate(context, part)
+    several = isinstance(gradients, list | tuple) and gradients
+    if not several or any(isinstance(gradient, Tensor) for gradient in gradients):
+        raise UserError(
+            f"game.{learner.name}.sharpness: {name_of(learner.oracle)}.evaluate: expected a list of gradients, such as "
+            f"[context.gradient()], got {described(gradients)}"
+        )
+    for gradient in gradients:
+        _require_gradient(gradient, learner, "evaluate")
+    return list(gradients)
+
+
+def _require_gradient(gradient: Any, learner: Learner, method: str) -> None:
+    """Refuse what is no gradient of a player: a list with a tensor for each parameter in its shape, or None.
+
+    Raises:
+        UserError: an oracle returned something else.
+    """
+    who = f"game.{learner.name}.sharpness: {name_of(learner.oracle)}.{method}"
+    n = len(learner.parameters)
+    if not isinstance(gradient, list | tuple) or len(gradient) != n:
+        raise UserError(
+            f"{who}: expected a gradient with an entry for each of the {n} parameters, got {described(gradient)}"
+        )
+    for i, (p, g) in enumerate(zip(learner.parameters, gradient, strict=True)):
+        if g is not None and (not isinstance(g, Tensor) or g.shape != p.shape or g.dtype != p.dtype):
+            wanted = f"None or {described(p.detach())}"
+            raise UserError(f"{who}: expected for parameter {i} {wanted}, got {described(g)}")
 
 
 def _scaled(player: str, gradient: Gradient, expected: Gradient, scale: int) -> Gradient:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+
 from torch.optim import Optimizer
 
+from gantrain.config.user_code import name_of
+from gantrain.errors import UserError
 from gantrain.games.base import Player
 from gantrain.optim.constraints import Resolvent
 from gantrain.sharpness.base import Oracle, Plain
@@ -17,6 +21,16 @@ class Learner:
         optimizer: the optimizer, which has exactly the player's trainable parameters.
         oracle: the oracle that computes the player's gradient; the plain gradient by default.
         constraint: the resolvent that is applied to the player's parameters after each move; none by default.
+
+    Raises:
+        UserError: the optimizer's step needs a closure.
+
+    Examples:
+        >>> import torch
+        >>> from gantrain.sharpness import SAM
+        >>> player = Player("classifier", torch.nn.Linear(2, 3))
+        >>> Learner(player, torch.optim.SGD(player.parameters, lr=0.1), oracle=SAM(rho=0.05)).step_size
+        0.1
     """
 
     def __init__(
@@ -26,6 +40,12 @@ class Learner:
         oracle: Oracle | None = None,
         constraint: Resolvent | None = None,
     ):
+        arguments = inspect.signature(optimizer.step).parameters.values()
+        if any(a.default is a.empty and a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD) for a in arguments):
+            raise UserError(
+                f"game.{player.name}.optimizer: {name_of(optimizer)}.step needs an argument, such as a closure, and "
+                "gradients are taken before it is called; expected step() without arguments"
+            )
         self.name = player.name
         self.player = player
         self.parameters = player.parameters

@@ -26,6 +26,10 @@ class Lookahead(Outer):
         inner_steps: tau, the number of outer steps of the base from one interpolation to the next.
         relaxation: lambda, the share of the way to ``w_tau``; 1 gives the base loop itself.
         base: the loop whose iterates are interpolated; gda by default.
+
+    Examples:
+        >>> from gantrain.outer import Extragradient
+        >>> loop = Lookahead(inner_steps=5, relaxation=0.5, base=Extragradient())
     """
 
     def __init__(self, inner_steps: PositiveInt = 5, relaxation: PositiveFloat = 0.5, base: Outer | None = None):

@@ -1,3 +1,3 @@
-"""Drawing: grids of images, matplotlib figures, convergence maps."""
+"""Drawing: grids of images, matplotlib figures."""
 
-__all__ = ["convergence_map", "figures", "images"]
+__all__ = ["figures", "images"]

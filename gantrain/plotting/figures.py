@@ -61,6 +61,28 @@ def scatter(points: Numbers, modes: Numbers | None = None, real: Numbers | None 
     return figure
 
 
+def histogram(numbers: Numbers, real: Numbers | None = None) -> Figure:
+    """Draw how often generated numbers fall into equal intervals, over the same for the data.
+
+    Args:
+        numbers: the generated numbers, ``(n,)`` or ``(n, 1)``.
+        real: numbers of the data, ``(k,)`` or ``(k, 1)``, drawn in light grey; the intervals are chosen to show
+            them. None for none.
+    """
+    figure, axes = _figure(4.5, 3.5)
+    axes.set_aspect("auto")
+    generated = _drawable(_array(numbers)).ravel()
+    data = generated if real is None else _drawable(_array(real)).ravel()
+    edges = np.histogram_bin_edges(data[np.isfinite(data)], bins=40).tolist()
+    if real is not None:
+        axes.hist(data, edges, density=True, color=LIGHT_GREY, label="data")
+    inside = generated[(generated >= edges[0]) & (generated <= edges[-1])]
+    if len(inside):
+        axes.hist(inside, edges, density=True, histtype="step", color=COLOURS["extragradient"], label="generated")
+    axes.legend(loc="upper right")
+    return figure
+
+
 def trajectory(
     paths: Mapping[str, tuple[Numbers, Numbers]],
     view: tuple[float, float, float, float],
@@ -152,7 +174,12 @@ class Curve:
     error: ArrayLike
 
 
-def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | None = None) -> Figure:
+def comparison(
+    panels: Mapping[str, Sequence[Curve]],
+    unit: str,
+    mark: float | None = None,
+    verdicts: Mapping[str, str] | None = None,
+) -> Figure:
     """Draw curves with bands, a panel for each quantity, with one legend for all panels.
 
     Args:
@@ -160,6 +187,7 @@ def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | N
             a logarithmic axis.
         unit: the unit of the horizontal axis.
         mark: the place of a vertical line.
+        verdicts: name of a quantity -> the label of its vertical axis, such as which values are better.
     """
     from matplotlib.figure import Figure
 
@@ -179,6 +207,7 @@ def comparison(panels: Mapping[str, Sequence[Curve]], unit: str, mark: float | N
         if mark is not None:
             axes.axvline(mark, color=GREY, linewidth=0.8, linestyle=":")
         axes.set_xlabel(unit)
+        axes.set_ylabel((verdicts or {}).get(name, ""))
         axes.set_title(name, fontsize=10)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
@@ -206,6 +235,29 @@ def spectrum(jacobian: np.ndarray, hessians: Mapping[str, np.ndarray]) -> Figure
     axes.set_xlabel("real part")
     axes.set_ylabel("imaginary part")
     figure.legend(loc="outside upper center", ncols=1 + len(hessians), fontsize=8)
+    return figure
+
+
+def bars(series: Mapping[str, Numbers], quantity: str) -> Figure:
+    """Draw a few lists of numbers as bars.
+
+    Args:
+        series: the numbers by name, ``(n,)``; entries of the same place stand beside one another.
+        quantity: the name of the numbers.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _figure(5.5, 3.5)
+    axes.set_aspect("auto")
+    colours = [COLOURS[name] for name in ("extragradient", "lookahead", "rapp", "gda", "optimistic")]
+    width = 0.8 / len(series)
+    for i, (name, values) in enumerate(series.items()):
+        heights = _drawable(_array(values))
+        places = np.arange(1, len(heights) + 1) + (i - (len(series) - 1) / 2) * width
+        axes.bar(places, heights, width, color=colours[i % len(colours)], label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel(quantity)
+    axes.legend(fontsize=8)
     return figure
 
 

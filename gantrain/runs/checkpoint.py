@@ -10,10 +10,8 @@ says what it is: ``{"dict": [[key, value], ...]}``, ``{"tuple": [...]}``, ``{"fl
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,29 +24,31 @@ from torch import Tensor
 
 from gantrain.distributed.processes import Processes
 from gantrain.errors import Notice, UserError
+from gantrain.runs.checkpoint_files import (
+    CONFIG,
+    FORMAT,
+    MANIFEST,
+    PART,
+    REMAINS,
+    STATE,
+    Damaged,
+    decode,
+    document_of,
+    found,
+    manifest_of,
+    parse_json,
+    read_file,
+    sha256,
+)
 from gantrain.utils.io import (
     bring_back,
     delete,
     make_folder,
     remove_folder,
-    replaced,
     replacing_folder,
     set_aside,
     write_file,
 )
-
-STATE, MANIFEST = "state.json", "manifest.json"
-# A copy of the run's config. By another name, since the folder would pass for a run's.
-CONFIG = "run_config.yaml"
-FORMAT = 1
-CHECKPOINT = re.compile(r"step_(?P<step>0|[1-9][0-9]*)")
-# What a process that was killed while it wrote or deleted a checkpoint has left.
-REMAINS = re.compile(rf"{CHECKPOINT.pattern}(\.deleted|\.old)?\.tmp")
-PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-
-
-class Damaged(UserError):
-    """A checkpoint is not what was written."""
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, config: str | None = None) -> None:
@@ -77,12 +77,12 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, confi
     make_folder(folder, durable=True)
     clear_remains(folder)
     path = folder / f"step_{step}"
-    if not path.exists() or _manifest_if_whole(path) != {n: _sha256(c) for n, c in _files(document, tensors, config)}:
+    if not path.exists() or _manifest_if_whole(path) != {n: sha256(c) for n, c in _files(document, tensors, config)}:
         with replacing_folder(path, durable=True) as temporary:
             manifest = {}
             for name, content in _files(document, tensors, config):
                 write_file(temporary / name, content)
-                manifest[name] = _sha256(content)
+                manifest[name] = sha256(content)
             write_file(temporary / MANIFEST, json.dumps(manifest, indent=1))
     _prune(folder, step, keep)
 
@@ -101,23 +101,13 @@ def load(path: Path) -> tuple[int, dict[str, Any]]:
     tensors: dict[str, dict[str, Tensor]] = {}
     for name, content in _verified(path):
         if name == STATE:
-            document = _parse(path / name, content)
+            document = parse_json(path / name, content)
         elif name.endswith(".safetensors"):
             try:
                 tensors[name.removesuffix(".safetensors")] = safetensors.torch.load(content)
             except (SafetensorError, ValueError, TypeError, KeyError) as error:
                 raise Damaged(f"{path / name}: not a safetensors file: {error}") from error
-    try:
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise ValueError(f"expected a checkpoint of format {FORMAT}")
-        step, parts = document["step"], document["parts"]
-        if type(step) is not int or not isinstance(parts, dict):
-            raise ValueError("step or parts have the wrong type")
-        if CHECKPOINT.fullmatch(path.name) and path.name != f"step_{step}":
-            raise ValueError(f"it is of step {step}")
-        return step, {part: _decode(skeleton, tensors.get(part, {})) for part, skeleton in parts.items()}
-    except (ValueError, KeyError, RecursionError) as error:
-        raise Damaged(f"{path / STATE}: not the state of a checkpoint: {error}") from error
+    return document_of(path, document, tensors)
 
 
 def broadcast(state: dict[str, Any] | None, processes: Processes) -> dict[str, Any] | None:
@@ -138,7 +128,7 @@ def broadcast(state: dict[str, Any] | None, processes: Processes) -> dict[str, A
     for tensors in parts.values():
         # Tensors are sent as bytes, since gloo does not know every type.
         processes.broadcast_([t.reshape(-1).view(torch.uint8) for t in tensors.values() if t.numel()])
-    return {part: _decode(skeleton, parts[part]) for part, skeleton in skeletons.items()}
+    return {part: decode(skeleton, parts[part]) for part, skeleton in skeletons.items()}
 
 
 def newest(folder: Path) -> Path | None:
@@ -156,24 +146,6 @@ def newest(folder: Path) -> Path | None:
                 return newest(folder)
             warnings.warn(f"passing over a damaged checkpoint: {error}", Notice, stacklevel=2)
     return None
-
-
-def found(folder: Path) -> dict[int, Path]:
-    """The checkpoints in ``folder`` by their steps, whole or not.
-
-    Where a process was killed while it replaced a checkpoint, the earlier one counts, which has another name then.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        return {}
-    steps: dict[int, Path] = {}
-    for entry in folder.iterdir():
-        match = CHECKPOINT.fullmatch(entry.name) or REMAINS.fullmatch(entry.name)
-        if match and entry.is_dir():
-            path = folder / f"step_{int(match['step'])}"
-            if entry == path or entry == replaced(path) and not path.exists():
-                steps[int(match["step"])] = entry
-    return steps
 
 
 def forget(folder: Path, step: int) -> None:
@@ -242,35 +214,6 @@ def _separate(parts: dict[str, dict[str, Tensor]]) -> None:
             seen.add(storage)
 
 
-def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """The inverse of ``_encode``; raises ValueError for anything that ``_encode`` does not write."""
-    if isinstance(value, list):
-        return [_decode(v, tensors) for v in value]
-    if not isinstance(value, dict):
-        return value
-    if len(value) != 1:
-        raise ValueError(f"an object with the keys {sorted(value)[:3]}")
-    ((kind, content),) = value.items()
-    if kind == "tuple" and isinstance(content, list):
-        return tuple(_decode(v, tensors) for v in content)
-    if kind == "float" and content in ("inf", "-inf", "nan"):
-        return float(content)
-    if kind == "tensor" and isinstance(content, str):
-        if content not in tensors:
-            raise ValueError(f"no tensor {content!r} in the file of its part")
-        return tensors[content]
-    if kind == "dict" and isinstance(content, list):
-        result: dict[str | int, Any] = {}
-        for item in content:
-            if not (isinstance(item, list) and len(item) == 2 and type(item[0]) in (str, int)):
-                raise ValueError(f"an item of a dict that is not a pair of key and value: {str(item)[:40]}")
-            if item[0] in result:
-                raise ValueError(f"the key {item[0]!r} twice in a dict")
-            result[item[0]] = _decode(item[1], tensors)
-        return result
-    raise ValueError(f"unknown object {kind!r}: {str(content)[:40]}")
-
-
 def _files(
     document: dict[str, Any], parts: dict[str, dict[str, Tensor]], config: str | None
 ) -> Iterator[tuple[str, bytes]]:
@@ -306,7 +249,7 @@ def clear_remains(folder: Path) -> None:
 def _manifest_if_whole(path: Path) -> dict[str, str] | None:
     try:
         _require_whole(path)
-        return _manifest(path)
+        return manifest_of(path)
     except Damaged:
         return None
 
@@ -318,40 +261,8 @@ def _require_whole(path: Path) -> None:
 
 def _verified(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of each file, yielded once its content is known to be what the manifest says."""
-    for name, digest in _manifest(path).items():
-        content = _read(path / name)
-        if _sha256(content) != digest:
+    for name, digest in manifest_of(path).items():
+        content = read_file(path / name)
+        if sha256(content) != digest:
             raise Damaged(f"{path / name}: damaged; its content is not what was written")
         yield name, content
-
-
-def _manifest(path: Path) -> dict[str, str]:
-    if not path.is_dir():
-        raise Damaged(f"{path}: no such checkpoint")
-    manifest = _parse(path / MANIFEST, _read(path / MANIFEST))
-    if not isinstance(manifest, dict) or STATE not in manifest:
-        raise Damaged(f"{path / MANIFEST}: not the manifest of a checkpoint")
-    for name, digest in manifest.items():
-        if not PART.fullmatch(name) or name == MANIFEST or not isinstance(digest, str):
-            raise Damaged(f"{path / MANIFEST}: {name[:80]!r} is not a file of a checkpoint")
-    return manifest
-
-
-def _read(file: Path) -> bytes:
-    try:
-        if not file.is_file():
-            raise Damaged(f"{file}: missing, so the checkpoint is not whole")
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
-
-
-def _parse(file: Path, content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise Damaged(f"{file}: not valid JSON: {error}") from error
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

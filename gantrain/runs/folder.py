@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import warnings
@@ -11,16 +12,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gantrain.config import yaml_files
+from gantrain.config import marks, yaml_files
 from gantrain.config.loading import load, resolved, validate
+from gantrain.config.merge import read_file
+from gantrain.config.moved import place_keys
+from gantrain.config.paths import nothing_at
 from gantrain.config.schema import Config
 from gantrain.config.sections import Run
+from gantrain.config.shipped import is_missing
 from gantrain.config.targets import foreign_targets
 from gantrain.config.types import shown
 from gantrain.errors import Notice, UserError
+from gantrain.runs import checkpoint_files
 from gantrain.runs.lock import LOCK
 from gantrain.runs.trust import record_trained, require_trusted
-from gantrain.utils import marks
 from gantrain.utils.io import make_folder, set_aside, write_file
 from gantrain.utils.nested import flatten
 from gantrain.utils.system_files import is_system_file
@@ -32,10 +37,10 @@ BUILT_IN_PYTHON = f"{marks.RUN} that was built in Python: what its trainer was g
 # The file that says that a run is being deleted, from before its first file until after its last.
 _DELETED = "deleted.tmp"
 # What a process that was killed may leave of a run that had not begun; and all that a run has.
-_HALF_WRITTEN = re.compile(r"(config\.yaml|metrics\.jsonl|.+\.png|data\.json)(\.[0-9a-f]{8})?\.tmp")
+_HALF_WRITTEN = re.compile(r"(config\.yaml|metrics\.jsonl|.+\.png|data\.json|better\.json)(\.[0-9a-f]{8})?\.tmp")
 _BEGINNINGS = re.compile(rf"{LOCK}(\..+)?|{_HALF_WRITTEN.pattern}")
 _OWN = re.compile(
-    rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|data\.json|metrics\.jsonl|events\.out\.tfevents\..+|step_[0-9]+(\..+)?|"
+    rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|data\.json|better\.json|metrics\.jsonl|events\.out\.tfevents\..+|step_[0-9]+(\..+)?|"
     r"samples|best|diagnosis"
 )
 # The folder inside the run's folder that holds the checkpoint of the best evaluation.
@@ -47,7 +52,7 @@ CHANGEABLE = (
     *("run.timeout", "run.compile", "run.channels_last", "data.accumulation", "data.storage", "data.workers"),
     *("data.path", "data.root", "data.train", "data.test", "data.download"),  # the data's digest is compared instead
     *("run.on_error", "run.on_nonfinite", "run.rollbacks"),
-    *("log", "samples", "evaluate", "diagnose", "checkpoint"),
+    *("log", "samples", "evaluate", "scalars", "pictures", "callbacks", "diagnose", "checkpoint"),
 )
 # Keys that name the data and other files which a run reads, by their last parts.
 _INPUTS = (".path", ".root", "data.train", "data.test", "evaluate.features", "features.weights")
@@ -93,7 +98,7 @@ def clear_folder(folder: Path, overwrite: bool) -> None:
     Raises:
         UserError: something cannot be deleted.
     """
-    if _is_being_deleted(folder) or overwrite and (is_run(folder) or _lost_its_config(folder)):
+    if is_being_deleted(folder) or overwrite and (is_run(folder) or lost_its_config(folder)):
         _delete_run(folder)
 
 
@@ -113,9 +118,9 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
     yaml_files.parse(config_text(config, RESOLVED_CONFIG), f"{folder / CONFIG}: the config with all its defaults")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and the run's folder would lie there; choose another run.name")
-    if _is_being_deleted(folder) or _is_free(folder):
+    if is_being_deleted(folder) or _is_free(folder):
         return
-    if not is_run(folder) and not _lost_its_config(folder):
+    if not is_run(folder) and not lost_its_config(folder):
         if next(folder.glob("step_*/manifest.json"), None):
             raise UserError(
                 f"{folder / CONFIG}: is not what gantrain wrote, whose first line is {RESOLVED_CONFIG!r}; put that "
@@ -130,7 +135,8 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
     if folder.is_symlink():
         raise UserError(f"{folder}: cannot be deleted: is a symbolic link; name the folder to which it leads")
     for key, value in flatten(dict(config)).items():
-        if isinstance(value, str) and key.endswith(_INPUTS) and folder.resolve() in Path(value).resolve().parents:
+        path = isinstance(value, str) and (key.endswith(_INPUTS) or os.path.isabs(value))
+        if path and folder.resolve() in Path(value).resolve().parents:
             raise UserError(f"{key}: {value} lies in the run's folder, which --overwrite deletes; move it away first")
     strangers = [] if is_run(folder) else [e.name for e in _entries(folder) if not _OWN.fullmatch(e.name)]
     if strangers:
@@ -148,11 +154,12 @@ def require_same_config(here: dict[str, Any], first: dict[str, Any]) -> None:
         first: those of the first process.
 
     Raises:
-        UserError: a value differs. Keys that say where files lie and how they are read may differ.
+        UserError: a value differs. Keys that say where files lie and how they are read may differ, and so may the
+            folders of all paths.
     """
     here, first = flatten(here), flatten(first)
     for key in sorted(here.keys() | first.keys()):
-        if here.get(key) != first.get(key) and not key.endswith(_HOST_KEYS):
+        if not _alike(here.get(key), first.get(key)) and not key.endswith(_HOST_KEYS):
             raise UserError(
                 f"{key}: {shown(here.get(key))} here, and {shown(first.get(key))} in the first process; start all "
                 "processes with the same config"
@@ -167,11 +174,18 @@ def is_run(folder: Path) -> bool:
         return False
 
 
-def open_run(run: str | Path, trust: bool = False) -> tuple[Path, Config]:
+def no_run(run: str | Path) -> UserError:
+    """The error that a path is not that of a run."""
+    nothing = f": {nothing_at(run)}" if is_missing(Path(run)) else ""
+    return UserError(f"{run}: no run here{nothing}; expected a folder with {CONFIG}, as under checkpoints/")
+
+
+def open_run(run: str | Path, trust: bool = False, data: str | None = None) -> tuple[Path, Config]:
     """Read the config of a run; returns the folder and the config.
 
     Args:
         run: the folder of the run.
+        data: where the training data lie now, if not where the config says.
         trust: whether code outside gantrain that the config names is imported though the run was not trained here.
 
     Raises:
@@ -179,7 +193,7 @@ def open_run(run: str | Path, trust: bool = False) -> tuple[Path, Config]:
     """
     folder = _require_config(run)
     file = folder / CONFIG
-    return folder, load(file, check=lambda content: require_trusted(file, content, trust))
+    return folder, load(file, (), lambda content: require_trusted(file, content, trust), data)
 
 
 def comparable_config(run: str | Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
@@ -201,7 +215,7 @@ def comparable_config(run: str | Path, known: Mapping[str, str] = MappingProxyTy
 def _require_config(run: str | Path) -> Path:
     folder = Path(run)
     if not (folder / CONFIG).is_file():
-        raise UserError(f"{folder}: no run here; expected a folder with {CONFIG}, as under checkpoints/")
+        raise no_run(run)
     if _mark(folder) == BUILT_IN_PYTHON:
         raise UserError(
             f"{folder}: this run was built in Python, and its folder does not say how to build its game again; build "
@@ -211,15 +225,7 @@ def _require_config(run: str | Path) -> Path:
 
 
 def _mark(folder: Path) -> str:
-    return _first_line(folder / CONFIG)
-
-
-def _first_line(config: Path) -> str:
-    if not config.is_file():
-        return ""
-    # An editor may have put a byte order mark before the first line.
-    with config.open(encoding="utf-8-sig", errors="replace") as lines:
-        return lines.readline(200).rstrip("\n")
+    return yaml_files.first_line(folder / CONFIG)
 
 
 def _is_free(folder: Path) -> bool:
@@ -229,7 +235,7 @@ def _is_free(folder: Path) -> bool:
     )
 
 
-def _lost_its_config(folder: Path) -> bool:
+def lost_its_config(folder: Path) -> bool:
     """Whether a folder is that of a run, which shows in its files, and its config is missing or not even begun."""
     config = folder / CONFIG
     if config.exists() and not _is_blank(config):
@@ -255,8 +261,8 @@ def _entries(folder: Path) -> Iterator[Path]:
     return (entry for entry in folder.iterdir() if not is_system_file(entry.name))
 
 
-def _is_being_deleted(folder: Path) -> bool:
-    return _first_line(folder / _DELETED) == RESOLVED_CONFIG
+def is_being_deleted(folder: Path) -> bool:
+    return yaml_files.first_line(folder / _DELETED) == RESOLVED_CONFIG
 
 
 def _delete_run(folder: Path) -> None:
@@ -275,7 +281,7 @@ def _delete_run(folder: Path) -> None:
 
 def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
     before, failure = None, None
-    for file in _configs(folder):
+    for file in configs_of(folder):
         try:
             before = _as_computed(file, foreign_targets(config))
             break
@@ -288,36 +294,41 @@ def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
         warnings.warn(lost, Notice, stacklevel=3)
         return
     now = flatten(dict(config))
+    changeable = (*CHANGEABLE, *(f"data.{key}" for key in place_keys(config.get("data"))))
     # The name of the outermost part comes first, since all keys of a part differ when its name does.
     for key in sorted(
         before.keys() | now.keys(), key=lambda k: (not k.endswith((".name", ".target")), k.count("."), k)
     ):
         old, new = before.get(key), now.get(key)
-        if old != new and not any(key == c or key.startswith(f"{c}.") for c in CHANGEABLE):
+        if not _alike(old, new) and not any(key == c or key.startswith(f"{c}.") for c in changeable):
             raise UserError(
                 f"{key}: the run in {folder} has {shown(old)}, this config {shown(new)}; "
                 "a resumed run keeps what it computes. Change it back, or start another run with run.name=NEW"
             )
 
 
-def _configs(folder: Path) -> Iterator[Path]:
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values are the same. Two absolute paths are if they have the same name: a folder may be moved."""
+    paths = all(isinstance(value, str) and os.path.isabs(value) for value in (one, other))
+    return os.path.basename(one) == os.path.basename(other) if paths else bool(one == other)
+
+
+def configs_of(folder: Path) -> Iterator[Path]:
     """The files with the config of a run: its own and, for the case that it is lost, the copies in its checkpoints."""
     if is_run(folder):
         yield folder / CONFIG
-    from gantrain.runs import checkpoint
-
-    for _, path in sorted(checkpoint.found(folder).items(), reverse=True):
-        if _first_line(path / checkpoint.CONFIG) in (RESOLVED_CONFIG, BUILT_IN_PYTHON):
-            yield path / checkpoint.CONFIG
+    for _, path in sorted(checkpoint_files.found(folder).items(), reverse=True):
+        if yaml_files.first_line(path / checkpoint_files.CONFIG) in (RESOLVED_CONFIG, BUILT_IN_PYTHON):
+            yield path / checkpoint_files.CONFIG
 
 
 def _as_computed(config: Path, known: Mapping[str, str]) -> dict[str, Any]:
-    python = _first_line(config) == BUILT_IN_PYTHON
+    python = yaml_files.first_line(config) == BUILT_IN_PYTHON
     return flatten(yaml_files.read(config) if python else _comparable(config, known))
 
 
 def _comparable(file: Path, known: Mapping[str, str]) -> dict[str, Any]:
-    content = {key: value for key, value in yaml_files.read(file).items() if key not in CHANGEABLE}
+    content = {key: value for key, value in read_file(file).items() if key not in CHANGEABLE}
     if foreign_targets(content).items() <= known.items():
         return resolved(validate(Config, content, str(file)))
     return {**content, "run": resolved(validate(Run, content.get("run"), f"{file}: run"))}

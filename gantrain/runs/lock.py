@@ -179,6 +179,19 @@ def holder(folder: Path, seconds: float | None = None) -> Holder | None:
     return found if found is not None and _lives(path, found, PATIENCE if seconds is None else seconds) else None
 
 
+def look(folder: Path) -> tuple[Holder, bool | None] | None:
+    """Who is named in the lock of a run's folder, and whether that process lives; None where there is no lock.
+
+    Nothing is written, and nobody is waited for: where it cannot be looked up whether the process lives, such as on
+    another host, None stands for the answer.
+
+    Raises:
+        UserError: what bears the name of the lock is none, or cannot be read.
+    """
+    found = _read(Path(folder) / LOCK)
+    return None if found is None else (found, _looked_up(found))
+
+
 def require_free(folder: Path) -> None:
     """Refuse a folder into which a process of this host writes. Nothing is written, and nobody is waited for.
 
@@ -196,9 +209,9 @@ def _held_by(folder: Path, found: Holder) -> UserError:
 
 def _lives(path: Path, found: Holder, seconds: float) -> bool:
     """Whether the process that wrote the lock at ``path`` lives: looked up where possible, and watched otherwise."""
-    boot, namespace = _place()
-    if boot and (found.boot, found.namespace) == (boot, namespace):
-        return _started(found.process) in (found.started, _HIDDEN)
+    known = _looked_up(found)
+    if known is not None:
+        return known
     if seconds > 0:
         warnings.warn(
             f"{path.parent}: {found} held this folder; waiting {seconds:.0f} seconds for a sign of its life",
@@ -212,6 +225,14 @@ def _lives(path: Path, found: Holder, seconds: float) -> bool:
         if now != first:
             return now is not None
     return False
+
+
+def _looked_up(found: Holder) -> bool | None:
+    """Whether a process lives; None where its number says nothing: on another host, after a reboot, in a container."""
+    boot, namespace = _place()
+    if boot and (found.boot, found.namespace) == (boot, namespace):
+        return _started(found.process) in (found.started, _HIDDEN)
+    return None
 
 
 def _create(path: Path, content: bytes) -> bool:

@@ -8,22 +8,24 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from torch import Tensor
 
 from gantrain.errors import UserError
+from gantrain.runs.better import record_better
 from gantrain.runs.events import Events
+from gantrain.runs.last_rows import METRICS
 from gantrain.utils.io import append, explaining_write_errors, open_regular, write_file
 from gantrain.utils.nested import flatten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METRICS = "metrics.jsonl"
 # The columns of metrics.jsonl that differ between two runs of one config; all others are functions of the config.
-WALL_CLOCK = frozenset({"time", "images_per_second"})
+WALL_CLOCK = frozenset({"time", "images_per_second", "steps_per_second"})
 # More steps than any run takes; a number of this size in a file is none of ours.
 _MANY = 2**63
 # Charts that show several scalars together; TensorBoard matches the tags as regular expressions.
@@ -71,6 +73,7 @@ class Monitor:
         self.rows = len(earlier)
         for row in earlier:
             self.last = (self.last or {}) | _scalars(row)
+        self._better: dict[str, str] = {}
         self._began = time.monotonic() - (earlier[-1]["time"] if earlier else 0.0)
         self._path = Path(folder) / METRICS
         with explaining_write_errors(self._path):
@@ -83,10 +86,19 @@ class Monitor:
         self._events.add(summary.custom_scalars(LAYOUT))
         self.text("config", f"```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```", step)
 
-    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
-        """Write the values of a step: numbers of Python or numpy, or tensors of one element."""
+    def scalars(self, step: int, values: Mapping[str, Any], better: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Write the values of a step: numbers of Python or numpy, or tensors of one element.
+
+        Args:
+            step: the number of training steps taken.
+            values: the values by name.
+            better: for those values by which runs are compared, the better direction: "lower" or "higher".
+        """
         if not self.enabled:
             return
+        if not better.items() <= self._better.items():
+            record_better(self._path.parent, better)
+            self._better |= better
         numbers = {name: _number(value) for name, value in values.items()}
         row: dict[str, Any] = {"step": step, "time": round(time.monotonic() - self._began, 3)}
         row |= {name: number if math.isfinite(number) else None for name, number in numbers.items()}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from gantrain.config.user_code import is_users
 from gantrain.errors import UserError
 from gantrain.utils.nested import Maybe
 from gantrain.utils.tensors import tree_to
@@ -114,7 +115,8 @@ def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Any], name: str,
     for number, (group, ours) in enumerate(zip(saved["param_groups"], own["param_groups"], strict=True)):
         if not all(isinstance(each, int) for each in group["params"]) or list(group["params"]) != ours["params"]:
             raise UserError(f"{folder}: {name}.param_groups.{number}.params: not those of the optimizer; {_OTHER}")
-    form = _form_of_state(optimizer)
+    # A user's own may keep a state that differs from step to step.
+    form = None if is_users(optimizer) else _form_of_state(optimizer)
     if form is not None:
         # A parameter that never had a gradient has no state.
         require_fit(saved["state"], {key: Maybe(each) for key, each in form.items()}, f"{name}.state", folder)

@@ -2,81 +2,252 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gantrain.builders import make_game
-from gantrain.config.parts import build
+from gantrain.builders import make_data, make_game
+from gantrain.config import shipped
+from gantrain.config.base import nearest
+from gantrain.config.loading import resolved
+from gantrain.config.parts import part_name
 from gantrain.config.schema import Config
+from gantrain.config.types import expanded, shown
 from gantrain.data.dataset import DataSet
-from gantrain.errors import UserError
-from gantrain.games.base import Game
+from gantrain.data.digest import difference, digest
+from gantrain.data.spec import DataSpec
+from gantrain.errors import NotFound, UserError
+from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
 from gantrain.optim.ema import EMA
-from gantrain.runs import checkpoint
+from gantrain.runs import checkpoint, checkpoint_files
+from gantrain.runs.data_record import DataForm, recorded_digest, recorded_form
 from gantrain.runs.folder import is_run, open_run
 from gantrain.runs.restore import require_fit, restore
+from gantrain.utils.seeding import derive
+
+# One class or several, by their numbers or their names.
+Classes = int | str | Sequence[int | str] | Tensor
+
+MOVED = "if the data have been moved, say with --data PATH where they are now"
+"""What to do where the data of a run are missing."""
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run as one of its checkpoints holds it.
+    """A run as one of its checkpoints holds it; :func:`load` opens it.
 
     Attributes:
         folder: the folder of the run.
-        config: the config of the run.
         path: the folder of the checkpoint.
         step: training steps that the run had taken.
-        data: the training data set.
-        game: the game, with the live weights, which the optimizers had reached.
-        network: the network that is evaluated, with the weights that were asked for.
         weights: which weights ``network`` has: "ema" or "live".
+        network: the network that is evaluated, in evaluation mode and with the weights that were asked for: of a GAN
+            the generator, of a classification the classifier, which maps samples ``(n, *shape)`` to logits.
+        game: the game, with the live weights, which the optimizers had reached.
+        form: the form of the training data.
+        settings: the validated config.
+        moved: whether the data are not where the run was trained on them.
     """
 
     folder: Path
-    config: Config
     path: Path
     step: int
-    data: DataSet
-    game: Game
-    network: nn.Module
     weights: str
+    network: nn.Module = field(repr=False)
+    game: Game = field(repr=False)
+    form: DataForm = field(repr=False)
+    settings: Config = field(repr=False)
+
+    moved: bool = False
+
+    @cached_property
+    def data(self) -> DataSet:
+        """The training data set, which is read when it is first asked for.
+
+        Raises:
+            UserError: the data are missing, or those that are said to be the moved ones are others.
+        """
+        return _read_data(self.settings, self.folder, self.moved)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config as in the run's ``config.yaml``, with all defaults: ``run.config["data"]["batch_size"]``."""
+        return resolved(self.settings)
+
+    @property
+    def spec(self) -> DataSpec:
+        """The shape of a sample, and the number of classes."""
+        return self.form.spec
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes in the order of their numbers; the numbers themselves where there are no names."""
+        return self.form.class_names or tuple(map(str, range(self.spec.classes)))
+
+    def sample(self, n: int, seed: int = 0, classes: Classes | None = None) -> Tensor:
+        """Samples of the generator: those that ``gantrain sample RUN --number N --seed SEED`` writes.
+
+        The generator makes 500 samples at a time, so that it needs little memory beside that for the samples.
+
+        Args:
+            n: the number of samples.
+            seed: the seed of the latent vectors; the same seed gives the same samples.
+            classes: the class of all samples, or several classes that the samples take in turn: numbers from 0 on, or
+                names out of :attr:`classes`. Only for a conditional game; by default its samples take all classes in
+                turn.
+
+        Returns:
+            ``(n, *shape)`` float32, images in [-1, 1], on the device of the network.
+
+        Raises:
+            UserError: the run has no generator, the game is not conditional, or there is no such class.
+        """
+        game = self.require_generator()
+        _require_count("n", n)
+        samples = game.sample(n, derive(seed, "sample"), self._labels(game, n, classes), self.network)
+        return self._finished(samples)
+
+    def generate(self, z: Tensor, classes: Classes | None = None, seed: int = 0) -> Tensor:
+        """The samples that the generator makes from latent vectors of your own, as for interpolations.
+
+        Args:
+            z: ``(n, run.game.latent_dim)``, the latent vectors; the generator was trained on standard normal ones.
+            classes: as in :meth:`sample`.
+            seed: the seed of noise that the generator itself draws.
+
+        Returns:
+            As :meth:`sample`.
+
+        Raises:
+            UserError: as in :meth:`sample`; or ``z`` has another shape.
+        """
+        game = self.require_generator()
+        if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] != game.latent_dim or not len(z):
+            got = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else shown(z)
+            raise UserError(f"z: expected latent vectors (n, {game.latent_dim}), got {got}")
+        if classes is None and game.conditional:
+            classes = range(self.spec.classes)
+        return self._finished(game.generate(z, self._labels(game, len(z), classes), seed, self.network))
+
+    def require_generator(self) -> GenerativeGame:
+        """The game, whose evaluated network makes samples.
+
+        Raises:
+            UserError: the run has no generator.
+        """
+        if isinstance(self.game, GenerativeGame):
+            return self.game
+        classifies = isinstance(self.game, ClassifyingGame)
+        use = "; it classifies: gantrain eval measures it, and in Python network(x) gives logits" if classifies else ""
+        raise UserError(f"{self.folder}: the game {part_name(self.settings.game)} has no generator{use}")
+
+    def _labels(self, game: GenerativeGame, n: int, classes: Classes | None) -> Tensor | None:
+        """``(n,)``, the classes of the samples; None leaves them to the game."""
+        if classes is None:
+            return None
+        if not game.conditional:
+            raise UserError(
+                f"classes: the game of {self.folder} is not conditional, so that nobody chooses the class of a sample; "
+                "leave them out"
+            )
+        several = classes.tolist() if isinstance(classes, Tensor) else classes
+        given = [several] if isinstance(several, str) or not hasattr(several, "__iter__") else list(several)
+        if not given:
+            raise UserError("classes: expected a class or more, got none")
+        return torch.tensor([self._number(one) for one in given])[torch.arange(n) % len(given)]
+
+    def _number(self, given: Any) -> int:
+        """The number of a class. A name takes precedence."""
+        count = self.spec.classes
+        if isinstance(given, str):
+            names = self.classes
+            if given in names:
+                return names.index(given)
+            if not given.isdecimal():
+                known = f"the classes are {', '.join(names[:10])}{' …' if count > 10 else ''}"
+                raise UserError(f"classes: there is no class {given!r}; {known}{nearest(given, names)}")
+            given = int(given)
+        try:
+            number = -1 if isinstance(given, bool) else operator.index(given)
+        except TypeError:
+            number = -1
+        if not 0 <= number < count:
+            raise UserError(
+                f"classes: expected a number from 0 to {count - 1} or the name of a class, got {shown(given)}"
+            )
+        return number
+
+    def _finished(self, samples: Tensor) -> Tensor:
+        samples = samples.float()
+        return samples.clamp_(-1, 1) if self.spec.image else samples
 
 
-def open_saved_run(
+def load(
     run: str | Path,
-    step: int | None = None,
+    *,
     weights: str | None = None,
+    step: int | None = None,
     device: torch.device | str = "cpu",
     trust: bool = False,
+    data: str | None = None,
+    plays: bool = False,
 ) -> SavedRun:
-    """Restore a run from one of its checkpoints.
+    """Open a run that ``gantrain train`` has trained: its network, its config and its samples.
+
+    Its data need not be there, unless it is of an earlier version.
 
     Args:
-        run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``.
-        step: the step of the checkpoint; the newest by default.
+        run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``. The classifier of digits that
+            comes with gantrain is ``checkpoints/digits-classifier``.
         weights: "ema" for the averaged weights or "live" for those of the optimizer. By default the averaged ones where
             the run keeps an average.
+        step: the step of the checkpoint; the newest by default.
         device: where the networks are put.
         trust: whether code outside gantrain that the run's config names is executed though the run was not trained
             here.
+        data: where the training data lie now, if not where the config says.
+        plays: whether the objectives of the game will be computed, for which all its data must be there.
 
     Raises:
-        UserError: there is no such run or checkpoint, the run is not trusted, or the checkpoint has no such weights or
-            belongs to other networks.
+        UserError: there is no such run or checkpoint, the run is not trusted, the checkpoint has no such weights or
+            belongs to other networks, or data are missing.
+
+    Examples:
+        >>> run = load("checkpoints/digits-classifier")
+        >>> run.weights, run.spec.shape, run.config["game"]["name"]
+        ('live', (1, 8, 8), 'classification')
+        >>> digits = run.data.decode(run.data.samples[:4])
+        >>> run.network(digits).argmax(dim=1).tolist() == run.data.labels[:4].tolist()
+        True
     """
-    place = Path(run)
-    folder, config = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place), trust)
+    if weights not in (None, "ema", "live"):
+        raise UserError(f"weights: expected ema or live, got {shown(weights)}")
+    _require_device(device)
+    place = shipped.find_run(expanded(str(run)))
+    folder, settings = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place), trust, data)
     path = _find_checkpoint(place, step)
     step, state = checkpoint.load(path)
-    data = build("data", config.data.part)
-    game = make_game(config, data, device, saved=True)
-    average = config.ema if "ema" in state else None
+    form = recorded_form(folder)
+    read = None
+    if plays or form is None:
+        read = _read_data(settings, folder, data is not None)
+        form = DataForm.of(read)
+    try:
+        game = make_game(settings, read if plays and read is not None else form.spec, device, saved=True)
+    except NotFound as error:
+        raise NotFound(f"{error}; {MOVED}") from error
+    average = settings.ema if "ema" in state else None
     weights = weights or ("live" if average is None else "ema")
     if weights == "ema" and average is None:
-        raise UserError(f"{path}: this run keeps no average of its weights; use --weights live")
+        raise UserError(
+            f'{path}: this run keeps no average of its weights; use --weights live (in Python: weights="live")'
+        )
     for name, player in game.players.items():
         restore(player.module, state, name, path)
     network = game.evaluated_network
@@ -85,16 +256,50 @@ def open_saved_run(
         require_fit(state["ema"], ema.state_dict(), "ema", path, counts=True)
         ema.load_state_dict(state["ema"])
         network = ema.module
-    return SavedRun(folder, config, path, step, data, game, network, weights)
+    saved = SavedRun(
+        folder, path, step, weights, network.eval(), game, settings=settings, form=form, moved=data is not None
+    )
+    if read is not None:
+        vars(saved)["data"] = read  # as the property keeps what it has read
+    return saved
+
+
+def _read_data(config: Config, folder: Path, moved: bool) -> DataSet:
+    """The training data of the run in a folder; those that have been moved must be the same."""
+    try:
+        data = make_data(config)
+    except NotFound as error:
+        raise NotFound(f"{error}; {MOVED}") from error
+    if moved:
+        try:
+            before = recorded_digest(folder)
+        except (OSError, ValueError, RecursionError):
+            return data
+        found = difference(digest(data.samples, data.labels, getattr(data, "in_files", None)), before)
+        if found is not None:
+            raise UserError(f"--data: {found}, compared with the data on which the run in {folder} was trained")
+    return data
+
+
+def _require_device(device: torch.device | str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise UserError(f"device: {device}: {str(error).splitlines()[0]}; use cpu") from None
+
+
+def _require_count(key: str, number: Any) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise UserError(f"{key}: expected a whole number of at least 1, got {shown(number)}")
 
 
 def _find_checkpoint(folder: Path, step: int | None) -> Path:
-    if checkpoint.CHECKPOINT.fullmatch(folder.name) and not is_run(folder):
+    if checkpoint_files.CHECKPOINT.fullmatch(folder.name) and not is_run(folder):
         if step is not None and folder.name != f"step_{step}":
             raise UserError(f"{folder}: is a checkpoint, and another step, {step}, is asked for; name the run instead")
         return folder
-    path = checkpoint.newest(folder) if step is None else checkpoint.found(folder).get(step)
+    path = checkpoint.newest(folder) if step is None else checkpoint_files.found(folder).get(step)
     if path is None:
-        of_step = "" if step is None else f" of step {step}; there are {sorted(checkpoint.found(folder))}"
+        of_step = "" if step is None else f" of step {step}; there are {sorted(checkpoint_files.found(folder))}"
         raise UserError(f"{folder}: no whole checkpoint{of_step}")
     return path

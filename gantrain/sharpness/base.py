@@ -23,6 +23,10 @@ class Oracle(ABC):
     leaves parameters and optimizer as they were, also if an exception passes through. The oracle's own state changes in
     :meth:`combine`.
 
+    An oracle of your own defines :meth:`evaluate`; all else may be left out. A config names it with
+    ``game.PLAYER.sharpness: {target: "my_oracles:Mine", …}``, and the arguments of its constructor are its keys. State
+    that later steps depend on belongs in :meth:`state_dict`, so that a run resumes.
+
     Attributes:
         plain: whether the gradient is that of the loss at the current point; players whose oracles all are plain may
             share a pass.
@@ -44,7 +48,8 @@ class Oracle(ABC):
         """The gradients of one part, on one micro-batch; they are then averaged over micro-batches and processes.
 
         Args:
-            context: the player, the current point and the batch.
+            context: the player, the current point and the batch: ``context.gradient()`` is the gradient of the player's
+                loss at the current point, ``context.parameters`` are the parameters.
             part: the number of the part, 0 … parts - 1.
 
         Returns:
@@ -68,22 +73,25 @@ class Oracle(ABC):
         return gradients[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """The state on which later evaluations depend; it is the same on all processes."""
+        """The state on which later evaluations depend: tensors, numbers and texts, in lists and dicts.
+
+        It is the same on all processes.
+        """
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - most oracles keep nothing
         """Take back what :meth:`state_dict` returned."""
 
-    def state_form(self, parameters: Sequence[Tensor]) -> dict[str, Any]:
+    def state_form(self, parameters: Sequence[Tensor]) -> dict[str, Any] | None:
         """A tree like each that :meth:`state_dict` may return, by which a checkpoint is checked before it is loaded.
 
-        :class:`~gantrain.utils.nested.Maybe` stands for what may be None; None stands for anything. By default the form
-        is that of the present state.
+        :class:`~gantrain.utils.nested.Maybe` stands for what may be None; None stands for anything. By default a state
+        may be anything, unless the oracle keeps none.
 
         Args:
             parameters: the parameters of the player.
         """
-        return self.state_dict()
+        return {} if type(self).state_dict is Oracle.state_dict else None
 
 
 class Plain(Oracle):

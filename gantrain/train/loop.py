@@ -80,8 +80,14 @@ class Loop(ABC):
         """Take one step."""
 
     @abstractmethod
-    def log(self, images_per_second: float) -> None:
-        """Leave the scalars of the step that was just taken in :attr:`unlogged`."""
+    def log(self, seconds: float, steps: int, draws: int) -> None:
+        """Leave the scalars of the step that was just taken in :attr:`unlogged`.
+
+        Args:
+            seconds: the time since the last such scalars.
+            steps: the number of training steps in that time.
+            draws: the number of batches drawn in that time.
+        """
 
     @abstractmethod
     def run_callback(self, callback: Callback) -> None:
@@ -95,10 +101,9 @@ class Loop(ABC):
     def restore(self) -> bool:
         """Load the newest whole checkpoint, and call :meth:`resumed`; whether there was one."""
 
-    @property
     @abstractmethod
-    def images(self) -> int:
-        """The number of real samples drawn so far, in all processes together."""
+    def done(self) -> float:
+        """The share of the budget that is used up: 1 or more when the run is over."""
 
     @property
     @abstractmethod
@@ -155,16 +160,18 @@ class Loop(ABC):
     def _trained(self) -> bool:
         """Take the steps that are left; whether the run is over. False: it went back to an earlier step."""
         every = self.log_settings.every
-        last_time, last_images = time.perf_counter(), self.images
+        last = time.perf_counter(), self.step, self.evaluator.draws
         try:
             self._complete_step()
             while not self.over:
                 self.train_step(observe=(self.step + 1) % every == 0 or self.last)
                 self.pending = self._due()
                 if self.evaluator.observing and (self.step % every == 0 or self.over):
-                    now, images = time.perf_counter(), self.images
-                    self.log((images - last_images) / (now - last_time))
-                    last_time, last_images = now, images
+                    now = time.perf_counter(), self.step, self.evaluator.draws
+                    self.log(now[0] - last[0], now[1] - last[1], now[2] - last[2])
+                    last = now
+                else:
+                    self.progress.tick(self.step, self.done())
                 self._complete_step()
             return True
         except Diverged as error:

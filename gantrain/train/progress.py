@@ -16,6 +16,8 @@ from rich.progress import Progress as Bar
 
 SECONDS_BETWEEN_LINES = 1.0
 SECONDS_BETWEEN_FRAMES = 0.1
+# After so many seconds without a line a step is shown although nothing is logged at it.
+SILENCE = 10.0
 RECENT = 20
 # The errors of a stream that is closed, full, or lacks the characters; they are suppressed inside the context.
 _UNWRITABLE = suppress(OSError, ValueError)
@@ -43,6 +45,7 @@ class Progress:
         self.enabled = enabled and self._stream is not None  # as it is for a program without a console
         self._recent = deque([(time.monotonic(), start)], maxlen=RECENT)
         self._shown = -float("inf")
+        self._begun = time.monotonic()
         self._pending: str | None = None
         self._bar: Bar | None = None
         if not self.enabled or self._stream.closed or not self._stream.isatty():
@@ -62,7 +65,8 @@ class Progress:
         Args:
             step: the number of training steps taken.
             done: the share of the budget that is used up; 1 or more at the end.
-            values: the scalars of the step. The losses and ``images_per_second`` are shown.
+            values: the scalars of the step. The losses and the images or steps per second are
+                shown.
         """
         if not self.enabled:
             return
@@ -77,6 +81,16 @@ class Progress:
         pause = SECONDS_BETWEEN_LINES if self._bar is None else SECONDS_BETWEEN_FRAMES
         if now - self._shown >= pause:
             self._show(now)
+
+    def tick(self, step: int, done: float) -> None:
+        """Show a step at which nothing is logged, if nothing was shown for a while.
+
+        Args:
+            step: the number of training steps taken.
+            done: the share of the budget that is used up.
+        """
+        if self.enabled and time.monotonic() - max(self._shown, self._begun) >= SILENCE:
+            self.update(step, done, {})
 
     def note(self, text: str) -> None:
         """Write a line that stays on the screen, below the lines before it."""
@@ -117,8 +131,9 @@ class Progress:
         where = f"step {step}" if self.steps is None else f"step {step}/{self.steps}"
         losses = [f"{name} {value:.3g}" for name, value in values.items() if name.startswith("loss/")]
         pace = []
-        if "images_per_second" in values:
-            pace.append(f"{values['images_per_second']:.0f} images/s")
+        for things in ("images", "steps"):
+            if f"{things}_per_second" in values:
+                pace.append(f"{values[f'{things}_per_second']:.0f} {things}/s")
         if done < 1.0:
             pace.append(f"{self._left(done)} left")
         return where, losses, pace

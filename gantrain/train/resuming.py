@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.errors import UserError
-from gantrain.runs import checkpoint
+from gantrain.runs import checkpoint, checkpoint_files
 from gantrain.runs.restore import part_of, require_fit
 from gantrain.utils.nested import Maybe
 
@@ -21,7 +21,7 @@ def newest_state(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
     path = checkpoint.newest(folder)
     if path is not None:
         return path, checkpoint.load(path)[1]
-    damaged = [each.name for _, each in sorted(checkpoint.found(folder).items())]
+    damaged = [each.name for _, each in sorted(checkpoint_files.found(folder).items())]
     if damaged:
         raise UserError(
             f"{folder}: none of its checkpoints is whole ({', '.join(damaged)}), and they are left as they are; bring "

@@ -26,14 +26,14 @@ from gantrain.distributed.processes import Processes
 from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Player
 from gantrain.gradients.evaluator import Evaluator
+from gantrain.optim import schedules
 from gantrain.optim.ema import EMA
-from gantrain.optim.schedules import require_schedule, take_step
 from gantrain.outer.base import Outer
 from gantrain.outer.cost import cost_of_a_step, steps_within
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.runs import checkpoint
-from gantrain.runs.data_record import check_data, record_data
+from gantrain.runs.data_record import DataForm, check_data, record_data
 from gantrain.runs.folder import (
     BEST,
     BUILT_IN_PYTHON,
@@ -53,16 +53,17 @@ from gantrain.runs.restore import (
     restore_part,
     restore_scheduler,
 )
-from gantrain.train.callbacks.base import Callback
+from gantrain.train.callbacks.base import Callback, Result
 from gantrain.train.description import describe
 from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
 from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
+from gantrain.train.rehearsal import rehearse_step, take_step
 from gantrain.train.resuming import best_result, newest_state, undone_work
 from gantrain.utils.nested import Maybe
 from gantrain.utils.seeding import derive
-from gantrain.utils.tensors import copy_, norm
+from gantrain.utils.tensors import copy_, norm, preserve
 
 # The parts of a checkpoint that are no player's.
 _CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation", "undone")
@@ -72,12 +73,7 @@ class Trainer(Loop):
     """Trains a game: takes steps until the budget is used up, and writes logs, samples and checkpoints.
 
     In Python you build the parts that a config would name, and give them to the trainer. :meth:`fit` then does all that
-    ``gantrain train`` does::
-
-        game = gt.games.GAN(generator, discriminator, loss=gt.games.losses.Hinge())
-        learners = [gt.Learner(p, torch.optim.Adam(p.parameters, lr=2e-4)) for p in game.players.values()]
-        batches = gt.data.Batches(gt.data.Digits(), batch_size=64, seed=0)
-        gt.Trainer(game, learners, gt.outer.Extragradient(), batches, gt.Run(name="digits", steps=1000)).fit()
+    ``gantrain train`` does.
 
     Args:
         game: the game, its networks on the device on which they are trained.
@@ -106,6 +102,23 @@ class Trainer(Loop):
     Raises:
         UserError: a player has no learner, the data do not fit ``run`` or hold NaN, a schedule ends before the run, the
             outer loop cannot move the learners, or this machine cannot compile.
+
+    Examples:
+        >>> import tempfile, torch, gantrain as gt
+        >>> digits = gt.data.Digits()
+        >>> spec = digits.spec.unconditional()
+        >>> networks = gt.models.ConvGenerator(spec, width=4), gt.models.ConvDiscriminator(spec, width=4)
+        >>> game = gt.games.GAN(*networks, loss=gt.games.losses.Hinge())
+        >>> learners = [gt.Learner(p, torch.optim.Adam(p.parameters, lr=2e-4)) for p in game.players.values()]
+        >>> batches = gt.data.Batches(digits, batch_size=64, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = gt.Run(name="digits", folder=folder, steps=2)
+        ...     trainer = gt.Trainer(game, learners, gt.outer.Extragradient(), batches, run)
+        ...     sorted(path.name for path in trainer.fit().iterdir() if path.is_dir())
+        data: 1797 x 1x8x8, ...
+        step 2/2 ...
+        finished at step 2; ...
+        ['step_2']
     """
 
     def __init__(
@@ -158,10 +171,12 @@ class Trainer(Loop):
         )
         self.field = Field(self.evaluator, self.learners)
         require_finite_samples(batches.samples)
+        if run.kimg is not None and batches.spec.empty:
+            raise UserError("run.kimg: the game sees no samples; use run.steps or run.gradients")
         outer.require(self.field)
         steps = self._steps() if self.schedulers else 0
         for name, scheduler in self.schedulers.items():
-            require_schedule(scheduler, steps, f"game.{name}.scheduler")
+            schedules.require_schedule(scheduler, steps, f"game.{name}.scheduler")
         self.config = (
             describe(game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings)
             if config is None
@@ -191,9 +206,8 @@ class Trainer(Loop):
                 networks; it began with other data; the training diverged; a callback failed; or the training needs
                 more memory than there is.
         """
-        with ExitStack() as held, closing(self.batches), self._computing():
-            self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
-            self.evaluator.rehearse()
+        with ExitStack() as held, closing(self.batches), self.computing():
+            self.rehearse()
             data, changed = self.batches.digest, None
             with self.processes.raise_on_all():
                 if self.main:
@@ -210,17 +224,28 @@ class Trainer(Loop):
             with self.processes.raise_on_all():
                 if self.main:
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
-                    record_data(self.folder, data)
+                    record_data(self.folder, data, DataForm.of(self.batches))
             with self.monitored(), Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress:
                 if resume:
                     self.progress.note(f"going on from step {self.step}" if found else "no checkpoint; starting anew")
                 if changed is not None:
                     self.progress.note(changed)
-                self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
+                if not self.batches.spec.empty:
+                    self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
                 if self.arithmetic.compile:
                     self.progress.note("the first step compiles the networks, which may take a minute")
                 self.take_steps(Interrupt(self.processes))
         return self.folder
+
+    def rehearse(self) -> None:
+        """Compare the data of all processes, and try each player's objective once, without a trace.
+
+        Raises:
+            UserError: the data differ, or a part of the user's own is wrong.
+        """
+        self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
+        self.evaluator.rehearse()
+        rehearse_step(self.outer, self.field)
 
     def restore(self) -> bool:
         """Load the newest whole checkpoint in the run's folder. Only the first process needs to see the folder.
@@ -256,18 +281,9 @@ class Trainer(Loop):
         """
         self.evaluator.step = self.step
         self.evaluator.observing = observe
-        before = dict(self.evaluator.evaluations)
-        with UserCode("outer", self.outer):
-            completed = self._moved()
-        if not isinstance(completed, bool):
-            raise UserError(f"outer: {name_of(self.outer)}.step: expected true or false, got {described(completed)}")
-        if self.evaluator.evaluations == before:
-            raise UserError(
-                f"outer: {name_of(self.outer)}.step: evaluated no gradient; expected a call of field.evaluate"
-            )
-        self.outer_steps += completed
+        self.outer_steps += self._moved()
         for name, scheduler in self.schedulers.items():
-            take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
+            schedules.take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
         if self.ema is not None:
             self.ema.update()
         self.step += 1
@@ -275,7 +291,7 @@ class Trainer(Loop):
     def _moved(self) -> bool:
         """Take a step of the innermost outer loop; whether the outermost has completed one."""
         try:
-            return self.outer.step(self.field)
+            return take_step(self.outer, self.field)
         except RuntimeError as error:
             if "without overflow" in str(error):
                 message = "a setting, times a learning rate or another number, is larger than single precision holds"
@@ -301,7 +317,7 @@ class Trainer(Loop):
         """The share of the budget that is used up: 1 or more when the run is over."""
         return self.settings.used(self.step, max(self.evaluator.evaluations.values()), self.images / 1000)
 
-    def log(self, images_per_second: float) -> None:
+    def log(self, seconds: float, steps: int, draws: int) -> None:
         """Write the scalars of the step that was just taken.
 
         Raises:
@@ -315,7 +331,11 @@ class Trainer(Loop):
         values |= {f"lr/{learner.name}": learner.step_size for learner in self.learners}
         values |= {f"loss_scale/{name}": scale.scale for name, scale in self.evaluator.loss_scales.items()}
         values |= {f"gradients/{name}": count for name, count in self.evaluator.evaluations.items()}
-        values |= {"outer_steps": self.outer_steps, "kimg": self.images / 1000, "images_per_second": images_per_second}
+        values["outer_steps"] = self.outer_steps
+        if self.batches.spec.empty:
+            values["steps_per_second"] = steps / seconds
+        else:
+            values |= {"kimg": self.images / 1000, "images_per_second": draws * self.batches.batch_size / seconds}
         self.unlogged = values
         self.progress.update(self.step, self.done(), values)
 
@@ -329,9 +349,12 @@ class Trainer(Loop):
         found = None
         with self.processes.raise_on_all():
             if self.main or callback.all_processes:
-                with reference_arithmetic():
-                    network = self.evaluated_network(callback.weights)
+                network = self.evaluated_network(callback.weights)
+                with reference_arithmetic(), self._unchanged():
                     found = callback.run(self.folder, self.monitor, self.step, network)
+                if found is not None and not isinstance(found, Result):
+                    wanted = f"{name_of(callback)}.run: expected a gantrain.Result or None"
+                    raise UserError(f"{wanted}, got {described(found)}")
         found = self.processes.broadcast_object(found)
         if found is None:
             return
@@ -342,6 +365,19 @@ class Trainer(Loop):
         ):
             self.best = {"name": found.name, "cost": found.cost}
             self._write(self.folder / BEST, {"evaluation": self.best}, 1)
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """At the end of the block all networks have the modes and the buffers that they had before."""
+        networks = [player.module for player in self.game.players.values()]
+        networks += [self.ema.module] if self.ema is not None else []
+        modes = [(module, module.training) for network in networks for module in network.modules()]
+        with preserve([buffer for network in networks for buffer in network.buffers()]):
+            try:
+                yield
+            finally:
+                for module, training in modes:
+                    module.training = training
 
     def evaluated_network(self, weights: str | None = None) -> nn.Module:
         """The game's evaluated network, with the weights that are asked for.
@@ -438,7 +474,7 @@ class Trainer(Loop):
         self.finite_draws = self.evaluator.draws
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
         """Sets the threads, precision and compiler that the run asks for; reports a lack of memory in one line."""
         batch_size, parts = self.batches.batch_size, self.batches.accumulation
         advice = memory.training_advice(batch_size, parts, self.settings.precision, self.processes.world_size)

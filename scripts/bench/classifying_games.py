@@ -17,8 +17,8 @@ from gantrain.commands.train import train
 from gantrain.config import load, shipped
 from gantrain.config.parts import build, plain
 from gantrain.games import AdversarialTraining
+from gantrain.runs import saved as runs
 from gantrain.runs.folder import is_run
-from gantrain.runs.saved import open_saved_run
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation
 
 CONFIGS = {"adversarial": "configs/adversarial/digits.yaml", "domain": "configs/domain/digits.yaml"}
@@ -47,7 +47,7 @@ def accuracies(folder: Path, name: str) -> dict[str, float]:
     """The accuracies of a run's classifier."""
     if name == "domain":
         return {"accuracy on the target": evaluate_run(str(folder), Request())["accuracy"]}
-    saved, config = open_saved_run(folder), load(shipped.find(CONFIGS[name]))
+    saved, config = runs.load(folder), load(shipped.find(CONFIGS[name]))
     game = config.game
     attacks = AdversarialTraining(saved.network, game.radius, game.norm, None, game.ascent_steps).attacks()
     return AccuracyEvaluation(build("data", config.evaluate.data), 1, attacks=attacks).measure(saved.network)

@@ -23,7 +23,8 @@ from typing import Any
 from timing import machine
 
 from gantrain.cli import main as command_line
-from gantrain.commands.compare import compare, picture, table
+from gantrain.commands.compare import compare
+from gantrain.commands.comparison_report import picture, table
 from gantrain.commands.sweep import is_finished, plan, train
 from gantrain.config.loading import load
 from gantrain.plotting.images import figure_to_png

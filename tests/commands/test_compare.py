@@ -9,7 +9,8 @@ import math
 import pytest
 from tiny import RING, config_of
 
-from gantrain.commands.compare import Estimate, compare, compare_runs
+from gantrain.commands.compare import Estimate, compare
+from gantrain.commands.comparison_report import compare_runs, picture
 from gantrain.config.loading import resolved
 from gantrain.errors import UserError
 from gantrain.plotting import figures
@@ -26,10 +27,10 @@ def run(tmp_path):
     def write(name, cost, fid, *overrides, score=None, metric=FID):
         config = config_of(RING, tmp_path, f"run.name={json.dumps(name)}", *overrides)
         prepare_folder(tmp_path / name, resolved(config), resume=False, overwrite=False)
-        lines = []
+        lines, losses = [], {"loss/generator": 1.0, "loss/discriminator": 2.0}
         for step, value in fid.items():
             gradients = {"gradients/generator": cost * step // 2, "gradients/discriminator": cost * step}
-            lines.append({"step": step, "time": 0.0, "loss/generator": 1.0, "kimg": step / 10, **gradients})
+            lines.append({"step": step, "time": 0.0, **losses, "kimg": step / 10, **gradients})
             lines.append({"step": step, "time": 0.0, metric: value})
             if score is not None:
                 lines[-1]["inception_score[x]"] = score[step]
@@ -53,7 +54,7 @@ def test_runs_are_compared_at_the_cost_that_all_have_reached(run, tmp_path):
         run("b,seed=0", 3, {5: 9.0, 11: 3.0}, "outer=rapp"),
     ]
     comparison = compare(runs)
-    assert comparison.cost == 33 and comparison.limit == runs[2] and comparison.metrics == (FID,)
+    assert comparison.cost == 33 and comparison.limit == runs[2] and comparison.metrics == {FID: "lower"}
     a, b = comparison.groups
     assert (a.label, a.method, b.label, b.method) == ("a", "gda", "b", "rapp")
     # At 33 = 30 + 0.3 * 10: 4 - 0.3 * 3.5 = 2.95 and 8 - 0.3 * 7.5 = 5.75.
@@ -73,7 +74,7 @@ def test_the_best_of_a_score_is_the_highest_and_null_is_left_out(run):
     folder = run("a", 1, {1: 9.0, 2: None, 3: 7.0}, score={1: 4.0, 2: 6.0, 3: 5.0})
     comparison = compare([folder], ["fid", "isc"])
     (group,) = comparison.groups
-    assert comparison.metrics == (FID, "inception_score[x]")
+    assert comparison.metrics == {FID: "lower", "inception_score[x]": "higher"}
     assert comparison.best(group, "inception_score[x]").mean == 6.0
     assert group.curve(FID)[0].tolist() == [1, 3]
 
@@ -82,7 +83,7 @@ def test_a_run_that_stopped_early_limits_all_and_losses_stand_in_for_metrics(run
     short, long = run("a", 1, {10: 5.0, 20: 1.0}), run("b", 1, {10: 5.0, 40: 1.0}, "run.seed=1")
     assert compare([short, long]).cost == 20 and compare([short, long]).groups[0].label == "a"
     unmeasured = run("c", 1, {10: 0.0}, "run.seed=2", metric="score/real")
-    assert compare([short, unmeasured]).metrics == ("loss/generator",)
+    assert compare([short, unmeasured]).metrics == {"loss/generator": None, "loss/discriminator": None}
     late = run("d", 1, {50: 1.0}, "run.seed=3")
     with pytest.raises(UserError, match=r"a: has reached only 20 gradient evaluations, and .*d begins at 50; leave"):
         compare([short, late], ["fid"])
@@ -95,18 +96,100 @@ def test_tables_and_picture(run, tmp_path):
         for s in (0, 2)
     ]
     text = compare_runs(runs, output=str(tmp_path / "out"))
-    assert f"{FID} (best: the lowest)" in text and "2 ± 0" in text and text.endswith("out/comparison.png")
+    assert f"{FID} (lower is better)" in text and "2 ± 0" in text and text.endswith("out/comparison.png")
     with (tmp_path / "out" / "curves.csv").open() as stream:
         first = next(csv.DictReader(stream))
     assert first == {"metric": FID, "group": "gda", "seeds": "2", "gradients": "10.0", "mean": "5.0", "error": "1.0"}
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["comparison.csv", "comparison.png", "curves.csv"]
 
 
+def methods(run, values, metric=FID):
+    """A group of runs for each method, with the given last values for the seeds."""
+    return [
+        run(f"{method},seed={seed}", 1, {10: 5.0, 20: value}, f"run.seed={seed}", f"outer={method}", metric=metric)
+        for method, numbers in values.items()
+        for seed, value in enumerate(numbers)
+    ]
+
+
+def starred(text, metric=FID):
+    """The groups with a star in the column of the last values, and the lines about the metric."""
+    block = next(block for block in text.split("\n\n") if block.startswith(f"{metric} ("))
+    return [line.split()[0] for line in block.splitlines()[2:] if line.count("*")]
+
+
+@pytest.mark.parametrize(
+    ("values", "leaders"),
+    [
+        ({"gda": [2.0, 2.2], "rapp": [3.0, 3.2]}, ["gda"]),
+        ({"gda": [3.0, 3.2], "rapp": [2.0, 2.2], "optimistic": [4.0, 4.2]}, ["rapp"]),
+        ({"gda": [2.0, 3.0], "rapp": [2.6, 3.4]}, []),  # 0.5 apart, with an error of the difference of 0.64
+        ({"gda": [2.0, 2.2], "rapp": [2.0, 2.2], "optimistic": [4.0, 4.2]}, []),
+        ({"gda": [2.0], "rapp": [9.0]}, []),  # one seed has no error
+        ({"gda": [2.0, 2.2]}, []),
+    ],
+)
+def test_a_group_leads_if_it_is_ahead_by_more_than_the_errors(run, values, leaders):
+    assert starred(compare_runs(methods(run, values))) == leaders
+
+
+def test_of_a_score_the_highest_leads(run):
+    text = compare_runs(methods(run, {"gda": [2.0, 2.2], "rapp": [3.0, 3.2]}, "inception_score[x]"))
+    assert "inception_score[x] (higher is better)" in text and starred(text, "inception_score[x]") == ["rapp"]
+
+
+def test_losses_of_a_game_and_scores_rank_nobody(run, tmp_path):
+    runs = methods(run, {"gda": [2.0, 2.2], "rapp": [3.0, 3.2]}, "score/real")
+    for metric, why in (
+        ("loss/generator", "not ranked: the loss of a game does not say which run is better"),
+        ("score/real", "not ranked: nobody says which of two values is better"),
+    ):
+        comparison = compare(runs, [metric])
+        assert comparison.metrics == {metric: None} and comparison.best(comparison.groups[0], metric) is None
+        text = compare_runs(runs, [metric], output=str(tmp_path / "out"))
+        assert f"{metric} ({why})" in text and "best" not in text.partition(f"({why})")[2] and "*" not in text
+        with (tmp_path / "out" / "comparison.csv").open() as stream:
+            assert {(row["better"], row["best"]) for row in csv.DictReader(stream)} == {("", "")}
+        assert picture(comparison).axes[0].get_ylabel() == "not ranked"
+    assert picture(compare(methods(run, {"optimistic": [1.0]}))).axes[0].get_ylabel() == "lower is better"
+
+
+def test_where_nothing_was_evaluated_the_losses_are_shown_with_advice(run):
+    text = compare_runs(methods(run, {"gda": [1.0, 2.0], "rapp": [3.0, 4.0]}, "score/real"))
+    assert "loss/generator (not ranked" in text and "loss/discriminator (not ranked" in text and "*" not in text
+    advice = text.splitlines()[-1]
+    assert advice.startswith("no metric of quality was measured in all runs (") and "evaluate:" in advice
+    assert "no metric of quality" not in compare_runs(methods(run, {"ceg_plus": [1.0, 2.0]}))
+
+
+def test_metrics_come_in_the_order_of_their_table(run):
+    folder = run("a", 1, {1: 9.0, 3: 7.0}, score={1: 4.0, 3: 5.0}, metric="precision[x]")
+    assert list(compare([folder]).metrics) == ["inception_score[x]", "precision[x]"]
+
+
+def classifier(run, name, method, *overrides):
+    """A run of one player alone, whose loss is 1 or 2."""
+    folder = run(name, 1, {10: 1.0}, f"outer={method}", *overrides, metric="score/accuracy")
+    lines = (folder / "metrics.jsonl").read_text().replace('"loss/generator"', '"loss/classifier"')
+    (folder / "metrics.jsonl").write_text(lines.replace('"loss/discriminator": 2.0, ', ""))
+    return folder
+
+
+def test_the_loss_of_an_only_player_ranks_runs_of_the_same_game(run):
+    runs = [classifier(run, "a", "gda"), classifier(run, "b", "rapp", "data.batch_size=16")]
+    assert compare(runs).metrics == {"loss/classifier": "lower"}
+    assert "loss/classifier (lower is better, on the training batches)" in compare_runs(runs)
+    other = classifier(run, "c", "optimistic", "game.loss=hinge")
+    assert compare([*runs, other]).metrics == {"loss/classifier": None}
+
+
 def test_what_cannot_be_compared_is_one_line(run, tmp_path):
     folder = run("a", 1, {10: 5.0})
     again = run("again", 1, {10: 5.0})
+    (tmp_path / "empty").mkdir()
     for runs, metrics, message in (
-        ([tmp_path / "none"], None, "none: no run here and none in it; expected a folder of a run, or of runs"),
+        ([tmp_path / "none"], None, "none: no run here: there is nothing at none in .*; expected a folder of a run"),
+        ([tmp_path / "empty"], None, "empty: no run here and none in it; expected a folder of a run, or of runs"),
         ([], None, "no run to compare"),
         ([folder, again], None, "a and .*again: have the same config and the same seed, 0; leave one out"),
         ([folder], ["losss/generator"], "a: has logged no losss/generator; .*did you mean 'loss/generator'"),

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import DIGITS, RING, config_of, rows, same, state, write
 
 from gantrain.commands.train import train
-from gantrain.runs.saved import open_saved_run
+from gantrain.runs.saved import load
 
 DIAGNOSE = "diagnose={every: 3, batches: 1, eigenvalues: 2}"
 LAZY = "game.penalties=[{name: r1, weight: 1, every: 4}, {name: wgan_gp, weight: 1}]"
@@ -95,7 +95,10 @@ def test_the_command_ends_in_plain_words_and_leaves_a_picture(finished):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "nowhere: no run here; expected a folder with config.yaml, as under checkpoints/"),
+        (
+            ["nowhere"],
+            "nowhere: no run here: there is nothing at nowhere in .*; expected a folder with .*",
+        ),
         (["RUN", "--step", "77"], r".*: no whole checkpoint of step 77; there are \[3, 6\]"),
         (["RUN", "--to", "6"], "--to: expected a step after 6, that of the checkpoint, got 6"),
         (["RUN", "--step", "3", "--to", "5"], r".*: no whole checkpoint of step 5; there are \[3, 6\]"),
@@ -133,6 +136,6 @@ def test_a_section_that_is_wrong_is_refused_before_anything_is_written(tmp_path)
 
 def test_the_live_weights_of_all_players_are_looked_at(finished):
     # The average of the generator was never played against this discriminator.
-    assert "ema" in state(finished) and open_saved_run(finished).weights == "ema"
+    assert "ema" in state(finished) and load(finished).weights == "ema"
     said = gantrain(finished.parent, "diagnose", str(finished), "--batches", "1").output
     assert "live weights in evaluation mode" in said

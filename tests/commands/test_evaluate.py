@@ -21,7 +21,7 @@ from gantrain.errors import UserError
 from gantrain.metrics import Generated, Images, Options, evaluate, make_extractor
 from gantrain.runs import checkpoint
 from gantrain.runs.monitor import read_metrics
-from gantrain.runs.saved import open_saved_run
+from gantrain.runs.saved import load
 
 CLASSIFIER = Path(__file__).parents[2] / "checkpoints" / "digits-classifier"
 NAME = "frechet_distance[digits-classifier]"
@@ -58,9 +58,8 @@ def test_what_is_logged_is_the_metric_of_the_weights_that_were_asked_for(tmp_pat
         # A run that is stopped at the step; the anchor is the iterate of the last complete cycle of four.
         network = {"anchor": "live"}.get(weights, weights)
         stop = step // 4 * 4 if weights == "anchor" else step
-        saved = open_saved_run(
-            train(config_of(DIGITS, tmp_path / str(step), f"run.steps={stop}", LOOKAHEAD)), None, network
-        )
+        run = train(config_of(DIGITS, tmp_path / str(step), f"run.steps={stop}", LOOKAHEAD))
+        saved = load(run, weights=network)
         seed = trainer_seed(tmp_path)
         fake = Generated.of(saved.game, seed, network=saved.network, labels=saved.data.labels)
         options = Options(subset_size=100)
@@ -88,7 +87,7 @@ def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path):
     found = state(folder / "best")
     assert found["evaluation"] == {"name": "recall[digits-classifier]", "cost": -values[best]}
     assert found["clock"]["step"] == best
-    assert open_saved_run(folder / "best").step == best == open_saved_run(folder / "best" / f"step_{best}").step
+    assert load(folder / "best").step == best == load(folder / "best" / f"step_{best}").step
 
 
 def test_a_resumed_run_goes_on_comparing_with_the_best(tmp_path):
@@ -124,7 +123,7 @@ def finished(tmp_path_factory):
 
 def test_the_command_agrees_with_images_in_files(finished, tmp_path):
     report = evaluate_run(str(finished), Request(metrics=("fid",), weights="live", seed=5))
-    saved = open_saved_run(finished, weights="live")
+    saved = load(finished, weights="live")
     fake = Generated.of(saved.game, 5, network=saved.network)
     from gantrain.plotting.images import save_png
 
@@ -152,9 +151,12 @@ def test_the_command_prints_a_table_and_json(finished):
     ("arguments", "message"),
     [
         ([], "eval: name either a run, or images with --images"),
-        (["nowhere"], "nowhere: no run here; expected a folder with config.yaml, as under checkpoints/"),
+        (
+            ["nowhere"],
+            "nowhere: no run here: there is nothing at nowhere in .*; expected a folder with .*",
+        ),
         (["RUN", "--metrics", "fdi"], "metrics: unknown 'fdi'; .*did you mean 'fid'.*"),
-        (["RUN", "--against", "nix"], "--against: nix: no folder, archive or data set of that name"),
+        (["RUN", "--against", "nix"], "--against: there is nothing at nix in .*; expected .* a data set.*"),
         (["RUN", "--step", "77"], r".*: no whole checkpoint of step 77; there are \[4\]"),
         (["--images", "empty", "--metrics", "isc", "--features", "CLASSIFIER"], "empty: holds no image; .*"),
         (["--images", "RUN/samples", "--metrics", "fid", "--features", "CLASSIFIER"], "--against: name what .*"),
@@ -173,10 +175,10 @@ def test_what_cannot_be_evaluated_is_one_line(finished, tmp_path, arguments, mes
 def test_a_config_that_cannot_be_evaluated_is_refused_before_anything_is_written(tmp_path):
     wrong = {
         "evaluate.best=isc": "evaluate.best: isc is not measured; add isc to evaluate.metrics",
-        "evaluate.metrics=[fid, fdi]": "evaluate.metrics.1: expected .*",
+        "evaluate.metrics=[fid, fdi]": "evaluate.metrics.1: unknown metric 'fdi'; expected .*",
         "evaluate.metrics=[]": "evaluate.metrics: expected at least 1 value.*",
         "evaluate.sampels=3": "evaluate.sampels: unknown key; .*did you mean 'samples'.*",
-        "evaluate.features=nowhere": "features: .nowhere. is neither inception nor the folder of a classifier.s run.*",
+        "evaluate.features=nowhere": "features: neither inception nor .*: there is nothing at nowhere in .*",
         "ema=null evaluate.weights=ema": "evaluate.weights: ema was asked for, and the run keeps no average; .*",
         "evaluate.data={size: 16}": ".*: images of 16 x 16 pixels .*",
     }
@@ -192,7 +194,7 @@ def test_a_config_that_cannot_be_evaluated_is_refused_before_anything_is_written
 
 
 def test_a_diverged_generator_is_said(tmp_path):
-    saved = open_saved_run(train(evaluated(tmp_path, "run.steps=3")))
+    saved = load(train(evaluated(tmp_path, "run.steps=3")))
     with torch.no_grad():
         next(saved.game.generator.parameters()).fill_(torch.nan)
     with pytest.raises(UserError, match="holds NaN or infinity"):

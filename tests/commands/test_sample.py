@@ -134,8 +134,9 @@ def test_the_command_says_where_the_samples_are(run, tmp_path):
 def test_a_path_without_a_run_is_one_line(tmp_path):
     command = Command(tmp_path, "sample", "nowhere")
     assert command.wait() == 2
-    assert (
-        command.errors == "gantrain: nowhere: no run here; expected a folder with config.yaml, as under checkpoints/\n"
+    assert command.errors == (
+        f"gantrain: nowhere: no run here: there is nothing at nowhere in {tmp_path}; expected a folder with "
+        "config.yaml, as under checkpoints/\n"
     )
 
 

@@ -29,7 +29,7 @@ from gantrain.games.gan import GAN
 from gantrain.games.losses import Hinge
 from gantrain.models import MLPDiscriminator, MLPGenerator
 from gantrain.models.layers.spectral_norm import spectrally_normalised
-from gantrain.runs.saved import open_saved_run
+from gantrain.runs.saved import load
 from gantrain.train.trainer import Trainer
 
 AOT = {"backend": "aot_eager", "dynamic": False}
@@ -192,7 +192,7 @@ def test_a_run_goes_on_in_another_way_from_a_checkpoint_of_either(first, then, t
     parts = train(of("extragradient", tmp_path, "run.name=parts", *then), resume=True)
     assert_near(state(parts), state(plain))
     for weights in ("ema", "live"):
-        samples = [open_saved_run(run, weights=weights).game.sample(4, 0) for run in (plain, parts)]
+        samples = [load(run, weights=weights).game.sample(4, 0) for run in (plain, parts)]
         torch.testing.assert_close(*samples, rtol=0, atol=1e-4)
 
 
@@ -245,7 +245,7 @@ def test_looks_and_saved_networks_are_not_compiled(tmp_path, monkeypatch, aot):
     )
     often = train(of("gda", tmp_path, "run.name=often", "samples={every: 1, count: 10}", COMPILED, "ema=null"))
     assert looked[0] == looked[5] > 1
-    open_saved_run(often).game.sample(3, 0)
+    load(often).game.sample(3, 0)
     assert counters["stats"]["unique_graphs"] == looked[0]
 
 

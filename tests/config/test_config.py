@@ -62,19 +62,19 @@ def refused(path, *overrides, loader=load):
 @pytest.mark.parametrize("path", TRAIN, ids=lambda p: p.stem)
 def test_the_configs_that_are_shipped_load_and_survive_being_written_down(path, write):
     config = load(path)
-    assert load(write(dump(config))) == config
+    assert resolved(load(write(dump(config)))) == resolved(config)
 
 
 @pytest.mark.parametrize("path", SOLVE, ids=lambda p: p.stem)
 def test_so_do_the_toy_games(path, write):
     config = load_solve(path)
-    assert load_solve(write(dump(config))) == config
+    assert resolved(load_solve(write(dump(config)))) == resolved(config)
 
 
 @pytest.mark.parametrize("path", MAPS, ids=lambda p: p.stem)
 def test_and_the_maps(path, write):
     config = load_map(path)
-    assert load_map(write(dump(config))) == config
+    assert resolved(load_map(write(dump(config)))) == resolved(config)
 
 
 def test_every_kind_of_part_survives_being_written_down(write):
@@ -86,20 +86,20 @@ def test_every_kind_of_part_survives_being_written_down(write):
             "game.generator.scheduler={name: sequentiallr, schedulers: [linearlr, constantlr], milestones: [3]}",
             "game.generator.sharpness={name: sampa, rho: 1e-2, climb: tanh}",
             "game.discriminator.constraint={name: box, low: -1}",
-            "game.generator.model={target: torch.nn:Linear, out_features: 3, dtype: null}",
+            "game.generator.model={target: torch.nn:DataParallel, dim: 3, output_device: null}",
             "outer={name: lookahead, base: {name: lookahead, base: {name: rapp, samples: same}}}",
             "ema={}",
             "run.kimg=1e3",
         ],
     )
     again = load(write(dump(config)))
-    assert again == config and dump(again) == dump(config)
+    assert resolved(again) == resolved(config) and dump(again) == dump(config)
     assert again.outer.base.base.samples == "same" and again.run.kimg == 1000.0
 
 
 def test_defaults_are_filled_in(write):
     config = resolved(load(write(MINIMAL)))
-    assert config["run"]["seed"] == 0 and config["run"]["folder"] == "checkpoints"
+    assert config["run"]["seed"] == 0 and config["run"]["folder"] == str(Path("checkpoints").absolute())
     assert config["data"]["name"] == "digits" and config["data"]["batch_size"] == 64 and config["data"]["size"] == 8
     assert config["outer"] == {"name": "gda", "order": "alternating", "samples": None, "critic_steps": 1}
     assert config["game"]["generator"]["optimizer"]["lr"] == 1e-3
@@ -228,7 +228,7 @@ def test_a_mistake_in_a_base_is_said_to_be_there(write):
 
 
 def test_a_missing_file(tmp_path):
-    assert refused(tmp_path / "no.yaml") == ["no.yaml: no such file"]
+    assert refused(tmp_path / "no.yaml") == [f"no.yaml: there is nothing at no.yaml in {tmp_path}"]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_parts_of_a_toy_game_are_for_all_players_or_for_each(write):
     each = load_solve(write(TOY), overrides)
     assert [each.optimizer[p].name for p in "xy"] == ["sgd", "adam"]
     assert each.constraint["joint"].name == "l2_ball" and each.constraint["x"] is None
-    assert load_solve(write(dump(each))) == each
+    assert resolved(load_solve(write(dump(each)))) == resolved(each)
 
 
 @pytest.mark.parametrize(
@@ -290,8 +290,9 @@ def test_paths_are_expanded_and_never_folders_called_like_variables(write, monke
         assert load(path, [f"run.folder={written}"]).run.folder == expanded
         for key in ("path", "root"):
             name = {"path": "image_folder", "root": "cifar10"}[key]
-            assert getattr(load(path, [f"data.name={name}", f"data.{key}={written}"]).data.part, key) == expanded
-        assert load(path, [f"evaluate.features={written}"]).evaluate.features == expanded
+            found = getattr(load(path, [f"data.name={name}", f"data.{key}={written}"]).data.part, key)
+            assert found == str(Path(expanded).absolute())
+        assert load(path, [f"evaluate.features={written}"]).evaluate.features == str(Path(expanded).absolute())
         assert load_solve(write(TOY, "toy.yaml"), [f"folder={written}"]).folder == expanded
     for written, why in {
         "$NOWHERE/a": r"got '\$NOWHERE/a'; \$NOWHERE is not set",

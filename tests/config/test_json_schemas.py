@@ -101,3 +101,22 @@ def test_an_editor_finds_names_meanings_and_defaults():
         definitions[name]["properties"] for name in ("Run", "game.gan", "GeneratorPlayer", "Samples", "Checkpoint")
     ]
     assert [key for keys in [schema["properties"], *described] for key, s in keys.items() if not s["description"]] == []
+
+
+def test_games_without_data_and_groups_of_players(validators):
+    solo = {"optimizer": {"name": "sgd", "lr": 0.1}}
+    matrix = {"name": "matrix", "payoff": [[1, 2]], "row": solo, "column": solo}
+    cournot = {"name": "cournot", "costs": [1, 2], "firms": {**solo, "firm2": {"optimizer": {"lr": 0.2}}}}
+    own = {"target": "mine:Game", "people": {**solo, "ann": {}}}
+
+    def is_valid(game):
+        return validators["train"].is_valid({"run": {"name": "x", "steps": 1}, "game": game})
+
+    assert all(map(is_valid, (matrix, cournot, own)))
+    for wrong in (
+        cournot | {"firms": {"optimizer": {"name": "sgd", "lrr": 1}}},
+        cournot | {"firms": {"firm1": {"optimiser": "sgd"}}},
+        matrix | {"payoff": 3},
+        {"name": "gan"},
+    ):
+        assert not is_valid(wrong), wrong

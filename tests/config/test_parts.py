@@ -14,7 +14,7 @@ from forked import SECONDS
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gantrain.config import parts, types
-from gantrain.config.parts import MARKERS
+from gantrain.config.parts import markers
 from gantrain.config.registry import KINDS, kind
 from gantrain.config.signatures import REQUIRED, argument_docs, inspect_signature, read_signature, understood
 from gantrain.data import DataSpec
@@ -39,13 +39,15 @@ def required(model):
     player = {"model": "conv", "optimizer": "adam"}
     examples |= {"generator": player, "discriminator": player, "classifier": player, "loss": "hinge"}
     examples |= {"domain_classifier": player, "target_data": "digits", "radius": 0.1}
+    solo = {"optimizer": "adam"}
+    examples |= {"row": solo, "column": solo, "payoff": [[1]], "firms": {"firm1": solo}, "costs": [1]}
     return {key: examples[key] for key, field in model.model_fields.items() if field.is_required() and key != "name"}
 
 
 @pytest.mark.parametrize(("k", "name"), ALL)
 def test_what_is_read_from_source_is_what_python_sees(k, name):
     path = kind(k).parts[name]
-    read = read_signature(path, MARKERS)
+    read = read_signature(path, markers(k))
     real = [p for p in inspect.signature(imported(path)).parameters.values() if p.kind is not p.VAR_KEYWORD]
     assert [p.name for p in read.parameters] == [p.name for p in real]
     assert [p.default for p in read.parameters] == [REQUIRED if p.default is p.empty else p.default for p in real]
@@ -65,7 +67,8 @@ def test_every_argument_of_our_own_parts_is_a_key_with_a_description(k, name):
     given = (*kind(k).supplied, *kind(k).reserved)
     arguments = [a for a in inspect.signature(imported(kind(k).parts[name])).parameters if a not in given]
     fields = parts.part_model(k, name).model_fields
-    assert list(fields) == ["name", *arguments]
+    beside = [p.name for p in kind(k).beside(read_signature(kind(k).parts[name]))]
+    assert list(fields) == ["name", *arguments, *beside]
     assert [key for key in arguments if not fields[key].description] == []
 
 
@@ -89,13 +92,14 @@ def test_every_network_can_be_built_from_the_spec_of_the_data(k):
 
 @pytest.mark.parametrize("name", kind("optimizer").parts)
 def test_every_optimizer_can_be_built_and_stepped(name):
-    p = torch.nn.Parameter(torch.ones(2, 2))
+    start = torch.tensor([[0.2, 0.8], [0.5, 0.5]])  # rows that mirror moves too
+    p = torch.nn.Parameter(start.clone())
     optimizer = parts.build("optimizer", {"name": name, "lr": 1}, [p])
     assert type(optimizer) is imported(kind("optimizer").parts[name])
     assert optimizer.param_groups[0]["lr"] == 1.0 and isinstance(optimizer.param_groups[0]["lr"], float)
-    p.grad = torch.full((2, 2), 0.5)
+    p.grad = torch.tensor([[0.5, 0.25], [0.5, 0.5]])
     optimizer.step()
-    assert not torch.equal(p.detach(), torch.ones(2, 2))
+    assert not torch.equal(p.detach(), start)
 
 
 @pytest.mark.parametrize("name", kind("scheduler").parts)
@@ -112,7 +116,7 @@ def test_the_optimizers_are_those_of_torch_that_a_move_can_step():
     classes = {
         n.lower() for n, c in vars(torch.optim).items() if inspect.isclass(c) and issubclass(c, torch.optim.Optimizer)
     }
-    assert set(kind("optimizer").parts) == classes - {"optimizer", "lbfgs", "sparseadam"}
+    assert set(kind("optimizer").parts) == classes - {"optimizer", "lbfgs", "sparseadam"} | {"mirror"}
 
 
 def test_a_warm_up_before_a_decay():
@@ -204,6 +208,7 @@ def test_all_problems_are_said_at_once():
 USER = '''
 from __future__ import annotations
 from typing import TYPE_CHECKING
+import torch
 from torch import nn
 from gantrain.outer import GDA
 if TYPE_CHECKING:
@@ -219,6 +224,18 @@ class Critic(nn.Module):
     def __init__(self, spec, width: PositiveInt = 4, scale=1.0, shape: tuple[int, int] = (1, 2)):
         super().__init__()
         self.args = (spec, width, scale, shape)
+
+class Wide(nn.Module):
+    def __init__(self, width: int): pass
+
+class Eager(torch.optim.SGD):
+    def __init__(self, lr=0.1): pass
+
+class Every(torch.optim.lr_scheduler.LRScheduler):
+    def __init__(self, every: PositiveInt = 1): pass
+
+class Named(torch.optim.SGD):
+    def __init__(self, params, name: str = ""): pass
 
 class Empty(nn.Module):
     def __init__(self): pass
@@ -249,6 +266,14 @@ def test_a_users_part_is_checked_and_built_like_ours(user_module):
         parts.build("discriminator", {"target": "users_own:Critic", "width": 0}, "data")
     with pytest.raises(UserError, match="discriminator.target: users_own:Empty must take spec as its first argument"):
         parts.build("discriminator", {"target": "users_own:Empty"}, "data")
+    for k, target, found in (
+        ("discriminator", "Wide", "must take spec as its first argument, .* its first is width$"),
+        ("optimizer", "Eager", "must take params as its first argument, .* its first is lr$"),
+        ("scheduler", "Every", "must take optimizer as its first argument, .* its first is every$"),
+        ("optimizer", "Named", "has an argument called name, by which configs choose parts; call it otherwise$"),
+    ):
+        with pytest.raises(UserError, match=f"^{k}.target: users_own:{target} {found}"):
+            parts.build(k, {"target": f"users_own:{target}"})
     assert parts.target_model("discriminator", "users_own:Critic").model_fields["width"].description == "how wide."
 
 
@@ -311,7 +336,7 @@ def test_markers_within_real_annotations_are_parts():
         return penalties, pair
 
     make.__annotations__ = {"penalties": Sequence[Penalty], "pair": tuple[Loss, ...]}
-    read = {p.name: p.annotation for p in inspect_signature(make, MARKERS).parameters}
+    read = {p.name: p.annotation for p in inspect_signature(make, markers("game")).parameters}
     for name, kind_of_part, spec in (("penalties", "penalty", "r1"), ("pair", "loss", "hinge")):
         (part,) = TypeAdapter(understood(read[name])).validate_python([spec])
         assert part.part_kind == kind_of_part and part.name == spec

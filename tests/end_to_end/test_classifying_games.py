@@ -10,7 +10,7 @@ import pytest
 from forked import Command, together
 from tiny import DIGITS, config_of, rows, same, state, write
 
-from gantrain.commands.compare import compare_runs
+from gantrain.commands.comparison_report import compare_runs
 from gantrain.commands.diagnose import diagnose_run
 from gantrain.commands.evaluate import Request, evaluate_run
 from gantrain.commands.sample import sample_run
@@ -94,7 +94,7 @@ def test_a_run_is_evaluated_diagnosed_and_compared_and_has_no_samples(tmp_path, 
     assert best["name"] == f"validation/{[n for n in names if n.startswith('accuracy')][-1]}"
     assert "hessian" in diagnose_run(str(run), as_json=True, batches=1, eigenvalues=1)
     assert all(f"validation/{name}" in compare_runs([run]) for name in names)
-    with pytest.raises(UserError, match="has no generator$"):
+    with pytest.raises(UserError, match="the game .* has no generator; it classifies: gantrain eval measures it"):
         sample_run(str(run), 4, 0, None, None, None, False)
 
 

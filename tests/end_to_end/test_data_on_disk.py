@@ -84,7 +84,7 @@ def test_a_broken_file_is_named_at_the_step_that_meets_it(tmp_path):
         command = Command(tmp_path, "train", file, f"run.name=from_{'disk' if started else 'memory'}", *overrides)
         assert command.wait() == 2
         (only,) = command.errors.splitlines()
-        assert only.startswith("gantrain: data.path: a/40.png in pictures cannot be read (")
+        assert only.startswith(f"gantrain: data.path: a/40.png in {tmp_path}/pictures cannot be read (")
         assert ("data: 70 x" in command.output) == started
     command = gantrain(tmp_path, "train", file, "run.name=skipped", "data.on_error=skip", *DISK)
     assert line(command) == "data: 69 x 3x8x8, 13.2 kB, on disk, read ahead by 2 workers"

@@ -1,22 +1,116 @@
-"""The examples are whole programs that run as they stand."""
+"""The examples are whole programs and parts that run as they stand, by the commands in their first lines."""
 
 from __future__ import annotations
 
+import copy
 import os
+import re
+import runpy
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+import pytest
+from forked import gantrain
+from tiny import DIGITS, config_of, rows, same, state
+
+from gantrain.commands.sample import sample_run
+from gantrain.commands.train import train
+from gantrain.config.loading import load
+from gantrain.runs.monitor import read_metrics
+from gantrain.testing import LossContract, OracleContract
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+# The file of each example -> its commands.
+COMMANDS = {
+    path.name: [shlex.split(line)[1:] for line in re.findall(r"^gantrain .*$", text, re.M)]
+    for path in sorted(EXAMPLES.glob("*.py"))
+    for text in [path.read_text().replace("\\\n", "")]
+}
+SMALL = ("run.device=cpu", "samples=null")
 
 
 def test_a_trainer_without_a_config_trains_and_goes_on(tmp_path):
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    env = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
     for steps in (8, 12):
-        command = [sys.executable, str(ROOT / "examples" / "trainer.py"), str(steps)]
+        command = [sys.executable, str(EXAMPLES / "trainer.py"), str(steps)]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
         assert f"finished at step {steps}" in done.stdout
     assert "going on from step 8" in done.stdout
     run = tmp_path / "checkpoints" / "from_python"
     assert (run / "samples" / "step_000012.png").is_file() and (run / "step_12").is_dir()
+
+
+@pytest.mark.parametrize("name", [name for name, commands in COMMANDS.items() if commands])
+def test_the_commands_of_an_example_run(tmp_path, name):
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    train, *others = COMMANDS[name]
+    evaluated = "evaluate.samples=64" if any("evaluate" in word for word in train) else "evaluate=null"
+    assert "finished at step 2" in gantrain(tmp_path, *train, *SMALL, evaluated, "run.steps=2").output
+    for command in others:
+        gantrain(tmp_path, *command)
+
+
+TOGETHER = {
+    "name": "gan",
+    "conditional": False,
+    "loss": {"target": "examples.loss:Smoothed"},
+    "penalties": [{"target": "examples.penalty:DRAGAN", "every": 2}],
+    "augmentations": [{"target": "examples.augmentation:FadingNoise"}],
+    "generator": {
+        "model": {"target": "examples.network:Generator", "width": 32},
+        "optimizer": {"target": "examples.optimizer:Lion", "weight_decay": 0.1, "weight_decay_on": "matrices"},
+    },
+    "discriminator": {
+        "model": {"target": "examples.network:Discriminator"},
+        "optimizer": {"target": "examples.optimizer:Lion"},
+        "sharpness": {"target": "examples.oracle:Clipped", "limit": 0.01},
+        "constraint": {"target": "examples.constraint:MaxNorm"},
+    },
+}
+
+
+def test_the_parts_of_all_examples_resume_together_to_the_bit(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES.parent))
+    base = copy.deepcopy(DIGITS) | {"game": TOGETHER, "checkpoint": {"every": 1, "keep": 9}}
+    base["outer"] = {"target": "examples.outer_loop:Restarted", "period": 3}
+
+    def run(name, steps, **more):
+        return train(config_of(base, tmp_path, f"run.name={name}", f"run.steps={steps}"), **more)
+
+    straight = run("straight", 5)
+    for steps in (1, 4, 5):
+        pieces = run("pieces", steps, resume=True)
+    assert same(state(straight), state(pieces))
+    found = state(straight)
+    assert found["outer"]["taken"] == 2 and len(found["optimizer.generator"]["state"]) == 4
+    assert read_metrics(straight)[-1]["outer_steps"] == 1
+
+
+class TestSmoothed(LossContract):
+    def make(self):
+        return runpy.run_path(str(EXAMPLES / "loss.py"))["Smoothed"](smoothing=0.2)
+
+
+class TestClipped(OracleContract):
+    gradients = 1
+
+    def make(self):
+        return runpy.run_path(str(EXAMPLES / "oracle.py"))["Clipped"](limit=1e-3)
+
+
+def test_examples_are_short_and_each_has_its_command():
+    lengths = {name: len((EXAMPLES / name).read_text().splitlines()) for name in COMMANDS}
+    assert {name: length for name, length in lengths.items() if length > 40 and name != "trainer.py"} == {}
+    assert [name for name, commands in COMMANDS.items() if not commands and name != "trainer.py"] == []
+
+
+def test_a_game_of_ones_own_trains_and_is_sampled(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES.parent))
+    changes = ["run.steps=4", f"run.folder={tmp_path}", "run.device=cpu", "scalars.every=2"]
+    run = train(load(EXAMPLES / "game.yaml", changes))
+    assert rows(run)[-1]["game/spread[ema]"] > 0
+    assert sample_run(str(run), 4, 0, None, None, None, images=False).is_file()

@@ -76,7 +76,7 @@ def test_what_the_first_host_finds_is_said_once_on_each(folders):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda folder: (folder / "config.yaml").unlink(), "config.yaml: no such file"),
+        (lambda folder: (folder / "config.yaml").unlink(), "config.yaml: there is nothing at config.yaml in "),
         (lambda folder: write(folder, RING, "run.stepz=3"), "config.yaml: run.stepz: unknown key; "),
         (lambda folder: write(folder, RING, "run.seed=3"), "run.seed: 3 here, and 0 in the first process; start all "),
     ],
@@ -105,7 +105,7 @@ def test_data_that_are_missing_or_others_on_the_second_host(folders):
     found = "15 samples instead of 16, 05.png is missing, compared with the first process; all hosts need the same data"
     assert first == f"gantrain: process 1 on {HERE}: data: {found}\n"
     shutil.rmtree(folders[1] / "images")
-    said = f"gantrain: process 1 on {HERE}: data.path: there is nothing at 'images'\n"
+    said = f"gantrain: process 1 on {HERE}: data.path: there is nothing at images in {folders[1]}\n"
     assert errors(folders) == (said, said)
     assert not (folders[0] / "digits").exists()
 

@@ -13,6 +13,8 @@ import pytest
 from forked import Command, decoys, gantrain, run_command, until
 from tiny import RING, rows, same, state, write
 
+from gantrain.commands.sweep import grid, plan
+from gantrain.errors import Notice, UserError
 from gantrain.plotting.images import load_png
 
 GRID = ("--over", "outer=gda,{name: rapp, inner_steps: 2}", "--seeds", "2")
@@ -134,7 +136,12 @@ def test_a_run_in_the_way_is_refused_before_anything_starts(tmp_path):
     gantrain(tmp_path, "train", config, "run.name=outer=gda,seed=0", "run.folder=ring", "outer=gda")
     refused(tmp_path, config, ["--over", "outer=rapp,gda", "ema.decay=0.5"], "ema.decay: the run in .* has 0.9, this")
     assert folders(tmp_path / "ring") == {"outer=gda,seed=0"}
-    refused(tmp_path, config, ["run.name=outer=gda,seed=0", "run.folder=ring"], "is a run, and the sweep's runs would")
+    file, aside = [str(tmp_path / config)], [f"run.folder={tmp_path}/ring", "run.name=outer=gda,seed=0"]
+    with pytest.warns(Notice, match="outer=gda,seed=0: is a run, so the sweep's runs lie in .*outer=gda,seed=0_sweep$"):
+        planned = grid(*file, aside, ["outer=rapp"], 2)
+    assert {run.folder.parent.name for run in planned} == {"outer=gda,seed=0_sweep"}
+    with pytest.raises(UserError, match="is a run, and the sweep's runs would lie in it"):
+        plan(tmp_path / "ring" / "outer=gda,seed=0", {"a": (*file, [])}, [0])
 
 
 def refused(place, config, arguments, message):

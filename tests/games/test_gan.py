@@ -280,8 +280,14 @@ class TestWrongUse:
         with pytest.raises(UserError, match=r"Column: expected one logit per sample, .* shape \(2, 1\)"):
             GAN(generator, Column(2, 1), Hinge())
 
+    def test_a_network_without_labels_in_a_conditional_game(self):
+        with pytest.raises(
+            UserError, match=r"^game.generator.model: Unlabelled.forward takes no labels, .*conditional"
+        ):
+            GAN(Unlabelled(), Unlabelled(), Hinge(), conditional=True)
+
     def test_a_generator_without_latent_dim(self):
-        with pytest.raises(UserError, match="Linear: expected an attribute latent_dim"):
+        with pytest.raises(UserError, match="Linear.latent_dim: expected the length of a latent vector"):
             GAN(nn.Linear(2, 2), networks(DataSpec((2,)))[1], Hinge())
 
     def test_a_shared_parameter(self):
@@ -322,3 +328,33 @@ def test_samples_of_given_latents_leave_no_trace_and_their_noise_is_that_of_the_
 class Noise(nn.Module):
     def forward(self, x):
         return x + torch.randn_like(x)
+
+
+class Unlabelled(nn.Module):
+    latent_dim = 2
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+class Optional(Unlabelled):
+    def forward(self, x, temperature=1.0):
+        return (temperature * self.linear(x)).sum(1)
+
+
+class Demanding(Optional):
+    def forward(self, x, labels):
+        assert labels is None
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("discriminator", [Optional, Demanding])
+def test_networks_that_are_told_no_labels_need_not_take_them(discriminator):
+    game = GAN(Unlabelled(), discriminator(), Hinge())
+    batch = Batch(torch.zeros(4, 2), None, index=0, step=0, seed=0)
+    assert all(game.objective(player, batch).loss.requires_grad for player in game.players)
+    assert game.sample(3, seed=0).shape == (3, 2)

@@ -14,7 +14,7 @@ from forked import together
 from image_sets import DIGITS, Pixels, game, gaussian, generated, images
 
 from gantrain.errors import Notice, UserError
-from gantrain.metrics import Generated, Images, Metric, MetricDescription, Options, ReportedValue, Value, evaluate
+from gantrain.metrics import Generated, Images, Metric, Options, evaluate
 
 SMALL = Options(subset_size=40, subsets=5, splits=5)
 
@@ -202,15 +202,11 @@ def test_an_extractor_that_breaks_is_told_from_the_images():
 class MeanFeature(Metric):
     """The distance of the mean features of fake and real images."""
 
-    description = MetricDescription("mean", (ReportedValue("mean_feature", lower_is_better=False),))
-    statistics = "features"
+    better = {"mean_feature": "higher"}
+    least = 2
 
-    def require_images(self, source, count, extractor, options):
-        if count < 2:
-            raise UserError(f"{source.name}: mean needs at least 2 images, got {count}")
-
-    def values(self, fake, real, extractor, options):
-        return {"mean_feature": Value(float((fake.features.values.mean(0) - real.features.mean(0)).norm()))}
+    def measure(self, fake, real):
+        return (fake.features.mean(0) - real.features.mean(0)).norm()
 
 
 def test_a_users_metric_is_computed_beside_ours():
@@ -220,7 +216,7 @@ def test_a_users_metric_is_computed_beside_ours():
     features = [extractor(source.piece(0, 60, "cpu")).features for source in (fake, REAL)]
     assert report["mean_feature[pixels]"] == pytest.approx(float((features[0].mean(0) - features[1].mean(0)).norm()))
     assert not report.values["mean_feature[pixels]"].lower_is_better
-    with pytest.raises(UserError, match="generator: mean needs at least 2 images, got 1"):
+    with pytest.raises(UserError, match="generator: MeanFeature needs at least 2 images, got 1"):
         evaluate(fake, REAL, extractor, [MeanFeature()], samples=1)
-    with pytest.raises(UserError, match="real: mean compares with real images, and none were given"):
+    with pytest.raises(UserError, match="real: MeanFeature compares with real images, and none were given"):
         evaluate(fake, None, extractor, [MeanFeature()], samples=60)

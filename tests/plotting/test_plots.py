@@ -178,3 +178,11 @@ def test_pyplot_stays_out():
         "images.rendered(figures.scatter(torch.rand(3, 2))); assert 'matplotlib.pyplot' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", source], timeout=SECONDS).returncode == 0
+
+
+def test_numbers_are_drawn_as_histograms_of_the_same_intervals():
+    figure = figures.histogram(torch.tensor([[0.5], [0.6], [99.0]]), torch.linspace(0, 1, 50))
+    *bars, generated = figure.axes[0].patches
+    assert len(bars) == 40 and [bar.get_x() for bar in bars][:2] == pytest.approx([0, 1 / 40])
+    assert generated.get_xy().max() > 1 and figure.axes[0].get_xlim()[1] < 2
+    assert len(figures.histogram(torch.tensor([float("nan")]), torch.zeros(3)).axes[0].patches) == 40

@@ -20,7 +20,7 @@ from forked import SECONDS
 from torch import nn
 
 from gantrain.errors import UserError
-from gantrain.runs import checkpoint
+from gantrain.runs import checkpoint, checkpoint_files
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 DTYPES = [*FLOATS, torch.int64, torch.int32, torch.uint8, torch.bool]
@@ -241,7 +241,7 @@ def test_a_checkpoint_whose_replacement_was_killed_is_found(tmp_path):
     (tmp_path / "step_1.deleted.tmp").mkdir()
     assert checkpoint.newest(tmp_path) == tmp_path / "step_2.old.tmp"
     assert checkpoint.load(tmp_path / "step_2.old.tmp")[0] == 2
-    assert sorted(checkpoint.found(tmp_path)) == [1, 2]
+    assert sorted(checkpoint_files.found(tmp_path)) == [1, 2]
     checkpoint.save(tmp_path, 3, {"clock": {"step": 3}}, keep=2)
     assert files(tmp_path) == ["step_2", "step_3"]
 

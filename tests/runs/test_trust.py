@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner
 from tiny import RING, config_of, rows
 
+import gantrain as gt
 from gantrain.cli import cli
 from gantrain.commands.train import train
 from gantrain.config import parts
@@ -20,7 +21,6 @@ from gantrain.config.targets import foreign_targets
 from gantrain.errors import Notice, UserError
 from gantrain.metrics import make_extractor
 from gantrain.runs.folder import CONFIG, prepare_folder
-from gantrain.runs.saved import open_saved_run
 
 CLASSIFIER = Path(__file__).parents[2] / "checkpoints" / "digits-classifier"
 MINE = """
@@ -178,7 +178,7 @@ def test_a_run_that_was_trained_here_is_trusted_as_it_lies_there(tmp_path, mine)
     assert refused(tmp_path / "copy")
     assert call("sample", tmp_path / "copy", "--trust") is None
     assert refused(tmp_path / "copy")
-    assert open_saved_run(tmp_path / "copy", trust=True).step == 1
+    assert gt.load(tmp_path / "copy", trust=True).step == 1
 
     written = (run / CONFIG).read_text()
     for edited in (written + "# edited\n", written.replace("batch_size: 32", "batch_size: 16")):

@@ -62,6 +62,15 @@ def test_lines_come_at_most_once_a_second_and_the_last_always(monkeypatch):
     assert stream.getvalue().splitlines() == lines
 
 
+def test_a_step_is_shown_without_scalars_only_after_a_silence(monkeypatch):
+    clock, stream = Clock(monkeypatch), io.StringIO()
+    bar = Progress(steps=100, stream=stream)
+    for seconds in (9, 1, 5, 6):
+        clock.now += seconds
+        bar.tick(int(clock.now - 1000), (clock.now - 1000) / 100)
+    assert stream.getvalue() == "step 10/100  0:01:30 left\nstep 21/100  0:01:19 left\n"
+
+
 def test_a_line_held_back_appears_at_the_close(monkeypatch):
     Clock(monkeypatch)
     stream = io.StringIO()

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from gantrain.commands.doctor.findings import Finding, TooLong, refusals
-from gantrain.commands.doctor.network import answers, offline
+from gantrain.commands.network import answers, offline
+from gantrain.commands.trial import earlier_run, existing, folder_of, space, without_metrics
 from gantrain.config.schema import Config
 from gantrain.distributed.environment import check_gpus, cores, distributed
 from gantrain.errors import UserError
 
 # Samples on disk that are read, spread over the data set.
 _SAMPLED = 64
-# Beside its checkpoints a run writes its log and pictures.
-_BESIDE = 50 << 20
 
 
 def device(config: Config) -> Iterator[Finding]:
@@ -55,15 +52,12 @@ def device(config: Config) -> Iterator[Finding]:
 
 def folder(config: Config) -> Iterator[Finding]:
     """Whether the run's folder is free, and can be written."""
-    from gantrain.config.loading import resolved
-    from gantrain.runs.checkpoint import CHECKPOINT
-    from gantrain.runs.folder import is_run, require_startable
     from gantrain.runs.lock import holder
 
-    place = _folder(config)
+    place = folder_of(config)
     elsewhere = "choose another run.name or run.folder, or mend its permissions"
     try:
-        require_startable(place, resolved(config), resume=False, overwrite=True)
+        earlier = earlier_run(config)
     except UserError as error:
         yield Finding("FAIL", "folder", str(error), elsewhere)
         return
@@ -71,7 +65,7 @@ def folder(config: Config) -> Iterator[Finding]:
     if held is not None:
         yield Finding("FAIL", "folder", f"{place}: {held} writes into it", "stop it, or run.name=NEW")
         return
-    parent = _existing(place)
+    parent = existing(place)
     try:
         # A file without a name: nothing is left, even if this process is killed.
         with tempfile.TemporaryFile(dir=parent) as stream:
@@ -82,18 +76,10 @@ def folder(config: Config) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("FAIL", "folder", f"{parent}: cannot be written: {error.strerror or error}", elsewhere)
         return
-    if not is_run(place):
+    if earlier is None:
         yield Finding("ok", "folder", f"{place} is free, and {parent} can be written")
-        return
-    steps = [int(match[1]) for entry in place.iterdir() if (match := CHECKPOINT.fullmatch(entry.name))]
-    text = f"{place} holds a run, " + (f"whose newest checkpoint is of step {max(steps)}" if steps else "not yet saved")
-    try:
-        require_startable(place, resolved(config), resume=True, overwrite=False)
-        remedy = "--resume goes on with it, --overwrite starts over, run.name=NEW leaves it alone"
-    except UserError as error:
-        text += f"; --resume would refuse: {error}"
-        remedy = "--overwrite starts over, run.name=NEW leaves it alone"
-    yield Finding("note", "folder", text, remedy)
+    else:
+        yield Finding("note", "folder", *earlier)
 
 
 def first_step(config: Config) -> Iterator[Finding]:
@@ -103,8 +89,8 @@ def first_step(config: Config) -> Iterator[Finding]:
     with offline() as hosts, ExitStack() as built:
         trainer: Trainer | None = None
         said: set[Finding] = set()
-        metrics = "metrics" in config.callbacks
-        for attempt in (config, _without_metrics(config)) if metrics else (config,):
+        metrics = "metrics" in config.game_callbacks
+        for attempt in (config, without_metrics(config)) if metrics else (config,):
             try:
                 trainer = built.enter_context(_built(attempt))
                 break
@@ -134,24 +120,19 @@ def _built(config: Config) -> Iterator[Any]:
     import torch
 
     from gantrain.commands.train import make_trainer
-    from gantrain.compute import memory
-    from gantrain.compute.compile import uncompiled
-    from gantrain.compute.threads import threads
+    from gantrain.compute.compile import temporary_cache, uncompiled
     from gantrain.distributed.rendezvous import process_group
 
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
-    advice = memory.training_advice(config.data.batch_size, config.data.accumulation, config.run.precision, 1)
     with ExitStack() as entered:
         if config.run.compile:
-            entered.enter_context(_compiler_cache())
+            entered.enter_context(temporary_cache())
         place = torch.device("cpu" if cpu else "cuda")
         if not distributed():
             place = entered.enter_context(process_group(cpu, config.run.timeout)).device
         trainer = make_trainer(config, place)
         entered.enter_context(closing(trainer.batches))
-        entered.enter_context(threads(config.run.threads))
-        entered.enter_context(memory.out_of_memory(lambda: "step 0", lambda: advice))
-        entered.enter_context(trainer.arithmetic.applied())
+        entered.enter_context(trainer.computing())
         if config.run.compile:  # make_trainer has tried the compiler
             entered.enter_context(uncompiled())
         yield trainer
@@ -161,16 +142,12 @@ def _missing(error: UserError, hosts: list[str], config: Config) -> Iterator[Fin
     """A part that is not on this machine: a run downloads it, if its host answers."""
     names = dict.fromkeys(hosts)
     silent = [host for host in names if not answers(host)]
-    for finding in refusals(error, "evaluate" if "metrics" in config.callbacks else "data"):
+    for finding in refusals(error, "evaluate" if "metrics" in config.game_callbacks else "data"):
         if silent:
             yield replace(finding, text=f"{finding.text}; {', '.join(silent)} does not answer")
         else:
             text = f"{finding.text}; gantrain train downloads it from {', '.join(names)}, which answers"
             yield Finding("note", finding.subject, text, "what depends on it was left out; ask again once it is here")
-
-
-def _without_metrics(config: Config) -> Config:
-    return config.model_copy(update={key: None for key, name in config.callback_names.items() if name == "metrics"})
 
 
 def _data(trainer: Any) -> Iterator[Finding]:
@@ -185,6 +162,8 @@ def _data(trainer: Any) -> Iterator[Finding]:
     batch = batches(0, 0)
     if batch.real.is_floating_point() and not bool(batch.real.isfinite().all()):
         yield Finding("FAIL", "data", "data: the first batch is not finite", "mend or remove the samples with NaN")
+        return
+    if spec.empty:
         return
     classes = f", {spec.classes} classes" if spec.classes else ""
     described = describe_samples(batches.samples, batches.workers).removeprefix("data: ")
@@ -214,53 +193,21 @@ def _space(trainer: Any) -> Iterator[Finding]:
     """Whether the disk has room for the checkpoints, the new one and the best one beside those that are kept."""
     from gantrain.data.storage import amount
 
-    one = _bytes(trainer.state())
-    kept = trainer.checkpoint_settings.keep + 1 + (2 if trainer.callbacks else 0)
-    need, parent = one * kept + _BESIDE, _existing(trainer.folder)
-    disk, entries = shutil.disk_usage(parent), os.statvfs(parent)
-    text = f"a checkpoint has {amount(one)}, the run needs about {amount(need)} and {parent} has {amount(disk.free)}"
+    needed = space(trainer, trainer.folder)
+    entries = os.statvfs(needed.place)
+    text = (
+        f"a checkpoint has {amount(needed.checkpoint)}, the run needs about {amount(needed.needed)} and {needed.place} "
+        f"has {amount(needed.free)}"
+    )
     longest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    if disk.free < need:
+    if needed.free < needed.needed:
         yield Finding("FAIL", "space", text, "free some space, choose another run.folder, or lower checkpoint.keep")
     elif entries.f_files and not entries.f_favail:
-        yield Finding("FAIL", "space", f"{parent}: no inode is left for a file", "delete files on that disk")
-    elif longest != resource.RLIM_INFINITY and longest < one:
+        yield Finding("FAIL", "space", f"{needed.place}: no inode is left for a file", "delete files on that disk")
+    elif longest != resource.RLIM_INFINITY and longest < needed.checkpoint:
         yield Finding("FAIL", "space", f"{text}; files may have {amount(longest)}", "ulimit -f unlimited")
     else:
         yield Finding("ok", "space", text)
-
-
-@contextmanager
-def _compiler_cache() -> Iterator[None]:
-    """A folder for what the compiler writes, which is gone after the block."""
-    before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    with tempfile.TemporaryDirectory() as cache:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        try:
-            yield
-        finally:
-            del os.environ["TORCHINDUCTOR_CACHE_DIR"]
-            if before is not None:
-                os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
-
-
-def _bytes(state: Any) -> int:
-    """The size of all tensors in a tree."""
-    if isinstance(state, Mapping):
-        return sum(map(_bytes, state.values()))
-    if isinstance(state, list | tuple):
-        return sum(map(_bytes, state))
-    return getattr(state, "nbytes", 0)
-
-
-def _folder(config: Config) -> Path:
-    return Path(config.run.folder) / config.run.name
-
-
-def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
-    path = Path(os.path.abspath(path))
-    return next(p for p in (path, *path.parents) if os.path.lexists(p))
 
 
 CHECKS = {"device": device, "folder": folder, "step": first_step}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from gantrain.config.paths import not_found
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.datasets.splits import training_part
 from gantrain.data.readers.containers import Container, Folder, open_archive
@@ -23,6 +25,9 @@ from gantrain.errors import Notice, UserError
 
 if TYPE_CHECKING:
     from gantrain.config.types import AnyPath, Fraction, NonNegativeInt, PositiveInt
+
+# After so many seconds of looking at images the user is told how far this is.
+_PATIENCE = 5
 
 
 class ImageFiles(ImageSet, ABC):
@@ -70,14 +75,14 @@ class ImageFiles(ImageSet, ABC):
     ):
         place = Path(path)
         if not place.exists():
-            raise UserError(f"data.path: there is nothing at {path!r}")
-        container = self._container(place)
+            raise not_found("data.path", path)
+        container = self.container(place)
         layout = Layout(select_images(container), path)
         part = "train" if split == "validation" and not layout.has(split) else split
         label_of = layout.labels(part)
         names, example = list(label_of), None
         if on_error == "skip":
-            names, example = _usable(container, names, channels, size)
+            names, example = usable(container, names, channels, size)
         samples = FileSamples(container, names, channels, size, example=example)
         self.in_memory_only = samples.in_memory_only
 
@@ -96,15 +101,19 @@ class ImageFiles(ImageSet, ABC):
 
     @staticmethod
     @abstractmethod
-    def _container(path: Path) -> Container:
-        """The container of the files at ``path``."""
+    def container(path: Path) -> Container:
+        """The container of the files at ``path``.
+
+        Raises:
+            UserError: it is of another kind, or damaged.
+        """
 
 
 class ImageFolder(ImageFiles):
     """Images in a folder. A folder whose own name is train, validation or test is that part of a data set."""
 
     @staticmethod
-    def _container(path: Path) -> Container:
+    def container(path: Path) -> Container:
         if not path.is_dir():
             raise UserError(f"data.path: {str(path)!r} is not a folder; for an archive, use image_archive")
         return Folder(path.parent, path.name) if split_named(path.name) else Folder(path)
@@ -114,13 +123,13 @@ class ImageArchive(ImageFiles):
     """Images in a .zip or .tar archive (also .tar.gz, .tar.bz2, .tar.xz), read without unpacking it to disk."""
 
     @staticmethod
-    def _container(path: Path) -> Container:
+    def container(path: Path) -> Container:
         if path.is_dir():
             raise UserError(f"data.path: {str(path)!r} is a folder; use image_folder")
         return open_archive(path)
 
 
-def _usable(
+def usable(
     container: Container, names: Sequence[str], channels: int, size: int | None
 ) -> tuple[list[str], tuple[int, int, str]]:
     """Find the images that can be read and have the most frequent size.
@@ -133,7 +142,15 @@ def _usable(
     """
     sizes: dict[str, tuple[int, int]] = {}
     wrong: dict[str, str] = {}
+    start = time.monotonic()
+    slow = False
     for position, image in load_all(container.contents(names), channels, size):
+        if not slow and time.monotonic() - start > _PATIENCE:
+            slow = True
+            found = f"{position} of {len(names)} images in {_PATIENCE} seconds"
+            warnings.warn(
+                Notice(f"data: looking at all images once, since data.on_error is skip: {found}"), stacklevel=2
+            )
         if isinstance(image, Exception):
             wrong[names[position]] = f"cannot be read ({reason(image)})"
         else:

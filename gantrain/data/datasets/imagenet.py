@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from gantrain.config.paths import lacking
 from gantrain.data.datasets.image_files import ImageFolder
-from gantrain.errors import UserError
 
 if TYPE_CHECKING:
     from gantrain.config.types import FolderPath, Fraction, NonNegativeInt, PositiveInt
@@ -44,8 +44,11 @@ class ImageNet(ImageFolder):
     ):
         folder = Path(root, "val" if split == "validation" else split)
         if not folder.is_dir():
-            raise UserError(
-                f"data.root: {folder.name} is not in {root!r}; put there its class folders (n01440764, …) of "
-                f"https://image-net.org; torchvision.datasets.ImageNet({root!r}, {folder.name!r}) unpacks the archives"
+            raise lacking(
+                "data.root",
+                folder.name,
+                root,
+                "put there its class folders (n01440764, …) of https://image-net.org; "
+                f"torchvision.datasets.ImageNet({root!r}, {folder.name!r}) unpacks the archives",
             )
         super().__init__(str(folder), split, size, on_error=on_error, label_noise=label_noise, noise_seed=noise_seed)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from gantrain.config.base import nearest
+from gantrain.config.paths import lacking
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.readers.containers import Databases
 from gantrain.data.readers.file_samples import FileSamples
@@ -69,10 +70,8 @@ class LSUN(ImageSet):
         folders = {name: Path(root, f"{name}_{part}_lmdb") for name in self.class_names}
         for folder in folders.values():
             if not (folder / "data.mdb").is_file():
-                raise UserError(
-                    f"data.root: {folder.name} is not in {root!r}; put there the folder that {folder.name}.zip of "
-                    "https://github.com/fyu/lsun holds"
-                )
+                advice = f"put there the folder that {folder.name}.zip of https://github.com/fyu/lsun holds"
+                raise lacking("data.root", folder.name, root, advice)
         databases = Databases(Path(root), folders)
         names = [entry.name for entry in databases.entries()]
         labels = None

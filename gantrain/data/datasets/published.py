@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gantrain.errors import UserError
+from gantrain.config.paths import in_current_directory, lacking
+from gantrain.config.shipped import is_missing
+from gantrain.errors import NotFound
 from gantrain.utils.io import require_regular_files
 
 
@@ -30,7 +32,8 @@ def find(dataset: str, root: Path, download: bool, files: str, **options: Any) -
     except RuntimeError as error:
         if not download:
             where = f"set data.download to true, or put {files} there"
-            raise UserError(f"data.root: {dataset} is not in {str(root)!r}; {where}") from error
+            raise lacking("data.root", dataset, root, where) from error
+        _require_new(dataset, root, options)
     _download(dataset, root, files, options)
     return _open(dataset, root, options)
 
@@ -51,6 +54,17 @@ def _open(dataset: str, root: Path, options: dict[str, Any], download: bool = Fa
     return kind(root, download=download, **options)
 
 
+def _require_new(dataset: str, root: Path, options: dict[str, Any]) -> None:
+    """Refuse to download a data set that the current directory has at the path which ``root`` ends in."""
+    there = in_current_directory(root) if is_missing(root) else None
+    if there is not None:
+        with suppress(RuntimeError):
+            _open(dataset, there, options)
+            raise lacking(
+                "data.root", dataset, root, f"write {str(there)!r}, or make the folder to have it downloaded there"
+            )
+
+
 def _download(dataset: str, root: Path, files: str, options: dict[str, Any]) -> None:
     """Download into a temporary folder and move file by file into ``root``, which so never holds parts of files."""
     created = [folder for folder in (root, *root.parents) if not folder.exists()]
@@ -64,8 +78,8 @@ def _download(dataset: str, root: Path, files: str, options: dict[str, Any]) -> 
                 os.replace(file, target)
     except Exception as error:  # gdown's errors have no common class
         reason = " ".join(str(getattr(error, "reason", error)).split())
-        raise UserError(
-            f"data.root: {dataset} is not in {str(root)!r} and cannot be downloaded ({reason}); "
+        raise NotFound(
+            f"data.root: {dataset} is not in {os.path.abspath(root)!r} and cannot be downloaded ({reason}); "
             f"put {files} there, or use image_folder or image_archive"
         ) from error
     finally:

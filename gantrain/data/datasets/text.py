@@ -20,7 +20,7 @@ from gantrain.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from gantrain.config.types import AnyPath, FilePath, Fraction, NonNegativeInt, PositiveInt
+    from gantrain.config.types import FilePath, Fraction, HubPath, NonNegativeInt, PositiveInt
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _BROKEN = re.compile(r"[-+]?[0-9]*\.[0-9]+([eE][-+]?[0-9]+)?")
@@ -64,7 +64,7 @@ class Text(DataSet):
     def __init__(
         self,
         train: FilePath,
-        tokenizer: AnyPath,
+        tokenizer: HubPath,
         test: FilePath | None = None,
         split: Literal["train", "validation", "test"] = "train",
         max_length: PositiveInt = 128,

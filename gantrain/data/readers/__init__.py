@@ -1,6 +1,7 @@
 """Readers of samples: folders, archives and databases of images, and tables of text."""
 
 __all__ = [
+    "arrow",
     "containers",
     "databases",
     "file_samples",

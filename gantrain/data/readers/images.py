@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import get_worker_info
 
 from gantrain.data.readers.magic import START, kind_of
@@ -47,11 +47,26 @@ def load(content: bytes, channels: int, size: int | None, crop: int | None = Non
         Exception: the file is no image, is damaged, or has more than ``PIXELS`` pixels; Pillow raises many classes of
             errors.
     """
-    image = _opened(content)
+    return converted(opened(content), channels, size, crop)
+
+
+def converted(image: Image.Image, channels: int, size: int | None, crop: int | None = None) -> np.ndarray:
+    """An image of Pillow's as a uint8 array ``(height, width, channels)``, as :func:`load` converts it.
+
+    Args:
+        image: the image, which is left as it is.
+        channels: see :func:`load`.
+        size: see :func:`load`.
+        crop: see :func:`load`.
+
+    Raises:
+        Exception: the image is damaged, or of a mode that has no levels from 0 to 255.
+    """
     # Pillow has the 16 bits of a PGM file in a mode of 32 bits.
     deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
     image.load()
-    ImageOps.exif_transpose(image, in_place=True)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if deep:
         levels = np.asarray(image).astype(np.float64) / 257
         image = Image.fromarray(levels.round().astype(np.uint8))
@@ -98,6 +113,28 @@ def load_all(
             yield from (pool.map if threads else map)(loaded, chunk)
 
 
+def opened(content: bytes) -> Image.Image:
+    """An image whose header is read and whose pixels are not decoded yet.
+
+    Raises:
+        ValueError: the file is no image, is damaged, or has more than ``PIXELS`` pixels; the text says which.
+    """
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content))
+    except Image.DecompressionBombError:
+        raise ValueError(f"it has more than {PIXELS} pixels, the most that an image may have") from None
+    except UnidentifiedImageError:
+        kind = kind_of(content[:START])
+        if kind is None:
+            raise ValueError("it is no image, or is damaged") from None
+        if kind.group == "image":
+            raise ValueError(f"it begins like {kind.name}; it is damaged, or Pillow cannot read it") from None
+        raise ValueError(f"it is no image but {kind.name}") from None
+    if image.width * image.height > PIXELS:
+        raise ValueError(f"it has {image.width} x {image.height} pixels, more than the {PIXELS} that an image may have")
+    return image
+
+
 def pixels(image: np.ndarray) -> str:
     """The width and height of an image ``(height, width, channels)``, as messages give them."""
     return f"{image.shape[1]} x {image.shape[0]}"
@@ -118,23 +155,6 @@ def _some(files: Iterator[tuple[Key, bytes | Exception]]) -> list[tuple[Key, byt
         if size > _BYTES_AT_ONCE:
             break
     return chunk
-
-
-def _opened(content: bytes) -> Image.Image:
-    try:
-        image: Image.Image = Image.open(io.BytesIO(content))
-    except Image.DecompressionBombError:
-        raise ValueError(f"it has more than {PIXELS} pixels, the most that an image may have") from None
-    except UnidentifiedImageError:
-        kind = kind_of(content[:START])
-        if kind is None:
-            raise ValueError("it is no image, or is damaged") from None
-        if kind.group == "image":
-            raise ValueError(f"it begins like {kind.name}; it is damaged, or Pillow cannot read it") from None
-        raise ValueError(f"it is no image but {kind.name}") from None
-    if image.width * image.height > PIXELS:
-        raise ValueError(f"it has {image.width} x {image.height} pixels, more than the {PIXELS} that an image may have")
-    return image
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:

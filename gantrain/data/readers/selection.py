@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from gantrain.config import marks
 from gantrain.data.readers.containers import Container
 from gantrain.data.readers.images import SUFFIXES
 from gantrain.data.readers.magic import START, kind_of
 from gantrain.errors import Notice
-from gantrain.utils import marks
 from gantrain.utils.system_files import is_hidden_or_system
 
 # No more files without an image's name are opened to see whether they are images.

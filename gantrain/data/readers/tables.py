@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gantrain.config.base import nearest, one_of
-from gantrain.errors import UserError
+from gantrain.config.paths import nothing_at
+from gantrain.config.shipped import is_missing
+from gantrain.errors import NotFound, UserError
 from gantrain.utils.io import open_regular
 
 # Tab-separated files have no quotes, as in GLUE: a quotation mark is a character of the text.
@@ -38,6 +40,8 @@ def read(path: str | Path, columns: Sequence[str | int]) -> list[tuple[int, list
         raise UserError(f"{path}: expected a file whose name ends in .csv, .tsv or .jsonl")
     if len({type(column) for column in columns}) > 1:
         raise UserError(f"{path}: expected columns all by name, or all by position in a file without header")
+    if is_missing(path):
+        raise NotFound(f"{path}: {nothing_at(path)}")
     try:
         with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             rows = list(_objects(path, file, columns) if path.suffix == ".jsonl" else _lists(path, file, columns))

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from gantrain.config.parts import part_name
+from gantrain.data import pixels
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame
 from gantrain.metrics.extractors.base import Extractor, Output, PathDistance
 from gantrain.models.last_linear import last_linear
-from gantrain.runs.saved import open_saved_run
+from gantrain.runs.saved import load
 
 
 class Classifier(Extractor):
@@ -66,15 +67,18 @@ class Classifier(Extractor):
         Raises:
             UserError: there is no such run, it is not trusted, it trains no classifier, or its data are no images.
         """
-        saved = open_saved_run(folder, trust=trust)
+        saved = load(folder, trust=trust)
         folder = saved.folder
         if not isinstance(saved.game, ClassifyingGame):
-            name = part_name(saved.config.game)
+            name = part_name(saved.settings.game)
             raise UserError(f"{folder}: the game is a {name}; features are those of a classification")
-        if not saved.data.spec.image or saved.data.samples.dtype != torch.uint8:
+        if not saved.spec.image:
             raise UserError(f"{folder}: a classifier of other data than images; the metrics are of images")
-        channels, height, width = saved.data.spec.shape
-        return cls(saved.network, saved.data.decode, (channels, height, width), folder.resolve().name, device)
+        channels, height, width = saved.spec.shape
+        # Images that are stored as floats have no levels of their own.
+        plain = saved.form.pixels or saved.data.samples.dtype != torch.uint8
+        of_levels = pixels.decode if plain else saved.data.decode
+        return cls(saved.network, of_levels, (channels, height, width), folder.resolve().name, device)
 
     def require_shape(self, shape: tuple[int, ...], source: str) -> None:
         if tuple(shape) != self.shape:

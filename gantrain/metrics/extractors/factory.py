@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from gantrain.config import shipped
-from gantrain.config.base import nearest
-from gantrain.errors import UserError
+from gantrain.config.paths import nothing_at
+from gantrain.errors import NotFound, UserError
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.extractors.classifier import Classifier
 from gantrain.metrics.extractors.inception import Inception
@@ -22,8 +24,9 @@ def make_extractor(
     """Make the extractor that ``features`` names.
 
     Args:
-        features: "inception", or the folder of a run whose game is classification. ``checkpoints/digits-classifier``
-            is shipped: it is taken from the working directory if it is there, and else from what is installed.
+        features: "inception", or the folder of a run whose game is classification. A bare name, such as
+            ``my_classifier``, is searched in the current directory, then in ``checkpoints`` there.
+            ``digits-classifier`` is shipped.
         weights: for "inception", the path of its weights: see :class:`gantrain.metrics.Inception`.
         digest: for "inception", the SHA-256 of weights that are not the published ones.
         device: where the network is.
@@ -34,10 +37,13 @@ def make_extractor(
     """
     if features == "inception":
         return Inception(weights, digest, device)
-    folder = shipped.find(features)
-    if not folder.is_dir():
-        hint = f"{shipped.places(features)}{nearest(features, ['inception', *shipped.FOLDERS[1:]])}"
-        raise UserError(f"features: {features!r} is neither inception nor the folder of a classifier's run{hint}")
+    folder = shipped.find_run(features)
+    if shipped.is_missing(folder):
+        known = ["inception", shipped.CLASSIFIER, Path(shipped.CLASSIFIER).name]
+        bare = len(Path(features).parts) == 1
+        others = [Path.cwd() / shipped.RUNS, shipped.ROOT / shipped.RUNS] if bare else [shipped.ROOT]
+        nothing = nothing_at(features, known, others)
+        raise NotFound(f"features: neither inception nor the folder of a classifier's run: {nothing}")
     if weights is not None or digest is not None:
         raise UserError(f"weights: the classifier {features} has its own in its checkpoint; leave the key out")
     return Classifier.of_run(folder, device, trust)

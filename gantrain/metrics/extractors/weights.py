@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
-from gantrain.errors import Notice, UserError
+from gantrain.config.paths import nothing_at
+from gantrain.config.shipped import is_missing
+from gantrain.errors import NotFound, Notice, UserError
 from gantrain.utils.io import make_folder, open_regular, write_file
 
 # Seconds without an answer after which a download is given up.
@@ -68,6 +70,8 @@ class Weights:
                 raise UserError(
                     f"digest: expected {_SHORTEST_DIGEST} to 64 hexadecimal digits of a SHA-256, got {digest!r}"
                 )
+        if is_missing(path):
+            raise NotFound(f"{path}: the {self.title} cannot be read: {nothing_at(path)}")
         try:
             with open_regular(path) as file:
                 content = file.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -198,7 +199,7 @@ class Images(Source):
     """A data set, in memory or in files that are read piece by piece.
 
     Args:
-        data: a data set whose ``samples`` are uint8 ``(n, channels, height, width)``.
+        data: a data set of images. Stored as uint8 they are taken as they are; others are decoded and then encoded.
         name: the name in messages and results.
 
     Raises:
@@ -208,22 +209,23 @@ class Images(Source):
     def __init__(self, data: DataSet, name: str = "data"):
         self.name = name
         self.samples: Any = data.samples
-        if self.samples.dtype != torch.uint8 or self.samples.ndim != 4:
-            raise UserError(f"{name}: these data are no images of 8 bits, and the metrics are of images")
+        self._decode = None if self.samples.dtype == torch.uint8 else data.decode
+        if self.samples.ndim != 4 or not (self._decode is None or data.spec.image):
+            raise UserError(f"{name}: these data are no images, and the metrics are of images")
         if not len(self.samples):
             raise UserError(f"{name}: holds no image")
         self.count: int = len(self.samples)
         self._digest: str | None = None
 
     def piece(self, index: int, size: int, device: torch.device | str) -> Tensor:
-        return self.samples[index * PIECE : index * PIECE + size].to(device)
+        return self._levels(self.samples[index * PIECE : index * PIECE + size].to(device))
 
     def take(self, samples: int | None) -> Source:
         rows = subset_rows(self.name, self.count, samples)
         if rows is None:
             return self
-        subset = Images.__new__(Images)
-        subset.name, subset.samples, subset.count, subset._digest = self.name, self.samples[rows], len(rows), None
+        subset = copy.copy(self)
+        subset.samples, subset.count, subset._digest = self.samples[rows], len(rows), None
         return subset
 
     def digest(self) -> str:
@@ -231,9 +233,12 @@ class Images(Source):
             content = hashlib.sha256(str(tuple(self.samples.shape)).encode())
             for chunk in self.samples.split(_CHUNK):
                 between_batches()
-                content.update(chunk.to("cpu").contiguous().numpy())
+                content.update(self._levels(chunk.to("cpu")).contiguous().numpy())
             self._digest = content.hexdigest()
         return self._digest
+
+    def _levels(self, stored: Any) -> Any:
+        return stored if self._decode is None else encode(self._decode(stored))
 
 
 def subset_rows(name: str, count: int, samples: int | None) -> Tensor | None:

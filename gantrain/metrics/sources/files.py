@@ -18,11 +18,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gantrain.config.paths import nothing_at
+from gantrain.config.shipped import is_missing
 from gantrain.data.datasets.image_files import ImageArchive
 from gantrain.data.readers import containers
 from gantrain.data.readers.images import SUFFIXES, load_all, reason
 from gantrain.data.readers.selection import select_images
-from gantrain.errors import Notice, UserError
+from gantrain.errors import NotFound, Notice, UserError
 from gantrain.metrics.sources.base import PIECE, Images, Source, subset_rows
 
 # The number of pieces that are read before they are needed.
@@ -40,7 +42,7 @@ def open_images(path: str | Path, channels: Literal[1, 3] = 3) -> Source:
         UserError: there is no such folder or archive, or it holds no image.
     """
     if not Path(path).exists():
-        raise UserError(f"{path}: there is no such folder or archive")
+        raise NotFound(f"{path}: {nothing_at(path)}; expected a folder or an archive")
     return (
         Folder(path, channels) if Path(path).is_dir() else Images(ImageArchive(str(path), channels=channels), str(path))
     )
@@ -63,7 +65,7 @@ class Folder(Source):
         self.name = str(path)
         self._path = Path(path)
         if not self._path.is_dir():
-            raise UserError(f"{path}: there is no such folder")
+            raise UserError(f"{path}: {nothing_at(path) if is_missing(self._path) else 'is no folder'}")
         self._channels = channels
         self._container = containers.Folder(self._path)
         self._files = sorted(select_images(self._container))

@@ -89,5 +89,8 @@ class ConditionalBatchNorm(nn.Module):
 
 def _given(labels: Tensor | None) -> Tensor:
     if labels is None:
-        raise UserError("a class-conditional network needs labels; set game.conditional, or pass labels")
+        raise UserError(
+            "a class-conditional network needs labels; set game.conditional, or in a game of your own pass "
+            "batch.labels or let spec_for_network return spec.unconditional()"
+        )
     return labels

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gantrain.compute.modes import eval_mode
+from gantrain.data.adopted import as_data_set
 from gantrain.data.batch import FixedBatch
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
@@ -53,6 +54,7 @@ class AccuracyEvaluation(Callback):
         chunk: int = 500,
         attacks: Mapping[str, Attack] = MappingProxyType({}),
     ):
+        data = as_data_set(data)
         if data.labels is None:
             raise UserError("accuracy: the data have no labels, and accuracy is measured by them; choose labelled data")
         self.data = data
@@ -66,7 +68,8 @@ class AccuracyEvaluation(Callback):
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
         """Evaluate the network, log the result, and return it as a line, with the cost of the checkpoint."""
         found = self.measure(network)
-        monitor.scalars(step, {f"validation/{name}": value for name, value in found.items()})
+        better = {f"validation/{name}": "higher" if name.startswith("accuracy") else "lower" for name in found}
+        monitor.scalars(step, {f"validation/{name}": value for name, value in found.items()}, better)
         best = [name for name in found if name.startswith("accuracy")][-1]
         words = ", ".join(f"{name} {value:{'.2%' if 'accuracy' in name else '.4g'}}" for name, value in found.items())
         return Result(f"step {step}: validation {words}", f"validation/{best}", -found[best])

@@ -5,10 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from gantrain.runs.monitor import Monitor
+
+if TYPE_CHECKING:
+    from gantrain.config.types import PositiveInt
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,35 @@ class Result:
 class Callback(ABC):
     """Looks at the network that a run trains, and leaves the run as it is.
 
+    A callback of your own says in :meth:`run` what it does::
+
+        class Norm(gt.Callback):
+            def run(self, folder, monitor, step, network):
+                monitor.scalars(step, {"norm": sum(p.norm() ** 2 for p in network.parameters()) ** 0.5})
+
+    A config names it in the list ``callbacks: [{target: "my_callbacks:Norm", every: 100}]``. The arguments of its
+    constructor are its keys. The arguments called ``game`` (the :class:`gantrain.Game`, whose ``sample`` draws
+    samples), ``data`` (the training :class:`gantrain.data.DataSet`) and ``config`` (the whole config, validated) are
+    supplied, if the constructor has them. A constructor of your own calls ``super().__init__(every)``.
+
+    An error in a callback costs no training: ``run.on_error`` says what happens. After the call the modes and buffers
+    of all networks are set back, and random numbers that the callback draws change no run.
+
+    Args:
+        every: the number of training steps from one call to the next; the last step has a call, too. Default 500.
+
     Attributes:
-        every: the number of training steps from one call to the next.
         weights: the weights of the network that the callback gets: "ema" (the average), "live" (the weights that are
             trained) or "anchor" (those of the last outer iterate). None stands for the average if the run keeps one,
             and for "live" otherwise.
         all_processes: whether all processes call the callback, or the first process alone.
     """
 
-    every: int
     weights: str | None = None
     all_processes = False
+
+    def __init__(self, every: PositiveInt = 500):
+        self.every = every
 
     @abstractmethod
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result | None:
@@ -47,9 +69,12 @@ class Callback(ABC):
 
         Args:
             folder: the folder of the run.
-            monitor: the log of the run.
+            monitor: the log of the run. ``monitor.scalars(step, {name: value})`` writes a row of ``metrics.jsonl`` and
+                TensorBoard's scalars; ``better={name: "higher"}`` lets ``gantrain compare`` rank the value. ``image``,
+                ``figure`` and ``text`` go to TensorBoard.
             step: the number of training steps taken.
-            network: the evaluated network of the game, with the weights that :attr:`weights` names.
+            network: the evaluated network of the game, with the weights that :attr:`weights` names. It is in the mode
+                in which it trains; call ``network.eval()`` if you want the other.
 
         Returns:
             The result by which checkpoints are compared; None if the callback does not compare them.

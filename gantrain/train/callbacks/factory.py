@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from gantrain.config.parts import build
+from gantrain.config.parts import Part, build, part_maker
 from gantrain.config.schema import Config
-from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Samples
+from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Pictures, Samples, Scalars
+from gantrain.config.types import shown
+from gantrain.config.user_code import described, name_of
 from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
@@ -18,13 +21,16 @@ from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.callbacks.diagnosis import GameDiagnosis
 from gantrain.train.callbacks.metrics import MetricEvaluation
+from gantrain.train.callbacks.own import GamePictures, GameScalars
 from gantrain.train.callbacks.samples import SampleGrid
+
+_ADD_EMA = "add ema: {decay: 0.999}"
 
 
 def make_callbacks(
     config: Config, game: Game, data: DataSet, device: torch.device | str = "cpu", trust: bool = False
 ) -> list[Callback]:
-    """The callbacks of a run: the diagnosis, and the callbacks of the game, for each section that is not null.
+    """The callbacks of a run: the diagnosis, those of the game, for each section that is not null, and the user's own.
 
     Args:
         config: the whole config.
@@ -39,12 +45,37 @@ def make_callbacks(
             not fit.
     """
     sections: dict[str, Any] = {} if config.diagnose is None else {"diagnosis": config.diagnose}
-    sections |= config.callbacks
+    sections |= config.game_callbacks
     makers: dict[str, Maker] = _MAKERS | {"metrics": functools.partial(_metrics, trust=trust)}
-    return [makers[name](section, config, game, data, device) for name, section in sections.items()]
+    ours: list[Callback] = []
+    for name, section in sections.items():
+        made = makers[name](section, config, game, data, device)
+        ours += [made] if isinstance(made, Callback) else made
+    own = [_own(part, f"callbacks.{i}", config, game, data) for i, part in enumerate(config.callbacks)]
+    return [*ours, *own]
 
 
-Maker = Callable[[Any, Config, Game, Any, "torch.device | str"], Callback]
+def _own(part: Part, key: str, config: Config, game: Game, data: DataSet) -> Callback:
+    """A callback of the user's own, with those of the supplied arguments that its constructor has."""
+    arguments = inspect.signature(part_maker(part)).parameters
+    supplied = {"game": game, "data": data, "config": config}
+    callback: Callback = build(
+        "callback", part, given={name: value for name, value in supplied.items() if name in arguments}, key=key
+    )
+    every, weights = getattr(callback, "every", None), callback.weights
+    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+        raise UserError(
+            f"{key}: {name_of(callback)}.every: expected a number of training steps, at least 1, got "
+            f"{described(every)}; a constructor of your own calls super().__init__(every)"
+        )
+    if weights not in (None, "ema", "live", "anchor"):
+        raise UserError(f"{key}: {name_of(callback)}.weights: expected ema, live, anchor or None, got {shown(weights)}")
+    if weights == "ema" and config.ema is None:
+        raise UserError(f"{key}: {name_of(callback)} wants the average (ema), and the run keeps none; {_ADD_EMA}")
+    return callback
+
+
+Maker = Callable[[Any, Config, Game, Any, "torch.device | str"], Callback | list[Callback]]
 
 
 def _diagnosis(section: Diagnose, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
@@ -59,7 +90,7 @@ def _metrics(
     section: Evaluate, config: Config, game: Game, data: DataSet, device: torch.device | str, trust: bool
 ) -> Callback:
     if section.weights == "ema" and config.ema is None:
-        raise UserError("evaluate.weights: ema was asked for, and the run keeps no average; add ema: {decay: 0.999}")
+        raise UserError(f"evaluate.weights: ema was asked for, and the run keeps no average; {_ADD_EMA}")
     return MetricEvaluation(
         _generative(game, "evaluate"), data, section, config.run.seed, config.run.folder, device, trust
     )
@@ -67,7 +98,12 @@ def _metrics(
 
 def _generative(game: Game, key: str) -> GenerativeGame:
     if not isinstance(game, GenerativeGame):
-        raise UserError(f"{key}: the game {type(game).__name__} makes no samples; set it to null")
+        raise UserError(
+            f"{key}: the game {type(game).__name__} makes no samples; set it to null, or derive the game from "
+            "gantrain.games.GenerativeGame"
+        )
+    if game.latent_dim < 1:  # which refuses a network without one
+        raise UserError(f"{key}: expected a latent_dim of at least 1, got {game.latent_dim}")
     return game
 
 
@@ -78,8 +114,20 @@ def _accuracy(section: Accuracy, config: Config, game: Game, data: DataSet, devi
     return AccuracyEvaluation(other, section.every, device, attacks=attacks)
 
 
+def _scalars(section: Scalars, config: Config, game: Game, data: DataSet, device: torch.device | str) -> list[Callback]:
+    seed = config.run.seed
+    live = GameScalars(game, section.every, best=config.ema is None, seed=seed)
+    return [live] if config.ema is None else [live, GameScalars(game, section.every, "ema", seed=seed)]
+
+
+def _pictures(section: Pictures, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
+    return GamePictures(game, section.every, config.run.seed)
+
+
 _MAKERS: dict[str, Maker] = {
     "diagnosis": _diagnosis,
     "samples": _samples,
     "accuracy": _accuracy,
+    "scalars": _scalars,
+    "pictures": _pictures,
 }

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from gantrain.config.metrics import value_for
+from gantrain.config.metrics import BEST, METRICS, value_for
 from gantrain.config.parts import build
 from gantrain.config.sections import Evaluate
 from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
 from gantrain.games.base import GenerativeGame
-from gantrain.metrics import Extractor, Generated, Images, Options, Report, evaluate, make_extractor
+from gantrain.metrics import Extractor, Generated, Images, Metric, Options, Report, evaluate, make_extractor
 from gantrain.metrics.evaluation import require_measurable
+from gantrain.metrics.extractors.unneeded import Unneeded
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.utils.seeding import derive
@@ -60,7 +62,8 @@ class MetricEvaluation(Callback):
         self.labels = data.labels
         self.seed = derive(seed, "evaluation")
         self.cache = Path(folder) / CACHE
-        self.extractor = extractor_of(section.features, device, trust)
+        self.metrics = metrics_of(section)
+        self.extractor = extractor_of(section.features, device, trust, self.metrics)
         against = data if section.data is None else build("data", section.data)
         for name, spec in (("data", data.spec), ("evaluate.data", against.spec)):
             self.extractor.require_shape(tuple(spec.shape), name)
@@ -69,16 +72,37 @@ class MetricEvaluation(Callback):
         try:
             generated = Generated.of(game, self.seed, labels=self.labels)
             require_measurable(
-                generated, self.real, self.extractor, section.metrics, samples=section.samples, options=self.options
+                generated, self.real, self.extractor, self.metrics, samples=section.samples, options=self.options
             )
         except UserError as error:
             raise UserError(f"evaluate: {error}") from None
+        for i, metric in enumerate(self.metrics):
+            if isinstance(metric, Metric):
+                self._try(metric, f"evaluate.metrics.{i}")
+
+    def _try(self, metric: Metric, key: str) -> None:
+        """Measure a metric of the user's own on a few samples, so that a mistake shows before the run begins."""
+        few = metric.least
+        try:
+            evaluate(
+                Generated.of(self.game, self.seed, labels=self.labels),
+                self.real.take(few),
+                self.extractor,
+                [metric],
+                samples=few,
+                batch_size=self.section.batch_size,
+                options=self.options,
+            )
+        except UserError as error:
+            words = str(error).removeprefix("metrics: ")
+            raise UserError(f"{key}: {words}; this was a trial on {few} images (the attribute least)") from error
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
         """Measure the metrics, log them, and return them as a line, with the cost of the checkpoint."""
         report = self.measure(network)
-        monitor.scalars(step, report.scalars)
-        name = name_of_best(report, self.section.best or self.section.metrics[0])
+        better = {name: "lower" if value.lower_is_better else "higher" for name, value in report.values.items()}
+        monitor.scalars(step, report.scalars, better)
+        name = name_of_best(report, self.section.compared_by)
         value = report.values[name]
         words = "  ".join(f"{key} {v.value:.4g}" for key, v in report.values.items())
         return Result(f"step {step}: {words}", name, value.value if value.lower_is_better else -value.value)
@@ -89,7 +113,7 @@ class MetricEvaluation(Callback):
             Generated.of(self.game, self.seed, network=network, labels=self.labels),
             self.real,
             self.extractor,
-            self.section.metrics,
+            self.metrics,
             samples=self.section.samples,
             batch_size=self.section.batch_size,
             cache=self.cache,
@@ -97,8 +121,27 @@ class MetricEvaluation(Callback):
         )
 
 
-def extractor_of(features: Any, device: torch.device | str, trust: bool = False) -> Extractor:
-    """The feature extractor that the key ``features`` of a config describes; ``trust`` as in ``make_extractor``."""
+def metrics_of(section: Evaluate) -> list[str | Metric]:
+    """The metrics of a section ``evaluate``: the keys of those of gantrain, and the user's own."""
+    return [
+        metric if isinstance(metric, str) else build("metric", metric, key=f"evaluate.metrics.{i}")
+        for i, metric in enumerate(section.metrics)
+    ]
+
+
+def extractor_of(
+    features: Any, device: torch.device | str, trust: bool = False, metrics: Sequence[str | Metric] = ("fid",)
+) -> Extractor:
+    """The feature extractor that the key ``features`` of a config describes, if one of the metrics needs it.
+
+    Args:
+        features: the value of the key.
+        device: where the extractor is.
+        trust: as in :func:`gantrain.metrics.make_extractor`.
+        metrics: the metrics for which the extractor is made.
+    """
+    if not any(isinstance(metric, str) or metric.needs_features for metric in metrics):
+        return Unneeded(device)
     if isinstance(features, str):
         return make_extractor(features, device=device, trust=trust)
     return make_extractor(features.name, features.weights, features.digest, device)
@@ -109,12 +152,12 @@ def name_of_best(report: Report, word: str) -> str:
 
     Args:
         report: the report.
-        word: the word in ``evaluate.best``, or the first key in ``evaluate.metrics``.
+        word: a word that ``evaluate.best`` knows, or the key of a metric.
 
     Raises:
         UserError: the report has no such value.
     """
-    names = value_for(word).names
+    names = value_for(word).names if word in METRICS or word in BEST else (word,)
     for name in report.values:
         if name.partition("[")[0] in names:
             return name

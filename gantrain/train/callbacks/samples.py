@@ -10,6 +10,7 @@ from PIL.Image import DecompressionBombError
 from torch import Tensor, nn
 
 from gantrain.data.dataset import DataSet
+from gantrain.data.spec import DataSpec
 from gantrain.games.base import GenerativeGame
 from gantrain.plotting import figures
 from gantrain.plotting.images import grid, load_png, rendered, row_height, save_png, timeline
@@ -48,7 +49,7 @@ class SampleGrid(Callback):
         samples = self.game.sample(self.count, self.seed, network=network).cpu()
         path = folder / "samples" / f"step_{step:06d}.png"
         make_folder(path.parent)
-        image = draw(samples, self.data)
+        image = draw(samples, self.data.spec, self.data)
         save_png(image, path)
         monitor.image("samples", step, image)
         if self.data.spec.image:
@@ -74,9 +75,19 @@ def _read(path: Path) -> Tensor | None:
         return None
 
 
-def draw(samples: Tensor, data: DataSet) -> Tensor:
-    """The samples as one picture, uint8 ``(3, height, width)``: a grid of images, or points together with the data."""
-    if data.spec.image:
+def draw(samples: Tensor, spec: DataSpec, data: DataSet | None) -> Tensor:
+    """The samples as one picture, uint8 ``(3, height, width)``: a grid of images, or points together with the data.
+
+    Of vectors the first two features are drawn; of single numbers a histogram.
+
+    Args:
+        samples: the samples.
+        spec: the spec of the data.
+        data: the training data, of which a plot of points shows some; None leaves them out.
+    """
+    if spec.image:
         return grid(samples)
-    real = data.decode(data.samples[:2000].to("cpu"))
+    real = None if data is None else data.decode(data.samples[:2000].to("cpu"))
+    if spec.shape == (1,):
+        return rendered(figures.histogram(samples, real))
     return rendered(figures.scatter(samples, modes=getattr(data, "modes", None), real=real))

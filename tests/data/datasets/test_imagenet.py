@@ -42,7 +42,8 @@ def test_parts_classes_and_size(root):
 
 
 def test_what_is_not_there_or_damaged_is_one_line(root, tmp_path):
-    with pytest.raises(UserError, match=r"data.root: val is not in '.*nowhere'; put there its class folders .*unpacks"):
+    nowhere = r"data.root: val is not in '.*nowhere', for there is nothing at nowhere in .*"
+    with pytest.raises(UserError, match=f"{nowhere}; put there its class folders .*unpacks"):
         ImageNet(8, "validation", str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="data.size: is missing"):
         build("data", "imagenet")

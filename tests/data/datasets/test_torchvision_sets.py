@@ -218,6 +218,16 @@ def test_downloads_can_be_forbidden(packed):
     assert not root.exists()
 
 
+def test_what_the_current_directory_has_is_not_downloaded_again_elsewhere(packed, tmp_path, monkeypatch):
+    _, _, root = packed
+    CIFAR10(root=str(root))
+    monkeypatch.chdir(root.parent)
+    elsewhere = tmp_path / "configs" / root.name
+    with pytest.raises(UserError, match=f"CIFAR10 is not in '{elsewhere}', for .*; write '{root}', or"):
+        CIFAR10(root=str(elsewhere))
+    assert not elsewhere.exists()
+
+
 @pytest.mark.parametrize(("cls", "name"), [(CIFAR10, "cifar-10-batches-py/x"), (MNIST, "MNIST/raw/x"), (SVHN, "x.mat")])
 def test_a_fifo_among_the_files_is_refused(cls, name, tmp_path):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -107,5 +107,5 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, kind, message):
 def test_nothing_to_read_is_one_line(tmp_path):
     with pytest.raises(UserError, match="holds no image; expected files called .bmp"):
         open_images(tmp_path)
-    with pytest.raises(UserError, match="nowhere: there is no such folder or archive"):
+    with pytest.raises(UserError, match="nowhere: there is nothing at nowhere in .*; expected a folder or an archive"):
         open_images(tmp_path / "nowhere")

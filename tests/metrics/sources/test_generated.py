@@ -122,7 +122,7 @@ def test_the_digest_is_of_the_content():
             "generator: sample 128 holds NaN or infinity; the training has diverged",
         ),
         (lambda: generated().take(None), "generator: how many samples"),
-        (lambda: Images(GaussianRing(samples=8)), "data: these data are no images of 8 bits"),
+        (lambda: Images(GaussianRing(samples=8)), "data: these data are no images, and"),
         (lambda: images(DIGITS.samples[:0]), "data: holds no image"),
         (lambda: images(DIGITS.samples[:5]).take(6), "data: 6 images were asked for and there are 5"),
         (lambda: images(DIGITS.samples[:5]).redrawn(1), "data: is one draw; only a generator"),

@@ -1,4 +1,4 @@
-"""Downloads: the doctor makes none, and says which a run would make and whether it could."""
+"""Downloads: the doctor and a dry run make none, and say which a run would make."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def offline() -> Iterator[list[str]]:
 
     def refuse(host: Any, *_: Any, **__: Any) -> NoReturn:
         asked.append(host.decode() if isinstance(host, bytes) else str(host))
-        raise socket.gaierror(socket.EAI_FAIL, "the doctor downloads nothing")
+        raise socket.gaierror(socket.EAI_FAIL, "nothing is downloaded now")
 
     socket.getaddrinfo = refuse
     try:

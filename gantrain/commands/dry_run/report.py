@@ -1,0 +1,155 @@
+"""The report of a dry run as plain data."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from gantrain.commands.trial import folder_of, space, tensor_bytes
+from gantrain.config.loading import resolved
+from gantrain.config.schema import Config
+from gantrain.data.storage import describe_samples, size_in_bytes
+from gantrain.runs.summary import summarise
+from gantrain.sharpness.base import Plain
+from gantrain.train.measurement import Measurement
+from gantrain.train.trainer import Trainer
+
+
+def described(
+    config: Config,
+    trainer: Trainer,
+    found: Measurement,
+    earlier: tuple[str, str] | None,
+    bare: int,
+    resume: bool,
+    left_out: list[str],
+) -> dict[str, Any]:
+    """The report on a run as plain data.
+
+    Args:
+        config: the config of the run.
+        trainer: the trainer that was measured, in a folder of its own.
+        found: the measurement.
+        earlier: what lies in the run's folder, as :func:`~gantrain.commands.trial.earlier_run` says it.
+        bare: the bytes of memory that the process had before the run was built.
+        resume: whether the run goes on from its newest checkpoint.
+        left_out: what is not part of the measurement.
+    """
+    folder = folder_of(config)
+    before = None if earlier is None else summarise(folder)
+    after = before.step or 0 if before is not None and resume else 0
+    began = found.ready - psutil.Process().create_time()
+    room, state, batches = space(trainer, folder), trainer.state(), trainer.batches
+    names = list(trainer.game.players)
+    times = {o.name: o.total(found.steps, after) for o in found.occasions}
+    left = max(0, found.steps - after)
+    return {
+        "run": {
+            "name": config.run.name,
+            "game": type(trainer.game).__name__,
+            "outer": " over ".join(_names(resolved(config)["outer"])),
+            "seed": config.run.seed,
+            "precision": config.run.precision,
+            "device": _device_name(trainer.device),
+            "processes": trainer.processes.world_size,
+        },
+        "players": [
+            {
+                "name": learner.name,
+                "network": type(learner.player.module).__name__,
+                "parameters": sum(p.numel() for p in learner.parameters),
+                "optimizer": type(learner.optimizer).__name__,
+                "lr": learner.step_size,
+                "scheduler": type(trainer.schedulers[name]).__name__ if name in trainer.schedulers else None,
+                "sharpness": None if type(learner.oracle) is Plain else type(learner.oracle).__name__,
+                "gradient_evaluations": found.gradients[learner.name],
+            }
+            for name, learner in zip(names, trainer.learners, strict=True)
+        ],
+        "average": None if config.ema is None else {"of": trainer.game.evaluated_player, "decay": config.ema.decay},
+        "data": {
+            "samples": describe_samples(batches.samples, batches.workers).removeprefix("data: "),
+            "batch_size": batches.batch_size,
+            "workers": batches.workers,
+        },
+        "memory": {
+            "networks": sum(tensor_bytes(state[name]) for name in names),
+            "gradients": sum(p.nbytes for learner in trainer.learners for p in learner.parameters),
+            "optimizers": sum(tensor_bytes(state[f"optimizer.{name}"]) for name in names),
+            "average": tensor_bytes(state.get("ema")),
+            "method": tensor_bytes([state["field"], state["outer"]]),
+            "samples": size_in_bytes(batches.samples) if isinstance(batches.samples, Tensor) else 0,
+            "process_before": bare,
+            "process_peak": _peak(),
+            "gpu_peak": torch.cuda.max_memory_allocated(trainer.device) if trainer.device.type == "cuda" else None,
+        },
+        "step": {
+            "seconds": found.seconds,
+            "measured": found.measured,
+            "samples_per_second": found.draws * batches.batch_size / found.seconds,
+        },
+        "budget": {
+            **{key: value for key in ("steps", "gradients", "kimg") if (value := getattr(config.run, key)) is not None},
+            "total_steps": found.steps,
+            "steps_taken": after,
+            "steps_left": left,
+        },
+        "time": {
+            "total": began + left * found.seconds + sum(times.values()),
+            "start": began,
+            "steps": left * found.seconds,
+            "occasions": [
+                asdict(o) | {"times": o.times(found.steps, after), "total": times[o.name]} for o in found.occasions
+            ],
+            "not_included": left_out + [o.name for o in found.occasions if o.seconds is None],
+        },
+        "disk": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(room).items()},
+        "folder": {
+            "path": str(folder),
+            "held_by": before.holder if before is not None and before.holder else None,
+            "earlier_run": None if earlier is None else earlier[0],
+            "advice": None if earlier is None else earlier[1],
+        },
+        "writes": _writes(trainer, folder),
+    }
+
+
+def _names(outer: Any) -> Iterator[str]:
+    """The names of an outer loop and of the loops inside it, from its section of the config."""
+    while isinstance(outer, dict):
+        yield outer.get("name") or outer["target"]
+        outer = outer.get("base")
+
+
+def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
+    """What a run writes: the paths, and what lies there."""
+    keep, every = trainer.checkpoint_settings.keep, trainer.checkpoint_settings.every
+    found = {
+        str(folder / "config.yaml"): "the resolved config",
+        str(folder / "metrics.jsonl"): f"scalars, every {trainer.log_settings.every} steps, and as TensorBoard events",
+    }
+    for callback in trainer.callbacks:
+        if type(callback).__name__ == "SampleGrid":
+            found[str(folder / "samples")] = f"pictures of samples, every {callback.every} steps"
+    found[str(folder / "step_N")] = f"checkpoints, every {every} steps and at the end; the newest {keep} are kept"
+    if any(type(callback).__name__ != "SampleGrid" for callback in trainer.callbacks):
+        found[str(folder / "best")] = "the checkpoint of the best evaluation"
+    return found
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
+
+
+def _peak() -> int:
+    """The most memory that this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

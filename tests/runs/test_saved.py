@@ -1,0 +1,138 @@
+"""gt.load: a run opened in Python gives the network, the samples and the config that the commands give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from tiny import DIGITS, RING, config_of, state
+
+import gantrain as gt
+from gantrain.cli import cli
+from gantrain.commands.sample import sample_run
+from gantrain.commands.train import train
+from gantrain.errors import UserError
+from gantrain.plotting.images import load_png, quantised
+
+CLASSIFIER = Path(gt.__file__).parent.parent / "checkpoints" / "digits-classifier"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A conditional run that keeps an average of its weights."""
+    folder = tmp_path_factory.mktemp("run")
+    return train(config_of(DIGITS, folder, "run.steps=4", "checkpoint.every=2", "game.conditional=true"))
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory) -> Path:
+    return train(config_of(RING, tmp_path_factory.mktemp("points"), "run.steps=2", "ema=null"))
+
+
+@pytest.mark.parametrize("options", [{}, {"weights": "live", "step": 2}])
+def test_samples_are_those_of_the_command_to_the_byte(run, tmp_path, options):
+    samples = gt.load(run, **options).sample(5, seed=3)
+    assert samples.shape == (5, 1, 8, 8) and samples.dtype == torch.float32 and samples.abs().max() <= 1
+    named = {"step": None, "weights": None} | options
+    folder = sample_run(str(run), 5, 3, output=str(tmp_path / "out"), images=True, **named)
+    for i, image in enumerate(quantised(samples)):
+        assert torch.equal(load_png(folder / f"{i:05d}.png"), image.expand(3, 8, 8))
+
+
+def test_a_run_says_what_it_is(run):
+    opened = gt.load(run)
+    assert (opened.step, opened.weights, opened.folder) == (4, "ema", run)
+    assert opened.config == yaml.safe_load((run / "config.yaml").read_text())
+    assert opened.spec.classes == 10 and opened.classes == tuple("0123456789")
+    average = state(run)["ema"]
+    assert all(torch.equal(value, average[key]) for key, value in opened.network.state_dict().items())
+    live = gt.load(run, weights="live")
+    assert not opened.network.training and not live.network.training and "Linear" not in repr(opened)
+
+
+def test_classes_are_numbers_or_names_taken_in_turn(run):
+    opened = gt.load(run)
+    labels = torch.tensor([3, 5, 3, 5, 3])
+    alternating = opened.sample(5, 1, [3, 5])
+    expected = opened.game.sample(5, gt.utils.seeding.derive(1, "sample"), labels, opened.network)
+    assert torch.equal(alternating, expected) and not torch.equal(alternating, opened.sample(5, 1))
+    for same in (("3", "5"), torch.tensor([3, 5]), labels.tolist(), [3, "5"]):
+        assert torch.equal(opened.sample(5, 1, same), alternating)
+    assert torch.equal(opened.sample(5, 1, 3), opened.sample(5, 1, "3"))
+    assert torch.equal(opened.sample(12), opened.sample(12, classes=range(10)))
+
+
+def test_classes_have_the_names_of_their_folders(run):
+    opened = gt.load(run)
+    names = tuple(f"kind {i}" for i in range(10))
+    opened = replace(opened, form=replace(opened.form, class_names=names))
+    assert opened.classes == names
+    assert torch.equal(opened.sample(3, classes="kind 7"), opened.sample(3, classes=7))
+    with pytest.raises(UserError, match="there is no class 'kind7'; .*; did you mean 'kind 7'?"):
+        opened.sample(3, classes="kind7")
+
+
+def test_own_latent_vectors(run, points):
+    opened = gt.load(run)
+    z = torch.randn(3, opened.game.latent_dim)
+    made = opened.generate(z, 4)
+    assert made.shape == (3, 1, 8, 8)
+    torch.testing.assert_close(made[1:2], opened.generate(z[1:2], [4]))
+    assert torch.equal(opened.generate(z), opened.generate(z, [0, 1, 2]))
+    assert gt.load(points).generate(z).shape == (3, 2)
+    with pytest.raises(UserError, match=r"^z: expected latent vectors \(n, 4\), got shape \(3, 5\)$"):
+        opened.generate(torch.randn(3, 5))
+
+
+def test_a_classifier_gives_logits_and_has_no_samples(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    opened = gt.load("checkpoints/digits-classifier")
+    samples = opened.data.decode(opened.data.samples[:50])
+    assert (opened.network(samples).argmax(1) == opened.data.labels[:50]).float().mean() > 0.95
+    with pytest.raises(
+        UserError, match=r"the game classification has no generator; it classifies: .* network\(x\) gives logits"
+    ):
+        opened.sample(3)
+
+
+WRONG = [
+    ({}, {"n": 0}, "n: expected a whole number of at least 1, got 0"),
+    (
+        {},
+        {"classes": 10},
+        "classes: expected a number from 0 to 9 or the name of a class, got 10",
+    ),
+    ({}, {"classes": True}, "classes: expected a number from 0 to 9 or the name of a class, got true"),
+    ({}, {"classes": [1.5]}, "classes: expected a number from 0 to 9 or the name of a class, got 1.5"),
+    ({}, {"classes": []}, "classes: expected a class or more, got none"),
+    ({}, {"classes": "cat"}, "classes: there is no class 'cat'; the classes are 0, 1, 2, "),
+    ({"weights": "EMA"}, {}, "weights: expected ema or live, got 'EMA'"),
+    ({"device": "gpu"}, {}, "device: gpu: "),
+    ({"step": 3}, {}, r"no whole checkpoint of step 3; there are \[2, 4\]"),
+]
+
+
+@pytest.mark.parametrize(("opening", "sampling", "message"), WRONG, ids=[str({**a, **b}) for a, b, _ in WRONG])
+def test_what_is_wrong_is_one_line(run, opening, sampling, message):
+    with pytest.raises(UserError, match=message) as caught:
+        gt.load(run, **opening).sample(**{"n": 2} | sampling)
+    assert "\n" not in str(caught.value)
+
+
+def test_points_have_no_classes_and_no_average(points):
+    assert gt.load(points).weights == "live" and gt.load(points).sample(4).shape == (4, 2)
+    with pytest.raises(UserError, match="classes: the game of .* is not conditional"):
+        gt.load(points).sample(2, classes=1)
+    with pytest.raises(UserError, match="this run keeps no average of its weights"):
+        gt.load(points, weights="ema")
+
+
+def test_the_command_takes_classes(run, tmp_path):
+    options = ["--classes", "3, 5", "--number", "4", "--images", "--output", str(tmp_path / "out")]
+    assert CliRunner().invoke(cli, ["sample", str(run), *options], catch_exceptions=False).exit_code == 0
+    expected = quantised(gt.load(run).sample(4, classes=[3, 5]))
+    assert all(torch.equal(load_png(tmp_path / "out" / f"{i:05d}.png")[:1], image) for i, image in enumerate(expected))
