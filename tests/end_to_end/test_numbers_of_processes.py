@@ -14,6 +14,9 @@ from gantrain.runs import checkpoint
 from gantrain.runs.monitor import WALL_CLOCK, read_metrics
 
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
+# In one run of ten, rounding puts an activation of the discriminator on the other side of the kink of its leaky ReLU
+# (those of this seed stay away from it), and the gradient of a weight then jumps.
+SEED = "run.seed=2"
 SGD = ("game.generator.optimizer={name: sgd, lr: 0.05}", "game.discriminator.optimizer={name: sgd, lr: 0.05}")
 # Batch norm in the generator, spectral norm in the discriminator.
 RUNS = {
@@ -28,7 +31,7 @@ STAGES = {4: 4, 2: 7, 1: 10}
 def runs(folder: str, world: int) -> None:
     """All runs straight through, and a stage of those that are taken on by another number of processes."""
     for name, overrides in RUNS.items():
-        where = (DIGITS, Path(folder), *overrides, *SGD)
+        where = (DIGITS, Path(folder), *overrides, *SGD, SEED)
         train(config_of(*where, f"run.name={name}_{world}", f"run.steps={STAGES[1]}"))
         train(config_of(*where, f"run.name={name}_changing", f"run.steps={STAGES[world]}"), resume=True)
 
