@@ -75,7 +75,9 @@ def test_paths_in_a_link_to_a_config_are_relative_to_the_link(here, tmp_path):
     write(tmp_path / "a" / "base.yaml", photographs("photographs"))
     file = write(tmp_path / "a" / "deep" / "c.yaml", {"base": "../base.yaml"})
     (here / "c.yaml").symlink_to(file)
-    with pytest.raises(UserError, match="nothing at base.yaml in .*; c.yaml is a link, and paths in it are relative to"):
+    with pytest.raises(
+        UserError, match="nothing at base.yaml in .*; c.yaml is a link, and paths in it are relative to"
+    ):
         load("c.yaml")
     write(tmp_path / "base.yaml", photographs("mine"))
     assert load("c.yaml").data.part.path == str(tmp_path / "mine")
@@ -104,7 +106,7 @@ def test_a_runs_own_config_says_the_same_everywhere(here, tmp_path, monkeypatch)
 
 
 def test_a_run_that_was_renamed_goes_on_where_it_lies_and_a_copy_of_its_config_does_not(here, tmp_path):
-    content = photographs("/photographs", run={"name": "run", "folder": "/old"})
+    content = photographs("/photographs", run={"name": "run", "folder": "/old", "steps": 2})
 
     def place(name: str) -> tuple[str, str]:
         file = write(tmp_path / "moved" / name / "config.yaml", {})
