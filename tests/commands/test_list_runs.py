@@ -200,7 +200,7 @@ def test_the_command(run, monkeypatch):
     result = CliRunner().invoke(cli, ["list", "."])
     assert result.exit_code == 0 and result.output.splitlines()[1].startswith("run  finished  8/8 100%")
     for folder, said in (
-        ("run/sample", "there is nothing at sample in .*/run; did you"),
+        ("run/sample", "there is nothing at sample in .*/run; expected a folder"),
         ("run/config.yaml", "no folder"),
     ):
         result = CliRunner().invoke(cli, ["list", folder])
