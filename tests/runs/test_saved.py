@@ -82,6 +82,7 @@ def test_own_latent_vectors(run, points):
     assert made.shape == (3, 1, 8, 8)
     torch.testing.assert_close(made[1:2], opened.generate(z[1:2], [4]))
     assert torch.equal(opened.generate(z), opened.generate(z, [0, 1, 2]))
+    assert torch.equal(opened.generate(z), opened.generate(z.double()))
     assert gt.load(points).generate(z).shape == (3, 2)
     with pytest.raises(UserError, match=r"^z: expected latent vectors \(n, 4\), got shape \(3, 5\)$"):
         opened.generate(torch.randn(3, 5))
@@ -109,6 +110,9 @@ WRONG = [
     ({}, {"classes": [1.5]}, "classes: expected a number from 0 to 9 or the name of a class, got 1.5"),
     ({}, {"classes": []}, "classes: expected a class or more, got none"),
     ({}, {"classes": "cat"}, "classes: there is no class 'cat'; the classes are 0, 1, 2, "),
+    ({}, {"seed": "one"}, "seed: expected a whole number, got 'one'"),
+    ({"step": "2"}, {}, "step: expected a whole number of at least 0, got '2'"),
+    ({"run": "$MISSING/run"}, {}, "^.MISSING/run: .MISSING is not set$"),
     ({"weights": "EMA"}, {}, "weights: expected ema or live, got 'EMA'"),
     ({"device": "gpu"}, {}, "device: gpu: "),
     ({"step": 3}, {}, r"no whole checkpoint of step 3; there are \[2, 4\]"),
@@ -118,7 +122,7 @@ WRONG = [
 @pytest.mark.parametrize(("opening", "sampling", "message"), WRONG, ids=[str({**a, **b}) for a, b, _ in WRONG])
 def test_what_is_wrong_is_one_line(run, opening, sampling, message):
     with pytest.raises(UserError, match=message) as caught:
-        gt.load(run, **opening).sample(**{"n": 2} | sampling)
+        gt.load(**{"run": run} | opening).sample(**{"n": 2} | sampling)
     assert "\n" not in str(caught.value)
 
 
