@@ -233,7 +233,7 @@ def load(
         raise UserError(f"weights: expected ema or live, got {shown(weights)}")
     _require_device(device)
     try:
-        place = shipped.find(expanded(str(run)))
+        place = shipped.find_run(expanded(str(run)))
     except ValueError as error:
         raise UserError(f"{run}: {error}") from None
     if place.is_file():
