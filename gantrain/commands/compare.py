@@ -348,7 +348,10 @@ def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tu
     if metrics is None:
         chosen = _evaluated(common, runs) or [name for name in common if name.startswith("loss/")]
         if not chosen:
-            raise UserError(f"{runs[0].folder}: no metric that all runs have logged; name some with --metrics")
+            raise UserError(
+                f"{runs[0].folder}: no metric that all runs have logged; compare runs of one game, or name "
+                "values with --metrics"
+            )
         return tuple(chosen)
     chosen = []
     for metric in metrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,6 +134,15 @@ def test_points_have_no_classes_and_no_average(points):
         gt.load(points).sample(2, classes=1)
     with pytest.raises(UserError, match="this run keeps no average of its weights"):
         gt.load(points, weights="ema")
+
+
+def test_commands_find_a_run_by_its_bare_name(run, tmp_path, monkeypatch):
+    shutil.copytree(run, tmp_path / "checkpoints" / "mine")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, ["sample", "mine", "--number", "2"], catch_exceptions=False)
+    assert result.output.startswith(str(tmp_path / "checkpoints" / "mine" / "samples"))
+    with pytest.raises(UserError, match="nothing at min in .*; did you mean"):
+        CliRunner().invoke(cli, ["sample", "./checkpoints/min"], catch_exceptions=False)
 
 
 def test_the_command_takes_classes(run, tmp_path):
