@@ -122,7 +122,7 @@ def _require_players(game: Game, part: Part, cls: type) -> None:
     """Refuse a game whose players are not those of its constructor, or which names no network to evaluate."""
     if not hasattr(game, "players"):
         raise UserError(
-            f"game: {cls.__name__}.__init__: expected a call super().__init__([gt.Player(\"NAME\", NAME), …]), which "
+            f'game: {cls.__name__}.__init__: expected a call super().__init__([gt.Player("NAME", NAME), …]), which '
             "passes the players in the order in which they move"
         )
     if set(game.players) != set(game_players(part)):

@@ -89,3 +89,9 @@ def test_scores_may_be_decisions_and_counts(monkeypatch):
     run.train_step(observe=True)
     observed = run.evaluator.observed["a"]
     assert [float(observed[f"score/{name}"]) for name in ("positive", "count", "a")] == [0.5, 1.0, -0.5]
+
+
+def test_a_constructor_may_be_inherited_from_another_module(monkeypatch):
+    derived = type("Derived", (Lost,), {"__doc__": "Another.", "evaluated_network": gt.Game.evaluated_network})
+    run = trainer(derived, monkeypatch)
+    assert list(run.game.players) == ["a", "b"]
