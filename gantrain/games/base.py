@@ -118,7 +118,7 @@ class Game(ABC):
         without_margins: the players whose objectives are no classification, so that BiSAM has no margins to climb.
 
     Raises:
-        UserError: two players share a parameter, or bear the same name.
+        UserError: there are no players, or two of them share a parameter or bear the same name.
     """
 
     joint = False
@@ -132,6 +132,8 @@ class Game(ABC):
         self.players: dict[str, Player] = {}
         for player in players:
             self.add_player(player)
+        if not self.players:
+            raise UserError(f"game: {name_of(self)} has no players; pass at least one to super().__init__([…])")
 
     def add_player(self, player: Player) -> None:
         """Let a further player take part, who moves after the others.
