@@ -112,19 +112,35 @@ def make_game(
     if isinstance(data, DataSpec):
         given |= _further_data(part, data)
     game: Game = build("game", part, given=given)
+    _require_players(game, part, cls)
+    if not saved and not isinstance(data, DataSpec):
+        game.measure(data)
+    return game
+
+
+def _require_players(game: Game, part: Part, cls: type) -> None:
+    """Refuse a game whose players are not those of its constructor, or which names no network to evaluate."""
+    if not hasattr(game, "players"):
+        raise UserError(
+            f'game: {cls.__name__}.__init__: expected a call super().__init__([gt.Player("NAME", NAME), …]), which '
+            "passes the players in the order in which they move"
+        )
     if set(game.players) != set(game_players(part)):
         raise UserError(
             f"game: the players are {', '.join(game.players)}, and the constructor's arguments that are annotated as "
             f"networks of players are {', '.join(game_players(part)) or 'none'}; call them alike"
         )
-    if game.evaluated_player not in game.players:
+    with UserCode("game", cls):
+        player, network = game.evaluated_player, game.evaluated_network
+    if player not in game.players:
         raise UserError(
-            f"game: {cls.__name__}.evaluated_player: expected one of {', '.join(game.players)}, got "
-            f"{described(game.evaluated_player)}"
+            f"game: {cls.__name__}.evaluated_player: expected one of {', '.join(game.players)}, got {described(player)}"
         )
-    if not saved and not isinstance(data, DataSpec):
-        game.measure(data)
-    return game
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"game: {cls.__name__}.evaluated_network: expected a network of a player's, or self.everyone, got "
+            f"{described(network)}"
+        )
 
 
 def _further_data(game: Part, spec: DataSpec) -> dict[str, DataSet]:

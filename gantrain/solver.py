@@ -215,7 +215,7 @@ def _source(game: Game, batches: Any) -> Callable[[int, int], Any]:
         return function
     raise UserError(
         f"batches: expected a sequence of at least one batch, or a function of the draw and the step, "
-        f"got {shown(batches)}"
+        f"such as gt.data.Batches(data, batch_size=64, seed=0), got {shown(batches)}"
     )
 
 

@@ -137,8 +137,8 @@ def _beyond_theorems(largest: float, rho: float) -> tuple[dict[str, Any], float,
     outer = {"name": "lookahead", "inner_steps": 5, "relaxation": 0.5, "base": "extragradient"}
     reasons = [
         f"theorem: none applies: rho is {rho:.3g}, and rapp needs more than -1/(2L) = {RAPP / largest:.3g}.",
-        "rule of thumb: lookahead over extragradient averages the rotation; a penalty such as r1 adds curvature to the "
-        "discriminator and raises rho.",
+        "rule of thumb: lookahead over extragradient averages the rotation; a term that adds curvature to a player's "
+        "objective, such as the penalty r1 of a GAN, raises rho.",
     ]
     return outer, 1 / (2 * largest), reasons
 

@@ -39,12 +39,11 @@ trust_option = click.option(
 
 
 def require_run(run: str) -> None:
-    """Refuse a path that is no run, before torch is imported."""
-    from pathlib import Path
-
+    """Refuse a path that is no run, before torch is imported. A bare name is searched as in gantrain.load."""
+    from gantrain.config.shipped import find_run
     from gantrain.runs.folder import CONFIG, no_run
 
-    place = Path(run)
+    place = find_run(run)
     if not any((p / CONFIG).is_file() for p in (place, *place.parents[:2])):
         raise no_run(run)
 

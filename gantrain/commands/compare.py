@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -17,8 +18,10 @@ from gantrain.config.base import nearest, one_of
 from gantrain.config.metrics import METRICS, value_names
 from gantrain.config.paths import nothing_at
 from gantrain.config.shipped import is_missing
+from gantrain.data.digest import Digest, difference
 from gantrain.errors import UserError
 from gantrain.runs.better import Direction, read_better
+from gantrain.runs.data_record import recorded_digest
 from gantrain.runs.folder import CHANGEABLE, comparable_config, is_run
 from gantrain.runs.monitor import read_metrics
 from gantrain.utils.nested import flatten
@@ -117,6 +120,18 @@ class Group:
 
 
 @dataclass(frozen=True)
+class _Member:
+    """A run of a group that is being made: its values, its config and the digest of its data."""
+
+    series: Series
+    config: dict[str, Any]
+    digest: Digest | None
+
+    def has_same_data(self, other: _Member) -> bool:
+        return self.digest is None or other.digest is None or difference(self.digest, other.digest) is None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Groups of runs at equal cost.
 
@@ -212,22 +227,28 @@ def _advice(runs: Sequence[Series]) -> str:
 
 def _groups(runs: Sequence[str | Path], at: str) -> list[Group]:
     """The runs in groups of one config, each with a label of its own."""
-    by_config: dict[str, list[tuple[Series, dict[str, Any]]]] = {}
+    by_config: dict[str, list[list[_Member]]] = {}
     for folder in _run_folders(runs):
         config = comparable_config(folder)
-        by_config.setdefault(_without_seed(config), []).append((_series(folder, config["run"]["seed"], at), config))
+        member = _Member(_series(folder, config["run"]["seed"], at), config, _digest(folder))
+        alike = by_config.setdefault(_without_seed(config), [])
+        same = next((members for members in alike if members[0].has_same_data(member)), None)
+        if same is None:
+            alike.append([member])
+        else:
+            same.append(member)
     if not by_config:
         raise UserError("no run to compare; name the folder of a run, or of runs")
     groups = []
-    for members in by_config.values():
-        members.sort(key=lambda member: member[0].seed)
-        for (one, _), (two, _) in zip(members, members[1:], strict=False):
+    for members in itertools.chain(*by_config.values()):
+        members.sort(key=lambda member: member.series.seed)
+        series = tuple(member.series for member in members)
+        for one, two in itertools.pairwise(series):
             if one.seed == two.seed:
                 raise UserError(
                     f"{one.folder} and {two.folder}: have the same config and the same seed, {one.seed}; leave one out"
                 )
-        first, config = members[0]
-        series = tuple(one for one, _ in members)
+        first, config = series[0], members[0].config
         groups.append(Group(_label(config, first.folder), _method(config), _game(config, first), series))
     labels = [group.label for group in groups]
     return [g if labels.count(g.label) == 1 else replace(g, label=f"{g.label} ({g.runs[0].folder})") for g in groups]
@@ -254,6 +275,14 @@ def _without_seed(config: Mapping[str, Any]) -> str:
         if not any(key == other or key.startswith(f"{other}.") for other in left_out)
     }
     return json.dumps(kept, sort_keys=True, default=repr)
+
+
+def _digest(folder: Path) -> Digest | None:
+    """The digest of the data of a run, wherever they lay; None without a whole record."""
+    try:
+        return recorded_digest(folder)
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _label(config: Mapping[str, Any], folder: Path) -> str:
@@ -319,7 +348,10 @@ def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tu
     if metrics is None:
         chosen = _evaluated(common, runs) or [name for name in common if name.startswith("loss/")]
         if not chosen:
-            raise UserError(f"{runs[0].folder}: no metric that all runs have logged; name some with --metrics")
+            raise UserError(
+                f"{runs[0].folder}: no metric that all runs have logged; compare runs of one game, or name "
+                "values with --metrics"
+            )
         return tuple(chosen)
     chosen = []
     for metric in metrics:

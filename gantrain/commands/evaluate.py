@@ -27,6 +27,7 @@ from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import NotFound, UserError
 from gantrain.games.base import ClassifyingGame, GenerativeGame
 from gantrain.metrics import Extractor, Generated, Images, Metric, Options, Report, Source, Value, evaluate, open_images
+from gantrain.metrics.evaluation import require_known
 from gantrain.runs.saved import MOVED, SavedRun, load
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_classes
 from gantrain.train.callbacks.metrics import CACHE, extractor_of, metrics_of
@@ -157,6 +158,8 @@ def as_json(report: Report) -> str:
 @contextmanager
 def _measuring(request: Request) -> Iterator[Accelerator]:
     """Join the processes for the block, which computes in full single precision and explains a lack of memory."""
+    if request.metrics is not None:
+        require_known(request.metrics)  # before weights are downloaded
     joined = process_group(not torch.cuda.is_available(), request.timeout or TIMEOUT)
     with joined as accelerator, single_precision(tf32=False):
         half = max(1, request.batch_size // 2)

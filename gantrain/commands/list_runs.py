@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gantrain.config.paths import nothing_at
+from gantrain.config.shipped import is_missing
 from gantrain.errors import UserError
 from gantrain.runs.summary import Summary, as_plain, is_run_of_any_kind, summarise
 
@@ -24,12 +26,17 @@ def list_runs(folders: Sequence[str | Path], sort: str = "name") -> list[Summary
         sort: "name"; "changed", the newest last; or "state".
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or it cannot be read.
     """
     found: dict[Path, Path] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; expected a folder of runs, such as checkpoints")
+            what = nothing_at(folder) if is_missing(folder) else "is no folder"
+            raise UserError(f"{folder}: {what}; expected a folder of runs, such as checkpoints")
+        try:
+            os.scandir(folder).close()
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be read: {error.strerror}") from None
         for run in _runs(folder, set()):
             found.setdefault(run.resolve(), run)
     keys: dict[str, Callable[[Summary], Any]] = {

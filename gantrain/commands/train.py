@@ -19,7 +19,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import NotFound, UserError
 from gantrain.runs import lock
-from gantrain.runs.folder import require_same_config, require_startable
+from gantrain.runs.folder import is_run, require_same_config, require_startable
 from gantrain.runs.saved import MOVED
 from gantrain.train.callbacks.factory import make_callbacks
 from gantrain.train.trainer import Trainer
@@ -58,7 +58,7 @@ def train(
             try:
                 trainer = make_trainer(config, device, trust=trust)
             except NotFound as error:
-                raise NotFound(f"{error}; {MOVED}") if resume else error from error
+                raise NotFound(f"{error}; {MOVED}") if resume and is_run(folder) else error from error
         return trainer.fit(resume, overwrite, accept_data)
 
 

@@ -172,4 +172,5 @@ def _joined(messages: list[str]) -> str:
     if len(messages) == 1:
         return messages[0]
     split = [m.removeprefix("expected ").partition(", got ") for m in messages]
-    return f"expected {' or '.join(s[0] for s in split)}, got {split[0][2]}"
+    # What was got is the same in all, and the longest text also has a hint.
+    return f"expected {' or '.join(s[0] for s in split)}, got {max((s[2] for s in split), key=len)}"

@@ -142,6 +142,8 @@ def fill(keys: Mapping[str, Any], found: list[str], value: str | None, negated: 
     def filled(key: str) -> str:
         if negated:
             return "false" if isinstance(keys[key], bool) else "null"
+        if isinstance(keys[key], list | tuple) and value is not None and not value.startswith(("[", "'[")):
+            return f"'[{value}]'"  # not as it is: to a shell, brackets stand for names of files
         return value if value is not None else "true" if isinstance(keys[key], bool) else "VALUE"
 
     return [f"{key}={filled(key)}" for key in found]

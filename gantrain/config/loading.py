@@ -132,6 +132,9 @@ def _load(
         return schema.model_validate(content)
     except ValidationError as error:
         wrong = lines(error, content)
+    for command, other in _SCHEMAS.items():
+        if other is not schema and _is_valid(other, content):
+            raise UserError(f"{path}: is a config of gantrain {command}; name it there")
     given = tuple(f"{key}." for key in overridden)
     meant = {key: _meant(schema, before, key, overridden) for key, what in wrong if what.startswith("unknown key;")}
     messages = []
@@ -140,6 +143,14 @@ def _load(
         place = "command line" if written else merge.origin(files, key)
         messages.append(f"{place}: {key}: {meant.get(key) or what}")
     raise UserError("\n".join(messages))
+
+
+def _is_valid(schema: type[Schema], content: dict[str, Any]) -> bool:
+    try:
+        schema.model_validate(content)
+    except ValidationError:
+        return False
+    return True
 
 
 def _meant(schema: type[Schema], content: dict[str, Any], unknown: str, overridden: Sequence[str]) -> str:

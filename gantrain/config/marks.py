@@ -1,4 +1,6 @@
-"""The first lines of files by which folders that gantrain wrote are recognised."""
+"""By what folders that gantrain wrote are recognised: first lines and names of files."""
 
 # The beginning of the first line of a run's config.
 RUN = "# A run of gantrain"
+# The name of the file with a run's scalars.
+LOG = "metrics.jsonl"

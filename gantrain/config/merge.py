@@ -11,7 +11,7 @@ from typing import Any
 
 from gantrain.config import marks, shipped, yaml_files
 from gantrain.config.paths import nothing_at
-from gantrain.config.sections import Data
+from gantrain.config.sections import Data, FolderName
 from gantrain.config.types import Written, expanded, one_line, shown
 from gantrain.errors import UserError
 
@@ -61,7 +61,8 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
         if any(real == os.path.realpath(file) for file in (*above, path)):
             raise UserError(f"{path}: base: {one_line(base)} inherits from this file, which would go round in a circle")
         if shipped.is_missing(below):
-            raise UserError(f"{path}: base: {nothing_at(below)}")
+            link = f"; {path} is a link, and paths in it are relative to the link's folder" if path.is_symlink() else ""
+            raise UserError(f"{path}: base: {nothing_at(below)}{link}")
         # The first check ends a long chain, the second a tree in which files have several bases each.
         files += read_files(below, (*above, path)) if len(above) < _MOST_FILES else []
         if len(files) + len(above) >= _MOST_FILES:
@@ -73,8 +74,8 @@ def read_file(path: Path) -> dict[str, Any]:
     """Read one config file. Its texts know the file's folder, to which paths in them are relative.
 
     Paths in a run's own config are absolute already, and have nothing left to expand. An earlier version may have
-    written relative ones, which mean what they meant then: they are relative to the current directory. The run's folder
-    is where the file lies, since it may have been moved.
+    written relative ones, which mean what they meant then: they are relative to the current directory. The run's name
+    and folder are those of the place where the file lies, since it may have been moved or renamed.
 
     Raises:
         UserError: as :func:`~gantrain.config.yaml_files.read`.
@@ -91,9 +92,23 @@ def read_file(path: Path) -> dict[str, Any]:
         return Written.of(value, folder, not of_run) if isinstance(value, str) else value
 
     run = content.get("run")
-    if of_run and isinstance(run, dict) and run.get("name") == path.absolute().parent.name:
-        content["run"] = run | {"folder": str(path.absolute().parent.parent)}
+    if of_run and isinstance(run, dict):
+        content["run"] = run | _place_of_run(path.absolute().parent, run.get("name"))
     return {key: written(value) for key, value in content.items()}
+
+
+def _place_of_run(folder: Path, name: Any) -> dict[str, str]:
+    """The keys of ``run`` that say where a run lies whose config is in a folder; empty for a copy of a config.
+
+    A run in a folder of another name has been renamed. Its log tells it from a copy.
+    """
+    place = {"folder": str(folder.parent), "name": folder.name}
+    if name == folder.name:
+        return place
+    try:
+        return {**place, "name": FolderName().convert(folder.name)} if (folder / marks.LOG).is_file() else {}
+    except ValueError:
+        return {}
 
 
 def merge_files(files: Sequence[tuple[Path, dict[str, Any]]]) -> dict[str, Any]:

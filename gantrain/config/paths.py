@@ -87,7 +87,8 @@ def _elsewhere(place: Path) -> str:
     """What to go on with if the path is that of a shipped config, or its end is found in the current directory."""
     found = in_current_directory(place)
     if found is None:
-        beside = place.is_relative_to(ROOT / "configs")
+        # In a clone, the user's own data may lie beside the folder configs; in a wheel, nothing of theirs does.
+        beside = place.is_relative_to(ROOT if ROOT.name == "shipped" else ROOT / "configs")
         return "; the config is shipped, so name yours on the command line, as in data.path=FOLDER" if beside else ""
     here = Path.cwd()
     there = f"the current directory, {one_line(here)}, has {one_line(found.relative_to(here))}"

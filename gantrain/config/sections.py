@@ -197,7 +197,7 @@ class Evaluate(Schema):
     """The weights of the generator that is measured: the average of the weights (ema), the weights that are trained
     (live), or those of the last outer iterate (anchor). null (the default) takes ema if the run keeps an average, and
     live otherwise."""
-    features: Inception | RunPath = Inception()
+    features: Annotated[Inception | RunPath, Field(union_mode="left_to_right")] = Inception()
     """The network whose features the metrics use: inception (the default), or the folder of a classification run, whose
     classifier then gives the features. A bare name is also searched in checkpoints in the current directory, and
     digits-classifier is shipped."""

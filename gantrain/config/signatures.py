@@ -172,11 +172,20 @@ def read_attribute(path: str, attribute: str) -> Any:
 
 
 def inspect_signature(target: Callable[..., Any], markers: Mapping[str, Any] | None = None) -> Signature:
-    """The signature of a class or a function that is already imported."""
+    """The signature of a class or a function that is already imported.
+
+    Annotations are read in the module of the constructor, which a class may inherit from another module.
+    """
     parameters = inspect.signature(target).parameters.values()
     doc = inspect.getdoc(target) or ""
+    classes: Sequence[type] = target.__mro__ if isinstance(target, type) else ()
+    at = next((i for i, c in enumerate(classes) if "__init__" in vars(c)), 0)
     docs = argument_docs(doc)
-    scope = vars(inspect.getmodule(target)) if inspect.getmodule(target) else {}
+    for cls in classes[: at + 1]:
+        docs = argument_docs(cls.__doc__ or "") | docs
+    module = inspect.getmodule(target)
+    constructor = inspect.unwrap(vars(classes[at]).get("__init__", target) if classes else target)
+    scope = (vars(module) if module else {}) | getattr(constructor, "__globals__", {})
     names = Names(markers or {}, scope)
     return Signature(
         tuple(

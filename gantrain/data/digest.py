@@ -100,9 +100,14 @@ def digest(samples: Samples, labels: Tensor | None, files: Samples | None = None
         if len(names) <= _NAMED:
             values["files"] = dict(zip(names, sizes, strict=True))
     elif not isinstance(samples, Tensor):
-        few = torch.linspace(0, len(samples) - 1, min(_FEW, len(samples))).long()
-        values["few"] = _content(samples[few].to("cpu"))[0]
+        values["few"] = _content(samples[spread(len(samples), _FEW)].to("cpu"))[0]
     return Digest(len(samples), **values)
+
+
+def spread(n: int, most: int) -> Tensor:
+    """``(min(n, most),)``: row numbers spread evenly over ``n`` rows, from the first to the last."""
+    # The float32 of linspace decides which rows are in a digest, and so stays; from 2^24 on it rounds up to n itself.
+    return torch.linspace(0, n - 1, min(most, n)).long().clamp_(max=n - 1)
 
 
 def difference(now: Digest, before: Digest) -> str | None:

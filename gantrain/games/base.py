@@ -139,7 +139,7 @@ class Game(ABC):
         shares_a_pass: whether :meth:`shared_pass` may take the place of all players' objectives.
 
     Raises:
-        UserError: two players share a parameter, or bear the same name.
+        UserError: there are no players, or two of them share a parameter or bear the same name.
     """
 
     joint = False
@@ -154,6 +154,8 @@ class Game(ABC):
         self.players: dict[str, Player] = {}
         for player in players:
             self.add_player(player)
+        if not self.players:
+            raise UserError(f"game: {name_of(self)} has no players; pass at least one to super().__init__([…])")
 
     def add_player(self, player: Player) -> None:
         """Let a further player take part, who moves after the others.

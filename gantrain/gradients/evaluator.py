@@ -306,9 +306,15 @@ class Evaluator:
 
     def _means(self, objective: Objective) -> dict[str, Tensor]:
         """What is logged of an objective: the loss, and the means of the scores."""
-        with UserCode("game", self.game):
-            values = {"loss": objective.loss} | {f"score/{name}": score for name, score in objective.scores.items()}
-            return {name: value.detach().mean() for name, value in values.items()}
+        scores, who = objective.scores, f"game: {name_of(self.game)}.objective: scores"
+        if not isinstance(scores, dict):
+            raise UserError(f"{who}: expected a dict of tensors by name, got {described(scores)}")
+        for name, score in scores.items():
+            if not isinstance(score, Tensor):
+                raise UserError(f"{who}: {name}: expected a tensor, got {described(score)}")
+        values = {"loss": objective.loss} | {f"score/{name}": score for name, score in scores.items()}
+        # Decisions and counts are bool and integers, of which torch takes no mean.
+        return {name: (v if v.is_floating_point() else v.float()).detach().mean() for name, v in values.items()}
 
     def _in_range(self, players: Sequence[str], evaluate: Callable[[Mapping[str, float]], Evaluated]) -> Evaluated:
         """What ``evaluate`` returns; in float16, at loss scales at which the gradients are finite."""

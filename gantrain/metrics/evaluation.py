@@ -123,14 +123,23 @@ def require_measurable(
         _required(_finite(real), None, comparing, extractor, options)
 
 
-def _choose(metrics: Sequence[str | Metric], real: Source | None) -> list[Metric]:
-    """The metrics that are asked for: those of the package in the order of their table, then the user's own."""
+def require_known(metrics: Sequence[str | Metric]) -> None:
+    """Refuse names that are no metric's, and an empty list.
+
+    Raises:
+        UserError: there is such a name, or none at all.
+    """
     if not metrics:
         raise UserError(f"metrics: none were given; expected {one_of(METRICS)}")
-    keys = [metric for metric in metrics if isinstance(metric, str)]
-    for key in keys:
-        if key not in METRICS:
+    for key in metrics:
+        if isinstance(key, str) and key not in METRICS:
             raise UserError(f"metrics: unknown {key!r}; expected {one_of(METRICS)}{nearest(key, METRICS)}")
+
+
+def _choose(metrics: Sequence[str | Metric], real: Source | None) -> list[Metric]:
+    """The metrics that are asked for: those of the package in the order of their table, then the user's own."""
+    require_known(metrics)
+    keys = [metric for metric in metrics if isinstance(metric, str)]
     chosen = [build("metric", key) for key in METRICS if key in keys]
     chosen += [metric for metric in metrics if isinstance(metric, Metric)]
     for metric in chosen:

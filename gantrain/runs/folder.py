@@ -121,11 +121,8 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
     if is_being_deleted(folder) or _is_free(folder):
         return
     if not is_run(folder) and not lost_its_config(folder):
-        if next(folder.glob("step_*/manifest.json"), None):
-            raise UserError(
-                f"{folder / CONFIG}: is not what gantrain wrote, whose first line is {RESOLVED_CONFIG!r}; put that "
-                "back, or move the file away, for the checkpoints have copies"
-            )
+        if has_other_config(folder):
+            raise other_config(folder)
         raise UserError(f"{folder}: exists and is not a run; choose another run.name or run.folder")
     if not (resume or overwrite):
         raise UserError(f"{folder}: this run exists; add --resume to go on, --overwrite to start over, or run.name=NEW")
@@ -172,6 +169,20 @@ def is_run(folder: Path) -> bool:
         return _mark(folder) in (RESOLVED_CONFIG, BUILT_IN_PYTHON)
     except OSError:
         return False
+
+
+def has_other_config(folder: Path) -> bool:
+    """Whether a folder has a run's checkpoints and a config that gantrain did not write, as one that was edited."""
+    config = folder / CONFIG
+    return config.exists() and not is_run(folder) and not lost_its_config(folder) and _has_checkpoints(folder)
+
+
+def other_config(folder: Path) -> UserError:
+    """The error that the config of a run is not its own."""
+    return UserError(
+        f"{folder / CONFIG}: is not what gantrain wrote, whose first line is {RESOLVED_CONFIG!r}; put that back, or "
+        "move the file away, for the checkpoints have copies"
+    )
 
 
 def no_run(run: str | Path) -> UserError:
@@ -242,10 +253,12 @@ def lost_its_config(folder: Path) -> bool:
         text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else CONFIG
         if not any(mark.startswith(text.strip()) for mark in (RESOLVED_CONFIG, BUILT_IN_PYTHON)):
             return False
-    evidence = ("step_*/manifest.json", f"{BEST}/step_*/manifest.json", "metrics.jsonl")
-    return any(
-        (file.parent / "state.json").exists() or file.parent == folder for e in evidence for file in folder.glob(e)
-    )
+    return (folder / marks.LOG).exists() or _has_checkpoints(folder)
+
+
+def _has_checkpoints(folder: Path) -> bool:
+    files = (file for place in (folder, folder / BEST) for file in place.glob("step_*/manifest.json"))
+    return any((file.parent / "state.json").exists() for file in files)
 
 
 def _is_blank(config: Path) -> bool:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gantrain.config import marks
 from gantrain.errors import UserError
 from gantrain.utils.io import open_regular
 
-METRICS = "metrics.jsonl"
+METRICS = marks.LOG
 
 
 class LastRows:

@@ -109,7 +109,7 @@ class SavedRun:
             UserError: the run has no generator, the game is not conditional, or there is no such class.
         """
         game = self.require_generator()
-        _require_count("n", n)
+        n, seed = _whole("n", n, 1), _whole("seed", seed)
         samples = game.sample(n, derive(seed, "sample"), self._labels(game, n, classes), self.network)
         return self._finished(samples)
 
@@ -117,7 +117,8 @@ class SavedRun:
         """The samples that the generator makes from latent vectors of your own, as for interpolations.
 
         Args:
-            z: ``(n, run.game.latent_dim)``, the latent vectors; the generator was trained on standard normal ones.
+            z: ``(n, run.game.latent_dim)``, the latent vectors, on any device and of any type; the generator was
+                trained on standard normal ones.
             classes: as in :meth:`sample`.
             seed: the seed of noise that the generator itself draws.
 
@@ -133,6 +134,8 @@ class SavedRun:
             raise UserError(f"z: expected latent vectors (n, {game.latent_dim}), got {got}")
         if classes is None and game.conditional:
             classes = range(self.spec.classes)
+        seed = _whole("seed", seed)
+        z = z.to(next((p.dtype for p in self.network.parameters()), torch.float32))
         return self._finished(game.generate(z, self._labels(game, len(z), classes), seed, self.network))
 
     def require_generator(self) -> GenerativeGame:
@@ -229,7 +232,14 @@ def load(
     if weights not in (None, "ema", "live"):
         raise UserError(f"weights: expected ema or live, got {shown(weights)}")
     _require_device(device)
-    place = shipped.find_run(expanded(str(run)))
+    try:
+        place = shipped.find_run(expanded(str(run)))
+    except ValueError as error:
+        raise UserError(f"{run}: {error}") from None
+    if place.is_file():
+        raise UserError(f"{place}: is a file; expected the folder of a run or of a checkpoint")
+    if step is not None:
+        step = _whole("step", step, 0)
     folder, settings = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place), trust, data)
     path = _find_checkpoint(place, step)
     step, state = checkpoint.load(path)
@@ -288,9 +298,16 @@ def _require_device(device: torch.device | str) -> None:
         raise UserError(f"device: {device}: {str(error).splitlines()[0]}; use cpu") from None
 
 
-def _require_count(key: str, number: Any) -> None:
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise UserError(f"{key}: expected a whole number of at least 1, got {shown(number)}")
+def _whole(key: str, number: Any, least: int | None = None) -> int:
+    """The whole number that an argument is, also one of NumPy's or torch's."""
+    try:
+        whole = None if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        whole = None
+    if whole is None or least is not None and whole < least:
+        bound = "" if least is None else f" of at least {least}"
+        raise UserError(f"{key}: expected a whole number{bound}, got {shown(number)}")
+    return whole
 
 
 def _find_checkpoint(folder: Path, step: int | None) -> Path:

@@ -14,7 +14,16 @@ from gantrain.config.sections import Run
 from gantrain.errors import UserError
 from gantrain.runs import checkpoint_files, lock
 from gantrain.runs.budget import share_done
-from gantrain.runs.folder import BEST, CONFIG, configs_of, is_being_deleted, is_run, lost_its_config
+from gantrain.runs.folder import (
+    BEST,
+    CONFIG,
+    configs_of,
+    has_other_config,
+    is_being_deleted,
+    is_run,
+    lost_its_config,
+    other_config,
+)
 from gantrain.runs.last_rows import METRICS, LastRows
 
 State = Literal["running", "running?", "finished", "stopped", "not saved", "being deleted", "damaged"]
@@ -62,8 +71,8 @@ class Summary:
 
 
 def is_run_of_any_kind(folder: Path) -> bool:
-    """Whether a folder is that of a run, also of one whose config is lost or which is being deleted."""
-    return is_run(folder) or is_being_deleted(folder) or lost_its_config(folder)
+    """Whether a folder is that of a run, also of one whose config is lost or another, or which is being deleted."""
+    return is_run(folder) or is_being_deleted(folder) or lost_its_config(folder) or has_other_config(folder)
 
 
 def summarise(folder: Path) -> Summary:
@@ -112,6 +121,8 @@ def _read(found: Summary, running: bool) -> None:
 
 def _budget(found: Summary) -> tuple[Run, int]:
     """The section ``run`` of the config, and the batch size."""
+    if has_other_config(found.folder):
+        raise other_config(found.folder)
     file = next(configs_of(found.folder), None)
     if file is None:
         raise UserError(f"{found.folder / CONFIG}: lost, and no checkpoint has a copy of it")

@@ -12,9 +12,11 @@ from tiny import RING, config_of
 from gantrain.commands.compare import Estimate, compare
 from gantrain.commands.comparison_report import compare_runs, picture
 from gantrain.config.loading import resolved
+from gantrain.data.digest import Digest
 from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import rendered
+from gantrain.runs.data_record import RECORD
 from gantrain.runs.folder import prepare_folder
 
 FID = "frechet_distance[x]"
@@ -203,6 +205,16 @@ def test_what_cannot_be_compared_is_one_line(run, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="file: cannot be written: "):
         compare_runs([again], output=str(tmp_path / "file"))
+
+
+def test_runs_on_other_data_are_other_groups_wherever_the_data_lie(run):
+    runs = [run(f"{name},seed={seed}", 1, {10: 1.0}, f"run.seed={seed}") for name in "ab" for seed in (0, 1)]
+    with pytest.raises(UserError, match="a,seed=0 and .*b,seed=0: have the same config and the same seed"):
+        compare(runs)
+    for folder in runs:
+        digest = Digest(500, content=folder.name[0], sizes="also kept on disk" if "seed=1" in folder.name else None)
+        (folder / RECORD).write_text(json.dumps(digest.as_dict()))
+    assert [(group.label, len(group.runs)) for group in compare(runs).groups] == [("a", 2), ("b", 2)]
 
 
 def test_one_run_named_twice_counts_once(run, tmp_path):

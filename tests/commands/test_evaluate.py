@@ -155,6 +155,7 @@ def test_the_command_prints_a_table_and_json(finished):
             ["nowhere"],
             "nowhere: no run here: there is nothing at nowhere in .*; expected a folder with .*",
         ),
+        (["RUN", "--metrics", ","], "metrics: none were given; .*"),
         (["RUN", "--metrics", "fdi"], "metrics: unknown 'fdi'; .*did you mean 'fid'.*"),
         (["RUN", "--against", "nix"], "--against: there is nothing at nix in .*; expected .* a data set.*"),
         (["RUN", "--step", "77"], r".*: no whole checkpoint of step 77; there are \[4\]"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def test_a_run_that_is_training(run):
             "config.yaml: run: ",
         ),
         ("config.yaml", f"{MARK}\n", "damaged", "config.yaml: expected a mapping"),
+        ("config.yaml", "run: [", "damaged", "config.yaml: is not what gantrain wrote"),
         ("metrics.jsonl", "not json\n", "damaged", "metrics.jsonl: one of its lines is not valid JSON"),
         ("metrics.jsonl", "[1]\n", "damaged", "metrics.jsonl: one of its lines is not a row of metrics"),
         ("metrics.jsonl", "", "finished", ""),
@@ -197,8 +199,12 @@ def test_the_command(run, monkeypatch):
     monkeypatch.chdir(run.parent)
     result = CliRunner().invoke(cli, ["list", "."])
     assert result.exit_code == 0 and result.output.splitlines()[1].startswith("run  finished  8/8 100%")
-    result = CliRunner().invoke(cli, ["list", "run/samples"])
-    assert isinstance(result.exception, UserError) and "run/samples: no such folder" in str(result.exception)
+    for folder, said in (
+        ("run/sample", "there is nothing at sample in .*/run; expected a folder"),
+        ("run/config.yaml", "no folder"),
+    ):
+        result = CliRunner().invoke(cli, ["list", folder])
+        assert isinstance(result.exception, UserError) and re.match(f"{folder}: .*{said}", str(result.exception))
     (run.parent / "empty").mkdir()
     assert CliRunner().invoke(cli, ["list", "empty"]).output == "no runs in empty\n"
     (entry,) = json.loads(CliRunner().invoke(cli, ["list", "--json", "run"]).output)

@@ -71,6 +71,18 @@ def test_variables_are_expanded_before_and_absolute_paths_stay(here, tmp_path, m
         assert found == str(tmp_path / expected)
 
 
+def test_paths_in_a_link_to_a_config_are_relative_to_the_link(here, tmp_path):
+    write(tmp_path / "a" / "base.yaml", photographs("photographs"))
+    file = write(tmp_path / "a" / "deep" / "c.yaml", {"base": "../base.yaml"})
+    (here / "c.yaml").symlink_to(file)
+    with pytest.raises(
+        UserError, match="nothing at base.yaml in .*; c.yaml is a link, and paths in it are relative to"
+    ):
+        load("c.yaml")
+    write(tmp_path / "base.yaml", photographs("mine"))
+    assert load("c.yaml").data.part.path == str(tmp_path / "mine")
+
+
 def test_a_link_to_a_folder_does_not_lead_elsewhere(here, tmp_path):
     (tmp_path / "far" / "configs").mkdir(parents=True)
     (tmp_path / "far" / "photographs").mkdir()
@@ -91,6 +103,28 @@ def test_a_runs_own_config_says_the_same_everywhere(here, tmp_path, monkeypatch)
     # Earlier versions wrote paths as they were given on the command line.
     run.write_text(f"{RESOLVED_CONFIG}\n{yaml.safe_dump(photographs('photographs'))}")
     assert load(run).data.part.path == "/photographs"
+
+
+def test_a_run_that_was_renamed_goes_on_where_it_lies_and_a_copy_of_its_config_does_not(here, tmp_path):
+    content = photographs("/photographs", run={"name": "run", "folder": "/old", "steps": 2})
+
+    def place(name: str) -> tuple[str, str]:
+        file = write(tmp_path / "moved" / name / "config.yaml", {})
+        file.write_text(f"{RESOLVED_CONFIG}\n{yaml.safe_dump(content)}")
+        return load(file).run.folder, load(file).run.name
+
+    assert place("copy") == place("later") == place(".later") == ("/old", "run")
+    for name in ("later", ".later"):
+        (tmp_path / "moved" / name / "metrics.jsonl").touch()
+    assert place("later") == (str(tmp_path / "moved"), "later")
+    assert place(".later") == ("/old", "run")  # no run may have that name
+
+
+def test_features_are_inception_or_a_run(here):
+    for features in ("inception", "{name: inception}"):
+        assert load("configs/quickstart.yaml", [f"evaluate.features={features}"]).evaluate.features.name == "inception"
+    with pytest.raises(UserError, match="expected 'inception' or the path of a run, got .*; .MISSING is not set$"):
+        load("configs/quickstart.yaml", ["evaluate.features=$MISSING/run"])
 
 
 def test_names_on_the_hub_stay_unless_a_folder_bears_them(here, tmp_path):

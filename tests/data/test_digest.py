@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from gantrain.data import Batches, DataSet, DataSpec, Digits, ImageArchive, ImageFolder
-from gantrain.data.digest import Digest, difference
+from gantrain.data.digest import Digest, difference, spread
 from gantrain.data.storage import place_samples
 
 RNG = np.random.default_rng(0)
@@ -123,6 +123,14 @@ def test_samples_read_in_the_users_own_way_are_told_apart_by_a_few():
     assert difference(of(Points(Unread(samples.clone())), "disk"), before) is None
     assert difference(of(Points(Unread(samples + 1)), "disk"), before) == "samples with other content"
     assert difference(of(Points(Unread(samples + 1)), "memory"), of(Points(Unread(samples)))) is not None
+
+
+@pytest.mark.parametrize("n", [1, 15, 300, 2**24 + 1, 20_000_000, 2**31])
+def test_the_rows_that_are_looked_at_are_rows(n):
+    rows = spread(n, 16)
+    assert len(rows) == min(n, 16)
+    assert rows[0] == 0 and rows[-1] == n - 1
+    assert bool((rows.diff() > 0).all())
 
 
 def test_parts_and_archives(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +84,7 @@ def test_own_latent_vectors(run, points):
     assert made.shape == (3, 1, 8, 8)
     torch.testing.assert_close(made[1:2], opened.generate(z[1:2], [4]))
     assert torch.equal(opened.generate(z), opened.generate(z, [0, 1, 2]))
+    assert torch.equal(opened.generate(z), opened.generate(z.double()))
     assert gt.load(points).generate(z).shape == (3, 2)
     with pytest.raises(UserError, match=r"^z: expected latent vectors \(n, 4\), got shape \(3, 5\)$"):
         opened.generate(torch.randn(3, 5))
@@ -110,6 +112,9 @@ WRONG = [
     ({}, {"classes": [1.5]}, "classes: expected a number from 0 to 9 or the name of a class, got 1.5"),
     ({}, {"classes": []}, "classes: expected a class or more, got none"),
     ({}, {"classes": "cat"}, "classes: there is no class 'cat'; the classes are 0, 1, 2, "),
+    ({}, {"seed": "one"}, "seed: expected a whole number, got 'one'"),
+    ({"step": "2"}, {}, "step: expected a whole number of at least 0, got '2'"),
+    ({"run": "$MISSING/run"}, {}, "^.MISSING/run: .MISSING is not set$"),
     ({"weights": "EMA"}, {}, "weights: expected ema or live, got 'EMA'"),
     ({"device": "gpu"}, {}, "device: gpu: "),
     ({"step": 3}, {}, r"no whole checkpoint of step 3; there are \[2, 4\]"),
@@ -119,7 +124,7 @@ WRONG = [
 @pytest.mark.parametrize(("opening", "sampling", "message"), WRONG, ids=[str({**a, **b}) for a, b, _ in WRONG])
 def test_what_is_wrong_is_one_line(run, opening, sampling, message):
     with pytest.raises(UserError, match=message) as caught:
-        gt.load(run, **opening).sample(**{"n": 2} | sampling)
+        gt.load(**{"run": run} | opening).sample(**{"n": 2} | sampling)
     assert "\n" not in str(caught.value)
 
 
@@ -129,6 +134,15 @@ def test_points_have_no_classes_and_no_average(points):
         gt.load(points).sample(2, classes=1)
     with pytest.raises(UserError, match="this run keeps no average of its weights"):
         gt.load(points, weights="ema")
+
+
+def test_commands_find_a_run_by_its_bare_name(run, tmp_path, monkeypatch):
+    shutil.copytree(run, tmp_path / "checkpoints" / "mine")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, ["sample", "mine", "--number", "2"], catch_exceptions=False)
+    assert result.output.startswith(str(tmp_path / "checkpoints" / "mine" / "samples"))
+    with pytest.raises(UserError, match="nothing at min in .*; did you mean"):
+        CliRunner().invoke(cli, ["sample", "./checkpoints/min"], catch_exceptions=False)
 
 
 def test_the_command_takes_classes(run, tmp_path):

@@ -153,12 +153,13 @@ def _missing(error: UserError, hosts: list[str], config: Config) -> Iterator[Fin
 def _data(trainer: Any) -> Iterator[Finding]:
     import torch
 
+    from gantrain.data.digest import spread
     from gantrain.data.storage import describe_samples
 
     batches = trainer.batches
     samples, spec = batches.samples, batches.spec
     if not isinstance(samples, torch.Tensor):
-        samples[torch.linspace(0, len(samples) - 1, min(_SAMPLED, len(samples))).long()].to("cpu")
+        samples[spread(len(samples), _SAMPLED)].to("cpu")
     batch = batches(0, 0)
     if batch.real.is_floating_point() and not bool(batch.real.isfinite().all()):
         yield Finding("FAIL", "data", "data: the first batch is not finite", "mend or remove the samples with NaN")

@@ -19,7 +19,7 @@ from gantrain.commands.train import joined, make_trainer
 from gantrain.commands.trial import earlier_run, without_metrics
 from gantrain.compute.compile import temporary_cache
 from gantrain.config.schema import Config
-from gantrain.errors import Notice, UserError
+from gantrain.errors import Diverged, Notice, UserError
 from gantrain.train.measurement import measure
 from gantrain.train.trainer import Trainer
 
@@ -42,6 +42,7 @@ def dry_run(
 
     Raises:
         UserError: the run could not be trained, or something that it needs would have to be downloaded.
+        Diverged: the run left the finite numbers in the steps that were tried.
     """
     bare = psutil.Process().memory_info().rss
     with ExitStack() as held:
@@ -58,7 +59,10 @@ def dry_run(
                 earlier = earlier_run(config)
         with everyone.raise_on_all():
             trainer = _built(elsewhere, device, trust, left_out)
-        found = measure(trainer)
+        try:
+            found = measure(trainer)
+        except Diverged as error:
+            raise Diverged(f"the run would not last: {error}") from error
         return described(config, trainer, found, earlier, bare, resume, left_out) if trainer.main else None
 
 

@@ -12,6 +12,8 @@ SIZES = (8, 16, 32, 64, 128, 256)
 _CPU_SIZE = 32
 # Images are enlarged by at most this factor.
 _ENLARGED = 1.25
+_REACHED = "that nine of ten images reach"
+_SMALLEST = "the smallest that the networks make, though the images are smaller"
 # A GPU run sees ten times as many images as one on a CPU, and so comes to know more of them by heart.
 _FEW, _FEW_ON_GPU = 2000, 20_000
 # So many images of a class let a GAN learn the class by itself.
@@ -83,13 +85,14 @@ def for_gan(images: Images, machine: Machine, few: bool) -> Choices:
     if machine.gpu:
         bound = "the largest that fits into the GPU's memory"
     if size == fits[-1]:
-        bound = "the largest that nine of ten images reach"
+        bound = f"the largest {_REACHED}" if size <= images.typical_side * _ENLARGED else _SMALLEST
     reasons.append(f"size {size}: {bound}")
     seen = steps * batch / images.count
     if few:
         reasons.append(f"DiffAugment: each image is seen {seen:.0f} times, and would be learnt by heart")
     else:
-        reasons.append(f"no DiffAugment: {images.count} images are many; each is seen {seen:.0f} times")
+        why = f"{images.count} images are many" if not are_few(images, machine) else "--from photos was chosen"
+        reasons.append(f"no DiffAugment: {why}; each is seen {seen:.0f} times")
     smallest = min(images.classes.values(), default=0)
     conditional = len(images.classes) > 1 and smallest >= _ENOUGH
     if conditional:
@@ -120,8 +123,9 @@ def for_classifier(images: Images, machine: Machine) -> Choices:
     steps = max(500, epochs * images.count // batch)
     steps = steps if machine.gpu else min(steps, 2000)
     passes = steps * batch / images.count
-    why = f"size {size}: the largest of at most {bound} pixels that nine of ten images reach"
-    reasons = (why, f"{steps} steps: each image is seen about {passes:.0f} times")
+    reached = size <= images.typical_side * _ENLARGED
+    why = f"the largest of at most {bound} pixels {_REACHED}" if reached else _SMALLEST
+    reasons = (f"size {size}: {why}", f"{steps} steps: each image is seen about {passes:.0f} times")
     return Choices(size, batch, 64 if machine.gpu else 16, steps, bool(machine.gpu), reasons=reasons)
 
 

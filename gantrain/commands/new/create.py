@@ -114,7 +114,8 @@ def _require_module(name: str, module: Path) -> None:
         raise UserError(f"--from own-game: {stem}.py must lie in the working directory; leave the folder out of {name}")
     if not stem.isidentifier() or keyword.iskeyword(stem):
         raise UserError(
-            f"--from own-game: {stem}.py is to be imported; expected a name of letters, digits and _, got {name!r}"
+            f"--from own-game: {stem}.py is to be imported; expected a name of letters, digits and _ that is "
+            f"no word of Python, got {name!r}"
         )
     if stem in sys.stdlib_module_names or (not module.exists() and _is_installed(stem)):
         raise UserError(f"--from own-game: {stem} is the name of another Python module; choose another name")

@@ -72,10 +72,11 @@ class Images:
         kind = "grey" if self.channels == 1 else "colour"
         low, high = self.short_sides[0], self.long_side
         sides = f"{low} x {low} pixels" if low == high else f"sides of {low} to {high} pixels"
-        text = f"{self.count} {kind} images in {one_line(self.where)}, {sides}"
+        text = f"{self.count} {kind} image{_s(self.count)} in {one_line(self.where)}, {sides}"
         if self.classes:
             few, many = min(self.classes.values()), max(self.classes.values())
-            text += f", {len(self.classes)} classes of {few if few == many else f'{few} to {many}'} images"
+            text += f", {len(self.classes)} class{'es' if len(self.classes) > 1 else ''} of "
+            text += f"{few if few == many else f'{few} to {many}'} image{_s(many)}"
             text += f" ({_some(self.classes)})" if not self.classes.keys() <= {str(i) for i in range(1000)} else ""
         if self.parts:
             text += f", beside them a part for {' and one for '.join(self.parts)}"
@@ -193,3 +194,7 @@ def _shape(content: bytes) -> tuple[tuple[int, int], bool]:
 def _some(names: dict[str, int]) -> str:
     most = 5
     return ", ".join(map(one_line, list(names)[:most])) + (", …" if len(names) > most else "")
+
+
+def _s(count: int) -> str:
+    return "s" if count > 1 else ""
