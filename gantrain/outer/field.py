@@ -262,7 +262,13 @@ class Field:
 def _evaluated(learner: Learner, context: GradientContext, part: int) -> list[Gradient]:
     """The gradients of one part of an oracle's evaluation on one micro-batch."""
     with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
-        gradients = learner.oracle.evaluate(context, part)
+        try:
+            gradients = learner.oracle.evaluate(context, part)
+        except UserError as error:
+            # What an oracle says of its own key stands below the player's.
+            if not str(error).startswith("sharpness."):
+                raise
+            raise UserError(f"game.{learner.name}.{error}") from error
     several = isinstance(gradients, list | tuple) and gradients
     if not several or any(isinstance(gradient, Tensor) for gradient in gradients):
         raise UserError(

@@ -54,6 +54,11 @@ class GameScalars(Callback):
             better = {f"game/{name}{label}": way for name, way in self.game.better.items()}
             monitor.scalars(step, found, {name: way for name, way in better.items() if name in found})
         name = next((name for name in self.game.better if f"game/{name}{label}" in found), None)
+        if name is None and self.game.better:
+            raise UserError(
+                f"game: {name_of(self.game)}.scalars: expected one of those that better names, "
+                f"{', '.join(self.game.better)}; got {', '.join(found).replace('game/', '') or 'none'}"
+            )
         if not self.best or name is None:
             return None
         words = ", ".join(f"{name.removeprefix('game/')} {value:.4g}" for name, value in found.items())
