@@ -229,8 +229,8 @@ def load(
     if weights not in (None, "ema", "live"):
         raise UserError(f"weights: expected ema or live, got {shown(weights)}")
     _require_device(device)
-    place = shipped.find(expanded(str(run)))
-    folder, settings = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place), trust)
+    place = shipped.find_run(expanded(str(run)))
+    folder, settings = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place), trust, data)
     path = _find_checkpoint(place, step)
     step, state = checkpoint.load(path)
     form = recorded_form(folder)

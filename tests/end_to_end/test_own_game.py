@@ -63,7 +63,7 @@ def test_what_it_cannot_do_or_does_not_have_is_one_line(tmp_path):
     config = write(tmp_path, CONFIG, "run.steps=2")
     gantrain(tmp_path, "train", config)
     for arguments, message in [
-        (("sample", "rivals"), "rivals: the game rivals:Rivals makes no samples"),
+        (("sample", "rivals"), "rivals: the game rivals:Rivals has no generator"),
         (("eval", "rivals"), "rivals: the game rivals:Rivals neither makes samples nor classifies"),
         (("train", config, "run.name=a", "samples.every=3"), "samples: unknown key; expected one of run, data, game"),
         (

@@ -8,7 +8,7 @@ import pytest
 from forked import Command, decoys, gantrain, until
 from tiny import ADAM, DIGITS, config_of, rows, same, state, write
 
-from gantrain.commands.compare import compare_runs
+from gantrain.commands.comparison_report import compare_runs
 from gantrain.commands.diagnose import diagnose_run
 from gantrain.commands.evaluate import Request, evaluate_run
 from gantrain.commands.sample import sample_run
@@ -149,7 +149,7 @@ def test_a_generative_game_of_ones_own_is_sampled_and_one_without_data_is_not(tm
     assert not any("kimg" in row for row in rows(run))
     assert "rotation" in diagnose_run(str(run), eigenvalues=1, batches=1)
     for command, message in [
-        (lambda: sample_run(str(run), 4, 0, None, None, None, images=False), "the game three:Chase makes no samples"),
+        (lambda: sample_run(str(run), 4, 0, None, None, None, images=False), "the game three:Chase has no generator"),
         (lambda: evaluate_run(str(run), Request()), "three:Chase neither makes samples nor classifies"),
         (lambda: compare_runs([run], at="kimg"), "a run without data sees no samples; compare at gradients or step"),
     ]:

@@ -53,11 +53,16 @@ def _opened(folder):
     return resolved(config)
 
 
+def _in_its_folder(config, folder):
+    """The resolved config as the run's own says it, in which the folder is that where it lies."""
+    return {**resolved(config), "run": resolved(config)["run"] | {"folder": str(folder.parent)}}
+
+
 def test_a_new_run_has_its_resolved_config_and_nothing_else(tmp_path, config):
     folder = tmp_path / "checkpoints" / "ä"
     prepare_folder(folder, resolved(config("run.name=ä")), resume=False, overwrite=False)
     assert contents(folder) == [CONFIG]
-    assert _opened(folder) == resolved(config("run.name=ä"))
+    assert _opened(folder) == _in_its_folder(config("run.name=ä"), folder)
 
 
 @pytest.mark.parametrize("flags", [{"resume": True, "overwrite": False}, {"resume": False, "overwrite": True}])
@@ -89,7 +94,7 @@ def test_overwrite_starts_over(run, config):
 )
 def test_a_resumed_run_may_last_longer_and_write_other_things(run, config, change):
     prepare_folder(run, resolved(config(change)), resume=True, overwrite=False)
-    assert _opened(run) == resolved(config(change))
+    assert _opened(run) == _in_its_folder(config(change), run)
     assert (run / "step_3" / "weights").read_text() == "trained"
 
 
@@ -180,7 +185,7 @@ def test_a_folder_in_which_no_run_began_is_free(tmp_path, config, flags, left):
     for name in left:
         (folder / name).touch()
     prepare_folder(folder, resolved(config()), *flags)
-    assert _opened(folder) == resolved(config())
+    assert _opened(folder) == _in_its_folder(config(), folder)
     assert not list(folder.glob("config.yaml.*")) and not list(folder.glob("metrics*"))
 
 
@@ -221,7 +226,7 @@ def test_without_a_copy_the_run_goes_on_with_a_notice(trained, config, lost):
     checkpoint.save(trained, 3, {"clock": {"step": 3}}, 1)
     with pytest.warns(Notice, match="config.yaml: lost, so it cannot be checked that the run goes on with the config"):
         prepare_folder(trained, resolved(config()), True, False)
-    assert _opened(trained) == resolved(config()) and checkpoint.load(trained / "step_3")[0] == 3
+    assert _opened(trained) == _in_its_folder(config(), trained) and checkpoint.load(trained / "step_3")[0] == 3
 
 
 def test_a_config_that_was_cut_off_further_on_is_replaced_by_the_copy(trained, config):
@@ -306,7 +311,7 @@ def test_a_config_that_could_not_be_read_again_is_refused_before_anything_is_wri
 def test_a_config_that_an_editor_gave_a_byte_order_mark_is_that_of_a_run(run, config):
     file = run / CONFIG
     file.write_text(file.read_text(), encoding="utf-8-sig")
-    assert folders.is_run(run) and _opened(run) == resolved(config())
+    assert folders.is_run(run) and _opened(run) == _in_its_folder(config(), run)
 
 
 def test_paths_may_differ_from_host_to_host_and_what_is_computed_may_not():

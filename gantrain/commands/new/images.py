@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from gantrain.config.base import nearest
+from gantrain.config.paths import not_found
 from gantrain.config.types import one_line
 from gantrain.data.datasets.image_files import ImageArchive, ImageFolder
 from gantrain.data.readers import images as files
@@ -123,10 +124,8 @@ def look(data: str) -> Images:
     if not path.exists():
         if data in KNOWN:
             return KNOWN[data]
-        raise UserError(
-            f"--data: there is nothing at {one_line(path.absolute())}; expected a folder or an archive of images, or "
-            f"one of {', '.join(KNOWN)}{nearest(data, KNOWN)}"
-        )
+        expected = f"expected a folder or an archive of images, or one of {', '.join(KNOWN)}{nearest(data, KNOWN)}"
+        raise not_found("--data", path, expected)
     try:
         return _files(path)
     except UserError as error:

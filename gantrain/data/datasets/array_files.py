@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gantrain.config.base import nearest, one_of
+from gantrain.config.paths import not_found
 from gantrain.config.types import shown
 from gantrain.data.adopted import AdoptedDataSet, as_data_set
 from gantrain.data.datasets.splits import training_part
@@ -106,7 +107,7 @@ def _read(path: str, key: str) -> Any:
         with open_regular(place) as file:
             start = file.read(6)
     except FileNotFoundError:
-        raise UserError(f"{key}: there is no file {path}") from None
+        raise not_found(key, path) from None
     except OSError as error:
         raise UserError(f"{key}: {path} cannot be read: {error.strerror}") from error
     suffix = place.suffix.lower()

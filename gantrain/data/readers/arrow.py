@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gantrain.config.base import nearest, one_of
+from gantrain.config.paths import not_found
 from gantrain.config.types import shown
 from gantrain.data.readers.containers import Entry, RandomAccess
 from gantrain.data.readers.magic import START, kind_of
@@ -50,8 +51,9 @@ class ArrowFolder:
     def __init__(self, path: Path):
         require_pyarrow()
         if not path.is_dir():
-            what = "is a file, expected the folder that holds it" if path.exists() else "there is no such folder"
-            raise UserError(f"data.path: {path}: {what}")
+            if path.exists():
+                raise UserError(f"data.path: {path}: is a file, expected the folder that holds it")
+            raise not_found("data.path", path)
         self.path = path
         files = sorted(
             file

@@ -77,7 +77,7 @@ def test_what_would_unpack_beyond_the_memory_is_refused(files, monkeypatch):
     monkeypatch.setattr(array_files, "available", lambda: 100)
     for path in ("both.npz", "mapping.pth"):
         with pytest.raises(
-            UserError, match=f"^data.path: {path} unpacks to .*, and 100 B of memory are left; save the"
+            UserError, match=f"^data.path: .*{path} unpacks to .*, and 100 B of memory are left; save the"
         ):
             array(path=path)
 
@@ -85,21 +85,21 @@ def test_what_would_unpack_beyond_the_memory_is_refused(files, monkeypatch):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"path": "none.npy"}, "data.path: there is no file none.npy$"),
-        ({"path": "."}, "data.path: . is a folder, expected a file; for a folder of images use image_folder$"),
-        ({"path": "x.csv"}, "data.path: x.csv: expected a file whose name ends in .npy, .npz, .pt or .pth$"),
-        ({"path": "bad.npy"}, "data.path: bad.npy is damaged, or no file of its kind"),
-        ({"path": "bad.npz"}, "data.path: bad.npz is damaged, or no file of its kind"),
-        ({"path": "bad.pt"}, "data.path: bad.pt "),
-        ({"path": "module.pt"}, "data.path: module.pt holds Python objects, and loading them could execute code"),
-        ({"path": "objects.npy"}, "data.path: objects.npy holds Python objects"),
-        ({"path": "objects.npz"}, "data.path: objects.npz holds Python objects"),
-        ({"path": "number.pt"}, "data.path: number.pt holds a single number"),
-        ({"path": "odd.npz"}, "data.path: odd.npz holds first, second; say with data.samples_key which of them"),
+        ({"path": "none.npy"}, "data.path: there is nothing at none.npy in "),
+        ({"path": "."}, "data.path: /.* is a folder, expected a file; for a folder of images use image_folder$"),
+        ({"path": "x.csv"}, "data.path: /.*/x.csv: expected a file whose name ends in .npy, .npz, .pt or .pth$"),
+        ({"path": "bad.npy"}, "data.path: /.*/bad.npy is damaged, or no file of its kind"),
+        ({"path": "bad.npz"}, "data.path: /.*/bad.npz is damaged, or no file of its kind"),
+        ({"path": "bad.pt"}, "data.path: /.*/bad.pt "),
+        ({"path": "module.pt"}, "data.path: /.*/module.pt holds Python objects, and loading them could execute code"),
+        ({"path": "objects.npy"}, "data.path: /.*/objects.npy holds Python objects"),
+        ({"path": "objects.npz"}, "data.path: /.*/objects.npz holds Python objects"),
+        ({"path": "number.pt"}, "data.path: /.*/number.pt holds a single number"),
+        ({"path": "odd.npz"}, "data.path: /.*/odd.npz holds first, second; say with data.samples_key which of them"),
         ({"path": "odd.npz", "samples_key": "firts"}, "data.samples_key: expected one of first, second, .* 'first'"),
-        ({"path": "x.npy", "labels": "x.npy"}, "data.labels: x.npy: expected 30 whole numbers from 0, got"),
-        ({"path": "x.npy", "labels": "none.npy"}, "data.labels: there is no file none.npy$"),
-        ({"path": "y.npy"}, "data.path: y.npy: item 0 is int64 of shape \\(\\), a vector; return floats"),
+        ({"path": "x.npy", "labels": "x.npy"}, "data.labels: /.*/x.npy: expected 30 whole numbers from 0, got"),
+        ({"path": "x.npy", "labels": "none.npy"}, "data.labels: there is nothing at none.npy in "),
+        ({"path": "y.npy"}, "data.path: /.*/y.npy: item 0 is int64 of shape \\(\\), a vector; return floats"),
     ],
 )
 def test_what_is_wrong_is_one_line(files, keys, message):
