@@ -69,7 +69,10 @@ def _searched(error: BaseException, top: str) -> str:
     """What to do about a module that is nowhere; empty if something else is wrong."""
     if not isinstance(error, ModuleNotFoundError) or error.name != top:
         return ""
-    return f"; {top} is searched in the current directory, {one_line(os.getcwd())}, and on PYTHONPATH"
+    here = os.getcwd()
+    if {"", here}.isdisjoint(sys.path):
+        return f"; add the folder in which {top} lies to sys.path or PYTHONPATH"
+    return f"; {top} is searched in the current directory, {one_line(here)}, and on PYTHONPATH"
 
 
 def made_by(kind: str, found: Any) -> type | None:
