@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,8 @@ class GamePictures(Callback):
         every: the number of training steps from one picture to the next.
         seed: the seed of the run. Before the pictures are drawn torch's generators are seeded from it.
     """
+
+    writes: ClassVar[Mapping[str, str]] = {"pictures": "pictures of the game"}
 
     def __init__(self, game: Game, every: int, seed: int = 0):
         self.game = game
