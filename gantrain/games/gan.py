@@ -147,7 +147,8 @@ class GAN(GenerativeGame):
             with self._opponent():
                 real = self._score(batch, "real", batch.real, labels)
             scores["real"] = real.detach()
-        with UserCode("game.loss", self.loss):
+        advice = "" if self.loss.needs_real else "real is None here, unless the class says needs_real = True"
+        with UserCode("game.loss", self.loss, advice):
             loss = self.loss.generator(real, fake)
             margins = self.loss.generator_margins(real, fake)
         loss = require_scalar(loss, fake, "game.loss", self.loss, "generator")
