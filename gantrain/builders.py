@@ -222,4 +222,6 @@ def _seeded(name: str, spec: Any, data_spec: DataSpec, seed: int, key: str) -> n
                 raise UserError(f"{key}.{error}" if str(error).startswith("start: ") else str(error)) from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{key}: expected an nn.Module, got {type(network).__name__}")
+    if "_modules" not in vars(network):
+        raise UserError(f"{key}: the constructor of {type(network).__name__} must begin with super().__init__()")
     return network

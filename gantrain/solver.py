@@ -9,10 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import Dataset
 
 from gantrain.compute.memory import out_of_memory
 from gantrain.config.parts import build
 from gantrain.config.types import Draws, Order, shown
+from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
 from gantrain.games.base import Game
 from gantrain.games.function import FunctionGame
@@ -207,6 +209,11 @@ def _source(game: Game, batches: Any) -> Callable[[int, int], Any]:
     if batches is None:
         nothing = None if isinstance(game, FunctionGame) else _NoBatch(type(game).__name__)
         return lambda draw, step: nothing
+    if isinstance(batches, DataSet | Dataset):
+        raise UserError(
+            f"batches: expected batches, got the data set {type(batches).__name__}; give "
+            "gantrain.data.Batches(data, batch_size=64, seed=0)"
+        )
     if hasattr(batches, "__getitem__") and hasattr(batches, "__len__"):
         if len(batches):
             return lambda draw, step: batches[draw % len(batches)]

@@ -342,16 +342,24 @@ def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:
     return max(found)
 
 
+def _nothing_in_common(runs: Sequence[Series]) -> str:
+    """The message about runs of which none of the metrics, and no loss, is every run's."""
+    first = runs[0]
+    own = [name for name in first.values if name in _evaluated(first.values, [first]) or name.startswith("loss/")]
+    other = next((run for run in runs if not any(name in run.values for name in own)), runs[-1])
+    return (
+        f"{other.folder}: has none of the metrics and losses of {first.folder} ({', '.join(own) or 'none'}); compare "
+        "runs of the same game, or name what all have logged with --metrics"
+    )
+
+
 def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tuple[str, ...]:
     """The full names of the metrics that are compared."""
     common = [name for name in runs[0].values if all(name in run.values for run in runs)]
     if metrics is None:
         chosen = _evaluated(common, runs) or [name for name in common if name.startswith("loss/")]
         if not chosen:
-            raise UserError(
-                f"{runs[0].folder}: no metric that all runs have logged; compare runs of one game, or name "
-                "values with --metrics"
-            )
+            raise UserError(_nothing_in_common(runs))
         return tuple(chosen)
     chosen = []
     for metric in metrics:

@@ -87,11 +87,16 @@ class Schema(BaseModel):
         return value
 
     @classmethod
+    def absent(cls, key: str | int) -> str:
+        """Why there is no such key, for the message; empty if there is nothing to say."""
+        return ""
+
+    @classmethod
     def _explained(cls, error: ErrorDetails) -> InitErrorDetails:
         kind: str | PydanticCustomError = error["type"]
         loc = error["loc"]
         if kind == "extra_forbidden" and len(loc) == 1:
-            kind = problem("unknown key", "unknown", known=list(cls.model_fields))
+            kind = problem("unknown key", "unknown", known=list(cls.model_fields), why=cls.absent(loc[0]))
         elif kind == "missing" and len(loc) == 1:
             description = cls.model_fields[str(loc[0])].description or ""
             sentence = " ".join(description.split()).split(". ")[0].rstrip(".")
@@ -150,7 +155,8 @@ def _path(error: ErrorDetails, data: Any) -> tuple[str | int, ...]:
 def _message(error: ErrorDetails) -> str:
     kind, context, got = error["type"], error.get("ctx", {}), shown(error["input"])
     if kind == "unknown":
-        return f"unknown key; expected {one_of(context['known'])}{nearest(error['loc'][-1], context['known'])}"
+        known = context["known"]
+        return f"unknown key{context['why']}; expected {one_of(known)}{nearest(error['loc'][-1], known)}"
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", context["expected"])
         return f"expected {context['expected']}, got {got}{nearest(error['input'], known)}"

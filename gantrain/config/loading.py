@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -139,7 +139,7 @@ def _load(
     meant = {key: _meant(schema, before, key, overridden) for key, what in wrong if what.startswith("unknown key;")}
     messages = []
     for key, what in wrong:
-        written = f"{key}.".startswith(given) or meant.get(key)
+        written = f"{key}.".startswith(given) or meant.get(key) or (_has(tree, key) and not _has(before, key))
         place = "command line" if written else merge.origin(files, key)
         messages.append(f"{place}: {key}: {meant.get(key) or what}")
     raise UserError("\n".join(messages))
@@ -150,6 +150,15 @@ def _is_valid(schema: type[Schema], content: dict[str, Any]) -> bool:
         schema.model_validate(content)
     except ValidationError:
         return False
+    return True
+
+
+def _has(content: Any, key: str) -> bool:
+    """Whether a content has a key ``a.b.c``."""
+    for part in key.split("."):
+        if not isinstance(content, Mapping) or part not in content:
+            return False
+        content = content[part]
     return True
 
 

@@ -29,6 +29,7 @@ class Kind:
             method will do although it is not derived from the interface. ``finish`` then makes parts of its objects.
         finish: ``module:function`` that is given each object that was built, and by name the keys that stand beside the
             constructor's. It returns the part.
+        called: ``module:Class`` of the class whose methods say how parts are called, where the interface says less.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Kind:
     beside: Callable[[Signature], tuple[Parameter, ...]] = lambda signature: ()
     adopts: tuple[str, str] | None = None
     finish: str | None = None
+    called: str | None = None
 
 
 # LBFGS calls a closure many times, and our moves have no closure. SparseAdam takes sparse gradients only. torch's Muon
@@ -167,6 +169,7 @@ _KINDS = {
         | _in("models.sngan", sngan="SNGANGenerator")
         | _in("models.r3gan", r3gan="R3GANGenerator"),
         supplied=_SPEC,
+        called="gantrain:Generator",
     ),
     "discriminator": lambda: Kind(
         "discriminator",
@@ -177,6 +180,7 @@ _KINDS = {
         | _in("models.sngan", sngan="SNGANDiscriminator")
         | _in("models.r3gan", r3gan="R3GANDiscriminator"),
         supplied=_SPEC,
+        called="gantrain:Discriminator",
     ),
     "classifier": lambda: Kind(
         "classifier",
@@ -189,12 +193,14 @@ _KINDS = {
         | _in("models.mlp", mlp="MLPClassifier")
         | _in("models.huggingface", huggingface="HuggingFace"),
         supplied=_SPEC,
+        called="gantrain:Classifier",
     ),
     "perturber": lambda: Kind(
         "perturber",
         "torch.nn:Module",
         _in("models.conv", conv="ConvPerturber") | _in("models.mlp", mlp="MLPPerturber"),
         supplied=_SPEC,
+        called="gantrain:Perturber",
     ),
     "strategy": lambda: Kind(
         "strategy",

@@ -90,6 +90,12 @@ class Config(Schema):
         return {name: section for name, section in sections.items() if section is not None}
 
     @classmethod
+    def absent(cls, key: str | int) -> str:
+        if key not in ("evaluate", *CALLBACKS) or not cls.game_path:
+            return ""
+        return f", as the attribute callbacks of the game {cls.game_path.rpartition(':')[2]} names none"
+
+    @classmethod
     def normalised(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
 import sys
 import typing
@@ -12,8 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from gantrain.config.base import nearest, problem_at
+from gantrain.config.methods import misfit
 from gantrain.config.registry import kind as kind_of
-from gantrain.config.types import shown
+from gantrain.config.types import one_line, shown
 
 _TARGET = re.compile(r"(?P<top>[^\W\d]\w*)(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _OWN = __name__.partition(".")[0]
@@ -45,7 +47,8 @@ def find_target(kind: str, path: str) -> Any:
         found = getattr(imported, name, None)
     except (Exception, SystemExit) as error:
         message = f"cannot import {module!r} ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
-        raise problem_at(("target",), f"{message}; expected package.module:Class", path) from error
+        message += f"; expected package.module:Class{_searched(error, form['top'])}"
+        raise problem_at(("target",), message, path) from error
     if not (isinstance(found, type) or inspect.isroutine(found)):
         names = [n for n, v in vars(imported).items() if isinstance(v, type)]
         raise problem_at(("target",), f"module {module!r} has no class {name!r}{nearest(name, names)}", path)
@@ -56,7 +59,20 @@ def find_target(kind: str, path: str) -> Any:
     if found is made and inspect.isabstract(found):
         lacking = ", ".join(sorted(vars(found)["__abstractmethods__"]))
         raise problem_at(("target",), f"{path} is abstract; expected a subclass of it that defines {lacking}", path)
+    wrong = misfit(made, _class(kind_of(kind).called or kind_of(kind).interface), _OWN)
+    if wrong is not None:
+        raise problem_at(("target",), f"{path.partition(':')[0]}:{made.__name__}.{wrong}", path)
     return found
+
+
+def _searched(error: BaseException, top: str) -> str:
+    """What to do about a module that is nowhere; empty if something else is wrong."""
+    if not isinstance(error, ModuleNotFoundError) or error.name != top:
+        return ""
+    here = os.getcwd()
+    if {"", here}.isdisjoint(sys.path):
+        return f"; add the folder in which {top} lies to sys.path or PYTHONPATH"
+    return f"; {top} is searched in the current directory, {one_line(here)}, and on PYTHONPATH"
 
 
 def made_by(kind: str, found: Any) -> type | None:
@@ -65,7 +81,7 @@ def made_by(kind: str, found: Any) -> type | None:
     Returns:
         None if that is no class of the kind.
     """
-    interface = _interface(kind)
+    interface = _class(kind_of(kind).interface)
     made = found if isinstance(found, type) else _returned(found, interface)
     made = typing.get_origin(made) or made
     return made if isinstance(made, type) and (issubclass(made, interface) or _adopted(kind, made)) else None
@@ -117,10 +133,11 @@ def _adopted(kind: str, made: type) -> bool:
     return hasattr(made, other[1])
 
 
-def _interface(kind: str) -> type:
-    module, _, name = kind_of(kind).interface.partition(":")
-    interface: type = getattr(importlib.import_module(module), name)
-    return interface
+def _class(path: str) -> type:
+    """The class ``module:Class`` of gantrain's or torch's."""
+    module, _, name = path.partition(":")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
 
 
 def _returned(function: Any, interface: type) -> Any:

@@ -41,11 +41,13 @@ class UserCode:
         key: the key of the part in a config.
         part: the part: an object, or the class or function that makes one. In a network of torch's, such as
             ``nn.Sequential``, any module may be the user's.
+        advice: what a user may not know about the call, for the end of the message.
     """
 
-    def __init__(self, key: str, part: Any):
+    def __init__(self, key: str, part: Any, advice: str = ""):
         self.key = key
         self.part = part
+        self.advice = advice
 
     def __enter__(self) -> None:
         pass
@@ -71,6 +73,7 @@ class UserCode:
             raise raised(
                 f"{self.key}: {name_of(self.part)} raised {type(error).__name__}{message}"
                 + ("" if refused and not place else f" ({place or _definition(self.part)})")
+                + (f"; {self.advice}" if self.advice else "")
             ) from error
 
 

@@ -98,6 +98,8 @@ class Batch:
         return other
 
     def _draw(self, sampler: Callable[..., Tensor], stream: str, shape: tuple[int, ...], *arguments: int) -> Tensor:
+        if not isinstance(stream, str):
+            raise TypeError(f"random numbers of a batch have a name, as in batch.normal('noise', 3); got {stream!r}")
         stream = self._prefix + stream
         key = (sampler, stream, shape, *arguments)
         if key not in self._drawn:

@@ -163,6 +163,11 @@ class Game(ABC):
         Raises:
             UserError: the player shares a parameter with another, or bears its name.
         """
+        if not isinstance(player, Player):
+            raise UserError(
+                f"game: {type(self).__name__}: expected players, as in super().__init__([gt.Player(name, network)]), "
+                f"got {described(player)}"
+            )
         if player.name in self.players:
             raise UserError(f"two players are called {player.name}; each player needs a name of its own")
         owner = {id(p): other.name for other in self.players.values() for p in other.parameters}

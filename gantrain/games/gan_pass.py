@@ -34,7 +34,8 @@ def discriminator_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
 
 def generator_loss(loss: Loss, real: Tensor | None, fake: Tensor) -> Tensor:
     """The generator's loss of the logits of fake samples, and of real ones if the loss needs them: a scalar."""
-    with UserCode("game.loss", loss):
+    advice = "" if loss.needs_real else "real is None here, unless the class says needs_real = True"
+    with UserCode("game.loss", loss, advice):
         value = loss.generator(real, fake)
     return require_scalar(value, fake, "game.loss", loss, "generator")
 

@@ -169,9 +169,22 @@ class Evaluator:
             try:
                 self.accumulation.current = 0, self.accumulation.number
                 for player in self.game.players.values():
-                    self._means(self._differentiated(player, self.draws, ())[player.name][0])
+                    self._require_start(player.name, *self._differentiated(player, self.draws, ())[player.name])
             finally:
                 self.accumulation.current = 0, 1
+
+    def _require_start(self, player: str, objective: Objective, gradients: list[Gradient]) -> None:
+        """Refuse an objective that is NaN before the first step, or that none of the player's parameters changes."""
+        self._means(objective)
+        who = f"game: {name_of(self.game)}.objective({player!r})"
+        if all(g is None for gradient in gradients for g in gradient):
+            raise UserError(f"{who}: the loss does not depend on the parameters of player {player}, which minimises it")
+        if objective.loss.isnan().any():
+            raise UserError(
+                f"{who}: the loss is nan before the first step; look in networks, losses and data for NaN, divisions "
+                "by 0, and roots and logarithms of numbers below 0"
+                + ("; the game takes no data, so batch.real is empty" if self.game.takes_data is False else "")
+            )
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:

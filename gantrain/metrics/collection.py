@@ -17,12 +17,13 @@ from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.options import Options
 from gantrain.metrics.path_length import path_lengths
 from gantrain.metrics.sources.base import Source
+from gantrain.metrics.statistics import Statistics
 
 # The extrapolation in the number of samples deals them into this many parts.
 _PARTS = 4
 
 
-class SampleStatistics:
+class SampleStatistics(Statistics):
     """Statistics of one draw of the judged images. Only those attributes exist that some metric needs.
 
     Args:

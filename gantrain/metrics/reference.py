@@ -15,9 +15,10 @@ from gantrain.metrics.cache import Cache
 from gantrain.metrics.extraction import Accumulator, extract
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.sources.base import Source
+from gantrain.metrics.statistics import Statistics
 
 
-class Reference:
+class Reference(Statistics):
     """Statistics of the real images. Only those attributes exist that some metric needs.
 
     Attributes:

@@ -6,8 +6,8 @@ optimizer step, and applies the resolvent of the player's constraint.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -235,7 +235,7 @@ class Field:
 
     @staticmethod
     def _start(learner: Learner, context: GradientContext) -> None:
-        with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
+        with _oracle_of(learner):
             learner.oracle.start(context)
 
     def _part(self, learner: Learner, context: GradientContext, part: int) -> list[Gradient]:
@@ -269,9 +269,21 @@ class Field:
         return fits and parallel != "off"
 
 
+@contextmanager
+def _oracle_of(learner: Learner) -> Iterator[None]:
+    """A call of a learner's oracle. What the oracle says of its own key stands below the player's."""
+    try:
+        with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
+            yield
+    except UserError as error:
+        if not str(error).startswith("sharpness."):
+            raise
+        raise UserError(f"game.{learner.name}.{error}") from error
+
+
 def _evaluated(learner: Learner, context: GradientContext, part: int) -> list[Gradient]:
     """The gradients of one part of an oracle's evaluation on one micro-batch."""
-    with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
+    with _oracle_of(learner):
         gradients = learner.oracle.evaluate(context, part)
     several = isinstance(gradients, list | tuple) and gradients
     if not several or any(isinstance(gradient, Tensor) for gradient in gradients):

@@ -13,7 +13,7 @@ from gantrain.utils.tensors import preserve
 
 
 def rehearse_step(outer: Outer, field: Field) -> None:
-    """Take a step and undo it, if the loop, an oracle, an optimizer or a constraint is the user's own.
+    """Take a step and undo it, if the game, the loop, an oracle, an optimizer or a constraint is the user's own.
 
     Afterwards the parts, parameters, buffers, counters and random states are as they were. All processes must call this
     together.
@@ -28,7 +28,7 @@ def rehearse_step(outer: Outer, field: Field) -> None:
     parts: list[Any] = [outer]
     for learner in field.learners:
         parts += [part for part in (learner.oracle, learner.optimizer, learner.constraint) if part is not None]
-    if not any(map(is_users, parts)):
+    if not any(map(is_users, (*parts, field.evaluator.game))):
         return
     evaluator = field.evaluator
     modules = [module for learner in field.learners for module in learner.player.module.modules()]

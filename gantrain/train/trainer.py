@@ -137,6 +137,10 @@ class Trainer(Loop):
         config: Mapping[str, Any] | None = None,
         processes: Processes | None = None,
     ):
+        _require("game", game, Game, "a gantrain.Game")
+        _require("outer", outer, Outer, "a gantrain.Outer, such as gantrain.outer.Extragradient()")
+        _require("batches", batches, Batches, "gantrain.data.Batches(data, batch_size=64, seed=0)")
+        _require("run", run, Run, 'gantrain.Run(name="mine", steps=1000)')
         if [learner.name for learner in learners] != list(game.players):
             raise UserError(
                 f"learners: expected one for each player in the order in which they move, {', '.join(game.players)}; "
@@ -541,3 +545,8 @@ def _require_same_data(here: Digest, first: Digest) -> None:
     found = difference(here, first)
     if found is not None:
         raise UserError(f"data: {found}, compared with the first process; all hosts need the same data")
+
+
+def _require(argument: str, value: Any, cls: type, expected: str) -> None:
+    if not isinstance(value, cls):
+        raise UserError(f"{argument}: expected {expected}, got {described(value)}")

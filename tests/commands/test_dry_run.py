@@ -59,6 +59,7 @@ def test_it_shows_what_a_run_costs_and_leaves_nothing(tmp_path):
     )
     assert report["disk"]["needed"] > 6 * report["disk"]["checkpoint"] > 6 * memory["optimizers"]
     assert report["folder"]["earlier_run"] is None and str(tmp_path / "digits" / "best") in report["writes"]
+    assert report["writes"][str(tmp_path / "digits" / "samples")].startswith("pictures of samples, every ")
     shown = lines.text(report)
     assert f"{tmp_path / 'digits'} is free" in shown and "1797 x 1x8x8, 115 kB, in memory; batches of 32" in shown
 

@@ -111,6 +111,11 @@ def test_groups_have_a_section_for_all_and_for_each():
             {"data": "none"},
             "data: the game own_games:Networks learns from data; choose another",
         ),
+        (
+            MATRIX,
+            {"samples": {"every": 1}},
+            "samples: unknown key, as the attribute callbacks of the game Matrix names none; expected one of run",
+        ),
         (NETWORKS, {}, "data: is missing (The data set and the batch size)"),
         (NETWORKS | {"a": SOLO}, {"data": "digits"}, "game.a.model: is missing (The network of the player)"),
         (

@@ -171,3 +171,67 @@ def test_every_registered_part_is_a_class_of_its_kind():
     for kind in registry.KINDS:
         for path in registry.kind(kind).parts.values():
             assert find_target(kind, path).__name__ == path.partition(":")[2]
+
+
+METHODS = """
+import gantrain as gt
+from torch import nn
+
+class Few(gt.Loss):
+    def discriminator(self, fake): return fake
+    def generator(self, real, fake): return fake
+class Exchanged(gt.Loss):
+    def discriminator(self, fake, real): return fake
+    def generator(self, real, fake): return fake
+class Renamed(gt.Loss):
+    def discriminator(self, true, made, more=1): return made
+    def generator(self, *logits): return logits
+class Inherited(gt.games.losses.Hinge):
+    def generator(self, fake): return fake
+class Reports(gt.Callback):
+    def run(self, step, network): return None
+class Looks(gt.Callback):
+    def run(self, *everything, **more): return None
+class Plain(nn.Module):
+    def forward(self, labels, z): return z
+class Unconditional(nn.Module):
+    def forward(self, noise): return noise
+class Strict(nn.Module):
+    def forward(self, z, labels): return z
+class Measures(gt.Metric):
+    better = {"x": "lower"}
+    @staticmethod
+    def measure(fake, real): return 0.0
+class Plays(gt.Game):
+    def objective(self, batch, player): return None
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "wrong"),
+    [
+        ("loss", "Few", "Few.discriminator(fake): expected discriminator(real, fake)"),
+        ("loss", "Exchanged", "Exchanged.discriminator(fake, real): expected discriminator(real, fake)"),
+        ("loss", "Renamed", None),
+        ("loss", "Inherited", "Inherited.generator(fake): expected generator(real, fake)"),
+        ("callback", "Reports", "Reports.run(step, network): expected run(folder, monitor, step, network)"),
+        ("callback", "Looks", None),
+        ("generator", "Plain", "Plain.forward(labels, z): expected forward(z, labels=None)"),
+        ("generator", "Unconditional", None),
+        ("generator", "Strict", None),
+        ("metric", "Measures", None),
+        ("game", "Plays", "Plays.objective(batch, player): expected objective(player, batch)"),
+    ],
+)
+def test_methods_are_called_in_the_order_of_their_arguments(tmp_path, monkeypatch, kind, name, wrong):
+    (tmp_path / "own_methods.py").write_text(METHODS)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        if wrong is None:
+            assert find_target(kind, f"own_methods:{name}").__name__ == name
+        else:
+            message = f"own_methods:{wrong}, called by position in this order"
+            assert refused(kind, f"own_methods:{name}") == message
+    finally:
+        sys.modules.pop("own_methods", None)
+        parts.target_model.cache_clear()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
 
+import pytest
 import torch
 from tiny import same
 from torch import nn
 
 import gantrain as gt
+from gantrain.errors import UserError
 from gantrain.gradients.evaluator import Evaluator
 
 
@@ -44,3 +47,17 @@ def test_nothing_changes():
     assert [m.calls for m in modules] == [0, 0] and all(p.grad is None for m in modules for p in m.parameters())
     assert evaluator.draws == 0 and set(evaluator.evaluations.values()) == {0} and not evaluator.observed
     assert evaluator.share == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "wrong"),
+    [
+        (lambda x, y: (x - 2).log(), "objective('x'): the loss is nan before the first step; look in networks, losses"),
+        (lambda x, y: y * 2, "objective('x'): the loss does not depend on the parameters of player x, which minimises"),
+    ],
+)
+def test_an_objective_that_cannot_be_minimised_is_refused(first, wrong):
+    start = torch.tensor(1.0)
+    game = gt.games.GeneralSum({"x": first, "y": lambda x, y: x * y}, {"x": start, "y": start})
+    with pytest.raises(UserError, match=f"game: GeneralSum.*{re.escape(wrong)}"):
+        Evaluator(game, lambda draw, step: None).rehearse()

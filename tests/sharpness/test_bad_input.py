@@ -45,7 +45,7 @@ def test_values_out_of_range_are_refused_by_name(sharpness, message):
 
 @pytest.mark.parametrize("name", ["sam", "sampa"])
 def test_a_climb_of_margins_needs_a_classification(name):
-    with pytest.raises(UserError, match="^sharpness.climb: tanh climbs the margins of a classification, .*climb: loss"):
+    with pytest.raises(UserError, match="^game.x.sharpness.climb: tanh climbs the margins of a .*, .*climb: loss"):
         solve(square, torch.ones(2), {"name": name, "climb": "tanh"})
 
 

@@ -115,3 +115,24 @@ def test_learners_of_other_players_are_refused(tmp_path):
     batches = gt.data.Batches(gt.data.Digits(), 32, 0)
     with pytest.raises(UserError, match="^learners: expected one for each player .*, first, second; got second"):
         gt.Trainer(game, [learner], gt.outer.GDA(), batches, gt.Run(name="a", steps=1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"game": "gan"}, "game: expected a gantrain.Game, got 'gan'"),
+        ({"outer": "gda"}, "outer: expected a gantrain.Outer, such as gantrain.outer.Extragradient"),
+        ({"batches": [1, 2]}, "batches: expected gantrain.data.Batches.*, got a list of 2"),
+        ({"run": "mine"}, "run: expected gantrain.Run.*, got 'mine'"),
+    ],
+)
+def test_what_is_no_part_of_a_trainer_is_named(wrong, message):
+    parts = {"game": Regression(), "learners": [], "outer": gt.outer.GDA(), "run": gt.Run(name="mine", steps=1)}
+    parts["batches"] = gt.data.Batches(gt.data.NoData(), batch_size=4, seed=0)
+    with pytest.raises(UserError, match=f"^{message}"):
+        gt.Trainer(**parts | wrong)
+
+
+def test_a_data_set_is_no_sequence_of_batches():
+    with pytest.raises(UserError, match="^batches: expected batches, got the data set Digits; give "):
+        gt.solve(Regression(), batches=gt.data.Digits(), steps=1)

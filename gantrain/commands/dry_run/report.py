@@ -137,10 +137,12 @@ def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
         str(folder / "metrics.jsonl"): f"scalars, every {trainer.log_settings.every} steps, and as TensorBoard events",
     }
     for callback in trainer.callbacks:
-        if type(callback).__name__ == "SampleGrid":
-            found[str(folder / "samples")] = f"pictures of samples, every {callback.every} steps"
+        for name, content in callback.writes.items():
+            found[str(folder / name)] = f"{content}, every {callback.every} steps"
     found[str(folder / "step_N")] = f"checkpoints, every {every} steps and at the end; the newest {keep} are kept"
-    if any(type(callback).__name__ != "SampleGrid" for callback in trainer.callbacks):
+    # A callback of the user's own may say nothing about what it returns.
+    returned = [type(callback).run.__annotations__.get("return", "") for callback in trainer.callbacks]
+    if any(annotation not in (None, "None") for annotation in returned):
         found[str(folder / "best")] = "the checkpoint of the best evaluation"
     return found
 

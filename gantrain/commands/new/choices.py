@@ -88,7 +88,11 @@ def for_gan(images: Images, machine: Machine, few: bool) -> Choices:
         bound = f"the largest {_REACHED}" if size <= images.typical_side * _ENLARGED else _SMALLEST
     reasons.append(f"size {size}: {bound}")
     seen = steps * batch / images.count
-    if few:
+    if few != are_few(images, machine):
+        number = "many" if few else "few, and may be learnt by heart"
+        wanted = "DiffAugment: few-photos was asked for" if few else "no DiffAugment: photos was asked for"
+        reasons.append(f"{wanted}, though {images.count} images are {number}; each is seen {seen:.0f} times")
+    elif few:
         reasons.append(f"DiffAugment: each image is seen {seen:.0f} times, and would be learnt by heart")
     else:
         why = f"{images.count} images are many" if not are_few(images, machine) else "--from photos was chosen"

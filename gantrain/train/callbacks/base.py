@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
@@ -55,10 +56,13 @@ class Callback(ABC):
             trained) or "anchor" (those of the last outer iterate). None stands for the average if the run keeps one,
             and for "live" otherwise.
         all_processes: whether all processes call the callback, or the first process alone.
+        writes: the files and folders in the run's folder that the callback writes, and what lies there:
+            ``{"pictures": "curves"}``. ``gantrain train --dry-run`` shows them.
     """
 
     weights: str | None = None
     all_processes = False
+    writes: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, every: PositiveInt = 500):
         self.every = every

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,11 @@ class GameScalars(Callback):
             better = {f"game/{name}{label}": way for name, way in self.game.better.items()}
             monitor.scalars(step, found, {name: way for name, way in better.items() if name in found})
         name = next((name for name in self.game.better if f"game/{name}{label}" in found), None)
+        if name is None and self.game.better:
+            raise UserError(
+                f"game: {name_of(self.game)}.scalars: expected one of those that better names, "
+                f"{', '.join(self.game.better)}; got {', '.join(found).replace('game/', '') or 'none'}"
+            )
         if not self.best or name is None:
             return None
         words = ", ".join(f"{name.removeprefix('game/')} {value:.4g}" for name, value in found.items())
@@ -74,6 +79,8 @@ class GamePictures(Callback):
         every: the number of training steps from one picture to the next.
         seed: the seed of the run. Before the pictures are drawn torch's generators are seeded from it.
     """
+
+    writes: ClassVar[Mapping[str, str]] = {"pictures": "pictures of the game"}
 
     def __init__(self, game: Game, every: int, seed: int = 0):
         self.game = game

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from PIL.Image import DecompressionBombError
@@ -36,6 +38,8 @@ class SampleGrid(Callback):
         count: the number of samples.
         seed: the seed of the run, from which the latent vectors are derived.
     """
+
+    writes: ClassVar[Mapping[str, str]] = {"samples": "pictures of samples"}
 
     def __init__(self, game: GenerativeGame, data: DataSet, every: int, count: int, seed: int):
         self.game = game

@@ -1,0 +1,13 @@
+"""What statistics of images have in common: only those attributes exist that some metric needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Statistics:
+    """Says of an annotated attribute that no metric needs, and that was not measured for this reason, how to get it."""
+
+    def __getattr__(self, name: str) -> Any:
+        hint = "; the metric's attribute needs must name it" if name in type(self).__annotations__ else ""
+        raise AttributeError(f"{type(self).__name__} has no {name}{hint}")
