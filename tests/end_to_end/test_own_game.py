@@ -65,7 +65,10 @@ def test_what_it_cannot_do_or_does_not_have_is_one_line(tmp_path):
     for arguments, message in [
         (("sample", "rivals"), "rivals: the game rivals:Rivals has no generator"),
         (("eval", "rivals"), "rivals: the game rivals:Rivals neither makes samples nor classifies"),
-        (("train", config, "run.name=a", "samples.every=3"), "samples: unknown key; expected one of run, data, game"),
+        (
+            ("train", config, "run.name=a", "samples.every=3"),
+            "samples: unknown key, as the attribute callbacks of the game Rivals names none; expected one of run",
+        ),
         (
             ("train", config, "run.name=a", "game.third.modell=1"),
             "game.third.modell: unknown key; expected one of model",
