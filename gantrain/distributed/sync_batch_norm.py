@@ -134,7 +134,7 @@ class _Gradient(torch.autograd.Function):
         return dx, sum_uy, sum_u
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, v: Tensor, v_weight: Tensor, v_bias: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of ``sum(v * dx) + sum(v_weight * dweight) + sum(v_bias * dbias)``, over all processes."""
         u, x, weight, mean, variance, count, inverse, sum_uy, sum_u, mean_uy, mean_u = ctx.saved_tensors
@@ -147,8 +147,8 @@ class _Gradient(torch.autograd.Function):
         du = batch_norm(x, mean, variance, v_weight - scale * mean_vy, v_bias - scale * mean_v, eps=ctx.eps)
         du.addcmul_(v, _over_channels(scale, v))
 
-        # With respect to y the gradient is h = u * (v_weight - scale * mean_vy) - v * scale * mean_uy. It reaches x as u
-        # does above, and besides through the factor 1 / sqrt(variance + eps) of dx.
+        # With respect to y the gradient is h = u * (v_weight - scale * mean_vy) - v * scale * mean_uy. It reaches x as
+        # u does above; beside it, x acts through the factor 1 / sqrt(variance + eps) of dx.
         mean_h = mean_wu - scale * (mean_v * mean_uy + mean_u * mean_vy)
         mean_hy = mean_wuy - 2 * scale * mean_vy * mean_uy
         slope = mean_uv - mean_v * mean_u - mean_vy * mean_uy
