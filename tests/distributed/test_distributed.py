@@ -1,4 +1,4 @@
-"""Two processes over gloo against torch's own modules on the whole batch."""
+"""Several processes over gloo against torch's own modules on the whole batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def case(options: dict, shape: tuple[int, ...]) -> tuple[nn.Module, list[torch.T
 
 CASES = {
     "images": ({}, (6, 3, 4, 4)),
-    "points": ({"momentum": 0.3}, (6, 5)),
+    "points": ({"momentum": 0.3}, (7, 5)),
     "sequences": ({"eps": 1e-2}, (4, 2, 7)),
     "cumulative": ({"momentum": None}, (4, 3)),
     "plain": ({"affine": False}, (4, 3, 2, 2)),
@@ -59,13 +59,13 @@ def passes(module: nn.Module, inputs: list[torch.Tensor], cotangent: torch.Tenso
 
 def synchronised() -> dict[str, dict[str, torch.Tensor]]:
     with process_group(cpu=True) as processes:
-        rank, found = processes.process_index, {}
+        rank, world, found = processes.process_index, processes.num_processes, {}
         for name, (options, shape) in CASES.items():
             module, inputs, cotangent = case(options, shape)
-            rows = slice(rank * shape[0] // 2, (rank + 1) * shape[0] // 2)
             module = synchronise_batch_norm(module)
             assert type(module) is SyncBatchNorm
-            found[name] = passes(module, [x[rows] for x in inputs], cotangent[rows])
+            inputs, cotangent = [x.tensor_split(world)[rank] for x in inputs], cotangent.tensor_split(world)[rank]
+            found[name] = passes(module, inputs, cotangent)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             module = synchronise_batch_norm(nn.BatchNorm1d(3))
             output = module(torch.full((2, 3), 1.0 + rank).bfloat16())
@@ -73,16 +73,17 @@ def synchronised() -> dict[str, dict[str, torch.Tensor]]:
         return found
 
 
-@pytest.fixture(scope="module")
-def answers():
-    return together(synchronised)
+@pytest.fixture(scope="module", params=[2, 4])
+def answers(request):
+    return together(synchronised, world=request.param)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_batch_norm_over_two_processes_is_batch_norm_of_the_whole_batch(answers, name):
+def test_batch_norm_over_processes_is_batch_norm_of_the_whole_batch(answers, name):
+    """Also where the processes hold different numbers of samples."""
     module, inputs, cotangent = case(*CASES[name])
     expected = passes(module, inputs, cotangent)
-    assert [set(answer[name]) for answer in answers] == [set(expected)] * 2
+    assert [set(answer[name]) for answer in answers] == [set(expected)] * len(answers)
     for key, tensor in expected.items():
         parts = [answer[name][key] for answer in answers]
         if key.startswith("second of"):  # of a parameter: a sum over the processes
@@ -101,8 +102,122 @@ def test_batch_norm_of_half_precision_is_computed_in_single(answers):
     for rank, answer in enumerate(answers):
         half = answer["half"]
         assert half["output"].dtype == torch.bfloat16 and half["mean"].dtype == torch.float32
-        torch.testing.assert_close(half["mean"], torch.full((3,), 0.15))
-        torch.testing.assert_close(half["output"].float(), torch.full((2, 3), 2.0 * rank - 1), atol=1e-2, rtol=0)
+        ranks = torch.arange(float(len(answers)))
+        torch.testing.assert_close(half["mean"], torch.full((3,), 0.1 * (1 + ranks.mean().item())))
+        expected = ((rank - ranks.mean()) / ranks.std(correction=0)).expand(2, 3)
+        torch.testing.assert_close(half["output"].float(), expected, atol=1e-2, rtol=0)
+
+
+class Scatter(torch.autograd.Function):
+    """This process' rows of a tensor that all processes hold. The gradient is the inverse, and so is its gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.rows = len(x)
+        return x.tensor_split(dist.get_world_size())[dist.get_rank()].clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return Gather.apply(gradient, ctx.rows)
+
+
+class Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, rows):
+        whole = x.new_zeros(rows, *x.shape[1:])
+        whole.tensor_split(dist.get_world_size())[dist.get_rank()].copy_(x)
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return Scatter.apply(gradient), None
+
+
+class Share(torch.autograd.Function):
+    """A tensor that all processes hold and use. Its gradient is the sum of theirs, which again all of them share."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return Sum.apply(gradient)
+
+
+class Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return Share.apply(gradient)
+
+
+def checked() -> dict[str, bool]:
+    """Numerical derivatives of a batch norm of the whole batch, which all processes take in step."""
+    with process_group(cpu=True):
+        torch.manual_seed(0)
+        found = {}
+        for name, affine, shape in (("affine", True, (5, 2, 2)), ("plain", False, (3, 2))):
+            module = synchronise_batch_norm(nn.BatchNorm1d(2, affine=affine, track_running_stats=False).double())
+
+            def whole(x, *parameters, module=module):
+                shared = dict(zip(("weight", "bias"), map(Share.apply, parameters), strict=False))
+                return Gather.apply(torch.func.functional_call(module, shared, (Scatter.apply(x),)), len(x))
+
+            x = (3 + 2 * torch.randn(shape, dtype=torch.float64)).requires_grad_()
+            inputs = (x, *(torch.rand_like(p, requires_grad=True) for p in module.parameters()))
+            torch.testing.assert_close(
+                whole(*inputs), nn.functional.batch_norm(x, None, None, *inputs[1:], training=True)
+            )
+            found[name] = torch.autograd.gradcheck(whole, inputs) and torch.autograd.gradgradcheck(whole, inputs)
+        return found
+
+
+def test_both_derivatives_are_those_of_finite_differences():
+    assert together(checked) == [{"affine": True, "plain": True}] * 2
+
+
+def far() -> tuple[list[torch.Tensor], list[int]]:
+    """Batch norm in single precision far from zero, and the numbers in each collective that it takes."""
+    with process_group(cpu=True) as processes:
+        sizes, reduce = [], dist.all_reduce
+        dist.all_reduce = lambda tensor, **k: (sizes.append(tensor.numel()), reduce(tensor, **k))[1]
+        module = synchronise_batch_norm(nn.BatchNorm2d(3))
+        x = distant().tensor_split(2)[processes.process_index].contiguous(memory_format=torch.channels_last)
+        x.requires_grad_()
+        y = module(x)
+        (first,) = torch.autograd.grad(y.tanh().sum(), x, create_graph=True)
+        first.square().sum().backward()
+        dist.all_reduce = reduce
+        return [y.detach(), module.running_var], sizes
+
+
+def distant() -> torch.Tensor:
+    """Two channels whose mean is a thousand standard deviations, and a constant one."""
+    torch.manual_seed(0)
+    x = 1000 + torch.randn(6, 3, 4, 4)
+    x[:, 2] = 12345.6
+    return x
+
+
+def test_moments_far_from_zero_keep_their_digits_and_every_pass_takes_one_collective():
+    module = nn.BatchNorm2d(3).double()
+    expected = module(distant().double()).detach()
+    (first, sizes), (second, _) = together(far)
+    outputs = torch.cat([first[0], second[0]]).double()
+    torch.testing.assert_close(outputs[:, :2], expected[:, :2], atol=1e-3, rtol=1e-3)
+    # torch's kernel multiplies before it subtracts the mean, here too.
+    assert outputs[:, 2].abs().max() < 1
+    for _, variance in (first, second):
+        torch.testing.assert_close(variance.double(), module.running_var, atol=1e-6, rtol=1e-5)
+    # Forwards, backwards, forwards through the gradient, and again through what that has made of the first pass.
+    assert sizes == [7, 6, 15, 6]
 
 
 def test_replacing_batch_norm_keeps_names_weights_and_everything_else():
