@@ -37,7 +37,7 @@ def device(config: Config) -> Iterator[Finding]:
         return
     place = "the CPU" if cpu else "a GPU each" if processes > 1 else "one GPU"
     text = f"{processes} process{'es' if processes > 1 else ''} on {place}, {config.run.precision}"
-    if processes > 1 and not distributed():
+    if processes > 1 and not distributed() and (cpu or processes <= gpus):
         text += f"; start them with gantrain train --processes {processes}"
     if processes * threads > cores() and (cpu or threads > 1):
         text += f": {processes * threads} threads for {cores()} cores"
