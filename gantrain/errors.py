@@ -1,4 +1,4 @@
-"""Errors and notices whose text is meant for the user, and how running out of memory is told from other errors."""
+"""Errors and notices whose text is meant for the user, and how errors of torch that have advice are told apart."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ BEYOND_ANY_MEMORY = re.compile(
     "negative dimension"
 )
 """What torch, numpy and Python say of a size whose number of bytes is beyond 64 bits."""
+
+# What torch says of an operation without a deterministic algorithm, which it names first.
+_NONDETERMINISTIC = re.compile(
+    r"(\S+) does not have a deterministic implementation|not deterministic because it uses CuBLAS"
+)
 
 
 class UserError(Exception):
@@ -47,3 +52,9 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     known = isinstance(error, RuntimeError | ValueError | TypeError | OverflowError)
     return known and BEYOND_ANY_MEMORY.search(str(error)) is not None
+
+
+def nondeterministic_operation(error: BaseException) -> str | None:
+    """The operation of which torch says that it gives other bits each time; None for any other error."""
+    found = _NONDETERMINISTIC.search(str(error)) if isinstance(error, RuntimeError) else None
+    return None if found is None else found[1] or "products under this CUBLAS_WORKSPACE_CONFIG"

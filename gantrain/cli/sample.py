@@ -31,6 +31,13 @@ from gantrain.cli.options import PATH, data_option, print_result, require_run, t
 )
 @click.option("--images", is_flag=True, help="Write a folder with one PNG file for each sample, instead of one grid.")
 @click.option("--overwrite", is_flag=True, help="With --images: delete earlier samples in the folder first.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the generator computes; auto takes a GPU if there is one. Samples of GPU and CPU differ by rounding.",
+)
 @data_option
 @trust_option
 def sample(
@@ -43,6 +50,7 @@ def sample(
     output: str | None,
     images: bool,
     overwrite: bool,
+    device: str,
     data: str | None,
     trust: bool,
 ) -> None:
@@ -58,4 +66,4 @@ def sample(
     from gantrain.commands.sample import sample_run
 
     chosen = None if classes is None else [name.strip() for name in classes.split(",") if name.strip()]
-    print_result(sample_run(run, number, seed, step, weights, output, images, overwrite, trust, chosen, data))
+    print_result(sample_run(run, number, seed, step, weights, output, images, overwrite, trust, chosen, data, device))

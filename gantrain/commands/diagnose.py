@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gantrain.analysis.advice import Advice, advise
 from gantrain.analysis.diagnosis import Diagnosis
-from gantrain.compute.precision import single_precision
+from gantrain.compute.device import exact_arithmetic
 from gantrain.config.loading import resolved
 from gantrain.config.sections import Diagnose
 from gantrain.distributed.rendezvous import process_group
@@ -48,7 +48,7 @@ def diagnose_run(
     Raises:
         UserError: there is no such run or checkpoint, ``to`` is not later than ``step``, or weights are not finite.
     """
-    with process_group(not torch.cuda.is_available()) as accelerator, single_precision(tf32=False):
+    with process_group(not torch.cuda.is_available()) as accelerator, exact_arithmetic(accelerator.device):
         saved = load(run, weights="live", step=step, device=accelerator.device, trust=trust, data=data, plays=True)
         for name, player in saved.game.players.items():
             if not norm(player.parameters).isfinite():

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from gantrain.compute import memory
-from gantrain.compute.precision import single_precision
+from gantrain.compute.device import exact_arithmetic
 from gantrain.config import yaml_files
 from gantrain.config.base import one_of
 from gantrain.config.metrics import DEFAULT_METRICS, METRICS
@@ -22,6 +22,7 @@ from gantrain.config.paths import not_found
 from gantrain.config.registry import kind
 from gantrain.config.sections import TIMEOUT, Accuracy, Evaluate, Inception
 from gantrain.data.dataset import DataSet
+from gantrain.distributed.agreement import require_agreement
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import NotFound, UserError
@@ -161,7 +162,7 @@ def _measuring(request: Request) -> Iterator[Accelerator]:
     if request.metrics is not None:
         require_known(request.metrics)  # before weights are downloaded
     joined = process_group(not torch.cuda.is_available(), request.timeout or TIMEOUT)
-    with joined as accelerator, single_precision(tf32=False):
+    with joined as accelerator, exact_arithmetic(accelerator.device):
         half = max(1, request.batch_size // 2)
         smaller = f"--batch-size {half}, or " if half < request.batch_size else ""
         with memory.out_of_memory(
@@ -171,6 +172,7 @@ def _measuring(request: Request) -> Iterator[Accelerator]:
                 "without kid and prc, which keep all features"
             ),
         ):
+            require_agreement(Processes.launched(), accelerator.device)
             yield accelerator
 
 

@@ -7,6 +7,8 @@ import re
 import warnings
 from pathlib import Path
 
+from gantrain.compute import memory
+from gantrain.compute.device import exact_arithmetic, find_device
 from gantrain.data.dataset import DataSet
 from gantrain.errors import NotFound, Notice, UserError
 from gantrain.plotting.images import quantised, save_png
@@ -29,13 +31,14 @@ def sample_run(
     trust: bool = False,
     classes: Classes | None = None,
     data: str | None = None,
+    device: str = "auto",
 ) -> Path:
     """Sample the generator of a run and write a grid, or a folder of PNG files.
 
     Args:
         run: the run's folder, or that of one of its checkpoints.
         number: the number of samples.
-        seed: the seed of the latents; the same seed gives the same samples.
+        seed: the seed of the latents; the same seed gives the same samples on the same device.
         step: the step of the checkpoint; the newest by default.
         weights: "ema" or "live"; by default the averaged weights where the run keeps an average.
         output: the path of the file or folder to write; by default it lies beside the run's own samples.
@@ -45,24 +48,32 @@ def sample_run(
         classes: as in :meth:`~gantrain.runs.saved.SavedRun.sample`.
         data: where the training data lie now, if not where the run's config says. Only a plot of points shows some of
             them; where they are missing, it is drawn without.
+        device: "cpu", "cuda", or "auto" for a GPU if there is one. Samples of the two differ by rounding.
 
     Returns:
         The path of the file or folder.
 
     Raises:
         UserError: there is no such run, checkpoint or weights; the run trains no generator; ``images`` is asked for and
-            the data are points; or the folder holds earlier samples that are not to be deleted, or anything else.
+            the data are points; the folder holds earlier samples that are not to be deleted, or anything else; there
+            is no such device, or it has not enough memory.
     """
     if overwrite and not images:
         raise UserError("--overwrite goes with --images; a grid takes the place of an earlier one of its name")
-    saved = load(run, weights=weights, step=step, trust=trust, data=data)
-    saved.require_generator()
-    if images and not saved.spec.image:
-        raise UserError("--images: the samples are points, not images; leave the option out to get a plot")
-    name = f"{saved.weights}_step_{saved.step}_seed_{seed}"
-    target = Path(output) if output else saved.folder / "samples" / (name if images else f"{name}.png")
-    earlier = _earlier_samples(target, overwrite) if images else []
-    samples = saved.sample(number, seed, classes)
+    place = find_device(device, "--device")
+    cpu = "" if place.type == "cpu" else ", or --device cpu"
+    with (
+        exact_arithmetic(place),
+        memory.out_of_memory(lambda: "sample", lambda: f"for {number} samples; try fewer{cpu}"),
+    ):
+        saved = load(run, weights=weights, step=step, device=place, trust=trust, data=data)
+        saved.require_generator()
+        if images and not saved.spec.image:
+            raise UserError("--images: the samples are points, not images; leave the option out to get a plot")
+        name = f"{saved.weights}_step_{saved.step}_seed_{seed}"
+        target = Path(output) if output else saved.folder / "samples" / (name if images else f"{name}.png")
+        earlier = _earlier_samples(target, overwrite) if images else []
+        samples = saved.sample(number, seed, classes).cpu()
     if not images:
         if target.is_dir():
             raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,15 @@ import torch
 from gantrain.builders import make_batches, make_data, make_ema, make_game, make_learners, make_outer
 from gantrain.compute import memory
 from gantrain.compute.compile import Arithmetic
+from gantrain.compute.device import find_device
 from gantrain.compute.threads import threads
 from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
-from gantrain.distributed.environment import check_gpus, check_processes, expected_processes
+from gantrain.distributed.agreement import require_agreement
+from gantrain.distributed.environment import check_processes, expected_processes, ignored_settings
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
-from gantrain.errors import NotFound, UserError
+from gantrain.errors import NotFound, Notice
 from gantrain.runs import lock
 from gantrain.runs.folder import is_run, require_same_config, require_startable
 from gantrain.runs.saved import MOVED
@@ -72,14 +75,19 @@ def joined(config: Config, processes: int | None = None) -> Iterator[tuple[Proce
 
     Raises:
         UserError: this machine has not what the config asks for, fewer processes started than were asked for, or they
-            have different configs.
+            have different configs, other software, or the same GPU.
     """
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
     with process_group(cpu, config.run.timeout) as accelerator:
         everyone, device = Processes.launched(), accelerator.device
         with everyone.raise_on_all():
-            _check_machine(config, cpu, everyone.world_size, accelerator.local_process_index, processes)
+            find_device(config.run.device, "run.device")
+            check_processes(expected_processes(processes, config), everyone.world_size)
+        require_agreement(everyone, device)
         everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, require_same_config)
+        ignored = ignored_settings(config.run, config.data.accumulation, device.type == "cpu")
+        if ignored is not None:
+            warnings.warn(ignored, Notice, stacklevel=3)
         yield everyone, device
 
 
@@ -121,20 +129,3 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
             config=resolved(config),
             processes=everyone,
         )
-
-
-def require_device(config: Config) -> None:
-    """Refuse a config for a GPU on a machine without one.
-
-    Raises:
-        UserError: the config asks for a GPU, and torch finds none.
-    """
-    if config.run.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("run.device: cuda was asked for, but this machine has no usable GPU; use auto or cpu")
-
-
-def _check_machine(config: Config, cpu: bool, running: int, local: int, asked: int | None) -> None:
-    require_device(config)
-    check_processes(expected_processes(asked, config), running)
-    if not cpu:
-        check_gpus(local, torch.cuda.device_count())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from gantrain.compute.device import every_operation, gpu_algorithms
 from gantrain.compute.precision import single_precision
 from gantrain.errors import UserError
 from gantrain.utils.tensors import Tree, tree_to
@@ -39,6 +40,7 @@ class Arithmetic:
         self.compile = run.compile
         self.channels_last = run.channels_last
         self.tf32 = run.tf32
+        self.deterministic = run.deterministic
 
     def prepare(self, networks: Iterable[nn.Module], shape: tuple[int, ...], device: torch.device) -> None:
         """Lay out networks in memory and compile them, in place; parameters and buffers stay the same objects.
@@ -59,7 +61,7 @@ class Arithmetic:
         networks = list(networks)
         new = [network for network in networks if network._compiled_call_impl is None] if self.compile else []
         if new:
-            with self.applied():  # a try, so that the error comes before the first step
+            with self.applied(device):  # a try, so that the error comes before the first step
                 torch.compile(_one_more, dynamic=False, options={"fx_graph_cache": False})(torch.ones(2, device=device))
         for network in networks:
             for t in [*network.parameters(), *network.buffers()]:
@@ -72,13 +74,18 @@ class Arithmetic:
         return tree_to(tree, memory_format=torch.channels_last) if self.channels_last else tree
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
+    def applied(self, device: torch.device) -> Iterator[None]:
         """Make the process compute in this way inside the block, and as before after it.
 
+        Args:
+            device: the device of the networks.
+
         Raises:
-            UserError: a network cannot be compiled, or a compiled network is differentiated twice.
+            UserError: a network cannot be compiled, a compiled network is differentiated twice, or an operation would
+                give other bits each time.
         """
-        with single_precision(self.tf32), _compiling() if self.compile else nullcontext():
+        algorithms = gpu_algorithms(device, self.deterministic)
+        with algorithms, single_precision(self.tf32), _compiling() if self.compile else nullcontext():
             yield
 
 
@@ -134,7 +141,7 @@ def uncompiled() -> AbstractContextManager[Any]:
 @contextmanager
 def reference_arithmetic() -> Iterator[None]:
     """Run networks uncompiled and in full single precision inside the block, as measurements need it."""
-    with uncompiled(), single_precision(tf32=False):
+    with uncompiled(), single_precision(tf32=False), every_operation():
         yield
 
 

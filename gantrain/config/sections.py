@@ -81,6 +81,10 @@ class Run(Schema):
     """Whether a GPU computes products and convolutions of fp32 numbers in TF32, which keeps 10 bits of the fraction
     instead of 23. The key changes nothing on a CPU. Default false: full single precision, also in convolutions, for
     which torch by itself takes TF32."""
+    deterministic: Bool = True
+    """Whether a GPU computes with algorithms that give the same bits each time, so that a run that is stopped and
+    resumed ends like one that was not. If false, cuDNN tries its algorithms out and takes the fastest, and sums may be
+    added in any order. The key changes nothing on a CPU, which always gives the same bits. Default true."""
     compile: Bool = False
     """Whether torch.compile compiles the networks. This needs a C++ compiler on the machine, and about a minute before
     the first step. Penalties, samples, evaluations and diagnoses run uncompiled. Default false."""

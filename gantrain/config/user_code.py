@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from gantrain.config.types import shown
-from gantrain.errors import NotFound, UserError, is_out_of_memory
+from gantrain.errors import NotFound, UserError, is_out_of_memory, nondeterministic_operation
 
 # Code that belongs to these packages is not the user's.
 _LIBRARIES = ("gantrain", "torch", "torchvision", "transformers")
@@ -33,9 +33,9 @@ def is_users(part: Any) -> bool:
 class UserCode:
     """A context in which an exception out of a user's part becomes one line that names the part.
 
-    So does an exception out of an optimizer or a scheduler of torch's, which refuses a setting. The lack of memory, and
-    errors of the compiler, pass through: others report them with advice of their own. An error in gantrain's own code
-    passes through, too.
+    So does an exception out of an optimizer or a scheduler of torch's, which refuses a setting. The lack of memory,
+    errors of the compiler, and operations that ``run.deterministic`` refuses pass through: others report them with
+    advice of their own. An error in gantrain's own code passes through, too.
 
     Args:
         key: the key of the part in a config.
@@ -59,7 +59,8 @@ class UserCode:
             return
         if not isinstance(error, Exception | SystemExit) or isinstance(error, UserError) or is_out_of_memory(error):
             return
-        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        compiler = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+        if compiler or nondeterministic_operation(error) is not None:
             return
         place = _innermost(trace)
         if isinstance(error, SystemExit) and not place:

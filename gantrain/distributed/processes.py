@@ -115,12 +115,16 @@ class Processes:
 
     def gather_means(self, numbers: dict[Any, float]) -> dict[Any, float]:
         """Average each number over the processes that have it. This is slow and meant for the log."""
-        gathered: list[Any] = [numbers]
-        if self.world_size > 1:
-            gathered *= self.world_size
-            dist.all_gather_object(gathered, numbers)
+        gathered = self.gather(numbers)
         names = dict.fromkeys(name for each in gathered for name in each)
         return {name: statistics.fmean(each[name] for each in gathered if name in each) for name in names}
+
+    def gather(self, value: Value) -> list[Value]:
+        """The values of all processes in the order of their numbers; they are pickled on the way."""
+        gathered = [value] * self.world_size
+        if self.world_size > 1:
+            dist.all_gather_object(gathered, value)
+        return gathered
 
     def broadcast_object(self, value: Value) -> Value:
         """The value that the first process passes, returned in all processes; it is pickled on the way."""
@@ -146,11 +150,22 @@ class Processes:
             dist.all_reduce(found, dist.ReduceOp.MAX)
         return found.tolist()
 
+    @torch.no_grad()
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
-        """Overwrite tensors, in all processes, with those of the first process."""
-        if self.world_size > 1:
-            for t in tensors:
-                dist.broadcast(t, 0)
+        """Overwrite tensors, in all processes, with those of the first process; all must pass the same shapes.
+
+        Tensors of one dtype on one device go together, in one ``broadcast``.
+        """
+        if self.world_size == 1:
+            return
+        alike: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+        for t in tensors:
+            alike.setdefault((t.dtype, t.device), []).append(t)
+        for group in alike.values():
+            flat = torch.cat([t.reshape(-1) for t in group])
+            dist.broadcast(flat, 0)
+            for t, part in zip(group, flat.split([t.numel() for t in group]), strict=True):
+                t.copy_(part.view(t.shape))
 
     def post(self, notice: str) -> None:
         """Leave a notice that the other processes find by :meth:`posted`. None of them waits for it."""

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from gantrain.compute.device import prepare_cublas
 from gantrain.config.sections import TIMEOUT
 from gantrain.distributed.environment import LAUNCHER, Place, launched_place
 from gantrain.distributed.processes import error_line
@@ -52,6 +53,8 @@ def process_group(cpu: bool, timeout: float = TIMEOUT) -> Iterator[Accelerator]:
     """
     place = launched_place()
     store = None
+    if not cpu:
+        prepare_cublas()
     try:
         if place is not None:
             store = _join(place, cpu, timeout)

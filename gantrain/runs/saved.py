@@ -93,6 +93,9 @@ class SavedRun:
     def sample(self, n: int, seed: int = 0, classes: Classes | None = None) -> Tensor:
         """Samples of the generator: those that ``gantrain sample RUN --number N --seed SEED`` writes.
 
+        The command takes a GPU if there is one, unless you add ``--device cpu``. On another device than that of the
+        network, samples differ by rounding.
+
         The generator makes 500 samples at a time, so that it needs little memory beside that for the samples.
 
         Args:

@@ -61,7 +61,7 @@ from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
 from gantrain.train.rehearsal import rehearse_step, take_step
 from gantrain.train.resuming import best_result, newest_state, undone_work
-from gantrain.utils.nested import Maybe
+from gantrain.utils.nested import Maybe, flatten
 from gantrain.utils.seeding import derive
 from gantrain.utils.tensors import copy_, norm, preserve
 
@@ -242,12 +242,16 @@ class Trainer(Loop):
         return self.folder
 
     def rehearse(self) -> None:
-        """Compare the data of all processes, and try each player's objective once, without a trace.
+        """Compare the data of all processes, let all begin alike, and try each player's objective once.
+
+        All processes take over the weights of the first, since processors of different kinds draw different numbers
+        from one seed. The tries leave no trace.
 
         Raises:
             UserError: the data differ, or a part of the user's own is wrong.
         """
         self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
+        self.processes.broadcast_([t for t in flatten(self.state()).values() if isinstance(t, torch.Tensor)])
         self.evaluator.rehearse()
         rehearse_step(self.outer, self.field)
 
@@ -484,7 +488,7 @@ class Trainer(Loop):
         advice = memory.training_advice(batch_size, parts, self.settings.precision, self.processes.world_size)
         with (
             threads(self.settings.threads),
-            self.arithmetic.applied(),
+            self.arithmetic.applied(self.device),
             memory.out_of_memory(lambda: f"step {self.step}", lambda: advice),
         ):
             yield

@@ -4,13 +4,14 @@
 #     PROCESSES=4 scripts/launch/one_host.sh configs/quickstart.yaml --resume
 set -euo pipefail
 
-gpus=$({ nvidia-smi --list-gpus 2>/dev/null || true; } | wc -l)
 python="${PYTHON:-python}"
+# As torch counts them: only those that CUDA_VISIBLE_DEVICES leaves visible.
+gpus=$("$python" -c 'import torch; print(torch.cuda.device_count())')
 
 if [ "$gpus" -gt 1 ]; then
     exec "$python" -m accelerate.commands.launch --multi_gpu --num_machines 1 --num_processes "${PROCESSES:-$gpus}" \
         --mixed_precision no --dynamo_backend no -m gantrain train "$@"
-elif [ "$gpus" -eq 1 ]; then
+elif [ "$gpus" -eq 1 ] && [ -z "${PROCESSES:-}" ]; then
     exec "$python" -m gantrain train "$@"
 fi
 exec "$python" -m gantrain train --processes "${PROCESSES:-2}" "$@"

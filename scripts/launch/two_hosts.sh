@@ -19,9 +19,11 @@ host="$1"
 shift
 # Seconds that a stopped host is given to write the checkpoint.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT="${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-120}"
-gpus=$({ nvidia-smi --list-gpus 2>/dev/null || true; } | wc -l)
+python="${PYTHON:-python}"
+# As torch counts them: only those that CUDA_VISIBLE_DEVICES leaves visible.
+gpus=$("$python" -c 'import torch; print(torch.cuda.device_count())')
 
 # The hosts have fixed numbers, so that the first process, which writes the run, is always on host 0.
-exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "$python" -m torch.distributed.run \
     --nnodes "${HOSTS:-2}" --node_rank "$host" --master_addr "$FIRST" --master_port "${PORT:-29500}" \
     --nproc_per_node "${PROCESSES:-$((gpus > 0 ? gpus : 1))}" -m gantrain train "$@"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from forked import SECONDS, Command, gantrain, together
-from tiny import DIGITS, RING, write
+from tiny import DIGITS, RING, config_of, write
 
 from gantrain.commands.doctor import run
 from gantrain.commands.doctor.findings import Finding, examine
@@ -195,3 +195,18 @@ def test_a_check_that_fails_says_so_in_a_line():
     ]
     (finding,) = examine("disk", raising, SECONDS)
     assert finding.verdict == "FAIL" and finding.text == "KeyError: 'one\\ntwo'" and finding.remedy
+
+
+def test_more_processes_than_gpus_is_a_note_since_other_hosts_or_slurm_may_have_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    config = config_of(RING, tmp_path)
+
+    def found(processes: int) -> list[Finding]:
+        asked = config.run.model_copy(update={"device": "auto", "processes": processes})
+        return list(run.device(config.model_copy(update={"run": asked})))
+
+    (finding,) = found(4)
+    assert finding.verdict == "note" and "on other hosts" in finding.remedy
+    assert finding.text == "4 processes on a GPU each, fp32: this host shows 2 GPUs"
+    assert [finding.verdict for finding in found(2)] == ["ok"]

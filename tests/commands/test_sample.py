@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from emulated_device import emulated
 from forked import Command, gantrain
 from tiny import DIGITS, RING, config_of, state
 
@@ -145,3 +146,27 @@ def test_a_file_where_a_folder_should_be_is_one_line(run, tmp_path):
     command = Command(tmp_path, "sample", str(run), "--output", "file/grid.png")
     assert command.wait() == 2
     assert command.errors in ("gantrain: file: File exists\n", "gantrain: file: Not a directory\n")
+
+
+def test_samples_are_drawn_on_the_device_and_written_from_the_cpu(run, points, tmp_path, monkeypatch):
+    expected = contents(take(run, output=tmp_path / "cpu", images=True))
+    with emulated() as device:
+        monkeypatch.setattr("gantrain.commands.sample.find_device", lambda asked, key: device)
+        assert contents(take(run, output=tmp_path / "device", images=True)) == expected
+        assert take(run, output=tmp_path / "grid.png").is_file()
+        assert take(points, output=tmp_path / "points.png").is_file()
+
+
+def test_a_gpu_that_is_missing_or_full_is_one_line(run, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="^--device: cuda was asked for, but this machine has no usable GPU"):
+        sample_run(str(run), 7, 0, None, None, None, False, device="cuda")
+
+    def fill(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("gantrain.commands.sample.load", fill)
+    full = "^sample: out of memory on the GPU: 2.50 GiB more were asked for, for 7 samples; try fewer, or --device cpu$"
+    with pytest.raises(UserError, match=full):
+        sample_run(str(run), 7, 0, None, None, None, False)

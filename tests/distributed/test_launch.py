@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -16,16 +17,18 @@ from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 from gantrain.distributed.environment import (
     LAUNCHER,
     Place,
-    check_gpus,
     check_processes,
     distributed,
     expected_processes,
+    ignored_settings,
     launched_place,
     shown_ranks,
 )
 from gantrain.distributed.launch import _lateness, launch
 from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
+
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "launch"
 
 
 def config(processes=None):
@@ -128,10 +131,69 @@ def test_the_right_number_is_not(expected, actual):
     check_processes(expected, actual)
 
 
-def test_each_process_needs_a_gpu_of_its_own():
-    check_gpus(1, 2)
-    with pytest.raises(UserError, match="^more processes than GPUs; start at most 2 on this host"):
-        check_gpus(2, 2)
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({}, None),
+        ({"USE_CPU": "False", "MIXED_PRECISION": "no", "DYNAMO_BACKEND": "NO", "DYNAMO_MODE": "default"}, None),
+        ({"MIXED_PRECISION": "bf16", "GRADIENT_ACCUMULATION_STEPS": "2"}, None),
+        ({"USE_FSDP": "true"}, "FSDP; the config decides"),
+        (
+            {"USE_DEEPSPEED": "true", "GRADIENT_ACCUMULATION_STEPS": "4", "MIXED_PRECISION": "fp16"},
+            "DeepSpeed, mixed precision fp16, gradient accumulation 4; the config decides, by run.precision, "
+            "data.accumulation",
+        ),
+        ({"DYNAMO_BACKEND": "INDUCTOR", "USE_CPU": "True"}, "the CPU, compiler inductor; the config decides, by run."),
+    ],
+)
+def test_settings_of_accelerate_that_do_not_hold_are_named_in_one_line(monkeypatch, given, line):
+    for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(f"ACCELERATE_{name}", value)
+    found = ignored_settings(SimpleNamespace(precision="bf16", compile=False), 2, cpu=False)
+    if line is None:
+        assert found is None
+    else:
+        assert found.startswith(f"settings of accelerate that change nothing: {line}")
+
+
+def test_settings_of_accelerate_that_the_config_has_too_are_not_named(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "inductor")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert ignored_settings(SimpleNamespace(precision="fp32", compile=True), 1, cpu=True) is None
+
+
+FAKE_PYTHON = """#!/bin/sh
+if [ "$1" = -c ]; then echo "$GPUS"; else echo "$@"; fi
+"""
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "words"),
+    [
+        ("0", "", "-m gantrain train --processes 2 config.yaml"),
+        ("0", "3", "-m gantrain train --processes 3 config.yaml"),
+        ("1", "", "-m gantrain train config.yaml"),
+        ("1", "3", "-m gantrain train --processes 3 config.yaml"),
+        ("4", "", "--num_processes 4 --mixed_precision no --dynamo_backend no -m gantrain train config.yaml"),
+        ("4", "2", "--num_processes 2 --mixed_precision no --dynamo_backend no -m gantrain train config.yaml"),
+    ],
+)
+def test_the_scripts_start_as_many_processes_as_torch_finds_gpus(tmp_path, gpus, processes, words):
+    python = tmp_path / "python"
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    environment = os.environ | {"PYTHON": str(python), "GPUS": gpus, "PROCESSES": processes, "FIRST": "10.0.0.1"}
+
+    def started(*words: str) -> str:
+        command = [str(SCRIPTS / words[0]), *words[1:], "config.yaml"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=True)
+        return done.stdout.strip()
+
+    assert started("one_host.sh").endswith(words)
+    each = processes or max(gpus, "1")
+    assert f"--nproc_per_node {each} -m gantrain train config.yaml" in started("two_hosts.sh", "1")
 
 
 CHILD = (

@@ -388,6 +388,12 @@ def test_settings_of_accelerate_and_mpi_that_are_left_over_change_nothing(tmp_pa
     command = Command(tmp_path, "train", config, **left, OMP_NUM_THREADS="abc", SLURM_NTASKS="4", LOCAL_RANK="")
     assert command.wait() == 0, command.errors
     assert (tmp_path / "ring" / "step_2").exists()
+    (line,) = (line for line in command.errors.splitlines() if "accelerate" in line)
+    named = "FSDP, DeepSpeed, mixed precision bogus, compiler bogus"
+    assert line == (
+        f"gantrain: settings of accelerate that change nothing: {named}; the config decides, by run.precision, "
+        "run.compile"
+    )
 
 
 def test_the_state_of_a_checkpoint_reaches_all_processes_as_it_is():

@@ -14,7 +14,7 @@ from gantrain.commands.doctor.findings import Finding, TooLong, refusals
 from gantrain.commands.network import answers, offline
 from gantrain.commands.trial import earlier_run, existing, folder_of, space, without_metrics
 from gantrain.config.schema import Config
-from gantrain.distributed.environment import check_gpus, cores, distributed
+from gantrain.distributed.environment import cores, distributed
 from gantrain.errors import UserError
 
 # Samples on disk that are read, spread over the data set.
@@ -25,25 +25,26 @@ def device(config: Config) -> Iterator[Finding]:
     """Whether the device and the processes that the config asks for are there."""
     import torch
 
-    from gantrain.commands.train import require_device
+    from gantrain.compute.device import find_device
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     cpu = config.run.device == "cpu" or not gpus
     processes, threads = config.run.processes or 1, config.run.threads or 1
     try:
-        require_device(config)
-        if not cpu:
-            check_gpus(processes - 1, gpus)
+        find_device(config.run.device, "run.device")
     except UserError as error:
         yield Finding("FAIL", "device", str(error), "run.device=auto takes what there is")
         return
     place = "the CPU" if cpu else "a GPU each" if processes > 1 else "one GPU"
     text = f"{processes} process{'es' if processes > 1 else ''} on {place}, {config.run.precision}"
-    if processes > 1 and not distributed():
+    if processes > 1 and not distributed() and (cpu or processes <= gpus):
         text += f"; start them with gantrain train --processes {processes}"
     if processes * threads > cores() and (cpu or threads > 1):
         text += f": {processes * threads} threads for {cores()} cores"
         yield Finding("note", "device", text, "lower run.processes or run.threads")
+    elif not cpu and processes > gpus:
+        text += f": this host shows {gpus} GPU{'s' if gpus > 1 else ''}"
+        yield Finding("note", "device", text, "start the rest on other hosts, or with a GPU of their own")
     elif not cpu and config.run.precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         yield Finding("note", "device", f"{text}: this GPU emulates bf16, slowly", "run.precision=fp16")
     else:
