@@ -36,7 +36,7 @@ def line(command):
     "method",
     [
         ("outer={name: gda, order: alternating}", "game.discriminator.sharpness={name: sampa, rho: 0.1}"),
-        ("outer={name: rapp, inner_steps: 3, samples: same}",),
+        pytest.param(("outer={name: rapp, inner_steps: 3, samples: same}",), marks=pytest.mark.slow),
     ],
 )
 def test_the_run_is_the_same_wherever_the_data_are(method, tmp_path):

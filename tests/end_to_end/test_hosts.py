@@ -212,6 +212,7 @@ def under_way(folders, launched):
     return first, second
 
 
+@pytest.mark.slow
 def test_a_host_that_is_killed_ends_the_other_and_the_run_goes_on(folders, launched):
     first, second = under_way(folders, launched)
     second.kill()

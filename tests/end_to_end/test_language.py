@@ -94,7 +94,9 @@ def accuracy(run):
     return [row["validation/accuracy"] for row in rows if "validation/accuracy" in row][-1]
 
 
-@pytest.mark.parametrize("oracle", ORACLES)
+@pytest.mark.parametrize(
+    "oracle", [pytest.param(o, marks=[pytest.mark.slow] * (o in ("sam", "asam", "sampa"))) for o in ORACLES]
+)
 def test_every_oracle_learns_to_tell_opinions(files, tmp_path, oracle):
     checked = config(files, tmp_path, **{"game.classifier.sharpness": ORACLES[oracle]})
     assert accuracy(train(checked)) > 0.95

@@ -40,6 +40,7 @@ CONFIG["run"] = {"name": "rivals", "steps": 8}
 del CONFIG["samples"]
 
 
+@pytest.mark.slow  # test_three_players does so with a network, and without one
 def test_it_trains_on_one_process_and_on_two_and_resumes_to_the_bit(tmp_path):
     (tmp_path / "rivals.py").write_text(MODULE)
     config = write(tmp_path, CONFIG, "checkpoint.every=4")

@@ -313,6 +313,7 @@ def test_the_processes_of_a_launcher_that_is_killed_end_by_themselves_with_a_che
     assert checkpoint.newest(run) is not None
 
 
+@pytest.mark.slow
 def test_a_second_hangup_costs_no_checkpoint(tmp_path):
     config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=1000000")
     command = Command(tmp_path, "train", "--processes", "2", config)
