@@ -116,7 +116,7 @@ WRONG = [
     ({"step": "2"}, {}, "step: expected a whole number of at least 0, got '2'"),
     ({"run": "$MISSING/run"}, {}, "^.MISSING/run: .MISSING is not set$"),
     ({"weights": "EMA"}, {}, "weights: expected ema or live, got 'EMA'"),
-    ({"device": "gpu"}, {}, "device: gpu: "),
+    ({"device": "warp"}, {}, "device: warp: "),
     ({"step": 3}, {}, r"no whole checkpoint of step 3; there are \[2, 4\]"),
 ]
 
