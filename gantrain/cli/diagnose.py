@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from gantrain.cli.options import PATH, data_option, print_result, require_run, trust_option
+from gantrain.cli.options import PATH, data_option, print_result, require_run, step_option, trust_option
 
 
 @click.command(short_help="Measure a run's game, and suggest a method for it.")
 @click.argument("run", type=PATH)
-@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
+@step_option
 @click.option(
     "--to",
     type=click.IntRange(min=0),

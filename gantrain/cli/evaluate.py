@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from gantrain.cli.options import PATH, data_option, is_first_process, print_result, require_run, trust_option
+from gantrain.cli.options import (
+    PATH,
+    data_option,
+    is_first_process,
+    print_result,
+    require_run,
+    step_option,
+    trust_option,
+    weights_option,
+)
 from gantrain.errors import UserError
 
 
@@ -29,12 +38,8 @@ from gantrain.errors import UserError
 )
 @click.option("--feature-weights", type=PATH, metavar="PATH", help="File with the weights of InceptionV3.")
 @click.option("--digest", metavar="HEX", help="SHA-256 of that file, if its weights are not the published ones.")
-@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
-@click.option(
-    "--weights",
-    type=click.Choice(["ema", "live"]),
-    help="The averaged weights or the trained weights; by default the averaged weights if the run keeps an average.",
-)
+@step_option
+@weights_option
 @click.option(
     "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the samples."
 )

@@ -5,18 +5,13 @@ from __future__ import annotations
 import click
 
 from gantrain.cli.assignments import ConfigCommand
-from gantrain.cli.options import PATH, print_result
+from gantrain.cli.options import PATH, print_result, results_option
 
 
 @click.command(name="map", cls=ConfigCommand, schema="map", short_help="Draw where outer loops converge.")
 @click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--output",
-    type=PATH,
-    metavar="FOLDER",
-    help="Where to write; checkpoints/NAME by default, with the config's name.",
-)
+@results_option
 def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     """Draw for which games and settings the outer loops of the file CONFIG converge.
 

@@ -31,6 +31,20 @@ PATH = PathType()
 data_option = click.option(
     "--data", type=PATH, metavar="PATH", help="Where the training data lie now, if not where the config says."
 )
+step_option = click.option(
+    "--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default."
+)
+weights_option = click.option(
+    "--weights",
+    type=click.Choice(["ema", "live"]),
+    help="The averaged weights or the trained weights; by default the averaged weights if the run keeps an average.",
+)
+results_option = click.option(
+    "--output",
+    type=PATH,
+    metavar="FOLDER",
+    help="Where to write; checkpoints/NAME by default, with the config's name.",
+)
 trust_option = click.option(
     "--trust",
     is_flag=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gantrain.cli.options import PATH, data_option, print_result, require_run, trust_option
+from gantrain.cli.options import PATH, data_option, print_result, require_run, step_option, trust_option, weights_option
 
 
 @click.command(short_help="Sample the generator of a run.")
@@ -15,12 +15,8 @@ from gantrain.cli.options import PATH, data_option, print_result, require_run, t
 @click.option(
     "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the latents."
 )
-@click.option("--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default.")
-@click.option(
-    "--weights",
-    type=click.Choice(["ema", "live"]),
-    help="The averaged weights or the trained weights; by default the averaged weights if the run keeps an average.",
-)
+@step_option
+@weights_option
 @click.option(
     "--classes",
     metavar="LIST",

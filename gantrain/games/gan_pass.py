@@ -77,14 +77,14 @@ class GANPass(SharedPass):
         self._real_slopes, self._fake_slopes = _slopes(of_discriminator, real_logits, fake_logits)
         (self._generator_slopes,) = _slopes(of_generator, fake_logits)
         scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
+        seen = dict(scores) if loss.needs_real else {"fake": scores["fake"]}
         total = of_discriminator.detach()
         for name, term in terms:
             scores[name] = term.detach()
             total = total + term.detach()
-        own = scores if loss.needs_real else {"fake": scores["fake"]}
         self.objectives = {
             discriminator.name: Objective(total, scores=scores),
-            generator.name: Objective(of_generator.detach(), scores={k: own[k] for k in ("real", "fake") if k in own}),
+            generator.name: Objective(of_generator.detach(), scores=seen),
         }
 
     def backward(self, scales: Mapping[str, float]) -> None:
