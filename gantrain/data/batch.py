@@ -59,8 +59,9 @@ class Batch:
         self.index = index
         self.step = step
         self._seed = seed
-        self._size = len(real) * world_size
-        self._rows = slice(rank * len(real), (rank + 1) * len(real))
+        rows = real.shape[0]
+        self._size = rows * world_size
+        self._rows = slice(rank * rows, (rank + 1) * rows)
         self._drawn: dict[tuple[object, ...], Tensor] = {}
         self._prefix = ""
 
@@ -115,7 +116,9 @@ class Batch:
             source = generator(self._seed, f"{stream}/from {first}" if first else stream, self.index)
             block = sampler((min(BLOCK, self._size - first), *shape), generator=source)
             parts.append(block[max(start - first, 0) : stop - first])
-        return torch.cat(parts) if parts else sampler((0, *shape))
+        if not parts:
+            return sampler((0, *shape))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class FixedBatch(Batch):
@@ -226,16 +229,18 @@ class Batches:
         """The digest of the samples and labels; see :func:`gantrain.data.digest.digest`."""
         return digest(self.samples, self.labels, self._in_files)
 
-    def shared(self, rank: int, world_size: int) -> Batches:
-        """The same batches as process ``rank`` sees them, of ``world_size`` processes that share each batch."""
-        other = copy.copy(self)
-        other.rank, other.world_size = rank, world_size
-        return other
+    def __call__(self, index: int, step: int | None, part: tuple[int, int] | None = None) -> Batch:
+        """The rows of a draw.
 
-    def __call__(self, index: int, step: int | None) -> Batch:
-        share = self.batch_size // self.world_size
-        first = self.rank * share
-        rows = self.rows(index)
+        Args:
+            index: the number of the draw.
+            step: the training step, for the batch.
+            part: the part of the draw: its number, and the number of equal parts. By default this process' part.
+        """
+        number, parts = part or (self.rank, self.world_size)
+        share = self.batch_size // parts
+        first = number * share
+        rows = self._order.rows(index, first, share)
         if self._ahead is not None:
             stored = self._ahead(index, first, share)
         else:
@@ -248,7 +253,7 @@ class Batches:
             shape = (share, *self.spec.shape)
             raise UserError(f"data: decode: expected samples of shape {shape}, got {described(real)}")
         labels = None if self.labels is None else on_device(self.labels.index_select(0, rows), self.device)
-        return Batch(real, labels, index, step, self.seed, self.rank, self.world_size)
+        return Batch(real, labels, index, step, self.seed, number, parts)
 
     def rows(self, index: int) -> Tensor:
         """The numbers, in the data set, of the samples that this process has of a draw."""

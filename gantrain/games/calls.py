@@ -50,7 +50,7 @@ def output_of(
     with UserCode(key, network):
         output = network(x, labels) if required or labels is not None else network(x)
     shape = tuple(getattr(output, "shape", ()))[1:] if shape is None else shape
-    return require_output(output, (len(x), *shape), x, key, network, what)
+    return require_output(output, (x.shape[0], *shape), x, key, network, what)
 
 
 def augmented(samples: Tensor, augmentations: Sequence[Augmentation], batch: Batch) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from typing import Any, ClassVar
@@ -144,13 +144,12 @@ class GAN(GenerativeGame):
             real, fake = self._scored(batch, labels, fakes, due)
             loss = discriminator_loss(self.loss, real.logits, fake.logits)
             terms = self._penalty_terms(batch, real, fake, due)
-        with UserCode("game.loss", self.loss):
-            margins = self.loss.discriminator_margins(real.logits, fake.logits)
         scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
         for name, term in terms:
             scores[name] = term.detach()
             loss = loss + term
-        return _objective(loss, margins, scores, self.loss)
+        margins = partial(self.loss.discriminator_margins, real.logits, fake.logits)
+        return _Classified(loss, scores, self.loss, margins)
 
     def _scored(
         self, batch: Batch, labels: Tensor | None, fake_samples: Tensor, due: Mapping[int, Penalty]
@@ -189,9 +188,7 @@ class GAN(GenerativeGame):
                 real = self._score(batch, "real", batch.real, labels)
             scores["real"] = real.detach()
         loss = generator_loss(self.loss, real, fake)
-        with UserCode("game.loss", self.loss):
-            margins = self.loss.generator_margins(real, fake)
-        return _objective(loss, margins, scores, self.loss)
+        return _Classified(loss, scores, self.loss, partial(self.loss.generator_margins, real, fake))
 
     def _opponent(self) -> AbstractContextManager:
         """The context for a computation in which only the other player's parameters occur: no gradients, unless the
@@ -203,7 +200,8 @@ class GAN(GenerativeGame):
 
     def _score(self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None) -> Tensor:
         """``(n,)``: the discriminator's logits of the augmented samples."""
-        samples = augmented(samples, self.augmentations, batch.under(stream))
+        if self.augmentations:
+            samples = augmented(samples, self.augmentations, batch.under(stream))
         key, what = "game.discriminator.model", "one logit per sample"
         logits = output_of(self.discriminator, samples, labels, key, (), what, UNCONDITIONAL)
         return upcast(require_gradient(logits, key, self.discriminator))
@@ -240,6 +238,23 @@ def _differentiable(due: Mapping[int, Penalty]) -> AbstractContextManager[Any]:
     return uncompiled() if any(penalty.twice for penalty in due.values()) else nullcontext()
 
 
-def _objective(loss: Tensor, margins: Margins, scores: dict[str, Tensor], part: Loss) -> Objective:
-    logits, targets = (None, None) if margins is None else require_margins(margins, "game.loss", part)
-    return Objective(loss, logits, targets, scores)
+class _Classified(Objective):
+    """An objective whose classification is made up when an oracle asks for it, which most do not."""
+
+    def __init__(self, loss: Tensor, scores: dict[str, Tensor], part: Loss, margins: Callable[[], Margins]):
+        self.loss, self.scores = loss, scores
+        self._part, self._margins = part, margins
+
+    @cached_property
+    def _found(self) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        with UserCode("game.loss", self._part):
+            margins = self._margins()
+        return (None, None) if margins is None else require_margins(margins, "game.loss", self._part)
+
+    @property
+    def logits(self) -> Tensor | None:  # type: ignore[override]
+        return self._found[0]
+
+    @property
+    def targets(self) -> Tensor | None:  # type: ignore[override]
+        return self._found[1]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantrain.utils.tensors import copy_, lerp_from_
+
+# Where a tensor of a module is found: a module may hold another tensor there later.
+Place = tuple[dict[str, Any], str]
 
 
 class EMA:
@@ -53,12 +57,12 @@ class EMA:
         self.decay = decay
         self.updates = 0
         self.module = copy.deepcopy(module).requires_grad_(False).eval()
-        self._source = module
+        self._own, self._source = _divided(self.module), _divided(module)
 
     def update(self) -> None:
         """Take the module's present weights into the average."""
-        averaged, copied = _divided(self.module)
-        present, others = _divided(self._source)
+        averaged, copied = map(_at, self._own)
+        present, others = map(_at, self._source)
         copy_(copied, others)
         if self.updates == 0:
             copy_(averaged, present)
@@ -79,12 +83,20 @@ class EMA:
         return min(self.decay, (1 + updates) / (10 + updates))
 
 
-def _divided(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """The tensors of a module that are averaged, and those that are copied."""
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
-    means = {id(t) for part in norms for t in part.buffers(recurse=False)} | {id(p) for p in module.parameters()}
-    averaged: list[Tensor] = []
-    copied: list[Tensor] = []
-    for t in (*module.parameters(), *module.buffers()):
-        (averaged if id(t) in means and t.is_floating_point() else copied).append(t)
+def _divided(module: nn.Module) -> tuple[list[Place], list[Place]]:
+    """The places of the tensors of a module that are averaged, and of those that are copied."""
+    averaged: list[Place] = []
+    copied: list[Place] = []
+    seen = set()
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, t in tensors.items():
+                if t is not None and id(t) not in seen:
+                    seen.add(id(t))
+                    mean = tensors is part._parameters or isinstance(part, _BatchNorm)
+                    (averaged if mean and t.is_floating_point() else copied).append((tensors, name))
     return averaged, copied
+
+
+def _at(places: Sequence[Place]) -> list[Tensor]:
+    return [tensors[name] for tensors, name in places]

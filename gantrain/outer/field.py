@@ -124,7 +124,8 @@ class Field:
             for learner, gradients in zip(learners, evaluated, strict=True):
                 with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
                     gradient = learner.oracle.combine(gradients)
-                _require_gradient(gradient, learner, "combine")
+                if all(gradient is not known for known in gradients):
+                    _require_gradient(gradient, learner, "combine")
                 for p, g in zip(learner.parameters, gradient, strict=True):
                     p.grad = g
                 if observing:
@@ -302,16 +303,20 @@ def _require_gradient(gradient: Any, learner: Learner, method: str) -> None:
     Raises:
         UserError: an oracle returned something else.
     """
-    who = f"game.{learner.name}.sharpness: {name_of(learner.oracle)}.{method}"
     n = len(learner.parameters)
     if not isinstance(gradient, list | tuple) or len(gradient) != n:
         raise UserError(
-            f"{who}: expected a gradient with an entry for each of the {n} parameters, got {described(gradient)}"
+            f"{_method(learner, method)}: expected a gradient with an entry for each of the {n} parameters, got "
+            f"{described(gradient)}"
         )
     for i, (p, g) in enumerate(zip(learner.parameters, gradient, strict=True)):
         if g is not None and (not isinstance(g, Tensor) or g.shape != p.shape or g.dtype != p.dtype):
             wanted = f"None or {described(p.detach())}"
-            raise UserError(f"{who}: expected for parameter {i} {wanted}, got {described(g)}")
+            raise UserError(f"{_method(learner, method)}: expected for parameter {i} {wanted}, got {described(g)}")
+
+
+def _method(learner: Learner, method: str) -> str:
+    return f"game.{learner.name}.sharpness: {name_of(learner.oracle)}.{method}"
 
 
 def _scaled(player: str, gradient: Gradient, expected: Gradient, scale: int) -> Gradient:

@@ -506,7 +506,7 @@ class Trainer(Loop):
         return min(limits, default=1)
 
     def _batch(self, draw: int, step: int) -> Batch:
-        batch = self.batches.shared(*self.evaluator.share)(draw, step)
+        batch = self.batches(draw, step, self.evaluator.share)
         batch.real = self.arithmetic.to_memory_format(batch.real)
         return batch
 

@@ -58,7 +58,7 @@ def make_field(oracle: Oracle | None, processes: Processes, depth: int, batch: i
     batches = Batches(data, batch, 0)
     evaluator = Evaluator(
         game,
-        lambda draw, step: batches.shared(processes.rank, processes.group_size)(draw, step),
+        lambda draw, step: batches(draw, step, (processes.rank, processes.group_size)),
         processes=processes,
     )
     return Field(evaluator, [Learner(player, optimizer, oracle)])

@@ -143,9 +143,9 @@ def test_roles_and_micro_batches_share_the_reads_of_a_draw(log):
     shares = [(1, 2), (0, 1), (2, 4), (3, 4)]
     for i in range(12):
         for rank, world in shares:
-            share = ahead.shared(rank, world)(i, 0).real
+            share = ahead(i, 0, (rank, world)).real
             assert len(share) == 8 // world
-            assert torch.equal(share, reference.shared(rank, world)(i, 0).real)
+            assert torch.equal(share, reference(i, 0, (rank, world)).real)
     own = [row for process, row in reads(log) if process == MAIN]
     assert len(own) == 3, "the first draw, and the two that were on the worker's list by then"
     assert all(len(row) == 8 for _, row in reads(log)[-4:])
