@@ -8,9 +8,11 @@ the table compares one loop of gantrain, by the trainer's whole `train_step` wit
 
 - `minimum`, the theoretical minimum: the bare forward and backward passes and optimizer steps, on one batch made
   before. It is defined for loops that evaluate one player at a time: alternating gradient descent ascent, Lookahead
-  over it (which takes as many), SAM and SAMPa;
+  over it (which takes as many), SAM and SAMPa. Beside its target stands what the loop by hand takes of it;
 - `by hand`, a minimal loop (`by_hand.py`), which takes each player's gradient by itself;
-- the loops and optimizers of other libraries (`other_libraries.py`), fed by the batches of the loop by hand;
+- other libraries (`other_libraries.py`): the trainers of torch-mimicry, torchgan and Lightning in their own loops, logs
+  and checkpoints switched off, and the optimizers of pytorch_optimizer and cooper in the loops by hand; all are fed by
+  the batches of the loop by hand;
 - gantrain itself in alternating order, and with a pass for each player where players otherwise share one.
 
 All candidates of a part have equal weights at first and take turns in one process. Lookahead is measured over five
@@ -82,7 +84,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[s
         {"name": "sngan", "width": 64},
         {"name": "sngan", "width": 32},
         {"name": "resnet", "depth": 20},
-        15,
+        10,
     ),
 }
 EXTRAGRADIENT = {"name": "extragradient"}
@@ -131,7 +133,7 @@ class Contest:
 
 @dataclass
 class Row:
-    """A line of the table: the seconds of a step of gantrain and of another, or why there are none."""
+    """A line of the table: the seconds of a step of gantrain and of another, or the reason why there are none."""
 
     loop: str
     other: str
@@ -139,6 +141,7 @@ class Row:
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
     reason: str = ""
+    note: str = ""
 
     @property
     def ratio(self) -> float:
@@ -336,6 +339,8 @@ def measured(contest: Contest, ours: Step, rounds: int, clock: str, loss: str) -
     for row in rows:
         if row.other in seconds:
             row.ours, row.theirs = ([s / contest.steps for s in seconds[name]] for name in (OURS, row.other))
+        if row.other == MINIMUM and {MINIMUM, HAND} <= seconds.keys():
+            row.note = f" ({HAND} {median_ratio(seconds[HAND], seconds[MINIMUM]):.3f})"
     return rows
 
 
@@ -351,7 +356,7 @@ def line(row: Row) -> str:
     numbers = "".join(f"{1000 * statistics.median(values):>9.2f}" for values in (row.ours, row.theirs))
     spread = f"{min(by_round):.3f} - {max(by_round):.3f}"
     verdict = {None: "", True: " met", False: " missed"}[row.met]
-    return f"{start}{numbers}{row.ratio:>9.3f}{least:>8.3f}{spread:>16}   {row.target}{verdict}".rstrip()
+    return f"{start}{numbers}{row.ratio:>9.3f}{least:>8.3f}{spread:>16}   {row.target}{verdict}{row.note}".rstrip()
 
 
 def summary(rows: list[Row]) -> list[str]:
@@ -386,7 +391,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=["non_saturating"])
     parser.add_argument("--loops", nargs="+", choices=[*OUTER, *SHARPNESS], default=[*OUTER, *SHARPNESS])
-    parser.add_argument("--rounds", type=int, help="measurements of each candidate; by default 200 and 15")
+    parser.add_argument("--rounds", type=int, help="measurements of each candidate; by default 200 and 10")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=CLOCKS, default="processor")
     parser.add_argument("--output", type=Path, help="file for what is printed, too")

@@ -41,7 +41,8 @@ HERE = Path(__file__).parent
 CONFIGS = HERE.parents[1] / "configs" / "rapp"
 TABLES = ("settings", "processes")
 OURS, HAND = "gantrain", "by hand"
-SETTINGS = {
+SETTINGS: dict[str, list[str]] = {
+    "nothing else": [],
     "channels-last": ["run.channels_last=true"],
     "compiled": ["run.compile=true"],
     "bf16": ["run.precision=bf16"],
