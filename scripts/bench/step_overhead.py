@@ -1,23 +1,23 @@
-"""gantrain's training step against a minimal loop written by hand: the same networks, losses, optimizers and average.
+"""gantrain's training step against the loop by hand, with all that two shipped configs have: R1, labels, an average.
 
-    python scripts/bench/step_overhead.py [--rounds 400] [--threads 1]
+    python scripts/bench/step_overhead.py [--rounds 400] [--threads 1] [--clock wall|processor]
 
-Both loops run in one process and take turns. The table has the median time of each loop and their ratio.
+Both loops run in one process and take turns. The table has the median time of each loop and their ratio. `peers.py`
+compares bare steps of every loop.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from timing import interleaved, machine, median_ratio
+from by_hand import GAN, Step, batches
+from timing import CLOCKS, interleaved, machine, median_ratio
 from torch import nn
-from torch.nn.functional import softplus
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim import Adam
 
 from gantrain.builders import make_data
 from gantrain.commands.train import make_trainer
@@ -27,58 +27,27 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 CASES = {"quickstart": "quickstart.yaml", "2-layer MLP": "gaussian_ring.yaml"}
 
 
-def by_hand(config: Any, data: Any, generator: nn.Module, discriminator: nn.Module) -> Callable[[], None]:
-    """A function that takes one training step: alternating, non-saturating loss, lazy R1, Adam, moving average."""
-    conditional = config.game.conditional
-    settings = {"lr": config.game.generator.optimizer.lr, "betas": (0.0, 0.9), "fused": True}
-    g_optimizer = torch.optim.Adam(generator.parameters(), **settings)
-    d_optimizer = torch.optim.Adam(discriminator.parameters(), **settings)
-    ema = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema.decay))
-    (r1,) = config.game.penalties
-    size, count = config.data.batch_size, len(data.samples)
-    latent_dim: int = generator.latent_dim  # type: ignore[assignment]  # the network says it, nn.Module does not
-    step = 0
-    order = torch.randperm(count)
-
-    def train_step() -> None:
-        nonlocal step, order
-        start = step * size % (count - size)
-        if start < size:
-            order = torch.randperm(count)
-        rows = order[start : start + size]
-        real = data.decode(data.samples[rows])
-        labels = data.labels[rows] if conditional else None
-        z = torch.randn(size, latent_dim)
-
-        penalised = step % r1.every == 0
-        with torch.no_grad():
-            fake = generator(z, labels)
-        real.requires_grad_(penalised)
-        real_logits = discriminator(real, labels)
-        loss = softplus(-real_logits).mean() + softplus(discriminator(fake, labels)).mean()
-        if penalised:
-            (slope,) = torch.autograd.grad(real_logits.sum(), real, create_graph=True)
-            loss = loss + r1.weight * r1.every * slope.square().flatten(1).sum(1).mean() / 2
-        d_optimizer.zero_grad()
-        loss.backward()
-        d_optimizer.step()
-
-        discriminator.requires_grad_(False)
-        loss = softplus(-discriminator(generator(z, labels), labels)).mean()
-        g_optimizer.zero_grad()
-        loss.backward()
-        g_optimizer.step()
-        discriminator.requires_grad_(True)
-        ema.update_parameters(generator)
-        step += 1
-
-    return train_step
+def by_hand(config: Any, generator: nn.Module, discriminator: nn.Module) -> Step:
+    """The loop by hand with the settings of a config: alternating, lazy R1, Adam, a moving average."""
+    player, (r1,) = config.game.generator.optimizer, config.game.penalties
+    game = GAN(
+        generator,
+        discriminator,
+        batches(make_data(config), config.data.batch_size),
+        lambda parameters: Adam(parameters, lr=player.lr, betas=tuple(player.betas), fused=True),
+        config.game.loss.name,
+        config.game.conditional,
+        r1=(r1.weight, r1.every),
+        ema=config.ema.decay,
+    )
+    return game.alternating
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=400)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(machine())
@@ -87,8 +56,9 @@ def main() -> None:
         config = load(CONFIGS / file)
         ours = make_trainer(config, torch.device("cpu"))
         twin = make_trainer(config, torch.device("cpu")).game.players
-        hand = by_hand(config, make_data(config), twin["generator"].module, twin["discriminator"].module)
-        seconds = interleaved({"gantrain": ours.train_step, "by hand": hand}, arguments.rounds, warmup=20)
+        hand = by_hand(config, twin["generator"].module, twin["discriminator"].module)
+        candidates = {"gantrain": ours.train_step, "by hand": hand}
+        seconds = interleaved(candidates, arguments.rounds, 20, CLOCKS[arguments.clock])
         medians = {key: f"{statistics.median(values) * 1000:.2f} ms" for key, values in seconds.items()}
         ratio = median_ratio(seconds["gantrain"], seconds["by hand"])
         print(f"{name:<14}{medians['gantrain']:>12}{medians['by hand']:>12}{ratio:>8.3f}   {target:.2f}")

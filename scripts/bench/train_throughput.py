@@ -1,23 +1,19 @@
-"""Images a second that the SNGAN pair for 32 x 32 pixels is trained on: gantrain, loops written by hand, torch-mimicry.
+"""Images a second that the SNGAN pair for 32 x 32 pixels is trained on, under settings of the command line.
 
     python scripts/bench/train_throughput.py [--width 64] [--batch 64] [--rounds 10] [--device auto] [key=value ...]
 
-There are three tables. The first compares the step of gantrain's trainer, for each outer loop, with a minimal loop over
-the same networks, losses and optimizers; both take turns in one process. The second compares the step under settings of
-the command line (bf16, channels-last, TF32, compiled) with the loop by hand in fp32. The third compares `gantrain
-train` on one process and on two, with one thread each and the same global batch; beside them two separate runs at the
-same time show the most that the machine gives two processes.
+There are two tables. The first compares the step of gantrain's trainer under settings of the command line (bf16,
+channels-last, TF32, compiled) with the loop by hand of `by_hand.py` in fp32; both take turns in one process. The second
+compares `gantrain train` on one process and on two, with one thread each and the same global batch; beside them two
+separate runs at the same time show the most that the machine gives two processes. `peers.py` compares the outer loops.
 
 The generator has the given width and the discriminator half of it, as 256 and 128 in the paper. The data are noise,
-since only speed is measured. torch-mimicry takes part where it can be imported (pip install torch-mimicry, which brings
-tensorflow): it trains its own SNGAN networks of the same widths in its own training steps, with the same optimizers.
+since only speed is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import itertools
 import json
 import os
@@ -25,17 +21,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from by_hand import GAN, Step, batches
 from timing import interleaved, machine, median_ratio
-from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.optim import SGD
 
 from gantrain.builders import make_data
 from gantrain.commands.train import make_trainer
@@ -43,14 +36,13 @@ from gantrain.config.loading import load
 from gantrain.config.schema import Config
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.distributed.rendezvous import process_group
-from gantrain.train.trainer import Trainer
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parents[1] / "configs" / "rapp"
-LOOPS = ("gda", "eg", "eg_plus", "la_gda", "la_eg", "rapp")
-TABLES = ("loops", "settings", "processes")
-OURS, HAND, MIMICRY = "gantrain", "by hand", "torch-mimicry"
-SETTINGS = {
+TABLES = ("settings", "processes")
+OURS, HAND = "gantrain", "by hand"
+SETTINGS: dict[str, list[str]] = {
+    "nothing else": [],
     "channels-last": ["run.channels_last=true"],
     "compiled": ["run.compile=true"],
     "bf16": ["run.precision=bf16"],
@@ -66,130 +58,6 @@ class Noise(ImageSet):
         super().__init__(torch.randint(256, (2048, 3, 32, 32), generator=source, dtype=torch.uint8), None, 0)
 
 
-class ByHand:
-    """The published networks with the hinge loss and SGD, as one would write them for a single experiment."""
-
-    def __init__(
-        self, config: Any, data: ImageSet, generator: nn.Module, discriminator: nn.Module, device: torch.device
-    ):
-        self.generator, self.discriminator = generator, discriminator
-        self.latent_dim: int = generator.latent_dim  # type: ignore[assignment]  # the networks say it, nn.Module does not
-        self.samples, self.size = data.samples.to(device), config.data.batch_size
-        game = config.game
-        self.g_optimizer = torch.optim.SGD(generator.parameters(), lr=game.generator.optimizer.lr, fused=True)
-        self.d_optimizer = torch.optim.SGD(discriminator.parameters(), lr=game.discriminator.optimizer.lr, fused=True)
-        self.parameters = [*generator.parameters(), *discriminator.parameters()]
-        self.order: Iterator[Tensor] = iter(())
-
-    def batch(self) -> tuple[Tensor, Tensor]:
-        rows = next(self.order, None)
-        if rows is None:
-            order = torch.randperm(len(self.samples), device=self.samples.device)
-            self.order = iter(order.split(self.size)[: len(order) // self.size])
-            rows = next(self.order)
-        real = self.samples[rows].float().div_(127.5).sub_(1)
-        return real, torch.randn(self.size, self.latent_dim, device=real.device)
-
-    def d_gradient(self, real: Tensor, z: Tensor) -> None:
-        with torch.no_grad():
-            fake = self.generator(z)
-        loss = relu(1 - self.discriminator(real)).mean() + relu(1 + self.discriminator(fake)).mean()
-        self.d_optimizer.zero_grad()
-        loss.backward()
-
-    def g_gradient(self, z: Tensor) -> None:
-        self.discriminator.requires_grad_(False)
-        loss = -self.discriminator(self.generator(z)).mean()
-        self.g_optimizer.zero_grad()
-        loss.backward()
-        self.discriminator.requires_grad_(True)
-
-    def gda(self) -> None:
-        real, z = self.batch()
-        self.d_gradient(real, z)
-        self.d_optimizer.step()
-        self.g_gradient(z)
-        self.g_optimizer.step()
-
-    @torch.no_grad()
-    def copied(self) -> list[Tensor]:
-        return [p.clone() for p in self.parameters]
-
-    @torch.no_grad()
-    def go_back(self, anchor: Sequence[Tensor]) -> None:
-        for p, a in zip(self.parameters, anchor, strict=True):
-            p.copy_(a)
-
-    @torch.no_grad()
-    def relax(self, anchor: Sequence[Tensor], relaxation: float) -> None:
-        for p, a in zip(self.parameters, anchor, strict=True):
-            p.copy_(a + relaxation * (p - a))
-
-    def proximal(self, inner_steps: int, relaxation: float = 1.0) -> None:
-        """A step of RAPP; with two inner steps it is extragradient or EG+."""
-        anchor = self.copied()
-        for _ in range(inner_steps):
-            real, z = self.batch()
-            self.d_gradient(real, z)
-            self.g_gradient(z)
-            self.go_back(anchor)
-            self.d_optimizer.step()
-            self.g_optimizer.step()
-        if relaxation != 1.0:
-            self.relax(anchor, relaxation)
-
-    def lookahead(self, step: Callable[[], None], inner_steps: int = 5000, relaxation: float = 0.5) -> Iterator[None]:
-        anchor = self.copied()
-        for count in itertools.count(1):
-            step()
-            if count % inner_steps == 0:
-                self.relax(anchor, relaxation)
-                anchor = self.copied()
-            yield
-
-    def step_of(self, loop: str) -> Callable[[], None]:
-        if loop.startswith("la_"):
-            steps = self.lookahead(self.step_of(loop.removeprefix("la_")))
-            return lambda: next(steps)
-        return {
-            "gda": self.gda,
-            "eg": lambda: self.proximal(2),
-            "eg_plus": lambda: self.proximal(2, 0.5),
-            "rapp": lambda: self.proximal(3, 0.9),
-        }[loop]
-
-
-def mimicry(arguments: argparse.Namespace, device: torch.device) -> Callable[[], None] | None:
-    """torch-mimicry's step: a batch of its loader, the step of its discriminator, then that of its generator."""
-    # torch-mimicry also imports its ImageNet data set, which needs a module that torch 2 no longer has.
-    missing = types.ModuleType("torch._six")
-    missing.__dict__["PY3"] = True
-    sys.modules.setdefault("torch._six", missing)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            from torch_mimicry.nets.sngan.sngan_32 import SNGANDiscriminator32, SNGANGenerator32
-            from torch_mimicry.training.metric_log import MetricLog
-    except ImportError as error:
-        print(f"torch-mimicry cannot be imported ({error}); pip install torch-mimicry")
-        return None
-    generator = SNGANGenerator32(ngf=arguments.width).to(device)
-    discriminator = SNGANDiscriminator32(ndf=arguments.width // 2).to(device)
-    g_optimizer = torch.optim.SGD(generator.parameters(), lr=0.02)
-    d_optimizer = torch.optim.SGD(discriminator.parameters(), lr=0.1)
-    images = Noise().samples.to("cpu").float().div_(127.5).sub_(1)
-    loader = torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(images, torch.zeros(len(images))), arguments.batch, shuffle=True, drop_last=True
-    )
-    batches = itertools.chain.from_iterable(itertools.repeat(loader))
-
-    def step() -> None:
-        real = [part.to(device) for part in next(batches)]
-        log = discriminator.train_step(real, generator, d_optimizer, MetricLog(), device)
-        generator.train_step(real, discriminator, g_optimizer, log, device)
-
-    return step
-
-
 def settings(arguments: argparse.Namespace, folder: str) -> list[str]:
     """The overrides that all runs have in common."""
     return [
@@ -203,67 +71,36 @@ def settings(arguments: argparse.Namespace, folder: str) -> list[str]:
     ]
 
 
-def configured(arguments: argparse.Namespace, loop: str, *changes: str) -> Config:
-    return load(CONFIGS / f"{loop}.yaml", [*settings(arguments, "unused"), *changes])
-
-
-def made(accelerator: Accelerator, arguments: argparse.Namespace, loop: str, *changes: str) -> Trainer:
-    return make_trainer(configured(arguments, loop, *changes), accelerator.device)
-
-
-def outer_loops(accelerator: Accelerator, arguments: argparse.Namespace) -> None:
-    """Print the first table: the trainer's step and the step by hand, for each outer loop."""
+def faster_settings(accelerator: Accelerator, arguments: argparse.Namespace) -> None:
+    """Print the first table: the step of GDA with settings that may make it faster."""
     device = accelerator.device
     finish = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    print(f"\n{'images/s':<24}{OURS:>12}{HAND:>12}{'ratio':>8}   target 0.98")
-    for loop in arguments.loops:
-        ours, twin = made(accelerator, arguments, loop), made(accelerator, arguments, loop)
-        game = twin.game
-        config = configured(arguments, loop)
-        hand = ByHand(config, make_data(config), game.generator, game.discriminator, device).step_of(loop)
-        candidates = {OURS: ours.train_step, HAND: hand}
-        if loop == "gda" and (other := mimicry(arguments, device)) is not None:
-            candidates[MIMICRY] = other
-        seconds = measured(candidates, arguments, finish)
-        ours.train_step()
-        images = arguments.batch * ours.evaluator.draws / ours.step
-        speeds = {name: images / statistics.median(values) for name, values in seconds.items()}
-        ratio = median_ratio(seconds[HAND], seconds[OURS])
-        print(f"{loop:<24}{speeds[OURS]:>12.1f}{speeds[HAND]:>12.1f}{ratio:>8.3f}", flush=True)
-        if MIMICRY in speeds:
-            ratio = median_ratio(seconds[MIMICRY], seconds[OURS])
-            print(f"{'  torch-mimicry':<24}{speeds[OURS]:>12.1f}{speeds[MIMICRY]:>12.1f}{ratio:>8.3f}", flush=True)
 
+    def configured(*changes: str) -> Config:
+        return load(CONFIGS / "gda.yaml", [*settings(arguments, "unused"), *changes])
 
-def measured(
-    candidates: Mapping[str, Callable[[], None]], arguments: argparse.Namespace, finish: Callable[[], object]
-) -> dict[str, list[float]]:
-    """The seconds of each call of the candidates, until the device has finished."""
+    def finished(step: Step) -> Step:
+        return lambda: (step(), finish())
 
-    def whole(step: Callable[[], None]) -> None:
-        step()
-        finish()
+    def sgd(parameters: Any) -> SGD:
+        return SGD(parameters, lr=0.02, fused=True)
 
-    return interleaved({n: partial(whole, step) for n, step in candidates.items()}, arguments.rounds, warmup=3)
-
-
-def faster_settings(accelerator: Accelerator, arguments: argparse.Namespace) -> None:
-    """Print the second table: the step of GDA with settings that may make it faster."""
-    finish = torch.cuda.synchronize if accelerator.device.type == "cuda" else lambda: None
-    twin = made(accelerator, arguments, "gda").game
-    config = configured(arguments, "gda")
-    hand = ByHand(config, make_data(config), twin.generator, twin.discriminator, accelerator.device).step_of("gda")
+    config = configured()
+    game = make_trainer(config, device).game
+    source = batches(make_data(config), arguments.batch, device)
+    hand = GAN(game.generator, game.discriminator, source, sgd, "hinge").alternating
     print(f"\n{'gda with':<24}{OURS:>12}{HAND:>12}{'ratio':>8}   target 1.30 on a GPU, of the best")
     for name, changes in SETTINGS.items():
-        ours = made(accelerator, arguments, "gda", *changes)
-        seconds = measured({OURS: ours.train_step, HAND: hand}, arguments, finish)
+        ours = make_trainer(configured(*changes), device).train_step
+        candidates = {OURS: finished(ours), HAND: finished(hand)}
+        seconds = interleaved(candidates, arguments.rounds, warmup=3)
         speeds = {key: arguments.batch / statistics.median(values) for key, values in seconds.items()}
         ratio = median_ratio(seconds[HAND], seconds[OURS])
         print(f"{name:<24}{speeds[OURS]:>12.1f}{speeds[HAND]:>12.1f}{ratio:>8.3f}", flush=True)
 
 
 def processes(arguments: argparse.Namespace) -> None:
-    """Print the third table: `gantrain train` on one process and on two, in turns; the batch is the same."""
+    """Print the second table: `gantrain train` on one process and on two, in turns; the batch is the same."""
     cases: dict[str, list[list[str]]] = {
         "one process": [[]],
         "two processes": [["--processes", "2"]],
@@ -305,11 +142,10 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--runs", type=int, default=3, help="number of runs of each kind in the third table")
+    parser.add_argument("--runs", type=int, default=3, help="number of runs of each kind in the second table")
     parser.add_argument("--log", type=int, default=2, help="steps between two measurements of these runs")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--loops", nargs="+", choices=LOOPS, default=LOOPS)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_intermixed_args()
@@ -319,10 +155,8 @@ def main() -> None:
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU"
     print(f"{machine()}; {device}")
     print(f"widths {arguments.width} and {arguments.width // 2}, batches of {arguments.batch}, SGD, hinge loss")
-    with process_group(arguments.device == "cpu") as accelerator:
-        if "loops" in arguments.tables:
-            outer_loops(accelerator, arguments)
-        if "settings" in arguments.tables:
+    if "settings" in arguments.tables:
+        with process_group(arguments.device == "cpu") as accelerator:
             faster_settings(accelerator, arguments)
     if "processes" in arguments.tables:
         processes(arguments)
