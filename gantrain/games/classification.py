@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -102,7 +103,7 @@ class Classification(ClassifyingGame):
         """The objective on given samples and labels."""
         logits = upcast(self._logits(samples))
         loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        return Objective(loss, logits, labels, {"accuracy": correct(logits, labels)})
+        return _Classified(loss, logits, labels)
 
     @torch.no_grad()
     def measure(self, data: DataSet) -> None:
@@ -124,6 +125,18 @@ class Classification(ClassifyingGame):
         key, what = "game.classifier.model", "one logit per class for each sample"
         logits = output_of(self.classifier, samples, None, key, (self.spec.classes if self.spec else None,), what)
         return require_gradient(logits, key, self.classifier)
+
+
+class _Classified(Objective):
+    """An objective whose accuracy is computed when it is asked for, which only steps that are logged do."""
+
+    def __init__(self, loss: Tensor, logits: Tensor, labels: Tensor):
+        self.loss, self.logits, self.targets = loss, logits, labels
+
+    @cached_property
+    def scores(self) -> dict[str, Tensor]:  # type: ignore[override]
+        assert self.logits is not None and self.targets is not None
+        return {"accuracy": correct(self.logits, self.targets)}
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
