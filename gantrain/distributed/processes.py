@@ -124,23 +124,27 @@ class Processes:
         """
         roles = len(tensors)
         role, route = self._roles[roles], self._routes[roles]
-        flats = [_flat(own) if each == role else _flat_like(own) for each, own in enumerate(tensors)]
+        others = [number for number in range(roles) if number != role]
+        flats = [_flat(each) if number == role else _flat_like(each) for number, each in enumerate(tensors)]
+        found = list(tensors)
         with self.within(roles):
-            if self.group_size > 1 and len(flats[role]):
-                flats[role] = _begin_mean(flats[role], self.group, self.group_size)()
-            peers = [each * self.group_size + self.rank for each in range(roles)]
+            place, size = self.rank, self.group_size
+            if tensors[role] and size > 1:
+                found[role] = _parts(_begin_mean(flats[role], self.group, size)(), tensors[role])
         messages = []
-        for each, peer in enumerate(peers):
-            if each != role:
-                messages.append(dist.P2POp(dist.isend, flats[role], peer, route))
-                messages.append(dist.P2POp(dist.irecv, flats[each], peer, route))
-        messages = [message for message in messages if len(message.tensor)]
+        for other in others:
+            if tensors[role]:
+                messages.append(dist.P2POp(dist.isend, flats[role], other * size + place, route))
+            if tensors[other]:
+                messages.append(dist.P2POp(dist.irecv, flats[other], other * size + place, route))
         works = dist.batch_isend_irecv(messages) if messages else []
 
         def finish() -> list[list[Tensor]]:
             for work in works:
                 work.wait()
-            return [_parts(flat, own) for flat, own in zip(flats, tensors, strict=True)]
+            for other in others:
+                found[other] = _parts(flats[other], tensors[other])
+            return found
 
         return finish
 
@@ -291,12 +295,12 @@ def _begin_mean(flat: Tensor, group: dist.ProcessGroup | None, size: int) -> Cal
     return finish
 
 
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
+def _flat(tensors: list[Tensor]) -> Tensor:
     """All numbers of the tensors in one new vector, in their common dtype."""
     return torch.cat([t.reshape(-1) for t in tensors]) if tensors else torch.empty(0)
 
 
-def _flat_like(tensors: Sequence[Tensor]) -> Tensor:
+def _flat_like(tensors: list[Tensor]) -> Tensor:
     """A vector in the form of :func:`_flat`, whose numbers are still to come."""
     if not tensors:
         return torch.empty(0)
@@ -304,14 +308,13 @@ def _flat_like(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0].new_empty(sum(t.numel() for t in tensors), dtype=dtype)
 
 
-def _parts(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The numbers of a flat vector in the shapes, dtypes and strides of the tensors."""
+def _parts(flat: Tensor, tensors: list[Tensor]) -> list[Tensor]:
+    """The numbers of a flat vector in the shapes, dtypes and strides of the tensors; fused optimizers rely on these."""
     parts = flat.split([t.numel() for t in tensors])
     return [_like(t, part.view(t.shape).to(t.dtype)) for part, t in zip(parts, tensors, strict=True)]
 
 
 def _like(t: Tensor, values: Tensor) -> Tensor:
-    """The values with the strides of ``t``, on which fused optimizers rely."""
     return values if t.stride() == values.stride() else torch.empty_like(t).copy_(values)
 
 
