@@ -276,7 +276,7 @@ STEPS = {
     # Once for each evaluation: whether the gradients are finite decides whether they are taken again.
     "fp16": (DIGITS, ("run.precision=fp16",), {FINITE: 2}, 348),
     "randsam": (DIGITS, sharp("name: sam, direction: random"), {}, 286),
-    "sampa": (DIGITS, sharp("name: sampa"), {}, 579),
+    "sampa": (DIGITS, sharp("name: sampa"), {}, 570),
     "constraint": (RING, both("constraint=simplex"), {}, 124),
     "penalty": (DIGITS, ("game.penalties=[r1]",), {}, 293),
     "domains": (DOMAINS, (), {}, 233),
