@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import reduce
 from typing import Any, TypeGuard, TypeVar
 
 import torch
@@ -44,6 +45,7 @@ class Processes:
         self._store_answers = True
         self._roles = {1: 0}
         self._groups: dict[int, dist.ProcessGroup | None] = {1: None}
+        self._routes: dict[int, dist.ProcessGroup] = {}
 
     @classmethod
     def launched(cls, timeout: float = TIMEOUT) -> Processes:
@@ -82,6 +84,10 @@ class Processes:
             own = groups[role]
             assert isinstance(own, dist.ProcessGroup)  # not torch's placeholder for groups of other processes
             self._groups[roles] = own
+            # Messages of different divisions must not be taken for each other, so each division has ways of its own.
+            route = dist.new_group(timeout=self._timeout)
+            assert isinstance(route, dist.ProcessGroup)
+            self._routes[roles] = route
         outside = self.rank, self.group_size, self.group
         self.rank, self.group_size, self.group = self.rank - role * size, size, self._groups[roles]
         try:
@@ -89,22 +95,58 @@ class Processes:
         finally:
             self.rank, self.group_size, self.group = outside
 
-    def all_reduce_mean(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Average tensors over all processes, also those outside the current group, in one ``all_reduce``.
+    def begin_mean(self, tensors: list[Tensor]) -> Callable[[], list[Tensor]]:
+        """Begin to average tensors over all processes, also those outside the current group, in one ``all_reduce``.
 
         The tensors are concatenated in their common dtype; all processes must pass the same shapes.
+
+        Returns:
+            A function that waits for the averages.
         """
         if not tensors or self.world_size == 1:
-            return tensors
-        flat = torch.cat([t.reshape(-1) for t in tensors])
-        # NCCL divides on the way; gloo cannot.
-        if flat.device.type != "cpu" and "nccl" in dist.get_backend():
-            dist.all_reduce(flat, dist.ReduceOp.AVG)
-        else:
-            dist.all_reduce(flat)
-            flat /= self.world_size
-        parts = flat.split([t.numel() for t in tensors])
-        return [_like(t, part.view(t.shape).to(t.dtype)) for part, t in zip(parts, tensors, strict=True)]
+            return lambda: tensors
+        flat = _flat(tensors)
+        finish = _begin_mean(flat, None, self.world_size)
+        return lambda: _parts(finish(), tensors)
+
+    def begin_exchange(self, tensors: Sequence[list[Tensor]]) -> Callable[[], list[list[Tensor]]]:
+        """Begin to exchange tensors between roles; :meth:`within` has been entered for them before.
+
+        The processes of each role average their tensors. Each of them then sends the averages, in their common dtype,
+        to the process at its own place in every other role.
+
+        Args:
+            tensors: for each role its tensors. Those of this process' role are sent; of the others shapes and dtypes
+                count, in which they are received. A role may have none.
+
+        Returns:
+            A function that waits for the tensors of all roles.
+        """
+        roles = len(tensors)
+        role, route = self._roles[roles], self._routes[roles]
+        others = [number for number in range(roles) if number != role]
+        flats = [_flat(each) if number == role else _flat_like(each) for number, each in enumerate(tensors)]
+        found = list(tensors)
+        with self.within(roles):
+            place, size = self.rank, self.group_size
+            if tensors[role] and size > 1:
+                found[role] = _parts(_begin_mean(flats[role], self.group, size)(), tensors[role])
+        messages = []
+        for other in others:
+            if tensors[role]:
+                messages.append(dist.P2POp(dist.isend, flats[role], other * size + place, route))
+            if tensors[other]:
+                messages.append(dist.P2POp(dist.irecv, flats[other], other * size + place, route))
+        works = dist.batch_isend_irecv(messages) if messages else []
+
+        def finish() -> list[list[Tensor]]:
+            for work in works:
+                work.wait()
+            for other in others:
+                found[other] = _parts(flats[other], tensors[other])
+            return found
+
+        return finish
 
     def all_reduce_min(self, tensor: Tensor) -> Tensor:
         """The elementwise minimum over the processes of the current group."""
@@ -240,8 +282,39 @@ class Processes:
         return self
 
 
+def _begin_mean(flat: Tensor, group: dist.ProcessGroup | None, size: int) -> Callable[[], Tensor]:
+    """Begin to average a tensor over a group of ``size`` processes; the function returned waits for the average."""
+    # NCCL divides on the way; gloo cannot.
+    divides = flat.device.type != "cpu" and "nccl" in dist.get_backend()
+    work = dist.all_reduce(flat, dist.ReduceOp.AVG if divides else dist.ReduceOp.SUM, group=group, async_op=True)
+
+    def finish() -> Tensor:
+        work.wait()
+        return flat if divides else flat.div_(size)
+
+    return finish
+
+
+def _flat(tensors: list[Tensor]) -> Tensor:
+    """All numbers of the tensors in one new vector, in their common dtype."""
+    return torch.cat([t.reshape(-1) for t in tensors]) if tensors else torch.empty(0)
+
+
+def _flat_like(tensors: list[Tensor]) -> Tensor:
+    """A vector in the form of :func:`_flat`, whose numbers are still to come."""
+    if not tensors:
+        return torch.empty(0)
+    dtype = reduce(torch.promote_types, (t.dtype for t in tensors))
+    return tensors[0].new_empty(sum(t.numel() for t in tensors), dtype=dtype)
+
+
+def _parts(flat: Tensor, tensors: list[Tensor]) -> list[Tensor]:
+    """The numbers of a flat vector in the shapes, dtypes and strides of the tensors; fused optimizers rely on these."""
+    parts = flat.split([t.numel() for t in tensors])
+    return [_like(t, part.view(t.shape).to(t.dtype)) for part, t in zip(parts, tensors, strict=True)]
+
+
 def _like(t: Tensor, values: Tensor) -> Tensor:
-    """The values with the strides of ``t``, on which fused optimizers rely."""
     return values if t.stride() == values.stride() else torch.empty_like(t).copy_(values)
 
 

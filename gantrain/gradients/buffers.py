@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from gantrain.distributed.processes import Processes
-from gantrain.games.base import Gradient
-from gantrain.utils.tensors import snapshot
+from gantrain.utils.tensors import copy_, snapshot
 
 
 class BufferSync:
     """Carries buffers (running statistics and counters) from the processes of the last role to all processes.
 
-    Construct a ``BufferSync`` before the buffers move. Afterwards average the tensors that :meth:`sent` returns over
-    all processes, and give the averages to :meth:`receive`.
+    Construct a ``BufferSync`` before the buffers move, and call :meth:`begin` once they have moved.
 
     Args:
         processes: the processes of the run.
-        buffers: the buffers. The values of floating-point buffers are carried over, and the increments of counters.
+        buffers: the buffers. The values of floating-point buffers are carried over, and the increments of counters;
+            both are averaged over the processes of the last role.
         roles: the number of roles, at least 2.
     """
 
     def __init__(self, processes: Processes, buffers: Sequence[Tensor], roles: int):
+        self.processes = processes
         self.roles = roles
-        self.last = processes.role(roles) == roles - 1
         self.statistics = [b for b in buffers if b.is_floating_point()]
         self.counters = [b for b in buffers if not b.is_floating_point()]
         self.before = snapshot(self.counters)
 
-    def sent(self) -> Gradient:
-        """Tensors whose mean over all processes is that of the last role's values and increments."""
+    def begin(self) -> Callable[[], None]:
+        """Begin to send or to receive. The function returned waits, and sets the buffers."""
         gained = [(now - old).float() for now, old in zip(self.counters, self.before, strict=True)]
-        return [t * self.roles if self.last else torch.zeros_like(t) for t in self.statistics + gained]
+        carried = [*self.statistics, *gained]
+        finish = self.processes.begin_exchange([[]] * (self.roles - 1) + [carried])
 
-    @torch.no_grad()
-    def receive(self, averages: Gradient) -> None:
-        """Set the buffers to the averages of the tensors that :meth:`sent` returned."""
-        means = [average for average in averages if average is not None]
-        count = len(self.statistics)
-        for buffer, average in zip(self.statistics, means[:count], strict=True):
-            buffer.copy_(average)
-        for counter, old, gained in zip(self.counters, self.before, means[count:], strict=True):
-            counter.copy_(old + gained.to(old.dtype))
+        @torch.no_grad()
+        def receive() -> None:
+            *_, found = finish()
+            copy_(self.statistics, found[: len(self.statistics)])
+            gains = found[len(self.statistics) :]
+            for counter, old, gain in zip(self.counters, self.before, gains, strict=True):
+                counter.copy_(old + gain.to(old.dtype))
+
+        return receive

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gantrain.games.base import Gradient, Objective, Player
+from gantrain.gradients.collectives import begin_mean
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.utils.seeding import generator
 
@@ -109,7 +110,7 @@ class GradientContext:
         The average is a collective in which all processes must take part, so an oracle may call this method in
         ``Oracle.start`` only.
         """
-        return self.evaluator.averaged([self.evaluator.accumulation.mean(evaluate)])[0]
+        return begin_mean(self.evaluator.processes, self.evaluator.accumulation.mean(evaluate))()
 
     def observe(self, name: str, value: Tensor) -> None:
         """Record the mean of ``value`` under ``name`` for the log, if :attr:`observing` is true."""

@@ -203,24 +203,6 @@ class Evaluator:
                 vars(module).clear()
                 vars(module).update(before)
 
-    def averaged(self, evaluated: list[list[Gradient]]) -> list[list[Gradient]]:
-        """Average all gradients over all processes in one collective.
-
-        Args:
-            evaluated: the gradients of each player, one for each target.
-
-        Returns:
-            The averages, in the same layout.
-        """
-        if self.processes.world_size == 1:
-            return evaluated
-        flat = [g for gradients in evaluated for gradient in gradients for g in gradient if g is not None]
-        reduced = iter(self.processes.all_reduce_mean(flat))
-        return [
-            [[None if g is None else next(reduced) for g in gradient] for gradient in gradients]
-            for gradients in evaluated
-        ]
-
     def observe(self, player: str, name: str, value: Tensor) -> None:
         """Record the mean of ``value``, over the micro-batches too, under ``name`` for the log."""
         observed = self.observed[player]

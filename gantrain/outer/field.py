@@ -6,7 +6,7 @@ optimizer step, and applies the resolvent of the player's constraint.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -18,6 +18,7 @@ from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.errors import UserError
 from gantrain.games.base import Gradient
 from gantrain.gradients.buffers import BufferSync
+from gantrain.gradients.collectives import begin_exchange, begin_mean
 from gantrain.gradients.context import GradientContext
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.constraints import Resolvent
@@ -111,13 +112,11 @@ class Field:
         try:
             sync = BufferSync(evaluator.processes, evaluator.buffers, roles) if roles > 1 else None
             with preserve(evaluator.buffers) if auxiliary else nullcontext():
-                evaluated = self._evaluated(learners, contexts)
-            # Buffers on their way take the same collective as the gradients.
-            sent = [[sync.sent()]] if sync is not None else []
-            evaluated = evaluator.averaged([*evaluated, *sent])
-            if sync is not None:
-                *evaluated, [buffers] = evaluated
-                sync.receive(buffers)
+                averages = self._begin(learners, contexts)
+            received = sync.begin() if sync is not None else None
+            evaluated = averages()
+            if received is not None:
+                received()
             for learner in learners:
                 if learner.name in self.divided and evaluator.loss_scales:
                     evaluator.loss_scales[learner.name].settle(evaluator.processes)
@@ -201,34 +200,48 @@ class Field:
             learner.oracle.parts if learner.name in self.divided else 1,
         )
 
-    def _evaluated(self, learners: Sequence[Learner], contexts: Sequence[GradientContext]) -> list[list[Gradient]]:
-        """The gradients that the oracles evaluate, for each learner.
+    def _begin(
+        self, learners: Sequence[Learner], contexts: Sequence[GradientContext]
+    ) -> Callable[[], list[list[Gradient]]]:
+        """Evaluate the oracles. The function returned waits for the averages of what each learner's oracle evaluated.
 
         Oracles with one part are evaluated first, then the first parts of all other oracles, then their second parts,
         and so on. In this order processes with different roles need not wait for each other, and every pass begins with
-        the same buffers as if there were no roles.
+        the same buffers as if there were no roles. The gradients of a learner go on their way to the other processes as
+        soon as this process has all that it takes of them.
         """
         evaluator = self.evaluator
         if evaluator.game.shares_a_pass and len(learners) == len(evaluator.game.players) and self._all_plain(learners):
             observing = contexts[0].observing
             draw = contexts[0].draw
             found = evaluator.accumulation.mean(lambda: evaluator.gradients_of_all(draw, observing))
-            return [[gradient] for gradient in found]
+            joint = begin_mean(evaluator.processes, found)
+            return lambda: [[gradient] for gradient in joint()]
         pairs = list(zip(learners, contexts, strict=True))
         for learner, context in pairs:
             if learner.oracle.parts > 1:
                 with context.role():
                     self._start(learner, context)
-        evaluated: list[list[Gradient]] = [[] for _ in pairs]
-        for (learner, context), gradients in zip(pairs, evaluated, strict=True):
+        averages: dict[str, Callable[[], list[Gradient]]] = {}
+        for learner, context in pairs:
             if learner.oracle.parts == 1:
                 self._start(learner, context)
-                gradients += self._part(learner, context, 0)
+                averages[learner.name] = begin_mean(evaluator.processes, self._part(learner, context, 0))
+        gradients: dict[str, list[Gradient]] = {learner.name: [] for learner in learners}
         for part in range(max((learner.oracle.parts for learner in learners), default=0)):
-            for (learner, context), gradients in zip(pairs, evaluated, strict=True):
-                if part < learner.oracle.parts > 1:
-                    gradients += self._part(learner, context, part)
-        return evaluated
+            for learner, context in pairs:
+                if not part < learner.oracle.parts > 1:
+                    continue
+                if not context.divided:
+                    gradients[learner.name] += self._part(learner, context, part)
+                    if part == learner.oracle.parts - 1:
+                        averages[learner.name] = begin_mean(evaluator.processes, gradients[learner.name])
+                elif evaluator.processes.role(context.roles) == part:
+                    averages[learner.name] = self._begin_exchange(learner, context)
+                else:
+                    # The other role evaluates this part.
+                    evaluator.evaluations[learner.name] += 1
+        return lambda: [averages[learner.name]() for learner in learners]
 
     @staticmethod
     def _all_plain(learners: Sequence[Learner]) -> bool:
@@ -240,21 +253,20 @@ class Field:
             learner.oracle.start(context)
 
     def _part(self, learner: Learner, context: GradientContext, part: int) -> list[Gradient]:
-        """The gradients of one part of an oracle's evaluation, averaged over the micro-batches of this process.
+        """The gradients of one part of an oracle's evaluation, averaged over the micro-batches of this process."""
+        return self.evaluator.accumulation.mean(lambda: _evaluated(learner, context, part))
 
-        If the processes have roles, those with the role of this part multiply their gradients by the number of roles,
-        and the others return zeros. The mean over all processes is then the mean over those with this role.
-        """
-        oracle, evaluator = learner.oracle, self.evaluator
-        if not context.divided:
-            return evaluator.accumulation.mean(lambda: _evaluated(learner, context, part))
-        expected = oracle.expected(part)
-        if evaluator.processes.role(context.roles) != part:
-            evaluator.evaluations[learner.name] += 1
-            return [[None if e is None else torch.zeros_like(e) for e in gradient] for gradient in expected]
+    def _begin_exchange(self, learner: Learner, context: GradientContext) -> Callable[[], list[Gradient]]:
+        """Evaluate the part of this process' role, and begin to exchange the gradients with the other roles."""
+        processes = self.evaluator.processes
+        role = processes.role(context.roles)
+        gradients = [learner.oracle.expected(part) for part in range(context.roles)]
         with context.role():
-            found = evaluator.accumulation.mean(lambda: _evaluated(learner, context, part))
-        return [_scaled(learner.name, g, e, context.roles) for g, e in zip(found, expected, strict=True)]
+            found = self._part(learner, context, role)
+        gradients[role] = [
+            _in_layout(learner.name, g, expected) for g, expected in zip(found, gradients[role], strict=True)
+        ]
+        return begin_exchange(processes, gradients)
 
     def _divides(self, learner: Learner) -> bool:
         """Whether the processes divide into roles for the parts of the learner's oracle."""
@@ -319,13 +331,11 @@ def _method(learner: Learner, method: str) -> str:
     return f"game.{learner.name}.sharpness: {name_of(learner.oracle)}.{method}"
 
 
-def _scaled(player: str, gradient: Gradient, expected: Gradient, scale: int) -> Gradient:
+def _in_layout(player: str, gradient: Gradient, expected: Gradient) -> Gradient:
+    """The gradient with tensors where one is expected, and None elsewhere."""
     if any(e is None and g is not None for g, e in zip(gradient, expected, strict=True)):
         raise UserError(
             f"player {player}: a parameter that had no gradient at first has one now, which processes with different "
             "roles cannot exchange; use sharpness.parallel: off"
         )
-    return [
-        None if e is None else torch.zeros_like(e) if g is None else g * scale
-        for g, e in zip(gradient, expected, strict=True)
-    ]
+    return [torch.zeros_like(e) if g is None and e is not None else g for g, e in zip(gradient, expected, strict=True)]

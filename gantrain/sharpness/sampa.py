@@ -108,7 +108,7 @@ class SAMPa(Oracle):
         perturbed, *at_prediction = gradients
         self.slope, self.direction = at_prediction[0], at_prediction[-1]
         self.local, self._next_local = self._next_local, {}
-        return [_mixed(a, b, self.mix) for a, b in zip(perturbed, at_prediction[0], strict=True)]
+        return _mixed(perturbed, at_prediction[0], self.mix)
 
     def _at_prediction(self) -> tuple[Gradient, Gradient]:
         """The gradients at ``y_t`` of the loss and of the climbed function. They exist once :meth:`start` has run."""
@@ -165,11 +165,15 @@ def _state_kept(optimizer: Optimizer) -> Iterator[None]:
         optimizer.state.update(own)
 
 
-def _mixed(a: Tensor | None, b: Tensor | None, mix: float) -> Tensor | None:
-    """``(1 - mix) a + mix b``. None stands for zero; the result is None if both are None."""
-    if a is None:
-        return None if b is None else torch.lerp(torch.zeros_like(b), b, mix)
-    return torch.lerp(a, torch.zeros_like(a) if b is None else b, mix)
+@torch.no_grad()
+def _mixed(left: Gradient, right: Gradient, mix: float) -> Gradient:
+    """``(1 - mix) left + mix right``, in the memory of ``left``. None stands for zero, and for the mixture of two."""
+    pairs = [(torch.zeros_like(b) if a is None and b is not None else a, b) for a, b in zip(left, right, strict=True)]
+    mixed = [a for a, _ in pairs]
+    given = [(a, torch.zeros_like(a) if b is None else b) for a, b in pairs if a is not None]
+    if given:
+        torch._foreach_lerp_([a for a, _ in given], [b for _, b in given], mix)
+    return mixed
 
 
 def _cosine(left: Gradient, right: Gradient) -> Tensor:

@@ -240,9 +240,7 @@ def averages() -> tuple[list[torch.Tensor], list[torch.Tensor], int]:
         dist.all_reduce = lambda *a, **k: (calls.append(a), reduce(*a, **k))[1]
         base = float(processes.process_index)
         launched = Processes.launched()
-        averaged = launched.all_reduce_mean(
-            [torch.full((2, 3), base), torch.tensor(base + 1), torch.arange(4.0) * base]
-        )
+        averaged = launched.begin_mean([torch.full((2, 3), base), torch.tensor(base + 1), torch.arange(4.0) * base])()
         shared = [torch.full((3,), base), torch.tensor(processes.process_index)]
         launched.broadcast_(shared)
         dist.all_reduce = reduce

@@ -204,24 +204,30 @@ def local(processes, oracle):
     return player.parameters[0].detach().clone()
 
 
-def collectives(name, processes):
-    """Collectives over all processes in each of three later moves."""
+def traffic(name, processes):
+    """For each of three later moves the numbers in each average over all processes, and those in each message sent."""
     field, loop = scenario(name, processes, "on")
     loop.step(field)
-    counts, reduce = [], dist.all_reduce
+    averaged, sent = [], []
+    reduce, send = dist.all_reduce, dist.batch_isend_irecv
 
-    def counting(tensor, *arguments, group=None, **settings):
-        counts[-1] += group is None
+    def reducing(tensor, *arguments, group=None, **settings):
+        averaged[-1] += [len(tensor)] if group is None else []
         return reduce(tensor, *arguments, group=group, **settings)
 
-    dist.all_reduce = counting
+    def sending(messages):
+        sent[-1] += [len(message.tensor) for message in messages if message.op is dist.isend]
+        return send(messages)
+
+    dist.all_reduce, dist.batch_isend_irecv = reducing, sending
     try:
         for _ in range(3):
-            counts.append(0)
+            averaged.append([])
+            sent.append([])
             loop.step(field)
     finally:
-        dist.all_reduce = reduce
-    return counts
+        dist.all_reduce, dist.batch_isend_irecv = reduce, send
+    return averaged, sent
 
 
 def work(path):
@@ -239,5 +245,5 @@ def work(path):
             "sam": local(processes, SAM(0.3)),
             "sampa": local(processes, SAMPa(0.3, 0.2, ascent="local", parallel="off")),
         }
-        results["collectives"] = {name: collectives(name, processes) for name in ("classifier", "gan_unsynchronised")}
+        results["traffic"] = {name: traffic(name, processes) for name in ("classifier", "gan_unsynchronised")}
         return results

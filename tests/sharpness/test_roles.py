@@ -9,7 +9,7 @@ import gantrain as gt
 from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
 from gantrain.gradients.buffers import BufferSync
-from gantrain.outer.field import _scaled
+from gantrain.outer.field import _in_layout
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +56,15 @@ def test_the_cost_is_that_of_the_serial_method(parallel):
     assert ranks[0]["gan_simultaneous"]["evaluations"] == {"d": 2 * 12 + 1, "g": 12}
 
 
-def test_a_step_has_one_collective(parallel):
-    _, _, ranks = parallel
-    for rank in ranks:
-        assert rank["collectives"] == {"classifier": [1, 1, 1], "gan_unsynchronised": [1, 1, 1]}
+def test_each_role_sends_its_own_gradient_and_the_last_one_the_buffers(parallel):
+    world, _, ranks = parallel
+    parameters = {"x": 4 * 6 + 6 + 6 + 6 + 6 * 3 + 3, "d": 2 * 6 + 6 + 6 + 1, "g": 2 * 6 + 6 + 6 + 6 + 6 * 2 + 2}
+    buffers = {"classifier": 6 + 6 + 1, "gan_unsynchronised": (2 + 6) + (6 + 1) + (6 + 6 + 1)}
+    for number, rank in enumerate(ranks):
+        last = number >= world // 2
+        for name, player, averaged in (("classifier", "x", []), ("gan_unsynchronised", "d", [parameters["g"]])):
+            sent = [parameters[player], *([buffers[name]] if last else [])]
+            assert rank["traffic"][name] == ([averaged] * 3, [sent] * 3)
 
 
 def test_what_is_observed_is_the_same(parallel):
@@ -136,17 +141,20 @@ def test_parallel_needs_an_even_number_of_processes():
 def test_a_gradient_that_appears_later_is_refused_where_roles_could_not_tell():
     one = torch.ones(1)
     with pytest.raises(UserError, match="^player x: a parameter that had no gradient at first .*parallel: off"):
-        _scaled("x", [one], [None], 2)
-    assert _scaled("x", [None, one, None], [one, one, None], 2) == [torch.zeros(1), 2 * one, None]
+        _in_layout("x", [one], [None])
+    assert _in_layout("x", [None, one, None], [one, one, None]) == [torch.zeros(1), one, None]
 
 
 def test_counters_larger_than_the_flat_buffer_holds_are_handed_over():
     counter, statistic = torch.tensor(2**40 + 1), torch.tensor(0.25)
     processes = Processes()
-    processes._roles[2] = 1
+    carried = []
+    processes.begin_exchange = lambda tensors: carried.append(tensors) or (lambda: [[], [t.clone() for t in sent]])
     handover = BufferSync(processes, [counter, statistic], 2)
     counter += 3
-    sent = [t / 2 for t in handover.sent()]
+    receive = handover.begin()
+    [[nothing, sent]] = carried
     counter -= 2
-    handover.receive(sent)
+    receive()
+    assert nothing == [] and [t.dtype for t in sent] == [torch.float32] * 2
     assert counter == 2**40 + 4 and statistic == 0.25
