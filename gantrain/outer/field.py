@@ -22,6 +22,7 @@ from gantrain.gradients.context import GradientContext
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.constraints import Resolvent
 from gantrain.outer.learner import Learner
+from gantrain.utils.declared import declares
 from gantrain.utils.tensors import copy_, lerp_from_, norm, preserve, snapshot
 
 Anchor = dict[str, list[Tensor]]
@@ -231,7 +232,7 @@ class Field:
 
     @staticmethod
     def _all_plain(learners: Sequence[Learner]) -> bool:
-        return all(learner.oracle.plain for learner in learners)
+        return all(declares(learner.oracle, "plain") for learner in learners)
 
     @staticmethod
     def _start(learner: Learner, context: GradientContext) -> None:
