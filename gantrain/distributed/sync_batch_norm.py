@@ -64,9 +64,10 @@ def synchronise_batch_norm(module: nn.Module, processes: Processes | None = None
         The network.
     """
     processes = processes or Processes.launched()
-    for norm in module.modules():
-        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
-            norm.__class__ = _synchronised(type(norm))
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            norm: Any = part
+            norm.__class__ = _synchronised(norm.__class__)
             norm.processes = processes
     return module
 
