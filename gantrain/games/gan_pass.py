@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from gantrain.config.user_code import UserCode
+from gantrain.config.user_code import UserCode, is_users
 from gantrain.games.base import Objective, Player, SharedPass
 from gantrain.games.checks import require_scalar
 from gantrain.games.losses import Loss
@@ -28,7 +28,7 @@ _LEAST_SHARE = 1e-24
 def discriminator_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
     """The discriminator's loss of the logits of real and fake samples: a scalar."""
     with UserCode("game.loss", loss):
-        value = loss.discriminator(real, fake)
+        value = loss.discriminator(_given(loss, real), _given(loss, fake))
     return require_scalar(value, fake, "game.loss", loss, "discriminator")
 
 
@@ -36,8 +36,13 @@ def generator_loss(loss: Loss, real: Tensor | None, fake: Tensor) -> Tensor:
     """The generator's loss of the logits of fake samples, and of real ones if the loss needs them: a scalar."""
     advice = "" if loss.needs_real else "real is None here, unless the class says needs_real = True"
     with UserCode("game.loss", loss, advice):
-        value = loss.generator(real, fake)
+        value = loss.generator(None if real is None else _given(loss, real), _given(loss, fake))
     return require_scalar(value, fake, "game.loss", loss, "generator")
+
+
+def _given(loss: Loss, logits: Tensor) -> Tensor:
+    """What a loss is given of the logits: it may write into them, where the log and the other player need them."""
+    return logits.clone() if is_users(loss) else logits
 
 
 class GANPass(SharedPass):

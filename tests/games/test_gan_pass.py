@@ -285,6 +285,31 @@ def test_a_discriminator_may_write_into_its_samples(penalties):
     assert error(found, expected) < 2e-5
 
 
+class Shifting(losses.Relativistic):
+    """A loss that writes into the logits that it is given."""
+
+    proportional = True
+
+    def discriminator(self, real, fake):
+        real *= 2
+        fake += 1
+        return super().discriminator(real, fake)
+
+    def generator(self, real, fake):
+        return super().generator(real.neg_(), fake.mul_(3))
+
+
+def test_a_loss_may_write_into_the_logits():
+    base = game_of("mlp")
+    game = GAN(base.generator, base.discriminator, Shifting(), spec=POINTS)
+    expected, objectives = apart(game, batch_of(POINTS))
+    found, shared = together(game, batch_of(POINTS))
+    assert error(found, expected) < 2e-5
+    for name in objectives:
+        for key, score in objectives[name].scores.items():
+            assert torch.allclose(shared[name].scores[key], score, atol=1e-6)
+
+
 @pytest.mark.parametrize("shift", [-100.0, -15.0, 0.0])
 def test_in_float16_no_slope_leaves_the_range(shift):
     base = game_of("mlp")
