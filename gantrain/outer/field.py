@@ -209,11 +209,12 @@ class Field:
         the same buffers as if there were no roles.
         """
         evaluator = self.evaluator
-        if evaluator.game.shares_a_pass and len(learners) == len(evaluator.game.players) and self._all_plain(learners):
+        if self._share_a_pass(learners):
             observing = contexts[0].observing
             draw = contexts[0].draw
             found = evaluator.accumulation.mean(lambda: evaluator.gradients_of_all(draw, observing))
-            return [[gradient] for gradient in found]
+            of = dict(zip(evaluator.game.players, found, strict=True))
+            return [[of[learner.name]] for learner in learners]
         pairs = list(zip(learners, contexts, strict=True))
         for learner, context in pairs:
             if learner.oracle.parts > 1:
@@ -230,9 +231,11 @@ class Field:
                     gradients += self._part(learner, context, part)
         return evaluated
 
-    @staticmethod
-    def _all_plain(learners: Sequence[Learner]) -> bool:
-        return all(declares(learner.oracle, "plain") for learner in learners)
+    def _share_a_pass(self, learners: Sequence[Learner]) -> bool:
+        """Whether one pass gives the gradients of these learners: of all players, in any order, each by itself."""
+        game = self.evaluator.game
+        everyone = sorted(learner.name for learner in learners) == sorted(game.players)
+        return game.shares_a_pass and everyone and all(declares(learner.oracle, "plain") for learner in learners)
 
     @staticmethod
     def _start(learner: Learner, context: GradientContext) -> None:

@@ -446,3 +446,17 @@ def test_a_turn_counts_observes_and_moves_as_separate_turns_do(scaled, accumulat
         assert left.evaluator.observed[name].keys() == observed.keys()
         for key, value in observed.items():
             assert torch.allclose(left.evaluator.observed[name][key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_the_learners_of_a_turn_may_stand_in_any_order():
+    one = field(game_of("conv"), lambda draw, step: batch_of(IMAGES))
+    discriminator, generator = one.learners
+    found = []
+    for turn in ([discriminator, generator], [generator, discriminator], [discriminator], [generator]):
+        one.evaluate(0, turn)
+        found.append({learner.name: [p.grad for p in learner.parameters] for learner in turn})
+    together, reverse, *alone = found
+    for other in (reverse, alone[0] | alone[1]):
+        assert error(together, {name: other[name] for name in together}) < 2e-5
+    one.evaluate(0, [generator, generator])  # as a loop of a user's own might
+    assert error({"generator": [p.grad for p in generator.parameters]}, {"generator": together["generator"]}) < 2e-5
