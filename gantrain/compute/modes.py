@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from gantrain.utils.tensors import copy_, preserve, snapshot
 
 
 @contextmanager
@@ -30,3 +32,35 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+class Replay:
+    """Runs a network once more as it runs after the constructor: from the same buffers, with the same random numbers.
+
+    Args:
+        network: the network.
+        device: the device on which it runs.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device):
+        self._buffers = list(network.buffers())
+        self._versions = [b._version for b in self._buffers]
+        self._before = snapshot(self._buffers)
+        self._devices = [device] if device.type == "cuda" else []
+        self._random = torch.get_rng_state(), [torch.cuda.get_rng_state(d) for d in self._devices]
+
+    def of(self, run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The function that runs the network once more. Buffers and generators are left as they were."""
+
+        def again(x: Tensor) -> Tensor:
+            # Only buffers that a pass moves are written; the backward pass may need the others as they are.
+            pairs = zip(self._buffers, self._before, self._versions, strict=True)
+            moved = [(b, before) for b, before, version in pairs if b._version != version]
+            with preserve([b for b, _ in moved]), torch.random.fork_rng(devices=self._devices):
+                copy_([b for b, _ in moved], [before for _, before in moved])
+                torch.set_rng_state(self._random[0])
+                for each, state in zip(self._devices, self._random[1], strict=True):
+                    torch.cuda.set_rng_state(state, each)
+                return run(x)
+
+        return again

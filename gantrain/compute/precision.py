@@ -30,6 +30,13 @@ def upcast(x: Tensor) -> Tensor:
     return x.float() if x.dtype in _HALF.values() else x
 
 
+def in_float16(device: torch.device) -> bool:
+    """Whether networks on the device now compute in float16, whose range is small."""
+    kind = device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return on and torch.get_autocast_dtype(kind) == torch.float16
+
+
 @contextmanager
 def single_precision(tf32: bool) -> Iterator[None]:
     """Choose how products and convolutions of float32 are computed; the old settings return at the end of the block.

@@ -33,7 +33,7 @@ class Augmentation(ABC):
 
     Attributes:
         independent_samples: whether a changed sample depends on this sample alone. One pass backwards may then serve
-            both players of a GAN. Default false.
+            both players of a GAN. Default false, also in a class that is derived from one that says true.
     """
 
     independent_samples = False

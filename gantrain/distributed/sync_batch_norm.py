@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(x)
         dtype, x, group = x.dtype, upcast(x), self.processes.group
         mean, variance, count = _moments(x, group)
-        if self.track_running_stats:
+        if self.track_running_stats and self.running_mean is not None:
             self._track(mean, variance * (count / (count - 1).clamp(min=1)))
         return _Normalised.apply(x, self.weight, self.bias, mean, variance, count, self.eps, group).to(dtype)
 
@@ -50,29 +51,35 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronise_batch_norm(module: nn.Module, processes: Processes | None = None) -> nn.Module:
-    """Replace every batch norm of a network by a :class:`SyncBatchNorm` that shares its parameters and buffers.
+    """Let every batch norm of a network be a :class:`SyncBatchNorm`: the same object, of another class.
+
+    Parameters, buffers, hooks and parametrisations stay. A user's own class that is derived from torch's keeps its
+    methods, and is synchronised where it calls ``super().forward``.
 
     Args:
         module: the network, which is changed in place.
         processes: the processes over which batch norm is taken; by default those that were launched.
 
     Returns:
-        The network; where ``module`` is itself a batch norm, its replacement.
+        The network.
     """
     processes = processes or Processes.launched()
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        synced = SyncBatchNorm(
-            module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
-        )
-        synced._parameters.update(module._parameters)
-        synced._buffers.update(module._buffers)
-        synced.processes = processes
-        return synced.train(module.training)
-    for name, child in module.named_children():
-        replaced = synchronise_batch_norm(child, processes)
-        if replaced is not child:
-            setattr(module, name, replaced)
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            norm: Any = part
+            norm.__class__ = _synchronised(norm.__class__)
+            norm.processes = processes
     return module
+
+
+@functools.cache
+def _synchronised(kind: Any) -> Any:
+    """The class of batch norms of some kind that are taken over several processes."""
+    if issubclass(kind, SyncBatchNorm):
+        return kind
+    if kind.__module__.startswith("torch.nn.modules."):
+        return SyncBatchNorm
+    return type(kind.__name__, (kind, SyncBatchNorm), {"__module__": kind.__module__})
 
 
 class _Normalised(torch.autograd.Function):

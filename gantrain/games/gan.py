@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantrain.compute.compile import uncompiled
-from gantrain.compute.modes import eval_mode, seeded
-from gantrain.compute.precision import upcast
+from gantrain.compute.modes import Replay, eval_mode, seeded
+from gantrain.compute.precision import in_float16, upcast
 from gantrain.config.user_code import UserCode
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
@@ -26,6 +26,7 @@ from gantrain.games.gan_pass import GANPass, discriminator_loss, generator_loss
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
 from gantrain.models.base import Discriminator, Generator
+from gantrain.utils.declared import declares
 
 
 class GAN(GenerativeGame):
@@ -89,6 +90,7 @@ class GAN(GenerativeGame):
         self.conditional = conditional
         self.augmentations = tuple(augmentations)
         self.spec = spec or getattr(generator, "spec", None)
+        self._writes_into_samples = False
         self._check()
 
     @property
@@ -105,7 +107,7 @@ class GAN(GenerativeGame):
     @property
     def shares_a_pass(self) -> bool:  # type: ignore[override]
         """A subclass may have another objective, of which the shared pass knows nothing."""
-        return type(self) is GAN and not self.joint
+        return type(self) is GAN and len(self.players) == 2 and not self.joint
 
     def shared_pass(self, batch: Batch) -> SharedPass:
         """Both objectives from one pass of each network over the batch; see :mod:`gantrain.games.gan_pass`."""
@@ -114,18 +116,21 @@ class GAN(GenerativeGame):
         with _differentiable(due):
             fakes = self._fakes(batch, labels)
             real, fake = self._scored(batch, labels, fakes.detach().requires_grad_(True), due)
-            terms = self._penalty_terms(batch, real, fake, due)
-        discriminator, generator = self.players["discriminator"], self.players["generator"]
-        rescales = not due and self.loss.proportional and self._independent
-        return GANPass(discriminator, generator, self.loss, fakes, real, fake, terms, rescales)
+            penalties = partial(self._penalty_terms, batch, real, fake, due)
+            players = self.players["discriminator"], self.players["generator"]
+            # Slopes of one player would leave the range of float16 where those of the other do not.
+            exact = self._independent and declares(self.loss, "proportional") and not in_float16(fakes.device)
+            return GANPass(*players, self.loss, fakes, real, fake, penalties, rescales=exact and not due)
 
-    @cached_property
+    @property
     def _independent(self) -> bool:
         """Whether a sample's logit depends on this sample alone, also in training mode."""
         parts = [self.discriminator, *self.augmentations]
-        if any(isinstance(module, _BatchNorm) for module in self.discriminator.modules()):
-            return False
-        return all(getattr(part, "independent_samples", False) for part in parts)
+        return all(declares(part, "independent_samples") for part in parts) and not self._normalises_batches
+
+    @cached_property
+    def _normalises_batches(self) -> bool:
+        return any(isinstance(module, _BatchNorm) for module in self.discriminator.modules())
 
     def _due(self, batch: Batch) -> dict[int, Penalty]:
         due = {}
@@ -161,9 +166,14 @@ class GAN(GenerativeGame):
             real_samples = real_samples.detach().requires_grad_(True)
         if "fake" in differentiated:
             fake_samples.requires_grad_(True)
-        real = Scored(real_samples, labels, self._score(batch, "real", real_samples, labels))
-        fake = Scored(fake_samples, labels, self._score(batch, "fake", fake_samples, labels))
-        return real, fake
+        repeats = any(penalty.repeats for penalty in due.values())
+        scored = []
+        for stream, samples in (("real", real_samples), ("fake", fake_samples)):
+            replay = Replay(self.discriminator, samples.device) if repeats else None
+            logits = self._score(batch, stream, samples, labels)
+            again = None if replay is None else replay.of(partial(self._score, batch, stream, labels=labels))
+            scored.append(Scored(samples, labels, logits, again))
+        return scored[0], scored[1]
 
     def _penalty_terms(
         self, batch: Batch, real: Scored, fake: Scored, due: Mapping[int, Penalty]
@@ -200,6 +210,8 @@ class GAN(GenerativeGame):
 
     def _score(self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None) -> Tensor:
         """``(n,)``: the discriminator's logits of the augmented samples."""
+        if self._writes_into_samples:
+            samples = samples.clone()  # penalties, the next player and the generator's backward pass need them, too
         if self.augmentations:
             samples = augmented(samples, self.augmentations, batch.under(stream))
         key, what = "game.discriminator.model", "one logit per sample"
@@ -224,6 +236,7 @@ class GAN(GenerativeGame):
         labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None
         with eval_mode(self.generator), eval_mode(self.discriminator), seeded(0, device):
             fakes = self.generated(self.generator, z, labels)
+            version = fakes._version
             try:
                 self._score(Batch(fakes, labels, index=0, step=0, seed=0), "fake", fakes, labels)
             except RuntimeError as error:
@@ -231,6 +244,7 @@ class GAN(GenerativeGame):
                     raise
                 who = f"game.generator.model: {type(self.generator).__name__}"
                 raise UserError(f"{who}: its samples are float64, and the discriminator takes float32") from error
+            self._writes_into_samples = fakes._version != version
 
 
 def _differentiable(due: Mapping[int, Penalty]) -> AbstractContextManager[Any]:

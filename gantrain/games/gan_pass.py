@@ -9,12 +9,12 @@ needs: one pass serves both players.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from gantrain.config.user_code import UserCode
+from gantrain.config.user_code import UserCode, is_users
 from gantrain.games.base import Objective, Player, SharedPass
 from gantrain.games.checks import require_scalar
 from gantrain.games.losses import Loss
@@ -28,7 +28,7 @@ _LEAST_SHARE = 1e-24
 def discriminator_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
     """The discriminator's loss of the logits of real and fake samples: a scalar."""
     with UserCode("game.loss", loss):
-        value = loss.discriminator(real, fake)
+        value = loss.discriminator(_given(loss, real), _given(loss, fake))
     return require_scalar(value, fake, "game.loss", loss, "discriminator")
 
 
@@ -36,8 +36,13 @@ def generator_loss(loss: Loss, real: Tensor | None, fake: Tensor) -> Tensor:
     """The generator's loss of the logits of fake samples, and of real ones if the loss needs them: a scalar."""
     advice = "" if loss.needs_real else "real is None here, unless the class says needs_real = True"
     with UserCode("game.loss", loss, advice):
-        value = loss.generator(real, fake)
+        value = loss.generator(None if real is None else _given(loss, real), _given(loss, fake))
     return require_scalar(value, fake, "game.loss", loss, "generator")
+
+
+def _given(loss: Loss, logits: Tensor) -> Tensor:
+    """What a loss is given of the logits: it may write into them, where the log and the other player need them."""
+    return logits.clone() if is_users(loss) else logits
 
 
 class GANPass(SharedPass):
@@ -50,9 +55,10 @@ class GANPass(SharedPass):
         fakes: ``(n, *shape)``, the fake samples with the generator's graph.
         real: the real samples and their logits.
         fake: the fake samples as the discriminator saw them, which are a leaf, and their logits.
-        terms: the penalties that are due, by the names of their scores.
-        rescales: whether one pass backwards through the discriminator serves both players. There must then be no
-            penalties, and each logit must depend on its own sample alone.
+        penalties: returns the penalties that are due, with the names of their scores. It is called after the losses, as
+            in the discriminator's own objective.
+        rescales: whether one pass backwards through the discriminator serves both players, if the losses depend on
+            nothing but the logits. There must then be no penalties, and each logit must depend on its own sample alone.
     """
 
     def __init__(
@@ -63,25 +69,30 @@ class GANPass(SharedPass):
         fakes: Tensor,
         real: Scored,
         fake: Scored,
-        terms: Sequence[tuple[str, Tensor]],
+        penalties: Callable[[], Sequence[tuple[str, Tensor]]],
         rescales: bool,
     ):
         self._discriminator, self._generator = discriminator, generator
         self._fakes, self._real, self._fake = fakes, real, fake
-        self._terms = [term for _, term in terms]
-        self._rescales = rescales
         real_logits, fake_logits = (s.logits.detach().requires_grad_(True) for s in (real, fake))
         with torch.enable_grad():
             of_discriminator = discriminator_loss(loss, real_logits, fake_logits)
             of_generator = generator_loss(loss, real_logits.detach() if loss.needs_real else None, fake_logits)
         self._real_slopes, self._fake_slopes = _slopes(of_discriminator, real_logits, fake_logits)
         (self._generator_slopes,) = _slopes(of_generator, fake_logits)
+        # A loss may depend on weights or features, too, in which it is differentiated directly.
+        logits = real_logits, fake_logits
+        self._terms, self._generator_terms = (
+            [] if _depends_on_nothing_but(logits, value) else [value] for value in (of_discriminator, of_generator)
+        )
+        self._rescales = rescales and not self._terms and not self._generator_terms
         scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
         seen = dict(scores) if loss.needs_real else {"fake": scores["fake"]}
         total = of_discriminator.detach()
-        for name, term in terms:
+        for name, term in penalties():
             scores[name] = term.detach()
             total = total + term.detach()
+            self._terms.append(term)
         self.objectives = {
             discriminator.name: Objective(total, scores=scores),
             generator.name: Objective(of_generator.detach(), scores=seen),
@@ -92,14 +103,19 @@ class GANPass(SharedPass):
         slopes = self._generator_slopes * scales[self._generator.name]
         if self._rescales:
             least = slopes.abs() * _LEAST_SHARE
-            start = torch.where(self._fake_slopes.abs() * scale >= least, self._fake_slopes * scale, least)
+            start = torch.where(self._fake_slopes.abs() * scale < least, least, self._fake_slopes * scale)
             upstream = self._through_discriminator(start, scale, also=[self._fake.samples])
             factor = slopes / torch.where(start == 0, 1.0, start)
             upstream = upstream * factor.view(-1, *[1] * (upstream.dim() - 1)).to(upstream.dtype)
-        else:
-            self._through_discriminator(self._fake_slopes * scale, scale)
-            (upstream,) = torch.autograd.grad(self._fake.logits, self._fake.samples, slopes)
-        torch.autograd.backward(self._fakes, upstream, inputs=self._generator.parameters)
+            torch.autograd.backward(self._fakes, upstream, inputs=self._generator.parameters)
+            return
+        self._through_discriminator(self._fake_slopes * scale, scale)
+        own = self._generator_terms
+        scaled = [torch.full_like(term, scales[self._generator.name]) for term in own]
+        (upstream,) = torch.autograd.grad(
+            [self._fake.logits, *own], self._fake.samples, [slopes, *scaled], retain_graph=bool(own)
+        )
+        torch.autograd.backward([self._fakes, *own], [upstream, *scaled], inputs=self._generator.parameters)
 
     def _through_discriminator(self, start: Tensor, scale: float, also: Sequence[Tensor] = ()) -> Tensor:
         """Fill ``.grad`` of the discriminator's parameters, and return that of ``also``, which is one tensor or none.
@@ -118,5 +134,20 @@ class GANPass(SharedPass):
 
 def _slopes(loss: Tensor, *logits: Tensor) -> list[Tensor]:
     """The derivatives of a loss in each of some logits; zero where the loss does not depend on them."""
-    found = torch.autograd.grad(loss, logits, allow_unused=True)
+    found = torch.autograd.grad(loss, logits, allow_unused=True, retain_graph=True)
     return [torch.zeros_like(s) if g is None else g for s, g in zip(logits, found, strict=True)]
+
+
+def _depends_on_nothing_but(leaves: Sequence[Tensor], value: Tensor) -> bool:
+    """Whether a value can be differentiated in nothing but some of the leaves of its graph."""
+    seen, waiting = set(), [value.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and all(leaf is not each for each in leaves):
+            return False
+        waiting += [following for following, _ in node.next_functions]
+    return True

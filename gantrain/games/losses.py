@@ -31,7 +31,7 @@ class Loss(ABC):
             of real against fake; a loss that is none sets this to False and returns None for the margins.
         proportional: whether the derivatives of the two players' losses in the logit of a fake sample are zero at
             isolated points only. One pass backwards through the discriminator then serves both players, if no sample
-            touches another's logit.
+            touches another's logit. Default false, also in a class that is derived from one that says true.
 
     Examples:
         >>> real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-1.0])

@@ -34,11 +34,15 @@ class Scored:
         samples: ``(n, *shape)``; they require a gradient if a penalty that is due names them in ``differentiates``.
         labels: ``(n,)``, or None if the game is not conditional.
         logits: ``(n,)``, as in the loss; their graph can be differentiated.
+        again: the function from other samples to the logits that they would have had in the place of these: with the
+            same augmentation, labels, random numbers of the network and buffers. None unless a penalty that is due says
+            ``repeats``.
     """
 
     samples: Tensor
     labels: Tensor | None
     logits: Tensor
+    again: Callable[[Tensor], Tensor] | None = None
 
 
 class Penalty(ABC):
@@ -58,10 +62,12 @@ class Penalty(ABC):
             forward pass of its own.
         twice: whether the penalty contains a gradient. The discriminator is then differentiated twice, and runs
             uncompiled at the steps at which the penalty is due.
+        repeats: whether the penalty calls ``real.again`` or ``fake.again``. Default false.
     """
 
     differentiates: frozenset[str] = frozenset()
     twice: bool = True
+    repeats: bool = False
 
     def __init__(self, weight: PositiveFloat, every: PositiveInt = 1):
         self.weight = weight
@@ -167,6 +173,7 @@ class _Approximate(Penalty):
     """``weight / (2 sigma^2) E (D(x + sigma e) - D(x))^2`` with ``e ~ N(0, I)``, computed in single precision."""
 
     twice = False
+    repeats = True
     side: ClassVar[str]
 
     def __init__(self, weight: PositiveFloat = 10.0, sigma: PositiveFloat = 0.01, every: PositiveInt = 1):
@@ -181,8 +188,10 @@ class _Approximate(Penalty):
         half = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         # The difference of two logits would lose most of its digits in half precision.
         with torch.autocast(device, enabled=False) if half else nullcontext():
-            logits = discriminator(samples, here.labels) if half else here.logits
-            moved = discriminator(samples + self.sigma * noise, here.labels)
+            # One function at two points: what is drawn or moved between two passes would be divided by sigma.
+            again = here.again or (lambda x: discriminator(x, here.labels))
+            logits = again(samples) if half else here.logits
+            moved = again(samples + self.sigma * noise)
         return ((moved - logits) / self.sigma).square().mean() / 2
 
 

@@ -197,6 +197,7 @@ class Evaluator:
             with torch.random.fork_rng(devices=cuda), preserve(self.buffers), uncompiled():
                 yield
         finally:
+            self._batch = None  # a part may have written into it
             for p in (p for player in players for p in player.parameters):
                 p.grad = None
             for module, before in attributes:

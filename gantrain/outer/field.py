@@ -23,6 +23,7 @@ from gantrain.gradients.context import GradientContext
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.constraints import Resolvent
 from gantrain.outer.learner import Learner
+from gantrain.utils.declared import declares
 from gantrain.utils.tensors import copy_, lerp_from_, norm, preserve, snapshot
 
 Anchor = dict[str, list[Tensor]]
@@ -211,41 +212,44 @@ class Field:
         soon as this process has all that it takes of them.
         """
         evaluator = self.evaluator
-        if evaluator.game.shares_a_pass and len(learners) == len(evaluator.game.players) and self._all_plain(learners):
+        if self._share_a_pass(learners):
             observing = contexts[0].observing
             draw = contexts[0].draw
             found = evaluator.accumulation.mean(lambda: evaluator.gradients_of_all(draw, observing))
-            joint = begin_mean(evaluator.processes, found)
+            of = dict(zip(evaluator.game.players, found, strict=True))
+            joint = begin_mean(evaluator.processes, [of[learner.name] for learner in learners])
             return lambda: [[gradient] for gradient in joint()]
         pairs = list(zip(learners, contexts, strict=True))
         for learner, context in pairs:
             if learner.oracle.parts > 1:
                 with context.role():
                     self._start(learner, context)
-        averages: dict[str, Callable[[], list[Gradient]]] = {}
-        for learner, context in pairs:
+        averages: list[Callable[[], list[Gradient]] | None] = [None for _ in pairs]
+        for i, (learner, context) in enumerate(pairs):
             if learner.oracle.parts == 1:
                 self._start(learner, context)
-                averages[learner.name] = begin_mean(evaluator.processes, self._part(learner, context, 0))
-        gradients: dict[str, list[Gradient]] = {learner.name: [] for learner in learners}
+                averages[i] = begin_mean(evaluator.processes, self._part(learner, context, 0))
+        gradients: list[list[Gradient]] = [[] for _ in pairs]
         for part in range(max((learner.oracle.parts for learner in learners), default=0)):
-            for learner, context in pairs:
+            for i, (learner, context) in enumerate(pairs):
                 if not part < learner.oracle.parts > 1:
                     continue
                 if not context.divided:
-                    gradients[learner.name] += self._part(learner, context, part)
+                    gradients[i] += self._part(learner, context, part)
                     if part == learner.oracle.parts - 1:
-                        averages[learner.name] = begin_mean(evaluator.processes, gradients[learner.name])
+                        averages[i] = begin_mean(evaluator.processes, gradients[i])
                 elif evaluator.processes.role(context.roles) == part:
-                    averages[learner.name] = self._begin_exchange(learner, context)
+                    averages[i] = self._begin_exchange(learner, context)
                 else:
                     # The other role evaluates this part.
                     evaluator.evaluations[learner.name] += 1
-        return lambda: [averages[learner.name]() for learner in learners]
+        return lambda: [average() for average in averages if average is not None]
 
-    @staticmethod
-    def _all_plain(learners: Sequence[Learner]) -> bool:
-        return all(learner.oracle.plain for learner in learners)
+    def _share_a_pass(self, learners: Sequence[Learner]) -> bool:
+        """Whether one pass gives the gradients of these learners: of all players, in any order, each by itself."""
+        game = self.evaluator.game
+        everyone = sorted(learner.name for learner in learners) == sorted(game.players)
+        return game.shares_a_pass and everyone and all(declares(learner.oracle, "plain") for learner in learners)
 
     @staticmethod
     def _start(learner: Learner, context: GradientContext) -> None:

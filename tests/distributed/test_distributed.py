@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from forked import together
 from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import _interface, process_group
@@ -21,8 +22,8 @@ from gantrain.errors import UserError
 def case(options: dict, shape: tuple[int, ...]) -> tuple[nn.Module, list[torch.Tensor], torch.Tensor]:
     """A batch norm with weights and statistics of its own, inputs of three steps, and a cotangent."""
     torch.manual_seed(0)
-    kind = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}[len(shape)]
-    module = kind(shape[1], **options).double()
+    options = {"kind": {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}[len(shape)]} | options
+    module = options.pop("kind")(shape[1], **options).double()
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.is_floating_point():
             tensor.data.uniform_(0.5, 1.5)
@@ -30,7 +31,34 @@ def case(options: dict, shape: tuple[int, ...]) -> tuple[nn.Module, list[torch.T
     return module, inputs, torch.randn(shape, dtype=torch.float64)
 
 
+class Conditional(nn.BatchNorm2d):
+    """A batch norm of the user's own, with a parameter beside those of torch's."""
+
+    def __init__(self, features):
+        super().__init__(features, affine=False)
+        self.scale = nn.Parameter(torch.ones(features))
+
+    def forward(self, x):
+        return super().forward(x) * self.scale[:, None, None]
+
+
+class Doubled(nn.Module):
+    """The same batch norm under two names, with a hook and a parametrised weight."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.first = nn.BatchNorm2d(features)
+        register_parametrization(self.first, "weight", nn.Softplus())
+        self.first.register_forward_hook(lambda module, x, y: 2 * y)
+        self.second = self.first
+
+    def forward(self, x):
+        return self.second(self.first(x).tanh())
+
+
 CASES = {
+    "a user's own": ({"kind": Conditional}, (5, 3, 2, 2)),
+    "twice": ({"kind": Doubled}, (5, 3, 2, 2)),
     "images": ({}, (6, 3, 4, 4)),
     "points": ({"momentum": 0.3}, (7, 5)),
     "sequences": ({"eps": 1e-2}, (4, 2, 7)),
@@ -63,7 +91,7 @@ def synchronised() -> dict[str, dict[str, torch.Tensor]]:
         for name, (options, shape) in CASES.items():
             module, inputs, cotangent = case(options, shape)
             module = synchronise_batch_norm(module)
-            assert type(module) is SyncBatchNorm
+            assert any(isinstance(m, SyncBatchNorm) for m in module.modules())
             inputs, cotangent = [x.tensor_split(world)[rank] for x in inputs], cotangent.tensor_split(world)[rank]
             found[name] = passes(module, inputs, cotangent)
         with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -19,6 +19,7 @@ from gantrain.models import conv, dcgan, mlp, r3gan, sngan
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.sharpness import SAM
+from gantrain.sharpness.base import Plain
 
 IMAGES = DataSpec((3, 16, 16), 3)
 POINTS = DataSpec((2,), 3)
@@ -202,9 +203,19 @@ class Mixing(nn.Module):
         return self.inner(samples + samples.mean(0, keepdim=True))
 
 
-@pytest.mark.parametrize("own", ["discriminator", "augmentation", "batch norm"])
+class Derived(mlp.MLPDiscriminator):
+    """A discriminator whose samples touch each other, derived from one whose samples do not."""
+
+    def forward(self, samples, labels=None):
+        return super().forward(samples + samples.std(0, keepdim=True), labels)
+
+
+@pytest.mark.parametrize("own", ["discriminator", "derived discriminator", "augmentation", "batch norm"])
 def test_where_samples_mix_the_gradients_are_right_all_the_same(own):
     game = game_of("dcgan" if own == "batch norm" else "conv")
+    if own == "derived discriminator":
+        game = game_of("mlp")
+        game = GAN(game.generator, Derived(POINTS.unconditional(), width=8), game.loss, spec=game.spec)
     if own == "discriminator":
         game = GAN(game.generator, Mixing(game.discriminator), game.loss, spec=game.spec)
     if own == "augmentation":
@@ -217,6 +228,110 @@ def test_where_samples_mix_the_gradients_are_right_all_the_same(own):
     expected, _ = apart(game, batch_of(game.spec))
     found, _ = together(game, batch_of(game.spec))
     assert error(found, expected) < 2e-5
+
+
+class Decayed(losses.NonSaturating):
+    """A loss that depends on weights and on features of the discriminator, too."""
+
+    proportional = True
+
+    def __init__(self, network):
+        self.network, self.features = network, []
+        network.layers[1].register_forward_hook(lambda module, x, y: self.features.append(y))
+
+    def discriminator(self, real, fake):
+        decay = sum(p.square().sum() for p in self.network.parameters())
+        return super().discriminator(real, fake) + 0.1 * decay + self.features[-2].square().mean()
+
+    def generator(self, real, fake):
+        return super().generator(real, fake) + self.features[-1].square().mean()
+
+
+@pytest.mark.parametrize("penalties", [[], [WGANGP(1.0)]])
+def test_a_loss_may_depend_on_more_than_logits(penalties):
+    base = game_of("mlp")
+    found = []
+    for shares in (True, False):
+        generator, discriminator = copy.deepcopy((base.generator, base.discriminator))
+        game = GAN(generator, discriminator, Decayed(discriminator), penalties=penalties, spec=POINTS)
+        if shares:
+            found.append(together(game, batch_of(POINTS))[0])
+        else:
+            objectives = {name: game.objective(name, batch_of(POINTS)) for name in game.players}
+            found.append({n: torch.autograd.grad(o.loss, game.players[n].parameters) for n, o in objectives.items()})
+    assert error(*found) < 2e-5
+
+
+class Writing(Shifted):
+    """A discriminator that writes into the samples that it is given."""
+
+    independent_samples = True
+
+    def forward(self, samples, labels=None):
+        samples -= 0.1
+        samples *= 1.5
+        return self.inner(samples, labels)
+
+
+@pytest.mark.parametrize("penalties", [[], [R1(1.0), R2(1.0)]])
+def test_a_discriminator_may_write_into_its_samples(penalties):
+    base = game_of("conv", "relativistic")  # images come from a tanh, whose backward pass needs them
+    game = GAN(base.generator, Writing(base.discriminator, 0.0), base.loss, penalties=penalties, spec=base.spec)
+    batch = batch_of(game.spec)
+    before = batch.real.clone()
+    expected, _ = apart(game, batch)
+    found, _ = together(game, batch)
+    assert torch.equal(batch.real, before)
+    assert error(found, expected) < 2e-5
+
+
+class Shifting(losses.Relativistic):
+    """A loss that writes into the logits that it is given."""
+
+    proportional = True
+
+    def discriminator(self, real, fake):
+        real *= 2
+        fake += 1
+        return super().discriminator(real, fake)
+
+    def generator(self, real, fake):
+        return super().generator(real.neg_(), fake.mul_(3))
+
+
+def test_a_loss_may_write_into_the_logits():
+    base = game_of("mlp")
+    game = GAN(base.generator, base.discriminator, Shifting(), spec=POINTS)
+    expected, objectives = apart(game, batch_of(POINTS))
+    found, shared = together(game, batch_of(POINTS))
+    assert error(found, expected) < 2e-5
+    for name in objectives:
+        for key, score in objectives[name].scores.items():
+            assert torch.allclose(shared[name].scores[key], score, atol=1e-6)
+
+
+@pytest.mark.parametrize("shift", [-100.0, -15.0, 0.0])
+def test_in_float16_no_slope_leaves_the_range(shift):
+    base = game_of("mlp")
+    game = GAN(base.generator, Shifted(base.discriminator, shift), base.loss, spec=base.spec)
+    with torch.autocast("cpu", torch.float16):
+        shared = game.shared_pass(batch_of(game.spec))
+    shared.backward({"discriminator": 2.0**16, "generator": 2.0**16})
+    found = [p.grad / 2.0**16 for p in game.players["generator"].parameters]
+    expected = apart(game, batch_of(game.spec))[0]["generator"]
+    assert error({"generator": found}, {"generator": expected}) < 1e-2
+
+
+def test_slopes_that_are_no_numbers_stay_so():
+    class Broken(losses.NonSaturating):
+        proportional = True
+
+        def discriminator(self, real, fake):
+            return super().discriminator(real, fake) + (0 * fake).sqrt().sum()
+
+    base = game_of("mlp")
+    found, _ = together(GAN(base.generator, base.discriminator, Broken(), spec=POINTS), batch_of(POINTS))
+    assert any(g.isnan().any() for g in found["discriminator"])
 
 
 def test_one_pass_serves_both_players_or_two():
@@ -233,6 +348,8 @@ def test_one_pass_serves_both_players_or_two():
             return g
 
     class Counting(Shifted):
+        independent_samples = True
+
         def forward(self, samples, labels=None):
             logits = self.inner(samples)
             return Counted.apply(logits) if samples.requires_grad else logits
@@ -273,6 +390,17 @@ def test_a_simultaneous_turn_of_plain_gradients_shares_the_pass(monkeypatch):
         one.move(one.draw(), order)
         assert calls == expected
         assert one.evaluator.evaluations["discriminator"] == 1
+
+    class Halved(Plain):
+        """An oracle that is derived from the plain one, and is none."""
+
+        def evaluate(self, context, part):
+            return [[g / 2 for g in context.gradient()]]
+
+    calls.clear()
+    one = field(game_of(), batches, (Halved(), None))
+    one.move(one.draw(), "simultaneous")
+    assert calls == ["objective", "objective"]
 
     class Own(GAN):
         """A game of the user's own, whose objective the shared pass does not know."""
@@ -318,3 +446,17 @@ def test_a_turn_counts_observes_and_moves_as_separate_turns_do(scaled, accumulat
         assert left.evaluator.observed[name].keys() == observed.keys()
         for key, value in observed.items():
             assert torch.allclose(left.evaluator.observed[name][key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_the_learners_of_a_turn_may_stand_in_any_order():
+    one = field(game_of("conv"), lambda draw, step: batch_of(IMAGES))
+    discriminator, generator = one.learners
+    found = []
+    for turn in ([discriminator, generator], [generator, discriminator], [discriminator], [generator]):
+        one.evaluate(0, turn)
+        found.append({learner.name: [p.grad for p in learner.parameters] for learner in turn})
+    together, reverse, *alone = found
+    for other in (reverse, alone[0] | alone[1]):
+        assert error(together, {name: other[name] for name in together}) < 2e-5
+    one.evaluate(0, [generator, generator])  # as a loop of a user's own might
+    assert error({"generator": [p.grad for p in generator.parameters]}, {"generator": together["generator"]}) < 2e-5

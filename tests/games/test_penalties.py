@@ -1,8 +1,11 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
-from gantrain.data import Batch
+from gantrain.data import Batch, Color, Crop
 from gantrain.games.gan import GAN
 from gantrain.games.losses import Wasserstein
 from gantrain.games.penalties import R1, R2, WGANGP, ApproximateR1, ApproximateR2, Scored
@@ -178,3 +181,20 @@ def test_an_approximate_penalty_is_near_the_exact_one_in_half_precision_too():
     with torch.autocast("cpu", torch.bfloat16):
         half = value(ApproximateR1)
     assert abs(value(ApproximateR1) - exact) < 0.05 * exact and abs(half - exact) < 0.05 * exact
+
+
+@pytest.mark.parametrize(("penalty", "exact"), [(ApproximateR1, R1), (ApproximateR2, R2)])
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+def test_approximate_penalties_compare_two_points_of_one_function(penalty, exact, precision):
+    """Augmentation, dropout and the vectors of spectral norm would differ between two passes, divided by sigma."""
+    torch.manual_seed(0)
+    layers = nn.Flatten(), nn.Linear(27, 64), nn.Dropout(0.5), spectral_norm(nn.Linear(64, 1)), nn.Flatten(0)
+    d, g = nn.Sequential(*layers), nn.Sequential(nn.Linear(4, 27), nn.Unflatten(1, (3, 3, 3)))
+    g.latent_dim = 4
+    images = Batch(torch.rand(256, 3, 3, 3), None, index=0, step=0, seed=0)
+    values = []
+    for kind in (penalty, exact):
+        game = GAN(g, d, Wasserstein(), penalties=[kind(weight=1.0)], augmentations=[Crop(1), Color()])
+        with torch.autocast("cpu", precision) if precision else nullcontext():
+            values.append(game.objective("discriminator", images).scores[kind.__name__.lower()])
+    assert abs(values[0] - values[1]) < 0.2 * values[1]
