@@ -4,8 +4,8 @@
 
 Times are processor times on one thread, the least of all steps that were measured, since what disturbs a step only
 makes it longer. Each series is fitted by ``a + b x`` so that the mean of the squared relative errors is smallest; the
-table has the largest of these errors. Memory is counted: the bytes of all tensors that are alive, at their peak, without
-the parameters. Tables are printed; the figure is ``scripts/bench/results/growth.png``.
+table has the largest of these errors. Memory is counted: the bytes of all tensors that are alive, at their peak,
+without the parameters. Tables are printed; the figure is ``scripts/bench/results/growth.png``.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def fitted(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float, floa
 def report(title: str, lines: Sequence[Series]) -> None:
     print(f"\n{title}", flush=True)
     xs = lines[0].xs
-    print(f"  {'':<26}" + "".join(f"{x:>11g}" for x in xs) + f"   a + b x, and its largest error")
+    print(f"  {'':<26}" + "".join(f"{x:>11g}" for x in xs) + "   a + b x, and its largest error")
     for line in lines:
         for name, ys, unit, scale in (("ms", line.seconds, "ms", 1e3), ("MB", line.bytes, "MB", 1e-6)):
             if not ys:
