@@ -326,7 +326,7 @@ def draw(panels: dict[str, list[Series]], held: dict[str, float]) -> None:
     axes = figure.add_subplot(2, 4, 7)
     axes.bar(list(held), list(held.values()), color=[COLOURS[name] for name in held])
     axes.set_ylabel("copies of the parameters")
-    axes.tick_params(colors=GREY, labelsize=8)
+    axes.tick_params(colors=GREY, labelsize=7)
     figure.savefig(FIGURE)
     print(f"\n{FIGURE}")
 
