@@ -50,8 +50,7 @@ class GradientAccumulation:
             for part in range(1, self.number):
                 copy_(self.buffers, before)
                 self.current = part, self.number
-                for mean, gradient in zip(gradients, evaluate(), strict=True):
-                    self._include(mean, gradient)
+                self._include(gradients, evaluate())
                 lerp_from_(averages, statistics, 1 - 1 / (part + 1))
             copy_(statistics, averages)
         finally:
@@ -68,16 +67,20 @@ class GradientAccumulation:
         part, _ = self.current
         return value if mean is None or part == 0 else torch.lerp(mean, value, 1 / (part + 1))
 
-    def _include(self, mean: Gradient, gradient: Gradient) -> None:
-        """Include the current part's gradient in the mean, in place. None stands for a gradient of zero."""
-        means, latest = [], []
-        for i, (m, g) in enumerate(zip(mean, gradient, strict=True)):
-            if m is None and g is not None:
-                m = mean[i] = torch.zeros_like(g)
-            if m is not None:
-                means.append(m)
-                latest.append(torch.zeros_like(m) if g is None else g)
-        lerp_from_(means, latest, 1 - 1 / (self.current[0] + 1))
+    def _include(self, means: list[Gradient], gradients: list[Gradient]) -> None:
+        """Include the current part's gradients in the means, in place. None stands for a gradient of zero.
+
+        Nothing keeps the part's gradients in memory while the next part is evaluated.
+        """
+        for mean, gradient in zip(means, gradients, strict=True):
+            included, latest = [], []
+            for i, (m, g) in enumerate(zip(mean, gradient, strict=True)):
+                if m is None and g is not None:
+                    m = mean[i] = torch.zeros_like(g)
+                if m is not None:
+                    included.append(m)
+                    latest.append(torch.zeros_like(m) if g is None else g)
+            lerp_from_(included, latest, 1 - 1 / (self.current[0] + 1))
 
 
 def _copied(gradient: Gradient) -> Gradient:

@@ -68,6 +68,12 @@ class GradientContext:
         """The number of the micro-batch that is evaluated now."""
         return self.evaluator.accumulation.current[0]
 
+    @property
+    def last_micro_batch(self) -> bool:
+        """Whether no other micro-batch of this batch comes after the current one."""
+        part, parts = self.evaluator.accumulation.current
+        return part == parts - 1
+
     def gradient(self, target: Callable[[Objective], Tensor] | None = None, **settings: Any) -> Gradient:
         """The gradient of one function of the objective, by default of the loss.
 

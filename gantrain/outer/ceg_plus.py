@@ -12,7 +12,7 @@ from torch import Tensor
 from gantrain.errors import UserError
 from gantrain.optim.optimizers import keeps_state
 from gantrain.outer.base import Mover
-from gantrain.utils.tensors import add_, dot, norm
+from gantrain.utils.tensors import add_, dot, norm, set_gradient
 
 if TYPE_CHECKING:
     from gantrain.config.types import Draws, PositiveFloat
@@ -77,21 +77,23 @@ class CEGPlus(Mover):
         z = field.snapshot()
         field.evaluate(next(draws), field.learners)
         draw, scale = next(draws), 1.0
-        slope = {learner.name: [p.grad for p in learner.parameters] for learner in field.learners}
+        # Kept for further step sizes only; the memory is that of a copy of the parameters.
+        slope = [p.grad for p in _parameters(field)] if self.curvature else []
         forward, d = self._forward_backward(field, z, draw, scale)
         for _ in range(_HALVINGS if self.curvature else 0):
             if norm(torch._foreach_sub(forward, d)) <= _NU * norm(forward):
                 break
             scale *= _TAU
-            for learner in field.learners:
-                for p, g in zip(learner.parameters, slope[learner.name], strict=True):
-                    p.grad = g
+            del forward, d
+            set_gradient(_parameters(field), slope)
             forward, d = self._forward_backward(field, z, draw, scale)
 
-        relaxation: float | Tensor = self.relaxation
+        relaxation = self.relaxation
         if self.adaptive:
             length = dot(d, d)
-            relaxation = relaxation * torch.where(length > 0, dot(forward, d) / length - 0.495, 0.0)
+            alpha = torch.where(length > 0, dot(forward, d) / length - 0.495, 0.0)
+            torch._foreach_mul_(d, relaxation * alpha)
+            relaxation = 1.0
         field.restore(z)
         add_(_parameters(field), d, relaxation)
         return True
@@ -104,13 +106,17 @@ class CEGPlus(Mover):
             field.advance(field.learners, z, resolve=False)
             hz = _flat(field.snapshot())
             field.resolve(field.learners)
-            w = _flat(field.snapshot())
             field.evaluate(draw, field.learners, z, auxiliary=True)
+            w = _flat(field.snapshot())
             field.advance(field.learners, z, resolve=False)
-        # The parameters are now z - gamma F w, so that H w = w + (parameters - z).
+        # The parameters are now z - gamma F w, so that H w = w + (parameters - z). All is computed in the memory of the
+        # copies; the parameters go back to z anyway.
         with torch.no_grad():
-            forward = torch._foreach_sub(w, _flat(z))
-            return list(forward), list(torch._foreach_sub(torch._foreach_add(parameters, forward), hz))
+            torch._foreach_sub_(w, _flat(z))
+            torch._foreach_add_(parameters, w)
+            torch._foreach_neg_(hz)
+            torch._foreach_add_(hz, parameters)
+        return w, hz
 
 
 def _flat(point: Anchor) -> list[Tensor]:

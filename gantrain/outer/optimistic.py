@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gantrain.config.types import Order
 from gantrain.outer.base import Mover
 from gantrain.utils.nested import Maybe
+from gantrain.utils.tensors import set_gradient
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,8 +37,8 @@ class Optimistic(Mover):
         anchor = self._anchor = field.snapshot(into=self._anchor)
         if self.past is not None:
             for learner in field.learners:
-                for p, g in zip(learner.parameters, self.past[learner.name], strict=True):
-                    p.grad = g
+                set_gradient(learner.parameters, self.past[learner.name])
+            self.past = None  # so that its memory is free while the next one is computed
             field.advance(field.learners)
         field.move(field.draw(), self.order, anchor)
         self.past = {learner.name: [p.grad for p in learner.parameters] for learner in field.learners}

@@ -21,7 +21,7 @@ class Oracle(ABC):
     batch, or a part of the share), and the gradients that it returns are averaged over the micro-batches and the
     processes in one collective. Then :meth:`combine` turns the averages into the gradient for the optimizer. An oracle
     leaves parameters and optimizer as they were, also if an exception passes through. The oracle's own state changes in
-    :meth:`combine`.
+    :meth:`combine`; an oracle may give it up during an evaluation to save memory, and begins anew after an exception.
 
     An oracle of your own defines :meth:`evaluate`; all else may be left out. A config names it with
     ``game.PLAYER.sharpness: {target: "my_oracles:Mine", …}``, and the arguments of its constructor are its keys. State

@@ -13,7 +13,7 @@ from gantrain.games.base import Gradient
 from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.bisam import climbed
 from gantrain.utils.nested import Maybe
-from gantrain.utils.tensors import add_, norm, preserve
+from gantrain.utils.tensors import add_, norm, preserve, set_gradient
 
 if TYPE_CHECKING:
     from gantrain.config.types import NonNegativeFloat, PositiveFloat
@@ -41,29 +41,38 @@ class Perturbation:
 
     @contextmanager
     def applied(self, context: GradientContext, gradient: Gradient) -> Iterator[None]:
-        """Perturb the parameters inside the context, and restore them at its end, also after an exception."""
+        """Perturb the parameters inside the context, and restore them at its end, also after an exception.
+
+        Neither the gradient nor its direction is kept in memory inside the context.
+        """
+        set_gradient(context.parameters, [None] * len(context.parameters))  # they hold the gradient that is climbed
+        reached = [(p, g) for p, g in zip(context.parameters, gradient, strict=True) if g is not None]
+        targets: list[Tensor] = [p for p, _ in reached]
+        slopes = [g for _, g in reached]
+        del gradient, reached
+        directions = self._directions(context, targets, slopes)
+        del slopes
         with preserve(context.parameters):
-            self._add(context, gradient)
+            add_(targets, directions, self.rho)
+            del directions
             yield
 
     @torch.no_grad()
-    def _add(self, context: GradientContext, gradient: Gradient) -> None:
-        reached = [(p, g) for p, g in zip(context.parameters, gradient, strict=True) if g is not None]
-        if not reached:
-            return
-        targets: list[Tensor] = [p for p, _ in reached]
-        directions = [g for _, g in reached]
-        if self.geometry == "elementwise":
-            scaled = list(torch._foreach_mul(targets, directions))
-            length = norm(scaled)
-            directions = list(torch._foreach_mul(targets, scaled))
-        else:
-            length = norm(directions)
+    def _directions(self, context: GradientContext, targets: list[Tensor], slopes: list[Tensor]) -> Sequence[Tensor]:
+        """The perturbation of ``targets`` divided by rho, in new memory."""
+        if not targets:
+            return []
+        scaled = torch._foreach_mul(targets, slopes) if self.geometry == "elementwise" else None
+        length = norm(slopes if scaled is None else scaled)
         context.require_finite("the norm of the gradient that sharpness climbs", length)
         # On a GPU the check comes later. Until then an infinite length must give NaN, not a step of length zero.
         length = torch.where(length == 0, 1.0, length).masked_fill(length.isinf(), torch.nan)
         # The gradient is divided first, because rho / length overflows if the gradient is tiny.
-        add_(targets, list(torch._foreach_div(directions, length)), self.rho)
+        if scaled is None:
+            return torch._foreach_div(slopes, length)
+        torch._foreach_mul_(scaled, targets)
+        torch._foreach_div_(scaled, length)
+        return scaled
 
 
 class SAM(Oracle):
@@ -103,12 +112,13 @@ class SAM(Oracle):
         self.perturbation = Perturbation(rho, geometry)
         self.ascent = ascent
         self.direction = direction
-        self.previous: Gradient | None = None
-        self._whole: Gradient | None = None  # the global gradient, during an evaluation with ascent "global"
+        # With direction "previous" the last perturbed gradient; with ascent "global", during an evaluation, the mean of
+        # all gradients.
+        self._given: Gradient | None = None
 
     def start(self, context: GradientContext) -> None:
         if self.direction == "gradient" and self.ascent == "global":
-            (self._whole,) = context.averaged(lambda: [context.gradient(self.target)])
+            (self._given,) = context.averaged(lambda: [context.gradient(self.target)])
 
     def evaluate(self, context: GradientContext, part: int) -> list[Gradient]:
         with self.perturbation.applied(context, self._ascent(context)):
@@ -116,22 +126,24 @@ class SAM(Oracle):
 
     def combine(self, gradients: list[Gradient]) -> Gradient:
         if self.direction == "previous":
-            self.previous = list(gradients[0])
-        self._whole = None
+            self._given = list(gradients[0])
         return gradients[0]
 
     def _ascent(self, context: GradientContext) -> Gradient:
         if self.direction == "random":
             return context.random_direction()
-        if self.direction == "previous":
-            return self.previous or [None] * len(context.parameters)
-        return context.gradient(self.target) if self._whole is None else self._whole
+        if self.direction == "gradient" and self.ascent == "local":
+            return context.gradient(self.target)
+        given = self._given or [None] * len(context.parameters)
+        if context.last_micro_batch:
+            self._given = None  # so that its memory is free for the gradient at the perturbed point
+        return given
 
     def state_dict(self) -> dict[str, Any]:
-        return {"previous": self.previous}
+        return {"previous": self._given if self.direction == "previous" else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.previous = state["previous"]
+        self._given = state["previous"]
 
     def state_form(self, parameters: Sequence[Tensor]) -> dict[str, Any]:
         return {"previous": Maybe([Maybe(p) for p in parameters])}

@@ -16,7 +16,7 @@ from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.bisam import climbed
 from gantrain.sharpness.sam import Perturbation
 from gantrain.utils.nested import Maybe
-from gantrain.utils.tensors import copy_, dot, norm, preserve, snapshot
+from gantrain.utils.tensors import copy_, dot, norm, preserve, set_gradient, snapshot
 
 if TYPE_CHECKING:
     from gantrain.config.types import Fraction, NonNegativeFloat, PositiveFloat
@@ -93,11 +93,11 @@ class SAMPa(Oracle):
             context.observe("cosine", _cosine(plain, self._at_prediction()[0]))
 
     def evaluate(self, context: GradientContext, part: int) -> list[Gradient]:
-        slope, direction = self._at_prediction()
         if part == 0:
+            direction = self._at_prediction()[1]
             with self.perturbation.applied(context, self.local.get(context.micro_batch, direction)):
                 return [context.gradient(auxiliary=True)]
-        with predicted(context, slope):
+        with predicted(context, self._given_up(context)):
             return self._gradients(context, ahead=1)
 
     def expected(self, part: int) -> list[Gradient]:
@@ -114,6 +114,17 @@ class SAMPa(Oracle):
         """The gradients at ``y_t`` of the loss and of the climbed function. They exist once :meth:`start` has run."""
         assert self.slope is not None and self.direction is not None
         return self.slope, self.direction
+
+    def _given_up(self, context: GradientContext) -> Gradient:
+        """The slope, which leads to the predicted point.
+
+        The last micro-batch is the last to need it. Its memory is then free for the gradient at that point.
+        """
+        slope, _ = self._at_prediction()
+        if context.last_micro_batch and not context.divided:
+            self.slope = self.direction = None
+            self.local = {}
+        return slope
 
     def _gradients(self, context: GradientContext, ahead: int) -> list[Gradient]:
         gradients = context.gradients(*self.targets, ahead=ahead)
@@ -139,15 +150,17 @@ class SAMPa(Oracle):
 def predicted(context: GradientContext, gradient: Gradient) -> Iterator[None]:
     """Moves the parameters to the point to which the optimizer would go along ``gradient``.
 
-    At the end of the context the parameters and the optimizer's state are as they were.
+    At the end of the context the parameters and the optimizer's state are as they were. The gradient is not kept in
+    memory inside the context.
     """
     with preserve(context.parameters):
         if context.origin is not None:
             copy_(context.parameters, context.origin)
-        for p, g in zip(context.parameters, gradient, strict=True):
-            p.grad = g
+        set_gradient(context.parameters, gradient)
+        del gradient
         with _state_kept(context.optimizer):
             context.optimizer.step()
+        set_gradient(context.parameters, [None] * len(context.parameters))
         yield
 
 

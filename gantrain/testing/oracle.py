@@ -19,6 +19,7 @@ from gantrain.models.layers.spectral_norm import spectrally_normalised
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.sharpness.base import Oracle, Plain
+from gantrain.testing.copies import copies
 
 
 class Broken(Exception):
@@ -101,9 +102,15 @@ class OracleContract(ABC):
     Attributes:
         gradients: the number of gradient evaluations in a move.
         first: the number of additional gradient evaluations in the first move.
+        copies: the copies of the player's parameters that the oracle holds at most, beside parameters, gradient and the
+            optimizer's state; None leaves this untested.
+        begins_anew: whether the oracle gives up its state during an evaluation, so that it begins anew after an
+            exception; false: its state is then as it was.
     """
 
     gradients: int = 2
+    copies: float | None = None
+    begins_anew: bool = False
     first: int = 0
 
     @abstractmethod
@@ -177,7 +184,7 @@ class OracleContract(ABC):
             ), split
 
     def test_an_exception_leaves_things_as_they_were_and_the_move_can_be_made_again(self) -> None:
-        straight = run(duel_field(self.make), 3)
+        straight, new = run(duel_field(self.make), 3), duel_field(self.make).state_dict()["oracles"]
         for passes in range(2 * self.gradients):
             field = run(duel_field(self.make), 2)
             draw = field.draw()
@@ -189,11 +196,25 @@ class OracleContract(ABC):
                 field.move(draw)
             assert duel.passes_left == 0, "the move made fewer passes than gradients says"
             assert _same(_parameters(field), before[0]) and _equal(_optimizers(field), before[1])
-            assert _equal(field.state_dict()["oracles"], before[2])
+            oracles = field.state_dict()["oracles"]
+            kept = _equal(oracles, before[2])
+            assert (
+                kept
+                or self.begins_anew
+                and all(
+                    _equal(oracles[name], state) or _equal(oracles[name], new[name])
+                    for name, state in before[2].items()
+                )
+            )
             assert all(p.grad is None for learner in field.learners for p in learner.parameters)
             duel.passes_left = None
             field.move(draw)
-            assert _same(_parameters(field), _parameters(straight)), passes
+            assert not kept or _same(_parameters(field), _parameters(straight)), passes
+
+    def test_holds_the_copies_it_says(self) -> None:
+        if self.copies is not None:
+            _, at_most = copies(oracle=self.make)
+            assert abs(at_most - self.copies) < 0.01
 
     def test_micro_batches_that_are_alike_are_as_one(self) -> None:
         one, cut = run(duel_field(self.make, spectral=True), 3), run(duel_field(self.make, True, accumulation=3), 3)

@@ -16,6 +16,7 @@ from gantrain.outer.base import Outer
 from gantrain.outer.field import Field
 from gantrain.outer.gda import GDA
 from gantrain.outer.learner import Learner
+from gantrain.testing.copies import copies
 
 
 class PairGame(Game):
@@ -81,10 +82,13 @@ class OuterContract(ABC):
     Attributes:
         gradients: the number of gradient evaluations of each player in a training step.
         cycle: the number of training steps in an outer step.
+        copies: the copies of all parameters that the loop holds at most, beside parameters, gradients and the
+            optimizers' states; None leaves this untested.
     """
 
     gradients: int = 1
     cycle: int = 1
+    copies: float | None = None
 
     @abstractmethod
     def make(self) -> Outer:
@@ -140,6 +144,11 @@ class OuterContract(ABC):
             resumed_loop.load_state_dict(copy.deepcopy(loop.state_dict()))
             run(resumed_loop, resumed, 7 - split)
             assert all(torch.equal(a, b) for a, b in zip(tensors(resumed), tensors(straight), strict=True)), split
+
+    def test_holds_the_copies_it_says(self) -> None:
+        if self.copies is not None:
+            _, at_most = copies(self.make, players=2)
+            assert abs(at_most - self.copies) < 0.01
 
     def test_leaves_the_global_generator_alone(self) -> None:
         before = torch.get_rng_state()

@@ -67,6 +67,12 @@ def add_(targets: Sequence[Tensor], directions: Sequence[Tensor], scale: float |
         torch._foreach_add_(_listed(targets), _listed(directions), alpha=scale)
 
 
+def set_gradient(parameters: Sequence[Tensor], gradient: Sequence[Tensor | None]) -> None:
+    """Set ``.grad`` of each parameter to its entry of ``gradient``."""
+    for p, g in zip(parameters, gradient, strict=True):
+        p.grad = g
+
+
 def tree_to(
     tree: Tree, device: torch.device | None = None, memory_format: torch.memory_format = torch.preserve_format
 ) -> Tree:

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gantrain.optim.ema import EMA
+from gantrain.testing.copies import LiveBytes
 
 
 def network() -> nn.Module:
@@ -118,3 +119,12 @@ def test_the_module_state_loads_into_a_plain_network():
 def test_a_decay_outside_the_unit_interval_is_refused(decay):
     with pytest.raises(ValueError, match=r"expected a number in \[0, 1\]"):
         EMA(nn.Linear(1, 1), decay)
+
+
+def test_the_average_holds_one_copy():
+    module = nn.Linear(100, 100)
+    with LiveBytes() as live:
+        ema = EMA(module, decay=0.9)
+        for _ in range(3):
+            ema.update()
+    assert live.now == live.peak == sum(p.nbytes for p in module.parameters())

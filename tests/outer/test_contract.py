@@ -3,16 +3,21 @@ from gantrain.testing import OuterContract
 
 
 class TestGDA(OuterContract):
+    copies = 0
+
     def make(self):
         return GDA()
 
 
 class TestAlternatingGDA(OuterContract):
+    copies = 0
+
     def make(self):
         return GDA(order="alternating")
 
 
 class TestExtragradient(OuterContract):
+    copies = 1
     gradients = 2
 
     def make(self):
@@ -20,6 +25,7 @@ class TestExtragradient(OuterContract):
 
 
 class TestExtragradientPlus(OuterContract):
+    copies = 1
     gradients = 2
 
     def make(self):
@@ -27,11 +33,14 @@ class TestExtragradientPlus(OuterContract):
 
 
 class TestOptimistic(OuterContract):
+    copies = 1
+
     def make(self):
         return Optimistic()
 
 
 class TestRAPP(OuterContract):
+    copies = 1
     gradients = 4
 
     def make(self):
@@ -39,6 +48,7 @@ class TestRAPP(OuterContract):
 
 
 class TestAlternatingRAPPOnTheSameSamples(OuterContract):
+    copies = 1
     gradients = 4
 
     def make(self):
@@ -46,6 +56,7 @@ class TestAlternatingRAPPOnTheSameSamples(OuterContract):
 
 
 class TestCEGPlus(OuterContract):
+    copies = 3
     gradients = 2
 
     def make(self):
@@ -53,6 +64,7 @@ class TestCEGPlus(OuterContract):
 
 
 class TestAdaptiveCEGPlus(OuterContract):
+    copies = 3.5  # and the products of one tensor
     gradients = 2
 
     def make(self):
@@ -60,6 +72,7 @@ class TestAdaptiveCEGPlus(OuterContract):
 
 
 class TestLookahead(OuterContract):
+    copies = 1
     cycle = 3
 
     def make(self):
@@ -67,6 +80,7 @@ class TestLookahead(OuterContract):
 
 
 class TestLookaheadOverExtragradient(OuterContract):
+    copies = 2
     gradients, cycle = 2, 3
 
     def make(self):
@@ -74,6 +88,7 @@ class TestLookaheadOverExtragradient(OuterContract):
 
 
 class TestLookaheadOverOptimistic(OuterContract):
+    copies = 2
     cycle = 2
 
     def make(self):
@@ -81,6 +96,7 @@ class TestLookaheadOverOptimistic(OuterContract):
 
 
 class TestNestedLookahead(OuterContract):
+    copies = 2
     cycle = 6
 
     def make(self):

@@ -3,6 +3,8 @@ from gantrain.testing import OracleContract
 
 
 class TestSAM(OracleContract):
+    copies = 1
+
     def make(self):
         return SAM(rho=0.1)
 
@@ -11,11 +13,15 @@ class TestSAM(OracleContract):
 
 
 class TestSAMOverAllProcesses(OracleContract):
+    copies = 1
+
     def make(self):
         return SAM(rho=0.1, ascent="global")
 
 
 class TestASAM(OracleContract):
+    copies = 1
+
     def make(self):
         return SAM(rho=0.1, geometry="elementwise")
 
@@ -24,6 +30,8 @@ class TestASAM(OracleContract):
 
 
 class TestOptSAM(OracleContract):
+    copies = 1
+    begins_anew = True
     gradients = 1
 
     def make(self):
@@ -34,6 +42,7 @@ class TestOptSAM(OracleContract):
 
 
 class TestRandSAM(OracleContract):
+    copies = 1
     gradients = 1
 
     def make(self):
@@ -44,6 +53,8 @@ class TestRandSAM(OracleContract):
 
 
 class TestBiSAMTanh(OracleContract):
+    copies = 1
+
     def make(self):
         return SAM(rho=0.1, climb="tanh")
 
@@ -52,6 +63,8 @@ class TestBiSAMTanh(OracleContract):
 
 
 class TestBiSAMLog(OracleContract):
+    copies = 1
+
     def make(self):
         return SAM(rho=0.1, climb="log", mu=1.0)
 
@@ -60,6 +73,8 @@ class TestBiSAMLog(OracleContract):
 
 
 class TestSAMPa0(OracleContract):
+    copies = 2
+    begins_anew = True
     first = 1
 
     def make(self):
@@ -70,6 +85,8 @@ class TestSAMPa0(OracleContract):
 
 
 class TestSAMPa02(OracleContract):
+    copies = 2
+    begins_anew = True
     first = 1
 
     def make(self):
@@ -77,6 +94,8 @@ class TestSAMPa02(OracleContract):
 
 
 class TestSAMPa1(OracleContract):
+    copies = 2
+    begins_anew = True
     first = 1
 
     def make(self):
@@ -84,6 +103,8 @@ class TestSAMPa1(OracleContract):
 
 
 class TestSAMPaTanh(OracleContract):
+    copies = 3
+    begins_anew = True
     first = 1
 
     def make(self):
@@ -94,6 +115,8 @@ class TestSAMPaTanh(OracleContract):
 
 
 class TestSAMPaElementwise(OracleContract):
+    copies = 2
+    begins_anew = True
     first = 1
 
     def make(self):
