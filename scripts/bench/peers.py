@@ -178,14 +178,19 @@ def trainer_of(folder: Path, game: dict[str, Any], outer: dict[str, Any], data: 
     return make_trainer(load(file), torch.device("cpu"))
 
 
-def gan_trainer(folder: Path, networks: str, loss: str, outer: dict[str, Any]) -> Trainer:
-    data, generator, discriminator, _, _ = NETWORKS[networks]
+def gan_of(networks: str, loss: str) -> dict[str, Any]:
+    """The section `game` of the config."""
+    _, generator, discriminator, _, _ = NETWORKS[networks]
     adam = {"name": "adam", "lr": ADAM["lr"], "betas": list(ADAM["betas"])}
     players = {
         "generator": {"model": generator, "optimizer": adam},
         "discriminator": {"model": discriminator, "optimizer": adam},
     }
-    return trainer_of(folder, {"name": "gan", "loss": loss, **players}, outer, data)
+    return {"name": "gan", "loss": loss, **players}
+
+
+def gan_trainer(folder: Path, networks: str, loss: str, outer: dict[str, Any]) -> Trainer:
+    return trainer_of(folder, gan_of(networks, loss), outer, NETWORKS[networks][0])
 
 
 def classifier_trainer(folder: Path, networks: str, sharpness: dict[str, Any]) -> Trainer:
