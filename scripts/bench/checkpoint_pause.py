@@ -2,9 +2,9 @@
 
     python scripts/bench/checkpoint_pause.py [--parameters 50] [--steps 24] [--every 8] [--folder /tmp] [--against PATH]
 
-A GAN of two MLPs with Adam and an average is trained, and the time from the end of each step to the beginning of the next
-is taken, by the clock and by the processor time of the thread that trains. With ``--against`` the runs take turns with
-those of another checkout of gantrain. ``--folder`` names the disk.
+A GAN of two MLPs with Adam and an average is trained, and the time from the end of each step to the beginning of the
+next is taken, by the clock and by the processor time of the thread that trains. With ``--against`` the runs take turns
+with those of another checkout of gantrain. ``--folder`` names the disk.
 """
 
 from __future__ import annotations
