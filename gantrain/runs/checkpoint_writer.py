@@ -28,8 +28,8 @@ class CheckpointWriter:
     is written.
 
     An error of a write is raised by the next call. At the end of the context the last write is waited for; if the block
-    ends by a KeyboardInterrupt, it is abandoned between two files and leaves nothing that a reader would take for a
-    checkpoint.
+    ends by a KeyboardInterrupt or another interruption, it is abandoned between two files and leaves nothing that a
+    reader would take for a checkpoint.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class CheckpointWriter:
         # The thread is not in a process that was forked.
         if os.getpid() != self._process:
             return
-        self._abandoned = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self._abandoned = kind is not None and not issubclass(kind, (Exception, SystemExit))
         try:
             self.wait()
         except Exception as late:
