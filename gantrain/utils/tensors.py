@@ -85,8 +85,10 @@ def map_tensors(tree: Tree, function: Callable[[Tensor], Any]) -> Tree:
         mapped = function(tree)
     elif isinstance(tree, dict):
         mapped = {key: map_tensors(value, function) for key, value in tree.items()}
-    elif isinstance(tree, (list, tuple)):
-        mapped = type(tree)(map_tensors(value, function) for value in tree)
+    elif isinstance(tree, list):
+        mapped = [map_tensors(value, function) for value in tree]
+    elif isinstance(tree, tuple):
+        mapped = tuple(map_tensors(value, function) for value in tree)
     return mapped
 
 

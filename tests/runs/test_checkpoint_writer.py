@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -12,6 +13,10 @@ from gantrain.errors import Notice, UserError
 from gantrain.runs import checkpoint, checkpoint_writer
 from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.utils.abandon import between_batches
+
+
+class Named(NamedTuple):
+    w: torch.Tensor
 
 
 class Gate:
@@ -30,6 +35,7 @@ class Gate:
 def test_a_write_has_the_state_of_its_time_though_everything_changes_meanwhile():
     w = torch.arange(6.0).view(2, 3)
     state = {"a": {"w": w, "t": w.t(), "one": (torch.tensor(1, dtype=torch.int8),)}, "list": [1, [2]], "none": None}
+    state["named"] = Named(w)
     gate = Gate()
     with CheckpointWriter() as writer:
         writer.save(state, gate)
@@ -41,6 +47,7 @@ def test_a_write_has_the_state_of_its_time_though_everything_changes_meanwhile()
     (found,) = gate.written
     assert found["a"]["w"].tolist() == [[0, 1, 2], [3, 4, 5]] and found["a"]["t"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert found["a"]["one"][0].dtype == torch.int8 and found["list"] == [1, [2]] and found["none"] is None
+    assert found["named"][0].tolist() == found["a"]["w"].tolist()
 
 
 def test_writes_keep_their_order_and_there_is_one_copy(monkeypatch):
