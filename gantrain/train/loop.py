@@ -256,13 +256,14 @@ class Loop(ABC):
         Raises:
             UserError: this is not wanted, or was done as often as it may be; or the data are not finite.
         """
+        # Whoever ends first has a launcher end the others.
+        self._settle()
         with self.processes.raise_on_all():
             require_finite_batches(self.batches, range(self.finite_draws, self.evaluator.draws))
         if self.settings.on_nonfinite == "stop":
             raise error
         if self.rollbacks >= self.settings.rollbacks:
             raise UserError(f"{error}; it went back {self.rollbacks} times (run.rollbacks)") from error
-        self._settle()
         step, draws, rollbacks = self.step, self.evaluator.draws, self.rollbacks + 1
         if not self.restore():
             raise error
