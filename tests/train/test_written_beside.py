@@ -55,15 +55,18 @@ def test_steps_are_taken_meanwhile_and_are_not_part_of_it(ring, monkeypatch, tmp
 
 @pytest.mark.parametrize(("broken", "last"), [(5, 7), (20, 20)])
 def test_one_that_cannot_be_written_stops_the_run_at_the_next_step_or_at_its_end(ring, monkeypatch, broken, last):
-    taken = []
+    taken, further = [], threading.Event()
 
     def took(trainer):
         taken.append(trainer.step)
+        if trainer.step == 7:
+            further.set()
         while trainer.step == 7 and broken == 5 and not trainer.writer.failed:
             pass
 
     def fail(step):
         if step == broken:
+            further.wait(SECONDS)
             raise FULL
 
     with monkeypatch.context() as patched:
