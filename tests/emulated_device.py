@@ -139,11 +139,15 @@ def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
     to_device = bool(here) if asked is None else torch.device(asked).type == NAME
     _count(op, name, args, kwargs, here, elsewhere, to_device)
 
+    sent = bool(elsewhere) and _is_sent(op, args, kwargs)
     wrappers = {id(t.inner): t for t in here}
     # Not all of torch's internal calls know what wraps a tensor.
     args, kwargs = tree_map(lambda t: t.inner if isinstance(t, DeviceTensor) else t, (args, kwargs))
     if asked is not None:
         kwargs["device"] = torch.device("cpu")
+    if sent:
+        _on_their_way.append((args[0], args[1].clone()))
+        return args[0]
     result = op(*args, **kwargs)
 
     def wrapped(t: Any) -> Any:
@@ -219,9 +223,30 @@ def _count_transfer(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> N
         arrives = isinstance(target, DeviceTensor)
         blocks = not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
     if not arrives:
-        _wait("copy to the CPU")
+        if not _is_sent(op, args, kwargs):
+            _wait("copy to the CPU")
     elif blocks:
         _wait("blocking copy from the CPU")
+
+
+def _is_sent(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether numbers are copied to the CPU without waiting for them: they arrive when the stream is synchronised."""
+    blocks = not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
+    return op is aten.copy_.default and not blocks and not isinstance(args[0], DeviceTensor)
+
+
+class _Stream:
+    """The only stream of the device."""
+
+    def synchronize(self) -> None:
+        _wait("synchronisation")
+        for target, numbers in _on_their_way:
+            target.copy_(numbers)
+        _on_their_way.clear()
+
+
+# What was sent to the CPU, with the numbers that it had then.
+_on_their_way: list[tuple[Tensor, Tensor]] = []
 
 
 def _wait(what: str) -> None:
@@ -279,6 +304,7 @@ def emulated() -> Iterator[torch.device]:
         patch.setattr(_backend, "present", True)
         patch.setattr(torch.cuda, "mem_get_info", lambda device=None: (60 << 30, 80 << 30))
         patch.setattr(Tensor, "pin_memory", lambda tensor, *_: tensor)
+        patch.setattr(torch.accelerator, "current_stream", lambda device: _Stream())
         clear = torch.clear_autocast_cache
         patch.setattr(torch, "clear_autocast_cache", lambda: (_casts.clear(), clear()))
         for function in (torch.tensor, torch.as_tensor):

@@ -40,7 +40,10 @@ from gantrain.runs.checkpoint_files import (
     read_file,
     sha256,
 )
+from gantrain.runs.safetensors_file import safetensors_file
+from gantrain.utils.abandon import between_batches
 from gantrain.utils.io import (
+    Piece,
     bring_back,
     delete,
     make_folder,
@@ -68,6 +71,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, confi
         config: the config of the run as text, which is kept as ``run_config.yaml`` for the case that the run's is lost.
 
     Raises:
+        Abandoned: the work is abandoned between two files; see :mod:`gantrain.utils.abandon`.
         UserError: the disk is full or not writable, or the state holds something that cannot be saved. Earlier
             checkpoints are as they were.
     """
@@ -77,13 +81,15 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, confi
     make_folder(folder, durable=True)
     clear_remains(folder)
     path = folder / f"step_{step}"
-    if not path.exists() or _manifest_if_whole(path) != {n: sha256(c) for n, c in _files(document, tensors, config)}:
+    if not path.exists() or _manifest_if_whole(path) != {n: sha256(*c) for n, c in _files(document, tensors, config)}:
         with replacing_folder(path, durable=True) as temporary:
             manifest = {}
             for name, content in _files(document, tensors, config):
+                between_batches()
                 write_file(temporary / name, content)
-                manifest[name] = sha256(content)
+                manifest[name] = sha256(*content)
             write_file(temporary / MANIFEST, json.dumps(manifest, indent=1))
+            between_batches()
     _prune(folder, step, keep)
 
 
@@ -177,7 +183,6 @@ def _encode_parts(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict
             raise UserError(f"checkpoint: {part!r} cannot name a file")
         tensors[part] = {}
         skeletons[part] = _encode(tree, (part,), tensors[part])
-    _separate(tensors)
     return skeletons, tensors
 
 
@@ -187,7 +192,7 @@ def _encode(value: Any, path: tuple[Any, ...], tensors: dict[str, Tensor]) -> An
         name = ".".join(map(str, path[1:])) or "tensor"
         while name in tensors:
             name += "'"
-        tensors[name] = value.detach().to("cpu").contiguous()
+        tensors[name] = value.detach()
         return {"tensor": name}
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -203,30 +208,19 @@ def _encode(value: Any, path: tuple[Any, ...], tensors: dict[str, Tensor]) -> An
     raise UserError(f"checkpoint: {'.'.join(map(str, path))}: cannot save {kind}; keep it out of state_dict()")
 
 
-def _separate(parts: dict[str, dict[str, Tensor]]) -> None:
-    # safetensors refuses tensors that share memory.
-    for tensors in parts.values():
-        seen = set()
-        for name, tensor in tensors.items():
-            storage = tensor.untyped_storage().data_ptr()
-            if storage in seen:
-                tensors[name] = tensor.clone()
-            seen.add(storage)
-
-
 def _files(
     document: dict[str, Any], parts: dict[str, dict[str, Tensor]], config: str | None
-) -> Iterator[tuple[str, bytes]]:
+) -> Iterator[tuple[str, list[Piece]]]:
     """Name and content of each file of a checkpoint but its manifest; one after the other, since they may be large."""
     for part, tensors in sorted(parts.items()):
         if tensors:
             try:
-                yield f"{part}.safetensors", safetensors.torch.save(tensors)
-            except (SafetensorError, ValueError) as error:
+                yield f"{part}.safetensors", safetensors_file(tensors)
+            except (SafetensorError, ValueError, KeyError) as error:
                 raise UserError(f"checkpoint: {part}: cannot be saved: {error}") from error
     if config is not None:
-        yield CONFIG, config.encode()
-    yield STATE, json.dumps(document, allow_nan=False).encode()
+        yield CONFIG, [config.encode()]
+    yield STATE, [json.dumps(document, allow_nan=False).encode()]
 
 
 def _prune(folder: Path, step: int, keep: int | None) -> None:

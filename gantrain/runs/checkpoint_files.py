@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.errors import UserError
-from gantrain.utils.io import replaced
+from gantrain.utils.io import Piece, replaced
 
 STATE, MANIFEST = "state.json", "manifest.json"
 # A copy of the run's config. By another name, since the folder would pass for a run's.
@@ -177,6 +177,9 @@ def parse_json(file: Path, content: bytes) -> Any:
         raise Damaged(f"{file}: not valid JSON: {error}") from error
 
 
-def sha256(content: bytes) -> str:
-    """The digest of a content, as manifests have it."""
-    return hashlib.sha256(content).hexdigest()
+def sha256(*pieces: Piece) -> str:
+    """The digest of a content, which may come in pieces, as manifests have it."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()

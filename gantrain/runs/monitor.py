@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -145,6 +146,16 @@ class Monitor:
 
     def _add_scalars(self, step: int, numbers: Mapping[str, float]) -> None:
         self._events.add(*(self._summary.scalar(name, number) for name, number in numbers.items()), step=step)
+
+    def synchronise(self) -> None:
+        """Bring the rows of ``metrics.jsonl`` to the disk, so that they survive a failure of the power.
+
+        Raises:
+            UserError: the disk fails.
+        """
+        if self.enabled:
+            with explaining_write_errors(self._path):
+                os.fsync(self._rows.fileno())
 
     def __enter__(self) -> Monitor:
         return self

@@ -17,6 +17,7 @@ from gantrain.data.batch import Batches
 from gantrain.distributed.processes import Processes, lost_another
 from gantrain.errors import Diverged, Notice, UserError
 from gantrain.gradients.evaluator import Evaluator
+from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.description import described_error
@@ -46,7 +47,7 @@ class Loop(ABC):
         rollbacks: the number of times that the run went back.
         pending: the names of the callbacks that are due at this step and have not been run yet.
         unlogged: the scalars of this step while they are not written yet, or None.
-        kept: the :meth:`stage` at which the newest checkpoint was written.
+        kept: the :meth:`stage` of the newest checkpoint.
         finite_draws: the number of draws up to which the training is known to have been finite.
     """
 
@@ -55,6 +56,7 @@ class Loop(ABC):
     config: Mapping[str, Any]
     monitor: Monitor
     progress: Progress
+    writer: CheckpointWriter
 
     def __init__(
         self, run: Run, log: Log, checkpoints: Checkpoint, callbacks: Sequence[Callback], processes: Processes
@@ -95,7 +97,7 @@ class Loop(ABC):
 
     @abstractmethod
     def save(self) -> None:
-        """Write a checkpoint, and take down the :meth:`stage` in :attr:`kept`."""
+        """Have :attr:`writer` write a checkpoint, and take down the :meth:`stage` in :attr:`kept`."""
 
     @abstractmethod
     def restore(self) -> bool:
@@ -121,11 +123,12 @@ class Loop(ABC):
         Args:
             interrupt: of the processes of the run, which is entered for the time of the steps.
         """
-        with interrupt as self._interrupt:
+        with interrupt as self._interrupt, CheckpointWriter() as self.writer:
             if self.settings.on_nonfinite == "rollback" and self.step == 0:
                 self.save()
             while not self._trained():
                 pass
+            self._settle()
         self._guarded("the log", partial(self.monitor.hparams, self.config, self.monitor.last or {}))
         self._guarded("the log", self.monitor.close)
         self.progress.close()
@@ -185,10 +188,14 @@ class Loop(ABC):
             self._guarded("the log", partial(self.monitor.scalars, self.step, self.unlogged))
             self.unlogged = None
         while True:
+            # All processes enter the next checkpoint together, which raises the error of the last.
+            self._interrupt.wanted |= self.writer.failed
             asked = self._run_pending() or self._interrupt.agreed(self.step, self.step % every == 0)
             due = not self.pending and (self.step % saves == 0 or self.over)
             if asked or due:
                 self._save_once()
+            if asked:
+                self._settle()
             if asked == "stop":
                 self.progress.close()
                 self.progress.note(f"stopped at step {self.step}; go on with --resume")
@@ -200,6 +207,8 @@ class Loop(ABC):
 
     def _run_pending(self) -> Literal["stop", "save"] | None:
         """Run the callbacks that are due. What a signal asks for meanwhile comes first; the others are then left."""
+        if self.pending:
+            self._settle()  # they may read the run's folder
         while self.pending:
             name = self.pending[0]
             try:
@@ -233,6 +242,7 @@ class Loop(ABC):
         line = f"step {self.step}: {what}: {described_error(error)}"
         if self.settings.on_error == "stop":
             self._save_once()
+            self._settle()
             raise UserError(
                 f"{line}; the checkpoint of this step is written. Mend it and go on with --resume, or go on without it "
                 "with run.on_error=warn"
@@ -246,6 +256,8 @@ class Loop(ABC):
         Raises:
             UserError: this is not wanted, or was done as often as it may be; or the data are not finite.
         """
+        # Whoever ends first has a launcher end the others.
+        self._settle()
         with self.processes.raise_on_all():
             require_finite_batches(self.batches, range(self.finite_draws, self.evaluator.draws))
         if self.settings.on_nonfinite == "stop":
@@ -269,9 +281,19 @@ class Loop(ABC):
         return [name for name, callback in self._named.items() if self.step % callback.every == 0 or self.over]
 
     def _save_once(self) -> None:
-        """Write a checkpoint, unless the last one is the same."""
+        """Have a checkpoint written, unless the last one is the same."""
         if self.kept != self.stage():
             self.save()
+
+    def _settle(self) -> None:
+        """Wait in all processes until the last checkpoint is written.
+
+        Raises:
+            UserError: it could not be written.
+        """
+        with self.processes.raise_on_all():
+            if self.main:
+                self.writer.wait()
 
     def _reopen_monitor(self) -> None:
         """Go on with the log after the present step: rows of later steps are dropped."""

@@ -13,6 +13,7 @@ from functools import partial
 import torch
 
 from gantrain.outer.cost import cost_of_a_step, steps_within
+from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.progress import Progress
 from gantrain.train.trainer import Trainer
@@ -92,7 +93,11 @@ def measure(trainer: Trainer) -> Measurement:
         trainer.rehearse()
         if trainer.main:
             make_folder(trainer.folder)
-        with trainer.monitored(), Progress(enabled=False) as trainer.progress:
+        with (
+            trainer.monitored(),
+            Progress(enabled=False) as trainer.progress,
+            CheckpointWriter() as trainer.writer,
+        ):
             for _ in range(_WARM_UP):
                 _step(trainer)
             _synchronise(trainer)
@@ -104,7 +109,7 @@ def measure(trainer: Trainer) -> Measurement:
             gradients = {name: (n - before[name]) / measured for name, n in trainer.evaluator.evaluations.items()}
             drawn = (trainer.evaluator.draws - draws) / measured
             occasions = [_callback(trainer, callback) for callback in trainer.callbacks]
-            occasions.append(Occasion("checkpoint", trainer.checkpoint_settings.every, _timed(trainer, trainer.save)))
+            occasions.append(_checkpoint(trainer, seconds))
     steps = _steps(trainer, gradients, drawn)
     return Measurement(ready, seconds, measured, gradients, drawn, steps, tuple(occasions))
 
@@ -176,6 +181,19 @@ def _callback(trainer: Trainer, callback: Callback) -> Occasion:
         return Occasion(name, callback.every, first)
     again = _timed(trainer, partial(trainer.run_callback, callback))
     return Occasion(name, callback.every, again, max(0.0, first - again))
+
+
+def _checkpoint(trainer: Trainer, step: float) -> Occasion:
+    """Write a checkpoint. It takes what the steps wait for it: the copy, and the rest of a write that is not done yet.
+
+    Args:
+        trainer: the trainer.
+        step: the seconds of a step.
+    """
+    every = trainer.checkpoint_settings.every
+    copy = _timed(trainer, trainer.save)
+    written = copy + _timed(trainer, trainer.writer.wait)
+    return Occasion("checkpoint", every, max(copy, written - every * step))
 
 
 def _steps(trainer: Trainer, gradients: dict[str, float], draws: float) -> int:

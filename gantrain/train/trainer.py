@@ -373,6 +373,7 @@ class Trainer(Loop):
         ):
             self.best = {"name": found.name, "cost": found.cost}
             self._write(self.folder / BEST, {"evaluation": self.best}, 1)
+            self._settle()
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:
@@ -404,10 +405,11 @@ class Trainer(Loop):
         return self.ema.module
 
     def save(self) -> None:
-        """Write a checkpoint of everything that a later step depends on.
+        """Have a checkpoint written of everything that a later step depends on.
 
         Raises:
             Diverged: something in it is not finite.
+            UserError: the checkpoint before could not be written.
         """
         self._check_weights()
         # If each process has its own running statistics, all processes go on with those of the first.
@@ -465,20 +467,27 @@ class Trainer(Loop):
         self.resumed(**undone)
 
     def _write(self, folder: Path, more: dict[str, Any], keep: int) -> None:
-        """Write a checkpoint of the state, and of ``more``; only the first process writes.
+        """Have a checkpoint written of the state, and of ``more``; only the first process writes.
 
         Raises:
-            UserError: numbers of the state are not finite, or another process has taken the run over.
+            UserError: numbers of the state are not finite, or the checkpoint before could not be written.
         """
+        step = self.step
+
+        def write(copy: dict[str, Any]) -> None:
+            if self._lock is not None:
+                self._lock.require()
+            # No checkpoint may be on the disk before the rows that it does not write again.
+            self.monitor.synchronise()
+            checkpoint.save(folder, step, copy, keep, config_text(self.config, self._mark))
+
         with self.processes.raise_on_all():
             if self.main:
                 state = self.state()
                 for name, value in not_finite(state).items():
                     if name not in self._never_finite:
                         raise self._diverged(f"{name} holds {value}")
-                if self._lock is not None:
-                    self._lock.require()
-                checkpoint.save(folder, self.step, state | more, keep, config_text(self.config, self._mark))
+                self.writer.save(state | more, write)
         self.finite_draws = self.evaluator.draws
 
     @contextmanager

@@ -9,13 +9,16 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from gantrain.errors import UserError
 from gantrain.utils.system_files import is_system_file
+
+# A part of a file's content: bytes, or a view of bytes that lie in a row.
+Piece = bytes | memoryview
 
 _ROOM = {
     errno.ENOSPC: "make room on the disk",
@@ -24,7 +27,7 @@ _ROOM = {
 }
 
 
-def write_file(path: str | Path, content: str | bytes, durable: bool = False) -> None:
+def write_file(path: str | Path, content: str | bytes | Sequence[Piece], durable: bool = False) -> None:
     """Write a file under a temporary name beside ``path`` and rename it.
 
     Whenever the process dies, the file at ``path`` is the old one or the new one. Several processes may write to one
@@ -32,7 +35,7 @@ def write_file(path: str | Path, content: str | bytes, durable: bool = False) ->
 
     Args:
         path: the path of the file; an earlier file is replaced.
-        content: text is encoded as UTF-8.
+        content: text is encoded as UTF-8; pieces are written one after the other, from where they lie in memory.
         durable: whether the file is synchronised to the disk before the rename and its folder after it, so that the
             file survives a failure of the power as well. Costs some milliseconds.
 
@@ -47,7 +50,7 @@ def write_file(path: str | Path, content: str | bytes, durable: bool = False) ->
                 raise OSError(errno.EINVAL, "it is a device or a pipe, which no file replaces")
             stream = temporary.open("xb", buffering=0)
         with stream:
-            append(stream, content if isinstance(content, bytes) else content.encode("utf-8"), path)
+            append(stream, content.encode("utf-8") if isinstance(content, str) else content, path)
             with explaining_write_errors(path):
                 if durable:
                     os.fsync(stream.fileno())
@@ -61,20 +64,24 @@ def write_file(path: str | Path, content: str | bytes, durable: bool = False) ->
         raise
 
 
-def append(stream: BinaryIO, content: bytes, path: Path) -> None:
-    """Append to an unbuffered file all of the content or nothing.
+def append(stream: BinaryIO, content: bytes | Sequence[Piece], path: Path) -> None:
+    """Append to an unbuffered file all of the content, which may come in pieces, or nothing.
 
     Raises:
         UserError: the content cannot be written. The line names ``path``, and the bytes for which there is no room.
     """
+    pieces = [content] if isinstance(content, bytes) else content
     start, written = stream.seek(0, os.SEEK_END), 0
     try:
-        while written < len(content):
-            written += stream.write(memoryview(content)[written:])
+        for piece in pieces:
+            left = memoryview(piece)
+            while left:
+                count = stream.write(left)
+                written, left = written + count, left[count:]
     except OSError as error:
         with suppress(OSError):
             stream.truncate(start)
-        raise _cannot_be_written(path, error, len(content), written) from error
+        raise _cannot_be_written(path, error, sum(map(len, pieces)), written) from error
 
 
 def open_regular(path: str | Path) -> BinaryIO:

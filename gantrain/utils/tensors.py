@@ -5,7 +5,7 @@ A parameter keeps its storage for life. Only its optimizer and the functions of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
 from typing import Any, TypeVar
@@ -77,14 +77,25 @@ def tree_to(
     tree: Tree, device: torch.device | None = None, memory_format: torch.memory_format = torch.preserve_format
 ) -> Tree:
     """A copy of nested dicts, lists and tuples with all tensors on ``device``, 4-d ones in ``memory_format``."""
-    moved: Any = tree
+
+    def moved(t: Tensor) -> Tensor:
+        return t.to(device, memory_format=memory_format if t.dim() == 4 else torch.preserve_format)
+
+    return map_tensors(tree, moved)
+
+
+def map_tensors(tree: Tree, function: Callable[[Tensor], Any]) -> Tree:
+    """A copy of nested dicts, lists and tuples in which ``function(t)`` takes the place of each tensor ``t``."""
+    mapped: Any = tree
     if isinstance(tree, Tensor):
-        moved = tree.to(device, memory_format=memory_format if tree.dim() == 4 else torch.preserve_format)
+        mapped = function(tree)
     elif isinstance(tree, dict):
-        moved = {key: tree_to(value, device, memory_format) for key, value in tree.items()}
-    elif isinstance(tree, (list, tuple)):
-        moved = type(tree)(tree_to(value, device, memory_format) for value in tree)
-    return moved
+        mapped = {key: map_tensors(value, function) for key, value in tree.items()}
+    elif isinstance(tree, list):
+        mapped = [map_tensors(value, function) for value in tree]
+    elif isinstance(tree, tuple):
+        mapped = tuple(map_tensors(value, function) for value in tree)
+    return mapped
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:

@@ -20,6 +20,7 @@ from tiny import DIGITS, RING, config_of, rows, same, state
 from gantrain.commands.train import make_trainer
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
+from gantrain.runs.checkpoint_writer import CheckpointWriter
 
 CPU = torch.device("cpu")
 FEATURES = Path(__file__).parents[2] / "checkpoints/digits-classifier"
@@ -340,3 +341,24 @@ def test_the_device_refuses_what_cuda_refuses_and_counts_what_it_takes():
         "copy to the CPU": 1,
     }
     assert not torch.accelerator.is_available()
+
+
+def test_a_checkpoint_waits_for_the_device_a_fixed_number_of_times(tmp_path):
+    """For the norms of the weights, for those of all numbers, and for the copy, whatever the number of tensors."""
+    with emulated() as device:
+        trainer = make_trainer(config_of(DIGITS, tmp_path), device)
+        trainer.train_step()
+        trainer.folder.mkdir()
+        with trainer.monitored(), CheckpointWriter() as trainer.writer, counted() as counts:
+            trainer.save()
+            weights = trainer.learners[0].parameters[0]
+            before = weights.inner.clone()
+            weights.data.add_(1.0)  # the training goes on
+            trainer.writer.wait()
+    name = next(name for name, p in trainer.learners[0].player.module.named_parameters() if p is weights)
+    assert same(state(tmp_path / "digits")[trainer.learners[0].name][name], before)
+    assert counts.waits == {
+        "tolist at train/trainer.py:_check_weights": 1,
+        "copy to the CPU at train/nonfinite.py:_norms": 1,
+        "synchronisation at runs/checkpoint_writer.py:_copy": 1,
+    }

@@ -124,6 +124,14 @@ def test_before_the_first_checkpoint_a_run_goes_back_to_its_start(tmp_path):
     assert state(tmp_path / "ring", 0)["field"]["draws"] == 4
 
 
+def test_numbers_that_are_not_finite_are_told_from_large_ones():
+    largest = {torch.float32: 3e38, torch.float16: 6e4, torch.float64: 1e308}
+    large = [torch.full((3,), value, dtype=dtype) for dtype, value in largest.items()]
+    bad = [torch.tensor([1.0, math.nan]), torch.tensor([-math.inf, 1.0]), torch.tensor([math.inf, math.nan])]
+    found = not_finite({"large": large, "bad": {"list": bad}, "others": [torch.zeros(0), torch.arange(3), 1.0]})
+    assert list(found) == ["bad.list.0", "bad.list.1", "bad.list.2"] and found["bad.list.1"] == math.inf
+
+
 def test_the_state_of_an_optimizer_that_is_not_finite_is_never_written(tmp_path):
     """With Adam's squares at infinity the weights stay as they are, finite."""
     optimizers = [f"game.{name}.optimizer={{name: adam, lr: 1.0e+8}}" for name in ("generator", "discriminator")]

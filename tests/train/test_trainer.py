@@ -308,6 +308,7 @@ def test_a_process_that_was_taken_over_saves_nothing_more(ring, monkeypatch, tmp
     def taken(trainer, *arguments, **keywords):
         step(trainer, *arguments, **keywords)
         if trainer.step == 3:
+            trainer.writer.wait()
             (trainer.folder / "lock").write_text('{"host": "node7", "process": 1, "since": "now"}')
 
     monkeypatch.setattr(Trainer, "train_step", taken)

@@ -1,0 +1,135 @@
+"""Checkpoints that are written while the training goes on: what waits for them, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from forked import SECONDS, together
+from tiny import RING, config_of, rows, same, state
+
+from gantrain.commands.train import train
+from gantrain.errors import UserError
+from gantrain.runs import checkpoint
+from gantrain.runs.checkpoint_writer import CheckpointWriter
+from gantrain.train.callbacks.samples import SampleGrid
+from gantrain.train.trainer import Trainer
+
+FULL = UserError("step_5.tmp/ema.safetensors: cannot be written: No space left on device")
+
+
+def after_each_step(monkeypatch, act):
+    """Call ``act(trainer)`` after each step."""
+    step = Trainer.train_step
+
+    def followed(trainer, *arguments, **keywords):
+        step(trainer, *arguments, **keywords)
+        act(trainer)
+
+    monkeypatch.setattr(Trainer, "train_step", followed)
+
+
+def before_each_write(monkeypatch, act):
+    """Call ``act(step)`` before each checkpoint is written."""
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda *arguments: (act(arguments[1]), save(*arguments)))
+
+
+def test_steps_are_taken_meanwhile_and_are_not_part_of_it(ring, monkeypatch, tmp_path):
+    further, written = threading.Event(), []
+    with monkeypatch.context() as patched:
+        after_each_step(patched, lambda trainer: further.set() if trainer.step == 8 else None)
+        before_each_write(patched, lambda step: written.append((step, further.wait(SECONDS))))
+        folder = train(ring("checkpoint={every: 5, keep: 10}"))
+    assert written == [(step, True) for step in (5, 10, 15, 20)]
+    straight = train(ring("checkpoint={every: 5, keep: 10}", "run.name=straight"))
+    for step in (5, 10, 15, 20):
+        assert same(state(folder, step), state(straight, step))
+    for step in (10, 15, 20):
+        shutil.rmtree(folder / f"step_{step}")
+    assert same(state(train(ring("checkpoint.every=5"), resume=True)), state(straight))
+    assert rows(folder) == rows(straight)
+
+
+@pytest.mark.parametrize(("broken", "last"), [(5, 7), (20, 20)])
+def test_one_that_cannot_be_written_stops_the_run_at_the_next_step_or_at_its_end(ring, monkeypatch, broken, last):
+    taken, further = [], threading.Event()
+
+    def took(trainer):
+        taken.append(trainer.step)
+        if trainer.step == 7:
+            further.set()
+        while trainer.step == 7 and broken == 5 and not trainer.writer.failed:
+            pass
+
+    def fail(step):
+        if step == broken:
+            further.wait(SECONDS)
+            raise FULL
+
+    with monkeypatch.context() as patched:
+        after_each_step(patched, took)
+        before_each_write(patched, fail)
+        with pytest.raises(UserError, match=f"^{FULL}$"):
+            train(ring("checkpoint.every=5"))
+    assert taken[-1] == last
+    folder = train(ring("checkpoint.every=5"), resume=True)
+    straight = train(ring("run.name=straight"))
+    assert same(state(folder), state(straight)) and rows(folder) == rows(straight)
+
+
+def failing(folder: str) -> tuple[str, int]:
+    """A run that this process shares with another, whose first checkpoint cannot be written; its error and its step."""
+    steps = []
+
+    def fail(step):
+        raise FULL
+
+    with pytest.MonkeyPatch.context() as patched:
+        after_each_step(patched, lambda trainer: steps.append(trainer.step))
+        before_each_write(patched, fail)
+        with pytest.raises(UserError) as caught:
+            train(config_of(RING, Path(folder), "run.steps=1000000", "checkpoint.every=3"))
+    return str(caught.value), steps[-1]
+
+
+def test_one_that_cannot_be_written_stops_all_processes_at_the_same_step(tmp_path):
+    (first, step), second = together(failing, str(tmp_path))
+    assert first == str(FULL) and (first, step) == second
+
+
+def test_callbacks_find_the_checkpoints_before_them(ring, monkeypatch):
+    waited, wait = threading.Event(), CheckpointWriter.wait
+
+    def told(writer):
+        waited.set()
+        wait(writer)
+
+    monkeypatch.setattr(CheckpointWriter, "wait", told)
+    before_each_write(monkeypatch, lambda step: step != 4 or waited.wait(SECONDS))
+    after_each_step(monkeypatch, lambda trainer: waited.clear() if trainer.step == 3 else None)
+    found = {}
+
+    def look(self, folder, monitor, step, network):
+        found[step] = sorted(path.name for path in folder.glob("step_*"))
+
+    monkeypatch.setattr(SampleGrid, "run", look)
+    train(ring("run.steps=8", "samples.every=6", "checkpoint={every: 4, keep: 2}"))
+    assert found == {6: ["step_4"], 8: ["step_4"]}
+
+
+def test_a_run_whose_folder_is_deleted_meanwhile_ends_with_a_line(ring, monkeypatch, tmp_path):
+    write_file, deleted = checkpoint.write_file, []
+
+    def delete(path, content):
+        if path.name == "state.json" and not deleted:
+            deleted.append(path)
+            shutil.rmtree(tmp_path / "ring")
+        write_file(path, content)
+
+    monkeypatch.setattr(checkpoint, "write_file", delete)
+    with pytest.raises(UserError, match=r"ring/step_5.tmp/state.json: cannot be written: No such file or directory$"):
+        train(ring("checkpoint.every=5"))
+    assert checkpoint.newest(tmp_path / "ring") is None
