@@ -76,4 +76,5 @@ class Digits(ImageSet):
 def _rows() -> np.ndarray:
     """scikit-learn's file: ``(1797, 65)``, the 64 pixels of each digit from 0 to 16, row by row, and its label."""
     # Read as scikit-learn reads it, whose own function takes a second to import.
-    return np.loadtxt(distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz"), delimiter=",")
+    file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    return np.loadtxt(str(file), delimiter=",")
