@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 _context = multiprocessing.get_context("forkserver")
-_IMPORTED = ("gantrain.cli", "gantrain.commands.train", "torch.utils.tensorboard", "sklearn.datasets")
+_IMPORTED = ("gantrain.cli", "gantrain.commands.train", "torch.utils.tensorboard", "matplotlib.figure")
 _context.set_forkserver_preload([*_IMPORTED, "matplotlib.backends.backend_agg"])
 # As the command line sets it before it imports torch, which reads it once.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")

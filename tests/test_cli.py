@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from forked import SECONDS, decoys, until
+from forked import SECONDS, Command, decoys, until
 
 from gantrain.cli import cli
 
@@ -25,13 +25,14 @@ ENV = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZ
 
 @pytest.fixture
 def gantrain(tmp_path):
-    """Runs ``python -m gantrain`` in an empty folder; returns the exit code, stdout and stderr."""
+    """Runs ``gantrain`` in a process of its own, in an empty folder; returns the exit code, stdout and stderr."""
 
     def run(*arguments):
-        command = [sys.executable, "-m", "gantrain", *map(str, arguments)]
-        env = ENV | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path, env=env)
-        return done.returncode, done.stdout, done.stderr
+        command = Command(tmp_path, *map(str, arguments))
+        result = command.wait(), command.output, command.errors
+        for file in command.files:
+            file.unlink()
+        return result
 
     return run
 

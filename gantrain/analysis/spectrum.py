@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, eigsh
 from torch import Tensor
 
 from gantrain.utils.seeding import generator
@@ -39,7 +38,7 @@ def eigenvalues(
     Returns:
         The eigenvalues, complex128, the largest first.
     """
-    return _arpack(eigs, product, like, count, which, restarts, tolerance)
+    return _arpack(False, product, like, count, which, restarts, tolerance)
 
 
 def extremes(product: Product, like: Tensor, count: int = 6, restarts: int = 10, tolerance: float = 1e-4) -> np.ndarray:
@@ -47,7 +46,7 @@ def extremes(product: Product, like: Tensor, count: int = 6, restarts: int = 10,
 
     If ``count`` is odd, there is one more of the largest. The arguments are those of :func:`eigenvalues`.
     """
-    return np.sort(_arpack(eigsh, product, like, count, "BE", restarts, tolerance))
+    return np.sort(_arpack(True, product, like, count, "BE", restarts, tolerance))
 
 
 def largest_singular_value(product: Product, transposed: Product, like: Tensor, tolerance: float = 1e-2) -> float:
@@ -55,12 +54,12 @@ def largest_singular_value(product: Product, transposed: Product, like: Tensor, 
 
     The tolerance bounds the residual; the error of an eigenvalue of a symmetric matrix is of the order of its square.
     """
-    squared = _arpack(eigsh, lambda v: transposed(product(v)), like, 1, "LA", 8, tolerance, basis=8)
+    squared = _arpack(True, lambda v: transposed(product(v)), like, 1, "LA", 8, tolerance, basis=8)
     return float(np.sqrt(max(squared[0], 0.0))) if len(squared) else float("nan")
 
 
 def _arpack(
-    solver: Callable,
+    symmetric: bool,
     product: Product,
     like: Tensor,
     count: int,
@@ -69,6 +68,9 @@ def _arpack(
     tolerance: float,
     basis: int = BASIS,
 ) -> np.ndarray:
+    # Takes a quarter of a second to import, and most runs are not diagnosed.
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, eigsh
+
     size = len(like)
 
     def apply(v: np.ndarray) -> np.ndarray:
@@ -76,18 +78,18 @@ def _arpack(
 
     if size <= BASIS:
         matrix = np.stack([apply(e) for e in np.eye(size)], axis=1)
-        values = np.linalg.eigvals(matrix).astype(complex) if solver is eigs else np.linalg.eigvalsh(matrix)
+        values = np.linalg.eigvalsh(matrix) if symmetric else np.linalg.eigvals(matrix).astype(complex)
         return _select(values, which, count)
     start = torch.randn(size, generator=generator(0, "arpack"), dtype=torch.float64).numpy()
     if not apply(start).any():  # ARPACK would take a zero product for a failure
-        return np.zeros(count, complex if solver is eigs else float)
+        return np.zeros(count, float if symmetric else complex)
     count = min(count, size - 2)
     if which == "BE" and count == 1:  # ARPACK refuses to compute one eigenvalue of both ends
         which = "LA"
     matrix = LinearOperator((size, size), apply, dtype=np.float64)
     options = {"ncv": min(max(basis, 2 * count + 2), size), "v0": start, "tol": tolerance, "maxiter": restarts}
     try:
-        values = solver(matrix, count, which=which, return_eigenvectors=False, **options)
+        values = (eigsh if symmetric else eigs)(matrix, count, which=which, return_eigenvectors=False, **options)
     except ArpackNoConvergence as error:
         values = error.eigenvalues
     return _select(values, which, count)

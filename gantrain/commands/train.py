@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import torch
 
 from gantrain.builders import make_batches, make_data, make_ema, make_game, make_learners, make_outer
 from gantrain.compute import memory
 from gantrain.compute.compile import Arithmetic
+from gantrain.compute.compiler_import import postpone_compiler
 from gantrain.compute.device import find_device
 from gantrain.compute.threads import threads
 from gantrain.config.loading import resolved
@@ -62,6 +64,7 @@ def train(
                 trainer = make_trainer(config, device, trust=trust)
             except NotFound as error:
                 raise NotFound(f"{error}; {MOVED}") if resume and is_run(folder) else error from error
+        trainer.begun = psutil.Process().create_time()
         return trainer.fit(resume, overwrite, accept_data)
 
 
@@ -77,6 +80,7 @@ def joined(config: Config, processes: int | None = None) -> Iterator[tuple[Proce
         UserError: this machine has not what the config asks for, fewer processes started than were asked for, or they
             have different configs, other software, or the same GPU.
     """
+    postpone_compiler()
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
     with process_group(cpu, config.run.timeout) as accelerator:
         everyone, device = Processes.launched(), accelerator.device

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from gantrain.compute.compiler_import import compiler_imported
 from gantrain.compute.device import every_operation, gpu_algorithms
 from gantrain.compute.precision import single_precision
 from gantrain.errors import UserError
@@ -135,7 +136,7 @@ def temporary_cache() -> Iterator[None]:
 
 def uncompiled() -> AbstractContextManager[Any]:
     """A context manager under which compiled networks run uncompiled."""
-    return torch.compiler.set_stance("force_eager")
+    return torch.compiler.set_stance("force_eager") if compiler_imported() else nullcontext()
 
 
 @contextmanager

@@ -6,15 +6,16 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, create_model, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from gantrain.config.types import one_line, shown
 
 # So many problems of one config are reported; who has made more has one cause for most of them.
 _MOST_PROBLEMS = 20
+AnySchema = TypeVar("AnySchema", bound="Schema")
 
 
 def problem(message: str, kind: str = "problem", **context: Any) -> PydanticCustomError:
@@ -106,6 +107,20 @@ class Schema(BaseModel):
         else:
             return InitErrorDetails(type=kind, loc=loc, input=error["input"], ctx=error.get("ctx", {}))
         return InitErrorDetails(type=kind, loc=loc, input=error["input"])
+
+
+def extended(base: type[AnySchema], name: str, doc: str | None, fields: Mapping[str, Any]) -> type[AnySchema]:
+    """A section with more keys than ``base``, each with its description in its ``Field``.
+
+    Args:
+        base: the class of the section.
+        name: the name of the new class.
+        doc: the docstring of the new class.
+        fields: the types of the further keys, and their ``Field`` each.
+    """
+    # Looking for docstrings below fields that have none takes pydantic half of the time in which a config is checked.
+    options = {"use_attribute_docstrings": False}
+    return create_model(name, __base__=base, __doc__=doc, __cls_kwargs__=options, **fields)
 
 
 def lines(error: ValidationError, data: Any) -> list[tuple[str, str]]:

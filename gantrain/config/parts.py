@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError, create_model
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import core_schema
 
-from gantrain.config.base import Schema, lines, nearest, one_of, problem, problem_at
+from gantrain.config.base import Schema, extended, lines, nearest, one_of, problem, problem_at
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.signatures import (
     REQUIRED,
@@ -124,7 +124,7 @@ def player_section(kind: str) -> type[PlayerSection]:
     meaning = f"The {'strategy' if kind == 'strategy' else 'network'} of the player."
     described = Field(description=meaning) if default is None else Field(default, description=meaning)
     network: Any = (Annotated[Any, PartOf(kind)], described)
-    return create_model(f"{kind.title()}Player", __base__=PlayerSection, __doc__=PlayerSection.__doc__, model=network)
+    return extended(PlayerSection, f"{kind.title()}Player", PlayerSection.__doc__, {"model": network})
 
 
 class Plays:
@@ -418,7 +418,7 @@ def _field(parameter: Any) -> Any:
 def _create(kind: str, path: str, chosen_by: dict, fields: dict, signature: Signature) -> type[Part]:
     beside = {p.name: (p.annotation, _field(p)) for p in kind_of(kind).beside(signature) if p.name not in fields}
     keys = {**chosen_by, **fields, **beside}
-    created = create_model(path.partition(":")[2], __base__=Part, __doc__=signature.doc or None, **keys)
+    created = extended(Part, path.partition(":")[2], signature.doc or None, keys)
     created.part_kind, created.part_class, created.part_beside = kind, path, tuple(beside)
     return created
 

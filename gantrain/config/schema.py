@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, ModelWrapValidatorHandler, ValidationError, create_model, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from gantrain.config import merge
-from gantrain.config.base import Schema, nearest, one_of, problem_at
+from gantrain.config.base import Schema, extended, nearest, one_of, problem_at
 from gantrain.config.groups import written_out
 from gantrain.config.parts import (
     Part,
@@ -238,7 +238,7 @@ def config_of(game: str) -> type[Config]:
             Data,
             Field({"name": _NO_DATA}, description="The number of rows of random numbers in a batch."),
         )
-    config: type[Config] = create_model("Config", __base__=Config, __doc__=Config.__doc__, **fields)
+    config: type[Config] = extended(Config, "Config", Config.__doc__, fields)
     config.callback_names = dict(callbacks)
     config.game_path = game
     return config

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torch.nn.functional import pad
-from torchvision.utils import make_grid
 
 from gantrain.data.pixels import encode
 from gantrain.utils.io import write_file
@@ -54,12 +52,16 @@ def grid(images: Tensor, columns: int | None = None, scale: int | None = None) -
     Returns:
         A picture, uint8 ``(3, H', W')``.
     """
-    per_row = columns or math.ceil(math.sqrt(len(images)))
+    columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     scale = scale or magnification(images.shape[2])
     enlarged = quantised(images).repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    if len(enlarged) == 1:  # make_grid draws no lines around a single image
-        return pad(enlarged[0].expand(3, -1, -1), [PADDING] * 4, value=255)
-    return make_grid(enlarged, nrow=per_row, padding=PADDING, pad_value=255)
+    height, width = (size + PADDING for size in enlarged.shape[2:])
+    rows = math.ceil(len(enlarged) / columns)
+    picture = torch.full((3, rows * height + PADDING, columns * width + PADDING), 255, dtype=torch.uint8)
+    for i, image in enumerate(enlarged):
+        top, left = i // columns * height + PADDING, i % columns * width + PADDING
+        picture[:, top : top + image.shape[1], left : left + image.shape[2]] = image
+    return picture
 
 
 def timeline(rows: Sequence[tuple[int, Tensor]]) -> Tensor:

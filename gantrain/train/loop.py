@@ -49,6 +49,8 @@ class Loop(ABC):
         unlogged: the scalars of this step while they are not written yet, or None.
         kept: the :meth:`stage` of the newest checkpoint.
         finite_draws: the number of draws up to which the training is known to have been finite.
+        begun: the time at which starting the run began, in seconds since 1970, by default that at which this object was
+            made; None once the first step is taken.
     """
 
     evaluator: Evaluator
@@ -74,6 +76,7 @@ class Loop(ABC):
         self.unlogged: dict[str, float] | None = None
         self.kept = self.stage()
         self.finite_draws = 0
+        self.begun: float | None = time.time()
         self._named = _named(callbacks)
         self._rows: int | None = None
 
@@ -167,7 +170,10 @@ class Loop(ABC):
         try:
             self._complete_step()
             while not self.over:
+                began = time.time()
                 self.train_step(observe=(self.step + 1) % every == 0 or self.last)
+                if self.begun is not None:
+                    self._report_start(began)
                 self.pending = self._due()
                 if self.evaluator.observing and (self.step % every == 0 or self.over):
                     now = time.perf_counter(), self.step, self.evaluator.draws
@@ -180,6 +186,14 @@ class Loop(ABC):
         except Diverged as error:
             self._roll_back(error)
             return False
+
+    def _report_start(self, began: float) -> None:
+        """Show how long the run took until its first step was taken, which began at a time."""
+        assert self.begun is not None
+        now = time.time()
+        step = f", of which the step, which compiles, took {now - began:.1f} s" if self.settings.compile else ""
+        self.progress.note(f"first step after {max(0.0, now - self.begun):.1f} s{step}")
+        self.begun = None
 
     def _complete_step(self) -> None:
         """Do what is due after a step: the log, callbacks, a checkpoint; then stop if a signal has asked for it."""

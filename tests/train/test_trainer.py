@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 import signal
 from pathlib import Path
 
@@ -169,7 +170,9 @@ def test_a_finished_run_resumed_stays_as_it_is(ring, capsys):
     before, logged = state(folder), rows(folder)
     train(ring(), resume=True)
     assert same(state(folder), before) and rows(folder) == logged
-    assert f"finished at step 20; the run is in {folder}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"finished at step 20; the run is in {folder}" in printed
+    assert len(re.findall(r"^first step after \d+\.\d s$", printed, re.M)) == 1
 
 
 class Code:
