@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -65,9 +64,11 @@ def spectrally_normalised(network: nn.Module) -> nn.Module:
     together = _Together()
     for layer in [m for m in network.modules() if isinstance(m, _LAYERS)]:
         first = not is_parametrized(layer, "weight")
-        register_parametrization(layer, "weight", SpectralNorm(layer.weight))
+        norm = SpectralNorm(layer.weight)
+        register_parametrization(layer, "weight", norm)
         if first:  # otherwise the layer alone knows what is to be divided
-            together.weights.append(layer.parametrizations["weight"])
+            parametrizations: Any = layer.parametrizations  # to torch's stubs it may be a tensor
+            together.layers.append((norm, parametrizations["weight"]))
     network.register_forward_pre_hook(together.divide)
     network.register_forward_hook(together.forget, always_call=True)
     return network
@@ -77,24 +78,26 @@ class _Together:
     """Hooks that divide the weights of several layers when a forward pass of their network begins.
 
     Attributes:
-        weights: the parametrized weights, whose first parametrization is :class:`SpectralNorm`.
+        layers: the norm of each layer, and the list that holds the weight and has the norm as its first entry.
     """
 
     def __init__(self) -> None:
-        self.weights: list[ParametrizationList] = []
+        self.layers: list[tuple[SpectralNorm, ParametrizationList]] = []
 
     def divide(self, *_: object) -> None:
-        alike: dict[object, list[ParametrizationList]] = defaultdict(list)
-        for weight in self.weights:
-            alike[weight[0].training, weight.original.dtype, weight.original.device].append(weight)
-        for weights in alike.values():
-            norms: list[Any] = [weight[0] for weight in weights]
-            for norm, quotient in zip(norms, _quotients(norms, [w.original for w in weights]), strict=True):
+        alike: dict[object, tuple[list[SpectralNorm], list[Tensor]]] = {}
+        for norm, holder in self.layers:
+            weight = holder.original
+            norms, weights = alike.setdefault((norm.training, weight.dtype, weight.device), ([], []))
+            norms.append(norm)
+            weights.append(weight)
+        for norms, weights in alike.values():
+            for norm, quotient in zip(norms, _quotients(norms, weights), strict=True):
                 norm.quotient = quotient
 
     def forget(self, *_: object) -> None:
-        for weight in self.weights:
-            weight[0].quotient = None  # type: ignore[assignment]
+        for norm, _holder in self.layers:
+            norm.quotient = None
 
 
 def _quotients(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[Tensor]:
@@ -102,25 +105,26 @@ def _quotients(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list
     with _full_precision(weights[0].device.type):
         matrices = [weight.detach().flatten(1) for weight in weights]
         if norms[0].training:
-            factors = _power_iteration(norms, matrices)
+            us, vs, sigmas = _power_iteration(norms, matrices)
         else:
             # The backward pass needs the vectors as they are now.
             us, vs = ([vector.clone() for vector in vectors] for vectors in _vectors(norms))
-            sigmas = [torch.dot(u, torch.mv(matrix, v)) for matrix, u, v in zip(matrices, us, vs, strict=True)]
-            factors = us, vs, sigmas
-        return [_Quotient.apply(*each)[0] for each in zip(weights, *factors, strict=True)]
+            products = [torch.dot(u, torch.mv(matrix, v)) for matrix, u, v in zip(matrices, us, vs, strict=True)]
+            sigmas = torch.stack(products)
+        *quotients, _ = _Quotients.apply(sigmas, *us, *vs, *weights)
+        return quotients
 
 
 @torch.no_grad()
 def _power_iteration(
     norms: Sequence[SpectralNorm], matrices: Sequence[Tensor]
-) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
     """A step of power iteration, in place; returns copies of the vectors, and the singular values ``|W^T u|``."""
     buffers = _vectors(norms)
     us, _ = _unit_products(matrices, buffers[1])
-    vs, norms_of_products = _unit_products([matrix.t() for matrix in matrices], us)
+    vs, sigmas = _unit_products([matrix.t() for matrix in matrices], us)
     torch._foreach_copy_([*buffers[0], *buffers[1]], [*us, *vs])
-    return us, vs, list(norms_of_products.unbind())
+    return us, vs, sigmas
 
 
 def _unit_products(matrices: Sequence[Tensor], vectors: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -142,35 +146,44 @@ def _vectors(norms: Sequence[SpectralNorm]) -> tuple[list[Tensor], list[Tensor]]
     return [norm._u for norm in norms], [norm._v for norm in norms]
 
 
-class _Quotient(torch.autograd.Function):
-    """``W / sigma`` and ``sigma`` itself, for ``sigma = u^T W v`` with constant ``u`` and ``v``.
+class _Quotients(torch.autograd.Function):
+    """``W / sigma`` of each ``W``, then all ``sigma``, for ``sigma = u^T W v`` with constant ``u`` and ``v``.
 
     With ``Q = W / sigma`` the derivative of a function of ``Q`` in ``W`` is ``(G - <G, Q> u v^T) / sigma``, where ``G``
-    is its derivative in ``Q``. Both outputs are returned since the second derivative differentiates them.
+    is its derivative in ``Q``. The sigmas are returned since the second derivative differentiates them, too.
     """
 
     @staticmethod
-    def forward(weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        return weight / sigma, sigma.view_as(sigma)
+    def forward(sigmas: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        weights = tensors[2 * len(sigmas) :]
+        return *(weight / sigma for weight, sigma in zip(weights, sigmas.unbind(), strict=True)), sigmas.view_as(sigmas)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
-        _, u, v, _ = inputs
-        ctx.save_for_backward(u, v, *output)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        sigmas, *tensors = inputs
+        ctx.save_for_backward(*tensors[: 2 * len(sigmas)], *output)
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None, None]:
-        u, v, quotient, sigma = ctx.saved_tensors
-        of_quotient, of_sigma = gradients
-        if of_quotient is None:
-            of_quotient = torch.zeros_like(quotient)
-        with _full_precision(quotient.device.type):
-            factor = torch.dot(of_quotient.flatten(), quotient.flatten())
-            if of_sigma is not None:
-                factor = factor - of_sigma * sigma
-            gradient = torch.addr(of_quotient.flatten(1), factor * u, v, alpha=-1) / sigma
-        return gradient.view_as(quotient), None, None, None
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        *saved, sigmas = ctx.saved_tensors
+        *upstream, of_sigmas = gradients
+        number = len(sigmas)
+        us, vs, quotients = saved[:number], saved[number : 2 * number], saved[2 * number :]
+        of_logarithms = [None] * number if of_sigmas is None else (of_sigmas * sigmas).unbind()
+        found: list[Tensor | None] = []
+        with _full_precision(sigmas.device.type):
+            for g, h, u, v, quotient, sigma in zip(
+                upstream, of_logarithms, us, vs, quotients, sigmas.unbind(), strict=True
+            ):
+                if g is None and h is None:
+                    found.append(None)
+                    continue
+                g = torch.zeros_like(quotient) if g is None else g
+                factor = torch.dot(g.flatten(), quotient.flatten())
+                factor = factor if h is None else factor - h
+                found.append((torch.addr(g.flatten(1), factor * u, v, alpha=-1) / sigma).view_as(quotient))
+        return *[None] * (1 + 2 * number), *found
 
 
 def _full_precision(device: str) -> AbstractContextManager[Any]:
