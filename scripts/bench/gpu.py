@@ -7,8 +7,9 @@ relativistic loss, R1 and R2. The loops are GDA in alternating order, Lookahead 
 inner steps, and GDA by SAMPa. Each row is a step of the trainer that `gantrain train` takes, without a log:
 
 - images/s: batches drawn times their size, over the median time of a step. Lookahead and RAPP draw several a step.
-- roofline: the FLOPs of the step's products and convolutions, as torch's flop counter finds them in an uncompiled step,
-  over its median time, over the FLOPs a second of one large product in the same precision on the same device.
+- roofline: the FLOPs of the products and convolutions of an uncompiled step, by the formulas of
+  `torch.utils.flop_counter`, over the median time of a step, over the FLOPs a second of one large product in the same
+  precision on the same device.
 - by hand: the images/s over those of a minimal eager loop by hand (GDA, alternating, fp32, contiguous), which takes
   turns with the step in the same process. cuDNN looks for the fastest algorithms in both.
 - first step: the seconds of the first one, in which the networks are compiled.
@@ -33,7 +34,8 @@ from typing import Any, TextIO
 import torch
 import yaml
 from timing import interleaved, machine, median_ratio
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from gantrain.commands.train import make_trainer
 from gantrain.compute.compile import uncompiled
@@ -96,7 +98,7 @@ def made(place: Path, arguments: argparse.Namespace, networks: str, loop: str, *
         | {"deterministic": False, "threads": arguments.threads}
         | run,
         "data": {"target": f"{__name__}:Noise", "batch_size": arguments.batch or chosen["batch"]}
-        | {"size": 32, "storage": "device"},
+        | {"storage": "device"},
         "game": {"name": "gan", "loss": chosen["loss"], "penalties": chosen["penalties"], **players},
         "outer": method["outer"],
     }
@@ -161,11 +163,26 @@ def peak(device: torch.device, precision: str, size: int, finish: Callable[[], o
     return 2 * size**3 / statistics.median(seconds[2:])
 
 
+class Flops(TorchDispatchMode):
+    """Counts the FLOPs of products and convolutions; torch's own counter fails where a penalty takes a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func._overloadpacket in flop_registry:
+            self.total += flop_registry[func._overloadpacket](*args, **kwargs, out_val=result)
+        return result
+
+
 def flops(trainer: Trainer) -> int:
     """The FLOPs of the products and convolutions of a step."""
-    with uncompiled(), FlopCounterMode(display=False) as counter:
+    with uncompiled(), Flops() as counter:
         trainer.train_step()
-    return counter.get_total_flops()
+    return counter.total
 
 
 def row(

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -178,3 +180,21 @@ def test_an_approximate_penalty_is_near_the_exact_one_in_half_precision_too():
     with torch.autocast("cpu", torch.bfloat16):
         half = value(ApproximateR1)
     assert abs(value(ApproximateR1) - exact) < 0.05 * exact and abs(half - exact) < 0.05 * exact
+
+
+@pytest.mark.parametrize(
+    "penalties, compiled",
+    [((), True), ((ApproximateR1(), ApproximateR2()), True), ((ApproximateR1(), R1(every=2)), False)],
+    ids=["none", "approximate", "exact"],
+)
+def test_networks_run_uncompiled_only_at_steps_at_which_a_penalty_that_contains_a_gradient_is_due(
+    penalties, compiled, monkeypatch
+):
+    game = GAN(Affine().double(), Quadratic(), Wasserstein(), penalties)
+    entered = []
+    monkeypatch.setattr("gantrain.games.gan.uncompiled", lambda: entered.append(True) or nullcontext())
+    for step, expected in ((0, compiled), (1, True)):
+        for objective in (lambda batch: game.objective("discriminator", batch), game.shared_pass):
+            objective(Batch(points(0), None, index=0, step=step, seed=0))
+            assert bool(entered) != expected
+            entered.clear()
