@@ -198,3 +198,21 @@ def test_approximate_penalties_compare_two_points_of_one_function(penalty, exact
         with torch.autocast("cpu", precision) if precision else nullcontext():
             values.append(game.objective("discriminator", images).scores[kind.__name__.lower()])
     assert abs(values[0] - values[1]) < 0.2 * values[1]
+
+
+@pytest.mark.parametrize(
+    "penalties, compiled",
+    [((), True), ((ApproximateR1(), ApproximateR2()), True), ((ApproximateR1(), R1(every=2)), False)],
+    ids=["none", "approximate", "exact"],
+)
+def test_networks_run_uncompiled_only_at_steps_at_which_a_penalty_that_contains_a_gradient_is_due(
+    penalties, compiled, monkeypatch
+):
+    game = GAN(Affine().double(), Quadratic(), Wasserstein(), penalties)
+    entered = []
+    monkeypatch.setattr("gantrain.games.gan.uncompiled", lambda: entered.append(True) or nullcontext())
+    for step, expected in ((0, compiled), (1, True)):
+        for objective in (lambda batch: game.objective("discriminator", batch), game.shared_pass):
+            objective(Batch(points(0), None, index=0, step=step, seed=0))
+            assert bool(entered) != expected
+            entered.clear()
