@@ -176,6 +176,7 @@ class Evaluator:
     def _require_start(self, player: str, objective: Objective, gradients: list[Gradient]) -> None:
         """Refuse an objective that is NaN before the first step, or that none of the player's parameters changes."""
         self._means(objective)
+        _ = objective.logits, objective.targets  # which only an oracle that climbs margins would ask for
         who = f"game: {name_of(self.game)}.objective({player!r})"
         if all(g is None for gradient in gradients for g in gradient):
             raise UserError(f"{who}: the loss does not depend on the parameters of player {player}, which minimises it")

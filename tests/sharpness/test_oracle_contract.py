@@ -31,7 +31,6 @@ class TestASAM(OracleContract):
 
 class TestOptSAM(OracleContract):
     copies = 1
-    begins_anew = True
     gradients = 1
 
     def make(self):
@@ -74,7 +73,6 @@ class TestBiSAMLog(OracleContract):
 
 class TestSAMPa0(OracleContract):
     copies = 2
-    begins_anew = True
     first = 1
 
     def make(self):
@@ -86,7 +84,6 @@ class TestSAMPa0(OracleContract):
 
 class TestSAMPa02(OracleContract):
     copies = 2
-    begins_anew = True
     first = 1
 
     def make(self):
@@ -95,7 +92,6 @@ class TestSAMPa02(OracleContract):
 
 class TestSAMPa1(OracleContract):
     copies = 2
-    begins_anew = True
     first = 1
 
     def make(self):
@@ -104,7 +100,6 @@ class TestSAMPa1(OracleContract):
 
 class TestSAMPaTanh(OracleContract):
     copies = 3
-    begins_anew = True
     first = 1
 
     def make(self):
@@ -116,7 +111,6 @@ class TestSAMPaTanh(OracleContract):
 
 class TestSAMPaElementwise(OracleContract):
     copies = 2
-    begins_anew = True
     first = 1
 
     def make(self):

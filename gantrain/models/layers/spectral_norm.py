@@ -44,7 +44,21 @@ class SpectralNorm(nn.Module):
             _power_iteration([self], [matrix])
 
     def forward(self, weight: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return self._traced(weight)
         return _quotients([self], [weight])[0] if self.quotient is None else self.quotient
+
+    def _traced(self, weight: Tensor) -> Tensor:
+        """The quotient by operations of which the compiler makes one graph with the rest of the network."""
+        with _full_precision(weight.device.type):
+            matrix, u, v = weight.flatten(1), self._u.clone(), self._v.clone()
+            if self.training:
+                with torch.no_grad():
+                    u = normalize(torch.mv(matrix, v), dim=0, eps=_LEAST_NORM)
+                    v = normalize(torch.mv(matrix.t(), u), dim=0, eps=_LEAST_NORM)
+                    self._u.copy_(u)
+                    self._v.copy_(v)
+            return weight / torch.dot(u, torch.mv(matrix, v))
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """What is divided after ``weight`` has been assigned to the layer: ``weight`` itself."""
@@ -85,6 +99,8 @@ class _Together:
         self.layers: list[tuple[SpectralNorm, ParametrizationList]] = []
 
     def divide(self, *_: object) -> None:
+        if torch.compiler.is_compiling():
+            return  # the compiler takes together what it can
         alike: dict[object, tuple[list[SpectralNorm], list[Tensor]]] = {}
         for norm, holder in self.layers:
             weight = holder.original
@@ -96,6 +112,8 @@ class _Together:
                 norm.quotient = quotient
 
     def forget(self, *_: object) -> None:
+        if torch.compiler.is_compiling():
+            return
         for norm, _holder in self.layers:
             norm.quotient = None
 
