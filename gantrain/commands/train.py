@@ -12,6 +12,7 @@ import torch
 
 from gantrain.builders import make_batches, make_data, make_ema, make_game, make_learners, make_outer
 from gantrain.compute import memory
+from gantrain.compute.allocator import keep_freed_memory
 from gantrain.compute.compile import Arithmetic
 from gantrain.compute.compiler_import import postpone_compiler
 from gantrain.compute.device import find_device
@@ -81,6 +82,7 @@ def joined(config: Config, processes: int | None = None) -> Iterator[tuple[Proce
             have different configs, other software, or the same GPU.
     """
     postpone_compiler()
+    keep_freed_memory()
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
     with process_group(cpu, config.run.timeout) as accelerator:
         everyone, device = Processes.launched(), accelerator.device
