@@ -6,6 +6,7 @@ All candidates take turns within one run, on a residual network for 32 x 32 imag
 is the physical limit: two processes that do not communicate each take one gradient of the whole batch, without an
 optimizer, so that two busy cores slow each other down as much as they do in SAMPa on two processes. Data-parallel SAM
 has half a batch on each process, and its batch norm sees this half alone (run.batch_norm: local), the faster setting.
+All processes keep the memory that they free, as those of `gantrain train` do.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from timing import machine
 
+from gantrain.compute.allocator import keep_freed_memory
 from gantrain.data.batch import Batches
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.distributed.processes import Processes
@@ -67,6 +69,7 @@ def make_field(oracle: Oracle | None, processes: Processes, depth: int, batch: i
 def measure(rank: int, port: int, arguments: argparse.Namespace, answers: SimpleQueue[dict[str, list[float]]]) -> None:
     """Measure as one of two processes; the first one measures the candidates for one process alone."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     dist.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=2)
     if rank == 0:
         print(machine(), flush=True)
