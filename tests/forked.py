@@ -192,7 +192,11 @@ def run_command(
 
 
 def _rank(pipe: Any, rank: int, world: int, port: int, function: Callable[..., Any], arguments: tuple) -> None:
+    from gantrain.compute.compiler_import import postpone_compiler
+
     os.environ |= {"LOCAL_RANK": str(rank)} | _place(rank, world, port)
+    # As the command line does, which is not always what the function calls.
+    postpone_compiler()
     result, failure = None, None
     try:
         result = function(*arguments)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import forked
 import torch
 
 GOOD = ["fine", "lovely", "brilliant", "moving"]
@@ -64,3 +67,10 @@ def write(path: Path, rows: list[dict[str, str]]) -> Path:
         lines = ["\t".join(rows[0])] + ["\t".join(row.values()) for row in rows]
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def without_transformers(folder: str, arguments: tuple[str, ...], files: Sequence[str], environment: dict) -> None:
+    """The command, in a process in which nothing has imported the package, and nothing can."""
+    assert "transformers" not in sys.modules
+    sys.modules["transformers"] = None
+    forked.run_command(folder, arguments, files, environment)

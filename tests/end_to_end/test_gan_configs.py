@@ -31,6 +31,8 @@ TABLE = {
     "la_extra_adam": (2, "adam", "extragradient", "lookahead"),
     "la_extra_adam_plus": (2, "adam", "extragradient_plus", "lookahead"),
 }
+# Those of which the default trials train another with the same loop or the same optimizer.
+SLOW = ("gda", "eg", "eg_plus", "la_eg", "la_eg_plus", "extra_adam", "la_adam", "la_extra_adam")
 
 
 def test_there_is_a_config_for_each_optimizer_of_the_table():
@@ -74,7 +76,11 @@ def test_each_runs_on_the_archive_with_nothing_else_changed():
         assert files.evaluate.every == published.evaluate.every
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW)) for p in FILES],
+    ids=lambda p: f"{p.parent.name}/{p.stem}",
+)
 def test_a_config_takes_two_steps(path, tmp_path):
     """On digits of 32 pixels, with the narrowest networks that it can have."""
     config = load(path)

@@ -45,16 +45,16 @@ METHODS = {
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=[pytest.mark.slow] * (m in ("muon", "lookahead"))) for m in METHODS]
+    "method", [pytest.param(m, marks=[pytest.mark.slow] * (m not in ("gda", "sharpness"))) for m in METHODS]
 )
 def test_a_run_killed_again_and_again_ends_as_one_never_interrupted(tmp_path, method):
     base, *overrides = METHODS[method]
-    config = write(tmp_path, base, "run.name=killed", "run.steps=1000000", "samples.every=24", *overrides)
+    config = write(tmp_path, base, "run.name=killed", "run.steps=1000000", "samples.every=6", *overrides)
     run, resumed_from = tmp_path / "killed", []
     # At least once it dies within a cycle of 25 steps.
-    while len(resumed_from) < 3 or not any(step % 25 for step in resumed_from):
+    while len(resumed_from) < 2 or not any(step % 25 for step in resumed_from):
         command = Command(tmp_path, "train", config, "--resume", "checkpoint.every=3")
-        limit = 12 * len(resumed_from) + random.randrange(3, 12)
+        limit = max(resumed_from, default=0) + random.randrange(3, 9)
         until(lambda command=command, limit=limit: newest(run) >= limit or not command.running())
         time.sleep(random.uniform(0, 0.03))
         command.kill()
@@ -62,7 +62,7 @@ def test_a_run_killed_again_and_again_ends_as_one_never_interrupted(tmp_path, me
         resumed_from.append(newest(run))
     if method == "lookahead":
         assert state(run)["outer"]["taken"] == resumed_from[-1] % 25
-    end = resumed_from[-1] + 9
+    end = resumed_from[-1] + 6
     gantrain(tmp_path, "train", config, "--resume", "checkpoint.every=3", f"run.steps={end}")
     gantrain(tmp_path, "train", config, "run.name=straight", f"run.steps={end}")
     straight, killed = tmp_path / "straight", f"killed after {resumed_from}"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import language
 import pytest
 import torch
 import yaml
-from forked import SECONDS
+from forked import Command
 from torch import nn
 
 from gantrain.commands.train import make_trainer, train
@@ -94,9 +92,8 @@ def accuracy(run):
     return [row["validation/accuracy"] for row in rows if "validation/accuracy" in row][-1]
 
 
-@pytest.mark.parametrize(
-    "oracle", [pytest.param(o, marks=[pytest.mark.slow] * (o in ("sam", "asam", "sampa"))) for o in ORACLES]
-)
+# Without an oracle, pairs are told apart below.
+@pytest.mark.parametrize("oracle", [pytest.param(o, marks=[pytest.mark.slow] * (o != "bisam")) for o in ORACLES])
 def test_every_oracle_learns_to_tell_opinions(files, tmp_path, oracle):
     checked = config(files, tmp_path, **{"game.classifier.sharpness": ORACLES[oracle]})
     assert accuracy(train(checked)) > 0.95
@@ -107,16 +104,17 @@ def test_pairs_are_told_apart_from_scratch(files, tmp_path):
     data = {"train": str(files / "pairs.jsonl"), "test": str(files / "more_pairs.jsonl")}
     data |= {"text": "first", "text_pair": "second", "label": "same", "max_length": 24}
     changes = {f"data.{key}": value for key, value in data.items()}
-    changes |= {"run.steps": 300, "game.classifier.model.pretrained": False}
+    changes |= {"run.steps": 300, "evaluate.every": 300, "game.classifier.model.pretrained": False}
     assert accuracy(train(config(files, tmp_path, **changes))) > 0.9
 
 
 @pytest.mark.parametrize(
     ("model", "oracle"),
     [
-        *(("huggingface", oracle) for oracle in ("plain", "sam", "sampa")),
-        *(pytest.param("tied", oracle, marks=pytest.mark.slow) for oracle in ("plain", "sam")),
-        ("tied", "sampa"),
+        # SAMPa takes two gradients of one batch, with the masks of dropout drawn twice.
+        pytest.param(model, oracle, marks=[pytest.mark.slow] * (oracle != "sampa"))
+        for model in ("huggingface", "tied")
+        for oracle in ("plain", "sam", "sampa")
     ],
 )
 def test_a_resumed_run_with_dropout_is_the_uninterrupted_one_to_the_last_bit(files, tmp_path, model, oracle):
@@ -160,16 +158,10 @@ def test_the_classifier_begins_as_the_seed_says(files, tmp_path):
 def test_without_the_extra_one_line_says_how_to_install_it(files, tmp_path):
     """And nothing else needs it."""
     config(files, tmp_path)
-    program = (
-        "import sys; sys.modules['transformers'] = None; sys.argv = ['gantrain', 'train', 'config.yaml']\n"
-        "from gantrain.cli import main; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS
-    )
-    assert (done.returncode, done.stderr) == (
-        2,
+    command = Command(tmp_path, "train", "config.yaml", target=language.without_transformers)
+    assert command.wait() == 2
+    assert command.errors == (
         "gantrain: data.tokenizer: needs the package transformers, which is not installed; "
-        "pip install 'gantrain[language]'\n",
+        "pip install 'gantrain[language]'\n"
     )
     assert not (tmp_path / "opinions").exists()

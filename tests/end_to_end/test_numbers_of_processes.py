@@ -25,7 +25,7 @@ RUNS = {
     "sampa": ("game.discriminator.sharpness={name: sampa, rho: 0.05, mix: 0.2, parallel: auto}",),
 }
 # Where the run whose number of processes changes is stopped, and how many processes take it there.
-STAGES = {4: 4, 2: 7, 1: 10}
+STAGES = {4: 2, 2: 3, 1: 4}
 
 
 def runs(folder: str, world: int) -> None:

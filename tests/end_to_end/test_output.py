@@ -9,7 +9,9 @@ from pathlib import Path
 import forked
 import pytest
 from forked import SECONDS
-from tiny import RING, rows, same, state, write
+from tiny import RING, config_of, rows, same, state, write
+
+from gantrain.commands.train import train
 
 
 class Process:
@@ -42,8 +44,14 @@ def _command(folder: str, arguments: tuple[str, ...], where: dict[int, str | Non
     main()
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The same run with output."""
+    return train(config_of(RING, tmp_path_factory.mktemp("straight")))
+
+
 @pytest.mark.parametrize("broken", ["pipe", "/dev/full", "closed"])
-def test_training_goes_on_to_its_end_without_output(tmp_path, broken):
+def test_training_goes_on_to_its_end_without_output(tmp_path, straight, broken):
     config = write(tmp_path, RING)
     errors = tmp_path / "errors"
     errors.touch()
@@ -56,9 +64,7 @@ def test_training_goes_on_to_its_end_without_output(tmp_path, broken):
     else:
         process = Process(tmp_path, ("train", config), None if broken == "closed" else broken, str(errors))
     assert process.wait() == 0 and errors.read_text() == ""
-    forked.gantrain(tmp_path, "train", config, "run.name=straight")
-    assert same(state(tmp_path / "ring"), state(tmp_path / "straight"))
-    assert rows(tmp_path / "ring") == rows(tmp_path / "straight")
+    assert same(state(tmp_path / "ring"), state(straight)) and rows(tmp_path / "ring") == rows(straight)
     # No file of the run has taken the number of the closed output.
     assert len((tmp_path / "ring" / "metrics.jsonl").read_text().splitlines()) == 10
 

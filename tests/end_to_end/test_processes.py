@@ -17,7 +17,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from forked import SECONDS, Command, ended, gantrain, hold_port, hosts, together, until
+from forked import SECONDS, Command, decoys, ended, gantrain, hold_port, hosts, together, until
 from tiny import DIGITS, RING, config_of, rows, same, state, write
 from torch import nn
 
@@ -56,8 +56,9 @@ RUNS = {
     "lookahead_no_norm": (DIGITS, LOOKAHEAD, NO_NORM, *SGD),
     "adam": (RING, LOOKAHEAD),
 }
-# Evaluations of the operator in 20 steps: alternating players are evaluated one after the other.
-EVALUATIONS = {"gda_no_norm": 40, "lookahead_no_norm": 40, "adam": 40}
+STEPS = 10
+# Evaluations of the operator in these steps: alternating players are evaluated one after the other.
+EVALUATIONS = dict.fromkeys(("gda_no_norm", "lookahead_no_norm", "adam"), 2 * STEPS)
 
 
 class Normalised(nn.Sequential):
@@ -76,7 +77,7 @@ def train_all(folder: str) -> dict[str, tuple[int, list[torch.Tensor]]]:
 
 def train_one(folder: Path, name: str, processes: Accelerator) -> tuple[int, list[torch.Tensor]]:
     base, *overrides = RUNS[name]
-    config = config_of(base, folder, f"run.name={name}", *overrides)
+    config = config_of(base, folder, f"run.name={name}", f"run.steps={STEPS}", *overrides)
     calls, reduce = [], dist.all_reduce
 
     class Counted(Trainer):
@@ -107,15 +108,15 @@ def two(tmp_path_factory):
 def test_two_processes_train_what_one_trains(two, tmp_path, name):
     folder, answers = two
     base, *overrides = RUNS[name]
-    one = train(config_of(base, tmp_path, f"run.name={name}", *overrides))
-    (step, expected), (other, found) = checkpoint.load(one / "step_20"), checkpoint.load(folder / name / "step_20")
-    assert step == other == 20
+    one = train(config_of(base, tmp_path, f"run.name={name}", f"run.steps={STEPS}", *overrides))
+    (step, expected), (other, found) = (checkpoint.load(run / f"step_{STEPS}") for run in (one, folder / name))
+    assert step == other == STEPS
     for part in ("generator", "discriminator", "ema"):
         assert list(found[part]) == list(expected[part])
         for key, tensor in expected[part].items():
             torch.testing.assert_close(found[part][key], tensor, atol=1e-5, rtol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
     logged, again = read_metrics(one), read_metrics(folder / name)
-    assert [row["step"] for row in again] == [row["step"] for row in logged] and len(logged) == 10
+    assert [row["step"] for row in again] == [row["step"] for row in logged] and len(logged) == STEPS // 2
     for row, other_row in zip(logged, again, strict=True):
         assert other_row.keys() == row.keys()
         for key in row.keys() - WALL_CLOCK:
@@ -137,16 +138,17 @@ def test_one_evaluation_of_the_operator_takes_one_collective(two, name):
 
 
 def test_a_signal_stops_two_processes_which_go_on_as_if_nothing_had_been(tmp_path):
-    config = write(tmp_path, DIGITS, LOOKAHEAD, "run.steps=1000000", "checkpoint.every=7")
+    config = write(tmp_path, DIGITS, LOOKAHEAD, "run.steps=1000000", "checkpoint.every=2")
+    decoys(tmp_path)
     command = Command(tmp_path, "train", "--processes", "2", config)
     run = tmp_path / "digits"
-    until(lambda: (run / "step_14").exists() or not command.running())
+    until(lambda: newest(run) >= 4 or not command.running())
     command.kill(signal.SIGTERM)
     assert command.wait() == 128 + signal.SIGTERM, command.errors
     assert command.errors == ""
     step = re.fullmatch(r"stopped at step (\d+); go on with --resume", command.output.splitlines()[-1])[1]
     assert checkpoint.newest(run).name == f"step_{step}"
-    together(train_on, str(tmp_path), int(step) + 10)
+    together(train_on, str(tmp_path), int(step) + 4)
     assert same(state(run), state(tmp_path / "straight")) and rows(run) == rows(tmp_path / "straight")
 
 
@@ -286,10 +288,11 @@ def told_between_logs(folder: str) -> tuple[int, int]:
 
 
 def test_a_process_that_is_killed_is_said_to_be_and_the_run_goes_on(tmp_path):
-    config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=5")
+    (tmp_path / "own.py").write_text("from gantrain.games.losses import NonSaturating as Own\n")
+    config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=2", "game.loss={target: 'own:Own'}")
     command = Command(tmp_path, "train", "--processes", "2", config)
     run = tmp_path / "ring"
-    until(lambda: (run / "step_10").exists() or not command.running())
+    until(lambda: newest(run) >= 4 or not command.running())
     for child in psutil.Process(command.process.pid).children(recursive=True):
         if child.environ().get("RANK") == "1":
             child.kill()
@@ -297,9 +300,12 @@ def test_a_process_that_is_killed_is_said_to_be_and_the_run_goes_on(tmp_path):
     *others, last = command.errors.splitlines()
     assert last == "gantrain: process 1 was ended by SIGKILL; go on with --resume"
     # The other may have noticed before it was ended.
-    assert all("another process has ended" in line for line in others) and len(others) <= 1
-    newest = int(checkpoint.newest(run).name.removeprefix("step_"))
-    gantrain(tmp_path, "train", config, "--resume", f"run.steps={newest + 2}")
+    assert all("another process has ended" in line for line in others) and len(others) <= 1, command.errors
+    gantrain(tmp_path, "train", config, "--resume", f"run.steps={newest(run) + 2}")
+
+
+def newest(run: Path) -> int:
+    return max((int(path.name[5:]) for path in run.glob("step_*") if path.name[5:].isdigit()), default=0)
 
 
 def test_the_processes_of_a_launcher_that_is_killed_end_by_themselves_with_a_checkpoint(tmp_path):
@@ -344,41 +350,47 @@ def test_the_processes_of_a_launcher_that_is_killed_while_they_start_end_by_them
     assert psutil.wait_procs(ranks, timeout=60)[1] == []
 
 
-@pytest.mark.parametrize("stopped", [0, 1])
-def test_the_wait_for_a_process_that_is_stopped_ends(tmp_path, stopped):
-    folders = [tmp_path / "0", tmp_path / "1"]
-    for folder in folders:
-        folder.mkdir()
-        write(folder, RING, "run.steps=1000000", "run.timeout=2")
-    commands = hosts(folders, "train", "config.yaml")
-    until(lambda: (folders[0] / "ring" / "metrics.jsonl").exists() or not commands[0].running())
-    commands[stopped].kill(signal.SIGSTOP)
-    other = commands[1 - stopped]
-    assert other.wait() == 2
-    (line,) = other.errors.splitlines()
-    assert f": process {stopped}" in line and " did not answer for 2 s; go on with --resume, or wait longer" in line
+def test_the_wait_for_a_process_that_is_stopped_ends(tmp_path):
+    """Whichever it is: the first, which has the store that the processes share, or the second."""
+    waiting = []
+    for stopped in (0, 1):
+        folders = [tmp_path / f"{stopped}{side}" for side in "ab"]
+        for folder in folders:
+            folder.mkdir()
+            write(folder, RING, "run.steps=1000000", "run.timeout=2")
+        commands = hosts(folders, "train", "config.yaml")
+        log = folders[0] / "ring" / "metrics.jsonl"
+        until(lambda log=log, first=commands[0]: log.exists() or not first.running())
+        commands[stopped].kill(signal.SIGSTOP)
+        waiting.append(commands[1 - stopped])
+    for stopped, other in enumerate(waiting):
+        assert other.wait() == 2
+        (line,) = other.errors.splitlines()
+        assert f": process {stopped}" in line and " did not answer for 2 s; go on with --resume, or wait longer" in line
 
 
 def test_a_process_whose_partner_does_not_come_says_so(tmp_path):
     config = write(tmp_path, RING, "run.timeout=1")
-    held, port = hold_port()
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    first = Command(tmp_path, "train", config, RANK="0", **place)
-    assert first.wait() == 2
-    said = f"gantrain: 1 of 2 processes met at localhost:{port} within 1 s; process 1 did not come; start WORLD_SIZE=2"
-    assert first.errors.startswith(said)
-    second = Command(tmp_path, "train", config, RANK="1", **place)
-    assert second.wait() == 2
-    assert f"MASTER_PORT={port}: process 1 found no first process there within 1 s; start that with" in second.errors
+    (held, port), (held_too, empty) = hold_port(), hold_port()
     with socket.socket() as silent:
         silent.bind(("localhost", 0))
         silent.listen()
-        there = place | {"MASTER_PORT": str(silent.getsockname()[1])}
-        second = Command(tmp_path, "train", config, RANK="1", **there)
-        assert second.wait() == 2 and "found no first process there" in second.errors
-    assert all(len(command.errors.splitlines()) == 1 for command in (first, second))
+        places = [("0", port), ("1", empty), ("1", silent.getsockname()[1])]
+        first, second, unanswered = [
+            Command(
+                tmp_path, "train", config, RANK=rank, WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=str(where)
+            )
+            for rank, where in places
+        ]
+        assert [command.wait() for command in (first, second, unanswered)] == [2] * 3
+    said = f"gantrain: 1 of 2 processes met at localhost:{port} within 1 s; process 1 did not come; start WORLD_SIZE=2"
+    assert first.errors.startswith(said)
+    assert f"MASTER_PORT={empty}: process 1 found no first process there within 1 s; start that with" in second.errors
+    assert "found no first process there" in unanswered.errors
+    assert all(len(command.errors.splitlines()) == 1 for command in (first, second, unanswered))
     assert not (tmp_path / "ring").exists()
     held.close()
+    held_too.close()
 
 
 def test_settings_of_accelerate_and_mpi_that_are_left_over_change_nothing(tmp_path):

@@ -92,8 +92,17 @@ def test_sigusr1_writes_a_checkpoint_and_the_run_goes_on(tmp_path):
     ends_as_one_never_stopped(tmp_path, config, newest(tmp_path / "ring") + 5)
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> Path:
+    """The run of the game that nothing stops."""
+    folder = tmp_path_factory.mktemp("straight")
+    (folder / "done").touch()
+    gantrain(folder, "train", slow(folder))
+    return folder / "ring"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_does_not_wait_for_the_end_of_an_evaluation(tmp_path, number):
+def test_a_signal_does_not_wait_for_the_end_of_an_evaluation(tmp_path, straight, number):
     config = slow(tmp_path)
     run = tmp_path / "ring"
     command = Command(tmp_path, "train", config)
@@ -114,10 +123,9 @@ def test_a_signal_does_not_wait_for_the_end_of_an_evaluation(tmp_path, number):
     assert Command(tmp_path, "train", config, "--resume", "run.steps=6", "checkpoint.every=1000").wait() == 0
     shutil.rmtree(run / "step_6")
     gantrain(tmp_path, "train", config, "--resume")
-    gantrain(tmp_path, "train", config, "run.name=straight")
-    assert same(state(run), state(tmp_path / "straight")) and rows(run) == rows(tmp_path / "straight")
+    assert same(state(run), state(straight)) and rows(run) == rows(straight)
     assert [row["step"] for row in rows(run) if "slow" in row] == [4, 8, 12]
-    assert same(state(run / "best"), state(tmp_path / "straight" / "best"))
+    assert same(state(run / "best"), state(straight / "best"))
 
 
 def test_a_signal_to_one_process_ends_the_evaluation_of_all(tmp_path):

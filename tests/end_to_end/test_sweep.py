@@ -11,9 +11,10 @@ import signal
 import psutil
 import pytest
 from forked import Command, decoys, gantrain, run_command, until
-from tiny import RING, rows, same, state, write
+from tiny import RING, config_of, rows, same, state, write
 
 from gantrain.commands.sweep import grid, plan
+from gantrain.commands.train import train
 from gantrain.errors import Notice, UserError
 from gantrain.plotting.images import load_png
 
@@ -41,50 +42,48 @@ def checkpoints(place):
     return [path for path in place.glob("*/step_*") if path.name.removeprefix("step_").isdecimal()]
 
 
-def test_a_sweep_and_its_comparison(tmp_path):
-    config = write(tmp_path, RING, "run.steps=null", "run.gradients=24", "log.every=3")
+def test_a_sweep_that_is_killed_goes_on_as_if_never_killed_and_is_compared(tmp_path):
+    config = write(tmp_path, RING, "run.steps=null", "log.every=3", "checkpoint.every=4", "checkpoint.keep=1")
     decoys(tmp_path)
-    done = gantrain(tmp_path, "sweep", config, *GRID, "--workers", "2")
+    sweep = ("sweep", config, *GRID, "--workers", "2")
+    command = Command(tmp_path, *sweep, "run.gradients=1000000")
+    until(lambda: len({path.parent for path in checkpoints(tmp_path / "ring")}) == 2 or not command.running())
+    command.kill(signal.SIGKILL)
+    assert command.wait() == -signal.SIGKILL, command.errors
+    # It takes its runs along.
+    until(lambda: not session(command))
+    # A step of RAPP takes two gradients, and each third is logged.
+    end = 6 * (max(2 * int(path.name[5:]) for path in checkpoints(tmp_path / "ring")) // 6 + 1)
+    sweep = (*sweep, f"run.gradients={end}")
+    done = gantrain(tmp_path, *sweep)
     assert {line.partition(" ")[2] for line in done.output.splitlines()} == {f"{name}: finished" for name in NAMES}
     assert folders(tmp_path / "ring") == NAMES
-    run = tmp_path / "ring" / "outer=rapp-inner_steps=2,seed=1"
-    gantrain(tmp_path, "train", config, "run.name=alone", "run.seed=1", "outer={name: rapp, inner_steps: 2}")
-    assert same(state(run), state(tmp_path / "alone")) and rows(run) == rows(tmp_path / "alone")
+    settings = ("run.steps=null", f"run.gradients={end}", "log.every=3", "checkpoint.every=4")
+    for name, outer, seed in (("gda", "gda", 0), ("rapp-inner_steps=2", "{name: rapp, inner_steps: 2}", 1)):
+        run = tmp_path / "ring" / f"outer={name},seed={seed}"
+        named = (f"run.name={name}", f"run.seed={seed}", f"outer={outer}")
+        alone = train(config_of(RING, tmp_path, *settings, *named))
+        assert same(state(run), state(alone)) and rows(run) == rows(alone)
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").rglob("*")}
-    assert gantrain(tmp_path, "sweep", config, *GRID).output == "4 of 4 runs were finished before\n"
+    assert gantrain(tmp_path, *sweep).output == "4 of 4 runs were finished before\n"
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").rglob("*")} == before
 
     shown = gantrain(tmp_path, "compare", "ring", "--output", "out").output
-    assert "at 24 gradient evaluations" in shown and shown.endswith("out/comparison.png\n")
+    assert f"at {end} gradient evaluations" in shown and shown.endswith("out/comparison.png\n")
     with (tmp_path / "out" / "comparison.csv").open() as stream:
         table = {(row["metric"], row["group"]): row for row in csv.DictReader(stream)}
     assert {metric for metric, _ in table} == {"loss/discriminator", "loss/generator"}
     lasts = [rows(tmp_path / "ring" / f"outer=gda,seed={seed}")[-1]["loss/generator"] for seed in (0, 1)]
     row = table["loss/generator", "outer=gda"]
-    assert row["seeds"] == "2" and row["gradients"] == "24.0"
+    assert row["seeds"] == "2" and row["gradients"] == f"{end}.0"
     assert float(row["last"]) == pytest.approx(sum(lasts) / 2)
     assert float(row["last_error"]) == pytest.approx(abs(lasts[0] - lasts[1]) / 2)
     assert f"{float(row['last']):.4g} ± {float(row['last_error']):.2g}" in shown
     with (tmp_path / "out" / "curves.csv").open() as stream:
         curve = [r for r in csv.DictReader(stream) if r["metric"] == "loss/generator" and "rapp" in r["group"]]
-    assert [float(r["gradients"]) for r in curve] == [6, 12, 18, 24]
+    assert [float(r["gradients"]) for r in curve] == [*range(6, end + 1, 6)]
     assert load_png(tmp_path / "out" / "comparison.png").float().std() > 10
-
-
-def test_a_killed_sweep_takes_its_runs_along_and_goes_on_as_if_never_killed(tmp_path):
-    config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=20", "checkpoint.keep=1")
-    sweep = ("sweep", config, "--over", "outer=gda", "--seeds", "2", "--workers", "2")
-    command = Command(tmp_path, *sweep)
-    until(lambda: len({path.parent for path in checkpoints(tmp_path / "ring")}) == 2 or not command.running())
-    command.kill(signal.SIGKILL)
-    assert command.wait() == -signal.SIGKILL, command.errors
-    until(lambda: not session(command))
-    end = max(int(path.name[5:]) for path in checkpoints(tmp_path / "ring")) + 5
-    gantrain(tmp_path, *sweep, f"run.steps={end}")
-    gantrain(tmp_path, "train", config, "outer=gda", "run.name=straight", "run.seed=1", f"run.steps={end}")
-    run = tmp_path / "ring" / "outer=gda,seed=1"
-    assert rows(run) == rows(tmp_path / "straight") and same(state(run), state(tmp_path / "straight"))
 
 
 def test_ctrl_c_stops_the_runs_at_a_checkpoint_and_starts_no_other(tmp_path):
