@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TypeGuard
 
 # torch has a class of error for its own GPU allocator only. Its CPU allocator, cuBLAS, cuDNN and the CUDA driver raise
 # RuntimeErrors that are told apart by their text.
@@ -52,6 +53,12 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     known = isinstance(error, RuntimeError | ValueError | TypeError | OverflowError)
     return known and BEYOND_ANY_MEMORY.search(str(error)) is not None
+
+
+def lost_another(error: BaseException) -> TypeGuard[RuntimeError]:
+    """Whether the error says that another process has ended, or does not answer. gloo has no class of errors."""
+    known = any(cls.__name__ == "DistError" for cls in type(error).__mro__)
+    return isinstance(error, RuntimeError) and (known or "gloo" in str(error))
 
 
 def nondeterministic_operation(error: BaseException) -> str | None:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from gantrain.config.types import shown
-from gantrain.errors import NotFound, UserError, is_out_of_memory, nondeterministic_operation
+from gantrain.errors import NotFound, UserError, is_out_of_memory, lost_another, nondeterministic_operation
 
 # Code that belongs to these packages is not the user's.
 _LIBRARIES = ("gantrain", "torch", "torchvision", "transformers")
@@ -34,8 +34,8 @@ class UserCode:
     """A context in which an exception out of a user's part becomes one line that names the part.
 
     So does an exception out of an optimizer or a scheduler of torch's, which refuses a setting. The lack of memory,
-    errors of the compiler, and operations that ``run.deterministic`` refuses pass through: others report them with
-    advice of their own. An error in gantrain's own code passes through, too.
+    errors of the compiler, operations that ``run.deterministic`` refuses, and the end of another process pass through:
+    others report them with advice of their own. An error in gantrain's own code passes through, too.
 
     Args:
         key: the key of the part in a config.
@@ -60,7 +60,7 @@ class UserCode:
         if not isinstance(error, Exception | SystemExit) or isinstance(error, UserError) or is_out_of_memory(error):
             return
         compiler = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
-        if compiler or nondeterministic_operation(error) is not None:
+        if compiler or nondeterministic_operation(error) is not None or lost_another(error):
             return
         place = _innermost(trace)
         if isinstance(error, SystemExit) and not place:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import reduce
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -316,11 +316,6 @@ def _parts(flat: Tensor, tensors: list[Tensor]) -> list[Tensor]:
 
 def _like(t: Tensor, values: Tensor) -> Tensor:
     return values if t.stride() == values.stride() else torch.empty_like(t).copy_(values)
-
-
-def lost_another(error: BaseException) -> TypeGuard[RuntimeError]:
-    """Whether the error says that another process has ended, or does not answer. gloo has no class of errors."""
-    return isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
 def error_line(error: Exception, rank: int) -> str:

@@ -21,7 +21,7 @@ from gantrain.compute.device import prepare_cublas
 from gantrain.config.sections import TIMEOUT
 from gantrain.distributed.environment import LAUNCHER, Place, launched_place
 from gantrain.distributed.processes import error_line
-from gantrain.errors import UserError
+from gantrain.errors import UserError, lost_another
 from gantrain.utils.waiting import within
 
 # The key, in the store that the processes share, of the message of the first process that failed.
@@ -65,7 +65,7 @@ def process_group(cpu: bool, timeout: float = TIMEOUT) -> Iterator[Accelerator]:
         if place is None or place.world_size == 1 or store is None:
             raise
         # gloo has no class of errors.
-        if isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error)):
+        if lost_another(error):
             raise UserError(_explained(error, store, place, timeout)) from error
         with suppress(RuntimeError):
             store.compare_set(_FIRST_ERROR, "", error_line(error, place.rank))

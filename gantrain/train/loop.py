@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from gantrain.config.sections import Checkpoint, Log, Run
 from gantrain.data.batch import Batches
-from gantrain.distributed.processes import Processes, lost_another
-from gantrain.errors import Diverged, Notice, UserError
+from gantrain.distributed.processes import Processes
+from gantrain.errors import Diverged, Notice, UserError, lost_another
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.runs.monitor import Monitor
