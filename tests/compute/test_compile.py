@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import few
 from forked import together
 from tiny import DIGITS, RING, back_to, config_of, rows, same, state
 from torch import nn
@@ -107,11 +108,6 @@ def layouts(monkeypatch):
     return laid_out
 
 
-def few(*names):
-    """All runs, of which the others are trained with the long tests."""
-    return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
-
-
 def pairs(left, right):
     """The tensors of the networks of two checkpoints."""
     players = [part for part in left if part in ("generator", "discriminator", "classifier", "ema")]
@@ -132,7 +128,7 @@ def distance(left, right):
     return torch.stack([(a.double() - b.double()).norm() for a, b in pairs(left, right)]).norm()
 
 
-@pytest.mark.parametrize("name", few("rapp", "extragradient", "sam"))
+@pytest.mark.parametrize("name", few(RUNS, "rapp", "extragradient", "sam"))
 def test_channels_last_agrees_with_plain_and_is_another_computation(name, tmp_path, plain, monkeypatch):
     expected = state(plain(name))
     laid_out = layouts(monkeypatch)
@@ -142,7 +138,7 @@ def test_channels_last_agrees_with_plain_and_is_another_computation(name, tmp_pa
 
 
 # A run that goes on in another way, below, is one of extragradient.
-@pytest.mark.parametrize("name", ["rapp", pytest.param("extragradient", marks=pytest.mark.slow), "sam"])
+@pytest.mark.parametrize("name", few(["rapp", "extragradient", "sam"], "rapp", "sam"))
 def test_compiled_agrees_with_plain(name, tmp_path, plain, aot):
     expected = state(plain(name))
     assert not aot["stats"]
@@ -239,7 +235,7 @@ def test_a_run_goes_on_in_another_way_from_a_checkpoint_of_either(first, then, t
         torch.testing.assert_close(*samples, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", few("gda", "sampa"))
+@pytest.mark.parametrize("name", few(RUNS, "gda", "sampa"))
 def test_everything_that_a_fused_optimizer_reads_lies_as_its_parameter_does(name, tmp_path, monkeypatch):
     trainers, fit = [], Trainer.fit
     monkeypatch.setattr(Trainer, "fit", lambda self, *a: (trainers.append(self), fit(self, *a))[1])
@@ -368,9 +364,7 @@ def settings():
     return [s.fp32_precision for s in names], cpu, old
 
 
-@pytest.mark.parametrize(
-    "before", ["untouched", "high", *(pytest.param(name, marks=pytest.mark.slow) for name in ("highest", "medium"))]
-)
+@pytest.mark.parametrize("before", few(["untouched", "highest", "high", "medium"], "untouched", "high"))
 def test_tf32_is_set_for_the_run_alone_and_off_where_something_is_measured(before, ring, monkeypatch):
     """Also the old names of the settings can be read throughout; they raise where the new ones contradict them."""
     during, looking = [], []
