@@ -1,4 +1,4 @@
-"""What type checkers must refuse. mypy checks this file with the package, and fails on a comment that ignores nothing."""
+"""What type checkers must refuse. mypy checks this file with the package, and fails where a comment ignores nothing."""
 
 from __future__ import annotations
 

@@ -284,9 +284,7 @@ RUN = (
 
 
 @pytest.mark.filterwarnings("error::gantrain.errors.Notice")
-@pytest.mark.parametrize(
-    "layout", few(["run.channels_last=false", "run.channels_last=true"], "run.channels_last=true")
-)
+@pytest.mark.parametrize("layout", few(["run.channels_last=false", "run.channels_last=true"], "run.channels_last=true"))
 def test_a_run_trains_and_is_resumed_bit_identically(tmp_path, layout):
     config = config_of(DIGITS, tmp_path, *RUN, layout, "run.steps=8", "checkpoint.every=4")
     run = train(config)
