@@ -12,6 +12,8 @@ import torch
 from forked import end_commands
 from tiny import DIGITS, RING, config_of
 
+from gantrain.compute.compiler_import import postpone_compiler
+
 # Shells let what they start in the background ignore Ctrl-C, and the commands under test would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -19,6 +21,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 if "OMP_NUM_THREADS" not in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+# As gantrain does before it trains: torch's own optimizers would import the compiler.
+postpone_compiler()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
