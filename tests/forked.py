@@ -19,6 +19,8 @@ from typing import Any
 
 import psutil
 
+from gantrain.compute.compiler_import import postpone_compiler
+
 _context = multiprocessing.get_context("forkserver")
 _IMPORTED = ("gantrain.cli", "gantrain.commands.train", "torch.utils.tensorboard", "matplotlib.figure")
 _context.set_forkserver_preload([*_IMPORTED, "matplotlib.backends.backend_agg"])
@@ -192,11 +194,8 @@ def run_command(
 
 
 def _rank(pipe: Any, rank: int, world: int, port: int, function: Callable[..., Any], arguments: tuple) -> None:
-    from gantrain.compute.compiler_import import postpone_compiler
-
     os.environ |= {"LOCAL_RANK": str(rank)} | _place(rank, world, port)
-    # As the command line does, which is not always what the function calls.
-    postpone_compiler()
+    postpone_compiler()  # as gantrain does before it trains, and the tests' own process
     result, failure = None, None
     try:
         result = function(*arguments)

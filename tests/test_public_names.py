@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import gantrain as gt
 
 
@@ -26,6 +28,7 @@ def test_every_public_name_is_there_for_python_and_for_type_checkers():
         assert getattr(gt, name) is not None
 
 
+@pytest.mark.slow  # so does the check of the whole package, of refused_types.py
 def test_type_checkers_refuse_a_wrong_argument(tmp_path):
     wrong = tmp_path / "wrong.py"
     wrong.write_text(

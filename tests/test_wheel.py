@@ -53,8 +53,9 @@ def python(wheel, tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, env=ENV)
     executable = folder / "bin" / "python"
     (packages,) = folder.glob("lib/python3*/site-packages")
-    install = ["-m", "pip", "--python", str(executable), "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run([sys.executable, *install], check=True, env=ENV)
+    pip = [sys.executable, "-m", "pip", "--python", str(executable)]
+    quick = ["--quiet", "--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", *quick, str(wheel)], check=True, env=ENV)
     # Paths that a .pth adds come last, and .pth files in them, such as an editable install's, are not read.
     borrowed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     (packages / "borrowed.pth").write_text("\n".join(borrowed))
@@ -107,7 +108,10 @@ def test_the_installed_command_answers_outside_the_clone(run, python, tmp_path):
     assert Path(found).is_relative_to(python.parent.parent)
     assert run("--version") == f"gantrain {gantrain.__version__}\n"
     assert "classification" in json.dumps(json.loads(run("schema")))
-    assert "distance" in run("solve", "configs/toy/bilinear.yaml")
+    # The class of a target lies in the working directory, which an installed command does not have on its path.
+    (tmp_path / "mine.py").write_text("from gantrain.outer import GDA\nclass Mine(GDA): pass\n")
+    solved = run("solve", "configs/toy/bilinear.yaml", "outer={target: mine:Mine}", "steps=2")
+    assert solved.startswith("Mine: 2 steps, 2 gradients a player, distance")
     assert (tmp_path / "checkpoints" / "bilinear" / "trajectory.csv").is_file()
 
 

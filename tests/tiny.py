@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,10 @@ def state(folder: Path, step: int | None = None) -> dict:
 def rows(folder: Path) -> list[dict]:
     """What was logged, without the clock on the wall."""
     return [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in read_metrics(folder)]
+
+
+def back_to(folder: Path, step: int) -> None:
+    """Take away the later checkpoints: the run stands as if it had been killed after that of this step."""
+    for path in folder.glob("step_*"):
+        if int(path.name.removeprefix("step_")) > step:
+            shutil.rmtree(path)

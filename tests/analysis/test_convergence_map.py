@@ -91,7 +91,7 @@ def test_theorems_are_of_simultaneous_moves():
 
 
 def test_contraction_is_blue_and_expansion_red(tmp_path):
-    config = load_map(THEORY / "map.yaml", [*SMALL, "outers=[extragradient_plus]", "x.count=20", "y.count=20"])
+    config = load_map(THEORY / "map.yaml", [*SMALL, "outers=[extragradient_plus]", "x.count=12", "y.count=12"])
     map_config(config, tmp_path / "out")
     picture = load_png(tmp_path / "out" / "map.png").permute(1, 2, 0).numpy().astype(int)
     red, blue = picture[..., 0] - picture[..., 2] > 60, picture[..., 2] - picture[..., 0] > 60

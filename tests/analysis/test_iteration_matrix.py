@@ -14,6 +14,7 @@ from gantrain.solver import solve
 
 SIZES = (2, 1, 3)
 GAMMA = 0.2
+STEPS = 20
 
 LOOPS = [
     {"name": "gda"},
@@ -57,7 +58,7 @@ def test_its_powers_are_the_iterates_and_its_radius_their_rate(outer, order):
     matrix, start = rng.normal(size=(6, 6)) + np.eye(6), rng.normal(size=6)
     iteration = iteration_matrix(build("outer", outer), GAMMA * matrix, SIZES, order)
     state = np.concatenate([start, np.zeros(len(iteration) - 6)])
-    path = ran(matrix, start, outer, order, steps=60)
+    path = ran(matrix, start, outer, order, STEPS)
     for point in path[:10]:
         np.testing.assert_allclose(point, state[:6], rtol=1e-10, atol=1e-12)
         state = iteration @ state
@@ -69,7 +70,7 @@ def test_its_powers_are_the_iterates_and_its_radius_their_rate(outer, order):
     assert radius == pytest.approx(np.abs(values[leading]))
     if len(iteration) == 6:
         along = np.abs(path @ vectors[:, leading])
-        assert (along[-1] / along[0]) ** (1 / 60) == pytest.approx(radius, rel=1e-8)
+        assert (along[-1] / along[0]) ** (1 / STEPS) == pytest.approx(radius, rel=1e-8)
 
 
 def test_stacks_of_matrices():

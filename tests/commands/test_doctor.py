@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from forked import SECONDS, Command, gantrain, together
+from click.testing import CliRunner
+from forked import SECONDS, Command, together
 from tiny import DIGITS, RING, config_of, write
 
+from gantrain.cli import cli
 from gantrain.commands.doctor import run
 from gantrain.commands.doctor.findings import Finding, examine
+from gantrain.commands.train import train
 from gantrain.config.loading import load
 
-ROOT = Path(__file__).parents[2]
+Found = tuple[int, list[dict[str, str]]]
 
 
 def listed(folder: Path) -> set[str]:
@@ -26,17 +28,38 @@ def listed(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix not in (".out", ".err")}
 
 
-def doctor(folder: Path, *arguments: str, **environment: str) -> tuple[int, list[dict[str, str]]]:
-    """The exit code and the findings; nothing may be left and nothing be said beside them."""
-    before = listed(folder)
-    command = Command(folder, "doctor", "--json", *arguments, **environment)
-    code = command.wait()
-    assert command.errors == ""
-    assert listed(folder) == before
-    found = json.loads(command.output)
+def checked(code: int, output: str, errors: str) -> Found:
+    """The exit code and the findings; nothing may be said beside them."""
+    assert errors == ""
+    found = json.loads(output)
     assert code == (2 if any(finding["verdict"] == "FAIL" for finding in found) else 0)
     assert all(finding["remedy"] for finding in found if finding["verdict"] == "FAIL")
     return code, found
+
+
+@pytest.fixture
+def doctor(tmp_path, monkeypatch):
+    """The command in this process and the test's folder, in which it may leave nothing. No host answers."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # as the command sets it for its process
+    monkeypatch.setattr(run, "answers", lambda host: False)
+
+    def examined(*arguments: str, **environment: str) -> Found:
+        before = listed(tmp_path)
+        done = CliRunner(env=environment).invoke(cli, ["doctor", "--json", *arguments])
+        assert listed(tmp_path) == before
+        return checked(done.exit_code, done.stdout, done.stderr)
+
+    return examined
+
+
+def doctor_in_a_process(folder: Path, *arguments: str, **environment: str) -> Found:
+    before = listed(folder)
+    command = Command(folder, "doctor", "--json", *arguments, **environment)
+    code = command.wait()
+    assert listed(folder) == before
+    return checked(code, command.output, command.errors)
 
 
 def failures(found: list[dict[str, str]]) -> list[tuple[str, str]]:
@@ -47,10 +70,10 @@ def texts(found: list[dict[str, str]], subject: str) -> str:
     return "\n".join(f"{f['verdict']} {f['text']} -> {f['remedy']}" for f in found if f["subject"] == subject)
 
 
-def test_the_machine_alone_and_a_config_that_could_run(tmp_path):
-    code, found = doctor(tmp_path)
+def test_the_machine_alone_and_a_config_that_could_run(doctor, tmp_path):
+    code, found = doctor()
     assert code == 0 and torch.__version__ in texts(found, "torch") and "ok torch" in texts(found, "packages")
-    code, found = doctor(tmp_path, write(tmp_path, DIGITS, "data.batch_size=30"))
+    code, found = doctor_in_a_process(tmp_path, write(tmp_path, DIGITS, "data.batch_size=30"))
     assert code == 0
     assert "1797 x 1x8x8, 115 kB, in memory, 10 classes; a batch of 30 was read" in texts(found, "data")
     assert "generator" in texts(found, "networks") and "a training step runs on cpu" in texts(found, "step")
@@ -80,16 +103,16 @@ def test_the_text_has_a_line_for_each_finding_and_says_the_sum(tmp_path):
         (["run.folder=/proc/nothing"], "folder", "cannot be written"),
         (["evaluate={every: 5}"], "evaluate", "github.com does not answer"),
         (["evaluate={every: 5, features: nowhere}"], "run", "neither inception nor the folder"),
-        (["game.generator.model={target: mine:Raises}"], "game", "RuntimeError: no such luck"),
+        (["game.generator.model={target: refusing:Raises}"], "game", "RuntimeError: no such luck"),
     ],
 )
-def test_what_keeps_a_config_from_running(tmp_path, overrides, subject, words):
+def test_what_keeps_a_config_from_running(doctor, tmp_path, overrides, subject, words):
     if torch.cuda.is_available() and "run.device=cuda" in overrides:
         pytest.skip("this machine has a GPU")
     (tmp_path / "taken").touch()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "diary.txt").touch()
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "refusing.py").write_text(
         "import torch\n"
         "class Raises(torch.nn.Module):\n"
         "    latent_dim = 4\n"
@@ -99,19 +122,18 @@ def test_what_keeps_a_config_from_running(tmp_path, overrides, subject, words):
         "    def forward(self, z, labels=None):\n"
         "        raise RuntimeError('no such luck')\n"
     )
-    # Nobody answers for a host that a network does not know.
     environment = {"TORCH_HOME": str(tmp_path / "hub"), "http_proxy": "", "https_proxy": ""}
-    code, found = doctor(tmp_path, write(tmp_path, DIGITS), *overrides, **environment)
+    code, found = doctor(write(tmp_path, DIGITS), *overrides, **environment)
     assert code == 2
     assert any(about == subject and words in text for about, text in failures(found)), failures(found)
 
 
-def test_a_run_that_exists_is_a_note_that_says_whether_it_could_go_on(tmp_path):
+def test_a_run_that_exists_is_a_note_that_says_whether_it_could_go_on(doctor, tmp_path):
     config = write(tmp_path, RING, "run.steps=2")
-    gantrain(tmp_path, "train", config)
-    code, found = doctor(tmp_path, config)
+    train(load(config))
+    code, found = doctor(config)
     assert code == 0 and "note" in texts(found, "folder") and "of step 2 -> --resume" in texts(found, "folder")
-    code, found = doctor(tmp_path, config, "run.seed=4")
+    code, found = doctor(config, "run.seed=4")
     assert code == 0 and "--resume would refuse: run.seed" in texts(found, "folder")
 
 
@@ -123,13 +145,20 @@ def test_a_run_that_exists_is_a_note_that_says_whether_it_could_go_on(tmp_path):
         ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1234"}, "note"),
     ],
 )
-def test_variables_that_a_launcher_left(tmp_path, environment, verdict):
-    _, found = doctor(tmp_path, **environment)
+def test_variables_that_a_launcher_left(doctor, environment, verdict):
+    _, found = doctor(**environment)
     assert texts(found, "environment").startswith(verdict) and "unset" in texts(found, "environment")
 
 
-def test_no_compiler(tmp_path):
-    code, found = doctor(tmp_path, write(tmp_path, RING, "run.compile=true"), PATH=str(tmp_path), CXX="")
+def test_no_compiler(doctor, tmp_path):
+    _, found = doctor(PATH=str(tmp_path), CXX="")
+    assert "note no C++ compiler" in texts(found, "compiler")
+
+
+@pytest.mark.slow  # test_compile.py has the refusal of a run without a compiler
+def test_no_compiler_for_a_config_that_needs_one(tmp_path):
+    config = write(tmp_path, RING, "run.compile=true")
+    code, found = doctor_in_a_process(tmp_path, config, PATH=str(tmp_path), CXX="")
     assert "note no C++ compiler" in texts(found, "compiler")
     assert code == 2 and "run.compile: the networks cannot be compiled" in failures(found)[0][1]
 
@@ -147,18 +176,17 @@ def test_too_little_space_for_the_checkpoints(tmp_path):
     assert (wrong.verdict, wrong.subject) == ("FAIL", "space") and "ulimit -f" in wrong.remedy
 
 
-def test_torchvision_that_was_built_for_another_torch(tmp_path):
+def test_torchvision_that_was_built_for_another_torch(doctor, tmp_path, monkeypatch):
     (tmp_path / "fake").mkdir()
     (tmp_path / "fake" / "torchvision.py").write_text(
         "raise RuntimeError('operator torchvision::nms does not exist')\n"
     )
-    path = os.pathsep.join((str(tmp_path / "fake"), str(ROOT)))
-    command = [sys.executable, "-m", "gantrain", "doctor", write(tmp_path, RING)]
-    env = os.environ | {"PYTHONPATH": path}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path, env=env)
-    assert done.returncode == 2 and done.stderr == ""
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("FAIL"))
-    assert "does not match torch" in line and "torchvision::nms" in line and "pip install" in line
+    monkeypatch.syspath_prepend(tmp_path / "fake")
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    code, found = doctor(write(tmp_path, RING))
+    ((subject, text),) = failures(found)
+    assert code == 2 and subject == "torchvision" and "does not match torch" in text and "torchvision::nms" in text
+    assert "pip install" in texts(found, "torchvision")
 
 
 SLOW = """

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from forked import Command, gantrain
 from image_sets import CLASSIFICATION
 from pydantic import ValidationError
 from tiny import DIGITS, config_of, rows, same, state, write
 
+from gantrain.cli import cli
 from gantrain.commands.evaluate import Request, evaluate_images, evaluate_run
 from gantrain.commands.train import make_trainer, train
 from gantrain.data.datasets.digits import Digits
@@ -39,27 +41,29 @@ def test_the_classifier_that_is_shipped_is_good_and_small():
     assert sum(f.stat().st_size for f in CLASSIFIER.rglob("*") if "best" not in f.parts) < 1_000_000
 
 
-def test_a_run_is_the_same_with_and_without_evaluation(tmp_path):
-    with_it = train(evaluated(tmp_path / "with", LOOKAHEAD))
-    without = train(config_of(DIGITS, tmp_path / "without", "run.steps=10", LOOKAHEAD))
-    assert same(state(with_it), state(without))
-    logged = [row for row in rows(with_it) if NAME not in row]
-    assert logged == rows(without) and len(rows(with_it)) == len(logged) + 4
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    """A run that is not evaluated, with all its checkpoints."""
+    kept = "checkpoint={every: 1, keep: 10}"
+    return train(config_of(DIGITS, tmp_path_factory.mktemp("without"), "run.steps=10", LOOKAHEAD, kept))
 
 
 @pytest.mark.parametrize("weights", ["ema", "live", "anchor"])
-def test_what_is_logged_is_the_metric_of_the_weights_that_were_asked_for(tmp_path, weights):
+def test_a_run_stays_the_same_and_what_is_logged_is_the_metric_of_the_weights_that_were_asked_for(
+    tmp_path, without, weights
+):
     folder = train(evaluated(tmp_path, f"evaluate.weights={weights}", LOOKAHEAD))
+    assert same(state(folder), state(without))
+    others = [row for row in rows(folder) if NAME not in row]
+    assert others == rows(without) and len(rows(folder)) == len(others) + 4
     logged = {row["step"]: row for row in read_metrics(folder) if NAME in row}
     assert sorted(logged) == [3, 6, 9, 10]
     extractor = make_extractor(str(CLASSIFIER))
 
     def expected(step):
-        # A run that is stopped at the step; the anchor is the iterate of the last complete cycle of four.
+        # The anchor is the iterate of the last complete cycle of four.
         network = {"anchor": "live"}.get(weights, weights)
-        stop = step // 4 * 4 if weights == "anchor" else step
-        run = train(config_of(DIGITS, tmp_path / str(step), f"run.steps={stop}", LOOKAHEAD))
-        saved = load(run, weights=network)
+        saved = load(without, weights=network, step=step // 4 * 4 if weights == "anchor" else step)
         seed = trainer_seed(tmp_path)
         fake = Generated.of(saved.game, seed, network=saved.network, labels=saved.data.labels)
         options = Options(subset_size=100)
@@ -91,10 +95,10 @@ def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path):
 
 
 def test_a_resumed_run_goes_on_comparing_with_the_best(tmp_path):
-    straight = train(evaluated(tmp_path / "straight", "checkpoint.every=4"))
-    halves = evaluated(tmp_path / "halves", "checkpoint.every=4", "run.steps=7")
-    train(halves)
-    resumed = train(evaluated(tmp_path / "halves", "checkpoint.every=4"), resume=True)
+    few = ("checkpoint.every=4", "evaluate.metrics=[fid]")
+    straight = train(evaluated(tmp_path / "straight", *few))
+    train(evaluated(tmp_path / "halves", *few, "run.steps=7"))
+    resumed = train(evaluated(tmp_path / "halves", *few), resume=True)
     assert same(state(straight), state(resumed))
     assert same(state(straight / "best"), state(resumed / "best"))
 
@@ -116,9 +120,7 @@ def test_of_a_classifier_the_best_is_the_most_accurate(tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    path = train(evaluated(folder, "run.steps=4"))
-    return path
+    return train(evaluated(tmp_path_factory.mktemp("finished"), "run.steps=4", "evaluate.metrics=[fid]"))
 
 
 def test_the_command_agrees_with_images_in_files(finished, tmp_path):
@@ -140,9 +142,10 @@ def test_the_command_agrees_with_images_in_files(finished, tmp_path):
 
 
 def test_the_command_prints_a_table_and_json(finished):
-    table = gantrain(finished.parent, "eval", str(finished), "--metrics", "fid,prc")
+    arguments = ["eval", str(finished), "--metrics", "fid,prc"]
+    table = gantrain(finished.parent, *arguments)
     assert table.output.startswith(NAME) and "extractor" in table.output and "0.4" in table.output
-    found = json.loads(gantrain(finished.parent, "eval", str(finished), "--metrics", "fid,prc", "--json").output)
+    found = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
     assert f"{found['values'][NAME]['value']:.5g}" in table.output
     assert found["about"]["fake"]["samples"] == 300 and found["about"]["weights"] == "ema"
 

@@ -78,9 +78,9 @@ def proximal(field, z, lr, inner, relaxation, steps, resolvent=lambda z: z):
 
 @pytest.fixture(autouse=True)
 def quick(request, monkeypatch):
-    """Streamlines are drawn of each shipped game once."""
+    """Streamlines are drawn of one game, and with the long tests of each."""
     case = request.node.callspec.params.get("case", "") if hasattr(request.node, "callspec") else ""
-    if case not in FIELDS:
+    if case != "forsaken" and "streamlines" not in request.node.name:
         monkeypatch.setattr(figures, "_stream", lambda axes, field: None)
 
 
@@ -171,6 +171,13 @@ def test_the_table_is_the_method_written_by_hand_and_shows_what_the_comment_says
     assert line.endswith(f"{table[0, 2]:.3g} at the start, {table[-1, 2]:.3g} at the end")
     assert where == str(tmp_path / "out" / "trajectory.png")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["config.yaml", "trajectory.csv", "trajectory.png"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIELDS)
+def test_streamlines_are_drawn_of_every_shipped_game(tmp_path, name):
+    solved(tmp_path / "out", name, "steps=2")
+    assert load_png(tmp_path / "out" / "trajectory.png").shape[0] == 3
 
 
 def test_every_shipped_game_is_shown_above():

@@ -9,14 +9,15 @@ Most compiled runs take torch's backend aot_eager, which traces and differentiat
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
 import torch
+from cases import few
 from forked import together
-from tiny import DIGITS, RING, config_of, rows, same, state
+from tiny import DIGITS, RING, back_to, config_of, rows, same, state
 from torch import nn
-from torch._dynamo.utils import counters
 
 from gantrain.commands.train import train
 from gantrain.compute import compile
@@ -65,14 +66,46 @@ LAID_OUT, COMPILED = "run.channels_last=true", "run.compile=true"
 
 @pytest.fixture
 def aot(monkeypatch):
+    """The quick backend; the fixture is what the compiler counts."""
+    from torch._dynamo.utils import counters  # the compiler takes seconds to import, and most tests need none
+
     torch._dynamo.reset()
     counters.clear()
     monkeypatch.setattr(compile, "compile_options", lambda: AOT)
+    return counters
 
 
 def of(name, folder, *overrides):
     base, *changes = RUNS[name]
     return config_of(base, folder, "run.steps=6", *changes, *overrides)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The plain run of a name, which is trained once."""
+    folder = tmp_path_factory.mktemp("plain")
+
+    @functools.cache
+    def trained(name):
+        with pytest.MonkeyPatch.context() as patched:
+            laid_out = layouts(patched)
+            run = train(of(name, folder / name))
+        assert laid_out and not any(laid_out)
+        return run
+
+    return trained
+
+
+def layouts(monkeypatch):
+    """For each call of a convolution from now on, whether its input has the channels last."""
+    laid_out, convolve = [], nn.Conv2d.forward
+
+    def seen(self, x):
+        laid_out.append(order(x) != order(x.contiguous()))
+        return convolve(self, x)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", seen)
+    return laid_out
 
 
 def pairs(left, right):
@@ -95,40 +128,34 @@ def distance(left, right):
     return torch.stack([(a.double() - b.double()).norm() for a, b in pairs(left, right)]).norm()
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_channels_last_agrees_with_plain_and_is_another_computation(name, tmp_path, monkeypatch):
-    laid_out, convolve = [], nn.Conv2d.forward
-
-    def seen(self, x):
-        laid_out.append(order(x) != order(x.contiguous()))
-        return convolve(self, x)
-
-    monkeypatch.setattr(nn.Conv2d, "forward", seen)
-    plain = train(of(name, tmp_path, "run.name=plain"))
-    assert laid_out and not any(laid_out)
-    other = train(of(name, tmp_path, "run.name=other", LAID_OUT))
+@pytest.mark.parametrize("name", few(RUNS, "rapp", "extragradient", "sam"))
+def test_channels_last_agrees_with_plain_and_is_another_computation(name, tmp_path, plain, monkeypatch):
+    expected = state(plain(name))
+    laid_out = layouts(monkeypatch)
+    other = train(of(name, tmp_path, LAID_OUT))
     assert any(laid_out)
-    assert_near(state(plain), state(other))
+    assert_near(expected, state(other))
 
 
 # A run that goes on in another way, below, is one of extragradient.
-@pytest.mark.parametrize("name", ["rapp", pytest.param("extragradient", marks=pytest.mark.slow), "sam"])
-def test_compiled_agrees_with_plain(name, tmp_path, aot):
-    plain = train(of(name, tmp_path, "run.name=plain"))
-    assert not counters["stats"]
-    other = train(of(name, tmp_path, "run.name=other", LAID_OUT, COMPILED, "run.tf32=true"))
-    assert_near(state(plain), state(other))
+@pytest.mark.parametrize("name", few(["rapp", "extragradient", "sam"], "rapp", "sam"))
+def test_compiled_agrees_with_plain(name, tmp_path, plain, aot):
+    expected = state(plain(name))
+    assert not aot["stats"]
+    other = train(of(name, tmp_path, LAID_OUT, COMPILED, "run.tf32=true"))
+    assert_near(expected, state(other))
     # One graph is the check that this machine can compile. How many more there are depends on torch's version.
-    assert counters["stats"]["unique_graphs"] > 1
+    assert aot["stats"]["unique_graphs"] > 1
     if torch.__version__ >= "2.14":  # torch 2.9 cannot trace all of a GAN in one piece, and is right nevertheless
-        assert not counters["graph_break"]
+        assert not aot["graph_break"]
 
 
-def test_in_half_precision_they_agree_within_its_rounding(tmp_path, aot):
-    single = train(of("gda", tmp_path, "run.name=single"))
-    plain = train(of("gda", tmp_path, "run.name=plain", "run.precision=bf16"))
-    other = train(of("gda", tmp_path, "run.name=other", "run.precision=bf16", LAID_OUT, COMPILED))
-    assert 0 < distance(state(plain), state(other)) < 2 * distance(state(plain), state(single))
+@pytest.mark.usefixtures("aot")
+def test_in_half_precision_they_agree_within_its_rounding(tmp_path, plain):
+    single = state(plain("gda"))
+    half = state(train(of("gda", tmp_path, "run.name=half", "run.precision=bf16")))
+    other = state(train(of("gda", tmp_path, "run.name=other", "run.precision=bf16", LAID_OUT, COMPILED)))
+    assert 0 < distance(half, other) < 2 * distance(half, single)
 
 
 class Noisy(nn.Module):
@@ -137,10 +164,17 @@ class Noisy(nn.Module):
     def __init__(self, spec):
         super().__init__()
         layers = nn.Linear(2, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 1)
-        self.layers = spectrally_normalised(nn.Sequential(*layers))
+        self.layers = draw_vectors(spectrally_normalised(nn.Sequential(*layers)))
 
     def forward(self, x, labels=None):
         return self.layers(x).squeeze(1)
+
+
+def draw_vectors(network):
+    """Move the vectors of spectral norm far from the singular vectors, so that a step too many would show."""
+    for buffer in network.buffers():
+        buffer.copy_(nn.functional.normalize(torch.randn(buffer.shape), dim=0))
+    return network
 
 
 NOISY = "game.discriminator.model={target: 'test_compile:Noisy'}"
@@ -148,20 +182,21 @@ NOISY = "game.discriminator.model={target: 'test_compile:Noisy'}"
 
 def test_the_real_compiler_draws_and_differentiates_the_same_and_resumes_to_the_last_bit(tmp_path):
     """The discriminator sees real and fake samples before either is differentiated."""
-    plain = train(config_of(RING, tmp_path, "run.name=plain", NOISY, "run.steps=6"))
-    other = train(config_of(RING, tmp_path, "run.name=other", NOISY, "run.steps=6", COMPILED))
-    assert_near(state(plain), state(other))
-    train(config_of(RING, tmp_path, "run.name=parts", NOISY, "run.steps=4", COMPILED))
-    parts = train(config_of(RING, tmp_path, "run.name=parts", NOISY, "run.steps=6", COMPILED), resume=True)
-    assert same(state(parts), state(other)) and rows(parts) == rows(other)
+    uncompiled = train(config_of(RING, tmp_path, "run.name=plain", NOISY, "run.steps=6"))
+    config = config_of(RING, tmp_path, "run.name=other", NOISY, "run.steps=6", "checkpoint.every=4", COMPILED)
+    other = train(config)
+    whole, logged = state(other), rows(other)
+    assert_near(state(uncompiled), whole)
+    back_to(other, 4)
+    train(config, resume=True)
+    assert same(state(other), whole) and rows(other) == logged
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rapp", "extragradient", "random_direction", "sam", "sampa"])
-def test_the_real_compiler_agrees_with_plain(name, tmp_path):
-    plain = train(of(name, tmp_path, "run.name=plain"))
+def test_the_real_compiler_agrees_with_plain(name, tmp_path, plain):
     for number, options in enumerate([[COMPILED], [COMPILED, LAID_OUT]]):
-        assert_near(state(plain), state(train(of(name, tmp_path, f"run.name=other{number}", *options))))
+        assert_near(state(plain(name)), state(train(of(name, tmp_path, f"run.name=other{number}", *options))))
 
 
 @pytest.mark.slow
@@ -179,25 +214,28 @@ def resumed(folder, options, steps):
 
 @pytest.mark.parametrize("name", ["rapp", "sampa"])
 def test_a_run_goes_on_with_channels_last_to_the_last_bit(name, tmp_path):
-    whole = train(of(name, tmp_path, "run.name=whole", LAID_OUT))
-    train(of(name, tmp_path, "run.name=parts", LAID_OUT, "run.steps=3"))
-    parts = train(of(name, tmp_path, "run.name=parts", LAID_OUT), resume=True)
-    assert same(state(parts), state(whole))
+    config = of(name, tmp_path, LAID_OUT, "checkpoint.every=3")
+    run = train(config)
+    whole = state(run)
+    back_to(run, 3)
+    train(config, resume=True)
+    assert same(state(run), whole)
 
 
 @pytest.mark.parametrize(("first", "then"), [((), (LAID_OUT, COMPILED)), ((LAID_OUT, COMPILED), ())])
-def test_a_run_goes_on_in_another_way_from_a_checkpoint_of_either(first, then, tmp_path, aot):
+@pytest.mark.usefixtures("aot")
+def test_a_run_goes_on_in_another_way_from_a_checkpoint_of_either(first, then, tmp_path, plain):
     """Wrong strides would give a fused Adam the moments of other weights."""
-    plain = train(of("extragradient", tmp_path, "run.name=plain"))
-    train(of("extragradient", tmp_path, "run.name=parts", *first, "run.steps=3"))
-    parts = train(of("extragradient", tmp_path, "run.name=parts", *then), resume=True)
-    assert_near(state(parts), state(plain))
+    whole = plain("extragradient")
+    train(of("extragradient", tmp_path, *first, "run.steps=3"))
+    parts = train(of("extragradient", tmp_path, *then), resume=True)
+    assert_near(state(parts), state(whole))
     for weights in ("ema", "live"):
-        samples = [load(run, weights=weights).game.sample(4, 0) for run in (plain, parts)]
+        samples = [load(run, weights=weights).game.sample(4, 0) for run in (whole, parts)]
         torch.testing.assert_close(*samples, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", few(RUNS, "gda", "sampa"))
 def test_everything_that_a_fused_optimizer_reads_lies_as_its_parameter_does(name, tmp_path, monkeypatch):
     trainers, fit = [], Trainer.fit
     monkeypatch.setattr(Trainer, "fit", lambda self, *a: (trainers.append(self), fit(self, *a))[1])
@@ -241,13 +279,11 @@ def order(t):
 
 def test_looks_and_saved_networks_are_not_compiled(tmp_path, monkeypatch, aot):
     looked, look = [], Trainer.run_callback
-    monkeypatch.setattr(
-        Trainer, "run_callback", lambda *a: (look(*a), looked.append(counters["stats"]["unique_graphs"]))
-    )
-    often = train(of("gda", tmp_path, "run.name=often", "samples={every: 1, count: 10}", COMPILED, "ema=null"))
+    monkeypatch.setattr(Trainer, "run_callback", lambda *a: (look(*a), looked.append(aot["stats"]["unique_graphs"])))
+    often = train(config_of(RING, tmp_path, "run.steps=6", "samples={every: 1, count: 10}", COMPILED, "ema=null"))
     assert looked[0] == looked[5] > 1
     load(often).game.sample(3, 0)
-    assert counters["stats"]["unique_graphs"] == looked[0]
+    assert aot["stats"]["unique_graphs"] == looked[0]
 
 
 def on_two_processes(folder, options):
@@ -256,10 +292,9 @@ def on_two_processes(folder, options):
 
 
 @pytest.mark.parametrize("options", [(LAID_OUT,), pytest.param((LAID_OUT, COMPILED), marks=pytest.mark.slow)])
-def test_two_processes_with_synchronised_batch_norm_agree_with_one(options, tmp_path):
-    one = train(of("gda", tmp_path, "run.name=one"))
+def test_two_processes_with_synchronised_batch_norm_agree_with_one(options, tmp_path, plain):
     together(on_two_processes, str(tmp_path), options)
-    assert_near(state(one), state(tmp_path / "two"))
+    assert_near(state(plain("gda")), state(tmp_path / "two"))
 
 
 def test_points_have_no_channels(ring, tmp_path):
@@ -269,8 +304,10 @@ def test_points_have_no_channels(ring, tmp_path):
 
 
 def test_without_a_compiler_it_is_said_before_anything_is_written(ring, tmp_path):
+    from torch._inductor import config as compiling
+
     torch._dynamo.reset()
-    missing = torch._inductor.config.patch({"cpp.cxx": (None, "a-compiler-that-is-missing")})
+    missing = compiling.patch({"cpp.cxx": (None, "a-compiler-that-is-missing")})
     with missing, pytest.raises(UserError) as caught:
         train(ring(COMPILED))
     message = str(caught.value)
@@ -279,14 +316,14 @@ def test_without_a_compiler_it_is_said_before_anything_is_written(ring, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow  # a run with the real compiler, above, would show it too
 def test_the_real_compiler_does_not_move_the_vectors_of_spectral_norm_twice():
     """They are far from the singular vectors here, so that it would show; both passes come before the backward one."""
     gradients = []
     for compiled in (False, True):
         torch.manual_seed(0)
         network = spectrally_normalised(nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 4)))
-        for buffer in network.buffers():
-            buffer.copy_(nn.functional.normalize(torch.randn(buffer.shape), dim=0))
+        draw_vectors(network)
         if compiled:
             network.compile(**compile.compile_options())
         loss = sum(network(torch.randn(5, 3)).square().sum() for _ in range(2))
@@ -327,7 +364,7 @@ def settings():
     return [s.fp32_precision for s in names], cpu, old
 
 
-@pytest.mark.parametrize("before", ["untouched", "highest", "high", "medium"])
+@pytest.mark.parametrize("before", few(["untouched", "highest", "high", "medium"], "untouched", "high"))
 def test_tf32_is_set_for_the_run_alone_and_off_where_something_is_measured(before, ring, monkeypatch):
     """Also the old names of the settings can be read throughout; they raise where the new ones contradict them."""
     during, looking = [], []

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from emulated_device import NAME, Counts, DeviceTensor, counted, emulated
+from emulated_device import Counts, DeviceTensor, counted, emulated
 from forked import together
 from PIL import Image
 from tiny import DIGITS, RING, config_of, rows, same, state
@@ -241,10 +241,13 @@ def test_a_run_resumes_on_the_device_from_a_checkpoint_of_either(tmp_path):
         assert same(trained(tmp_path / "cpu", device, case, resume=True), expected)
 
 
-def shared(folder: str, place: str, *settings: str) -> Counts:
-    """A run that this process shares with others, and what its device was asked for."""
-    with process_group(cpu=True), emulated() as device, counted() as counts:
-        trained(Path(folder), device if place == NAME else CPU, (DIGITS, *settings))
+def shared(folder: str, *settings: str) -> Counts:
+    """A run that this process shares with others, on the CPU and on a device, and what the device was asked for."""
+    case = (DIGITS, "run.steps=3", *settings)
+    with process_group(cpu=True), emulated() as device:
+        trained(Path(folder) / "cpu", CPU, case)
+        with counted() as counts:
+            trained(Path(folder) / "device", device, case)
     return counts
 
 
@@ -258,8 +261,7 @@ def shared(folder: str, place: str, *settings: str) -> Counts:
     ],
 )
 def test_two_processes_share_a_run_on_devices(tmp_path, settings):
-    together(shared, str(tmp_path / "cpu"), "cpu", *settings)
-    for counts in together(shared, str(tmp_path / "device"), NAME, *settings):
+    for counts in together(shared, str(tmp_path), *settings):
         assert not any("loss_scaling.py:settle" in what for what in counts.waits)
     expected, found = (tmp_path / place / "run" for place in ("cpu", "device"))
     assert same(state(found), state(expected)) and rows(found) == rows(expected)
@@ -298,7 +300,13 @@ def test_a_step_waits_for_the_device_and_launches_no_more_than_it_must(tmp_path,
     assert counts.launches.total() <= launches
 
 
-@pytest.mark.parametrize("settings", [("outer=extragradient",), ("run.precision=bf16", "data.storage=memory")])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(("outer=extragradient",), marks=pytest.mark.slow),
+        ("run.precision=bf16", "data.storage=memory"),
+    ],
+)
 def test_a_run_waits_for_the_device_at_its_logs_alone(tmp_path, settings):
     waits = []
     with emulated() as device:

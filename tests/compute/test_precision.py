@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from cases import few
 from forked import together
 from tiny import DIGITS, config_of, rows, same, state
 from torch import nn
@@ -118,7 +119,7 @@ def moved(folder: Path, accelerator: Any, *overrides: str) -> torch.Tensor:
     return torch.cat([(p.detach() - b).flatten() for p, b in zip(parameters, before, strict=True)])
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", few(RUNS, "rapp", "lookahead", "sampa"))
 def test_a_run_in_half_precision_is_near_that_in_single(tmp_path, name):
     with process_group(cpu=True) as accelerator:
         single, bf16, fp16 = (

@@ -5,9 +5,9 @@ import random
 import numpy as np
 import pytest
 import torch
+from later import Later
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
-from torchvision import datasets, transforms
 
 from gantrain.config.parts import build
 from gantrain.data import Batches, GaussianRing, adopted, as_data_set, storage
@@ -15,6 +15,7 @@ from gantrain.data.storage import place_samples
 from gantrain.errors import Notice, UserError
 from gantrain.metrics import Images
 
+datasets, transforms = Later("torchvision.datasets"), Later("torchvision.transforms")
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (20, 8, 6, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]

@@ -1,9 +1,11 @@
 import pytest
 import torch
-from torchvision.transforms import functional
+from later import Later
 
 from gantrain.data import Batch, Batches, Color, Crop, Cutout, Flip
 from gantrain.errors import UserError
+
+functional = Later("torchvision.transforms.functional")
 
 
 def make_batch(n=64, shape=(3, 10, 8), index=0, rank=0, world=1, seed=7):

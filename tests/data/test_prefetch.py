@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from forked import SECONDS, ended, until
+from forked import SECONDS, Command, ended, until
 
 from gantrain.data import Batches, DataSpec, prefetch
 from gantrain.data.prefetch import automatic_workers
@@ -203,7 +203,7 @@ def test_workers_end_with_the_batches_or_when_they_are_closed(log, alive):
 UNCLOSED = """
 import sys, pathlib
 sys.path[:0] = {tests}
-from test_prefetch import batches
+from test_prefetch import batches, prefetch
 left = batches(pathlib.Path("{log}"), 2, stuck={stuck})
 left(0, 0)
 {then}
@@ -216,6 +216,7 @@ def unclosed(log, then, stuck=False):
     return [sys.executable, "-c", UNCLOSED.format(tests=tests, log=log, then=then, stuck=stuck)]
 
 
+@pytest.mark.slow  # so does one whose workers are stuck, below
 def test_a_process_that_closes_nothing_ends_nevertheless_and_without_a_word(log):
     done = subprocess.run(unclosed(log, "sys.exit(3)"), capture_output=True, text=True, timeout=SECONDS)
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
@@ -248,18 +249,27 @@ def test_workers_that_are_stuck_in_a_read_end_when_they_are_closed(log, alive, m
 
 @pytest.mark.usefixtures("open_pipe")
 def test_a_process_ends_even_if_its_workers_are_stuck_in_a_read(log):
-    done = subprocess.run(unclosed(log, "sys.exit(3)", stuck=True), capture_output=True, text=True, timeout=SECONDS)
+    program = unclosed(log, "prefetch._PATIENCE = 0.5; sys.exit(3)", stuck=True)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=SECONDS)
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
     assert not any(psutil.pid_exists(process) for process, _ in reads(log))
+
+
+def waiting(folder, arguments, files, environment):
+    """A process that has read the first draw with two workers, and waits for ever."""
+    log, stuck = arguments
+    left = batches(Path(log), 2, stuck=bool(stuck))
+    left(0, 0)
+    signal.pause()
 
 
 @pytest.mark.usefixtures("open_pipe")
 @pytest.mark.parametrize("stuck", [False, True])
 def test_the_workers_of_a_process_that_was_killed_end_even_if_they_are_stuck_in_a_read(log, stuck):
-    with subprocess.Popen(unclosed(log, "sys.stdin.read()", stuck), stdin=subprocess.PIPE) as process:
-        until(lambda: process.poll() is not None or busy(log, 2))
-        workers = psutil.Process(process.pid).children()
-        process.kill()
+    command = Command(log.parent, str(log), "stuck" if stuck else "", target=waiting)
+    until(lambda: not command.running() or busy(log, 2))
+    workers = psutil.Process(command.process.pid).children()
+    command.kill()
     assert len(workers) == 2
     until(lambda: all(ended(worker) for worker in workers))
 
@@ -346,6 +356,7 @@ def test_a_read_that_does_not_end_ends_the_wait(log, monkeypatch):
     ahead = batches(log, 1)
     ahead._ahead._timeout = 1
     monkeypatch.setattr(prefetch, "_PATIENCE", 0.1)
+    monkeypatch.setattr(prefetch, "_LOOK_EVERY", 0.2)
     ahead(0, 0)
     os.kill(next(iter(prefetch._RUNNING))._workers[0].pid, signal.SIGSTOP)
     with pytest.raises(UserError, match=r"^data.workers: a read of the data takes more than 1 s; .*run.timeout$"):

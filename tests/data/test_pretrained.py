@@ -12,11 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import language
 import pytest
 from forked import SECONDS
+from later import later_or_skip
 
 from gantrain.data.pretrained import load
 from gantrain.errors import UserError
 
-pytest.importorskip("transformers")
+later_or_skip("transformers")
 
 
 class Hub(BaseHTTPRequestHandler):

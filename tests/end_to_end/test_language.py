@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from forked import Command
+from later import later_or_skip
 from torch import nn
 
 from gantrain.commands.train import make_trainer, train
@@ -17,7 +18,7 @@ from gantrain.config.loading import load
 from gantrain.models import HuggingFace
 from gantrain.runs import checkpoint
 
-pytest.importorskip("transformers")
+later_or_skip("transformers")
 
 ORACLES = {
     "plain": None,

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from no_data import config_of, moved, trainer_of
-from scipy.optimize import minimize_scalar
 
 from gantrain.builders import make_data, make_game
 from gantrain.commands.train import make_trainer
@@ -43,6 +42,8 @@ def test_alike_firms_produce_the_closed_form():
     ],
 )
 def test_no_firm_can_gain_at_the_equilibrium(costs, keys):
+    from scipy.optimize import minimize_scalar
+
     game = game_of(costs, **keys)
     quantities = game.equilibrium.double().numpy()
     rises = np.broadcast_to(keys.get("quadratic_costs", 0.0), len(costs))

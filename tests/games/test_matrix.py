@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from no_data import ROCK_PAPER_SCISSORS, config_of, matrix, moved, trainer_of
-from scipy.optimize import linprog
 
 from gantrain.builders import make_data, make_game
 from gantrain.commands.train import make_trainer
@@ -33,6 +32,8 @@ def measured(game):
 
 def value_by_linear_program(payoff):
     """max_x min_j (x' A)_j."""
+    from scipy.optimize import linprog
+
     a = np.array(payoff)
     m, n = a.shape
     found = linprog(

@@ -3,10 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-import torch_fidelity
 from forked import together
 from image_sets import DIGITS, Pixels, game, generated
-from torch_fidelity.registry import NOISE_SOURCE_REGISTRY, SAMPLE_SIMILARITY_REGISTRY
+from later import Later
 
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
@@ -15,6 +14,8 @@ from gantrain.metrics import Generated, Options, Paths, evaluate
 from gantrain.metrics.extractors.base import PathDistance
 from gantrain.metrics.path_length import path_lengths
 from gantrain.utils.seeding import generator
+
+torch_fidelity, registry = Later("torch_fidelity"), Later("torch_fidelity.registry")
 
 
 class Squared(PathDistance):
@@ -62,7 +63,7 @@ def test_it_is_what_torch_fidelity_computes_where_that_works(monkeypatch):
     made, samples = game(), 64
     start, end = latents(2, 1)
     noise = iter((start, end))
-    monkeypatch.setitem(NOISE_SOURCE_REGISTRY, "ours", lambda rng, shape: next(noise))
+    monkeypatch.setitem(registry.NOISE_SOURCE_REGISTRY, "ours", lambda rng, shape: next(noise))
 
     class Similarity(torch_fidelity.SampleSimilarityBase):
         def __init__(self, name, **options):
@@ -71,7 +72,7 @@ def test_it_is_what_torch_fidelity_computes_where_that_works(monkeypatch):
         def forward(self, left, right):
             return Squared()(left, right)
 
-    monkeypatch.setitem(SAMPLE_SIMILARITY_REGISTRY, "squared", Similarity)
+    monkeypatch.setitem(registry.SAMPLE_SIMILARITY_REGISTRY, "squared", Similarity)
 
     class Levels(torch_fidelity.GenerativeModelBase):
         z_size, z_type, num_classes = 4, "ours", 0

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch_fidelity.metric_isc import isc_features_to_metric
 
 from gantrain.metrics.accumulators.score_sums import ScoreSums
 
 
 @pytest.mark.parametrize(("samples", "splits"), [(103, 10), (40, 1), (10, 10)])
 def test_scores_are_torch_fidelitys_in_any_order_of_batches(samples, splits):
+    from torch_fidelity.metric_isc import isc_features_to_metric
+
     logits = 3 * torch.randn(samples, 7, generator=torch.Generator().manual_seed(0))
     sums = ScoreSums(samples, splits, 7, seed=5)
     for rows in torch.randperm(samples, generator=torch.Generator().manual_seed(1)).split(9):

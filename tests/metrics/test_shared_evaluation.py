@@ -50,15 +50,24 @@ def measured(folder=None, cache=None, path=None):
     return report.scalars, extractor.seen
 
 
-def in_a_process(*arguments):
+def in_a_process(folder, cache):
+    """What is measured of data in memory, then of a folder without a cache, and with one."""
     with process_group(cpu=True):
-        return measured(*arguments)
+        return [measured(), measured(folder, cache), measured(folder, cache)]
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_the_numbers_are_those_of_one_process(world):
+@pytest.fixture(scope="module", params=[pytest.param(2, marks=pytest.mark.slow), 3])
+def shared(request, tmp_path_factory):
+    """The number of processes, the folder, and what each of them measured."""
+    there = tmp_path_factory.mktemp("shared")
+    folder = written(there / "images", DIGITS.samples[:310])
+    answers = together(in_a_process, folder, there / "cache", world=request.param)
+    return request.param, folder, list(zip(*answers, strict=True))
+
+
+def test_the_numbers_are_those_of_one_process(shared):
+    world, _, (answers, *_) = shared
     alone, seen = measured()
-    answers = together(in_a_process, world=world)
     for scalars, _ in answers:
         assert scalars == answers[0][0]
         assert scalars == pytest.approx(alone, rel=1e-6)
@@ -66,11 +75,10 @@ def test_the_numbers_are_those_of_one_process(world):
     assert sum(shares) == seen and max(shares) <= seen / world + 3 * 64
 
 
-def test_they_share_a_folder_and_a_cache(tmp_path):
-    folder = written(tmp_path / "images", DIGITS.samples[:310])
+def test_they_share_a_folder_and_a_cache(shared):
+    _, folder, (_, *rounds) = shared
     alone, seen = measured(folder)
-    for expected in (seen, seen - 300):
-        answers = together(in_a_process, folder, tmp_path / "cache")
+    for expected, answers in zip((seen, seen - 300), rounds, strict=True):
         assert sum(count for _, count in answers) == expected
         for scalars, _ in answers:
             assert scalars == pytest.approx(alone, rel=1e-6)

@@ -6,14 +6,15 @@ import math
 
 import pytest
 import torch
-import torch_fidelity
 from image_sets import DIGITS, Pixels, gaussian, generated, images, written
+from later import Later
 from torch.nn.functional import avg_pool2d, pad
 
 from gantrain.metrics import Generated, Images, Options, evaluate, open_images
 from gantrain.metrics.extractors.torch_fidelity import register
 from gantrain.metrics.sources.base import PIECE
 
+torch_fidelity = Later("torch_fidelity")
 FID, KID = "frechet_distance[digits-classifier]", "kernel_distance[digits-classifier]"
 
 

@@ -7,13 +7,14 @@ import json
 import language
 import pytest
 import torch
+from later import later_or_skip
 
 from gantrain.compute.modes import eval_mode
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.models import HuggingFace
 
-transformers = pytest.importorskip("transformers")
+transformers = later_or_skip("transformers")
 
 VOCABULARY = len(language.WORDS)
 SPEC = DataSpec((8,), classes=3, vocabulary=VOCABULARY, padding=0)

@@ -83,7 +83,7 @@ LOOPS = {
 }
 
 
-def run(game, outer, order, steps=40):
+def run(game, outer, order, steps=12):
     path = gt.solve(game, outer=outer, optimizer={"name": "sgd", "lr": GAMMA}, order=order, steps=steps)
     return torch.cat([path["x"], path["y"]], dim=1).numpy()
 

@@ -6,9 +6,9 @@ import math
 import os
 import pickle
 import re
+import resource
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from forked import SECONDS
+from forked import Command, together, until
 from torch import nn
 
 from gantrain.errors import UserError
@@ -433,33 +433,20 @@ def test_dicts_of_other_classes_become_plain(tmp_path):
     assert checkpoint.load(tmp_path / "step_1")[1] == {"a": {"o": {"x": 1}, "c": {"a": 2, "b": 1}}}
 
 
-def python(source: str, *arguments: object) -> subprocess.Popen:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", source, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-FULL_DISK = """
-import resource, sys, torch
-from pathlib import Path
-from gantrain.runs import checkpoint
-from gantrain.errors import UserError
-folder = Path(sys.argv[1])
-checkpoint.save(folder, 1, {"a": {"w": torch.ones(10)}}, keep=1)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-for state in ({"a": {"w": torch.ones(100_000)}}, {"a": {"w": torch.ones(3), "l": list(range(100_000))}}):
-    try:
-        checkpoint.save(folder, 2, state, keep=1)
-    except UserError as error:
-        print(error)
-"""
+def full_disk(folder: Path) -> list[str]:
+    """What is said where files may have a hundred thousand bytes and need more."""
+    checkpoint.save(folder, 1, {"a": {"w": torch.ones(10)}}, keep=1)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    said = []
+    for state in ({"a": {"w": torch.ones(100_000)}}, {"a": {"w": torch.ones(3), "l": list(range(100_000))}}):
+        with pytest.raises(UserError) as caught:
+            checkpoint.save(folder, 2, state, keep=1)
+        said.append(str(caught.value))
+    return said
 
 
 def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint(tmp_path):
-    process = python(FULL_DISK, tmp_path)
-    output, errors = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, errors
-    lines = output.splitlines()
+    (lines,) = together(full_disk, tmp_path, world=1)
     for line, name in zip(lines, ("a.safetensors", "state.json"), strict=True):
         found = re.search(rf"step_2\.tmp/{name}: cannot be written: File too large; (\S+) of its (\S+) bytes", line)
         missing, size = (int(number.replace(",", "")) for number in found.groups())
@@ -468,31 +455,28 @@ def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint(tmp_path):
     assert torch.equal(checkpoint.load(tmp_path / "step_1")[1]["a"]["w"], torch.ones(10))
 
 
-SAVE_FOR_EVER = """
-import sys, torch
-from pathlib import Path
-from gantrain.runs import checkpoint
-step = int(sys.argv[2])
-while True:
-    state = {"generator": {"w": torch.full((50_000,), float(step))}, "clock": {"step": step}}
-    checkpoint.save(Path(sys.argv[1]), step, state, keep=2)
-    print(step, flush=True)
-    step += 1
-"""
+def save_for_ever(folder: str, arguments: tuple[str, ...], files: list[str], environment: dict[str, str]) -> None:
+    """Save one checkpoint after the other, and write down which ones are whole."""
+    step = int(arguments[0])
+    with open(files[0], "w") as output:
+        while True:
+            state = {"generator": {"w": torch.full((50_000,), float(step))}, "clock": {"step": step}}
+            checkpoint.save(Path(folder), step, state, keep=2)
+            print(step, file=output, flush=True)
+            step += 1
 
 
 def test_killed_at_any_moment_it_leaves_whole_checkpoints(tmp_path):
-    torch.manual_seed(0)
     step = 0
     for delay in torch.rand(2).mul(0.05).tolist():
-        process = python(SAVE_FOR_EVER, tmp_path, step)
-        for _ in range(3):
-            process.stdout.readline()
+        process = Command(tmp_path, str(step), target=save_for_ever)
+        until(lambda process=process: process.output.count("\n") >= 3)
         time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        output, errors = process.communicate(timeout=SECONDS)
-        assert not errors
-        written = [int(line) for line in output.split()]
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        written = [int(line) for line in process.output.split()]
+        for file in process.files:
+            file.unlink()
         path = checkpoint.newest(tmp_path)
         folders = [entry for entry in tmp_path.iterdir() if not entry.name.endswith(".tmp")]
         assert 2 <= len(folders) <= 3  # killed between the rename and the pruning, one more is there
@@ -507,41 +491,39 @@ def test_killed_at_any_moment_it_leaves_whole_checkpoints(tmp_path):
     assert len(files(tmp_path)) == 2  # what the killed processes left is gone
 
 
-DIE_AT_EACH_CALL = """
-import os, shutil, signal, sys, torch
-from pathlib import Path
-from gantrain.runs import checkpoint
+def die_at_each_call(parent: Path) -> None:
+    """Save a third checkpoint in processes that die at their first call of the system, at their second, and so on."""
 
-def save(folder, step, keep):
-    checkpoint.save(folder, step, {"clock": {"step": step}, "a": {"w": torch.ones(2)}}, keep)
+    def save(folder, step, keep):
+        checkpoint.save(folder, step, {"clock": {"step": step}, "a": {"w": torch.ones(2)}}, keep)
 
-def deadly(function, fatal, calls=[0]):
-    def call(*arguments, **keywords):
-        if calls[0] == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-        calls[0] += 1
-        return function(*arguments, **keywords)
-    return call
+    calls = []
 
-for fatal in range(100):
-    folder = Path(sys.argv[1]) / str(fatal)
-    save(folder, 1, None)
-    save(folder, 2, None)
-    child = os.fork()
-    if not child:
-        for module, name in ((os, "rename"), (os, "fsync"), (os, "mkdir"), (shutil, "rmtree"), (Path, "rename")):
-            setattr(module, name, deadly(getattr(module, name), fatal))
-        save(folder, 3, 1)
-        os._exit(0)
-    if os.waitpid(child, 0)[1] == 0:
-        break
-"""
+    def deadly(function, fatal):
+        def call(*arguments, **keywords):
+            if len(calls) == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            calls.append(function)
+            return function(*arguments, **keywords)
+
+        return call
+
+    for fatal in range(100):
+        folder = parent / str(fatal)
+        save(folder, 1, None)
+        save(folder, 2, None)
+        child = os.fork()
+        if not child:
+            for module, name in ((os, "rename"), (os, "fsync"), (os, "mkdir"), (shutil, "rmtree"), (Path, "rename")):
+                setattr(module, name, deadly(getattr(module, name), fatal))
+            save(folder, 3, 1)
+            os._exit(0)
+        if os.waitpid(child, 0)[1] == 0:
+            break
 
 
 def test_killed_before_any_call_of_the_system_it_leaves_whole_checkpoints(tmp_path):
-    process = python(DIE_AT_EACH_CALL, tmp_path)
-    _, errors = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, errors
+    together(die_at_each_call, tmp_path, world=1)
     newest = []
     for fatal in range(len(files(tmp_path))):
         folder = tmp_path / str(fatal)

@@ -116,12 +116,12 @@ SCENARIOS = (
 )
 # By the number of processes.
 RUN = {2: SCENARIOS, 4: SCENARIOS[:3]}
-SPLIT = 6
+SPLIT = 4
 
 
 def steps(name):
     """Long where little is left out, short elsewhere."""
-    return 50 if name == "classifier" else 12
+    return 20 if name == "classifier" else 8
 
 
 def tensors(field):

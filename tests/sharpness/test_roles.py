@@ -53,7 +53,7 @@ def test_the_cost_is_that_of_the_serial_method(parallel):
     world, alone, ranks = parallel
     for name in worker.RUN[world]:
         assert all(rank[name]["evaluations"] == alone[name]["evaluations"] for rank in ranks)
-    assert ranks[0]["gan_simultaneous"]["evaluations"] == {"d": 2 * 12 + 1, "g": 12}
+    assert ranks[0]["gan_simultaneous"]["evaluations"] == {"d": 2 * 8 + 1, "g": 8}
 
 
 def test_each_role_sends_its_own_gradient_and_the_last_one_the_buffers(parallel):

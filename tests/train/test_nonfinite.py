@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import few
 from forked import together
 from tiny import RING, config_of, rows, same, state
 from torch import Tensor
@@ -73,7 +74,7 @@ def exploding(folder: Path, first: int, *overrides: str):
     )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", few(METHODS, "sam", "rapp"))
 def test_a_run_goes_back_and_on_with_other_samples(tmp_path, method, capsys, monkeypatch):
     draws = 3 if method == "rapp" else 1
     config = exploding(tmp_path, 12 * draws + 1, *METHODS[method])

@@ -38,12 +38,19 @@ def fails(monkeypatch):
         (MemoryError(), "out of memory"),
     ],
 )
-def test_a_callback_that_fails_leaves_a_checkpoint_and_is_repeated(ring, fails, error, said):
+def test_a_callback_that_fails_leaves_a_checkpoint(ring, tmp_path, fails, error, said):
     fails(error)
-    config = ring("samples.every=6")
     with pytest.raises(
         UserError, match=rf"^step 6: SampleGrid: {said}; the checkpoint of this step is written.* run.on_error=warn"
     ):
+        train(ring("samples.every=6"))
+    assert checkpoint.newest(tmp_path / "ring").name == "step_6"
+
+
+def test_a_callback_that_failed_is_repeated(ring, fails):
+    config = ring("samples.every=6")
+    fails(OSError(28, "No space left on device", "grid.png"))
+    with pytest.raises(UserError, match="^step 6: SampleGrid: "):
         train(config)
     fails(None)
     folder = train(config, resume=True)

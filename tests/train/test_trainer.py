@@ -33,7 +33,13 @@ LOOKAHEAD = "outer={name: lookahead, inner_steps: 3, base: extragradient}"
 
 @pytest.mark.parametrize(
     ("outer", "discriminator", "generator", "draws"),
-    [(GDA, 1, 1, 1), (EXTRAGRADIENT, 2, 2, 2), (CRITICS, 3, 1, 3), (RAPP, 4, 4, 4), (LOOKAHEAD, 2, 2, 2)],
+    [
+        pytest.param(GDA, 1, 1, 1, marks=pytest.mark.slow),
+        pytest.param(EXTRAGRADIENT, 2, 2, 2, marks=pytest.mark.slow),
+        (CRITICS, 3, 1, 3),
+        (RAPP, 4, 4, 4),
+        (LOOKAHEAD, 2, 2, 2),
+    ],
 )
 def test_each_budget_ends_the_run_at_the_first_step_that_uses_it_up(ring, outer, discriminator, generator, draws):
     for number, (budget, steps) in enumerate(

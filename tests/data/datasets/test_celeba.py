@@ -5,13 +5,14 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-import torchvision
+from later import Later
 from PIL import Image
 
 from gantrain.config.parts import build
 from gantrain.data import CelebA
 from gantrain.errors import UserError
 
+torchvision = Later("torchvision")
 # Part of each image: 0 train, 1 validation, 2 test.
 PARTS = [0, 1, 0, 2, 0, 1, 2]
 SMILING = [1, -1, -1, 1, 1, 1, -1]

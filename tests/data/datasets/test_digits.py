@@ -1,12 +1,13 @@
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from gantrain.data import Digits
 from gantrain.data.pixels import decode, encode
 
 
 def test_the_stored_digits_are_scikit_learns_at_eight_pixels():
+    from sklearn.datasets import load_digits
+
     digits, original = Digits(), load_digits()
     assert digits.samples.shape == (1797, 1, 8, 8)
     assert digits.samples.dtype == torch.uint8

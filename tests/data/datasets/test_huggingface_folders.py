@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from later import Later, later_or_skip
 from PIL import Image
 
 from gantrain.config.parts import build
@@ -15,8 +16,7 @@ from gantrain.data.datasets import huggingface
 from gantrain.data.storage import place_samples
 from gantrain.errors import Notice, UserError
 
-pa = pytest.importorskip("pyarrow")
-from pyarrow import parquet  # noqa: E402
+pa, parquet = later_or_skip("pyarrow"), Later("pyarrow.parquet")
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)

@@ -7,12 +7,13 @@ import shutil
 import language
 import pytest
 import torch
+from later import later_or_skip
 
 from gantrain.config.parts import build
 from gantrain.data.datasets.text import Text
 from gantrain.errors import UserError
 
-pytest.importorskip("transformers")
+later_or_skip("transformers")
 
 PAD, UNKNOWN, CLS, SEP = range(4)
 NUMBER = {word: i for i, word in enumerate(language.WORDS)}

@@ -11,12 +11,14 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
-import torchvision
+from later import Later
 
 from gantrain.config.parts import build
 from gantrain.config.registry import kind
 from gantrain.data import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, FashionMNIST
 from gantrain.errors import UserError
+
+torchvision = Later("torchvision")
 
 
 def pixels(n, *shape):

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 from image_sets import generated, images
-from torch_fidelity import FeatureExtractorInceptionV3
 
 from gantrain.config.metrics import value_for
 from gantrain.errors import UserError
@@ -23,15 +22,16 @@ from gantrain.metrics.extractors import inception
 LAYERS = ["2048", "logits_unbiased"]
 
 
-class Layout(FeatureExtractorInceptionV3):
-    """Its tensors, before any are loaded."""
-
-    def load_state_dict(self, state):
-        pass
-
-
 @pytest.fixture(scope="module")
 def content() -> bytes:
+    from torch_fidelity import FeatureExtractorInceptionV3
+
+    class Layout(FeatureExtractorInceptionV3):
+        """Its tensors, before any are loaded."""
+
+        def load_state_dict(self, state):
+            pass
+
     nothing = io.BytesIO()
     torch.save({}, nothing)
     nothing.seek(0)
@@ -94,6 +94,8 @@ def published(monkeypatch, digest, content, tmp_path):
 
 
 def test_features_are_torch_fidelitys(extractor, file):
+    from torch_fidelity import FeatureExtractorInceptionV3
+
     theirs = FeatureExtractorInceptionV3("theirs", LAYERS, feature_extractor_weights_path=str(file))
     rgb = torch.randint(0, 256, (2, 3, 24, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     grey = rgb[:, :1]

@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch_fidelity.sample_similarity_lpips as theirs
-import torchvision
+from later import Later
 from torch import nn
 
 from gantrain.errors import UserError
 from gantrain.metrics.extractors import lpips
+
+THEIRS = "torch_fidelity.sample_similarity_lpips"
+torchvision, theirs = Later("torchvision"), Later(THEIRS)
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def folder(tmp_path, monkeypatch):
         file.cached.write_bytes(content)
     monkeypatch.setattr(lpips, "FILES", files)
     # The whole of VGG-16 is half a gigabyte; the distance uses these layers of it.
-    monkeypatch.setattr(theirs, "torchvision_load_pretrained_vgg16", lambda: SimpleNamespace(features=features))
+    monkeypatch.setattr(f"{THEIRS}.torchvision_load_pretrained_vgg16", lambda: SimpleNamespace(features=features))
     return folder
 
 

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch_fidelity
 from image_sets import DIGITS, Tail, as_decoded, written
+from later import Later
 from torch import nn
-from torch_fidelity.utils import create_feature_extractor
 
 from gantrain.errors import UserError
 from gantrain.metrics import Classifier
 from gantrain.metrics.extractors.torch_fidelity import register
+
+torch_fidelity, utils = Later("torch_fidelity"), Later("torch_fidelity.utils")
 
 
 def tail(seed):
@@ -33,7 +34,7 @@ def test_its_cache_does_not_mistake_one_extractor_for_another_of_the_same_name(t
 
 
 def test_coloured_images_are_not_taken_for_grey_ones():
-    extractor = create_feature_extractor(register(tail(0)), ["features"], cuda=False, verbose=False)
+    extractor = utils.create_feature_extractor(register(tail(0)), ["features"], cuda=False, verbose=False)
     grey = DIGITS.samples[:4].repeat(1, 3, 1, 1)
     assert torch.equal(extractor(grey)[0], tail(0)(DIGITS.samples[:4]).features)
     grey[0, 0, 0, 0] ^= 1
