@@ -145,6 +145,33 @@ def test_without_memory_for_a_copy_the_state_is_written_while_the_caller_waits(m
             writer.save({"w": w}, refuse)
 
 
+@pytest.mark.parametrize("why", ["a sparse tensor", "no thread"])
+def test_what_cannot_be_written_beside_the_training_is_written_at_once(monkeypatch, tmp_path, why):
+    def cannot(thread):
+        raise RuntimeError("can't start new thread")
+
+    w = torch.eye(2)
+    with CheckpointWriter() as writer:
+        if why == "no thread":
+            monkeypatch.setattr(threading.Thread, "start", cannot)
+            writer.save({"a": {"w": w}}, lambda state: checkpoint.save(tmp_path, 1, state, keep=None))
+            assert checkpoint.load(tmp_path / "step_1")[1]["a"]["w"].equal(w)
+        else:
+            with pytest.raises(UserError, match="^checkpoint: a: cannot be saved: w is sparse$"):
+                writer.save({"a": {"w": w.to_sparse()}}, lambda state: checkpoint.save(tmp_path, 1, state, keep=None))
+
+
+def test_a_library_that_panics_is_not_passed_over():
+    class Panic(BaseException):
+        pass
+
+    def panic(state):
+        raise Panic
+
+    with pytest.raises(Panic), CheckpointWriter() as writer:
+        writer.save({}, panic)
+
+
 def test_a_process_that_was_forked_waits_for_nothing():
     gate = Gate()
     with CheckpointWriter() as writer:
