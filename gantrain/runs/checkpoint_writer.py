@@ -33,7 +33,9 @@ class CheckpointWriter:
     """
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
+        # Not the thread's join: interrupted by Ctrl-C, Python up to 3.12 takes the thread for ended.
+        self._idle = threading.Event()
+        self._idle.set()
         self._error: BaseException | None = None
         self._abandoned = False
         self._copies: list[Tensor] = []
@@ -66,9 +68,7 @@ class CheckpointWriter:
         Raises:
             Exception: that of the write.
         """
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._idle.wait()
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -91,12 +91,12 @@ class CheckpointWriter:
 
     def _started(self, write: Callable[[State], None], state: State) -> bool:
         """Begin to write in the thread; False where the system gives none."""
-        thread = threading.Thread(target=self._run, args=(write, state), daemon=True)
+        self._idle.clear()
         try:
-            thread.start()
+            threading.Thread(target=self._run, args=(write, state), daemon=True).start()
         except RuntimeError:
+            self._idle.set()
             return False
-        self._thread = thread
         return True
 
     def _run(self, write: Callable[[State], None], state: State) -> None:
@@ -107,6 +107,8 @@ class CheckpointWriter:
             pass
         except BaseException as error:  # a panic in a library of Rust is no Exception
             self._error = error
+        finally:
+            self._idle.set()
 
     def _copy(self, state: State) -> State | None:
         """The state with copies of its tensors; None if there is no memory for them, or if one cannot be copied."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from typing import NamedTuple
 
@@ -57,9 +58,10 @@ def test_writes_keep_their_order_and_there_is_one_copy(monkeypatch):
     with CheckpointWriter() as writer:
         writer.save({"w": w}, first)
         w += 1
-        joined = threading.Thread.join
+        first.begun.wait()
         # The second finds out that the first is not done, and waits for it.
-        monkeypatch.setattr(threading.Thread, "join", lambda thread: (first.open.set(), joined(thread)))
+        waited = threading.Event.wait
+        monkeypatch.setattr(threading.Event, "wait", lambda *event: (first.open.set(), waited(*event)))
         writer.save({"w": w}, lambda state: second(state | {"first": len(first.written)}))
         writer.wait()
         assert second.written[0]["first"] == 1 and second.written[0]["w"].tolist() == [1, 1, 1]
@@ -116,6 +118,22 @@ def test_ctrl_c_abandons_the_write_between_two_files(tmp_path, monkeypatch):
         begun.wait()
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["step_1"]
+
+
+def test_a_write_whose_wait_was_interrupted_is_still_waited_for():
+    gate = Gate()
+
+    def write(state):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        gate(state)
+
+    with CheckpointWriter() as writer:
+        with pytest.raises(KeyboardInterrupt):
+            writer.save({}, write)
+            writer.wait()
+        gate.open.set()
+        writer.wait()
+        assert gate.written
 
 
 def test_outside_of_a_writer_nothing_is_abandoned():

@@ -70,7 +70,8 @@ def spectrally_normalised(network: nn.Module) -> nn.Module:
 
     In training mode each forward pass of the network begins with one step of power iteration for all layers, which
     updates the estimates of their singular values. A layer whose weight is read at another time takes a step of its
-    own. The vectors of the iteration are buffers.
+    own. The vectors of the iteration are buffers. A network whose ``forward`` calls ``torch.utils.checkpoint`` takes
+    torch's own ``spectral_norm``, since what is computed again in the backward pass reads the weights outside of it.
 
     Returns:
         The network.
