@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gantrain.distributed.processes import Processes
+from gantrain.errors import Diverged
 from gantrain.games.base import Gradient, Objective
 from gantrain.utils.tensors import copy_, snapshot
 
@@ -42,18 +43,28 @@ class LossScale:
     Attributes:
         scale: the current scale, a power of two of at least 1.
         clean: the number of evaluations without overflow since the scale last changed.
+        lost: the error of an evaluation that is finite at no scale, in a process whose role alone has found this.
     """
 
     def __init__(self, scale: float = _INITIAL):
         self.scale = scale
         self.clean = 0
+        self.lost: Diverged | None = None
 
     def settle(self, processes: Processes) -> None:
         """Take the lowest scale of all processes. Processes with different roles may have different scales.
 
         The scales are numbers of the program, so that they are exchanged on the CPU and no one waits for a GPU.
+
+        Raises:
+            Diverged: an evaluation is finite at no scale; all processes raise this together.
         """
-        lowest = processes.all_reduce_min(torch.tensor([self.scale, self.clean], dtype=torch.float64))
+        finite, lost, self.lost = self.lost is None, self.lost, None
+        lowest = processes.all_reduce_min(torch.tensor([self.scale, self.clean, finite], dtype=torch.float64))
+        if not lowest[2]:
+            with processes.raise_on_all():
+                if lost is not None:
+                    raise lost
         self.scale, self.clean = float(lowest[0]), int(lowest[1])
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gantrain.config.types import Draws, Order
 from gantrain.config.user_code import UserCode, described, name_of
-from gantrain.errors import UserError
+from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Gradient
 from gantrain.gradients.buffers import BufferSync
 from gantrain.gradients.collectives import begin_exchange, begin_mean
@@ -265,8 +265,13 @@ class Field:
         processes = self.evaluator.processes
         role = processes.role(context.roles)
         gradients = [learner.oracle.expected(part) for part in range(context.roles)]
-        with context.role():
-            found = self._part(learner, context, role)
+        try:
+            with context.role():
+                found = self._part(learner, context, role)
+        except Diverged as error:
+            # The other roles wait for gradients. That these are none, all learn when the scales settle.
+            self.evaluator.loss_scales[learner.name].lost = error
+            found = gradients[role]
         gradients[role] = [
             _in_layout(learner.name, g, expected) for g, expected in zip(found, gradients[role], strict=True)
         ]

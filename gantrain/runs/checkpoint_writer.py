@@ -24,8 +24,8 @@ class CheckpointWriter:
     """Writes states one after the other, in a thread beside the training.
 
     The training waits only until its state is copied into memory of the CPU, and for the write before, so that there is
-    one copy at most. Its memory is used again. Where there is no memory for a copy, the training waits until the state
-    is written.
+    one copy at most. Its memory is used again. Where there is no memory for a copy, or no thread, the training waits
+    until the state is written.
 
     An error of a write is raised by the next call. At the end of the context the last write is waited for; if the block
     ends by a KeyboardInterrupt or another interruption, it is abandoned between two files and leaves nothing that a
@@ -33,8 +33,10 @@ class CheckpointWriter:
     """
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._error: Exception | None = None
+        # Not the thread's join: interrupted by Ctrl-C, Python up to 3.12 takes the thread for ended.
+        self._idle = threading.Event()
+        self._idle.set()
+        self._error: BaseException | None = None
         self._abandoned = False
         self._copies: list[Tensor] = []
         self._process = os.getpid()
@@ -49,16 +51,15 @@ class CheckpointWriter:
 
         Args:
             state: a tree of dict, list, tuple, tensors and values that do not change.
-            write: is called in the thread with the copy, whose tensors lie on the CPU.
+            write: is called in the thread with the copy, whose tensors lie on the CPU, or at once with the state.
 
         Raises:
             Exception: that of the write before.
         """
         self.wait()
         copy = self._copy(state)
-        self._thread = threading.Thread(target=self._run, args=(write, state if copy is None else copy), daemon=True)
-        self._thread.start()
-        if copy is None:
+        if copy is None or not self._started(write, copy):
+            self._run(write, state)
             self.wait()
 
     def wait(self) -> None:
@@ -67,9 +68,7 @@ class CheckpointWriter:
         Raises:
             Exception: that of the write.
         """
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._idle.wait()
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -90,20 +89,33 @@ class CheckpointWriter:
             warnings.warn(f"the last checkpoint is not written: {late}", Notice, stacklevel=2)
         self._copies = []
 
+    def _started(self, write: Callable[[State], None], state: State) -> bool:
+        """Begin to write in the thread; False where the system gives none."""
+        self._idle.clear()
+        try:
+            threading.Thread(target=self._run, args=(write, state), daemon=True).start()
+        except RuntimeError:
+            self._idle.set()
+            return False
+        return True
+
     def _run(self, write: Callable[[State], None], state: State) -> None:
         try:
             with abandonable(lambda: self._abandoned):
                 write(state)
         except Abandoned:
             pass
-        except Exception as error:
+        except BaseException as error:  # a panic in a library of Rust is no Exception
             self._error = error
+        finally:
+            self._idle.set()
 
     def _copy(self, state: State) -> State | None:
-        """The state with copies of its tensors; None if there is no memory for them."""
+        """The state with copies of its tensors; None if there is no memory for them, or if one cannot be copied."""
         tensors: list[Tensor] = []
         map_tensors(state, lambda t: tensors.append(t.detach()))
-        if not self._allocated(tensors):
+        # Of a sparse tensor the write says that it cannot be saved.
+        if any(t.layout != torch.strided for t in tensors) or not self._allocated(tensors):
             return None
         with torch.no_grad():
             for copy, t in zip(self._copies, tensors, strict=True):

@@ -86,6 +86,25 @@ def test_a_state_of_torchs_own_is_taken_back():
     assert_same(derivatives(copy.deepcopy(network)), derivatives(twin))
 
 
+def test_torchs_transforms_of_functions_go_through_it():
+    twin, network = (each.eval() for each in pair())
+    for each in (twin, network):
+        each.convolutions[1] = nn.Identity()  # the transforms do not take batch norm's counter
+    x = torch.randn(5, 2, 6, 6, generator=torch.Generator().manual_seed(0)).double()
+    found = []
+    for each in (twin, network):
+        weights = {name: w.detach() for name, w in each.named_parameters()}
+        direction = {name: torch.cos(w) for name, w in weights.items()}
+
+        def value(weights, x, each=each):
+            return torch.func.functional_call(each, weights, (x, torch.tensor([0, 2, 1, 0, 2])[: len(x)])).sum()
+
+        _, product = torch.func.jvp(lambda w, f=value: torch.func.grad(f)(w, x), (weights,), (direction,))
+        each_sample = torch.func.vmap(lambda x, w=weights, f=value: torch.func.grad(f)(w, x[None]))(x)
+        found.append([*product.values(), *each_sample.values()])
+    assert_same(*found)
+
+
 class TwoPrecisions(nn.Sequential):
     def __init__(self):
         super().__init__(nn.Linear(3, 4).double(), nn.Tanh(), nn.Linear(4, 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from typing import NamedTuple
 
@@ -57,9 +58,10 @@ def test_writes_keep_their_order_and_there_is_one_copy(monkeypatch):
     with CheckpointWriter() as writer:
         writer.save({"w": w}, first)
         w += 1
-        joined = threading.Thread.join
+        first.begun.wait()
         # The second finds out that the first is not done, and waits for it.
-        monkeypatch.setattr(threading.Thread, "join", lambda thread: (first.open.set(), joined(thread)))
+        waited = threading.Event.wait
+        monkeypatch.setattr(threading.Event, "wait", lambda *event: (first.open.set(), waited(*event)))
         writer.save({"w": w}, lambda state: second(state | {"first": len(first.written)}))
         writer.wait()
         assert second.written[0]["first"] == 1 and second.written[0]["w"].tolist() == [1, 1, 1]
@@ -118,6 +120,22 @@ def test_ctrl_c_abandons_the_write_between_two_files(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["step_1"]
 
 
+def test_a_write_whose_wait_was_interrupted_is_still_waited_for():
+    gate = Gate()
+
+    def write(state):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        gate(state)
+
+    with CheckpointWriter() as writer:
+        with pytest.raises(KeyboardInterrupt):
+            writer.save({}, write)
+            writer.wait()
+        gate.open.set()
+        writer.wait()
+        assert gate.written
+
+
 def test_outside_of_a_writer_nothing_is_abandoned():
     found = []
     with CheckpointWriter() as writer:
@@ -143,6 +161,33 @@ def test_without_memory_for_a_copy_the_state_is_written_while_the_caller_waits(m
         assert gate.written[1]["w"] is w
         with pytest.raises(UserError, match="full"):
             writer.save({"w": w}, refuse)
+
+
+@pytest.mark.parametrize("why", ["a sparse tensor", "no thread"])
+def test_what_cannot_be_written_beside_the_training_is_written_at_once(monkeypatch, tmp_path, why):
+    def cannot(thread):
+        raise RuntimeError("can't start new thread")
+
+    w = torch.eye(2)
+    with CheckpointWriter() as writer:
+        if why == "no thread":
+            monkeypatch.setattr(threading.Thread, "start", cannot)
+            writer.save({"a": {"w": w}}, lambda state: checkpoint.save(tmp_path, 1, state, keep=None))
+            assert checkpoint.load(tmp_path / "step_1")[1]["a"]["w"].equal(w)
+        else:
+            with pytest.raises(UserError, match="^checkpoint: a: cannot be saved: w is sparse$"):
+                writer.save({"a": {"w": w.to_sparse()}}, lambda state: checkpoint.save(tmp_path, 1, state, keep=None))
+
+
+def test_a_library_that_panics_is_not_passed_over():
+    class Panic(BaseException):
+        pass
+
+    def panic(state):
+        raise Panic
+
+    with pytest.raises(Panic), CheckpointWriter() as writer:
+        writer.save({}, panic)
 
 
 def test_a_process_that_was_forked_waits_for_nothing():

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, softplus
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.distributed.sync_batch_norm import synchronise_batch_norm
+from gantrain.errors import Diverged
 from gantrain.games.base import Game, Objective, Player
 from gantrain.games.function import FunctionGame
 from gantrain.gradients.evaluator import Evaluator
@@ -202,6 +203,36 @@ def local(processes, oracle):
     for _ in range(3):
         field.move(field.draw())
     return player.parameters[0].detach().clone()
+
+
+class InfiniteAtLast(Weights):
+    """Its loss is infinite from some evaluation on."""
+
+    left = 0
+
+    def objective(self, player, batch):
+        self.left -= 1
+        found = super().objective(player, batch)
+        return Objective(found.loss * float("inf")) if self.left == 0 else found
+
+
+def lose_in_one_role():
+    """The error of a move in which the loss is infinite in the last process, and the weights after another move."""
+    with process_group(cpu=True):
+        processes = Processes.launched()
+        game = InfiniteAtLast()
+        player = game.players["x"]
+        learner = Learner(player, torch.optim.SGD(player.parameters, lr=0.5), sampa("on"))
+        evaluator = Evaluator(game, lambda draw, step: rows(draw, processes, 4), processes=processes, scaled=True)
+        field = Field(evaluator, [learner])
+        field.move(field.draw())
+        game.left = processes.rank
+        try:
+            field.move(field.draw())
+        except Diverged as error:
+            found = str(error)
+        field.move(field.draw())
+        return found, player.parameters[0].detach().clone()
 
 
 def traffic(name, processes):

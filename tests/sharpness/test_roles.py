@@ -158,3 +158,9 @@ def test_counters_larger_than_the_flat_buffer_holds_are_handed_over():
     receive()
     assert nothing == [] and [t.dtype for t in sent] == [torch.float32] * 2
     assert counter == 2**40 + 4 and statistic == 0.25
+
+
+def test_all_processes_learn_of_a_loss_that_is_infinite_in_one_role():
+    (first, x), (second, y) = together(worker.lose_in_one_role)
+    assert first == second and "step 0, player x: the loss is not finite in fp16; the training diverged" in first
+    assert x.equal(y)

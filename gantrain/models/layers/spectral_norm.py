@@ -70,7 +70,8 @@ def spectrally_normalised(network: nn.Module) -> nn.Module:
 
     In training mode each forward pass of the network begins with one step of power iteration for all layers, which
     updates the estimates of their singular values. A layer whose weight is read at another time takes a step of its
-    own. The vectors of the iteration are buffers.
+    own. The vectors of the iteration are buffers. A network whose ``forward`` calls ``torch.utils.checkpoint`` takes
+    torch's own ``spectral_norm``, since what is computed again in the backward pass reads the weights outside of it.
 
     Returns:
         The network.
@@ -171,6 +172,8 @@ class _Quotients(torch.autograd.Function):
     is its derivative in ``Q``. The sigmas are returned since the second derivative differentiates them, too.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(sigmas: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         weights = tensors[2 * len(sigmas) :]
@@ -180,6 +183,7 @@ class _Quotients(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
         sigmas, *tensors = inputs
         ctx.save_for_backward(*tensors[: 2 * len(sigmas)], *output)
+        ctx.save_for_forward(*tensors[: 2 * len(sigmas)], *output)
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -202,6 +206,25 @@ class _Quotients(torch.autograd.Function):
                 factor = factor if h is None else factor - h
                 found.append((torch.addr(g.flatten(1), factor * u, v, alpha=-1) / sigma).view_as(quotient))
         return *[None] * (1 + 2 * number), *found
+
+    @staticmethod
+    def jvp(ctx: Any, _: object, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        *saved, sigmas = ctx.saved_tensors
+        number = len(sigmas)
+        found: list[Tensor | None] = []
+        of_sigmas: list[Tensor] = []
+        for t, u, v, quotient, sigma in zip(
+            tangents[2 * number :],
+            saved[:number],
+            saved[number : 2 * number],
+            saved[2 * number :],
+            sigmas.unbind(),
+            strict=True,
+        ):
+            of_sigma = torch.zeros_like(sigma) if t is None else torch.dot(u, torch.mv(t.flatten(1), v))
+            found.append(None if t is None else (t - of_sigma * quotient) / sigma)
+            of_sigmas.append(of_sigma)
+        return *found, torch.stack(of_sigmas)
 
 
 def _full_precision(device: str) -> AbstractContextManager[Any]:
