@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.utils import backend_registration
 from torch.utils._pytree import tree_flatten, tree_map
@@ -141,6 +142,7 @@ def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
 
     sent = bool(elsewhere) and _is_sent(op, args, kwargs)
     wrappers = {id(t.inner): t for t in here}
+    original = args
     # Not all of torch's internal calls know what wraps a tensor.
     args, kwargs = tree_map(lambda t: t.inner if isinstance(t, DeviceTensor) else t, (args, kwargs))
     if asked is not None:
@@ -149,6 +151,10 @@ def _run(op: Any, *args: Any, **kwargs: Any) -> Any:
         _on_their_way.append((args[0], args[1].clone()))
         return args[0]
     result = op(*args, **kwargs)
+    # torch counts the writes into single tensors itself, and leaves those into lists to the device's own operation.
+    for argument, given in zip(op._schema.arguments, original, strict=False):
+        if argument.alias_info is not None and argument.alias_info.is_write and isinstance(given, list | tuple):
+            torch.autograd.graph.increment_version([t for t in given if isinstance(t, DeviceTensor)])
 
     def wrapped(t: Any) -> Any:
         if not isinstance(t, Tensor) or isinstance(t, DeviceTensor) or not to_device:
@@ -307,11 +313,18 @@ def emulated() -> Iterator[torch.device]:
         patch.setattr(torch.accelerator, "current_stream", lambda device: _Stream())
         clear = torch.clear_autocast_cache
         patch.setattr(torch, "clear_autocast_cache", lambda: (_casts.clear(), clear()))
+        patch.setattr(dist, "batch_isend_irecv", _messages)
         for function in (torch.tensor, torch.as_tensor):
             patch.setattr(torch, function.__name__, _then_moved(function))
         # A thread of its own for the device would not know what this thread counts.
         with torch.autograd.set_multithreading_enabled(False):
             yield DEVICE
+
+
+def _messages(messages: list[dist.P2POp]) -> list[Any]:
+    """Messages between processes, of the numbers that the tensors hold; gloo knows no such device."""
+    tensors = [m.tensor.inner if isinstance(m.tensor, DeviceTensor) else m.tensor for m in messages]
+    return [m.op(t, m.peer, group=m.group, tag=m.tag) for m, t in zip(messages, tensors, strict=True)]
 
 
 def _then_moved(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
