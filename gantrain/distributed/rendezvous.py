@@ -64,7 +64,6 @@ def process_group(cpu: bool, timeout: float = TIMEOUT) -> Iterator[Accelerator]:
     except Exception as error:
         if place is None or place.world_size == 1 or store is None:
             raise
-        # gloo has no class of errors.
         if lost_another(error):
             raise UserError(_explained(error, store, place, timeout)) from error
         with suppress(RuntimeError):

@@ -24,7 +24,7 @@ from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.constraints import Resolvent
 from gantrain.outer.learner import Learner
 from gantrain.utils.declared import declares
-from gantrain.utils.tensors import copy_, lerp_from_, norm, preserve, snapshot
+from gantrain.utils.tensors import copy_, lerp_from_, norm, preserve, set_gradient, snapshot
 
 Anchor = dict[str, list[Tensor]]
 
@@ -126,8 +126,7 @@ class Field:
                     gradient = learner.oracle.combine(gradients)
                 if all(gradient is not known for known in gradients):
                     _require_gradient(gradient, learner, "combine")
-                for p, g in zip(learner.parameters, gradient, strict=True):
-                    p.grad = g
+                set_gradient(learner.parameters, gradient)
                 if observing:
                     found = norm([g for g in gradient if g is not None])
                     evaluator.observed[learner.name]["gradient_norm"] = found
