@@ -6,6 +6,7 @@ import atexit
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -13,6 +14,7 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -291,6 +293,14 @@ def _as_it_is(answer: Any) -> Any:
 def _end_with(parent: int, worker: int) -> None:
     """Let this worker end when the process that started it has ended, even if the worker is stuck in a read then."""
     when_parent_ends(partial(os._exit, 1), parent)
+    # The thread that hands over the answers' memory reports a lost connection here: nobody takes the answer any more.
+    sys.excepthook = _unless_disconnected
+
+
+def _unless_disconnected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Report an error that nobody caught, unless it is that the other side of a connection has ended."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end(answers: Any) -> None:

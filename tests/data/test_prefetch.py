@@ -6,9 +6,11 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
+from multiprocessing import resource_sharer
 from pathlib import Path
 
 import psutil
@@ -363,3 +365,25 @@ def test_a_read_that_does_not_end_ends_the_wait(log, monkeypatch):
         for draw in range(1, 20):
             ahead(draw, 0)
     ahead.close()
+
+
+def test_a_worker_does_not_report_that_nobody_takes_its_answer_any_more():
+    """A process killed while it takes an answer resets the connection; here a child plays both sides."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(writing, 2)
+        sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # noqa: SIM115
+        prefetch._end_with(os.getppid(), 0)
+        sharer = resource_sharer._ResourceSharer()
+        sharer.register(None, None)
+        for wait in (False, True):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(sharer._address)
+                if wait:
+                    client.recv(1)  # the first connection has been dealt with
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as errors:
+        assert errors.read() == b""
+    assert os.waitpid(child, 0)[1] == 0
