@@ -175,7 +175,7 @@ def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, 
                 f"{key}.optimizer: {type(optimizer).__name__} leaves the simplex, on which a mixed strategy lies; use "
                 "mirror, or add constraint: simplex or model: softmax"
             )
-        learners.append(Learner(player, optimizer, oracle, constraint))
+        learners.append(Learner(player, optimizer, oracle, constraint, section.clip))
         scheduler = make_scheduler(section.scheduler, optimizer, f"{key}.scheduler")
         if scheduler is not None:
             schedulers[name] = scheduler

@@ -28,7 +28,7 @@ from gantrain.config.signatures import (
     understood,
 )
 from gantrain.config.targets import find_target, made_by
-from gantrain.config.types import Written, shown
+from gantrain.config.types import PositiveFloat, Written, shown
 from gantrain.config.user_code import UserCode
 from gantrain.errors import UserError
 
@@ -115,6 +115,10 @@ class PlayerSection(Schema):
     """A sharpness-aware gradient; null (the default) takes the plain gradient."""
     constraint: Annotated[Any, PartOf("constraint")] | None = None
     """A set or a penalty on all of the player's parameters, applied after each move. Default none."""
+    clip: PositiveFloat | None = None
+    """The largest norm of the player's gradient, all parameters together; a longer one is scaled down to it. It is
+    clipped as the optimizer would see it: averaged over the processes, after the sharpness-aware gradient. Null (the
+    default) clips nothing."""
 
 
 @functools.cache

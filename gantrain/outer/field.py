@@ -126,10 +126,12 @@ class Field:
                     gradient = learner.oracle.combine(gradients)
                 if all(gradient is not known for known in gradients):
                     _require_gradient(gradient, learner, "combine")
+                if observing or learner.clip is not None:
+                    length = norm([g for g in gradient if g is not None])
+                    gradient = learner.within_clip(gradient, length)
+                    if observing:
+                        evaluator.observed[learner.name]["gradient_norm"] = length
                 set_gradient(learner.parameters, gradient)
-                if observing:
-                    found = norm([g for g in gradient if g is not None])
-                    evaluator.observed[learner.name]["gradient_norm"] = found
         except BaseException:
             for p in (p for learner in learners for p in learner.parameters):
                 p.grad = None
@@ -176,18 +178,22 @@ class Field:
         for learner in self.learners:
             with UserCode(f"game.{learner.name}.sharpness", learner.oracle):
                 oracles[learner.name] = learner.oracle.state_dict()
-        return {**self.evaluator.state_dict(), "oracles": oracles}
+        counts = {each.name: [each.clipped, each.evaluated] for each in self.learners if each.clip is not None}
+        clipped = {"clipped": counts} if counts else {}
+        return {**self.evaluator.state_dict(), "oracles": oracles, **clipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self.evaluator.load_state_dict(state)
         for learner in self.learners:
             learner.oracle.load_state_dict(state["oracles"][learner.name])
+            if learner.clip is not None:
+                learner.clipped, learner.evaluated = state["clipped"][learner.name]
 
     def state_form(self) -> dict[str, Any]:
         """A tree like each that :meth:`state_dict` may return; see :meth:`gantrain.outer.base.Outer.state_form`."""
         oracles = {learner.name: learner.oracle.state_form(learner.parameters) for learner in self.learners}
-        return {**self.evaluator.state_dict(), "oracles": oracles}
+        return {**self.state_dict(), "oracles": oracles}
 
     def _context(self, learner: Learner, draw: int, anchor: Anchor | None, observing: bool) -> GradientContext:
         return GradientContext(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from gantrain.config.user_code import name_of
 from gantrain.errors import UserError
-from gantrain.games.base import Player
+from gantrain.games.base import Gradient, Player
 from gantrain.optim.constraints import Resolvent
 from gantrain.sharpness.base import Oracle, Plain
 
@@ -21,6 +23,12 @@ class Learner:
         optimizer: the optimizer, which has exactly the player's trainable parameters.
         oracle: the oracle that computes the player's gradient; the plain gradient by default.
         constraint: the resolvent that is applied to the player's parameters after each move; none by default.
+        clip: the largest norm of the gradient, all parameters together, after the oracle and the mean over the
+            processes; a longer one is scaled down to it. None, the default, clips nothing.
+
+    Attributes:
+        clipped: the number of gradients since the last log that were clipped, 0-d.
+        evaluated: the number of gradients since then; 0 if none is clipped.
 
     Raises:
         UserError: the optimizer's step needs a closure.
@@ -39,6 +47,7 @@ class Learner:
         optimizer: Optimizer,
         oracle: Oracle | None = None,
         constraint: Resolvent | None = None,
+        clip: float | None = None,
     ):
         arguments = inspect.signature(optimizer.step).parameters.values()
         if any(a.default is a.empty and a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD) for a in arguments):
@@ -52,6 +61,29 @@ class Learner:
         self.optimizer = optimizer
         self.oracle = oracle or Plain()
         self.constraint = constraint
+        if clip is not None and not clip > 0:
+            raise UserError(f"game.{player.name}.clip: expected a positive number, got {clip}")
+        self.clip = clip
+        self.forget_clipped()
+
+    def forget_clipped(self) -> None:
+        """Count the clipped gradients from 0 again."""
+        self.clipped = torch.zeros((), dtype=torch.int64)
+        self.evaluated = 0
+
+    def within_clip(self, gradient: Gradient, length: Tensor) -> Gradient:
+        """The gradient, scaled down if it is longer than :attr:`clip`.
+
+        Args:
+            gradient: the gradient.
+            length: its norm.
+        """
+        if self.clip is None:
+            return gradient
+        self.clipped = self.clipped.to(length.device) + (length > self.clip)
+        self.evaluated += 1
+        scale = (self.clip / length).clamp(max=1.0)  # of a gradient of zeros this is 1, of NaN it is NaN
+        return [None if g is None else g * scale.to(g.dtype) for g in gradient]
 
     @property
     def step_size(self) -> float:

@@ -39,6 +39,7 @@ def describe(
             "sharpness": _part(learner.oracle),
             "constraint": None if learner.constraint is None else _part(learner.constraint),
         }
+        | ({} if learner.clip is None else {"clip": learner.clip})
         for learner in learners
     }
     return {

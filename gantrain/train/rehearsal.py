@@ -46,6 +46,8 @@ def rehearse_step(outer: Outer, field: Field) -> None:
             take_step(outer, field)
     finally:
         evaluator.load_state_dict(counters)
+        for learner in field.learners:
+            learner.forget_clipped()
         for attributes, before in states:
             attributes.clear()
             attributes.update(before)

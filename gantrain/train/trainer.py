@@ -340,6 +340,10 @@ class Trainer(Loop):
         values |= {f"loss_scale/{name}": scale.scale for name, scale in self.evaluator.loss_scales.items()}
         values |= {f"gradients/{name}": count for name, count in self.evaluator.evaluations.items()}
         values |= {name: float(value) for name, value in self.game.kept_scalars().items()}
+        for learner in self.learners:
+            if learner.evaluated:
+                values[f"clipped/{learner.name}"] = float(learner.clipped) / learner.evaluated
+                learner.forget_clipped()
         values["outer_steps"] = self.outer_steps
         if self.batches.spec.empty:
             values["steps_per_second"] = steps / seconds
