@@ -151,15 +151,13 @@ _KINDS = {
     "penalty": lambda: Kind(
         "penalty",
         "gantrain:Penalty",
-        _in(
-            "games.penalties",
-            wgan_gp="WGANGP",
-            r1="R1",
-            r2="R2",
-            approximate_r1="ApproximateR1",
-            approximate_r2="ApproximateR2",
-            lecam="LeCam",
-        ),
+        _in("games.penalties.slopes", wgan_gp="WGANGP", r1="R1", r2="R2", dragan="DRAGAN")
+        | _in("games.penalties.approximate", approximate_r1="ApproximateR1", approximate_r2="ApproximateR2")
+        | _in("games.penalties.lecam", lecam="LeCam")
+        | _in("games.penalties.consistency", consistency="Consistency")
+        | _in("games.penalties.orthogonal", orthogonal="Orthogonal")
+        | _in("games.penalties.path_length", path_length="PathLength")
+        | _in("games.penalties.feature_matching", feature_matching="FeatureMatching"),
     ),
     "generator": lambda: Kind(
         "generator",

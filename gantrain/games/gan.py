@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gantrain.compute.compile import uncompiled
 from gantrain.compute.modes import Replay, eval_mode, seeded
 from gantrain.compute.precision import in_float16, upcast
-from gantrain.config.user_code import UserCode
+from gantrain.config.user_code import UserCode, name_of
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
@@ -22,6 +23,7 @@ from gantrain.errors import UserError
 from gantrain.games.base import UNCONDITIONAL, GenerativeGame, Objective, Player, SharedPass
 from gantrain.games.calls import augmented, output_of
 from gantrain.games.checks import require_gradient, require_margins, require_scalar
+from gantrain.games.features import Features
 from gantrain.games.gan_pass import GANPass, discriminator_loss, generator_loss
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
@@ -47,7 +49,7 @@ class GAN(GenerativeGame):
         discriminator: the player that tells samples from data; its network maps samples ``(n, *shape)`` and labels to
             logits ``(n,)``. The discriminator moves first.
         loss: the loss of both players.
-        penalties: the terms that are added to the discriminator's objective. Default none.
+        penalties: the terms that are added to the objectives of discriminator and generator. Default none.
         conditional: whether the networks are told the class of each sample. Default false.
         augmentations: the random changes that are made to real and fake samples before the discriminator sees them, in
             this order; each is a differentiable function ``(samples, batch) -> samples``. Default none.
@@ -55,7 +57,8 @@ class GAN(GenerativeGame):
 
     Raises:
         UserError: the game is conditional and the data have no labels; the generator has no ``latent_dim``; a network's
-            output has the wrong shape; the networks share a parameter.
+            output has the wrong shape; the networks share a parameter; a penalty has no term, or needs features and the
+            discriminator has no last layer.
 
     Examples:
         >>> from gantrain import data, games, models
@@ -92,6 +95,14 @@ class GAN(GenerativeGame):
         self.spec = spec or getattr(generator, "spec", None)
         self._writes_into_samples = False
         self._check()
+        for i, penalty in enumerate(self.penalties):
+            if not penalty.players:
+                raise UserError(
+                    f"game.penalties.{i}: {name_of(penalty)} has no term; define value for the discriminator, or "
+                    "generator_value for the generator"
+                )
+        featured = any(penalty.featured for penalty in self.penalties)
+        self._features = Features(discriminator, self._trial) if featured else None
 
     @property
     def evaluated_player(self) -> str:
@@ -111,16 +122,22 @@ class GAN(GenerativeGame):
 
     def shared_pass(self, batch: Batch) -> SharedPass:
         """Both objectives from one pass of each network over the batch; see :mod:`gantrain.games.gan_pass`."""
-        due = self._due(batch)
+        due = {player: self._due(batch, player) for player in ("discriminator", "generator")}
+        both = due["discriminator"] | due["generator"]
         labels = self._labels(batch)
-        with _differentiable(due):
-            fakes = self._fakes(batch, labels)
-            real, fake = self._scored(batch, labels, fakes.detach().requires_grad_(True), due)
-            penalties = partial(self._penalty_terms, batch, real, fake, due)
+        with _differentiable(both):
+            origin, fakes = self._fakes(batch, labels, both)
+            real, fake = self._scored(batch, labels, fakes.detach().requires_grad_(True), both, origin)
+            made = replace(fake, samples=fakes)  # the generator's penalties see its graph
             players = self.players["discriminator"], self.players["generator"]
+
+            def penalties(player: str) -> list[tuple[str, Tensor]]:
+                seen = fake if player == "discriminator" else made
+                return self._penalty_terms(batch, real, seen, due[player], player)
+
             # Slopes of one player would leave the range of float16 where those of the other do not.
             exact = self._independent and declares(self.loss, "proportional") and not in_float16(fakes.device)
-            return GANPass(*players, self.loss, fakes, real, fake, penalties, rescales=exact and not due)
+            return GANPass(*players, self.loss, fakes, real, fake, penalties, rescales=exact and not both)
 
     @property
     def _independent(self) -> bool:
@@ -132,21 +149,22 @@ class GAN(GenerativeGame):
     def _normalises_batches(self) -> bool:
         return any(isinstance(module, _BatchNorm) for module in self.discriminator.modules())
 
-    def _due(self, batch: Batch) -> dict[int, Penalty]:
+    def _due(self, batch: Batch, player: str) -> dict[int, Penalty]:
+        """The penalties that a player's objective has at this step, by their places in the list."""
         due = {}
         for i, penalty in enumerate(self.penalties):
             with UserCode(f"game.penalties.{i}", penalty):
-                if penalty.due(batch.step):
+                if player in penalty.players and penalty.due(batch.step):
                     due[i] = penalty
         return due
 
     def _discriminator_objective(self, batch: Batch) -> Objective:
-        due = self._due(batch)
+        due = self._due(batch, "discriminator")
         with _differentiable(due):
             labels = self._labels(batch)
             with self._opponent():
-                fakes = self._fakes(batch, labels)
-            real, fake = self._scored(batch, labels, fakes, due)
+                origin, fakes = self._fakes(batch, labels, due)
+            real, fake = self._scored(batch, labels, fakes, due, origin)
             loss = discriminator_loss(self.loss, real.logits, fake.logits)
             terms = self._penalty_terms(batch, real, fake, due)
         scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
@@ -157,7 +175,7 @@ class GAN(GenerativeGame):
         return _Classified(loss, scores, self.loss, margins)
 
     def _scored(
-        self, batch: Batch, labels: Tensor | None, fake_samples: Tensor, due: Mapping[int, Penalty]
+        self, batch: Batch, labels: Tensor | None, fake_samples: Tensor, due: Mapping[int, Penalty], origin: _Origin
     ) -> tuple[Scored, Scored]:
         """Real and fake samples with their logits; samples that a penalty differentiates require a gradient."""
         real_samples = batch.real
@@ -167,49 +185,83 @@ class GAN(GenerativeGame):
         if "fake" in differentiated:
             fake_samples.requires_grad_(True)
         repeats = any(penalty.repeats for penalty in due.values())
+        featured = any(penalty.featured for penalty in due.values())
         scored = []
         for stream, samples in (("real", real_samples), ("fake", fake_samples)):
             replay = Replay(self.discriminator, samples.device) if repeats else None
-            logits = self._score(batch, stream, samples, labels)
+            logits, features = self._score_and_features(batch, stream, samples, labels, featured)
             again = None if replay is None else replay.of(partial(self._score, batch, stream, labels=labels))
-            scored.append(Scored(samples, labels, logits, again))
+            scored.append(Scored(samples, labels, logits, again, self.discriminator, features))
+        scored[1] = replace(scored[1], **vars(origin))
         for i, augmentation in enumerate(self.augmentations):
             with UserCode(f"game.augmentations.{i}", augmentation):
                 augmentation.observe(scored[0].logits.detach(), batch)
         return scored[0], scored[1]
 
     def _penalty_terms(
-        self, batch: Batch, real: Scored, fake: Scored, due: Mapping[int, Penalty]
+        self,
+        batch: Batch,
+        real: Scored,
+        fake: Scored,
+        due: Mapping[int, Penalty],
+        player: str = "discriminator",
     ) -> list[tuple[str, Tensor]]:
         """The penalties that are due, with the names of their scores."""
         terms = []
         for i, penalty in due.items():
             key = f"game.penalties.{i}"
             with UserCode(key, penalty):
-                term = penalty(partial(self._score, batch, "penalty"), real, fake, batch)
-            terms.append((type(penalty).__name__.lower(), require_scalar(term, real.logits, key, penalty)))
+                term = penalty(partial(self._score, batch, "penalty"), real, fake, batch, player)
+            both = player == "generator" and "discriminator" in penalty.players
+            name = type(penalty).__name__.lower() + "_of_generator" * both
+            terms.append((name, require_scalar(term, fake.logits, key, penalty)))
         return terms
 
     def _generator_objective(self, batch: Batch) -> Objective:
-        labels = self._labels(batch)
-        with self.constant("discriminator"):
-            fake = self._score(batch, "fake", self._fakes(batch, labels), labels)
-        scores = {"fake": fake.detach()}
-        real = None
-        if self.loss.needs_real:
-            with self._opponent():
-                real = self._score(batch, "real", batch.real, labels)
-            scores["real"] = real.detach()
-        loss = generator_loss(self.loss, real, fake)
-        return _Classified(loss, scores, self.loss, partial(self.loss.generator_margins, real, fake))
+        due = self._due(batch, "generator")
+        featured = any(penalty.featured for penalty in due.values())
+        labels, real, real_features = self._labels(batch), None, None
+        with _differentiable(due), self.constant("discriminator"):
+            origin, samples = self._fakes(batch, labels, due)
+            fake, features = self._score_and_features(batch, "fake", samples, labels, featured)
+            scores = {"fake": fake.detach()}
+            if self.loss.needs_real or featured:
+                with self._opponent():
+                    real, real_features = self._score_and_features(batch, "real", batch.real, labels, featured)
+                if self.loss.needs_real:
+                    scores["real"] = real.detach()
+            needed = real if self.loss.needs_real else None
+            loss = generator_loss(self.loss, needed, fake)
+            if due:
+                logits = torch.zeros_like(fake) if real is None else real
+                of_real = Scored(batch.real, labels, logits, None, self.discriminator, real_features)
+                of_fake = Scored(samples, labels, fake, None, self.discriminator, features, **vars(origin))
+                for name, term in self._penalty_terms(batch, of_real, of_fake, due, "generator"):
+                    scores[name] = term.detach()
+                    loss = loss + term
+        return _Classified(loss, scores, self.loss, partial(self.loss.generator_margins, needed, fake))
 
     def _opponent(self) -> AbstractContextManager:
         """The context for a computation in which only the other player's parameters occur: no gradients, unless the
         game is ``joint``."""
         return nullcontext() if self.joint else torch.no_grad()
 
-    def _fakes(self, batch: Batch, labels: Tensor | None) -> Tensor:
-        return self.generated(self.generator, batch.normal("latent", self.generator.latent_dim), labels)
+    def _fakes(self, batch: Batch, labels: Tensor | None, due: Mapping[int, Penalty]) -> tuple[_Origin, Tensor]:
+        """The fake samples of a batch, after what penalties that are due need to know of their origin."""
+        z = batch.normal("latent", self.generator.latent_dim)
+        make = partial(self.generated, self.generator, labels=labels)
+        repeats = any(penalty.repeats for penalty in due.values())
+        replay = Replay(self.generator, z.device) if repeats else None
+        return _Origin(self.generator, z, None if replay is None else replay.of(make)), make(z)
+
+    def _score_and_features(
+        self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None, featured: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        if not featured or self._features is None:
+            return self._score(batch, stream, samples, labels), None
+        with self._features.captured() as captured:
+            logits = self._score(batch, stream, samples, labels)
+        return logits, captured[-1]
 
     def _score(self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None) -> Tensor:
         """``(n,)``: the discriminator's logits of the augmented samples."""
@@ -220,6 +272,15 @@ class GAN(GenerativeGame):
         key, what = "game.discriminator.model", "one logit per sample"
         logits = output_of(self.discriminator, samples, labels, key, (), what, UNCONDITIONAL)
         return upcast(require_gradient(logits, key, self.discriminator))
+
+    def _trial(self) -> None:
+        """Run the discriminator once on two samples."""
+        device = next(self.generator.parameters()).device
+        z = torch.zeros(2, self.latent_dim, device=device)
+        labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None
+        with torch.no_grad(), eval_mode(self.generator), eval_mode(self.discriminator), seeded(0, device):
+            fakes = self.generated(self.generator, z, labels)
+            self._score(Batch(fakes, labels, index=0, step=None, seed=0), "fake", fakes, labels)
 
     def _labels(self, batch: Batch) -> Tensor | None:
         if not self.conditional:
@@ -250,9 +311,19 @@ class GAN(GenerativeGame):
             self._writes_into_samples = fakes._version != version
 
 
+@dataclass
+class _Origin:
+    """What :class:`Scored` says of the origin of fake samples."""
+
+    generator: nn.Module
+    latents: Tensor
+    generate: Callable[[Tensor], Tensor] | None
+
+
 def _differentiable(due: Mapping[int, Penalty]) -> AbstractContextManager[Any]:
-    """The context in which networks run: a compiled network cannot be differentiated twice, as some penalties do."""
-    return uncompiled() if any(penalty.twice for penalty in due.values()) else nullcontext()
+    """The context in which networks run: a compiled network cannot be differentiated twice, as some penalties do, and
+    does not show its features."""
+    return uncompiled() if any(penalty.twice or penalty.featured for penalty in due.values()) else nullcontext()
 
 
 class _Classified(Objective):

@@ -55,8 +55,8 @@ class GANPass(SharedPass):
         fakes: ``(n, *shape)``, the fake samples with the generator's graph.
         real: the real samples and their logits.
         fake: the fake samples as the discriminator saw them, which are a leaf, and their logits.
-        penalties: returns the penalties that are due, with the names of their scores. It is called after the losses, as
-            in the discriminator's own objective.
+        penalties: returns the penalties of a player that are due, with the names of their scores. It is called after
+            the losses, as in the players' own objectives.
         rescales: whether one pass backwards through the discriminator serves both players, if the losses depend on
             nothing but the logits. There must then be no penalties, and each logit must depend on its own sample alone.
     """
@@ -69,7 +69,7 @@ class GANPass(SharedPass):
         fakes: Tensor,
         real: Scored,
         fake: Scored,
-        penalties: Callable[[], Sequence[tuple[str, Tensor]]],
+        penalties: Callable[[str], Sequence[tuple[str, Tensor]]],
         rescales: bool,
     ):
         self._discriminator, self._generator = discriminator, generator
@@ -88,15 +88,16 @@ class GANPass(SharedPass):
         self._rescales = rescales and not self._terms and not self._generator_terms
         scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
         seen = dict(scores) if loss.needs_real else {"fake": scores["fake"]}
-        total = of_discriminator.detach()
-        for name, term in penalties():
-            scores[name] = term.detach()
-            total = total + term.detach()
-            self._terms.append(term)
-        self.objectives = {
-            discriminator.name: Objective(total, scores=scores),
-            generator.name: Objective(of_generator.detach(), scores=seen),
-        }
+        totals = of_discriminator.detach(), of_generator.detach()
+        self.objectives = {}
+        for player, total, terms, noted in zip(
+            (discriminator, generator), totals, (self._terms, self._generator_terms), (scores, seen), strict=True
+        ):
+            for name, term in penalties(player.name):
+                noted[name] = term.detach()
+                total = total + term.detach()
+                terms.append(term)
+            self.objectives[player.name] = Objective(total, scores=noted)
 
     def backward(self, scales: Mapping[str, float]) -> None:
         scale = scales[self._discriminator.name]

@@ -1,0 +1,244 @@
+"""Penalties of the generator, of both players, and around the data, against forms worked out by hand."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import pad
+
+from gantrain.data import Batch, DataSpec, Digits
+from gantrain.errors import UserError
+from gantrain.games.gan import GAN
+from gantrain.games.losses import Hinge, NonSaturating
+from gantrain.games.penalties import (
+    DRAGAN,
+    Consistency,
+    FeatureMatching,
+    LeCam,
+    Orthogonal,
+    PathLength,
+    Penalty,
+    Scored,
+)
+from gantrain.games.penalties.consistency import _mirrored
+from gantrain.models import ConvDiscriminator, ConvGenerator, MLPDiscriminator, MLPGenerator
+
+B = torch.tensor([0.6, -1.2, 0.4])
+
+
+class Linear(nn.Module):
+    """D(x) = b'x."""
+
+    def __init__(self):
+        super().__init__()
+        self.b = nn.Parameter(B.clone())
+
+    def forward(self, x):
+        return x.flatten(1) @ self.b
+
+
+class Maker(nn.Module):
+    """G(z) = A z with more noise of its own, as dropout draws it."""
+
+    latent_dim = 2
+
+    def __init__(self, noise=0.0):
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor([[1.0, 2.0], [0.5, -1.0], [0.0, 3.0]]))
+        self.noise = noise
+
+    def forward(self, z):
+        return z @ self.a.T + self.noise * torch.randn(len(z), 3)
+
+
+def batch_of(n=6, step=0):
+    return Batch(torch.randn(n, 3, generator=torch.Generator().manual_seed(1)), None, index=3, step=step, seed=0)
+
+
+def game_of(*penalties, noise=0.0):
+    return GAN(Maker(noise), Linear(), NonSaturating(), penalties, spec=DataSpec((3,)))
+
+
+def term(penalty, player, noise=0.0, step=0):
+    """What the penalty adds to a player's loss."""
+    batch = batch_of(step=step)
+    torch.manual_seed(5)
+    whole = game_of(penalty, noise=noise).objective(player, batch).loss
+    torch.manual_seed(5)
+    return (whole - game_of(noise=noise).objective(player, batch).loss).item()
+
+
+def test_dragan_of_a_linear_discriminator_is_its_slope_off_one():
+    assert term(DRAGAN(weight=3.0), "discriminator") == pytest.approx(3 * (B.norm().item() - 1) ** 2, rel=1e-4)
+    assert term(DRAGAN(), "generator") == 0
+
+
+def test_dragan_looks_within_half_a_deviation_of_real_samples():
+    seen = []
+
+    def square(x, labels):
+        seen.append(x)
+        return x.square().sum(dim=1)
+
+    batch = batch_of(200)
+    real = Scored(batch.real, None, torch.zeros(200))
+    value = DRAGAN(weight=1.0)(square, real, real, batch)
+    (x,) = seen
+    offset = (x - batch.real).detach() / batch.real.std(dim=1, correction=0, keepdim=True)
+    assert offset.min() >= 0 and 0.49 < offset.max() <= 0.5 and offset.mean().item() == pytest.approx(0.25, abs=0.02)
+    assert value.item() == pytest.approx(((2 * x.norm(dim=1) - 1) ** 2).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("noise", [0.0, 2.0])
+def test_consistency_in_latent_vectors_compares_one_function_at_two_points(noise):
+    """The noise of the generator is the same at both, and so cancels."""
+    penalty = Consistency(real=0, fake=0, latent=20.0, generator=0.5, delta=0.1)
+    batch = batch_of()
+    moves = 0.1 * batch.normal("consistency/latent", 2) @ Maker().a.detach().T
+    expected = 20 * ((moves @ B) ** 2).mean().item()
+    assert term(penalty, "discriminator", noise) == pytest.approx(expected, rel=1e-3)
+    assert term(penalty, "generator", noise) == pytest.approx(-0.5 * (moves**2).mean().item(), rel=1e-3)
+
+
+def test_images_are_moved_with_mirrored_borders():
+    image = torch.arange(5.0)
+    for move in (-3, 0, 4):
+        expected = pad(image[None], (4, 4), mode="reflect")[0, 4 + move : 9 + move]
+        assert torch.equal(image[_mirrored(torch.tensor([move]), 5)[0]], expected)
+
+
+def test_consistency_of_images_asks_for_the_same_logit():
+    spec = Digits().spec.unconditional()
+    torch.manual_seed(0)
+    networks = MLPGenerator(spec, width=4, latent_dim=2), MLPDiscriminator(spec, width=8)
+    images = torch.rand(16, 1, 8, 8)
+
+    def value(images, **settings):
+        penalty = Consistency(real=1.0, fake=0, latent=0, **settings)
+        batch = Batch(images, None, index=0, step=0, seed=0)
+        return GAN(*networks, Hinge(), [penalty]).objective("discriminator", batch).scores["consistency"].item()
+
+    assert value(images, shift=0, flip=False) == 0 < value(images, shift=2)
+    assert value(torch.full_like(images, 0.3), shift=2) == pytest.approx(0, abs=1e-10)
+    assert value((images + images.flip(3)) / 2, shift=0) == pytest.approx(0, abs=1e-10)
+
+
+def test_consistency_of_what_is_no_image_is_refused():
+    with pytest.raises(UserError, match=r"moves images, and these samples have the shape \(3,\); use real: 0 and fake"):
+        term(Consistency(), "discriminator")
+
+
+def test_orthogonal_counts_the_overlaps_of_rows():
+    """Rows (1, 2), (0.5, -1), (0, 3): products -1.5, 6, -3, each twice."""
+    expected = 0.1 * 2 * (1.5**2 + 6**2 + 3**2)
+    assert term(Orthogonal(0.1), "generator") == pytest.approx(expected, rel=1e-4)
+    assert term(Orthogonal(0.1, player="discriminator"), "generator") == 0
+    assert game_of(Orthogonal(player="generator")).penalties[0].players == {"generator"}
+
+
+def test_orthogonal_leaves_embeddings_out():
+    penalty = Orthogonal(1.0)
+    network = nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.tensor([[1.0, 0.0], [2.0, 5.0]]))
+    scored = Scored(torch.zeros(1), None, torch.zeros(1), network=network)
+    assert penalty(None, scored, scored, batch_of()).item() == pytest.approx(2 * 2.0**2)
+
+
+def test_path_length_of_a_linear_generator_and_its_running_average():
+    penalty, average = PathLength(weight=2.0, decay=0.1, shrink=2, every=1), 0.0
+    for step in range(3):
+        batch = batch_of(step=step)
+        lengths = (batch.normal("path_length", 3)[:3] @ Maker().a.detach()).norm(dim=1)
+        average += 0.1 * (lengths.mean().item() - average)
+        expected = 2 * ((lengths - average) ** 2).mean().item()
+        for _ in range(2):  # the second evaluation of the step leaves the average
+            game = game_of(penalty)
+            assert game.objective("generator", batch).scores["pathlength"].item() == pytest.approx(expected, rel=1e-4)
+    assert penalty.scalars()["average"].item() == pytest.approx(average, rel=1e-5)
+    assert "pathlength" not in game.objective("discriminator", batch).scores
+
+
+def test_path_length_goes_through_the_styles_of_a_generator():
+    class Styled(Maker):
+        def styles(self, z, labels):
+            return z[:, None] * torch.tensor([1.0, 2.0, 3.0])[:, None]
+
+        def synthesise(self, w):
+            return w.mean(dim=1) @ self.a.T
+
+        def forward(self, z):
+            return self.synthesise(self.styles(z, None))
+
+    game = GAN(Styled(), Linear(), NonSaturating(), [PathLength(weight=1.0, every=1)], spec=DataSpec((3,)))
+    batch = batch_of()
+    # Each of three layers has a third of the slope: the norm is a third of that in z / 2.
+    lengths = (batch.normal("path_length", 3)[:3] @ Maker().a.detach()).norm(dim=1) / 3
+    expected = ((lengths - 0.01 * lengths.mean()) ** 2).mean().item()
+    assert game.objective("generator", batch).scores["pathlength"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_feature_matching_compares_means_of_the_input_of_the_last_layer():
+    class Headed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 3), nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.last(self.first(x).relu()).squeeze(1)
+
+    discriminator, batch = Headed(), batch_of()
+    game = GAN(Maker(), discriminator, NonSaturating(), [FeatureMatching(0.7)], spec=DataSpec((3,)))
+    fakes = Maker()(batch.normal("latent", 2))
+    means = [discriminator.first(x).relu().mean(dim=0) for x in (batch.real, fakes)]
+    found = game.objective("generator", batch).scores["featurematching"].item()
+    assert found == pytest.approx(0.7 * (means[0] - means[1]).square().sum().item(), rel=1e-5)
+
+
+def test_features_without_a_layer_and_penalties_without_a_term_are_refused():
+    with pytest.raises(UserError, match="name the last layer by an attribute head"):
+        game_of(FeatureMatching())
+
+    class Mine(Penalty):
+        pass
+
+    with pytest.raises(
+        UserError, match=r"game.penalties.0: .*Mine has no term; define value for the discriminator, or"
+    ):
+        game_of(Mine(1.0))
+
+
+@pytest.mark.parametrize("loss", [NonSaturating(), Hinge()])
+def test_one_pass_for_both_players_gives_the_same_gradients(loss):
+    spec = Digits().spec.unconditional()
+    torch.manual_seed(0)
+    generator = ConvGenerator(spec, width=4, latent_dim=3)
+    discriminator = ConvDiscriminator(spec, width=4)
+
+    def penalties():
+        return [
+            LeCam(start=0),
+            Consistency(shift=2),
+            Orthogonal(0.01),
+            PathLength(every=1),
+            FeatureMatching(),
+            DRAGAN(),
+        ]
+
+    def batch():
+        return Batch(torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2)), None, 0, step=0, seed=0)
+
+    apart, found = GAN(generator, discriminator, loss, penalties()), {}
+    for name, player in apart.players.items():
+        objective = apart.objective(name, batch())
+        found[name] = torch.autograd.grad(objective.loss, player.parameters), objective
+    together = GAN(generator, discriminator, loss, penalties())
+    for p in (*generator.parameters(), *discriminator.parameters()):
+        p.grad = None
+    shared = together.shared_pass(batch())
+    shared.backward(dict.fromkeys(together.players, 1.0))
+    for name, player in together.players.items():
+        gradients, objective = found[name]
+        assert shared.objectives[name].loss.item() == pytest.approx(objective.loss.item(), rel=1e-5)
+        assert list(shared.objectives[name].scores) == list(objective.scores)
+        for p, g in zip(player.parameters, gradients, strict=True):
+            torch.testing.assert_close(p.grad, g, rtol=2e-4, atol=2e-6)
