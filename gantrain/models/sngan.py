@@ -54,10 +54,10 @@ class SNGANGenerator(nn.Module):
 
     With classes, every batch norm but the last has a scale and a shift of its own for each class.
     Source: Miyato et al., Spectral normalization for generative adversarial networks, ICLR 2018, appendix B.4, and its
-    published code. Two things are those of the published code of arXiv 2310.13459, whose runs can be repeated with this
-    network: at 32 pixels the bypasses have no convolution, and the initialisation is Xavier's with gain 1, and with gain
-    sqrt 2 for bypasses. Miyato's code exchanges the gains and starts at biases of 0; the epsilon of its batch norm is
-    2e-5, torch's 1e-5.
+    published code. Two things are those of the published code of arXiv 2310.13459, whose runs this network repeats: at
+    32 pixels the bypasses have no convolution, and the initialisation is Xavier's with gain 1, and with gain sqrt 2 for
+    bypasses. Miyato's code exchanges the gains and begins with biases of 0, and its batch norm's epsilon is 2e-5 in
+    place of torch's 1e-5.
 
     Args:
         spec: the description of the data.
