@@ -114,9 +114,7 @@ class Cutout(Augmentation):
 
     independent_samples = True
 
-    def __init__(
-        self, size: PositiveInt = 16, probability: Fraction = 1.0, fill: Float = 0.0, symmetric: bool = False
-    ):
+    def __init__(self, size: PositiveInt = 16, probability: Fraction = 1.0, fill: Float = 0.0, symmetric: bool = False):
         self.size = size
         self.probability = probability
         self.fill = fill

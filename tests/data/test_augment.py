@@ -88,7 +88,7 @@ def test_a_symmetric_cutout_blanks_both_sides_alike():
     _, counts = holes.unique(dim=0, return_counts=True)
     assert len(counts) == 36 and (counts - 100).abs().max() < 50, "5 standard deviations of a hundred"
     odd = Cutout(3, 0.5)(batch.real, batch)
-    assert torch.equal(Cutout(3, 0.5, symmetric=True)(batch.real, batch), odd), "an odd square has a pixel as its centre"
+    assert torch.equal(Cutout(3, 0.5, symmetric=True)(batch.real, batch), odd), "a pixel is in its middle"
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -141,6 +141,11 @@ class TestResNet(ClassifierContract):
 class TestWideResNet(ClassifierContract):
     spec, couples_samples = GREY, True
 
+    @property
+    def unreached(self):
+        """All parameters before the dense layer, which begins at 0."""
+        return {name for name, _ in self.make().named_parameters()} - {"head.weight", "head.bias"}
+
     def make(self):
         return models.WideResNet(self.spec, depth=10, width=1)
 
