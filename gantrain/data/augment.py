@@ -5,7 +5,7 @@ of that batch. It therefore changes a batch in the same way every time, and does
 that share the batch. All augmentations are differentiable in the images, to any order.
 
 DiffAugment (Zhao et al., Differentiable augmentation for data-efficient GAN training, NeurIPS 2020) is ``color``, then
-``crop`` with a padding of an eighth of the size and fill 0, then ``cutout`` of half the size.
+``crop`` with a padding of an eighth of the size and fill 0, then ``cutout`` of half the size with ``symmetric: true``.
 """
 
 from __future__ import annotations
@@ -119,25 +119,30 @@ class Cutout(Augmentation):
         size: the side of the square in pixels.
         probability: the probability that a sample is cut; SAMPa's published code takes 0.5.
         fill: the value of the square; 0 is grey, about the mean colour.
+        symmetric: where an even square, in whose middle there is no pixel, is centred. false (the default): on a pixel,
+            rounded down to its upper left corner, so that the square reaches further beyond the upper and left edge.
+            true: on any corner of a pixel, those on all edges included, as in the code of DiffAugment.
     """
 
     independent_samples = True
 
-    def __init__(self, size: PositiveInt = 16, probability: Fraction = 1.0, fill: Float = 0.0):
+    def __init__(self, size: PositiveInt = 16, probability: Fraction = 1.0, fill: Float = 0.0, symmetric: bool = False):
         self.size = size
         self.probability = probability
         self.fill = fill
+        self.symmetric = symmetric
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
         height, width = require_images(images, "cutout")[2:]
         chosen = batch.uniform("cutout") < self.probability
-        rows = self._inside(batch.integers("cutout/row", height), height)
-        columns = self._inside(batch.integers("cutout/column", width), width)
+        more = int(self.symmetric and self.size % 2 == 0)  # a line of n pixels has n + 1 corners
+        rows = self._inside(batch.integers("cutout/row", height + more), height)
+        columns = self._inside(batch.integers("cutout/column", width + more), width)
         square = chosen[:, None, None] & rows[:, :, None] & columns[:, None, :]
         return images.masked_fill(square[:, None], self.fill)
 
     def _inside(self, centre: Tensor, length: int) -> Tensor:
-        """Whether each position lies in the square, ``(n, length)``; an even square's centre is rounded up."""
+        """Whether each position lies in the square, ``(n, length)``; corner k is the upper or left one of pixel k."""
         position = torch.arange(length, device=centre.device)
         start = (centre - self.size // 2)[:, None]
         return (position >= start) & (position < start + self.size)

@@ -120,8 +120,10 @@ class ConvClassifier(nn.Module):
             layers.append(nn.Conv2d(before, after, kernel, stride, 1, bias=norm == "none"))
             layers += [*_normalised(norm, after), nn.ReLU()]
             before = after
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * before, require_classes(spec, "conv")))
+        head = nn.Linear(16 * before, require_classes(spec, "conv"))
+        self.layers = nn.Sequential(*layers, nn.Flatten(), head)
         he_initialise_(self, "fan_in")
+        nn.init.zeros_(head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, size, size)`` to logits ``(n, classes)``."""

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
 from gantrain.models.layers.checks import labelled_square_images
-from gantrain.models.layers.initialisation import he_initialise_
 
 if TYPE_CHECKING:
     from gantrain.config.types import LayerCount, PositiveInt
@@ -22,7 +21,9 @@ class DenseNet(nn.Module):
     The default is DenseNet-121 with the stem of the CIFAR networks: a 3 x 3 convolution with stride 1 to ``2 growth``
     channels, and no pooling. Between the blocks a transition halves channels and size; batch norm, ReLU, global average
     pooling and a dense layer follow the last one.
-    Source: Huang et al., Densely connected convolutional networks, CVPR 2017, section 3 and table 1.
+    Source: Huang et al., Densely connected convolutional networks, CVPR 2017, section 3 and table 1. The paper takes
+    He's initialisation; here it is torch's own, as in the published code of SAMPa (arXiv 2410.10683), whose network
+    this equals.
 
     Args:
         spec: the description of the data.
@@ -48,7 +49,6 @@ class DenseNet(nn.Module):
             width += length * growth
         self.layers = nn.Sequential(*layers, nn.BatchNorm2d(width), nn.ReLU())
         self.head = nn.Linear(width, spec.classes)
-        he_initialise_(self, "fan_in")
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, size, size)`` to logits ``(n, classes)``."""

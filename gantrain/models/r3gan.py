@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d, conv_transpose2d
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.models.layers.checks import doublings, square_images
-from gantrain.models.layers.conditioning import ConditionalLatent, Projection
+from gantrain.models.layers.conditioning import ConditionalLatent, LabelProduct
 
 if TYPE_CHECKING:
     from gantrain.config.types import LayerCount, PositiveInt
@@ -27,9 +27,11 @@ class R3GANGenerator(nn.Module):
     """A learnt 4 x 4 basis weighted by the latent vector, then stages of residual blocks; the size doubles in between.
 
     Feature maps of up to 32 pixels have ``width`` channels; the channels of larger maps halve with each doubling. With
-    classes, an embedding of the label is concatenated to the latent vector. Images go through tanh, whereas the
-    published code clips them when it saves them. Source: Huang et al., The GAN is dead; long live the GAN! A modern GAN
-    baseline, NeurIPS 2024, section 4 (config E) and its published code.
+    classes, an embedding of the label, drawn from ``N(0, 1 / classes)``, is concatenated to the latent vector. Images
+    go through tanh, as in all generators here, so that the discriminator sees the range of real images; the published
+    code has no tanh and clips images when it saves them. All else equals that code, which also draws the initial
+    weights from these distributions. Source: Huang et al., The GAN is dead; long live the GAN! A modern GAN baseline,
+    NeurIPS 2024, section 4 (config E) and its published code.
 
     Args:
         spec: the description of the data.
@@ -56,6 +58,8 @@ class R3GANGenerator(nn.Module):
         self.spec = spec
         self.latent_dim = latent_dim
         self.embed = ConditionalLatent(spec.classes, latent_dim)
+        if self.embed.embedding is not None:
+            nn.init.normal_(self.embed.embedding.weight, std=spec.classes**-0.5)
         self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
         self.weights = _msr(nn.Linear(self.embed.features, widths[0], bias=False))
         self.layers = nn.Sequential()
@@ -73,7 +77,8 @@ class R3GANGenerator(nn.Module):
 class R3GANDiscriminator(nn.Module):
     """The generator's mirror image: stages of residual blocks between which the size halves, a 4 x 4 basis, a logit.
 
-    With classes, the label enters by projection. The source is that of the generator.
+    With classes, the logit is the inner product of an embedding of the label and of a dense layer as wide as the 4 x 4
+    map. The source is that of the generator, which this network equals.
 
     Args:
         spec: the description of the data.
@@ -100,8 +105,7 @@ class R3GANDiscriminator(nn.Module):
             self.layers.extend([Block(after, group_width, total) for _ in range(blocks)])
         basis = _msr(nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False))
         self.layers.extend([basis, nn.Flatten()])
-        self.logit = Projection(widths[-1], spec.classes)
-        _msr(self.logit.linear)
+        self.logit = LabelProduct(widths[-1], spec.classes)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """``(n, channels, size, size)`` and ``(n,)`` to logits ``(n,)``."""
@@ -138,7 +142,13 @@ class Block(nn.Module):
 
 
 class Resample(nn.Module):
-    """Doubles or halves the size by linear interpolation, with the filter (1, 2, 1) in both directions.
+    """Doubles or halves the size of feature maps by linear interpolation, with zeros beyond the edge.
+
+    Halving is the convolution with (1, 3, 3, 1) / 8 in both directions and stride 2. Doubling is its transpose, with
+    (1, 3, 3, 1) / 4: each pixel is replaced by two, a quarter of a pixel to either side of its centre. The filter has
+    an even length, so that the image stays centred.
+
+    The filter belongs to the state. A checkpoint of a network with another filter is therefore refused.
 
     Args:
         up: whether the size is doubled.
@@ -149,14 +159,15 @@ class Resample(nn.Module):
     def __init__(self, up: bool):
         super().__init__()
         self.up = up
-        line = torch.tensor([1.0, 2.0, 1.0])
-        self.register_buffer("kernel", torch.outer(line, line) / (4 if up else 16), persistent=False)
+        line = torch.tensor([1.0, 3.0, 3.0, 1.0])
+        self.register_buffer("kernel", torch.outer(line, line) / (16 if up else 64))
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(n, channels, height, width)`` to maps of twice or half the height and width."""
         channels = x.shape[1]
-        kernel = self.kernel.to(x.dtype).expand(channels, 1, 3, 3)
+        kernel = self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
         if self.up:
-            return conv_transpose2d(x, kernel, stride=2, groups=channels)[:, :, :-1, :-1]
+            return conv_transpose2d(x, kernel, stride=2, padding=1, groups=channels)
         return conv2d(x, kernel, stride=2, padding=1, groups=channels)
 
 

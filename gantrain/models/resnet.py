@@ -21,7 +21,9 @@ class ResNet(nn.Module):
 
     The stages have 1, 2 and 4 times ``width`` channels; the second and third begin by halving the size. ResNet-56 is
     ``n = 9``. All shortcuts are parameter-free (option A).
-    Source: He et al., Deep residual learning for image recognition, CVPR 2016, section 4.2.
+    Source: He et al., Deep residual learning for image recognition, CVPR 2016, section 4.2. All layers have He's
+    initialisation (fan_in), the dense one too, as in the published code of SAMPa (arXiv 2410.10683), whose network this
+    equals but for the numbering of channels: it puts one half of a shortcut's zeros before the channels.
 
     Args:
         spec: the description of the data.
@@ -50,6 +52,7 @@ class ResNet(nn.Module):
         self.stages = nn.Sequential(*layers)
         self.head = nn.Linear(before, spec.classes)
         he_initialise_(self, "fan_in")
+        nn.init.kaiming_normal_(self.head.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, size, size)`` to logits ``(n, classes)``."""

@@ -28,17 +28,21 @@ class Stages:
         discriminator: the channels after each block.
         halvings: the number of the discriminator's blocks that halve the size; these are its first blocks.
         widths: the paper's ``width`` of the generator and of the discriminator.
+        bypasses: whether all of the generator's bypasses have a convolution, or only those that change the number of
+            channels.
     """
 
     generator: tuple[int, ...]
     discriminator: tuple[int, ...]
     halvings: int
     widths: tuple[int, int] = (64, 64)
+    bypasses: bool = True
 
 
-# From tables 3, 4 and 6 of the paper's appendix; the networks for 64 pixels are those for 128 without one block.
+# From tables 3, 4 and 6 of the paper's appendix; the networks for 64 pixels are those for 128 without one block. The
+# bypasses at 32 pixels are those of the published code of arXiv 2310.13459.
 _STAGES = {
-    32: Stages((1, 1, 1, 1), (1, 1, 1, 1), 2, (256, 128)),
+    32: Stages((1, 1, 1, 1), (1, 1, 1, 1), 2, (256, 128), bypasses=False),
     48: Stages((8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
     64: Stages((16, 8, 4, 2, 1), (1, 2, 4, 8, 16), 5),
     128: Stages((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
@@ -48,9 +52,12 @@ _STAGES = {
 class SNGANGenerator(nn.Module):
     """A dense layer to a small map, residual blocks that double its size, batch norm, ReLU and a convolution.
 
-    With classes, every batch norm but the last has a scale and a shift of its own for each class. The initialisation is
-    that of the published code of arXiv 2310.13459: Xavier's with gain 1, and with gain sqrt 2 for bypasses.
-    Source: Miyato et al., Spectral normalization for generative adversarial networks, ICLR 2018, appendix B.4.
+    With classes, every batch norm but the last has a scale and a shift of its own for each class.
+    Source: Miyato et al., Spectral normalization for generative adversarial networks, ICLR 2018, appendix B.4, and its
+    published code. Two things are those of the published code of arXiv 2310.13459, whose runs this network repeats: at
+    32 pixels the bypasses have no convolution, and the initialisation is Xavier's with gain 1, and with gain sqrt 2 for
+    bypasses. Miyato's code exchanges the gains and begins with biases of 0, and its batch norm's epsilon is 2e-5 in
+    place of torch's 1e-5.
 
     Args:
         spec: the description of the data.
@@ -85,7 +92,7 @@ class SNGANGenerator(nn.Module):
         self.dense = nn.Linear(latent_dim, widths[0] * sizes[0] ** 2)
         self.unflatten = nn.Unflatten(1, (widths[0], sizes[0], sizes[0]))
         self.blocks = nn.ModuleList(
-            GeneratorBlock(widths[i], widths[i + 1], spec.classes, attention == sizes[i + 1])
+            GeneratorBlock(widths[i], widths[i + 1], spec.classes, attention == sizes[i + 1], stages.bypasses)
             for i in range(len(widths) - 1)
         )
         self.to_image = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, 1, 1), nn.Tanh())
@@ -104,9 +111,10 @@ class SNGANGenerator(nn.Module):
 class SNGANDiscriminator(nn.Module):
     """Residual blocks, the first of which halve the size, then ReLU, the mean over all positions and a linear logit.
 
-    With classes, the label enters by projection. Nothing is normalised across the batch. The initialisation is that of
-    the generator. Source: Miyato et al., Spectral normalization for generative adversarial networks, ICLR 2018,
-    appendix B.4; the paper's sum over positions is a mean, as in the published code of arXiv 2310.13459.
+    With classes, the label enters by projection. Nothing is normalised across the batch.
+    Source: Miyato et al., Spectral normalization for generative adversarial networks, ICLR 2018, appendix B.4, and its
+    published code. As in the published code of arXiv 2310.13459, the mean over all positions takes the place of their
+    sum, the logit has a bias also at 32 pixels, and the initialisation is that of the generator.
 
     Args:
         spec: the description of the data.
@@ -155,16 +163,16 @@ class SNGANDiscriminator(nn.Module):
 class GeneratorBlock(nn.Module):
     """Norm, ReLU, doubling of the size, convolution, norm, ReLU, convolution; the input, doubled, is added.
 
-    The bypass has a 1 x 1 convolution where the number of channels changes, and no parameters elsewhere.
+    The bypass has a 1 x 1 convolution where the number of channels changes, or everywhere.
     """
 
-    def __init__(self, before: int, after: int, classes: int, attend: bool):
+    def __init__(self, before: int, after: int, classes: int, attend: bool, bypass: bool):
         super().__init__()
         self.norm1 = ConditionalBatchNorm(before, classes)
         self.conv1 = nn.Conv2d(before, after, 3, 1, 1)
         self.norm2 = ConditionalBatchNorm(after, classes)
         self.conv2 = nn.Conv2d(after, after, 3, 1, 1)
-        self.bypass = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
+        self.bypass = nn.Conv2d(before, after, 1) if bypass or before != after else nn.Identity()
         self.attention = SelfAttention(after) if attend else nn.Identity()
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
@@ -177,16 +185,18 @@ class GeneratorBlock(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """ReLU, convolution, ReLU, convolution and, in some blocks, halving of the size; the input is added.
 
-    The first block, which sees the image, has no ReLU before its first convolution. The bypass has a 1 x 1 convolution
-    where the size or the number of channels changes, and no parameters elsewhere.
+    Between the convolutions there are as many channels as in the input. The first block, which sees the image, has as
+    many as in its output there, and no ReLU before its first convolution. The bypass has a 1 x 1 convolution where the
+    size or the number of channels changes, and no parameters elsewhere.
     """
 
     def __init__(self, before: int, after: int, halve: bool, attend: bool, first: bool):
         super().__init__()
         self.first = first
         self.halve = halve
-        self.conv1 = nn.Conv2d(before, after, 3, 1, 1)
-        self.conv2 = nn.Conv2d(after, after, 3, 1, 1)
+        inner = after if first else before
+        self.conv1 = nn.Conv2d(before, inner, 3, 1, 1)
+        self.conv2 = nn.Conv2d(inner, after, 3, 1, 1)
         self.bypass = nn.Conv2d(before, after, 1) if halve or before != after else nn.Identity()
         self.attention = SelfAttention(after) if attend else nn.Identity()
 

@@ -21,9 +21,11 @@ class VGG(nn.Module):
     """Five stages of 3 x 3 convolutions with batch norm and ReLU, max pooling after each, and one dense layer.
 
     The stages have 1, 2, 4, 8 and 8 times ``width`` channels. The last feature map, 1 x 1 for images of 32 pixels, is
-    averaged over its positions. One dense layer replaces the three of the original, as is usual on CIFAR.
+    averaged over its positions.
     Source: Simonyan and Zisserman, Very deep convolutional networks for large-scale image recognition, ICLR 2015, table
-    1, configurations A, B, D and E; batch norm and He's initialisation (fan_in) are later additions.
+    1, configurations A, B, D and E; batch norm is a later addition. Convolutions have He's initialisation (fan_out) and
+    the dense layer torch's own, as in the published code of SAMPa (arXiv 2410.10683). One dense layer, as is usual on
+    CIFAR, replaces the three of the paper and of that code, whose inner ones have 512 units with dropout.
 
     Args:
         spec: the description of the data.
@@ -48,7 +50,7 @@ class VGG(nn.Module):
             layers.append(nn.MaxPool2d(2))
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(before, spec.classes)
-        he_initialise_(self, "fan_in")
+        he_initialise_(self, "fan_out")
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, size, size)`` to logits ``(n, classes)``."""

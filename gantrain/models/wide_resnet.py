@@ -22,7 +22,9 @@ class WideResNet(nn.Module):
     The layers are a 3 x 3 convolution to 16 channels; three groups of ``n`` blocks with 16, 32 and 64 times ``width``
     channels, where the first block of the second and of the third group halves the size; batch norm, ReLU, global
     average pooling and a dense layer.
-    Source: Zagoruyko and Komodakis, Wide residual networks, BMVC 2016, table 1 and section 2.4.
+    Source: Zagoruyko and Komodakis, Wide residual networks, BMVC 2016, table 1 and section 2.4. Convolutions have He's
+    initialisation (fan_in) and the dense layer begins at 0, as in the published code of SAMPa (arXiv 2410.10683). What
+    that code calls depth 28 has one block more in each group: it is depth 34 here.
 
     Args:
         spec: the description of the data.
@@ -52,7 +54,9 @@ class WideResNet(nn.Module):
         self.groups = nn.Sequential(*layers)
         self.norm = nn.BatchNorm2d(before)
         self.head = nn.Linear(before, spec.classes)
-        he_initialise_(self, "fan_out")
+        he_initialise_(self, "fan_in")
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, size, size)`` to logits ``(n, classes)``."""

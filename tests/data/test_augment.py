@@ -78,6 +78,19 @@ def test_cutout_is_centred_on_every_pixel_alike():
     assert (holes.sum(0) - 100).abs().max() < 50, "5 standard deviations of a hundred"
 
 
+def test_a_symmetric_cutout_blanks_both_sides_alike():
+    """Each corner of a pixel is the centre as often: on a side of 5, a square of 4 has 6 places, as in DiffAugment."""
+    batch = make_batch(n=3600, shape=(1, 5, 5))
+    holes = (Cutout(4, fill=9.0, symmetric=True)(batch.real, batch) == 9)[:, 0]
+    rows, columns = holes.any(2).unique(dim=0), holes.any(1).unique(dim=0)
+    places = {(1, 1, 0, 0, 0), (1, 1, 1, 0, 0), (1, 1, 1, 1, 0), (0, 1, 1, 1, 1), (0, 0, 1, 1, 1), (0, 0, 0, 1, 1)}
+    assert {tuple(map(int, line)) for line in (*rows, *columns)} == places
+    _, counts = holes.unique(dim=0, return_counts=True)
+    assert len(counts) == 36 and (counts - 100).abs().max() < 50, "5 standard deviations of a hundred"
+    odd = Cutout(3, 0.5)(batch.real, batch)
+    assert torch.equal(Cutout(3, 0.5, symmetric=True)(batch.real, batch), odd), "a pixel is in its middle"
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_color_is_brightness_then_saturation_then_contrast_of_each_sample(channels):
     batch = make_batch(n=16, shape=(channels, 4, 5))
@@ -98,7 +111,7 @@ def test_color_of_zero_strength_changes_nothing_and_its_draws_are_independent():
     assert (torch.corrcoef(torch.stack(draws)) - torch.eye(3)).abs().max() < 0.1
 
 
-EVERY = [Crop(), Flip(), Cutout(4, 0.5), Color()]
+EVERY = [Crop(), Flip(), Cutout(4, 0.5), Cutout(4, symmetric=True), Color()]
 
 
 @pytest.mark.parametrize("change", EVERY)

@@ -1,5 +1,7 @@
 """Architectures against the counts in their papers, and against formulas worked out by hand."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -166,31 +168,48 @@ def test_a_layer_of_densenet_adds_channels_to_what_it_sees():
     assert torch.allclose(layer(x), torch.cat([x, added], dim=1), atol=1e-5)
 
 
-@pytest.mark.parametrize("network, mode", [(ResNet, "in"), (WideResNet, "out"), (VGG, "in"), (DenseNet, "in")])
-def test_convolutions_are_drawn_as_he_et_al_say(network, mode):
+def he(fan_in, fan_out):
+    return math.sqrt(2 / fan_in)
+
+
+def he_backwards(fan_in, fan_out):
+    return math.sqrt(2 / fan_out)
+
+
+def torchs(fan_in, fan_out):
+    """The deviation of the uniform distribution between plus and minus 1 / sqrt(fan_in)."""
+    return math.sqrt(1 / (3 * fan_in))
+
+
+# The deviations of the weights of convolutions and of the dense layer, and that of its bias times sqrt(fan_in).
+DRAWN = [
+    (ResNet, {"depth": 8, "width": 32}, he, he, 3**-0.5),
+    (WideResNet, {"depth": 10, "width": 2}, he, lambda *_: 0.0, 0.0),
+    (VGG, {"depth": 11, "width": 16}, he_backwards, torchs, 3**-0.5),
+    (DenseNet, {"blocks": (2, 2)}, torchs, torchs, 3**-0.5),
+]
+
+
+@pytest.mark.parametrize("network, keys, convolution, dense, bias", DRAWN)
+def test_weights_are_drawn_as_in_the_published_code_of_sampa(network, keys, convolution, dense, bias):
     torch.manual_seed(0)
-    small = {
-        ResNet: {"depth": 8},
-        WideResNet: {"depth": 10, "width": 1},
-        VGG: {"depth": 11, "width": 16},
-        DenseNet: {"blocks": (2, 2)},
-    }
-    built = network(CIFAR10, **small[network])
-    for m in built.modules():
-        if isinstance(m, nn.Conv2d):
-            fan = (m.in_channels if mode == "in" else m.out_channels) * m.kernel_size[0] ** 2
-            assert m.weight.std().item() == pytest.approx((2 / fan) ** 0.5, rel=0.2)
-        elif isinstance(m, nn.Linear):
-            assert not m.bias.any()
+    for m in network(CIFAR100, **keys).modules():
+        if isinstance(m, nn.Conv2d | nn.Linear):
+            fan_in, fan_out = m.weight[0].numel(), m.weight[:, 0].numel()
+            expected = (convolution if isinstance(m, nn.Conv2d) else dense)(fan_in, fan_out)
+            assert m.weight.std().item() == pytest.approx(expected, rel=0.1)
+        if isinstance(m, nn.Linear):
+            assert m.bias.std().item() * math.sqrt(fan_in) == pytest.approx(bias, rel=0.2)
 
 
 def test_dropout_of_a_wide_resnet_acts_in_training_only():
     torch.manual_seed(0)
-    network = WideResNet(DataSpec((1, 8, 8), 3), depth=10, width=1, dropout=0.5)
+    network, plain = (WideResNet(DataSpec((1, 8, 8), 3), depth=10, width=1, dropout=p) for p in (0.5, 0.0))
+    for each in (network, plain):
+        nn.init.normal_(each.head.weight)
     x = torch.randn(4, 1, 8, 8)
     assert not torch.equal(network(x), network(x))
     assert torch.equal(network.eval()(x), network(x))
-    plain = WideResNet(DataSpec((1, 8, 8), 3), depth=10, width=1)
     assert torch.equal(plain(x), plain(x))
 
 

@@ -39,18 +39,19 @@ def conv(a, b, k, bias=True):
     return a * b * k * k + b * bias
 
 
-def sngan_generator(start, widths, classes=0):
+def sngan_generator(start, widths, bypasses, classes=0):
     total = (128 + 1) * widths[0] * start**2
     for a, b in zip(widths, widths[1:], strict=False):
         norms = 2 * (a + b) * (classes or 1)
-        total += norms + conv(a, b, 3) + conv(b, b, 3) + (conv(a, b, 1) if a != b else 0)
+        total += norms + conv(a, b, 3) + conv(b, b, 3) + bypasses * conv(a, b, 1)
     return total + 2 * widths[-1] + conv(widths[-1], 3, 3)
 
 
 def sngan_discriminator(widths, halvings, classes=0):
     total = 0
     for i, (a, b) in enumerate(zip([3, *widths], widths, strict=False)):
-        total += conv(a, b, 3) + conv(b, b, 3) + (conv(a, b, 1) if i < halvings or a != b else 0)
+        inner = b if i == 0 else a
+        total += conv(a, inner, 3) + conv(inner, b, 3) + (conv(a, b, 1) if i < halvings or a != b else 0)
     return total + widths[-1] + 1 + classes * widths[-1]
 
 
@@ -67,7 +68,7 @@ SNGAN = {
 @pytest.mark.parametrize("classes", [0, 10])
 def test_sngan_has_the_papers_layers(size, classes):
     start, generator, discriminator, halvings = SNGAN[size]
-    assert count(SNGANGenerator, image(size, classes)) == sngan_generator(start, generator, classes)
+    assert count(SNGANGenerator, image(size, classes)) == sngan_generator(start, generator, size != 32, classes)
     # Spectral norm has no parameters; its power iterations take seconds on the meta device.
     counted = count(SNGANDiscriminator, image(size, classes), spectral_norm=False)
     assert counted == sngan_discriminator(discriminator, halvings, classes)
@@ -76,6 +77,14 @@ def test_sngan_has_the_papers_layers(size, classes):
 def test_the_pair_of_the_rapp_paper_has_as_many_parameters_as_counted_by_hand():
     assert count(SNGANGenerator, image(32)) == 528_384 + 3 * 1_181_184 + 512 + 6_915
     assert count(SNGANDiscriminator, image(32)) == 151_680 + 311_680 + 2 * 295_168 + 129
+
+
+def test_larger_pairs_have_as_many_parameters_as_miyatos():
+    """Those of the published networks for ImageNet; the blocks of the discriminator widen in their second layer."""
+    published = {64: (12_220_675, 10_141_441), 128: (32_150_787, 29_017_857)}
+    for size, (generator, discriminator) in published.items():
+        assert count(SNGANGenerator, image(size)) == generator
+        assert count(SNGANDiscriminator, image(size), spectral_norm=False) == discriminator
 
 
 def test_dcgan_has_as_many_parameters_as_pytorchs_example():
@@ -97,7 +106,14 @@ def test_r3gan_has_the_published_widths(size, widths):
     c = widths[0]
     stages = r3gan_stages(widths, blocks=2) + widths[-1] * 3
     assert count(R3GANGenerator, image(size)) == stages + c * 16 + 64 * c
-    assert count(R3GANDiscriminator, image(size)) == stages + c * 16 + c + 1
+    assert count(R3GANDiscriminator, image(size)) == stages + c * 16 + c
+    assert count(R3GANGenerator, image(size, 10)) == stages + c * 16 + 2 * 64 * c + 10 * 64
+    assert count(R3GANDiscriminator, image(size, 10)) == stages + c * 16 + c * c + 10 * c
+
+
+def test_r3gans_pair_for_cifar_has_the_published_number_of_parameters():
+    assert count(R3GANGenerator, image(32, 10)) == 20_781_952
+    assert count(R3GANDiscriminator, image(32, 10)) == 21_280_512
 
 
 @pytest.mark.parametrize("size", [48, 64, 128])
@@ -196,16 +212,56 @@ def test_r3gans_blocks_begin_as_the_identity_and_keep_the_variance_by_the_number
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm | nn.GroupNorm) for m in d.modules())
 
 
-def test_resampling_is_linear_interpolation():
-    line = torch.tensor([1.0, 3.0, 9.0, 5.0])
-    x = line[:, None] + 10 * line[None, :]
+def test_r3gans_labels_enter_by_an_inner_product_with_a_dense_layer():
+    torch.manual_seed(0)
+    d = R3GANDiscriminator(image(8, 3), width=32)
+    h, labels = torch.randn(4, 32), torch.tensor([0, 2, 1, 2])
+    logits = d.logit(h, labels)
+    for i, y in enumerate(labels):
+        expected = sum(d.logit.embedding.weight[y, k] * (d.logit.linear.weight[k] @ h[i]) for k in range(32))
+        assert logits[i].item() == pytest.approx(expected.item(), abs=1e-6)
+    plain = R3GANDiscriminator(image(8), width=32).logit
+    assert torch.allclose(plain(h, None), h @ plain.linear.weight[0], atol=1e-6)
+
+
+def test_r3gans_embeddings_are_drawn_as_dense_layers_of_one_hot_labels():
+    torch.manual_seed(0)
+    g, d = R3GANGenerator(image(8, 40), width=128), R3GANDiscriminator(image(8, 40), width=128)
+    expected = {
+        g.embed.embedding.weight: 40**-0.5,
+        g.weights.weight: 128**-0.5,  # 64 latent numbers and as many of the label
+        g.basis: 1.0,
+        d.logit.embedding.weight: (40 * 128) ** -0.5,
+        d.logit.linear.weight: 128**-0.5,
+    }
+    for weight, deviation in expected.items():
+        assert weight.std().item() == pytest.approx(deviation, rel=0.06)
+
+
+def test_resampling_convolves_with_1_3_3_1():
+    """Worked out by hand: doubling takes (1, 3) / 4 of each two neighbours, halving (1, 3, 3, 1) / 8 of each four."""
+    line = torch.tensor([8.0, 24.0, 72.0, 40.0])  # beyond the edge lie zeros
+    x = line[:, None] + torch.outer(line, line)
+    along = torch.tensor([6.0, 12.0, 20.0, 36.0, 60.0, 64.0, 48.0, 30.0])
+    ones = torch.tensor([0.75, *6 * [1.0], 0.75])
     up = Resample(up=True)(x[None, None])[0, 0]
-    along = torch.tensor([0.5, 1.0, 2.0, 3.0, 6.0, 9.0, 7.0, 5.0])  # beyond the edge lie zeros
-    assert torch.allclose(up[1:, 1:], (along[:, None] + 10 * along[None, :])[1:, 1:])
+    assert torch.allclose(up, torch.outer(along, ones) + torch.outer(along, along))
+    along = torch.tensor([(3 * 8 + 3 * 24 + 72) / 8, (24 + 3 * 72 + 3 * 40) / 8])
     down = Resample(up=False)(x[None, None])[0, 0]
-    assert down[1, 1].item() == pytest.approx((3 + 2 * 9 + 5) / 4 * 11)
-    flat = Resample(up=False)(Resample(up=True)(torch.ones(1, 5, 8, 8)))
-    assert torch.allclose(flat[:, :, 1:, 1:], torch.ones(()))
+    assert torch.allclose(down, torch.outer(along, torch.full((2,), 7 / 8)) + torch.outer(along, along))
+
+
+def test_resampling_keeps_the_grid_centred():
+    """A ramp in the pixels' coordinates stays that ramp; the coordinates are those of the pixels' centres."""
+    fine, coarse = (torch.arange(n) * 16 / n + 8 / n for n in (16, 8))
+    ramp = (2 * coarse[:, None] - 3 * coarse[None, :])[None, None]
+    finer = (2 * fine[:, None] - 3 * fine[None, :])[None, None]
+    assert torch.allclose(Resample(up=True)(ramp)[..., 1:-1, 1:-1], finer[..., 1:-1, 1:-1], atol=1e-4)
+    assert torch.allclose(Resample(up=False)(finer)[..., 1:-1, 1:-1], ramp[..., 1:-1, 1:-1], atol=1e-4)
+    x = torch.randn(2, 3, 6, 6)
+    for up in (True, False):
+        resample = Resample(up=up)
+        assert torch.allclose(resample(x.flip(2, 3)), resample(x).flip(2, 3), atol=1e-6), "no side is preferred"
 
 
 def test_attention_is_the_papers_sums():

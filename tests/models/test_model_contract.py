@@ -1,3 +1,5 @@
+from torch import nn
+
 from gantrain import models
 from gantrain.config.registry import kind
 from gantrain.data import DataSpec
@@ -142,7 +144,9 @@ class TestWideResNet(ClassifierContract):
     spec, couples_samples = GREY, True
 
     def make(self):
-        return models.WideResNet(self.spec, depth=10, width=1)
+        network = models.WideResNet(self.spec, depth=10, width=1)
+        nn.init.normal_(network.head.weight)  # it begins at 0, and so would all logits
+        return network
 
 
 class TestVGG(ClassifierContract):

@@ -1,7 +1,14 @@
 """Layers that several networks share, initialisation, and checks that the data fit a network."""
 
 from gantrain.models.layers.attention import SelfAttention
-from gantrain.models.layers.conditioning import ConditionalBatchNorm, ConditionalLatent, Projection
+from gantrain.models.layers.conditioning import ConditionalBatchNorm, ConditionalLatent, LabelProduct, Projection
 from gantrain.models.layers.spectral_norm import spectrally_normalised
 
-__all__ = ["ConditionalBatchNorm", "ConditionalLatent", "Projection", "SelfAttention", "spectrally_normalised"]
+__all__ = [
+    "ConditionalBatchNorm",
+    "ConditionalLatent",
+    "LabelProduct",
+    "Projection",
+    "SelfAttention",
+    "spectrally_normalised",
+]

@@ -12,7 +12,9 @@ class SelfAttention(nn.Module):
     The weights ``beta_ji`` are the softmax over the positions ``i`` of ``(W_f x_i) . (W_g x_j)``. ``W_f``, ``W_g`` and
     ``W_h`` map to an eighth of the channels, ``W_v`` maps back. ``gamma`` is initially 0, so that the layer is
     initially the identity. The layer is written as matrix products, since gradient penalties differentiate it twice.
-    Source: Zhang et al., Self-attention generative adversarial networks, ICML 2019, eqs. 1-3.
+    Source: Zhang et al., Self-attention generative adversarial networks, ICML 2019, eqs. 1-3. The published code
+    departs from the paper: ``W_h`` maps to half of the channels, and max pooling halves the size after ``W_f`` and
+    ``W_h``.
 
     Args:
         channels: the number of channels of the feature map.

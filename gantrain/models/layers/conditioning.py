@@ -60,6 +60,35 @@ class Projection(nn.Module):
         return logits + (self.embedding(_given(labels)) * h).sum(dim=1)
 
 
+class LabelProduct(nn.Module):
+    """The last layer of R3GAN's discriminator: from features ``h`` the logit ``w . h``, or ``e_y . W h``.
+
+    The second form is used with classes: ``W`` is a square matrix and ``e_y`` an embedding of the label. There is no
+    bias. ``w`` and ``W`` are drawn from ``N(0, 1 / features)``, the embedding from ``N(0, 1 / (features classes))``.
+
+    Source: Huang et al., The GAN is dead; long live the GAN!, NeurIPS 2024, its published code.
+
+    Args:
+        features: the length of ``h``.
+        classes: the number of classes; 0 for none.
+    """
+
+    def __init__(self, features: int, classes: int):
+        super().__init__()
+        self.linear = nn.Linear(features, features if classes else 1, bias=False)
+        nn.init.normal_(self.linear.weight, std=features**-0.5)
+        self.embedding = nn.Embedding(classes, features) if classes else None
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding.weight, std=(features * classes) ** -0.5)
+
+    def forward(self, h: Tensor, labels: Tensor | None) -> Tensor:
+        """Features ``(n, features)`` and labels ``(n,)`` to logits ``(n,)``."""
+        h = self.linear(h)
+        if self.embedding is None:
+            return h.squeeze(1)
+        return (h * self.embedding(_given(labels))).sum(dim=1)
+
+
 class ConditionalBatchNorm(nn.Module):
     """Batch norm of feature maps ``(n, features, h, w)`` with a scale and a shift of their own for each class.
 

@@ -8,18 +8,16 @@ from torch import nn
 
 
 def he_initialise_(network: nn.Module, mode: Literal["fan_in", "fan_out"]) -> None:
-    """Draw the weights of convolutions from ``N(0, 2 / fan)``; set the biases of convolutions and dense layers to 0.
-
-    The network is changed in place.
+    """Draw the weights of convolutions from ``N(0, 2 / fan)``, and set their biases to 0, in place.
 
     Source: He et al., Delving deep into rectifiers, ICCV 2015, eq. 10 (fan_in) and 14 (fan_out).
 
     Args:
-        network: the network; its batch norms, and the weights of its dense layers, are left unchanged.
+        network: the network; its other layers are left unchanged.
         mode: "fan_in" preserves the variance in the forward pass, "fan_out" in the backward pass.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
-        if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
