@@ -94,7 +94,9 @@ class GAN(GenerativeGame):
         self.augmentations = tuple(augmentations)
         self.spec = spec or getattr(generator, "spec", None)
         self._writes_into_samples = False
-        self._check()
+        if self.conditional and self.spec is not None and not self.spec.classes:
+            raise UserError("game.conditional: the data have no labels; set it to false")
+        self._try()
         for i, penalty in enumerate(self.penalties):
             if not penalty.players:
                 raise UserError(
@@ -102,7 +104,7 @@ class GAN(GenerativeGame):
                     "generator_value for the generator"
                 )
         featured = any(penalty.featured for penalty in self.penalties)
-        self._features = Features(discriminator, self._trial) if featured else None
+        self._features = Features(discriminator, self._try) if featured else None
 
     @property
     def evaluated_player(self) -> str:
@@ -273,15 +275,6 @@ class GAN(GenerativeGame):
         logits = output_of(self.discriminator, samples, labels, key, (), what, UNCONDITIONAL)
         return upcast(require_gradient(logits, key, self.discriminator))
 
-    def _trial(self) -> None:
-        """Run the discriminator once on two samples."""
-        device = next(self.generator.parameters()).device
-        z = torch.zeros(2, self.latent_dim, device=device)
-        labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None
-        with torch.no_grad(), eval_mode(self.generator), eval_mode(self.discriminator), seeded(0, device):
-            fakes = self.generated(self.generator, z, labels)
-            self._score(Batch(fakes, labels, index=0, step=None, seed=0), "fake", fakes, labels)
-
     def _labels(self, batch: Batch) -> Tensor | None:
         if not self.conditional:
             return None
@@ -290,11 +283,9 @@ class GAN(GenerativeGame):
         return batch.labels
 
     @torch.no_grad()
-    def _check(self) -> None:
+    def _try(self) -> None:
         """Run both networks once on two samples. Modes, buffers and the random state are left as they were."""
-        latent_dim, spec = self.latent_dim, self.spec
-        if self.conditional and spec is not None and not spec.classes:
-            raise UserError("game.conditional: the data have no labels; set it to false")
+        latent_dim = self.latent_dim
         device = next(self.generator.parameters()).device
         z = torch.zeros(2, latent_dim, device=device)
         labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None
