@@ -50,7 +50,7 @@ class ScheduledNumbers(dict[str, float]):
             self._find(part, key)
         self.follow(0)
 
-    def follow(self, images: int) -> None:
+    def follow(self, images: float) -> None:
         """Set all numbers to their values when the run has seen so many images."""
         for key, schedule in self._schedules.items():
             self[key] = schedule.at(images)

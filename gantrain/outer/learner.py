@@ -11,6 +11,7 @@ from gantrain.config.user_code import name_of
 from gantrain.errors import UserError
 from gantrain.games.base import Game, Player
 from gantrain.optim.constraints import Resolvent
+from gantrain.optim.optimizers import require_steps
 from gantrain.optim.scheduled import ScheduledNumbers
 from gantrain.sharpness.base import Oracle, Plain
 
@@ -74,4 +75,7 @@ def scheduled_numbers(
         named = {"optimizer": learner.optimizer, "sharpness": learner.oracle, "constraint": learner.constraint}
         parts |= {f"game.{learner.name}.{key}": part for key, part in named.items()}
     networks = {f"game.{name}.model": player.module for name, player in game.players.items()}
-    return ScheduledNumbers(parts | {"outer": outer, "ema": ema}, networks)
+    numbers = ScheduledNumbers(parts | {"outer": outer, "ema": ema}, networks)
+    for learner in learners:
+        require_steps(learner.optimizer, numbers, f"game.{learner.name}.optimizer")
+    return numbers
