@@ -393,6 +393,13 @@ def class_attribute(kind: str, path: str, attribute: str) -> Any:
     return getattr(made_by(kind, find_target(kind, path)), attribute, None)
 
 
+def at_the_end(part: Part) -> Part:
+    """The part with the last values of its own schedules; the same part if it has none."""
+    own = part_arguments(part)
+    last = {key: value for key in own if (value := ended(own[key])) is not own[key]}
+    return part.model_copy(update=last) if last else part
+
+
 def plain(value: Any) -> Any:
     """A validated part as plain data."""
     return value.model_dump(mode="json") if isinstance(value, Part) else value
@@ -441,10 +448,10 @@ def _built(
         own = {key: argument for key, argument in part_arguments(value).items() if key not in given}
         arguments = {key: _built(argument, kind, f"{at}.{key}", first) for key, argument in own.items()}
         maker = part_maker(value)
-        last = {key: ended(argument) for key, argument in arguments.items()}
+        last = at_the_end(value)
+        if last is not value and value.part_kind not in ("game", "optimizer"):
+            _built(last, kind, at, supplied, given)  # which may refuse the last values
         with UserCode(at, maker):
-            if value.part_kind != "game" and any(last[key] is not arguments[key] for key in last):
-                maker(*first, **last, **given)  # which may refuse the last values
             built = maker(*first, **arguments, **given)
         if not isinstance(built, part_class(value)):
             # A class makes its own; a function may return something else than it says.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gantrain.config.parts import Part, build, checked, part_arguments
+from gantrain.config.parts import Part, at_the_end, build, checked, part_arguments
 from gantrain.config.user_code import UserCode, described, is_users, name_of
 from gantrain.errors import Notice, UserError
 from gantrain.optim.matrices import hidden, matrices
@@ -38,6 +38,10 @@ def make_optimizer(spec: Any, network: nn.Module, key: str = "optimizer") -> Opt
     if not isinstance(part, Part):
         raise UserError(f"{key}: expected a name or a mapping; an optimizer object has parameters of its own")
     parameters: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
+    if (last := at_the_end(part)) is not part:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            make_optimizer(last, network, key)  # which may refuse the last values
     try:
         if "rest" in part_arguments(part):
             return _muon(part, network, parameters, key)

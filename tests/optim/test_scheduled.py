@@ -134,6 +134,18 @@ def test_the_numbers_change_what_is_trained(tmp_path):
     assert not same(end("soon", schedule(1, 2, 0.608, "step")), constant)
 
 
+def test_each_group_of_an_optimizer_follows_its_own_numbers(tmp_path):
+    rest = f"{{name: adamw, weight_decay: {schedule(0.2, 0)}, weight_decay_on: matrices}}"
+    optimizer = f"{{name: muon, lr: 0.02, weight_decay: {schedule(0.1, 0)}, rest: {rest}}}"
+    config = config_of(RING, tmp_path, "game.discriminator.model.depth=4", f"game.discriminator.optimizer={optimizer}")
+    trainer = make_trainer(config, torch.device("cpu"))
+    groups = trainer.learners[0].optimizer.param_groups
+    # The hidden matrices, those of both ends, and the biases.
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.2, 0.0]
+    trainer.scheduled.follow(480)
+    assert [group["weight_decay"] for group in groups] == pytest.approx([0.05, 0.1, 0.0])
+
+
 @pytest.mark.parametrize("first, last", [(0, 0.9), (0.9, 0)])
 def test_a_momentum_that_begins_or_ends_resumes(tmp_path, first, last):
     momentum = schedule(first, last, 0.2, "step")
@@ -175,7 +187,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("override", REFUSED, ids=range(len(REFUSED)))
-def test_a_schedule_that_cannot_be_followed_is_refused_before_the_run_begins(tmp_path, override):
+def test_a_schedule_that_cannot_be_followed_is_refused_before_the_run_begins(tmp_path, monkeypatch, override):
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / write(tmp_path, RING, override)
     with pytest.raises(UserError) as caught:
         train(load_config(file))
