@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gantrain import data, games, metrics, models, optim, outer, sharpness
+    from gantrain.config.schedules import Schedule
     from gantrain.config.sections import Checkpoint, Log, Run
     from gantrain.data import Augmentation
     from gantrain.games.base import Game, Objective, Player
@@ -51,6 +52,7 @@ _PUBLIC = {
     "Resolvent": "gantrain.optim.constraints",
     "Result": "gantrain.train.callbacks.base",
     "Run": "gantrain.config.sections",
+    "Schedule": "gantrain.config.schedules",
     "Strategy": "gantrain.models.strategy",
     "Trainer": "gantrain.train.trainer",
     "load": "gantrain.runs.saved",
@@ -90,6 +92,7 @@ __all__ = [
     "Resolvent",
     "Result",
     "Run",
+    "Schedule",
     "Strategy",
     "Trainer",
     "__version__",

@@ -18,8 +18,10 @@ from gantrain.config.parts import (
     part_arguments,
     part_class,
     part_maker,
+    part_name,
     player_arguments,
 )
+from gantrain.config.schedules import schedules_in
 from gantrain.config.schema import Config
 from gantrain.config.user_code import UserCode, described
 from gantrain.data.batch import Batches
@@ -32,6 +34,7 @@ from gantrain.errors import UserError
 from gantrain.games.base import Game
 from gantrain.optim.ema import EMA
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
+from gantrain.optim.scheduled import ScheduledNumbers
 from gantrain.outer.base import Outer
 from gantrain.outer.learner import Learner
 from gantrain.sharpness.base import Oracle
@@ -191,6 +194,23 @@ def make_outer(config: Config) -> Outer:
 def make_ema(config: Config, game: Game) -> EMA | None:
     """The average of the weights of the evaluated network; None if the config has no ``ema``."""
     return None if config.ema is None else EMA(game.evaluated_network, config.ema.decay)
+
+
+def require_followed(config: Config, numbers: ScheduledNumbers) -> None:
+    """Refuse a schedule of the config that changes nothing, since the part does not keep the number as it is given.
+
+    Raises:
+        UserError: there is one; the message names its key.
+    """
+    for path, owner in schedules_in(config):
+        key = ".".join(map(str, path))
+        if key not in numbers:
+            name = next(str(part) for part in reversed(path) if isinstance(part, str))
+            part = part_name(owner) if isinstance(owner, Part) else key
+            raise UserError(
+                f"{key}: {part} reads the number only when it is made, so that it cannot follow a schedule; give a "
+                f"number, or keep it as it is given in a part of your own (self.{name} = {name})"
+            )
 
 
 def _is_group(game: Part, argument: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from gantrain.builders import make_batches, make_data, make_ema, make_game, make_learners, make_outer
+from gantrain.builders import make_batches, make_data, make_ema, make_game, make_learners, make_outer, require_followed
 from gantrain.compute import memory
 from gantrain.compute.allocator import keep_freed_memory
 from gantrain.compute.compile import Arithmetic
@@ -121,7 +121,7 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
         networks = [player.module for player in game.players.values()]
         Arithmetic(run).prepare(networks, dataset.spec.shape, device)
         learners, schedulers = make_learners(config, game)
-        return kind(
+        trainer = kind(
             game,
             learners,
             make_outer(config),
@@ -135,3 +135,5 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
             config=resolved(config),
             processes=everyone,
         )
+        require_followed(config, trainer.scheduled)
+        return trainer

@@ -24,6 +24,7 @@ from gantrain.config.parts import (
     player_arguments,
 )
 from gantrain.config.registry import kind as kind_of
+from gantrain.config.schedules import schedules_in
 from gantrain.config.sections import (
     CALLBACKS,
     EMA,
@@ -271,7 +272,17 @@ def _over_training_data(training: Any, changes: Any) -> Any:
     return merge.merge(training, {} if changes is None else changes, ("evaluate", "data"))
 
 
-class SolveConfig(Schema):
+class _WithoutRun(Schema):
+    """A config without a run, by whose images a schedule would go."""
+
+    @model_validator(mode="after")
+    def _constant(self) -> _WithoutRun:
+        for key, _ in schedules_in(self):
+            raise problem_at(key, "a schedule goes by the images that a run has seen; give a number here")
+        return self
+
+
+class SolveConfig(_WithoutRun):
     """A toy game and the way in which it is solved."""
 
     name: Annotated[str, FolderName()]
@@ -311,7 +322,7 @@ class Axis(Schema):
     """The number of values, which are evenly spaced. Default 41."""
 
 
-class MapConfig(Schema):
+class MapConfig(_WithoutRun):
     """A convergence map: where outer loops contract on the quadratic game with Lipschitz constant L."""
 
     name: Annotated[str, FolderName()]

@@ -12,11 +12,11 @@ from gantrain.config.base import Schema, nearest, one_of, problem, problem_at
 from gantrain.config.metrics import BEST, own_description
 from gantrain.config.parts import NameOrPart, Part, PartOf, PartOver, class_attribute
 from gantrain.config.registry import kind
+from gantrain.config.schedules import Scheduled
 from gantrain.config.signatures import Signature
 from gantrain.config.types import (
     Bool,
     FilePath,
-    FractionBelowOne,
     NonNegativeInt,
     Number,
     OutputFolder,
@@ -286,7 +286,7 @@ class Diagnose(Schema):
 class EMA(Schema):
     """An exponential moving average of the weights of the network that is evaluated."""
 
-    decay: FractionBelowOne = 0.999
+    decay: Annotated[float, Scheduled(Number(least=0, below=1))] = 0.999
     """The share of the average that is kept at each training step, at least 0 and below 1. Default 0.999."""
 
 

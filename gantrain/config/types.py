@@ -189,6 +189,8 @@ class Number(Scalar):
         return number
 
     def hint(self, value: Any) -> str:
+        if isinstance(value, Mapping) and "schedule" in value:
+            return f"; {'a whole number' if self.whole else 'this number'} cannot follow a schedule"
         whole = self.whole and isinstance(value, int | float) and not isinstance(value, bool)
         return f"; whole numbers go up to {LARGEST_INT}" if whole and LARGEST_INT < abs(value) < math.inf else ""
 

@@ -25,10 +25,11 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import NotFound, UserError
 from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
 from gantrain.optim.ema import EMA
+from gantrain.optim.scheduled import ScheduledNumbers
 from gantrain.runs import checkpoint, checkpoint_files
 from gantrain.runs.data_record import DataForm, recorded_digest, recorded_form
 from gantrain.runs.folder import is_run, open_run
-from gantrain.runs.restore import require_fit, restore
+from gantrain.runs.restore import part_of, require_fit, restore
 from gantrain.utils.seeding import derive
 
 # One class or several, by their numbers or their names.
@@ -263,6 +264,10 @@ def load(
         )
     for name, player in game.players.items():
         restore(player.module, state, name, path)
+    if scheduled := ScheduledNumbers({"game": game}, {}):
+        draws = part_of(state, "field", path).get("draws")
+        require_fit(draws, 0, "field.draws", path, counts=True)
+        scheduled.follow(draws * settings.data.batch_size)
     network = game.evaluated_network
     if weights == "ema" and average is not None:
         ema = EMA(network, average.decay)

@@ -31,7 +31,7 @@ from gantrain.optim.ema import EMA
 from gantrain.outer.base import Outer
 from gantrain.outer.cost import cost_of_a_step, steps_within
 from gantrain.outer.field import Field
-from gantrain.outer.learner import Learner
+from gantrain.outer.learner import Learner, scheduled_numbers
 from gantrain.runs import checkpoint
 from gantrain.runs.data_record import DataForm, check_data, record_data
 from gantrain.runs.folder import (
@@ -97,6 +97,7 @@ class Trainer(Loop):
         step: the number of training steps taken; a training step is a step of the innermost outer loop.
         outer_steps: the number of completed outer steps.
         folder: the folder of the run, ``run.folder/run.name``.
+        scheduled: the numbers of the parts that follow schedules, by key, with their present values.
         best: the name and the cost of the best evaluation so far, or None.
 
     Raises:
@@ -160,6 +161,7 @@ class Trainer(Loop):
         self.batches = batches
         self.schedulers = dict(schedulers or {})
         self.ema = ema
+        self.scheduled = scheduled_numbers(game, self.learners, outer, ema)
         self.device = self.learners[0].parameters[0].device
         self.arithmetic = Arithmetic(run)
         self.arithmetic.prepare([player.module for player in game.players.values()], batches.spec.shape, self.device)
@@ -182,13 +184,16 @@ class Trainer(Loop):
         for name, scheduler in self.schedulers.items():
             schedules.require_schedule(scheduler, steps, f"game.{name}.scheduler")
         self.config = (
-            describe(game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings)
+            describe(
+                game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings, self.scheduled
+            )
             if config is None
             else dict(config)
         )
         self._mark = BUILT_IN_PYTHON if config is None else RESOLVED_CONFIG
         self.best: dict[str, Any] | None = None
         self.outer_steps = 0
+        self._followed: dict[str, float] = {}
         self._never_finite = not_finite(self.state()).keys()  # such as a mask with infinities among the buffers
         self._lock: RunLock | None = None
 
@@ -289,12 +294,15 @@ class Trainer(Loop):
         """
         self.evaluator.step = self.step
         self.evaluator.observing = observe
+        self.scheduled.follow(self.images)
+        self._followed = {f"schedule/{key}": value for key, value in self.scheduled.items()}
         self.outer_steps += self._moved()
         for name, scheduler in self.schedulers.items():
             schedules.take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
         if self.ema is not None:
             self.ema.update()
         self.step += 1
+        self.scheduled.follow(self.images)  # as a resumed run does, for callbacks and checkpoints
 
     def _moved(self) -> bool:
         """Take a step of the innermost outer loop; whether the outermost has completed one."""
@@ -337,6 +345,7 @@ class Trainer(Loop):
                 raise self._diverged(f"{name} is {value}")
         self.finite_draws = self.evaluator.draws
         values |= {f"lr/{learner.name}": learner.step_size for learner in self.learners}
+        values |= self._followed
         values |= {f"loss_scale/{name}": scale.scale for name, scale in self.evaluator.loss_scales.items()}
         values |= {f"gradients/{name}": count for name, count in self.evaluator.evaluations.items()}
         values |= {name: float(value) for name, value in self.game.kept_scalars().items()}
@@ -468,6 +477,7 @@ class Trainer(Loop):
             restore_scheduler(scheduler, state, f"scheduler.{name}", folder)
         restore_part(self.field, state, "field", folder, self.field.state_form(), self.device)
         restore_part(self.outer, state, "outer", folder, self.outer.state_form(self.field), self.device)
+        self.scheduled.follow(self.images)
         self.step, self.outer_steps, self.rollbacks = clock["step"], clock["outer_steps"], clock.get("rollbacks", 0)
         self.resumed(**undone)
 
