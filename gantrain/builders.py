@@ -114,7 +114,9 @@ def make_game(
         given["spec"] = data_spec
     if isinstance(data, DataSpec):
         given |= _further_data(part, data)
-    game: Game = build("game", part, given=given)
+    with torch.random.fork_rng(devices=[]):  # a game may make networks beside those that it is given
+        torch.default_generator.manual_seed(derive(config.run.seed, "initialisation/game", 0))
+        game: Game = build("game", part, given=given)
     _require_players(game, part, cls)
     if not saved and not isinstance(data, DataSpec):
         game.measure(data)

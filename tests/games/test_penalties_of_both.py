@@ -153,9 +153,9 @@ def test_path_length_of_a_linear_generator_and_its_running_average():
         expected = 2 * ((lengths - average) ** 2).mean().item()
         for _ in range(2):  # the second evaluation of the step leaves the average
             game = game_of(penalty)
-            assert game.objective("generator", batch).scores["pathlength"].item() == pytest.approx(expected, rel=1e-4)
+            assert game.objective("generator", batch).scores["path_length"].item() == pytest.approx(expected, rel=1e-4)
     assert penalty.scalars()["average"].item() == pytest.approx(average, rel=1e-5)
-    assert "pathlength" not in game.objective("discriminator", batch).scores
+    assert "path_length" not in game.objective("discriminator", batch).scores
 
 
 def test_path_length_goes_through_the_styles_of_a_generator():
@@ -174,7 +174,7 @@ def test_path_length_goes_through_the_styles_of_a_generator():
     # Each of three layers has a third of the slope: the norm is a third of that in z / 2.
     lengths = (batch.normal("path_length", 3)[:3] @ Maker().a.detach()).norm(dim=1) / 3
     expected = ((lengths - 0.01 * lengths.mean()) ** 2).mean().item()
-    assert game.objective("generator", batch).scores["pathlength"].item() == pytest.approx(expected, rel=1e-4)
+    assert game.objective("generator", batch).scores["path_length"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_feature_matching_compares_means_of_the_input_of_the_last_layer():
@@ -190,7 +190,7 @@ def test_feature_matching_compares_means_of_the_input_of_the_last_layer():
     game = GAN(Maker(), discriminator, NonSaturating(), [FeatureMatching(0.7)], spec=DataSpec((3,)))
     fakes = Maker()(batch.normal("latent", 2))
     means = [discriminator.first(x).relu().mean(dim=0) for x in (batch.real, fakes)]
-    found = game.objective("generator", batch).scores["featurematching"].item()
+    found = game.objective("generator", batch).scores["feature_matching"].item()
     assert found == pytest.approx(0.7 * (means[0] - means[1]).square().sum().item(), rel=1e-5)
 
 

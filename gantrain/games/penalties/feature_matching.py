@@ -26,6 +26,8 @@ class FeatureMatching(Penalty):
 
     twice = False
     featured = True
+    needs_real = True
+    logged_as = "feature_matching"
 
     def __init__(self, weight: PositiveFloat = 1.0, every: PositiveInt = 1):
         super().__init__(weight, every)
