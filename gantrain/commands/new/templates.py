@@ -209,10 +209,8 @@ def _diffaugment(choices: Choices) -> str:
     """DiffAugment, on a CPU without its colours; as a comment where it is not needed yet."""
     if not choices.few:
         return f"    # {_LATER}\n    # - diffaugment"
-    part = (
-        "diffaugment" if choices.on_gpu else "{name: diffaugment, color: false}\t# with color a run begins more slowly"
-    )
-    return f"    # {_NOW}\n    - {part}"
+    on_cpu = "{name: diffaugment, color: false}\t# with color a run begins more slowly"
+    return f"    # {_NOW}\n    - {'diffaugment' if choices.on_gpu else on_cpu}"
 
 
 def classifier(name: str, images: Images, machine: Machine, choices: Choices, file: str) -> str:
