@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -27,6 +27,7 @@ from gantrain.config.registry import kind as kind_of
 from gantrain.config.sections import (
     CALLBACKS,
     EMA,
+    WEIGHTS,
     Checkpoint,
     Data,
     Diagnose,
@@ -71,17 +72,22 @@ class Config(Schema):
     """The game that is trained: its players, and what each of them minimises."""
     outer: Annotated[Any, PartOf("outer")] = {"name": "gda", "order": "alternating"}
     """The outer loop, which moves all players. Default: gda (gradient descent ascent) in alternating order."""
-    ema: EMA | None = None
-    """An average of the weights of the network that is evaluated, such as the generator; null (the default) keeps
-    none."""
+    ema: EMA | Annotated[tuple[EMA, ...], Field(min_length=1)] | None = None
+    """An average of the weights of the network that is evaluated, such as the generator, or a list of several; null
+    (the default) keeps none."""
     callbacks: tuple[Annotated[Any, PartOf("callback")], ...] = ()
     """Callbacks of your own, each by its target, which look at the run while it goes on. Default none."""
     diagnose: Diagnose | None = None
     """Measurements of the game's spectrum, rotation and sharpness during the run; null (the default) takes none."""
     log: Log = Log()
-    """The number of training steps from one row of logged scalars to the next."""
+    """How often a row of scalars is logged."""
     checkpoint: Checkpoint = Checkpoint()
-    """The number of training steps from one checkpoint to the next, and the number of checkpoints that are kept."""
+    """How often a checkpoint is written, and the number of checkpoints that are kept."""
+
+    @property
+    def averages(self) -> tuple[EMA, ...]:
+        """The averages of the weights that the run keeps."""
+        return self.ema if isinstance(self.ema, tuple) else () if self.ema is None else (self.ema,)
 
     @property
     def game_callbacks(self) -> dict[str, Any]:
@@ -154,6 +160,45 @@ class Config(Schema):
             raise problem_at(("data",), f"the game {game} takes no data; leave it out, or give data.batch_size alone")
         if self.run.kimg is not None and not self._takes_data():
             raise problem_at(("run", "kimg"), f"the game {game} sees no samples; use run.steps or run.gradients")
+        for key, section in self._timed():
+            every = section.every
+            if isinstance(every, Mapping) and "kimg" in every and not self._takes_data():
+                message = f"the game {game} sees no samples; use a number of steps, or {{gradients: N}}"
+                raise problem_at((key, "every"), message)
+        return self
+
+    def _timed(self) -> Iterator[tuple[str, Any]]:
+        """The sections with a key ``every``, by their own keys."""
+        for key in type(self).model_fields:
+            if hasattr(section := getattr(self, key), "every"):
+                yield key, section
+
+    @model_validator(mode="after")
+    def _with_its_averages(self) -> Config:
+        names = [average.name for average in self.averages]
+        for i, average in enumerate(self.averages):
+            key = ("ema", i) if isinstance(self.ema, tuple) else ("ema",)
+            if average.name in names[:i]:
+                raise problem_at((*key, "name"), f"an average is called {average.name} already; choose another name")
+            if not self._takes_data():
+                in_images = {
+                    "half_life_kimg": average.half_life_kimg is not None,
+                    "start": isinstance(average.start, Mapping) and "kimg" in average.start,
+                }
+                for part in (part for part, counts in in_images.items() if counts):
+                    advice = "use decay or uniform" if part == "half_life_kimg" else "use a number of steps"
+                    raise problem_at((*key, part), f"the game {part_name(self.game)} sees no samples; {advice}")
+        for key, name in self.callback_names.items():
+            section = getattr(self, key)
+            if name not in ("metrics", "samples") or section is None:
+                continue
+            several = section.weights if isinstance(section.weights, tuple) else (section.weights,)
+            for i, weights in enumerate(several):
+                place = (key, "weights", i) if isinstance(section.weights, tuple) else (key, "weights")
+                if weights in several[:i]:
+                    raise problem_at(place, f"{weights} stands there twice")
+                if (message := wrong_weights(weights, names)) is not None:
+                    raise problem_at(place, message, weights)
         return self
 
     @model_validator(mode="after")
@@ -242,6 +287,21 @@ def config_of(game: str) -> type[Config]:
     config.callback_names = dict(callbacks)
     config.game_path = game
     return config
+
+
+def wrong_weights(weights: str | None, averages: Sequence[str]) -> str | None:
+    """What is wrong with weights that are to be evaluated, and what to do; None if nothing is.
+
+    Args:
+        weights: the name of an average, ``live`` or ``anchor``; None for the default.
+        averages: the names of the averages that the run keeps.
+    """
+    known = (*averages, *WEIGHTS)
+    if weights is None or weights in known:
+        return None
+    if weights == "ema" and not averages:
+        return "ema was asked for, and the run keeps no average; add ema: {decay: 0.999}"
+    return f"expected {one_of(known)}, got {shown(weights)}{nearest(weights, known)}"
 
 
 def _mapping(game: str, attribute: str) -> Mapping[str, Any]:
