@@ -43,8 +43,13 @@ def unit_and_amount(every: Interval) -> tuple[str, Fraction]:
     return ("images", 1000 * _exact(number)) if unit == "kimg" else (unit, _exact(number))
 
 
+def in_images(every: Interval | None) -> bool:
+    """Whether an interval counts images."""
+    return every is not None and unit_and_amount(every)[0] == "images"
+
+
 def in_words(every: Interval) -> str:
-    """An interval as messages write it: ``500 steps``, ``10 kimg``."""
+    """An interval as lines for people write it: ``500 steps``, ``10 kimg``."""
     if isinstance(every, int):
         return f"{every} steps"
     ((unit, number),) = every.items()

@@ -11,6 +11,7 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_va
 
 from gantrain.config import merge
 from gantrain.config.base import Schema, extended, nearest, one_of, problem_at
+from gantrain.config.clock import in_images
 from gantrain.config.groups import written_out
 from gantrain.config.parts import (
     Part,
@@ -160,45 +161,40 @@ class Config(Schema):
             raise problem_at(("data",), f"the game {game} takes no data; leave it out, or give data.batch_size alone")
         if self.run.kimg is not None and not self._takes_data():
             raise problem_at(("run", "kimg"), f"the game {game} sees no samples; use run.steps or run.gradients")
-        for key, section in self._timed():
-            every = section.every
-            if isinstance(every, Mapping) and "kimg" in every and not self._takes_data():
+        for key in type(self).model_fields:
+            if in_images(getattr(getattr(self, key), "every", None)) and not self._takes_data():
                 message = f"the game {game} sees no samples; use a number of steps, or {{gradients: N}}"
                 raise problem_at((key, "every"), message)
         return self
-
-    def _timed(self) -> Iterator[tuple[str, Any]]:
-        """The sections with a key ``every``, by their own keys."""
-        for key in type(self).model_fields:
-            if hasattr(section := getattr(self, key), "every"):
-                yield key, section
 
     @model_validator(mode="after")
     def _with_its_averages(self) -> Config:
         names = [average.name for average in self.averages]
         for i, average in enumerate(self.averages):
-            key = ("ema", i) if isinstance(self.ema, tuple) else ("ema",)
+            key: tuple[str | int, ...] = ("ema", i) if isinstance(self.ema, tuple) else ("ema",)
             if average.name in names[:i]:
                 raise problem_at((*key, "name"), f"an average is called {average.name} already; choose another name")
-            if not self._takes_data():
-                in_images = {
-                    "half_life_kimg": average.half_life_kimg is not None,
-                    "start": isinstance(average.start, Mapping) and "kimg" in average.start,
-                }
-                for part in (part for part, counts in in_images.items() if counts):
-                    advice = "use decay or uniform" if part == "half_life_kimg" else "use a number of steps"
-                    raise problem_at((*key, part), f"the game {part_name(self.game)} sees no samples; {advice}")
-        for key, name in self.callback_names.items():
-            section = getattr(self, key)
-            if name not in ("metrics", "samples") or section is None:
+            if self._takes_data():
                 continue
-            several = section.weights if isinstance(section.weights, tuple) else (section.weights,)
+            if average.half_life_kimg is not None:
+                message = f"the game {part_name(self.game)} sees no samples; use decay or uniform"
+                raise problem_at((*key, "half_life_kimg"), message)
+            if in_images(average.start):
+                message = f"the game {part_name(self.game)} sees no samples; use a number of steps"
+                raise problem_at((*key, "start"), message)
+        return self
+
+    @model_validator(mode="after")
+    def _with_weights_to_evaluate(self) -> Config:
+        names = [average.name for average in self.averages]
+        sections = [(key, getattr(self, key)) for key in self.callback_names if hasattr(getattr(self, key), "weights")]
+        for key, section in sections:
+            listed = isinstance(section.weights, tuple)
+            several = section.weights if listed else (section.weights,)
             for i, weights in enumerate(several):
-                place = (key, "weights", i) if isinstance(section.weights, tuple) else (key, "weights")
-                if weights in several[:i]:
-                    raise problem_at(place, f"{weights} stands there twice")
-                if (message := wrong_weights(weights, names)) is not None:
-                    raise problem_at(place, message, weights)
+                message = wrong_weights(weights, names) or ("is named twice" if weights in several[:i] else None)
+                if message is not None:
+                    raise problem_at((key, "weights", i) if listed else (key, "weights"), message, weights)
         return self
 
     @model_validator(mode="after")

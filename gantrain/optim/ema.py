@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -17,6 +18,7 @@ from gantrain.utils.tensors import copy_, lerp_from_
 if TYPE_CHECKING:
     from gantrain.config.types import Interval
 
+_NEW = Clock()
 # Where a tensor of a module is found: a module may hold another tensor there later.
 Place = tuple[dict[str, Any], str]
 
@@ -108,7 +110,7 @@ class EMA:
         self._own, self._source = _divided(self.module), _divided(module)
 
     def update(
-        self, now: Clock = Clock(), since: Clock = Clock(), anchor: Mapping[int, Tensor] = MappingProxyType({})
+        self, now: Clock = _NEW, since: Clock = _NEW, anchor: Mapping[int, Tensor] = MappingProxyType({})
     ) -> None:
         """Take the module's present weights into the average.
 
@@ -148,6 +150,25 @@ class EMA:
         if self.decay is not None:
             return min(self.decay, (1 + n) / (10 + n)) if n else 0.0
         return n / (n + 1)
+
+
+def average_part(name: str) -> str:
+    """The name of the part of a checkpoint that holds an average."""
+    return name if name == "ema" else f"ema.{name}"
+
+
+@torch.no_grad()
+def with_tensors(module: nn.Module, others: Mapping[int, Tensor]) -> nn.Module:
+    """A copy of a module in which some parameters and buffers have other values.
+
+    Args:
+        module: the module, which is not changed.
+        others: the other values by the ``id`` of the module's tensors.
+    """
+    twin = copy.deepcopy(module)
+    for t, own in zip((*module.parameters(), *module.buffers()), (*twin.parameters(), *twin.buffers()), strict=True):
+        own.copy_(others.get(id(t), t))
+    return twin
 
 
 def _divided(module: nn.Module) -> tuple[list[Place], list[Place]]:
