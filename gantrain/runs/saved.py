@@ -26,7 +26,7 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import NotFound, UserError
 from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
 from gantrain.optim.ema import EMA, average_part, with_tensors
-from gantrain.outer.base import Outer
+from gantrain.outer.base import Outer, stand_ins
 from gantrain.runs import checkpoint, checkpoint_files
 from gantrain.runs.data_record import DataForm, recorded_digest, recorded_form
 from gantrain.runs.folder import is_run, open_run
@@ -213,8 +213,8 @@ def load(
     Args:
         run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``. The classifier of digits that
             comes with gantrain is ``checkpoints/digits-classifier``.
-        weights: the name of an average, such as "ema", "live" for the weights of the optimizer, or "anchor" for those of
-            the last outer iterate. By default the first average that the run keeps, and "live" if there is none.
+        weights: the name of an average, such as "ema", "live" for the weights of the optimizer, or "anchor" for those
+            of the last outer iterate. By default the first average that the run keeps, and "live" if there is none.
         step: the step of the checkpoint; the newest by default.
         device: where the networks are put.
         trust: whether code outside gantrain that the run's config names is executed though the run was not trained

@@ -148,17 +148,16 @@ def _names(outer: Any) -> Iterator[str]:
 
 def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
     """What a run writes: the paths, and what lies there."""
-    keep, every = trainer.checkpoint_settings.keep, trainer.checkpoint_settings.every
+    keep, every = trainer.checkpoint_settings.keep, in_words(trainer.checkpoint_settings.every)
+    logged = in_words(trainer.log_settings.every)
     found = {
         str(folder / "config.yaml"): "the resolved config",
-        str(
-            folder / "metrics.jsonl"
-        ): f"scalars, every {in_words(trainer.log_settings.every)}, and as TensorBoard events",
+        str(folder / "metrics.jsonl"): f"scalars, every {logged}, and as TensorBoard events",
     }
     for callback in trainer.callbacks:
         for name, content in callback.writes.items():
             found[str(folder / name)] = f"{content}, every {in_words(callback.every)}"
-    found[str(folder / "step_N")] = f"checkpoints, every {in_words(every)} and at the end; the newest {keep} are kept"
+    found[str(folder / "step_N")] = f"checkpoints, every {every} and at the end; the newest {keep} are kept"
     # A callback of the user's own may say nothing about what it returns.
     returned = [type(callback).run.__annotations__.get("return", "") for callback in trainer.callbacks]
     if any(annotation not in (None, "None") for annotation in returned):
