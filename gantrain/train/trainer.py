@@ -462,7 +462,13 @@ class Trainer(Loop):
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on, by the names of a checkpoint's parts."""
         rollbacks = {"rollbacks": self.rollbacks} if self.rollbacks else {}
-        readings = {"since": list(astuple(self.since)), "reached": list(astuple(self.reached))}
+        timed = (self.log_settings, self.checkpoint_settings, *self.callbacks)
+        # Only intervals in other units than steps need to know what the last step used.
+        readings = (
+            {}
+            if all(isinstance(each.every, int) for each in timed)
+            else {"since": list(astuple(self.since)), "reached": list(astuple(self.reached))}
+        )
         with UserCode("outer", self.outer):
             outer = self.outer.state_dict()
         state: dict[str, Any] = {
@@ -507,7 +513,7 @@ class Trainer(Loop):
         restore_part(self.outer, state, "outer", folder, self.outer.state_form(self.field), self.device)
         self.step, self.outer_steps, self.rollbacks = clock["step"], clock["outer_steps"], clock.get("rollbacks", 0)
         self.reached = self.clock
-        # Checkpoints of earlier versions do not say what their last step used.
+        # A checkpoint says what its last step used only where intervals depended on it.
         self.since = Clock(max(0, self.step - 1), self.reached.images, self.reached.gradients)
         if "since" in clock:
             self.since, self.reached = Clock(*clock["since"]), Clock(*clock["reached"])
