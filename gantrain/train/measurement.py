@@ -188,7 +188,9 @@ def _pace(trainer: Trainer, block: int) -> float:
 
 def _callback(trainer: Trainer, callback: Callback, cost: Cost) -> Occasion:
     """Run a callback, and once more if it was quick."""
-    name = type(callback).__name__ + (f"[{callback.weights}]" if callback.weights in trainer.averages else "")
+    name = type(callback).__name__
+    if sum(type(other) is type(callback) for other in trainer.callbacks) > 1 and callback.weights is not None:
+        name += f"[{callback.weights}]"
     pace = _pace_on(callback.every, trainer, cost)
     deadline = time.perf_counter() + _LIMIT
     # Several processes would have to abandon it at the same batch.

@@ -462,13 +462,10 @@ class Trainer(Loop):
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on, by the names of a checkpoint's parts."""
         rollbacks = {"rollbacks": self.rollbacks} if self.rollbacks else {}
-        timed = (self.log_settings, self.checkpoint_settings, *self.callbacks)
-        # Only intervals in other units than steps need to know what the last step used.
-        readings = (
-            {}
-            if all(isinstance(each.every, int) for each in timed)
-            else {"since": list(astuple(self.since)), "reached": list(astuple(self.reached))}
-        )
+        intervals = (self.log_settings.every, self.checkpoint_settings.every, *(each.every for each in self.callbacks))
+        readings = {"since": list(astuple(self.since)), "reached": list(astuple(self.reached))}
+        # Only intervals in other units than steps depend on what the last step used.
+        readings = {} if all(isinstance(every, int) for every in intervals) else readings
         with UserCode("outer", self.outer):
             outer = self.outer.state_dict()
         state: dict[str, Any] = {
