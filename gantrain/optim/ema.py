@@ -122,7 +122,7 @@ class EMA:
         averaged, copied = map(_at, self._own)
         present, others = map(_at, self._source)
         copy_(copied, others)
-        present = [anchor.get(id(t), t) for t in present]
+        present = [anchor.get(id(t), t) for t in present] if anchor else present
         kept = self._kept(now, since)
         if kept == 0.0:
             copy_(averaged, present)

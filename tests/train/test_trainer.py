@@ -122,6 +122,16 @@ def test_averages_follow_their_formulas_in_a_run(ring):
         gt.load(folder, weights="slow")
 
 
+def test_each_of_several_weights_is_a_series_and_the_first_chooses_the_best(digits):
+    section = "{every: 10, metrics: [prc], samples: 64, features: digits-classifier, weights: [anchor, ema, live]}"
+    folder = train(digits(f"evaluate={section}", "outer={name: lookahead, inner_steps: 15}", "ema.decay=0.99"))
+    measured = [row for row in rows(folder) if any("precision" in name for name in row)]
+    assert [row["step"] for row in measured] == [10] * 3 + [20] * 3
+    for row, weights in zip(measured, ["anchor", "ema", "live"] * 2, strict=True):
+        assert row.keys() - {"step"} == {f"{name}[digits-classifier][{weights}]" for name in ("precision", "recall")}
+    assert state(folder / "best")["evaluation"]["name"] == "precision[digits-classifier][anchor]"
+
+
 def test_an_average_of_anchors_needs_a_loop_that_has_them(ring):
     with pytest.raises(UserError, match="^ema: of: anchor: the outer loop GDA has no anchor; use of: live, or"):
         train(ring(GDA, "ema.of=anchor"))
