@@ -64,9 +64,9 @@ def _own(part: Part, key: str, config: Config, game: Game, data: DataSet) -> Cal
         callback.every = Period().convert(getattr(callback, "every", None))
     except (ValueError, OverflowError):
         raise UserError(
-            f"{key}: {name_of(callback)}.every: expected a number of training steps, at least 1, {{kimg: N}} or "
-            f"{{gradients: N}}, got {described(getattr(callback, 'every', None))}; a constructor of your own calls "
-            "super().__init__(every)"
+            f"{key}: {name_of(callback)}.every: expected a number of training steps, at least 1, got "
+            f"{described(getattr(callback, 'every', None))}; {{kimg: N}} and {{gradients: N}} will do as well, and a "
+            "constructor of your own calls super().__init__(every)"
         ) from None
     wrong = wrong_weights(callback.weights, [average.name for average in config.averages])
     if wrong is not None:
