@@ -124,9 +124,9 @@ def origin(files: Sequence[tuple[Path, dict[str, Any]]], key: str) -> Path:
 def merge(old: Any, new: Any, key: Key = ()) -> Any:
     """Merge ``new`` over ``old``: mappings are merged key by key, and other values are replaced.
 
-    Where ``new`` chooses another part by ``name`` or ``target``, the keys of the old part are dropped, and so are an old
-    interval ``every`` and the old way in which an average is taken where ``new`` has another. A mapping whose keys are
-    positions changes single entries of a list.
+    Where ``new`` chooses another part by ``name`` or ``target``, the keys of the old part are dropped. So are an old
+    interval ``every``, and the old way in which an average is taken, where ``new`` has another. A mapping whose keys
+    are positions changes single entries of a list.
 
     Args:
         old: the value below, or None.
