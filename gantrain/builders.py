@@ -191,9 +191,9 @@ def make_outer(config: Config) -> Outer:
     return outer
 
 
-def make_ema(config: Config, game: Game) -> EMA | None:
-    """The average of the weights of the evaluated network; None if the config has no ``ema``."""
-    return None if config.ema is None else EMA(game.evaluated_network, config.ema.decay)
+def make_averages(config: Config, network: nn.Module) -> list[EMA]:
+    """The averages of the weights of a network that the config asks for."""
+    return [EMA(network, **dict(section)) for section in config.averages]
 
 
 def require_followed(config: Config, numbers: ScheduledNumbers) -> None:

@@ -48,7 +48,7 @@ class Request:
         feature_weights: the path of InceptionV3's weights.
         digest: the SHA-256 of weights that are not the published ones.
         step: the step of the checkpoint; the newest by default.
-        weights: "ema" or "live"; by default the averaged weights where the run keeps an average.
+        weights: as in :func:`~gantrain.runs.saved.load`.
         seed: the seed of the samples.
         draws: how often the generator is sampled anew.
         infinity: whether the Fréchet distance is extrapolated in the number of samples.

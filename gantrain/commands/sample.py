@@ -40,7 +40,7 @@ def sample_run(
         number: the number of samples.
         seed: the seed of the latents; the same seed gives the same samples on the same device.
         step: the step of the checkpoint; the newest by default.
-        weights: "ema" or "live"; by default the averaged weights where the run keeps an average.
+        weights: as in :func:`~gantrain.runs.saved.load`.
         output: the path of the file or folder to write; by default it lies beside the run's own samples.
         images: whether each sample becomes a PNG file in a folder; else all of them become one grid.
         overwrite: whether earlier samples in the folder are deleted.

@@ -12,24 +12,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gantrain.builders import make_data, make_game
+from gantrain.builders import make_data, make_game, make_outer
 from gantrain.config import shipped
 from gantrain.config.base import nearest
 from gantrain.config.loading import resolved
 from gantrain.config.parts import part_name
-from gantrain.config.schema import Config
+from gantrain.config.schema import Config, wrong_weights
 from gantrain.config.types import expanded, shown
+from gantrain.config.user_code import UserCode
 from gantrain.data.dataset import DataSet
 from gantrain.data.digest import difference, digest
 from gantrain.data.spec import DataSpec
 from gantrain.errors import NotFound, UserError
 from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
-from gantrain.optim.ema import EMA
+from gantrain.optim.ema import EMA, average_part, with_tensors
 from gantrain.optim.scheduled import ScheduledNumbers
+from gantrain.outer.base import Outer, stand_ins
 from gantrain.runs import checkpoint, checkpoint_files
 from gantrain.runs.data_record import DataForm, recorded_digest, recorded_form
 from gantrain.runs.folder import is_run, open_run
-from gantrain.runs.restore import part_of, require_fit, restore
+from gantrain.runs.restore import part_of, require_fit, restore, restore_part
 from gantrain.utils.seeding import derive
 
 # One class or several, by their numbers or their names.
@@ -47,7 +49,7 @@ class SavedRun:
         folder: the folder of the run.
         path: the folder of the checkpoint.
         step: training steps that the run had taken.
-        weights: which weights ``network`` has: "ema" or "live".
+        weights: which weights ``network`` has: "live", "anchor", or the name of an average, such as "ema".
         network: the network that is evaluated, in evaluation mode and with the weights that were asked for: of a GAN
             the generator, of a classification the classifier, which maps samples ``(n, *shape)`` to logits.
         game: the game, with the live weights, which the optimizers had reached.
@@ -212,8 +214,8 @@ def load(
     Args:
         run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``. The classifier of digits that
             comes with gantrain is ``checkpoints/digits-classifier``.
-        weights: "ema" for the averaged weights or "live" for those of the optimizer. By default the averaged ones where
-            the run keeps an average.
+        weights: the name of an average, such as "ema", "live" for the weights of the optimizer, or "anchor" for those
+            of the last outer iterate. By default the first average that the run keeps, and "live" if there is none.
         step: the step of the checkpoint; the newest by default.
         device: where the networks are put.
         trust: whether code outside gantrain that the run's config names is executed though the run was not trained
@@ -233,8 +235,6 @@ def load(
         >>> run.network(digits).argmax(dim=1).tolist() == run.data.labels[:4].tolist()
         True
     """
-    if weights not in (None, "ema", "live"):
-        raise UserError(f"weights: expected ema or live, got {shown(weights)}")
     _require_device(device)
     try:
         place = shipped.find_run(expanded(str(run)))
@@ -256,12 +256,9 @@ def load(
         game = make_game(settings, read if plays and read is not None else form.spec, device, saved=True)
     except NotFound as error:
         raise NotFound(f"{error}; {MOVED}") from error
-    average = settings.ema if "ema" in state else None
-    weights = weights or ("live" if average is None else "ema")
-    if weights == "ema" and average is None:
-        raise UserError(
-            f'{path}: this run keeps no average of its weights; use --weights live (in Python: weights="live")'
-        )
+    averages = [section for section in settings.averages if average_part(section.name) in state]
+    weights = weights or next((section.name for section in averages), "live")
+    _require_weights(weights, [section.name for section in averages], path)
     for name, player in game.players.items():
         restore(player.module, state, name, path)
     if scheduled := ScheduledNumbers({"game": game}, {}):
@@ -269,17 +266,36 @@ def load(
         require_fit(draws, 0, "field.draws", path, counts=True)
         scheduled.follow(draws * settings.data.batch_size)
     network = game.evaluated_network
-    if weights == "ema" and average is not None:
-        ema = EMA(network, average.decay)
-        require_fit(state["ema"], ema.state_dict(), "ema", path, counts=True)
-        ema.load_state_dict(state["ema"])
-        network = ema.module
+    if weights == "anchor":
+        network = _at_anchor(network, game, make_outer(settings), state, path)
+    elif weights != "live":
+        average = EMA(network, uniform=True)  # how it goes on does not matter here
+        restore_part(average, state, average_part(weights), path, average.state_dict())
+        network = average.module
     saved = SavedRun(
         folder, path, step, weights, network.eval(), game, settings=settings, form=form, moved=data is not None
     )
     if read is not None:
         vars(saved)["data"] = read  # as the property keeps what it has read
     return saved
+
+
+def _require_weights(weights: str, averages: Sequence[str], path: Path) -> None:
+    """Refuse weights that a checkpoint does not have."""
+    if weights == "ema" and not averages:
+        raise UserError(
+            f'{path}: this run keeps no average of its weights; use --weights live (in Python: weights="live")'
+        )
+    if (wrong := wrong_weights(weights, averages)) is not None:
+        raise UserError(f"weights: {wrong}")
+
+
+def _at_anchor(network: nn.Module, game: Game, outer: Outer, state: dict[str, Any], path: Path) -> nn.Module:
+    """The evaluated network at the last outer iterate of a checkpoint's outer loop."""
+    restore_part(outer, state, "outer", path, None)
+    with UserCode("outer", outer):
+        anchor = outer.anchor()
+    return network if anchor is None else with_tensors(network, stand_ins(game, anchor))
 
 
 def _read_data(config: Config, folder: Path, moved: bool) -> DataSet:

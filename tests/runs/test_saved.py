@@ -115,7 +115,7 @@ WRONG = [
     ({}, {"seed": "one"}, "seed: expected a whole number, got 'one'"),
     ({"step": "2"}, {}, "step: expected a whole number of at least 0, got '2'"),
     ({"run": "$MISSING/run"}, {}, "^.MISSING/run: .MISSING is not set$"),
-    ({"weights": "EMA"}, {}, "weights: expected ema or live, got 'EMA'"),
+    ({"weights": "EMA"}, {}, "weights: expected one of ema, live, anchor, got 'EMA'; did you mean 'ema'?"),
     ({"device": "warp"}, {}, "device: warp: "),
     ({"step": 3}, {}, r"no whole checkpoint of step 3; there are \[2, 4\]"),
 ]

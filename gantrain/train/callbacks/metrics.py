@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ CACHE = ".statistics"
 
 class MetricEvaluation(Callback):
     """Measures the metrics of a generator's samples.
+
+    Where the section names several weights, each has a callback of its own, and the names of its values end with the
+    name of the weights in brackets. The first chooses the best checkpoint.
 
     Args:
         game: the game whose samples are measured.
@@ -56,7 +61,9 @@ class MetricEvaluation(Callback):
         trust: bool = False,
     ):
         self.every = section.every
-        self.weights = section.weights
+        self.weights = section.several_weights[0]
+        self.label = f"[{self.weights}]" if len(section.several_weights) > 1 else ""
+        self.best = True
         self.section = section
         self.game = game
         self.labels = data.labels
@@ -97,15 +104,25 @@ class MetricEvaluation(Callback):
             words = str(error).removeprefix("metrics: ")
             raise UserError(f"{key}: {words}; this was a trial on {few} images (the attribute least)") from error
 
+    def also(self, weights: str | None) -> MetricEvaluation:
+        """A callback that measures the same of other weights, and leaves it to this one to choose the checkpoint."""
+        twin = copy.copy(self)
+        twin.weights, twin.label, twin.best = weights, f"[{weights}]", False
+        return twin
+
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
         """Measure the metrics, log them, and return them as a line, with the cost of the checkpoint."""
         report = self.measure(network)
-        better = {name: "lower" if value.lower_is_better else "higher" for name, value in report.values.items()}
-        monitor.scalars(step, report.scalars, better)
+        better = {
+            f"{name}{self.label}": "lower" if value.lower_is_better else "higher"
+            for name, value in report.values.items()
+        }
+        monitor.scalars(step, {f"{name}{self.label}": value for name, value in report.scalars.items()}, better)
         name = name_of_best(report, self.section.compared_by)
         value = report.values[name]
-        words = "  ".join(f"{key} {v.value:.4g}" for key, v in report.values.items())
-        return Result(f"step {step}: {words}", name, value.value if value.lower_is_better else -value.value)
+        words = "  ".join(f"{key}{self.label} {v.value:.4g}" for key, v in report.values.items())
+        cost = value.value if value.lower_is_better else -value.value
+        return Result(f"step {step}: {words}", f"{name}{self.label}", cost if self.best else math.nan)
 
     def measure(self, network: nn.Module) -> Report:
         """The metrics of the samples that ``network`` makes. All processes get the same values."""
