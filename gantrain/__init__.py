@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gantrain import data, games, metrics, models, optim, outer, sharpness
     from gantrain.config.sections import Checkpoint, Log, Run
     from gantrain.data import Augmentation
+    from gantrain.export.weights import load_network
     from gantrain.games.base import Game, Objective, Player
     from gantrain.games.losses import Loss
     from gantrain.games.penalties import Penalty
@@ -54,6 +55,7 @@ _PUBLIC = {
     "Strategy": "gantrain.models.strategy",
     "Trainer": "gantrain.train.trainer",
     "load": "gantrain.runs.saved",
+    "load_network": "gantrain.export.weights",
     "solve": "gantrain.solver",
 }
 # The folders whose own names are public.
@@ -97,6 +99,7 @@ __all__ = [
     "data",
     "games",
     "load",
+    "load_network",
     "metrics",
     "models",
     "optim",

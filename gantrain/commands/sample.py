@@ -165,9 +165,7 @@ def _require_new(files: Mapping[Path, bytes], overwrite: bool) -> None:
         if path.is_dir():
             raise UserError(f"{path}: is a folder; name a file for the grid, or add --images for a file of each sample")
         if not overwrite and path.is_file() and path.read_bytes() != content:
-            raise UserError(
-                f"{path}: exists, with other content; add --overwrite to replace it, or name another file"
-            )
+            raise UserError(f"{path}: exists, with other content; add --overwrite to replace it, or name another file")
 
 
 def _write_folder(folder: Path, samples: Tensor, earlier: list[Path]) -> None:

@@ -59,9 +59,7 @@ def neighbours(samples: Tensor, data: DataSet, k: int = 5, extractor: Extractor 
         raise UserError(f"neighbours: expected from 1 to {count} of them, as many as there are real samples, got {k}")
     if tuple(samples.shape[1:]) != tuple(data.spec.shape):
         shapes = f"{tuple(samples.shape[1:])}, and those of the data {tuple(data.spec.shape)}"
-        raise UserError(
-            f"neighbours: the samples have the shape {shapes}; take data of the same shape"
-        )
+        raise UserError(f"neighbours: the samples have the shape {shapes}; take data of the same shape")
     if not data.spec.image:
         if extractor is not None:
             raise UserError(f"neighbours: the features of {extractor.name} are of images, and these data are none")

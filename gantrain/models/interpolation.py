@@ -130,8 +130,8 @@ class _Mixture(TorchFunctionMode):
         if all(given is other for given, other in pairs):
             return found
         self.mixed = True
-        ends = [x if x.is_floating_point() else x.float() for x in (found, func(*others, **named))]
-        return torch.lerp(*ends, self.t)
+        first, second = (x if x.is_floating_point() else x.float() for x in (found, func(*others, **named)))
+        return torch.lerp(first, second, self.t)
 
     def _other(self, value: Any) -> Any:
         """The second labels in place of the first, also within a tuple of indices; any other value as it is."""
