@@ -35,6 +35,6 @@ def export(run: str, to: str, **options: Any) -> None:
     gantrain export checkpoints/quickstart --to safetensors --step 500 --weights live
     """
     require_run(run)
-    from gantrain.commands.export import export_run
+    from gantrain.commands.export import export as export_run
 
     print_result(export_run(run, to, **options))

@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 
 from gantrain.compute import memory
+from gantrain.config.base import one_of
+from gantrain.config.types import shown
 from gantrain.errors import UserError
-from gantrain.export import FORMATS, exported
+from gantrain.exporting import FORMATS, exported
 from gantrain.runs.saved import load
 from gantrain.utils.io import make_folder, write_file
 
 
-def export_run(
+def export(
     run: str,
     to: str,
     output: str | None = None,
@@ -38,9 +40,11 @@ def export_run(
         The path of the file.
 
     Raises:
-        UserError: there is no such run, checkpoint or weights; the run has neither a generator nor a classifier; the
-            file exists; it cannot be made, or differs from the network.
+        UserError: there is no such format, run, checkpoint or weights; the run has neither a generator nor a
+            classifier; the file exists; it cannot be made, or differs from the network.
     """
+    if to not in FORMATS:
+        raise UserError(f"to: expected {one_of(FORMATS)}, got {shown(to)}")
     with memory.out_of_memory(lambda: "export", lambda: "for the network and a copy of it"):
         saved = load(run, weights=weights, step=step, trust=trust, data=data)
         name = f"{saved.weights}_step_{saved.step}{FORMATS[to].suffix}"

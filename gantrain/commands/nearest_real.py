@@ -54,7 +54,7 @@ def nearest_real(
         for name, near in zip(("pixels", "features"), found.values(), strict=False):
             files[base.with_name(f"{base.name}_neighbours_{name}.png")] = png(_picture(samples, data, near))
     stream = io.StringIO()
-    rows = (row for space, near in found.items() for row in _rows(space, near, _files(data)))
+    rows = (row for space, near in found.items() for row in _rows(space, near, file_names(data)))
     csv.writer(stream, lineterminator="\n").writerows([HEADER, *rows])
     return files | {base.with_name(f"{base.name}_neighbours.csv"): stream.getvalue().encode()}
 
@@ -74,7 +74,7 @@ def _rows(space: str, near: Neighbours, files: list[str] | None) -> Iterator[tup
             yield sample, space, rank, row, distance, files[row] if files else ""
 
 
-def _files(data: DataSet) -> list[str] | None:
+def file_names(data: DataSet) -> list[str] | None:
     """The name of the file of each sample; None where the samples are in no files of their own."""
     names: list[str] | None = getattr(getattr(data, "in_files", None), "names", None)
     return names if names is not None and len(names) == len(data.samples) else None

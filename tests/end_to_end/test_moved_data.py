@@ -84,7 +84,7 @@ def lost(project: Path) -> Path:
 
 
 def sample(run: Path, **more) -> Path:
-    return sample_run(str(run), 4, 0, None, None, None, False, **more)
+    return sample_run(str(run), 4, 0, None, None, None, False, **more)[0]
 
 
 def test_a_run_goes_on_from_any_directory(made, monkeypatch, tmp_path):

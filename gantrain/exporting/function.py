@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 import gantrain
 from gantrain.config.parts import part_name
@@ -105,8 +105,12 @@ def _plain(network: nn.Module) -> nn.Module:
     network = copy.deepcopy(network).cpu().eval()
     for layer in [*network.modules()]:
         if is_parametrized(layer):
-            for name in list(cast(nn.ModuleDict, layer.parametrizations)):
-                remove_parametrizations(layer, name, leave_parametrized=True)
+            # Not by torch's remove_parametrizations, which changes the class that the copy shares with the original.
+            weights = {name: getattr(layer, name).detach() for name in cast(nn.ModuleDict, layer.parametrizations)}
+            layer.__class__ = type_before_parametrizations(layer)
+            del layer.parametrizations
+            for name, weight in weights.items():
+                layer.register_parameter(name, nn.Parameter(weight))
     return network
 
 

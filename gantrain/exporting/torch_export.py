@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gantrain.export.function import Function
+from gantrain.exporting.function import Function
 from gantrain.runs.saved import SavedRun
 
 DESCRIPTION = "gantrain.json"

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gantrain.errors import UserError
-from gantrain.export.function import Function
-from gantrain.export.torch_export import shapes
+from gantrain.exporting.function import Function
+from gantrain.exporting.torch_export import shapes
 from gantrain.runs.saved import SavedRun
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gantrain.compute.modes import seeded
 from gantrain.errors import UserError, is_out_of_memory
-from gantrain.export import onnx, torch_export, weights
-from gantrain.export.function import Function, function_of
+from gantrain.exporting import onnx, torch_export, weights
+from gantrain.exporting.function import Function, function_of
 from gantrain.runs.saved import SavedRun
 
 # The sizes of the batches on which a file is compared with the network.

@@ -21,8 +21,7 @@ from gantrain.config.targets import foreign_targets
 from gantrain.config.types import shown
 from gantrain.data.spec import DataSpec
 from gantrain.errors import NotFound, UserError
-from gantrain.export.function import Function
-from gantrain.runs.restore import restore
+from gantrain.exporting.function import Function
 from gantrain.runs.saved import SavedRun
 from gantrain.utils.io import open_regular
 
@@ -90,5 +89,12 @@ def _network(content: bytes, name: str, trust: bool) -> nn.Module:
             f"{name}: names code outside gantrain, which would be executed: {named}; read it, then pass trust=True"
         )
     network = game_of(checked("game", game), 0, spec, saved=True).evaluated_network
-    restore(network, {"network": tensors}, "network", Path(name))
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{name}: its weights are not those of the network that it describes ({reason:.200}); take the code that "
+            "it was exported with, or export it again"
+        ) from None
     return network.eval()
