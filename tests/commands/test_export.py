@@ -57,7 +57,7 @@ def test_nothing_is_overwritten_and_files_lie_in_the_run(run, tmp_path):
     assert gt.export(str(run), "safetensors", overwrite=True).read_bytes() == before
     with pytest.raises(UserError, match="is a folder; name a file with --output"):
         gt.export(str(run), "safetensors", str(tmp_path))
-    with pytest.raises(UserError, match="^to: expected onnx, torch or safetensors, got 'tflite'$"):
+    with pytest.raises(UserError, match="^to: expected one of onnx, torch, safetensors, got 'tflite'$"):
         gt.export(str(run), "tflite")
 
 
