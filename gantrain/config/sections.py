@@ -317,8 +317,6 @@ class AverageName(Words):
 class EMA(Schema):
     """An average of the weights of the network that is evaluated: by a decay, by a half-life, or uniform."""
 
-    name: Annotated[str, AverageName()] = "ema"
-    """The name of the average, by which evaluations, samples and commands choose it. Default ema."""
     decay: Annotated[float, Scheduled(Number(least=0, below=1))] | None = None
     """The share of the average that is kept at each training step, at least 0 and below 1; less in the first steps, so
     that the initial weights never count. Default 0.999 where neither half_life_kimg nor uniform is given."""
@@ -338,16 +336,18 @@ class EMA(Schema):
     of: Literal["live", "anchor"] = "live"
     """The weights that are averaged: those that are trained (live), or the last outer iterate (anchor) of an outer loop
     that has an anchor, such as the slow weights of lookahead. Default live."""
+    name: Annotated[str, AverageName()] = "ema"
+    """The name of the average, by which evaluations, samples and commands choose it. Default ema."""
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or any(_given(value.get(key)) for key in ONE_OF_AVERAGE):
+        if not isinstance(value, Mapping) or any(is_given(value.get(key)) for key in ONE_OF_AVERAGE):
             return value
         return {**value, "decay": 0.999}
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> EMA:
-        given = [key for key in ONE_OF_AVERAGE if _given(getattr(self, key))]
+        given = [key for key in ONE_OF_AVERAGE if is_given(getattr(self, key))]
         if len(given) > 1:
             raise problem_at((given[1],), f"{given[0]} is given, too; leave one of them out")
         for key, fitting in (("ramp", "half_life_kimg"), ("start", "uniform")):
@@ -356,7 +356,7 @@ class EMA(Schema):
         return self
 
 
-def _given(value: Any) -> bool:
+def is_given(value: Any) -> bool:
     """Whether a key says something; a half-life of 0 does."""
     return value is not None and value is not False
 

@@ -8,6 +8,7 @@ from gantrain.metrics.extractors.base import Extractor, Output
 from gantrain.metrics.extractors.classifier import Classifier
 from gantrain.metrics.extractors.factory import make_extractor
 from gantrain.metrics.extractors.inception import Inception
+from gantrain.metrics.neighbours import Neighbours, neighbours
 from gantrain.metrics.options import Options
 from gantrain.metrics.reference import Reference
 from gantrain.metrics.report import Report, Value
@@ -24,6 +25,7 @@ __all__ = [
     "Inception",
     "Metric",
     "MetricDescription",
+    "Neighbours",
     "Options",
     "Output",
     "Paths",
@@ -35,5 +37,6 @@ __all__ = [
     "Value",
     "evaluate",
     "make_extractor",
+    "neighbours",
     "open_images",
 ]

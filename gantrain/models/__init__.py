@@ -5,11 +5,13 @@ from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerato
 from gantrain.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from gantrain.models.densenet import DenseNet
 from gantrain.models.huggingface import HuggingFace
+from gantrain.models.interpolation import slerp
 from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator, MLPPerturber
 from gantrain.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from gantrain.models.resnet import ResNet
 from gantrain.models.sngan import SNGANDiscriminator, SNGANGenerator
 from gantrain.models.strategy import Softmax, Strategy, StrategySpec, Vector
+from gantrain.models.truncation import truncate
 from gantrain.models.vgg import VGG
 from gantrain.models.wide_resnet import WideResNet
 
@@ -41,4 +43,6 @@ __all__ = [
     "StrategySpec",
     "Vector",
     "WideResNet",
+    "slerp",
+    "truncate",
 ]

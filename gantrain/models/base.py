@@ -15,6 +15,9 @@ class Generator(nn.Module):
     its other arguments are the keys of ``game.generator.model: {target: "my_networks:Mine", …}``. It is constructed on
     the CPU, and its weights are a function of the seed.
 
+    A generator may have a method ``truncated(z, labels, psi)``, whose samples ``psi`` draws towards a mean of its own;
+    ``gantrain sample --truncation PSI`` calls it, and of other generators truncates the latent vectors.
+
     Attributes:
         latent_dim: the length of a latent vector, which the constructor sets.
     """

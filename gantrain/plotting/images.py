@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PADDING = 2
 # The height, in pixels, to which smaller images are enlarged.
 VISIBLE = 48
+# The height, in pixels, of the line of text below an image.
+CAPTION = 14
 
 
 def quantised(images: Tensor) -> Tensor:
@@ -94,10 +96,53 @@ def figure_to_png(figure: Figure, path: str | Path) -> None:
 
 def save_png(image: Tensor, path: str | Path) -> None:
     """Write a picture, uint8 CHW with one channel or three, as a PNG file that appears whole or not at all."""
-    pixels = image.squeeze(0) if len(image) == 1 else image.permute(1, 2, 0)
+    write_file(path, png(image))
+
+
+def png(image: Tensor) -> bytes:
+    """A picture, uint8 CHW with one channel or three, as the content of a PNG file."""
     stream = io.BytesIO()
-    Image.fromarray(pixels.contiguous().numpy()).save(stream, format="PNG")
-    write_file(path, stream.getvalue())
+    _of_pixels(image).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def gif(images: Tensor, milliseconds: int = 100) -> bytes:
+    """Images one after the other, as the content of a GIF file that begins again at its end.
+
+    Small images are enlarged, see :func:`magnification`. GIF shows at most 256 colours in each image.
+
+    Args:
+        images: ``(n, C, H, W)`` in [-1, 1], with one channel or three.
+        milliseconds: how long each image is shown.
+    """
+    scale = magnification(images.shape[2])
+    enlarged = quantised(images).repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    first, *others = map(_of_pixels, enlarged)
+    stream = io.BytesIO()
+    first.save(stream, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    return stream.getvalue()
+
+
+def captioned(images: Tensor, captions: Sequence[str], columns: int) -> Tensor:
+    """Arrange images as :func:`grid` does, each with a line of text below it.
+
+    Args:
+        images: ``(n, C, H, W)`` in [-1, 1], with one channel or three.
+        captions: the text of each image; an empty one leaves the line blank.
+        columns: the number of columns.
+
+    Returns:
+        A picture, uint8 ``(3, H', W')``.
+    """
+    font = ImageFont.load_default(10)
+    cells = []
+    for image, caption in zip(images, captions, strict=True):
+        picture = grid(image[None])
+        below = _label(caption, picture.shape[2], CAPTION, font, "mm")
+        opaque = below.new_full((len(picture) - len(below), *below.shape[1:]), 255)
+        cells.append(torch.cat([picture, torch.cat([below, opaque])], dim=1))
+    cells += [torch.full_like(cells[0], 255)] * (-len(cells) % columns)
+    return torch.cat([torch.cat(cells[i : i + columns], dim=2) for i in range(0, len(cells), columns)], dim=1)
 
 
 def load_png(path: str | Path) -> Tensor:
@@ -106,10 +151,19 @@ def load_png(path: str | Path) -> Tensor:
         return _pixels(image)
 
 
-def _label(text: str, width: int, height: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Tensor:
+def _label(
+    text: str, width: int, height: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, anchor: str = "rm"
+) -> Tensor:
+    """A text in a white picture, to the right (the anchor "rm") or in the middle ("mm")."""
     image = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(image).text((width - 6, height / 2), text, fill="black", font=font, anchor="rm")
+    place = (width - 6 if anchor == "rm" else width / 2, height / 2)
+    ImageDraw.Draw(image).text(place, text, fill="black", font=font, anchor=anchor)
     return _pixels(image)
+
+
+def _of_pixels(image: Tensor) -> Image.Image:
+    pixels = image.squeeze(0) if len(image) == 1 else image.permute(1, 2, 0)
+    return Image.fromarray(pixels.contiguous().numpy())
 
 
 def _pixels(image: Image.Image) -> Tensor:

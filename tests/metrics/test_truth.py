@@ -10,7 +10,9 @@ from image_sets import DIGITS, Pixels, gaussian, generated, images, written
 from later import Later
 from torch.nn.functional import avg_pool2d, pad
 
-from gantrain.metrics import Generated, Images, Options, evaluate, open_images
+from gantrain.data.pixels import encode
+from gantrain.errors import UserError
+from gantrain.metrics import Generated, Images, Options, evaluate, neighbours, open_images
 from gantrain.metrics.extractors.torch_fidelity import register
 from gantrain.metrics.sources.base import PIECE
 
@@ -24,6 +26,26 @@ def folders(tmp_path_factory):
     folder, source = tmp_path_factory.mktemp("images"), generated(seed=3)
     pieces = [source.piece(i, min(PIECE, 300 - i * PIECE), "cpu") for i in range(-(-300 // PIECE))]
     return written(folder / "fake", torch.cat(pieces)), written(folder / "real", DIGITS.samples[:400])
+
+
+def test_neighbours_are_those_of_all_distances(classifier):
+    torch.manual_seed(0)
+    data = DIGITS
+    fakes = torch.rand(7, 1, 8, 8) * 2 - 1
+    fakes[3] = data.decode(data.samples[100:101])[0]
+    rounded, real = data.decode((fakes + 1).mul(127.5).round().byte()), data.decode(data.samples)
+    spaces = {None: (rounded, real), classifier: tuple(classifier(encode(x)).features for x in (rounded, real))}
+    for extractor, (left, right) in spaces.items():
+        found = neighbours(fakes, data, 4, extractor)
+        distances = (left.flatten(1).double()[:, None] - right.flatten(1).double()).square().sum(2).sqrt()
+        expected, rows = distances.sort(dim=1, stable=True)
+        # Features are rounded otherwise in batches of other sizes.
+        torch.testing.assert_close(found.distances, expected[:, :4], rtol=1e-5, atol=1e-5)
+        assert found.rows[3, 0] == 100
+        assert extractor is not None or torch.equal(found.rows, rows[:, :4]) and found.distances[3, 0] == 0
+    for wrong, message in (((fakes[:, :, :4], data), "have the shape"), ((fakes, data, 0), "expected from 1 to 1")):
+        with pytest.raises(UserError, match=f"^neighbours: .*{message}"):
+            neighbours(*wrong)
 
 
 @pytest.mark.parametrize("batch_size", [64, 50])
