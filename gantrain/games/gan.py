@@ -120,7 +120,7 @@ class GAN(GenerativeGame):
             players = self.players["discriminator"], self.players["generator"]
             # Slopes of one player would leave the range of float16 where those of the other do not.
             exact = self._independent and declares(self.loss, "proportional") and not in_float16(fakes.device)
-            return GANPass(*players, self.loss, fakes, real, fake, penalties, rescales=exact and not due)
+            return GANPass(*players, self.loss, fakes, real, fake, penalties, rescales=exact)
 
     @property
     def _independent(self) -> bool:
@@ -178,14 +178,25 @@ class GAN(GenerativeGame):
     def _penalty_terms(
         self, batch: Batch, real: Scored, fake: Scored, due: Mapping[int, Penalty]
     ) -> list[tuple[str, Tensor]]:
-        """The penalties that are due, with the names of their scores."""
+        """The penalties that are due and the network's own auxiliary loss, with the names of their scores."""
         terms = []
         for i, penalty in due.items():
             key = f"game.penalties.{i}"
             with UserCode(key, penalty):
                 term = penalty(partial(self._score, batch, "penalty"), real, fake, batch)
             terms.append((type(penalty).__name__.lower(), require_scalar(term, real.logits, key, penalty)))
-        return terms
+        auxiliary = self._auxiliary_loss(batch, real)
+        return terms if auxiliary is None else [*terms, ("auxiliary", auxiliary)]
+
+    def _auxiliary_loss(self, batch: Batch, real: Scored) -> Tensor | None:
+        """The discriminator's own term of its loss on the real samples, augmented as they were for the loss."""
+        network, key = self.discriminator, "game.discriminator.model"
+        of = getattr(network, "auxiliary_loss", None)
+        if of is None:
+            return None
+        with UserCode(key, network):
+            value = of(augmented(real.samples.detach(), self.augmentations, batch.under("real")), real.labels)
+        return None if value is None else upcast(require_scalar(value, real.logits, key, network, "auxiliary_loss"))
 
     def _generator_objective(self, batch: Batch) -> Objective:
         labels = self._labels(batch)

@@ -194,7 +194,7 @@ class BigGANDiscriminator(nn.Module):
 
 
 class GeneratorBlock(nn.Module):
-    """Norm, ReLU, doubling of the size, convolution, norm, ReLU, convolution; a 1 x 1 convolution of the input is added.
+    """Norm, ReLU, doubling, convolution, norm, ReLU, convolution; a 1 x 1 convolution of the input, doubled, is added.
 
     Args:
         before: the number of channels of the input.

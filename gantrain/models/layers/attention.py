@@ -11,8 +11,8 @@ class SelfAttention(nn.Module):
     """``y = x + gamma W_v o`` with ``o_j = sum_i beta_ji W_h x_i``.
 
     The weights ``beta_ji`` are the softmax over the positions ``i`` of ``(W_f x_i) . (W_g x_j)``. ``W_f`` and ``W_g``
-    map to an eighth of the channels, ``W_h`` to ``values`` channels, and ``W_v`` maps back. ``gamma`` is initially 0, so
-    that the layer is initially the identity. The layer is written as matrix products, since gradient penalties
+    map to an eighth of the channels, ``W_h`` to ``values`` channels, and ``W_v`` maps back. ``gamma`` is initially 0,
+    so that the layer is initially the identity. The layer is written as matrix products, since gradient penalties
     differentiate it twice.
     Source: Zhang et al., Self-attention generative adversarial networks, ICML 2019, eqs. 1-3.
 

@@ -44,13 +44,14 @@ def pyramid(spec: DataSpec, model: str, doublings: Mapping[int, int]) -> Pyramid
             "another data.size, or the model mlp"
         )
     channels, height, width = shape
-    times = doublings[min(height, width)]
-    if max(height, width) % 2**times:
+    shorter, longer = sorted((height, width))
+    times = doublings[shorter]
+    if longer % 2**times:
         raise UserError(
-            f"model {model}: expected images whose longer side is a multiple of {2**times} pixels where the shorter one "
-            f"has {min(height, width)}, got data of shape {shape}; choose another data.size, or the model mlp"
+            f"model {model}: expected a longer side that is a multiple of {2**times} pixels where the shorter one has "
+            f"{shorter}, got data of shape {shape}; choose another data.size, or the model mlp"
         )
-    return Pyramid(channels, min(height, width), times, (height >> times, width >> times))
+    return Pyramid(channels, shorter, times, (height >> times, width >> times))
 
 
 def from_four(sizes: Collection[int]) -> dict[int, int]:
