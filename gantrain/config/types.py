@@ -240,6 +240,22 @@ class Words(Scalar):
         return ""
 
 
+class Sides(Number):
+    """The height and the width of images in pixels: one number for both, or a pair ``[height, width]``."""
+
+    def __init__(self) -> None:
+        super().__init__(whole=True, least=1)
+        self.expected = f"{self.expected}, or two of them, [height, width]"
+        side = self.schema
+        self.schema = {"anyOf": [side, {"type": "array", "items": side, "minItems": 2, "maxItems": 2}]}
+
+    def convert(self, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return super().convert(value)
+        height, width = value
+        return super().convert(height), super().convert(width)
+
+
 class Location(Words):
     """The path of a file or a folder that is read: absolute, with ``~`` and variables such as ``$HOME`` expanded.
 
@@ -318,6 +334,7 @@ Int = Annotated[int, Number(whole=True)]
 Float = Annotated[float, Number()]
 PositiveInt = Annotated[int, Number(whole=True, least=1)]
 LayerCount = Annotated[int, Number(whole=True, least=1, most=10_000)]
+ImageSize = Annotated[int | tuple[int, int], Sides()]
 NonNegativeInt = Annotated[int, Number(whole=True, least=0)]
 PositiveFloat = Annotated[float, Number(above=0)]
 NonNegativeFloat = Annotated[float, Number(least=0)]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gantrain.data.pixels import sides
 from gantrain.data.readers.containers import Container
 from gantrain.data.readers.images import load_all, pixels, reason
 from gantrain.data.readers.magic import START, kind_of
@@ -46,7 +47,7 @@ class FileSamples:
         container: Container,
         names: Sequence[str],
         channels: int = 3,
-        size: int | None = None,
+        size: int | tuple[int, int] | None = None,
         crop: int | None = None,
         example: tuple[int, int, str] | None = None,
         key: str = "data.path",
@@ -57,7 +58,7 @@ class FileSamples:
         self._options = channels, size, crop
         self._key = key
         if size is not None:
-            example = size, size, ""
+            example = (*sides(size), "")
         elif example is None:
             position, image = next(load_all(islice(container.contents(names), 1), *self._options))
             if isinstance(image, Exception):
