@@ -20,11 +20,6 @@ def encode(images: Tensor) -> Tensor:
     return images.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def sides(size: int | tuple[int, int]) -> tuple[int, int]:
-    """The height and the width that a size means: a square's side, or a pair."""
-    return (size, size) if isinstance(size, int) else size
-
-
 def opaque(levels: Tensor) -> Tensor:
     """The colours that images have over white: uint8 ``(n, 4, h, w)`` to ``(n, 3, h, w)``, rounded.
 

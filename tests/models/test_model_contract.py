@@ -131,6 +131,41 @@ class TestConditionalR3GANDiscriminator(DiscriminatorContract):
         return models.R3GANDiscriminator(self.spec, width=8, blocks=1)
 
 
+class TestBigGANGenerator(GeneratorContract):
+    spec, couples_samples = LARGE, True
+
+    def make(self):
+        return models.BigGANGenerator(self.spec.unconditional(), width=1, latent_dim=8)
+
+
+class TestConditionalBigGANGenerator(GeneratorContract):
+    spec, conditional, couples_samples = LARGE, True, True
+
+    def make(self):
+        return models.BigGANGenerator(self.spec, width=1, latent_dim=8, embedding_dim=4)
+
+
+class TestConditionalBigGANDiscriminator(DiscriminatorContract):
+    spec, conditional = LARGE, True
+
+    def make(self):
+        return models.BigGANDiscriminator(self.spec, width=1)
+
+
+class TestConditionalFastGANGenerator(GeneratorContract):
+    spec, conditional, couples_samples = LARGE, True, True
+
+    def make(self):
+        return models.FastGANGenerator(self.spec, width=2, latent_dim=5)
+
+
+class TestFastGANDiscriminator(DiscriminatorContract):
+    spec, conditional, couples_samples = LARGE, True, True
+
+    def make(self):
+        return models.FastGANDiscriminator(self.spec, width=2, reconstruction=0.0)
+
+
 class TestResNet(ClassifierContract):
     spec, couples_samples = COLOUR, True
 

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gantrain.data.pixels import sides
 from gantrain.data.readers.containers import Container
-from gantrain.data.readers.images import load_all, pixels, reason
+from gantrain.data.readers.images import load_all, pixels, reason, sides
 from gantrain.data.readers.magic import START, kind_of
 from gantrain.errors import UserError
 

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import get_worker_info
 
-from gantrain.data.pixels import sides
 from gantrain.data.readers.magic import START, kind_of
 
 Key = TypeVar("Key")
@@ -89,6 +88,11 @@ def converted(
     if channels == 4:
         return np.where(array[..., 3:] == 0, np.array([255, 255, 255, 0], np.uint8), array)
     return array
+
+
+def sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """The height and the width that a size means: a square's side, or a pair."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def load_all(
