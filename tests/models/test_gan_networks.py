@@ -293,8 +293,8 @@ def test_gradient_penalties_reach_the_parameters(network, keys):
     [
         (lambda: SNGANGenerator(image(28)), "model sngan: expected images whose shorter side has 32, 48, 64, 128 .*28"),
         (lambda: SNGANDiscriminator(DataSpec((2,))), r"model sngan: .* got data of shape \(2,\)"),
-        (lambda: DCGANGenerator(image(8)), "model dcgan: expected images whose shorter side has 16, 32, 64, 128 pixels"),
-        (lambda: DCGANDiscriminator(DataSpec((3, 32, 36))), "dcgan: expected a longer side that is a multiple of 8 .* has 32"),
+        (lambda: DCGANGenerator(image(8)), "model dcgan: expected images whose shorter side has 16, 32, 64"),
+        (lambda: DCGANDiscriminator(DataSpec((3, 32, 36))), "expected a longer side .* multiple of 8 .* has 32"),
         (lambda: R3GANGenerator(image(48)), "model r3gan: expected images whose shorter side has 8, 16, 32"),
         (lambda: R3GANDiscriminator(image(64), width=24), "model r3gan: width: .* 24, must be a multiple of .* 16"),
         (lambda: R3GANGenerator(image(256), width=4), "model r3gan: width: .* must be a multiple of group_width"),
@@ -312,24 +312,25 @@ def test_what_does_not_fit_is_refused(make, message):
 
 def test_biggan_has_the_published_numbers_of_parameters():
     """At 128 pixels with 1000 classes they are those that PyTorch-StudioGAN's log of BigGAN on ImageNet gives."""
-    imagenet = image(128, 1000)
-    assert (count(BigGANGenerator, imagenet), count(BigGANDiscriminator, imagenet)) == (70_433_988, 87_982_370)
-    cifar = image(32, 10)
+    plain = {"spectral_norm": False, "initialisation": "normal"}
+    imagenet, cifar = image(128, 1000), image(32, 10)
+    assert count(BigGANGenerator, imagenet, **plain) == 70_433_988
+    assert count(BigGANDiscriminator, imagenet, **plain) == 87_982_370
     block = conv(256, 256, 3) * 2 + conv(256, 256, 1)
-    by_class = {"embedding_dim": 0, "split_latent": False}
+    by_class = {"embedding_dim": 0, "split_latent": False} | plain
     rest = 129 * 256 * 16 + 2 * 256 + conv(256, 3, 3)
     assert count(BigGANGenerator, cifar, **by_class) == rest + 3 * (block + 2 * 2 * 10 * 256)
     shared = 21 * 256 * 16 + 2 * 256 + conv(256, 3, 3) + 10 * 128
-    assert count(BigGANGenerator, cifar) == shared + 3 * (block + 2 * 2 * (128 + 20) * 256)
+    assert count(BigGANGenerator, cifar, **plain) == shared + 3 * (block + 2 * 2 * (128 + 20) * 256)
     first = conv(3, 256, 3) + conv(256, 256, 3) + conv(3, 256, 1)
-    plain = 2 * (block - conv(256, 256, 1))
-    assert count(BigGANDiscriminator, cifar) == first + block + plain + 257 + 10 * 256
+    whole = 2 * (block - conv(256, 256, 1))
+    assert count(BigGANDiscriminator, cifar, **plain) == first + block + whole + 257 + 10 * 256
 
 
 @pytest.mark.parametrize("keys", [{}, {"embedding_dim": 0, "split_latent": False}])
 def test_biggan_weights_are_orthogonal_and_each_part_of_the_latent_vector_has_its_block(keys):
     torch.manual_seed(0)
-    g = BigGANGenerator(image(32, 5), width=4, **keys)
+    g = BigGANGenerator(image(32, 5), width=4, **keys).eval()
     w = g.blocks[0].conv1.parametrizations.weight.original.flatten(1)
     assert torch.allclose(w @ w.T, torch.eye(16), atol=1e-5)
     z, y = torch.randn(6, g.latent_dim), torch.arange(6) % 5
@@ -362,7 +363,9 @@ def test_pooled_attention_is_that_of_the_maxima_of_squares():
     assert torch.allclose(layer(x), out, atol=1e-5)
 
 
-def test_fastgan_has_the_numbers_of_parameters_counted_by_hand():
+def test_fastgan_has_the_numbers_of_parameters_counted_by_hand(monkeypatch):
+    monkeypatch.setattr("gantrain.models.fastgan.spectrally_normalised", lambda network: network)  # it takes seconds
+
     def gated(a, b):
         return conv(a, 2 * b, 3, bias=False) + 4 * b
 
@@ -386,12 +389,12 @@ def test_fastgan_has_the_numbers_of_parameters_counted_by_hand():
     total += excitation(16, 128) + excitation(32, 256) + excitation(64, 512)
     total += down(512, 1024, 1) + 1024 * 16
     total += conv(3, 32, 4, bias=False) + down(32, 64, 4) + down(64, 128, 4) + down(128, 256, 4) + 256 * 16
-    assert count(FastGANDiscriminator, image(256), reconstruction=0.0) == total
     decoders = sum(
         gated(a, 128) + gated(128, 64) + gated(64, 64) + gated(64, 32) + conv(32, 3, 3, bias=False)
         for a in (512, 256, 256)
     )
     assert count(FastGANDiscriminator, image(256)) == total + decoders
+    assert not FastGANDiscriminator(image(32), width=1, reconstruction=0.0).decoders
 
 
 def test_fastgan_excites_and_adds_noise_only_once_its_scale_is_not_zero():

@@ -1,3 +1,7 @@
+import copy
+
+import torch
+
 from gantrain import models
 from gantrain.config.registry import kind
 from gantrain.data import DataSpec
@@ -157,6 +161,16 @@ class TestConditionalFastGANGenerator(GeneratorContract):
 
     def make(self):
         return models.FastGANGenerator(self.spec, width=2, latent_dim=5)
+
+    def test_evaluation_is_repeatable_and_changes_nothing(self):
+        network = self.seeded().eval()
+        given, before = self.inputs(network), copy.deepcopy(network.state_dict())
+        images = []
+        for _ in range(2):
+            torch.manual_seed(1)  # noise comes from the global generator, in evaluation mode too
+            images.append(network(*given))
+        assert torch.equal(*images)
+        assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 class TestFastGANDiscriminator(DiscriminatorContract):
