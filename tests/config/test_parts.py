@@ -340,3 +340,11 @@ def test_markers_within_real_annotations_are_parts():
     for name, kind_of_part, spec in (("penalties", "penalty", "r1"), ("pair", "loss", "hinge")):
         (part,) = TypeAdapter(understood(read[name])).validate_python([spec])
         assert part.part_kind == kind_of_part and part.name == spec
+
+
+def test_a_size_is_a_number_or_a_height_and_a_width():
+    size = TypeAdapter(types.ImageSize)
+    assert size.validate_python(32.0) == 32 and size.validate_python([32, 48]) == (32, 48)
+    for wrong in ([32], [32, 48, 3], [32, 0], 0, "32", True):
+        with pytest.raises(ValueError, match=r"of at least 1, or two of them, \[height, width\], got"):
+            size.validate_python(wrong)
