@@ -9,6 +9,25 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 
 
+def square_images(spec: DataSpec, model: str, sizes: Collection[int]) -> tuple[int, int]:
+    """The number of channels and the size in pixels of square images.
+
+    Args:
+        spec: the description of the data.
+        model: the network's name, for the error message.
+        sizes: the sizes in pixels for which the network is made.
+
+    Raises:
+        UserError: the data are no square images of one of these sizes.
+    """
+    if not spec.image or spec.shape[1] != spec.shape[2] or spec.shape[1] not in sizes:
+        raise UserError(
+            f"model {model}: expected square images of {', '.join(map(str, sizes))} pixels, got data of shape "
+            f"{spec.shape}; choose another size, or the model mlp"
+        )
+    return spec.shape[0], spec.shape[1]
+
+
 @dataclass(frozen=True)
 class Pyramid:
     """The feature maps of a network in which the size doubles or halves from one to the next.
