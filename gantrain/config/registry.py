@@ -184,7 +184,9 @@ _KINDS = {
         | _in("models.mlp", mlp="MLPGenerator")
         | _in("models.dcgan", dcgan="DCGANGenerator")
         | _in("models.sngan", sngan="SNGANGenerator")
-        | _in("models.r3gan", r3gan="R3GANGenerator"),
+        | _in("models.r3gan", r3gan="R3GANGenerator")
+        | _in("models.biggan", biggan="BigGANGenerator")
+        | _in("models.fastgan", fastgan="FastGANGenerator"),
         supplied=_SPEC,
         called="gantrain:Generator",
     ),
@@ -195,7 +197,9 @@ _KINDS = {
         | _in("models.mlp", mlp="MLPDiscriminator")
         | _in("models.dcgan", dcgan="DCGANDiscriminator")
         | _in("models.sngan", sngan="SNGANDiscriminator")
-        | _in("models.r3gan", r3gan="R3GANDiscriminator"),
+        | _in("models.r3gan", r3gan="R3GANDiscriminator")
+        | _in("models.biggan", biggan="BigGANDiscriminator")
+        | _in("models.fastgan", fastgan="FastGANDiscriminator"),
         supplied=_SPEC,
         called="gantrain:Discriminator",
     ),

@@ -1,9 +1,11 @@
 """Generators, discriminators, classifiers and perturbers, built from the description of the data; strategies."""
 
 from gantrain.models.base import Classifier, Discriminator, Generator, Perturber
+from gantrain.models.biggan import BigGANDiscriminator, BigGANGenerator
 from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator, ConvPerturber
 from gantrain.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from gantrain.models.densenet import DenseNet
+from gantrain.models.fastgan import FastGANDiscriminator, FastGANGenerator
 from gantrain.models.huggingface import HuggingFace
 from gantrain.models.interpolation import slerp
 from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator, MLPPerturber
@@ -17,6 +19,8 @@ from gantrain.models.wide_resnet import WideResNet
 
 __all__ = [
     "VGG",
+    "BigGANDiscriminator",
+    "BigGANGenerator",
     "Classifier",
     "ConvClassifier",
     "ConvDiscriminator",
@@ -26,6 +30,8 @@ __all__ = [
     "DCGANGenerator",
     "DenseNet",
     "Discriminator",
+    "FastGANDiscriminator",
+    "FastGANGenerator",
     "Generator",
     "HuggingFace",
     "MLPClassifier",

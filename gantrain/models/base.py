@@ -65,6 +65,20 @@ class Discriminator(nn.Module):
             ``(n,)``, without a sigmoid; a positive logit says "real".
         """
 
+    def auxiliary_loss(self, samples: Tensor, labels: Tensor | None) -> Tensor | None:
+        """A further term of the discriminator's loss in a GAN, such as a reconstruction; by default there is none.
+
+        It is a pass over the network of its own. Random numbers come from torch, as in ``forward``.
+
+        Args:
+            samples: ``(n, *shape)``, the real samples after the game's augmentations.
+            labels: ``(n,)`` class indices in a conditional game, None in any other.
+
+        Returns:
+            A tensor of shape ``()`` that depends on the network's parameters, or None.
+        """
+        return None
+
 
 class Classifier(nn.Module):
     """Tells the classes of samples apart.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.data.dataset import DataSet
-from gantrain.data.pixels import encode
+from gantrain.data.pixels import encode, opaque
 from gantrain.errors import UserError
 from gantrain.utils.abandon import between_batches
 from gantrain.utils.seeding import derive, generator
@@ -63,6 +63,8 @@ class Source(ABC):
     @abstractmethod
     def piece(self, index: int, size: int, device: torch.device | str) -> Tensor:
         """The image of number ``index * PIECE`` and those after it, uint8 ``(size, channels, height, width)``.
+
+        Images with alpha are laid over white, so that metrics see 1 or 3 channels.
 
         Raises:
             UserError: an image cannot be had; the message names the file or the sample.
@@ -171,7 +173,7 @@ class Generated(Source):
                 f"{self.name}: sample {first} holds NaN or infinity; the training has diverged, evaluate an earlier "
                 "checkpoint"
             )
-        return encode(images).to(device)
+        return opaque(encode(images)).to(device)
 
     def labels_of(self, rows: Tensor) -> Tensor | None:
         """The labels of the samples whose numbers are ``rows``, ``(n,)``; None without classes."""
@@ -238,7 +240,7 @@ class Images(Source):
         return self._digest
 
     def _levels(self, stored: Any) -> Any:
-        return stored if self._decode is None else encode(self._decode(stored))
+        return opaque(stored if self._decode is None else encode(self._decode(stored)))
 
 
 def subset_rows(name: str, count: int, samples: int | None) -> Tensor | None:

@@ -15,6 +15,7 @@ from gantrain.config.metrics import BEST, METRICS, value_for
 from gantrain.config.parts import build
 from gantrain.config.sections import Evaluate
 from gantrain.data.dataset import DataSet
+from gantrain.data.pixels import opaque_shape
 from gantrain.errors import UserError
 from gantrain.games.base import GenerativeGame
 from gantrain.metrics import Extractor, Generated, Images, Metric, Options, Report, evaluate, make_extractor
@@ -73,7 +74,7 @@ class MetricEvaluation(Callback):
         self.extractor = extractor_of(section.features, device, trust, self.metrics)
         against = data if section.data is None else build("data", section.data)
         for name, spec in (("data", data.spec), ("evaluate.data", against.spec)):
-            self.extractor.require_shape(tuple(spec.shape), name)
+            self.extractor.require_shape(opaque_shape(tuple(spec.shape)), name)
         self.real = Images(against)
         self.options = Options(subset_size=section.subset_size, infinity=section.infinity)
         try:
