@@ -48,7 +48,7 @@ def make_extractor(
         others = [Path.cwd() / shipped.RUNS, shipped.ROOT / shipped.RUNS] if bare else [shipped.ROOT]
         nothing = nothing_at(features, known, others)
         raise NotFound(
-            f"features: neither a published network, such as inception, nor the folder of a classifier's run: {nothing}"
+            f"features: neither inception nor another published network nor the folder of a classifier's run: {nothing}"
         )
     if weights is not None or digest is not None:
         raise UserError(f"weights: the classifier {features} has its own in its checkpoint; leave the key out")
