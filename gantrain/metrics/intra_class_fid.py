@@ -58,7 +58,8 @@ class IntraClassFrechetDistance(Metric):
             )
 
     def require_alike(self, fake: Source, samples: int, real: Source, real_samples: int) -> None:
-        mine, others = _classes(fake, samples), _classes(real, real_samples)
+        named = fake.class_names is not None and real.class_names is not None
+        mine, others = _classes(fake, samples, named), _classes(real, real_samples, named)
         if mine != others:
             some = min({*mine} ^ {*others})
             lacking = real.name if some in mine else fake.name
@@ -81,10 +82,11 @@ def _moments(features: Tensor, labels: Tensor, label: Tensor) -> Moments:
     return moments
 
 
-def _classes(source: Source, count: int) -> dict[str, None]:
-    """The names of the classes of so many images, in the order of their numbers."""
+def _classes(source: Source, count: int, named: bool) -> list[str]:
+    """The names, or the numbers, of the classes of so many images, in the order of their numbers."""
     labels = source.labels_of(torch.arange(count))
-    return {} if labels is None else dict.fromkeys(_name(source, label) for label in labels.unique().tolist())
+    found = [] if labels is None else labels.unique().tolist()
+    return [_name(source, label) if named else str(label) for label in found]
 
 
 def _name(source: Source, label: int) -> str:

@@ -214,7 +214,7 @@ class Images(Source):
     def __init__(self, data: DataSet, name: str = "data"):
         self.name = name
         self.samples: Any = data.samples
-        self.class_names = getattr(data, "class_names", None)
+        self.class_names = getattr(data, "class_names", None) or None
         self._labels: Tensor | None = getattr(data, "labels", None)
         self._decode = None if self.samples.dtype == torch.uint8 else data.decode
         if self.samples.ndim != 4 or not (self._decode is None or data.spec.image):

@@ -73,9 +73,10 @@ class Folder(Source):
         if not self._files:
             raise UserError(f"{path}: holds no image; expected files called {', '.join(SUFFIXES)}")
         self.count: int = len(self._files)
-        self._class_of = {name: path_parts(name)[:-1][:1] for name in self._files}
+        # The outermost folder of each image, and nothing for an image that lies in none.
+        self._class_of = {name: "".join(path_parts(name)[:-1][:1]) for name in self._files}
         if all(self._class_of.values()):
-            self.class_names = sorted({name for (name,) in self._class_of.values()})
+            self.class_names = sorted({*self._class_of.values()})
         self._size: tuple[int, int] | None = None
         self._transparent = False
 
@@ -126,7 +127,7 @@ class Folder(Source):
     def labels_of(self, rows: Tensor) -> Tensor | None:
         if self.class_names is None:
             return None
-        numbers = {(name,): i for i, name in enumerate(self.class_names)}
+        numbers = {name: i for i, name in enumerate(self.class_names)}
         return torch.tensor([numbers[self._class_of[self._files[i]]] for i in rows.tolist()])
 
     def digest(self) -> str:
