@@ -60,6 +60,11 @@ class IntraClassFrechetDistance(Metric):
     def require_alike(self, fake: Source, samples: int, real: Source, real_samples: int) -> None:
         named = fake.class_names is not None and real.class_names is not None
         mine, others = _classes(fake, samples, named), _classes(real, real_samples, named)
+        if {*mine} == {*others} and mine != others:
+            raise UserError(
+                f"{fake.name}: intra_class_fid compares class by class, and the classes of {real.name} are in another "
+                f"order: {', '.join(others)[:60]}"
+            )
         if mine != others:
             some = min({*mine} ^ {*others})
             lacking = real.name if some in mine else fake.name
@@ -69,9 +74,11 @@ class IntraClassFrechetDistance(Metric):
             )
 
     def measure(self, fake: SampleStatistics, real: Reference) -> dict[str, Value]:
+        # The classes are the same, in the same order; their numbers need not be.
+        pairs = zip(fake.labels.unique(), real.labels.unique(), strict=True)
         distances = [
-            frechet_distance(_moments(fake.features, fake.labels, c), _moments(real.features, real.labels, c))
-            for c in fake.labels.unique()
+            frechet_distance(_moments(fake.features, fake.labels, a), _moments(real.features, real.labels, b))
+            for a, b in pairs
         ]
         return {"intra_class_fid": Value(mean(distances), pstdev(distances))}
 
