@@ -15,6 +15,7 @@ from image_sets import DIGITS, Pixels, game, gaussian, generated, images
 
 from gantrain.errors import Notice, UserError
 from gantrain.metrics import DensityCoverage, Generated, Images, Metric, Options, PrecisionRecall, evaluate
+from gantrain.metrics.frechet_distance import FrechetDistance
 
 SMALL = Options(subset_size=40, subsets=5, splits=5)
 
@@ -223,3 +224,42 @@ def test_a_users_metric_is_computed_beside_ours():
         evaluate(fake, REAL, extractor, [MeanFeature()], samples=1)
     with pytest.raises(UserError, match="real: MeanFeature compares with real images, and none were given"):
         evaluate(fake, None, extractor, [MeanFeature()], samples=60)
+
+
+class Doubled(Pixels):
+    """Other features of the same images."""
+
+    name, label, identity = "doubled", "doubled", "doubled"
+
+    def __call__(self, images):
+        output = super().__call__(images)
+        return output._replace(features=2 * output.features)
+
+
+def test_metrics_with_features_of_their_own_share_the_images_and_each_network_sees_them_once(tmp_path):
+    made = []
+
+    def sample(n, seed):
+        made.append(n)
+        return gaussian(100, 9)(n, seed)
+
+    pixels, doubled = Pixels(), Doubled()
+    own, mine = FrechetDistance(), MeanFeature()
+    own.extractor = mine.extractor = doubled
+    metrics = ["fid", own, "kid", mine, DensityCoverage()]
+    report = evaluate(Generated(sample), REAL, pixels, metrics, samples=60, options=SMALL, cache=tmp_path)
+    assert list(report.values) == [
+        *("frechet_distance[pixels]", "frechet_distance[doubled]", "kernel_distance[pixels]"),
+        *("density[pixels]", "coverage[pixels]", "mean_feature[doubled]"),
+    ]
+    assert sum(made) == 60 and pixels.seen == doubled.seen == 120
+    assert report["frechet_distance[doubled]"] == pytest.approx(4 * report["frechet_distance[pixels]"])
+    assert report.about["extractor"] == {"pixels": "pixels", "doubled": "doubled"}
+    alone = [evaluate(Generated(sample), REAL, e, ["fid"], samples=60).scalars for e in (pixels, Doubled())]
+    assert all(report[name] == value for scalars in alone for name, value in scalars.items())
+    # The cached statistics of the real images are those of each network.
+    seen = pixels.seen, doubled.seen
+    again = evaluate(Generated(sample), REAL, pixels, metrics, samples=60, options=SMALL, cache=tmp_path)
+    assert again.scalars == report.scalars and (pixels.seen - seen[0], doubled.seen - seen[1]) == (60, 60)
+    with pytest.raises(UserError, match=r"metrics: frechet_distance\[doubled\] is reported twice"):
+        evaluate(Generated(sample), REAL, doubled, ["fid", own], samples=60)
