@@ -80,6 +80,6 @@ def _of_archive(content: bytes) -> dict[str, Tensor]:
     """The tensors of the published file. It holds TorchScript, which is code: only a file with the published SHA-256 is
     opened."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")
         archive: Any = torch.jit.load(io.BytesIO(content), map_location="cpu")
     return dict(archive.state_dict())

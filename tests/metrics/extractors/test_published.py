@@ -65,7 +65,7 @@ def vgg(hub, monkeypatch) -> Path:
 
 
 def test_precision_and_recall_of_two_folders_are_by_default_those_of_fidelity(vgg, tmp_path):
-    fakes, reals = DIGITS.samples[:60], DIGITS.samples[40:120]
+    fakes, reals = DIGITS.samples[:20], DIGITS.samples[12:40]
     folders = [written(tmp_path / name, x) for name, x in (("fake", fakes), ("real", reals))]
     theirs = torch_fidelity.calculate_metrics(
         input1=str(folders[0]), input2=str(folders[1]), prc=True, cuda=False, cache=False, verbose=False,
@@ -85,12 +85,12 @@ def test_other_weights_and_other_metrics_carry_a_label(vgg, tmp_path):
         digest = saved({name: x * 1.1 for name, x in small_vgg().state_dict().items()}, tmp_path / "other.pth")
     other = VGG16(str(tmp_path / "other.pth"), digest)
     label = f"vgg16-{digest[:8]}"
-    real = images(DIGITS.samples[:80])
+    real = images(DIGITS.samples[:20])
     for extractor, names in (
         (other, [f"frechet_distance[{label}]", f"precision[{label}]", f"recall[{label}]"]),
         (make_extractor("vgg16"), ["frechet_distance[vgg16]", "precision", "recall"]),
     ):
-        assert list(evaluate(images(DIGITS.samples[80:]), real, extractor, ["fid", "prc"]).values) == names
+        assert list(evaluate(images(DIGITS.samples[20:40]), real, extractor, ["fid", "prc"]).values) == names
     with pytest.raises(UserError, match="isc: needs the probabilities of classes, and VGG-16 gives features alone"):
         evaluate(real, None, make_extractor("vgg16"), ["isc"], options=Options(splits=2))
     saved({"weight": torch.ones(1)}, vgg)
