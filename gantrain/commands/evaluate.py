@@ -209,13 +209,16 @@ def _metrics(request: Request, section: Evaluate | None, device: torch.device) -
     of_run = () if section is None else section.metrics
     entries: list[Any] = list(request.metrics or of_run or DEFAULT_METRICS)
     if request.features is not None or request.feature_weights is not None:
-        names = [entry if isinstance(entry, str) else part_name(entry) for entry in entries]
-        entries = [entry for i, entry in enumerate(entries) if names[i] not in names[:i]]
+        entries = list({_word(entry): entry for entry in entries}.values())
         return metrics_of(entries, _features(request), device, request.trust, override=True)
     if request.metrics is not None:
-        known = [entry for entry in of_run if isinstance(entry, Part)]
-        entries = [e for key in entries for e in [p for p in known if part_name(p) == key] or [key]]
+        entries = [e for key in entries for e in [m for m in of_run if _word(m) == key] or [key]]
     return metrics_of(entries, None if section is None else section.features, device, request.trust)
+
+
+def _word(entry: Any) -> str:
+    """The key of a metric, or the target of the user's own."""
+    return part_name(entry) if isinstance(entry, Part) else str(entry)
 
 
 def _features(request: Request) -> str | PublishedNetwork:
