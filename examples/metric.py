@@ -15,16 +15,16 @@ class VendiScore(gt.Metric):
     """How many samples that share nothing would be as diverse as these: from 1, if all are alike, to their number.
 
     Args:
-        samples: the number of samples that are compared with each other.
+        samples: at most so many samples are compared with each other.
     """
 
     better = {"vendi_score": "higher"}
     compares = False
 
     def __init__(self, samples: int = 1000):
-        self.least = samples
+        self.samples = samples
 
     def measure(self, fake, real):
-        features = normalize(fake.features[: self.least].double())
+        features = normalize(fake.features[: self.samples].double())
         shares = torch.linalg.eigvalsh(features @ features.T / len(features)).clamp(min=0)
         return torch.special.entr(shares).sum().exp()
