@@ -14,12 +14,13 @@ from torch import Tensor
 
 from gantrain.config.sections import Evaluate
 from gantrain.data.dataset import DataSet
-from gantrain.data.pixels import decode, encode
+from gantrain.data.pixels import decode, encode, opaque_shape
 from gantrain.errors import NotFound, Notice, UserError
 from gantrain.metrics import Extractor, Neighbours, neighbours
+from gantrain.metrics.extractors.factory import Extractors
 from gantrain.plotting.images import captioned, png
 from gantrain.runs.saved import SavedRun
-from gantrain.train.callbacks.metrics import extractor_of
+from gantrain.train.callbacks.metrics import metrics_of
 
 HEADER = ("sample", "space", "rank", "real", "distance", "file")
 
@@ -33,8 +34,8 @@ def nearest_real(
         saved: the run.
         samples: ``(n, *shape)``, its samples.
         k: the number of neighbours.
-        features: the features, or None for those of the run's section ``evaluate``. Where the run has none, or they
-            cannot be had, a notice says so.
+        features: the features, or None for those of the first metric that has some in the run's section ``evaluate``.
+            Where the run has none, or they cannot be had, a notice says so.
         base: the path of the samples, to which the names of the files are appended.
         trust: as in :func:`~gantrain.runs.saved.load`.
 
@@ -82,18 +83,18 @@ def file_names(data: DataSet) -> list[str] | None:
 
 def _extractor(saved: SavedRun, features: str | None, device: torch.device, trust: bool) -> Extractor | None:
     if features is not None:
-        return extractor_of(features, device, trust)
+        return Extractors(device, trust).make(features)
     if not saved.spec.image:
         return None
     section: Evaluate | None = saved.settings.game_callbacks.get("metrics")
-    if section is None:
-        message = "the run names no features (evaluate.features); name some with --features"
-    else:
-        try:
-            extractor = extractor_of(section.features, device, trust)
-            extractor.require_shape(tuple(saved.spec.shape), "data")
-            return extractor
-        except (NotFound, UserError) as error:
-            message = str(error)
+    message = "the run names no features (evaluate.features); name some with --features"
+    try:
+        for entry in () if section is None else section.metrics:
+            (metric,) = metrics_of([entry], section.features, device, trust)
+            if metric.extractor is not None:
+                metric.extractor.require_shape(opaque_shape(tuple(saved.spec.shape)), "data")
+                return metric.extractor
+    except (NotFound, UserError) as error:
+        message = str(error)
     warnings.warn(Notice(f"neighbours are looked for by pixels alone: {message}"), stacklevel=2)
     return None

@@ -1,4 +1,9 @@
-"""The nearest real samples of given samples, by which one sees whether a generator repeats its training data."""
+"""Nearest neighbours among features, exact under ties, in memory that does not grow with the square of their number.
+
+A block of rows of the matrix of squared distances is estimated by a matrix product in double precision,
+``|a|² + |b|² - 2 aᵀb``, whose error has a known bound. Where that error could decide a comparison, the distance is
+computed anew as the sum ``Σ (a - b)²``, which is the same number for the same two rows, and 0 for equal ones.
+"""
 
 from __future__ import annotations
 
@@ -8,89 +13,88 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gantrain.data import pixels
-from gantrain.data.dataset import DataSet
-from gantrain.errors import UserError
-from gantrain.metrics.extractors.base import Extractor
-from gantrain.metrics.sources.base import PIECE, Images
 from gantrain.utils.abandon import between_batches
 
+# The number of distances, and of features for a part of them, that are in memory at a time.
+_ENTRIES = 2**24
+_COLUMNS = 4096
 
-@dataclass(frozen=True)
-class Neighbours:
-    """The nearest real samples of each sample, the nearest first.
+
+@dataclass
+class _Block:
+    """Some rows of the matrix of squared distances from points ``a`` to points ``b``.
 
     Attributes:
-        rows: ``(n, k)`` int64, the numbers of the real samples in their data set.
-        distances: ``(n, k)`` float64, the distances from them.
+        a: ``(rows, d)``, the points of these rows.
+        b: ``(m, d)``, the points of all columns.
+        first: the number of the first row.
+        squares: ``(rows, m)`` float64, the estimates; entries that matter are replaced by exact ones.
+        error: ``(rows, 1)``, the largest error of an estimate.
     """
 
-    rows: Tensor
-    distances: Tensor
+    a: Tensor
+    b: Tensor
+    first: int
+    squares: Tensor
+    error: Tensor
+
+    def settle(self, which: Tensor) -> None:
+        """Replace the entries at a mask ``(rows, m)`` by exact ones."""
+        size = max(1, _ENTRIES // max(1, self.a.shape[1]))
+        for pairs in which.nonzero().split(size):
+            i, j = pairs.unbind(1)
+            self.squares[i, j] = (self.a[i].double() - self.b[j].double()).square().sum(1)
+
+    def keep_smallest(self, k: int) -> Tensor:
+        """Replace all entries by infinity but those that may be among the k smallest of their row, which are exact."""
+        least = self.squares.kthvalue(k, dim=1, keepdim=True).values
+        possible = self.squares <= least + 2 * self.error
+        self.settle(possible)
+        return self.squares.masked_fill_(~possible, torch.inf)
 
 
-@torch.no_grad()
-def neighbours(samples: Tensor, data: DataSet, k: int = 5, extractor: Extractor | None = None) -> Neighbours:
-    """Find the ``k`` nearest real samples of each sample, among all of a data set.
-
-    Distances are Euclidean. Without an extractor they are those of the values that networks see, in [-1, 1] for images,
-    else those of the extractor's features. Images are rounded to 8 bits first, as they are written. Of real samples
-    that are equally near the first ones in the data set are taken.
-
-    Args:
-        samples: ``(n, *shape)``, images in [-1, 1].
-        data: the real samples, of the same shape; they are read piece by piece.
-        k: the number of neighbours, at most that of the real samples.
-        extractor: the network of the features, see :func:`gantrain.metrics.make_extractor`.
-
-    Raises:
-        UserError: samples and data have different shapes; there are fewer than ``k`` real samples; images do not fit
-            the extractor, or there is one and the data are no images.
-
-    Examples:
-        >>> from gantrain.data import Digits
-        >>> data = Digits()
-        >>> found = neighbours(data.decode(data.samples[7:9]), data, k=2)
-        >>> found.rows[:, 0].tolist(), found.distances[:, 0].tolist()
-        ([7, 8], [0.0, 0.0])
-    """
-    count = len(data.samples)
-    if not 1 <= k <= count:
-        raise UserError(f"neighbours: expected from 1 to {count} of them, as many as there are real samples, got {k}")
-    if tuple(samples.shape[1:]) != tuple(data.spec.shape):
-        shapes = f"{tuple(samples.shape[1:])}, and those of the data {tuple(data.spec.shape)}"
-        raise UserError(f"neighbours: the samples have the shape {shapes}; take data of the same shape")
-    if not data.spec.image:
-        if extractor is not None:
-            raise UserError(f"neighbours: the features of {extractor.name} are of images, and these data are none")
-        return _nearest(samples.cpu().flatten(1), (data.decode(x.to("cpu")) for x in data.samples.split(PIECE)), k)
-    source = Images(data)
-    device = samples.device if extractor is None else extractor.device
-    levels = pixels.encode(samples).to(device)
-    if extractor is not None:
-        extractor.require_shape(tuple(levels.shape[1:]), "samples")
-    sizes = [(index, min(PIECE, count - index * PIECE)) for index in range(-(-count // PIECE))]
-    real = (_vectors(piece, extractor) for piece in source.pieces(sizes, device))
-    return _nearest(torch.cat([_vectors(piece, extractor) for piece in levels.split(PIECE)]), real, k)
+def distance_to_kth_other(points: Tensor, k: int) -> Tensor:
+    """The squared distance of each of the points ``(n, d)`` to the k-th nearest other one: ``(n,)``, float64."""
+    found = []
+    for block in _blocks(points, points):
+        rows = torch.arange(len(block.a), device=points.device)
+        block.squares[rows, rows + block.first] = torch.inf
+        found.append(block.keep_smallest(k).kthvalue(k, dim=1).values)
+    return torch.cat(found)
 
 
-def _vectors(levels: Tensor, extractor: Extractor | None) -> Tensor:
-    return pixels.decode(levels) if extractor is None else extractor(levels).features
+def nearest(points: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """The squared distance of each of the points to the nearest of the others, and that one's number, the first of
+    several that are equally near: ``(n,)`` each."""
+    squares, numbers = [], []
+    for block in _blocks(points, others):
+        exact = block.keep_smallest(1)
+        numbers.append(exact.argmin(1))
+        squares.append(exact.gather(1, numbers[-1][:, None])[:, 0])
+    return torch.cat(squares), torch.cat(numbers)
 
 
-def _nearest(samples: Tensor, real: Iterator[Tensor], k: int) -> Neighbours:
-    """The nearest of the real vectors, which come in pieces."""
-    samples = samples.flatten(1).double()
-    rows = torch.empty(len(samples), 0, dtype=torch.int64, device=samples.device)
-    distances = torch.empty(len(samples), 0, dtype=torch.float64, device=samples.device)
+def count_inside(centres: Tensor, squared_radii: Tensor, points: Tensor) -> Tensor:
+    """How many of the points lie inside the ball around each centre, its surface excluded: ``(n,)``, int64."""
+    found = []
+    for block in _blocks(centres, points):
+        bound = squared_radii[block.first : block.first + len(block.a), None]
+        block.settle((block.squares - bound).abs() <= block.error)
+        found.append((block.squares < bound).sum(1))
+    return torch.cat(found)
+
+
+def _blocks(a: Tensor, b: Tensor) -> Iterator[_Block]:
+    squared_norms = torch.cat([part.double().square().sum(1) for part in b.split(_COLUMNS)])
+    # The error of a sum of d products is at most d times the unit of rounding, relative to the sum of their sizes. The
+    # factor 4 covers the three sums of an estimate and the sum that may replace it.
+    unit = 4 * (a.shape[1] + 4) * torch.finfo(torch.float64).eps
     first = 0
-    for piece in real:
+    for rows in a.split(max(1, _ENTRIES // len(b))):
         between_batches()
-        # Not by products of matrices, whose rounding would give a copy a distance.
-        new = torch.cdist(samples, piece.flatten(1).double(), compute_mode="donot_use_mm_for_euclid_dist")
-        numbers = torch.arange(first, first + len(piece), device=rows.device).expand(len(samples), -1)
-        first += len(piece)
-        distances, order = torch.cat([distances, new], dim=1).sort(dim=1, stable=True)
-        rows = torch.cat([rows, numbers], dim=1).gather(1, order)[:, :k]
-        distances = distances[:, :k]
-    return Neighbours(rows.cpu(), distances.cpu())
+        left = rows.double()
+        own = left.square().sum(1, keepdim=True)
+        products = torch.cat([left @ part.double().T for part in b.split(_COLUMNS)], dim=1)
+        squares = products.mul_(-2).add_(own).add_(squared_norms)
+        yield _Block(rows, b, first, squares, unit * (own.sqrt() + squared_norms.max().sqrt()).square())
+        first += len(rows)
