@@ -10,7 +10,15 @@ from pathlib import Path
 import psutil
 import torch
 
-from gantrain.builders import make_batches, make_data, make_ema, make_game, make_learners, make_outer, require_followed
+from gantrain.builders import (
+    make_averages,
+    make_batches,
+    make_data,
+    make_game,
+    make_learners,
+    make_outer,
+    require_followed,
+)
 from gantrain.compute import memory
 from gantrain.compute.allocator import keep_freed_memory
 from gantrain.compute.compile import Arithmetic
@@ -128,7 +136,7 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
             batches,
             run,
             schedulers=schedulers,
-            ema=make_ema(config, game),
+            ema=make_averages(config, game.evaluated_network),
             callbacks=make_callbacks(config, game, dataset, device, trust),
             log=config.log,
             checkpoints=config.checkpoint,

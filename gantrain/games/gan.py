@@ -22,7 +22,7 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import GenerativeGame, Objective, Player, SharedPass
 from gantrain.games.calls import augmented, output_of
-from gantrain.games.checks import require_gradient, require_margins
+from gantrain.games.checks import require_gradient, require_margins, require_scalar
 from gantrain.games.features import Features
 from gantrain.games.gan_pass import GANPass, discriminator_loss, generator_loss
 from gantrain.games.losses import Loss, Margins
@@ -153,7 +153,7 @@ class GAN(GenerativeGame):
 
             # Slopes of one player would leave the range of float16 where those of the other do not.
             exact = self._independent and declares(self.loss, "proportional") and not in_float16(fakes.device)
-            return GANPass(*players, self.loss, fakes, real, fake, penalties, rescales=exact and not both)
+            return GANPass(*players, self.loss, fakes, real, fake, penalties, rescales=exact)
 
     @property
     def _independent(self) -> bool:
@@ -221,7 +221,7 @@ class GAN(GenerativeGame):
         due: Mapping[int, Penalty],
         player: str = "discriminator",
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """The penalties that are due, and their scores."""
+        """The penalties that are due and the network's own auxiliary loss, and their scores."""
         terms, scores = [], {}
         for i, penalty in due.items():
             key = f"game.penalties.{i}"
@@ -232,7 +232,23 @@ class GAN(GenerativeGame):
             terms.append(term.loss)
             scores[name] = term.loss.detach()
             scores |= {f"{name}/{which}": score.detach() for which, score in term.scores.items()}
+        auxiliary = self._auxiliary_loss(batch, real) if player == "discriminator" else None
+        if auxiliary is not None:
+            terms.append(auxiliary)
+            scores["auxiliary"] = auxiliary.detach()
         return terms, scores
+
+    def _auxiliary_loss(self, batch: Batch, real: Scored) -> Tensor | None:
+        """The discriminator's own term of its loss on the real samples, augmented as they were for the loss."""
+        network, key = self.discriminator, "game.discriminator.model"
+        of = getattr(network, "auxiliary_loss", None)
+        if of is None:
+            return None
+        with UserCode(key, network):
+            value = of(
+                augmented(real.samples.detach(), self.augmentations, batch.under("real")), self._told(real.labels)
+            )
+        return None if value is None else upcast(require_scalar(value, real.logits, key, network, "auxiliary_loss"))
 
     def _generator_objective(self, batch: Batch) -> Objective:
         due = self._due(batch, "generator")
@@ -282,15 +298,18 @@ class GAN(GenerativeGame):
         return logits, captured[-1]
 
     def _score(self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None) -> Tensor:
-        """``(n,)``: the discriminator's logits of the augmented samples; it is told the labels if the game says so."""
-        labels = labels if self._tells_discriminator else None
+        """``(n,)``: the discriminator's logits of the augmented samples."""
         if self._writes_into_samples:
             samples = samples.clone()  # penalties, the next player and the generator's backward pass need them, too
         if self.augmentations:
             samples = augmented(samples, self.augmentations, batch.under(stream))
         key, what = "game.discriminator.model", "one logit per sample"
-        logits = output_of(self.discriminator, samples, labels, key, (), what, _UNTOLD)
+        logits = output_of(self.discriminator, samples, self._told(labels), key, (), what, _UNTOLD)
         return upcast(require_gradient(logits, key, self.discriminator))
+
+    def _told(self, labels: Tensor | None) -> Tensor | None:
+        """What the discriminator is told of the labels."""
+        return labels if self._tells_discriminator else None
 
     def _labels(self, batch: Batch) -> Tensor | None:
         if not self.conditional:

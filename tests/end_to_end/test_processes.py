@@ -87,7 +87,7 @@ def train_one(folder: Path, name: str, processes: Accelerator) -> tuple[int, lis
             dist.all_reduce = reduce
 
     made = train_with(processes, config, False, Counted)
-    modules = [made.game.generator, made.game.discriminator, made.ema.module]
+    modules = [made.game.generator, made.game.discriminator, made.averages["ema"].module]
     return len(calls), [t.detach() for module in modules for t in module.state_dict().values()]
 
 
