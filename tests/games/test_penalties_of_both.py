@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from tiny import DIGITS, config_of
 from torch import nn
 from torch.nn.functional import pad
 
+from gantrain.builders import make_game
 from gantrain.data import Batch, DataSpec, Digits
 from gantrain.errors import UserError
 from gantrain.games.gan import GAN
@@ -265,6 +267,19 @@ def test_a_discriminator_may_bring_the_auxiliary_classifier_itself():
     game = GAN(Told(), discriminator, Hinge(), [AuxiliaryClassifier()], "generator", DataSpec((3,), 3))
     assert discriminator.auxiliary_classifier is own
     assert len(game.players["discriminator"].parameters) == 6
+
+
+def test_the_auxiliary_classifier_begins_from_the_seed_of_the_run(tmp_path):
+    settings = ("game.conditional=generator", "game.penalties=[auxiliary_classifier]")
+
+    def head(seed):
+        config = config_of(DIGITS, tmp_path, *settings, f"run.seed={seed}")
+        torch.rand(1)  # whatever was drawn before
+        game = make_game(config, Digits().spec)
+        assert game.discriminator.spec.classes == 0 < game.generator.spec.classes
+        return game.discriminator.auxiliary_classifier.weight
+
+    assert torch.equal(head(3), head(3)) and not torch.equal(head(3), head(4))
 
 
 def test_features_without_a_layer_and_penalties_without_a_term_are_refused():
