@@ -74,8 +74,8 @@ class AuxiliaryClassifier(Penalty):
     def head(self, features: int, classes: int) -> nn.Module:
         if not classes:
             raise UserError(
-                "game.penalties: auxiliary_classifier needs labelled data and game.conditional: generator, or true; leave "
-                "the penalty out where there are no labels"
+                "game.penalties: auxiliary_classifier needs labelled data and game.conditional: generator, or true; "
+                "leave the penalty out where there are no labels"
             )
         layer = ClassHead(features, classes + self.fake_class)
         return spectrally_normalised(layer) if self.spectral_norm else layer
