@@ -167,7 +167,8 @@ _KINDS = {
         | _in("models.mlp", mlp="MLPGenerator")
         | _in("models.dcgan", dcgan="DCGANGenerator")
         | _in("models.sngan", sngan="SNGANGenerator")
-        | _in("models.r3gan", r3gan="R3GANGenerator"),
+        | _in("models.r3gan", r3gan="R3GANGenerator")
+        | _in("models.stylegan2", stylegan2="StyleGAN2Generator"),
         supplied=_SPEC,
         called="gantrain:Generator",
     ),
@@ -178,7 +179,8 @@ _KINDS = {
         | _in("models.mlp", mlp="MLPDiscriminator")
         | _in("models.dcgan", dcgan="DCGANDiscriminator")
         | _in("models.sngan", sngan="SNGANDiscriminator")
-        | _in("models.r3gan", r3gan="R3GANDiscriminator"),
+        | _in("models.r3gan", r3gan="R3GANDiscriminator")
+        | _in("models.stylegan2", stylegan2="StyleGAN2Discriminator"),
         supplied=_SPEC,
         called="gantrain:Discriminator",
     ),
