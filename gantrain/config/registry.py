@@ -158,6 +158,7 @@ _KINDS = {
             r2="R2",
             approximate_r1="ApproximateR1",
             approximate_r2="ApproximateR2",
+            lecam="LeCam",
         ),
     ),
     "generator": lambda: Kind(
@@ -253,7 +254,7 @@ _KINDS = {
     "augmentation": lambda: Kind(
         "augmentation",
         "gantrain:Augmentation",
-        _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color"),
+        _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color") | _in("data.ada", ada="ADA"),
     ),
     "toy": lambda: Kind(
         "toy game",

@@ -1,5 +1,6 @@
 """Data sets, augmentations, and batches that are a function of the seed and the number of the draw."""
 
+from gantrain.data.ada import ADA
 from gantrain.data.adopted import as_data_set
 from gantrain.data.augment import Augmentation, Color, Crop, Cutout, Flip
 from gantrain.data.batch import Batch, Batches
@@ -16,8 +17,10 @@ from gantrain.data.datasets.no_data import NoData
 from gantrain.data.datasets.text import Text
 from gantrain.data.datasets.torchvision_sets import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, FashionMNIST
 from gantrain.data.spec import DataSpec
+from gantrain.data.step_means import StepMeans
 
 __all__ = [
+    "ADA",
     "Augmentation",
     "CIFAR10",
     "CIFAR100",
@@ -45,6 +48,7 @@ __all__ = [
     "ImageSet",
     "NoData",
     "Samples",
+    "StepMeans",
     "Text",
     "as_data_set",
 ]

@@ -19,12 +19,13 @@ from torch.nn.functional import pad
 
 from gantrain.data.batch import Batch
 from gantrain.errors import UserError
+from gantrain.utils.stateful import Stateful
 
 if TYPE_CHECKING:
     from gantrain.config.types import Float, Fraction, NonNegativeFloat, PositiveInt
 
 
-class Augmentation(ABC):
+class Augmentation(Stateful, ABC):
     """A random change of samples, drawn from the batch that they come from.
 
     An augmentation of your own defines ``__call__``; a config names it in the list ``game.augmentations: [{target:
@@ -52,6 +53,17 @@ class Augmentation(ABC):
             A tensor of the same shape, type and device, differentiable in the images.
         """
 
+    def observe(self, logits: Tensor, batch: Batch) -> None:  # noqa: B027 - most augmentations learn nothing
+        """Learn how the discriminator of a GAN rates the real samples that this and other augmentations have changed.
+
+        It is called in every evaluation of the discriminator's objective; a part that keeps a state takes one of them
+        in each training step, by :class:`gantrain.data.StepMeans`.
+
+        Args:
+            logits: ``(n,)``, without a graph.
+            batch: the batch of the real samples.
+        """
+
 
 class Crop(Augmentation):
     """A random window of the image's own size in the image with a margin around it.
@@ -70,7 +82,7 @@ class Crop(Augmentation):
         self.fill = fill
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
-        n, channels, height, width = _shape(images, "crop")
+        n, channels, height, width = require_images(images, "crop")
         top = batch.integers("crop/top", 2 * self.padding + 1)
         left = batch.integers("crop/left", 2 * self.padding + 1)
         rows = _from(top, height)[:, None, :, None]
@@ -93,7 +105,7 @@ class Flip(Augmentation):
         self.probability = probability
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
-        _shape(images, "flip")
+        require_images(images, "flip")
         chosen = batch.uniform("flip") < self.probability
         return torch.where(chosen[:, None, None, None], images.flip(3), images)
 
@@ -117,7 +129,7 @@ class Cutout(Augmentation):
         self.fill = fill
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
-        height, width = _shape(images, "cutout")[2:]
+        height, width = require_images(images, "cutout")[2:]
         chosen = batch.uniform("cutout") < self.probability
         rows = self._inside(batch.integers("cutout/row", height), height)
         columns = self._inside(batch.integers("cutout/column", width), width)
@@ -155,7 +167,7 @@ class Color(Augmentation):
         self.contrast = contrast
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
-        _shape(images, "color")
+        require_images(images, "color")
         images = images + self._within("color/brightness", self.brightness, images, batch)
         saturation = 1 + self._within("color/saturation", self.saturation, images, batch)
         images = torch.lerp(images.mean(dim=1, keepdim=True), images, saturation)
@@ -168,7 +180,16 @@ class Color(Augmentation):
         return ((2 * batch.uniform(stream, 1, 1, 1) - 1) * most).to(images.dtype)
 
 
-def _shape(images: Tensor, name: str) -> torch.Size:
+def require_images(images: Tensor, name: str) -> torch.Size:
+    """The shape of samples, which must be images.
+
+    Args:
+        images: the samples.
+        name: the name of the augmentation.
+
+    Raises:
+        UserError: they are no images.
+    """
     if images.dim() != 4:
         raise UserError(
             f"augmentation {name}: expected images, got samples of shape {tuple(images.shape[1:])}; leave it away"

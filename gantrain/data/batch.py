@@ -42,6 +42,8 @@ class Batch:
 
     Attributes:
         real, labels, index, step: as given.
+        part: the number of this micro-batch, and the number of micro-batches into which the process cuts its share.
+        whole_mean: the function from a tensor to its mean over all processes, which all of them must call.
     """
 
     def __init__(
@@ -64,9 +66,16 @@ class Batch:
         self._rows = slice(rank * rows, (rank + 1) * rows)
         self._drawn: dict[tuple[object, ...], Tensor] = {}
         self._prefix = ""
+        self.part = 0, 1
+        self.whole_mean: Callable[[Tensor], Tensor] = _unchanged
 
     def __len__(self) -> int:
         return len(self.real)
+
+    @property
+    def whole_size(self) -> int:
+        """The number of rows in the global batch, of all micro-batches and processes together."""
+        return self._size
 
     def normal(self, stream: str, *shape: int) -> Tensor:
         """Standard normal numbers ``(b, *shape)``."""
@@ -300,6 +309,10 @@ class Order:
         return torch.randperm(self.samples, generator=generator(self.seed, "order", epoch)).to(
             self.device, non_blocking=True
         )
+
+
+def _unchanged(t: Tensor) -> Tensor:
+    return t
 
 
 @lru_cache(maxsize=8)

@@ -185,6 +185,17 @@ class Processes:
         dist.all_reduce(total, group=self.group)
         return total.to(tensor.device)
 
+    def mean_of_first_role(self, tensor: Tensor) -> Tensor:
+        """The mean of a tensor over the processes that have the first of the current roles, returned in all processes.
+
+        All processes must call this. Outside of :meth:`within` all of them count.
+        """
+        if self.world_size == 1:
+            return tensor
+        roles = self.world_size // self.group_size
+        first = roles == 1 or self._roles[roles] == 0
+        return _begin_mean(tensor.clone() if first else torch.zeros_like(tensor), None, self.group_size)()
+
     def all_reduce_max(self, *numbers: float) -> list[float]:
         """The maximum of each number over all processes, exchanged on the CPU so that no one waits for a GPU."""
         found = torch.tensor(numbers, dtype=torch.float64)
@@ -283,9 +294,9 @@ class Processes:
 
 
 def _begin_mean(flat: Tensor, group: dist.ProcessGroup | None, size: int) -> Callable[[], Tensor]:
-    """Begin to average a tensor over a group of ``size`` processes; the function returned waits for the average."""
+    """Begin to divide the sum of a tensor over a group by ``size``; the function returned waits for the quotient."""
     # NCCL divides on the way; gloo cannot.
-    divides = flat.device.type != "cpu" and "nccl" in dist.get_backend()
+    divides = flat.device.type != "cpu" and "nccl" in dist.get_backend() and size == dist.get_world_size(group)
     work = dist.all_reduce(flat, dist.ReduceOp.AVG if divides else dist.ReduceOp.SUM, group=group, async_op=True)
 
     def finish() -> Tensor:

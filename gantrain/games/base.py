@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gantrain.compute.modes import eval_mode, seeded
 from gantrain.compute.precision import upcast
-from gantrain.config.user_code import described, name_of
+from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.data.batch import Batch
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
@@ -23,6 +23,7 @@ from gantrain.games.calls import output_of
 from gantrain.games.checks import require_gradient
 from gantrain.utils.seeding import derive
 from gantrain.utils.seeding import generator as source
+from gantrain.utils.stateful import stateful_parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -260,6 +261,33 @@ class Game(ABC):
         ``shares_a_pass`` is true. Their gradients must then be the same, up to rounding.
         """
         raise TypeError(f"{type(self).__name__} shares no pass")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the parts of the game keep from step to step (see :class:`gantrain.utils.stateful.Stateful`), by part.
+
+        The networks are not part of it.
+        """
+        states = {}
+        for key, part in stateful_parts(self).items():
+            with UserCode(f"game.{key}", part):
+                states[key] = part.state_dict()
+        return {key: state for key, state in states.items() if state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Give the parts of the game back what :meth:`state_dict` returned."""
+        for key, part in stateful_parts(self).items():
+            if key in state:
+                with UserCode(f"game.{key}", part):
+                    part.load_state_dict(state[key])
+
+    def kept_scalars(self) -> dict[str, Tensor | float]:
+        """Numbers for the log of what the parts of the game keep, by ``CLASS/NAME``."""
+        values: dict[str, Tensor | float] = {}
+        for key, part in stateful_parts(self).items():
+            with UserCode(f"game.{key}", part):
+                for name, value in part.scalars().items():
+                    values.setdefault(f"{type(part).__name__.lower()}/{name}", value)
+        return values
 
     @contextmanager
     def constant(self, player: str) -> Iterator[None]:

@@ -173,6 +173,9 @@ class GAN(GenerativeGame):
             logits = self._score(batch, stream, samples, labels)
             again = None if replay is None else replay.of(partial(self._score, batch, stream, labels=labels))
             scored.append(Scored(samples, labels, logits, again))
+        for i, augmentation in enumerate(self.augmentations):
+            with UserCode(f"game.augmentations.{i}", augmentation):
+                augmentation.observe(scored[0].logits.detach(), batch)
         return scored[0], scored[1]
 
     def _penalty_terms(
@@ -238,7 +241,7 @@ class GAN(GenerativeGame):
             fakes = self.generated(self.generator, z, labels)
             version = fakes._version
             try:
-                self._score(Batch(fakes, labels, index=0, step=0, seed=0), "fake", fakes, labels)
+                self._score(Batch(fakes, labels, index=0, step=None, seed=0), "fake", fakes, labels)
             except RuntimeError as error:
                 if fakes.dtype != torch.float64:
                     raise

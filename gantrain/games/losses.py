@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+from gantrain.utils.stateful import Stateful
+
 Margins = tuple[Tensor, Tensor] | None
 
 
-class Loss(ABC):
+class Loss(Stateful, ABC):
     """A loss for both players.
 
     A loss of your own defines :meth:`discriminator` and :meth:`generator`; a config names it with ``game.loss: {target:

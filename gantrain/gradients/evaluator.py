@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from gantrain.compute.compile import uncompiled
 from gantrain.config.user_code import UserCode, described, name_of
+from gantrain.data.batch import Batch
 from gantrain.distributed.processes import Processes
 from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Gradient, Objective, Player
@@ -189,16 +191,18 @@ class Evaluator:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """Sets back, at the end of the block, what evaluations change: buffers, attributes of networks, gradients, and
-        random states. In the block compiled networks run uncompiled."""
+        """Sets back, at the end of the block, what evaluations change: buffers, attributes of networks, gradients, what
+        parts of the game keep, and random states. In the block compiled networks run uncompiled."""
         players = self.game.players.values()
         cuda = {p.device for player in players for p in player.parameters if p.is_cuda}
         attributes = [(m, dict(vars(m))) for player in players for m in player.module.modules()]
+        kept = copy.deepcopy(self.game.state_dict())
         try:
             with torch.random.fork_rng(devices=cuda), preserve(self.buffers), uncompiled():
                 yield
         finally:
             self._batch = None  # a part may have written into it
+            self.game.load_state_dict(kept)
             for p in (p for player in players for p in player.parameters):
                 p.grad = None
             for module, before in attributes:
@@ -237,9 +241,11 @@ class Evaluator:
                 raise Diverged(f"{about} is {number}; the training diverged. Lower the learning rate")
 
     def state_dict(self) -> dict[str, Any]:
-        """The counters and the loss scales."""
+        """The counters, the loss scales, and what parts of the game keep."""
         scales = {name: scale.state_dict() for name, scale in self.loss_scales.items()}
-        return {"draws": self.draws, "evaluations": dict(self.evaluations), "loss_scales": scales}
+        counters = {"draws": self.draws, "evaluations": dict(self.evaluations), "loss_scales": scales}
+        kept = self.game.state_dict()
+        return counters | ({"game": kept} if kept else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
@@ -248,6 +254,7 @@ class Evaluator:
         self.evaluations = dict(state["evaluations"])
         for name, scale in self.loss_scales.items():
             scale.load_state_dict(state["loss_scales"][name])
+        self.game.load_state_dict(state.get("game", {}))
 
     def _differentiated(
         self,
@@ -289,6 +296,9 @@ class Evaluator:
         batch = self.batch(draw)
         if self.reseed is not None:
             self.reseed(draw)
+        if isinstance(batch, Batch):
+            batch.part = self.accumulation.current
+            batch.whole_mean = self.processes.mean_of_first_role
         with self.autocast(), UserCode("game", self.game):
             yield batch
 

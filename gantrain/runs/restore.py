@@ -29,7 +29,7 @@ _OTHER = (
 )
 
 
-class Stateful(Protocol):
+class Restorable(Protocol):
     """What gives its state, and takes it back."""
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -77,7 +77,7 @@ def restore(module: nn.Module, state: dict[str, Any], name: str, folder: Path) -
 
 
 def restore_part(
-    part: Stateful, state: Mapping[str, Any], name: str, folder: Path, form: Any, device: torch.device | None = None
+    part: Restorable, state: Mapping[str, Any], name: str, folder: Path, form: Any, device: torch.device | None = None
 ) -> None:
     """Load the part ``name`` of a checkpoint's state into an object, if it has the form that the object expects.
 

@@ -339,6 +339,7 @@ class Trainer(Loop):
         values |= {f"lr/{learner.name}": learner.step_size for learner in self.learners}
         values |= {f"loss_scale/{name}": scale.scale for name, scale in self.evaluator.loss_scales.items()}
         values |= {f"gradients/{name}": count for name, count in self.evaluator.evaluations.items()}
+        values |= {name: float(value) for name, value in self.game.kept_scalars().items()}
         values["outer_steps"] = self.outer_steps
         if self.batches.spec.empty:
             values["steps_per_second"] = steps / seconds
