@@ -15,11 +15,19 @@ class Generator(nn.Module):
     its other arguments are the keys of ``game.generator.model: {target: "my_networks:Mine", …}``. It is constructed on
     the CPU, and its weights are a function of the seed.
 
+    A generator may also define ``truncated(z, labels, psi)``, by which ``gantrain sample --truncation`` makes samples
+    that are more typical and less diverse; ``styles(z, labels)``, ``(n, layers, features)``, and ``synthesise(w)``, the
+    two halves of a generator that maps latent vectors to styles and styles to samples.
+
     Attributes:
         latent_dim: the length of a latent vector, which the constructor sets.
+        once_per_step: the names of buffers that move once in each training step, in its first evaluation, and are then
+            averaged over all processes. Other buffers, such as the running statistics of batch norm, move in each
+            evaluation in training mode. Any network may have such buffers.
     """
 
     latent_dim: int
+    once_per_step: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -31,7 +39,7 @@ class Generator(nn.Module):
                 conditional may leave the argument out.
 
         Returns:
-            ``(n, *shape)`` with the shape of the data; images lie in [-1, 1].
+            ``(n, *shape)`` with the shape of the data; images lie in [-1, 1], at least in evaluation mode.
         """
 
 

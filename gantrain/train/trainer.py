@@ -290,6 +290,7 @@ class Trainer(Loop):
         self.evaluator.step = self.step
         self.evaluator.observing = observe
         self.outer_steps += self._moved()
+        self.evaluator.once_per_step.average(self.processes)
         for name, scheduler in self.schedulers.items():
             schedules.take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
         if self.ema is not None:

@@ -44,7 +44,9 @@ class ModulatedConv2d(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """``(n, before, height, width)`` and ``(n, style_dim)`` to ``(n, after, height, width)``, or twice the size."""
         # It is the input that is scaled, and not a weight for each sample: a convolution with one weight is faster.
-        weight, scale, half = self.weight, None, in_float16(x.device)
+        weight: Tensor = self.weight
+        scale: Tensor | None = None
+        half = in_float16(x.device)
         with full_precision(x.device):
             style = self.affine(w)
             if not self.demodulate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -90,8 +90,8 @@ class StyleGAN2Generator(nn.Module):
         self.mapping = Mapping(latent_dim, spec.classes, style_dim, mapping_layers)
         self.start = nn.Parameter(torch.randn(widths[0], 4, 4))
         self.blocks = nn.ModuleList(
-            Block(widths[i - 1] if i else None, widths[i], channels, sizes[i], 2 * i - 1, style_dim, clamp)
-            for i in range(len(sizes))
+            Block(widths[i - 1] if i else None, widths[i], channels, size, 2 * i - 1, style_dim, clamp, sizes[-1])
+            for i, size in enumerate(sizes)
         )
         self.register_buffer("w_avg", torch.zeros(style_dim))
 
@@ -122,10 +122,10 @@ class StyleGAN2Generator(nn.Module):
         if self.training or self.noise != "none":
             random = z is not None and (self.training or self.noise == "random")
             keys = latent_numbers.keys(z if random and z is not None else w.new_zeros(1, 1))
-        x, image = self.start.expand(len(w), *self.start.shape), None
+        x: Tensor = self.start.expand(len(w), *self.start.shape)
+        image: Any = None
         for block in self.blocks:
-            half = in_half(block.size, self.spec.shape[1])
-            with nullcontext() if half else full_precision(x.device):
+            with nullcontext() if block.in_half else full_precision(x.device):
                 x, image = block(x, image, w, keys)
         return image if self.training else image.clamp(-1, 1)
 
@@ -164,13 +164,25 @@ class Block(nn.Module):
         first: the number of the style of the first convolution; the others have those that follow.
         style_dim: the length of a style.
         clamp: the largest absolute value of an activation; None for no limit.
+        largest: the size of the network's images.
+
+    Attributes:
+        in_half: whether the block is computed in half precision where autocast is on.
     """
 
     def __init__(
-        self, before: int | None, after: int, channels: int, size: int, first: int, style_dim: int, clamp: float | None
+        self,
+        before: int | None,
+        after: int,
+        channels: int,
+        size: int,
+        first: int,
+        style_dim: int,
+        clamp: float | None,
+        largest: int,
     ):
         super().__init__()
-        self.size = size
+        self.in_half = in_half(size, largest)
         self.first = first
         self.clamp = clamp
         self.conv0 = None if before is None else StyledConv(before, after, size, first, style_dim, clamp, double=True)
