@@ -6,8 +6,11 @@ import math
 
 import pytest
 import torch
+from tiny import DIGITS, back_to, config_of, same, state
 from torch.nn.functional import conv2d
 
+from gantrain.commands.train import train
+from gantrain.config.schema import Config
 from gantrain.data import DataSpec
 from gantrain.errors import UserError
 from gantrain.models import StyleGAN2Discriminator, StyleGAN2Generator
@@ -215,3 +218,22 @@ def test_second_derivatives_reach_the_parameters():
             n for n, p in network.named_parameters() if n.endswith("weight") and (p.grad is None or not p.grad.any())
         }
         assert not missing
+
+
+def test_a_run_goes_on_to_the_bit_and_its_mean_style_moves_once_in_a_step(tmp_path):
+    model = {"name": "stylegan2", "width": 4, "mapping_layers": 2}
+    changes = ["run.steps=4", "checkpoint.every=2", "checkpoint.keep=9", "outer={name: rapp}", "game.conditional=true"]
+    config = config_of(DIGITS, tmp_path, *changes, "game.penalties=[{name: r1, every: 2}]")
+    tree = config.model_dump()
+    tree["game"]["generator"] |= {"model": model | {"latent_dim": 4}, "sharpness": {"name": "sam"}}
+    tree["game"]["discriminator"] |= {"model": model}
+    config = Config.model_validate(tree)
+    run = train(config)
+    straight = state(run)
+    back_to(run, 2)
+    w_avg = state(run)["generator"]["w_avg"]
+    train(config, resume=True)
+    assert same(state(run), straight)
+    moved = straight["generator"]["w_avg"] - 0.995**2 * w_avg
+    assert 0 < moved.abs().max() < 0.01 * 2, "two steps of 0.005 times a mean style"
+    assert torch.equal(straight["ema"]["w_avg"], straight["generator"]["w_avg"])
