@@ -56,6 +56,7 @@ class Evaluator:
         loss_scales: the scale of each player's loss, by player; empty if losses are not scaled.
         buffers: the buffers of all players' modules.
         once_per_step: those among the buffers that move once in a training step.
+        running: all other buffers.
         observing: whether the next evaluations are recorded in ``observed``.
         observed: the scalars that were recorded in each player's last evaluation, by player and name: ``loss``,
             ``score/NAME`` (means), ``gradient_norm``, and those of the oracle. They are 0-d tensors.
@@ -80,6 +81,8 @@ class Evaluator:
         self.seed = seed
         self.buffers = [b for player in game.players.values() for b in player.buffers]
         self.once_per_step = OncePerStep([b for player in game.players.values() for b in player.once_per_step])
+        once = {id(b) for b in self.once_per_step.buffers}
+        self.running = [b for b in self.buffers if id(b) not in once]
         self.accumulation = GradientAccumulation(accumulation, self.buffers)
         self.loss_scales = {name: LossScale() for name in game.players} if scaled else {}
         self.step = 0
@@ -267,7 +270,7 @@ class Evaluator:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self._unchecked.clear()
-        self.once_per_step.seen = None, 0
+        self.once_per_step.forget()
         self.draws = state["draws"]
         self.evaluations = dict(state["evaluations"])
         for name, scale in self.loss_scales.items():

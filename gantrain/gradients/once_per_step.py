@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from torch import Tensor
 
 from gantrain.distributed.processes import Processes
@@ -21,13 +22,17 @@ class OncePerStep:
         buffers: the buffers.
 
     Attributes:
-        seen: the training step of the last evaluation, and the number of its micro-batches in which the buffers have
-            moved.
+        seen: the training step of the last evaluation, the number of its micro-batches in which the buffers have moved,
+            and whether it is this process that moved them.
     """
 
     def __init__(self, buffers: Sequence[Tensor]):
         self.buffers = list(buffers)
-        self.seen: tuple[int | None, int] = None, 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Take the next evaluation for the first of its step."""
+        self.seen: tuple[int | None, int, bool] = None, 0, False
 
     def evaluation(self, step: int, part: int) -> AbstractContextManager[None]:
         """The context of an evaluation, which sets the buffers back if they have moved in this step already.
@@ -36,10 +41,25 @@ class OncePerStep:
             step: the training step.
             part: the number of the micro-batch.
         """
-        moved = self.seen[1] if self.seen[0] == step else 0
-        self.seen = step, moved + (part == moved)
-        return nullcontext() if part == moved else preserve(self.buffers)
+        parts, here = self.seen[1:] if self.seen[0] == step else (0, False)
+        first = part == parts
+        self.seen = step, parts + first, here or first
+        return nullcontext() if first else preserve(self.buffers)
+
+    def moved_elsewhere(self, step: int, parts: int) -> None:
+        """Let no later evaluation of the step move the buffers, as other processes have moved theirs.
+
+        Args:
+            step: the training step.
+            parts: the number of micro-batches.
+        """
+        self.seen = step, parts, self.seen[2] and self.seen[0] == step
 
     def average(self, processes: Processes) -> None:
-        """Give the buffers their means over all processes, which all of them must ask for at the end of each step."""
-        copy_(self.buffers, processes.begin_mean(self.buffers)())
+        """Give all processes the mean over those that have moved the buffers; all must call this after each step."""
+        if not self.buffers or processes.world_size == 1:
+            return
+        here = self.buffers[0].new_full((), float(self.seen[2]))
+        *sums, share = processes.begin_mean([*(b * here for b in self.buffers), here])()
+        means = [torch.where(share > 0, total / share, b) for total, b in zip(sums, self.buffers, strict=True)]
+        copy_(self.buffers, means)

@@ -111,15 +111,14 @@ class Field:
         contexts = [self._context(learner, draw, anchor, observing) for learner in learners]
         roles = 1 if auxiliary else max((context.roles for context in contexts), default=1)
         try:
-            sync = BufferSync(evaluator.processes, evaluator.buffers, roles) if roles > 1 else None
+            sync = BufferSync(evaluator.processes, evaluator.running, roles) if roles > 1 else None
             with evaluator.aside() if auxiliary else nullcontext():
                 averages = self._begin(learners, contexts)
             received = sync.begin() if sync is not None else None
             evaluated = averages()
             if received is not None:
                 received()
-                # The buffers that have come have moved, also where this process has evaluated nothing that moves them.
-                evaluator.once_per_step.seen = evaluator.step, evaluator.accumulation.number
+                evaluator.once_per_step.moved_elsewhere(evaluator.step, evaluator.accumulation.number)
             for learner in learners:
                 if learner.name in self.divided and evaluator.loss_scales:
                     evaluator.loss_scales[learner.name].settle(evaluator.processes)

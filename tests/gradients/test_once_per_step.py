@@ -9,6 +9,7 @@ from torch import nn
 import gantrain as gt
 from gantrain.errors import UserError
 from gantrain.gradients.evaluator import Evaluator
+from gantrain.gradients.once_per_step import OncePerStep
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.sharpness import SAM, Plain, SAMPa
@@ -101,3 +102,27 @@ def test_a_name_of_no_buffer_is_refused():
 
     with pytest.raises(UserError, match=r"player p: Wrong.once_per_step: expected .* such as \('seen', 'passes'\)"):
         gt.games.Player("p", Wrong())
+
+
+def test_processes_take_the_mean_over_those_that_moved_them():
+    class Three:
+        """Three processes, of which the third has moved nothing since the others did so in its place."""
+
+        world_size = 3
+
+        def begin_mean(self, tensors):
+            others = [[torch.tensor(4.0), torch.tensor(1.0)], [torch.tensor(0.0), torch.tensor(0.0)]]
+            return lambda: [sum(each) / 3 for each in zip(tensors, *others, strict=True)]
+
+    buffer = torch.tensor(2.0)
+    one = OncePerStep([buffer])
+    with one.evaluation(0, 0):
+        buffer.add_(6.0)
+    one.average(Three())
+    assert buffer.item() == pytest.approx(6.0)
+    one.moved_elsewhere(1, 1)
+    with one.evaluation(1, 0):
+        buffer.add_(6.0)
+    assert buffer.item() == pytest.approx(6.0)
+    one.average(Three())
+    assert buffer.item() == pytest.approx(4.0)
