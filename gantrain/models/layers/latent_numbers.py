@@ -18,11 +18,8 @@ _PER_STREAM = 1 << 25  # numbers that a stream has room for; there are 128 strea
 
 def keys(z: Tensor) -> Tensor:
     """Hashes of latent vectors: ``(n, features)`` to ``(n, 2)`` whole numbers of 32 bits."""
-    bits = z.detach().float().view(torch.int32).to(torch.int64) & _WORD
-    place = _hashed(torch.arange(z.shape[1], device=z.device))
-    words = _hashed(bits ^ place)
-    sums = torch.stack([words.sum(dim=1), _hashed(words).sum(dim=1)], dim=1) & _WORD
-    return _hashed(sums)
+    found: Tensor = _keys(z.detach())
+    return found
 
 
 def uniform(keys: Tensor, stream: int, count: int) -> Tensor:
@@ -48,12 +45,6 @@ def normal(keys: Tensor, stream: int, count: int) -> Tensor:
     return (-2 * radius.log()).sqrt() * (2 * math.pi * angle).cos()
 
 
-def _words(keys: Tensor, stream: int, count: int, half: int) -> Tensor:
-    counter = torch.arange(count, device=keys.device) + stream * _PER_STREAM
-    mixed = _hashed(_hashed(counter) ^ keys[:, half, None])
-    return _hashed((mixed + keys[:, 1 - half, None]) & _WORD)
-
-
 def _fractions(words: Tensor) -> Tensor:
     return (words.float() + 0.5) * 2.0**-32
 
@@ -63,3 +54,32 @@ def _hashed(x: Tensor) -> Tensor:
     for shift, factor in ((17, 0x6D5AD4BB), (11, 0x2C4C1B51), (15, 0x31848BAB)):
         x = (x ^ (x >> shift)) * factor & _WORD  # the factors have 31 bits, so that no product overflows
     return x ^ (x >> 14)
+
+
+# To torch's compiler these two are single operations: it would write out each value of a hash as often as it is used.
+@torch.library.custom_op("gantrain::latent_keys", mutates_args=(), schema="(Tensor z) -> Tensor")
+def _keys(z: Tensor) -> Tensor:
+    bits = z.float().view(torch.int32).to(torch.int64) & _WORD
+    place = _hashed(torch.arange(z.shape[1], device=z.device))
+    words = _hashed(bits ^ place)
+    sums = torch.stack([words.sum(dim=1), _hashed(words).sum(dim=1)], dim=1) & _WORD
+    return _hashed(sums)
+
+
+@torch.library.custom_op(
+    "gantrain::latent_words", mutates_args=(), schema="(Tensor keys, int stream, int count, int half) -> Tensor"
+)
+def _words(keys: Tensor, stream: int, count: int, half: int) -> Tensor:
+    counter = torch.arange(count, device=keys.device) + stream * _PER_STREAM
+    mixed = _hashed(_hashed(counter) ^ keys[:, half, None])
+    return _hashed((mixed + keys[:, 1 - half, None]) & _WORD)
+
+
+@_keys.register_fake
+def _(z: Tensor) -> Tensor:
+    return z.new_empty((z.shape[0], 2), dtype=torch.int64)
+
+
+@_words.register_fake
+def _(keys: Tensor, stream: int, count: int, half: int) -> Tensor:
+    return keys.new_empty((keys.shape[0], count))
