@@ -207,8 +207,8 @@ def by_definition(real, fake, k):
 @pytest.mark.parametrize("memory", ["whole", "blocks"])
 def test_density_coverage_and_authenticity_by_their_definitions(monkeypatch, kind, memory):
     if memory == "blocks":
-        monkeypatch.setattr(neighbours, "_ENTRIES", 100)
-        monkeypatch.setattr(neighbours, "_COLUMNS", 7)
+        monkeypatch.setattr("gantrain.metrics.distances._ENTRIES", 100)
+        monkeypatch.setattr("gantrain.metrics.distances._COLUMNS", 7)
     random = torch.Generator().manual_seed(0)
     real, fake = (torch.randn(n, 3, generator=random) for n in (40, 30))
     if kind == "ties":  # tenths, which binary numbers cannot hold
