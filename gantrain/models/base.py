@@ -18,7 +18,8 @@ class Generator(nn.Module):
     A generator may have a method ``truncated(z, labels, psi)``, whose samples ``psi`` draws towards a mean of its own;
     ``gantrain sample --truncation PSI`` calls it, and of other generators truncates the latent vectors. It may also
     have ``styles(z, labels)``, ``(n, layers, features)``, and ``synthesise(w, z)``, which makes the samples of styles
-    ``w``, with noise that belongs to the latent vectors ``z``: the penalty ``path_length`` then differentiates in the styles.
+    ``w``, with noise that belongs to the latent vectors ``z``: the penalty ``path_length`` then differentiates in the
+    styles.
 
     Attributes:
         latent_dim: the length of a latent vector, which the constructor sets.
