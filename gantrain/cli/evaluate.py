@@ -34,7 +34,7 @@ from gantrain.errors import UserError
     "--features",
     type=PATH,
     metavar="NAME",
-    help="inception, or the folder of a classification run; by default the run's.",
+    help="inception, photos-classifier, or the folder of a classification run; by default the run's.",
 )
 @click.option("--feature-weights", type=PATH, metavar="PATH", help="File with the weights of InceptionV3.")
 @click.option("--digest", metavar="HEX", help="SHA-256 of that file, if its weights are not the published ones.")
@@ -82,8 +82,8 @@ def evaluate(
     """Measure how good RUN is: the metrics of its generator's samples, or its classifier's accuracy.
 
     RUN is the folder of a run or of one of its checkpoints, such as RUN/best. FID, IS, KID and the other metrics are
-    those of torch-fidelity, with InceptionV3. With the features of your own classifier (--features) the values are
-    named after the classifier.
+    those of torch-fidelity, with InceptionV3. With the features of a classifier, of your own or photos-classifier,
+    which is shipped, the values are named after the classifier.
 
     \b
     gantrain eval checkpoints/quickstart

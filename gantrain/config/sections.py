@@ -203,8 +203,8 @@ class Evaluate(Schema):
     live otherwise."""
     features: Annotated[Inception | RunPath, Field(union_mode="left_to_right")] = Inception()
     """The network whose features the metrics use: inception (the default), or the folder of a classification run, whose
-    classifier then gives the features. A bare name is also searched in checkpoints in the current directory, and
-    digits-classifier is shipped."""
+    classifier then gives the features. A bare name is also searched in checkpoints in the current directory;
+    photos-classifier, for photographs, and digits-classifier are shipped."""
     data: Annotated[Any, PartOver("data")] | None = None
     """The data set with which the samples are compared; keys that are left out are those of the training data. null
     (the default) compares with the training data."""

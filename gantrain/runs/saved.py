@@ -209,8 +209,8 @@ def load(
     Its data need not be there, unless it is of an earlier version.
 
     Args:
-        run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``. The classifier of digits that
-            comes with gantrain is ``checkpoints/digits-classifier``.
+        run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``. The classifiers that
+            come with gantrain are ``checkpoints/digits-classifier`` and ``checkpoints/photos-classifier``.
         weights: "ema" for the averaged weights or "live" for those of the optimizer. By default the averaged ones where
             the run keeps an average.
         step: the step of the checkpoint; the newest by default.

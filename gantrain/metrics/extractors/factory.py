@@ -26,7 +26,7 @@ def make_extractor(
     Args:
         features: "inception", or the folder of a run whose game is classification. A bare name, such as
             ``my_classifier``, is searched in the current directory, then in ``checkpoints`` there.
-            ``digits-classifier`` is shipped.
+            ``photos-classifier``, for photographs, and ``digits-classifier`` are shipped.
         weights: for "inception", the path of its weights: see :class:`gantrain.metrics.Inception`.
         digest: for "inception", the SHA-256 of weights that are not the published ones.
         device: where the network is.
@@ -39,7 +39,7 @@ def make_extractor(
         return Inception(weights, digest, device)
     folder = shipped.find_run(features)
     if shipped.is_missing(folder):
-        known = ["inception", shipped.CLASSIFIER, Path(shipped.CLASSIFIER).name]
+        known = ["inception", *shipped.CLASSIFIERS, *(Path(run).name for run in shipped.CLASSIFIERS)]
         bare = len(Path(features).parts) == 1
         others = [Path.cwd() / shipped.RUNS, shipped.ROOT / shipped.RUNS] if bare else [shipped.ROOT]
         nothing = nothing_at(features, known, others)
