@@ -141,7 +141,7 @@ def test_offline_one_line_says_which_file_goes_where_and_what_works_without(hub)
         Inception()
     message = str(caught.value)
     assert "weights-inception-2015-12-05-6726825d.pth" in message and str(hub) in message
-    assert "features: checkpoints/CLASSIFIER" in message and "Name or service not known" in message
+    assert "features: photos-classifier" in message and "Name or service not known" in message
     assert "\n" not in message
 
 
