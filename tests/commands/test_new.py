@@ -215,7 +215,7 @@ def test_samples_are_measured_by_what_is_here(tmp_path, machine, count, expected
         (tmp_path / "gan.yaml").write_text("run:\n" + rest.replace("# evaluate:", "evaluate:").replace("#   ", "  "))
         evaluate = load("gan.yaml").evaluate
         expected = ("photos-classifier", ("fid", "prc"), 1000, None)
-    features = getattr(evaluate.features, "name", evaluate.features)
+    features = evaluate.features or "inception"
     limit = resolved(load("gan.yaml"))["evaluate"]["data"]
     found = (Path(features).name, evaluate.metrics, evaluate.samples, limit and limit["limit"])
     assert found == expected

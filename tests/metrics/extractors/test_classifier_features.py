@@ -89,8 +89,8 @@ def test_a_network_that_ends_otherwise_is_refused():
             r"data: images of 8 x 8 pixels \(RGB\), and .* of 8 x 8 pixels \(grey\)",
         ),
         (
-            DIGITS.samples[:20].repeat(1, 4, 1, 1),
-            r"data: images of 8 x 8 pixels \(4 channels\), .*; use a classifier trained on such images$",
+            DIGITS.samples[:20].repeat(1, 2, 1, 1),
+            r"data: images of 8 x 8 pixels \(2 channels\), .*; use a classifier trained on such images$",
         ),
     ],
 )
