@@ -195,7 +195,8 @@ _KINDS = {
         | _in("models.sngan", sngan="SNGANGenerator")
         | _in("models.r3gan", r3gan="R3GANGenerator")
         | _in("models.biggan", biggan="BigGANGenerator")
-        | _in("models.fastgan", fastgan="FastGANGenerator"),
+        | _in("models.fastgan", fastgan="FastGANGenerator")
+        | _in("models.stylegan2", stylegan2="StyleGAN2Generator"),
         supplied=_SPEC,
         called="gantrain:Generator",
     ),
@@ -208,7 +209,8 @@ _KINDS = {
         | _in("models.sngan", sngan="SNGANDiscriminator")
         | _in("models.r3gan", r3gan="R3GANDiscriminator")
         | _in("models.biggan", biggan="BigGANDiscriminator")
-        | _in("models.fastgan", fastgan="FastGANDiscriminator"),
+        | _in("models.fastgan", fastgan="FastGANDiscriminator")
+        | _in("models.stylegan2", stylegan2="StyleGAN2Discriminator"),
         supplied=_SPEC,
         called="gantrain:Discriminator",
     ),

@@ -93,6 +93,26 @@ class LabelProduct(nn.Module):
         return (h * self.embedding(given(labels))).sum(dim=1)
 
 
+class EqualisedEmbedding(nn.Module):
+    """``E_y / sqrt(classes) + b`` for a label ``y``: a dense layer of the label as a unit vector.
+
+    ``E`` is initially drawn from ``N(0, 1)``, so that its learning rate is equalised; ``b`` is initially 0.
+
+    Args:
+        classes: the number of classes.
+        features: the length of the embedding.
+    """
+
+    def __init__(self, classes: int, features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(classes, features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, labels: Tensor | None) -> Tensor:
+        """``(n,)`` to ``(n, features)``."""
+        return embedding(given(labels), self.weight) / len(self.weight) ** 0.5 + self.bias
+
+
 class ConditionalBatchNorm(nn.Module):
     """Batch norm of feature maps ``(n, features, h, w)`` with a scale and a shift of their own for each class.
 
