@@ -1,5 +1,6 @@
 """Penalties of the generator, of both players, and around the data, against forms worked out by hand."""
 
+import importlib
 import math
 
 import pytest
@@ -9,8 +10,10 @@ from torch import nn
 from torch.nn.functional import pad
 
 from gantrain.builders import make_game
+from gantrain.config.registry import kind
 from gantrain.data import Batch, DataSpec, Digits
 from gantrain.errors import UserError
+from gantrain.games.features import Features
 from gantrain.games.gan import GAN
 from gantrain.games.losses import Hinge, NonSaturating
 from gantrain.games.penalties import (
@@ -282,8 +285,19 @@ def test_the_auxiliary_classifier_begins_from_the_seed_of_the_run(tmp_path):
     assert torch.equal(head(3), head(3)) and not torch.equal(head(3), head(4))
 
 
+@pytest.mark.parametrize("name", kind("discriminator").parts)
+def test_every_discriminator_shows_its_features(name):
+    module, _, cls = kind("discriminator").parts[name].partition(":")
+    settings = {"r3gan": {"group_width": 4, "blocks": 1}}.get(name, {})
+    network = getattr(importlib.import_module(module), cls)(DataSpec((3, 32, 32)), width=8, **settings)
+    features = Features(network, lambda: None)
+    with features.captured() as found, torch.no_grad():
+        network(torch.randn(2, 3, 32, 32))
+    assert features.last is network.logit and len(found) == 1 and found[0].shape[0] == 2
+
+
 def test_features_without_a_layer_and_penalties_without_a_term_are_refused():
-    with pytest.raises(UserError, match="name the last layer by an attribute head"):
+    with pytest.raises(UserError, match="name the last layer by an attribute logit"):
         game_of(FeatureMatching())
 
     class Mine(Penalty):
