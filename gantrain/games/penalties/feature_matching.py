@@ -16,7 +16,7 @@ class FeatureMatching(Penalty):
     """``weight ||E f(x) - E f(G(z))||^2``, a term of the generator, for the input f of the discriminator's last layer.
 
     The means are over the samples that a process evaluates at once, as those of batch norm without synchronisation.
-    The last layer is the attribute ``logit`` of the discriminator, or without one the last linear or convolutional layer
+    The last layer is the discriminator's attribute ``logit``, or without one the last linear or convolutional layer
     that is called. Source: Salimans et al., Improved techniques for training GANs, NeurIPS 2016, section 3.1.
 
     Args:
