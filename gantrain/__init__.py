@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gantrain.optim.ema import EMA
     from gantrain.outer.base import Outer
     from gantrain.outer.learner import Learner
+    from gantrain.runs.initial import initialise
     from gantrain.runs.saved import load
     from gantrain.sharpness.base import Oracle
     from gantrain.solver import solve
@@ -53,6 +54,7 @@ _PUBLIC = {
     "Run": "gantrain.config.sections",
     "Strategy": "gantrain.models.strategy",
     "Trainer": "gantrain.train.trainer",
+    "initialise": "gantrain.runs.initial",
     "load": "gantrain.runs.saved",
     "solve": "gantrain.solver",
 }
@@ -96,6 +98,7 @@ __all__ = [
     "callbacks",
     "data",
     "games",
+    "initialise",
     "load",
     "metrics",
     "models",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.distributed.sync_batch_norm import synchronise_batch_norm
 from gantrain.errors import UserError
 from gantrain.games.base import Game
+from gantrain.models.freezing import freeze
 from gantrain.optim.ema import EMA
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
 from gantrain.outer.base import Outer
@@ -74,6 +76,7 @@ def make_game(
     device: torch.device | str = "cpu",
     synchronise: Processes | None = None,
     saved: bool = False,
+    begin: Callable[[Game], None] | None = None,
 ) -> Game:
     """The game of a training config, its networks initialised from the run's seed alone.
 
@@ -85,6 +88,7 @@ def make_game(
         synchronise: the processes over whose whole batch batch norm takes its statistics; with None each process takes
             its own.
         saved: whether a checkpoint will be loaded, which holds the constants that the game measures on the data.
+        begin: is given the game before it measures anything, and may give the networks other weights; default none.
 
     Raises:
         UserError: a part does not fit the others.
@@ -102,6 +106,7 @@ def make_game(
                 raise UserError(f"game: {cls.__name__}.spec_for_network: expected a DataSpec, got {described(spec)}")
             key = f"{_key(part, argument, player)}.model"
             network = _seeded(player, section.model, spec, config.run.seed, key)
+            freeze(network, section.freeze, f"{_key(part, argument, player)}.freeze")
             if synchronise is not None:
                 network = synchronise_batch_norm(network, synchronise)
             networks[player] = network.to(device)
@@ -113,6 +118,8 @@ def make_game(
         given |= _further_data(part, data)
     game: Game = build("game", part, given=given)
     _require_players(game, part, cls)
+    if begin is not None:
+        begin(game)
     if not saved and not isinstance(data, DataSpec):
         game.measure(data)
     return game
@@ -159,13 +166,9 @@ def _further_data(game: Part, spec: DataSpec) -> dict[str, DataSet]:
 def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, LRScheduler]]:
     """The learners, in the order in which their players move, and the learning-rate schedulers by player."""
     learners, schedulers = [], {}
-    sections = {
-        name: (section, _key(config.game, argument, name))
-        for argument, players in player_arguments(config.game).items()
-        for name, section in players.items()
-    }
+    sections = player_sections(config.game)
     for name, player in game.players.items():
-        section, key = sections[name]
+        key, section = sections[name]
         optimizer = make_optimizer(section.optimizer, player.module, f"{key}.optimizer")
         oracle = _instance(build("sharpness", section.sharpness, key=f"{key}.sharpness"), Oracle, f"{key}.sharpness")
         constraint = build("constraint", section.constraint, key=f"{key}.constraint")
@@ -191,6 +194,15 @@ def make_outer(config: Config) -> Outer:
 def make_ema(config: Config, game: Game) -> EMA | None:
     """The average of the weights of the evaluated network; None if the config has no ``ema``."""
     return None if config.ema is None else EMA(game.evaluated_network, config.ema.decay)
+
+
+def player_sections(game: Part) -> dict[str, tuple[str, PlayerSection]]:
+    """The key of each player's section in the config, and the section."""
+    return {
+        name: (_key(game, argument, name), section)
+        for argument, players in player_arguments(game).items()
+        for name, section in players.items()
+    }
 
 
 def _is_group(game: Part, argument: str) -> bool:

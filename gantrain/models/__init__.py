@@ -4,6 +4,7 @@ from gantrain.models.base import Classifier, Discriminator, Generator, Perturber
 from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator, ConvPerturber
 from gantrain.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from gantrain.models.densenet import DenseNet
+from gantrain.models.freezing import freeze
 from gantrain.models.huggingface import HuggingFace
 from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator, MLPPerturber
 from gantrain.models.r3gan import R3GANDiscriminator, R3GANGenerator
@@ -41,4 +42,5 @@ __all__ = [
     "StrategySpec",
     "Vector",
     "WideResNet",
+    "freeze",
 ]

@@ -34,11 +34,14 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "run", f"{run['name']}: {run['game']} by {run['outer']}, seed {run['seed']}, {run['precision']}, {where}"
     for player in report["players"]:
         more = "".join(f", {player[key]}" for key in ("scheduler", "sharpness") if player[key])
+        frozen = f" and {player['frozen']:,} frozen ones" if player["frozen"] else ""
         yield (
             player["name"],
-            f"{player['parameters']:,} parameters in {player['network']}; {player['optimizer']} with "
+            f"{player['parameters']:,} parameters in {player['network']}{frozen}; {player['optimizer']} with "
             f"lr={player['lr']:g}{more}; gradient evaluations per step: {player['gradient_evaluations']:.4g}",
         )
+        if player["init"] is not None:
+            yield "", player["init"]
     if report["average"] is not None:
         yield "average", f"of the weights of {report['average']['of']}, decay {report['average']['decay']}"
     yield "data", f"{report['data']['samples']}; batches of {report['data']['batch_size']}"

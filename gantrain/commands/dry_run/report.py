@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from gantrain.commands.trial import folder_of, space, tensor_bytes
+from gantrain.commands.trial import folder_of, frozen_parameters, space, tensor_bytes
 from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
 from gantrain.data.storage import describe_samples, size_in_bytes
@@ -66,6 +66,8 @@ def described(
                 "name": learner.name,
                 "network": type(learner.player.module).__name__,
                 "parameters": sum(p.numel() for p in learner.parameters),
+                "frozen": frozen_parameters(learner.player.module),
+                "init": str(trainer.initial[name]) if name in trainer.initial else None,
                 "optimizer": type(learner.optimizer).__name__,
                 "lr": learner.step_size,
                 "scheduler": type(trainer.schedulers[name]).__name__ if name in trainer.schedulers else None,
