@@ -264,6 +264,12 @@ _KINDS = {
         "metric", "gantrain:Metric", {key: description.target for key, description in METRICS.items()}
     ),
     "callback": lambda: Kind("callback", "gantrain:Callback", reserved=("game", "data", "config")),
+    "tracker": lambda: Kind(
+        "tracker",
+        "accelerate.tracking:GeneralTracker",
+        _in("runs.trackers", wandb="WandB", mlflow="MLflow"),
+        reserved=("run_name", "logging_dir"),
+    ),
     "optimizer": lambda: Kind(
         "optimizer",
         "torch.optim:Optimizer",

@@ -487,7 +487,7 @@ class Trainer(Loop):
         Raises:
             UserError: numbers of the state are not finite, or the checkpoint before could not be written.
         """
-        step = self.step
+        step, count = self.step, self.trackers.count
 
         def write(copy: dict[str, Any]) -> None:
             if self._lock is not None:
@@ -495,6 +495,8 @@ class Trainer(Loop):
             # No checkpoint may be on the disk before the rows that it does not write again.
             self.monitor.synchronise()
             checkpoint.save(folder, step, copy, keep, config_text(self.config, self._mark))
+            if folder == self.folder:
+                self.trackers.safe = count
 
         with self.processes.raise_on_all():
             if self.main:
