@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
@@ -11,6 +12,7 @@ from gantrain.config.base import nearest
 from gantrain.config.types import shown
 from gantrain.errors import UserError
 
+_PARAMETRISED = re.compile(r"parametrizations\.(\w+)\.original(?=\d*$)")
 # So many names of a network's modules are listed in a message.
 _NAMED = 12
 
@@ -41,11 +43,11 @@ def freeze(network: nn.Module, patterns: Sequence[str], key: str = "freeze") -> 
     parameters = dict(network.named_parameters(remove_duplicate=False))
     frozen = set()
     for number, pattern in enumerate(patterns):
-        found = [name for name in parameters if any(fnmatchcase(part, pattern) for part in _within(name))]
+        found = [name for name in parameters if any(fnmatchcase(part, pattern) for part in _names(name))]
         if not found:
-            known = list(dict.fromkeys(part for name in parameters for part in _within(name)))
+            known = list(dict.fromkeys(part for name in parameters for part in _within(_plain(name))))
             # Of each branch the innermost modules tell most.
-            modules = list(dict.fromkeys(name.rpartition(".")[0] or name for name in parameters))
+            modules = list(dict.fromkeys(_plain(name).rpartition(".")[0] or name for name in parameters))
             more = " …" if len(modules) > _NAMED else ""
             raise UserError(
                 f"{key}.{number}: no parameter or module of the network is called {shown(pattern)}"
@@ -57,6 +59,16 @@ def freeze(network: nn.Module, patterns: Sequence[str], key: str = "freeze") -> 
     for name in frozen:
         parameters[name].requires_grad_(False)
     return [name for name in parameters if name in frozen]
+
+
+def _plain(name: str) -> str:
+    """The name of a parameter as its layer has it, also where something such as spectral norm is applied to it."""
+    return _PARAMETRISED.sub(r"\1", name)
+
+
+def _names(name: str) -> Iterator[str]:
+    yield from _within(name)
+    yield from _within(_plain(name))
 
 
 def _within(name: str) -> Iterator[str]:

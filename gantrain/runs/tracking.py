@@ -11,8 +11,10 @@ import importlib.util
 import inspect
 import json
 import math
+import warnings
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,7 @@ from torch import Tensor
 from gantrain.config.parts import Part, build, part_maker, part_name
 from gantrain.config.sections import TENSORBOARD
 from gantrain.config.user_code import UserCode, name_of
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 from gantrain.utils.io import explaining_write_errors, open_regular, write_file
 from gantrain.utils.nested import flatten
 
@@ -51,17 +53,19 @@ class _Feed:
         key: the name of the tracker in messages.
         tracker: the tracker.
         sent: the number of rows that it has.
+        started: whether the tracker was started.
         queue: what comes next, each with its number among all that trackers are given.
     """
 
     key: str
     tracker: GeneralTracker
     sent: int = 0
+    started: bool = False
     queue: deque[tuple[int, Row | _Picture]] = field(default_factory=deque)
 
     def send(self, last: int) -> None:
         """Give the tracker everything up to a number."""
-        with UserCode(self.key, self.tracker):
+        with _explaining(self):
             while self.queue and self.queue[0][0] <= last:
                 found = self.queue[0][1]
                 if isinstance(found, _Picture):
@@ -111,21 +115,23 @@ class Trackers:
         Raises:
             UserError: a tracker does not start.
         """
+        if self._feeds:
+            from accelerate import PartialState
+
+            PartialState()  # without it, Accelerate's trackers refuse to write into Accelerate's log
         record = self._record()
         for name, feed in self._feeds.items():
             known = record.get(name, {})
             earlier = known.get("run_id") if hasattr(feed.tracker, "run_id") else None
-            try:
-                with UserCode(feed.key, feed.tracker):
-                    if earlier is not None:
-                        feed.tracker.run_id = earlier
-                    feed.tracker.start()
-                    if earlier is None:
-                        feed.tracker.store_init_configuration(settings(config))
-            except UserError as error:
-                raise UserError(f"{error}; go on with --resume, or leave it out of log.to") from error
-            feed.sent = int(known.get("sent", 0))
-        self._keep_record()
+            with _explaining(feed, "mend it and go on with --resume, or leave it out of log.to"):
+                if earlier is not None:
+                    feed.tracker.run_id = earlier
+                feed.tracker.start()
+                feed.started = True
+                if earlier is None:
+                    feed.tracker.store_init_configuration(settings(config))
+            feed.sent = known.get("sent", 0)
+            self._keep_record()
 
     def take_up(self, rows: Sequence[Row]) -> None:
         """Go on after these rows, which are in the log and stay there. Whatever else was to be sent is forgotten."""
@@ -164,11 +170,14 @@ class Trackers:
             raise failed
 
     def finish(self) -> None:
-        """Close the trackers. A second call does nothing."""
-        feeds, self._feeds = self._feeds, {}
-        for feed in feeds.values():
-            with UserCode(feed.key, feed.tracker):
-                feed.tracker.finish()
+        """Close the trackers. One that fails is named in a notice, since nothing is lost but its end."""
+        for feed in self._feeds.values():
+            try:
+                with _explaining(feed):
+                    if feed.started:
+                        feed.tracker.finish()
+            except UserError as error:
+                warnings.warn(str(error), Notice, stacklevel=2)
 
     def _add(self, event: Row | _Picture, feeds: Iterable[_Feed]) -> None:
         self.count += 1
@@ -188,10 +197,26 @@ class Trackers:
         record = self._record()  # of trackers that are left out for now, too
         for name, feed in self._feeds.items():
             run_id = getattr(feed.tracker, "run_id", None)
-            record[name] = {"sent": feed.sent, "run_id": run_id if isinstance(run_id, str) else None}
+            if feed.started:
+                record[name] = {"sent": feed.sent, "run_id": run_id if isinstance(run_id, str) else None}
         if record:
             with explaining_write_errors(self.folder):
                 write_file(self.folder / RECORD, json.dumps(record, indent=1) + "\n")
+
+
+@contextmanager
+def _explaining(feed: _Feed, advice: str = "") -> Iterator[None]:
+    """Makes one line of an error of a tracker: with the place in the code of the user's own, if it is that."""
+    try:
+        with UserCode(feed.key, feed.tracker, advice):
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        # Each package has errors of its own.
+        text = " ".join(str(error).split())
+        line = f"{feed.key}: {name_of(feed.tracker)} raised {type(error).__name__}: {text:.300}"
+        raise UserError(line + (f"; {advice}" if advice else "")) from error
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:

@@ -144,14 +144,16 @@ class Loop(ABC):
     @contextmanager
     def monitored(self) -> Iterator[None]:
         """Keeps the log of the run open in the block."""
-        with self.processes.raise_on_all():
-            if self.main:
-                self.trackers.start(self.config)
         try:
+            with self.processes.raise_on_all():
+                if self.main:
+                    self.trackers.start(self.config)
             self._reopen_monitor()
-            yield
+            try:
+                yield
+            finally:
+                self.monitor.close()
         finally:
-            self.monitor.close()
             self.trackers.finish()
 
     def stage(self) -> tuple[Any, ...]:
