@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -46,12 +46,9 @@ def freeze(network: nn.Module, patterns: Sequence[str], key: str = "freeze") -> 
         found = [name for name in parameters if any(fnmatchcase(part, pattern) for part in _names(name))]
         if not found:
             known = list(dict.fromkeys(part for name in parameters for part in _within(_plain(name))))
-            # Of each branch the innermost modules tell most.
-            modules = list(dict.fromkeys(_plain(name).rpartition(".")[0] or name for name in parameters))
-            more = " …" if len(modules) > _NAMED else ""
             raise UserError(
                 f"{key}.{number}: no parameter or module of the network is called {shown(pattern)}"
-                f"{nearest(pattern, known)}; it has {', '.join(modules[:_NAMED])}{more}"
+                f"{nearest(pattern, known)}; it has {', '.join(_modules(parameters))}"
             )
         frozen |= set(found)
     if frozen and all(name in frozen for name in parameters):
@@ -59,6 +56,16 @@ def freeze(network: nn.Module, patterns: Sequence[str], key: str = "freeze") -> 
     for name in frozen:
         parameters[name].requires_grad_(False)
     return [name for name in parameters if name in frozen]
+
+
+def _modules(parameters: Iterable[str]) -> list[str]:
+    """The modules that hold the parameters, as deep inside the network as a message has room for."""
+    modules = [_plain(name).split(".")[:-1] or [name] for name in parameters]
+    for depth in range(max(map(len, modules)), 0, -1):
+        names = list(dict.fromkeys(".".join(module[:depth]) for module in modules))
+        if len(names) <= _NAMED:
+            return names
+    return [*names[:_NAMED], "…"]
 
 
 def _plain(name: str) -> str:

@@ -106,6 +106,11 @@ class Trackers:
                 name = part_name(entry) if isinstance(entry, Part) else name_of(tracker)
                 self._feeds[name] = _Feed(f"log.to.{number}", tracker)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the trackers."""
+        return list(self._feeds)
+
     def start(self, config: Mapping[str, Any]) -> None:
         """Start the trackers; each that knows how goes on with the run that it began with.
 

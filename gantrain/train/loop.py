@@ -144,15 +144,20 @@ class Loop(ABC):
     @contextmanager
     def monitored(self) -> Iterator[None]:
         """Keeps the log of the run open in the block."""
+        self._reopen_monitor()
+        try:
+            yield
+        finally:
+            self.monitor.close()
+
+    @contextmanager
+    def tracked(self) -> Iterator[None]:
+        """Sends the rows of the log to the trackers in the block, around which they are started and closed."""
         try:
             with self.processes.raise_on_all():
                 if self.main:
                     self.trackers.start(self.config)
-            self._reopen_monitor()
-            try:
-                yield
-            finally:
-                self.monitor.close()
+            yield
         finally:
             self.trackers.finish()
 

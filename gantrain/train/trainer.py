@@ -237,7 +237,11 @@ class Trainer(Loop):
                     record_data(self.folder, data, DataForm.of(self.batches))
                     if self.initial and not found:
                         record_initial(self.folder, self.initial)
-            with self.monitored(), Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress:
+            with (
+                self.tracked(),
+                self.monitored(),
+                Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress,
+            ):
                 if resume:
                     self.progress.note(f"going on from step {self.step}" if found else "no checkpoint; starting anew")
                 if changed is not None:

@@ -42,6 +42,14 @@ def dry(folder: Path, base: dict, *overrides: str, resume: bool = False) -> dict
     return report
 
 
+def test_it_starts_no_tracker(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    report = dry(tmp_path, RING, "log.to=[mlflow]", "run.steps=1", "samples=null")
+    (said,) = (what for path, what in report["writes"].items() if path.endswith("metrics.jsonl"))
+    assert said == "scalars, every 2 steps; they are sent to mlflow"
+    assert "tensorboard" not in lines.text(report)
+
+
 def test_it_names_what_is_frozen_and_taken_over(tmp_path):
     there = train.train(config_of(DIGITS, tmp_path, "run.name=a", "run.steps=1", "samples=null"))
     init = f"game.generator.init={there}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from gantrain.data.storage import amount
@@ -86,7 +85,8 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", folder["advice"]
     for path, what in report["writes"].items():
         yield "", f"{path}: {what}"
-    yield "watch", f"tensorboard --logdir {Path(folder['path']).parent}"
+    if report["watch"] is not None:
+        yield "watch", report["watch"]
 
 
 def _short(seconds: float) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from gantrain.commands.trial import folder_of, frozen_parameters, space, tensor_bytes
 from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
+from gantrain.config.sections import TENSORBOARD
 from gantrain.data.storage import describe_samples, size_in_bytes
 from gantrain.runs.summary import summarise
 from gantrain.sharpness.base import Plain
@@ -120,6 +121,7 @@ def described(
             "earlier_run": None if earlier is None else earlier[0],
             "advice": None if earlier is None else earlier[1],
         },
+        "watch": f"tensorboard --logdir {folder.parent}" if TENSORBOARD in trainer.log_settings.to else None,
         "writes": _writes(trainer, folder),
     }
 
@@ -134,9 +136,12 @@ def _names(outer: Any) -> Iterator[str]:
 def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
     """What a run writes: the paths, and what lies there."""
     keep, every = trainer.checkpoint_settings.keep, trainer.checkpoint_settings.every
+    names = trainer.trackers.names
+    events = ", and as TensorBoard events" if TENSORBOARD in trainer.log_settings.to else ""
+    also = events + (f"; they are sent to {', '.join(names)}" if names else "")
     found = {
         str(folder / "config.yaml"): "the resolved config",
-        str(folder / "metrics.jsonl"): f"scalars, every {trainer.log_settings.every} steps, and as TensorBoard events",
+        str(folder / "metrics.jsonl"): f"scalars, every {trainer.log_settings.every} steps{also}",
     }
     for callback in trainer.callbacks:
         for name, content in callback.writes.items():
