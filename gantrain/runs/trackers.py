@@ -6,7 +6,7 @@ import importlib
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from accelerate.tracking import MLflowTracker, WandBTracker
 
@@ -31,8 +31,6 @@ class WandB(WandBTracker):
     Attributes:
         run_id: the id of the run at Weights & Biases, by which a resumed run goes on with it.
     """
-
-    package: ClassVar[str] = "wandb"
 
     def __init__(
         self,
@@ -72,8 +70,6 @@ class MLflow(MLflowTracker):
     Attributes:
         run_id: the id of the run at MLflow, by which a resumed run goes on with it.
     """
-
-    package: ClassVar[str] = "mlflow"
 
     def __init__(
         self,

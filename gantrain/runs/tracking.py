@@ -7,7 +7,6 @@ run's folder says, so that a run that was killed goes on with the next row.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import math
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from gantrain.config.parts import Part, build, part_maker, part_name
+from gantrain.config.parts import Part, build, part_class, part_maker, part_name
 from gantrain.config.sections import TENSORBOARD
 from gantrain.config.user_code import UserCode, name_of
 from gantrain.errors import Notice, UserError
@@ -233,13 +232,13 @@ def settings(config: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
 
 
 def _built(entry: Any, key: str, folder: Path) -> GeneralTracker:
-    from accelerate.tracking import GeneralTracker
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 
     if isinstance(entry, Part):
         maker = part_maker(entry)
-        package = getattr(maker, "package", None)
-        if isinstance(package, str) and importlib.util.find_spec(package) is None:
-            raise UserError(f"{key}: the package {package} is not installed; run pip install {package}")
+        for package, known in LOGGER_TYPE_TO_CLASS.items():
+            if issubclass(part_class(entry), known) and package not in map(str, get_available_trackers()):
+                raise UserError(f"{key}: the package {package} is not installed; run pip install {package}")
         supplied = {"run_name": folder.name, "logging_dir": str(folder)}
         takes = inspect.signature(maker).parameters
         entry = build("tracker", entry, given={k: v for k, v in supplied.items() if k in takes}, key=key)

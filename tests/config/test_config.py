@@ -223,7 +223,7 @@ def test_a_mistake_in_a_base_is_said_to_be_there(write):
     write(MINIMAL + "log: {evry: 3}\n", "base.yaml")
     assert refused(write("base: base.yaml\nlog: {every: 0}\n")) == [
         "c.yaml: log.every: expected a whole number of at least 1, got 0",
-        "base.yaml: log.evry: unknown key; expected every; did you mean 'every'?",
+        "base.yaml: log.evry: unknown key; expected one of every, to; did you mean 'every'?",
     ]
 
 
