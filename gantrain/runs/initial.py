@@ -96,7 +96,7 @@ def initialise(
         What was taken over, which a :class:`gantrain.Trainer` takes as ``initial`` to keep a record.
 
     Raises:
-        UserError: there is no such run, checkpoint, player or average; or no parameter fits.
+        UserError: there is no such run, checkpoint, player or average; no parameter fits; or a tensor is not finite.
     """
     path = _find(run, step, key)
     try:
@@ -113,6 +113,9 @@ def initialise(
             f"{_at(key)}no tensor of {player} in {path} fits the network: it has {theirs} …, and the network {ours} …; "
             "take the model with the keys that it has in that run, or another player of it"
         )
+    wrong = next((name for name in taken if own[name].isfinite().all() and not saved[name].isfinite().all()), None)
+    if wrong is not None:
+        raise UserError(f"{_at(key)}{path}: {wrong} of {player} is not finite; take another checkpoint")
     with torch.no_grad():
         for name in taken:
             own[name].copy_(saved[name])

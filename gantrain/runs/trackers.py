@@ -63,7 +63,8 @@ class MLflow(MLflowTracker):
 
     Args:
         experiment: the experiment that the run belongs to. Default gantrain.
-        uri: where MLflow keeps its runs: a server or a folder. null (the default) is what MLFLOW_TRACKING_URI says.
+        uri: where MLflow keeps its runs, such as http://host:5000 or sqlite:////home/me/mlflow.db. null (the default)
+            is what MLFLOW_TRACKING_URI says.
         tags: values by name, by which runs are found. Default none.
         description: a longer description of the run. Default null.
 

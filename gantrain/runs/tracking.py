@@ -179,6 +179,7 @@ class Trackers:
             try:
                 with _explaining(feed):
                     if feed.started:
+                        feed.started = False
                         feed.tracker.finish()
             except UserError as error:
                 warnings.warn(str(error), Notice, stacklevel=2)

@@ -18,8 +18,10 @@ from gantrain.commands.train import make_trainer, train
 from gantrain.config.loading import load as load_config
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
+from gantrain.runs import checkpoint
 
 FROZEN = "layers.0.parametrizations.weight.original"
+SPEC = gt.data.DataSpec((1, 8, 8))
 FEW = ("run.steps=3", "samples=null")
 
 
@@ -66,9 +68,7 @@ def test_what_fits_is_taken_and_what_differs_is_named(source, tmp_path, capsys):
     assert taken == 12 < of and f"{of - 12} not there: " in line
     narrow = config_of(DIGITS, tmp_path, f"game.generator.init={source}", "game.generator.model.latent_dim=5", *FEW)
     assert same(begun(narrow)["generator"]["layers.1.weight"], state(source)["ema"]["layers.1.weight"])
-    report = gt.initialise(
-        gt.models.ConvGenerator(gt.data.DataSpec((1, 8, 8)), width=4, latent_dim=5), source, "generator"
-    )
+    report = gt.initialise(gt.models.ConvGenerator(SPEC, width=4, latent_dim=5), source, "generator")
     assert str(report).endswith("(step 4, ema); 1 differs in shape: dense.weight")
 
 
@@ -110,6 +110,26 @@ def test_what_cannot_be_had_is_one_line(source, tmp_path, init, said):
         train(config)
     assert said.format(source) in str(refused.value) and "\n" not in str(refused.value)
     assert str(refused.value).startswith("game.generator.init") and not (tmp_path / "digits").exists()
+
+
+def test_weights_that_are_not_finite_are_refused(source, tmp_path):
+    found = state(source)
+    found["generator"]["dense.weight"][0, 0] = float("inf")
+    checkpoint.save(tmp_path / "broken", 4, found, None)
+    with pytest.raises(UserError, match="step_4: dense.weight of generator is not finite; take another checkpoint$"):
+        gt.initialise(
+            gt.models.ConvGenerator(SPEC, width=4, latent_dim=4), tmp_path / "broken", "generator", weights="live"
+        )
+
+
+def test_an_average_of_all_players_is_taken_apart(tmp_path):
+    games = {"name": "cournot", "costs": [1.0, 2.0], "firms": {"optimizer": {"name": "sgd", "lr": 0.1}}}
+    base = {"run": {"name": "firms", "steps": 3}, "game": games, "ema": {"decay": 0.9}}
+    there = train(config_of(base, tmp_path))
+    (name, mean), *_ = ((n, t) for n, t in state(there)["ema"].items() if n.startswith("firm2."))
+    one = nn.ParameterDict({name.removeprefix("firm2."): nn.Parameter(torch.zeros_like(mean))})
+    assert gt.initialise(one, there, "firm2").weights == "ema"
+    assert torch.equal(next(one.parameters()), mean)
 
 
 def test_an_own_run_is_not_deleted_for_itself(source, tmp_path):
