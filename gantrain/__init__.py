@@ -9,8 +9,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gantrain import data, games, metrics, models, optim, outer, sharpness
+    from gantrain.commands.export import export
+    from gantrain.config.schedules import Schedule
     from gantrain.config.sections import Checkpoint, Log, Run
     from gantrain.data import Augmentation
+    from gantrain.exporting.weights import load_network
     from gantrain.games.base import Game, Objective, Player
     from gantrain.games.losses import Loss
     from gantrain.games.penalties import Penalty
@@ -52,10 +55,13 @@ _PUBLIC = {
     "Resolvent": "gantrain.optim.constraints",
     "Result": "gantrain.train.callbacks.base",
     "Run": "gantrain.config.sections",
+    "Schedule": "gantrain.config.schedules",
     "Strategy": "gantrain.models.strategy",
     "Trainer": "gantrain.train.trainer",
+    "export": "gantrain.commands.export",
     "initialise": "gantrain.runs.initial",
     "load": "gantrain.runs.saved",
+    "load_network": "gantrain.exporting.weights",
     "solve": "gantrain.solver",
 }
 # The folders whose own names are public.
@@ -92,14 +98,17 @@ __all__ = [
     "Resolvent",
     "Result",
     "Run",
+    "Schedule",
     "Strategy",
     "Trainer",
     "__version__",
     "callbacks",
     "data",
+    "export",
     "games",
     "initialise",
     "load",
+    "load_network",
     "metrics",
     "models",
     "optim",

@@ -19,8 +19,10 @@ from gantrain.config.parts import (
     part_arguments,
     part_class,
     part_maker,
+    part_name,
     player_arguments,
 )
+from gantrain.config.schedules import schedules_in
 from gantrain.config.schema import Config
 from gantrain.config.user_code import UserCode, described
 from gantrain.data.batch import Batches
@@ -34,6 +36,7 @@ from gantrain.games.base import Game
 from gantrain.models.freezing import freeze
 from gantrain.optim.ema import EMA
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
+from gantrain.optim.scheduled import ScheduledNumbers
 from gantrain.outer.base import Outer
 from gantrain.outer.learner import Learner
 from gantrain.sharpness.base import Oracle
@@ -93,7 +96,28 @@ def make_game(
     Raises:
         UserError: a part does not fit the others.
     """
-    part: Part = config.game
+    return game_of(config.game, config.run.seed, data, device, synchronise, saved, begin)
+
+
+def game_of(
+    part: Part,
+    seed: int,
+    data: DataSet | DataSpec,
+    device: torch.device | str = "cpu",
+    synchronise: Processes | None = None,
+    saved: bool = False,
+    begin: Callable[[Game], None] | None = None,
+) -> Game:
+    """The game of a config's validated section ``game``; see :func:`make_game`.
+
+    Args:
+        part: the section.
+        seed: the seed from which the networks are initialised.
+        data, device, synchronise, saved, begin: as for :func:`make_game`.
+
+    Raises:
+        UserError: a part does not fit the others.
+    """
     cls = part_class(part)
     data_spec = data if isinstance(data, DataSpec) else data.spec
     networks: dict[str, nn.Module] = {}
@@ -105,7 +129,7 @@ def make_game(
             if not isinstance(spec, DataSpec):
                 raise UserError(f"game: {cls.__name__}.spec_for_network: expected a DataSpec, got {described(spec)}")
             key = f"{_key(part, argument, player)}.model"
-            network = _seeded(player, section.model, spec, config.run.seed, key)
+            network = _seeded(player, section.model, spec, seed, key)
             freeze(network, section.freeze, f"{_key(part, argument, player)}.freeze")
             if synchronise is not None:
                 network = synchronise_batch_norm(network, synchronise)
@@ -191,9 +215,26 @@ def make_outer(config: Config) -> Outer:
     return outer
 
 
-def make_ema(config: Config, game: Game) -> EMA | None:
-    """The average of the weights of the evaluated network; None if the config has no ``ema``."""
-    return None if config.ema is None else EMA(game.evaluated_network, config.ema.decay)
+def make_averages(config: Config, network: nn.Module) -> list[EMA]:
+    """The averages of the weights of a network that the config asks for."""
+    return [EMA(network, **dict(section)) for section in config.averages]
+
+
+def require_followed(config: Config, numbers: ScheduledNumbers) -> None:
+    """Refuse a schedule of the config that changes nothing, since the part does not keep the number as it is given.
+
+    Raises:
+        UserError: there is one; the message names its key.
+    """
+    for path, owner in schedules_in(config):
+        key = ".".join(map(str, path))
+        if key not in numbers:
+            name = next(str(part) for part in reversed(path) if isinstance(part, str))
+            part = part_name(owner) if isinstance(owner, Part) else key
+            raise UserError(
+                f"{key}: {part} reads the number only when it is made, so that it cannot follow a schedule; give a "
+                f"number, or keep it as it is given in a part of your own (self.{name} = {name})"
+            )
 
 
 def player_sections(game: Part) -> dict[str, tuple[str, PlayerSection]]:

@@ -22,7 +22,7 @@ from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
 from gantrain.outer.base import Outer, check_moves
 from gantrain.outer.field import Field
-from gantrain.outer.learner import Learner
+from gantrain.outer.learner import Learner, scheduled_numbers
 
 
 class Path(dict):
@@ -133,6 +133,8 @@ def solve(
     evaluator = Evaluator(game, source)
     field = Field(evaluator, learners, order or "simultaneous", samples or "fresh", build("constraint", joint))
     loop: Outer = copy.deepcopy(build("outer", "gda" if outer is None else outer))
+    for key in scheduled_numbers(game, learners, loop, field.constraint):
+        raise UserError(f"{key}: a schedule goes by the images that a run has seen; give gt.solve a number, or train")
     loop.require(field)
 
     iterates = _Iterates(game, kept)

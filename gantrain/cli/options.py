@@ -36,8 +36,8 @@ step_option = click.option(
 )
 weights_option = click.option(
     "--weights",
-    type=click.Choice(["ema", "live"]),
-    help="The averaged weights or the trained weights; by default the averaged weights if the run keeps an average.",
+    metavar="NAME",
+    help="An average by its name (ema), live or anchor; by default the first average, or live if there is none.",
 )
 results_option = click.option(
     "--output",

@@ -363,12 +363,9 @@ def _choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tu
         return tuple(chosen)
     chosen = []
     for metric in metrics:
-        names = {metric, *value_names(metric)}
-        fitting = [name for name in common if {name, _without_label(name)} & names]
+        fitting = [name for name in common if _is_meant(metric, name)]
         if not fitting:
-            lacking = next(
-                (run for run in runs if not any({n, _without_label(n)} & names for n in run.values)), runs[0]
-            )
+            lacking = next((run for run in runs if not any(_is_meant(metric, n) for n in run.values)), runs[0])
             known = nearest(metric, map(_without_label, lacking.values))
             raise UserError(f"{lacking.folder}: has logged no {metric}; expected {one_of(lacking.values)}{known}")
         chosen += [name for name in fitting if name not in chosen]
@@ -390,6 +387,12 @@ def _evaluated(names: Iterable[str], runs: Sequence[Series]) -> list[str]:
     return measured + [n for n in names if n not in measured and any(n in run.better for run in runs)]
 
 
+def _is_meant(word: str, name: str) -> bool:
+    """Whether a word stands for a logged value: its name, or that of a metric, with labels such as [ema] or without."""
+    bare, label = _without_label(word), word.removeprefix(_without_label(word))
+    return _without_label(name) in (bare, *value_names(bare)) and label in name
+
+
 def _without_label(name: str) -> str:
-    """The name of a value without the label of the features, which stands in brackets."""
+    """The name of a value without the labels in brackets: of the features, and of the weights."""
     return name.partition("[")[0]

@@ -11,13 +11,14 @@ import psutil
 import torch
 
 from gantrain.builders import (
+    make_averages,
     make_batches,
     make_data,
-    make_ema,
     make_game,
     make_learners,
     make_outer,
     player_sections,
+    require_followed,
 )
 from gantrain.compute import memory
 from gantrain.compute.allocator import keep_freed_memory
@@ -146,14 +147,14 @@ def make_trainer(
         networks = [player.module for player in game.players.values()]
         Arithmetic(run).prepare(networks, dataset.spec.shape, device)
         learners, schedulers = make_learners(config, game)
-        return kind(
+        trainer = kind(
             game,
             learners,
             make_outer(config),
             batches,
             run,
             schedulers=schedulers,
-            ema=make_ema(config, game),
+            ema=make_averages(config, game.evaluated_network),
             callbacks=make_callbacks(config, game, dataset, device, trust),
             log=config.log,
             checkpoints=config.checkpoint,
@@ -161,3 +162,5 @@ def make_trainer(
             processes=everyone,
             initial=initial,
         )
+        require_followed(config, trainer.scheduled)
+        return trainer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gantrain.config import schedules
 from gantrain.config.base import Schema
 from gantrain.config.parts import part_model
 from gantrain.config.registry import kind as kind_of
@@ -85,11 +86,17 @@ def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _linked(schema: Any, definitions: dict[str, Any]) -> Any:
-    """The schema with ``$part`` marks replaced by references; the kinds referred to are added to ``definitions``."""
+    """The schema with references in the place of its marks ``$part`` and ``$schedule``.
+
+    What is referred to is added to ``definitions``.
+    """
     if isinstance(schema, list):
         return [_linked(s, definitions) for s in schema]
     if not isinstance(schema, dict):
         return schema
+    if "$schedule" in schema:
+        definitions.setdefault("schedule", _lenient(schedules.json_schema()))
+        return {"$ref": "#/$defs/schedule"}
     if "$part" not in schema:
         return {key: _linked(value, definitions) for key, value in schema.items()}
     kind = schema["$part"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from gantrain.config import marks, shipped, yaml_files
 from gantrain.config.paths import nothing_at
-from gantrain.config.sections import Data, FolderName
+from gantrain.config.sections import ONE_OF_AVERAGE, Data, FolderName, is_given
 from gantrain.config.types import Written, expanded, one_line, shown
 from gantrain.errors import UserError
 
@@ -124,8 +124,9 @@ def origin(files: Sequence[tuple[Path, dict[str, Any]]], key: str) -> Path:
 def merge(old: Any, new: Any, key: Key = ()) -> Any:
     """Merge ``new`` over ``old``: mappings are merged key by key, and other values are replaced.
 
-    Where ``new`` chooses another part by ``name`` or ``target``, the keys of the old part are dropped. A mapping whose
-    keys are positions changes single entries of a list.
+    Where ``new`` chooses another part by ``name`` or ``target``, the keys of the old part are dropped. So are an old
+    interval ``every``, and the old way in which an average is taken, where ``new`` has another. A mapping whose keys
+    are positions changes single entries of a list.
 
     Args:
         old: the value below, or None.
@@ -150,8 +151,10 @@ def merge(old: Any, new: Any, key: Key = ()) -> Any:
         return _merge_list(old, new, key)
     if isinstance(old, str) and key not in _NOT_PARTS:
         old = {"name": old}
-    if not isinstance(old, dict):
+    if not isinstance(old, dict) or key[-1:] == ("every",):
         old = {}
+    elif key[:1] == ("ema",) and any(is_given(new.get(kind)) for kind in ONE_OF_AVERAGE):
+        old = {k: v for k, v in old.items() if k not in (*ONE_OF_AVERAGE, "ramp", "start")}
     elif key not in _NOT_PARTS and (_other_part(old, new) or key in _PER_PLAYER and _other_form(old, new)):
         old = {k: v for k, v in old.items() if k in _BESIDE.get(key, ())}
     merged = {k: merge(v, new[k], (*key, k)) if k in new else v for k, v in old.items()}

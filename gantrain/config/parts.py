@@ -19,6 +19,7 @@ from pydantic_core import core_schema
 from gantrain.config.base import Schema, extended, lines, nearest, one_of, problem, problem_at
 from gantrain.config.initial import Init
 from gantrain.config.registry import kind as kind_of
+from gantrain.config.schedules import Schedule, ended, with_schedules
 from gantrain.config.signatures import (
     REQUIRED,
     Parameter,
@@ -71,7 +72,7 @@ class PartOver(PartOf):
 
 
 class NameOrPart(PartOf):
-    """Marks a value that is the name of a registered part, and stays so, or a part of the user's own."""
+    """Marks a value that is the name of a registered part, and stays so, or a part with keys, or of the user's own."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         part = super().__get_pydantic_core_schema__(source, handler)
@@ -81,7 +82,11 @@ class NameOrPart(PartOf):
 
     @staticmethod
     def _named(part: Any) -> Any:
-        return part_name(part) if isinstance(part, Part) and "name" in type(part).model_fields else part
+        if not isinstance(part, Part) or "name" not in type(part).model_fields:
+            return part
+        name, *keys = type(part).model_fields
+        plain_name = all(getattr(part, key) == type(part).model_fields[key].default for key in keys)
+        return getattr(part, name) if plain_name else part
 
 
 class PerPlayer(PartOf):
@@ -262,7 +267,7 @@ def part_model(kind: str, name: str) -> type[Part]:
     signature = read_signature(path, markers(kind))
     fields = {}
     for p in signature.parameters[len(kind_of(kind).supplied) :]:
-        accepted = _accepted(p)
+        accepted = _accepted(kind, p)
         if p.name in kind_of(kind).reserved:
             continue
         if accepted is not None:
@@ -299,7 +304,7 @@ def target_model(kind: str, target: str) -> type[Part]:
             message = f"{target} has an argument called {p.name}, by which configs choose parts; call it otherwise"
             raise problem_at(("target",), message, target)
     fields = {
-        p.name: (Any if (accepted := _accepted(p)) is None else accepted, _field(p))
+        p.name: (Any if (accepted := _accepted(kind, p)) is None else accepted, _field(p))
         for p in signature.parameters[len(supplied) :]
         # YAML cannot give what stands where a function is the default.
         if p.name not in kind_of(kind).reserved and (p.default is REQUIRED or not callable(p.default))
@@ -411,6 +416,13 @@ def class_attribute(kind: str, path: str, attribute: str) -> Any:
     return getattr(made_by(kind, find_target(kind, path)), attribute, None)
 
 
+def at_the_end(part: Part) -> Part:
+    """The part with the last values of its own schedules; the same part if it has none."""
+    own = part_arguments(part)
+    last = {key: value for key in own if (value := ended(own[key])) is not own[key]}
+    return part.model_copy(update=last) if last else part
+
+
 def plain(value: Any) -> Any:
     """A validated part as plain data."""
     return value.model_dump(mode="json") if isinstance(value, Part) else value
@@ -422,9 +434,11 @@ def _is_key(parameter: Parameter) -> bool:
     return (get_args(kind) or (kind,))[0] in scalars or isinstance(parameter.default, scalars)
 
 
-def _accepted(parameter: Parameter) -> Any:
+def _accepted(kind: str, parameter: Parameter) -> Any:
     """The type that checks a YAML value for an argument, or None if YAML cannot give such a value."""
-    accepted = understood(parameter.annotation, parameter.default)
+    accepted, schedules = understood(parameter.annotation, parameter.default), kind_of(kind).schedules
+    if schedules is not None:
+        accepted = with_schedules(accepted, schedules.get(parameter.name))
     marks = getattr(get_args(accepted)[1], "__metadata__", ()) if get_origin(accepted) is dict else ()
     return Annotated[Any, PlaysMany(marks[0].kind)] if marks and isinstance(marks[0], Plays) else accepted
 
@@ -457,6 +471,9 @@ def _built(
         own = {key: argument for key, argument in part_arguments(value).items() if key not in given}
         arguments = {key: _built(argument, kind, f"{at}.{key}", first) for key, argument in own.items()}
         maker = part_maker(value)
+        last = at_the_end(value)
+        if last is not value and value.part_kind not in ("game", "optimizer"):
+            _built(last, kind, at, supplied, given)  # which may refuse the last values
         with UserCode(at, maker):
             built = maker(*first, **arguments, **given)
         if not isinstance(built, part_class(value)):
@@ -468,6 +485,8 @@ def _built(
         return {key: _built(v, kind, f"{at}.{key}", supplied) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_built(v, kind, f"{at}.{i}", supplied) for i, v in enumerate(value))
+    if isinstance(value, Schedule):
+        return value.at_key(at)
     return str(value) if isinstance(value, Written) else value
 
 

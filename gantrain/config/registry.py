@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from gantrain.config.features import Features
 from gantrain.config.metrics import METRICS
 from gantrain.config.signatures import REQUIRED, Parameter, Signature, read_signature, read_source, understood
 from gantrain.config.types import PositiveInt
@@ -29,6 +30,8 @@ class Kind:
             method will do although it is not derived from the interface. ``finish`` then makes parts of its objects.
         finish: ``module:function`` that is given each object that was built, and by name the keys that stand beside the
             constructor's. It returns the part.
+        schedules: what to do about the arguments whose numbers cannot follow a schedule: name -> advice. None if no
+            number of the part can.
         called: ``module:Class`` of the class whose methods say how parts are called, where the interface says less.
     """
 
@@ -41,6 +44,7 @@ class Kind:
     beside: Callable[[Signature], tuple[Parameter, ...]] = lambda signature: ()
     adopts: tuple[str, str] | None = None
     finish: str | None = None
+    schedules: Mapping[str, str] | None = None
     called: str | None = None
 
 
@@ -63,10 +67,25 @@ _LIMIT = Parameter(
     "larger subset contains a smaller one. A data set that is written as changes of another does not take over its "
     "limit. Null (the default): all samples.",
 )
+_FEATURES = Parameter(
+    "features",
+    Features | None,
+    None,
+    "The network whose features this metric compares, as in evaluate.features. Null (the default) takes those of "
+    "evaluate.features, and where that is null too, those by which the metric is defined.",
+)
 # A scheduler may consist of other schedulers, which YAML can give.
 _NESTED = {"LRScheduler": Annotated[Any, "scheduler"]}
 # ReduceLROnPlateau needs a metric at each of its steps, which a run does not have.
 _NO_SCHEDULER = ("ReduceLROnPlateau",)
+
+
+# Optimizers have their own schedulers for the learning rate, and Adagrad reads the other one once.
+_NO_SCHEDULE = {
+    "lr": "the learning rate has schedulers of its own: write scheduler: {name: cosineannealinglr, T_max: 10000} "
+    "beside optimizer",
+    "initial_accumulator_value": "it is read once, so write a number",
+}
 
 
 # What a network is built for.
@@ -126,14 +145,19 @@ _KINDS = {
         | _in("outer.optimistic", optimistic="Optimistic")
         | _in("outer.lookahead", lookahead="Lookahead")
         | _in("outer.ceg_plus", ceg_plus="CEGPlus"),
+        schedules={},
     ),
     "sharpness": lambda: Kind(
-        "gradient oracle", "gantrain:Oracle", _in("sharpness.sam", sam="SAM") | _in("sharpness.sampa", sampa="SAMPa")
+        "gradient oracle",
+        "gantrain:Oracle",
+        _in("sharpness.sam", sam="SAM") | _in("sharpness.sampa", sampa="SAMPa"),
+        schedules={},
     ),
     "constraint": lambda: Kind(
         "constraint",
         "gantrain:Resolvent",
         _in("optim.constraints", box="Box", l2_ball="L2Ball", simplex="Simplex", l1="L1"),
+        schedules={},
     ),
     "loss": lambda: Kind(
         "loss",
@@ -147,6 +171,7 @@ _KINDS = {
             least_squares="LeastSquares",
             relativistic="Relativistic",
         ),
+        schedules={},
     ),
     "penalty": lambda: Kind(
         "penalty",
@@ -158,6 +183,7 @@ _KINDS = {
         | _in("games.penalties.orthogonal", orthogonal="Orthogonal")
         | _in("games.penalties.path_length", path_length="PathLength")
         | _in("games.penalties.feature_matching", feature_matching="FeatureMatching"),
+        schedules={},
     ),
     "generator": lambda: Kind(
         "generator",
@@ -166,7 +192,10 @@ _KINDS = {
         | _in("models.mlp", mlp="MLPGenerator")
         | _in("models.dcgan", dcgan="DCGANGenerator")
         | _in("models.sngan", sngan="SNGANGenerator")
-        | _in("models.r3gan", r3gan="R3GANGenerator"),
+        | _in("models.r3gan", r3gan="R3GANGenerator")
+        | _in("models.biggan", biggan="BigGANGenerator")
+        | _in("models.fastgan", fastgan="FastGANGenerator")
+        | _in("models.stylegan2", stylegan2="StyleGAN2Generator"),
         supplied=_SPEC,
         called="gantrain:Generator",
     ),
@@ -177,7 +206,10 @@ _KINDS = {
         | _in("models.mlp", mlp="MLPDiscriminator")
         | _in("models.dcgan", dcgan="DCGANDiscriminator")
         | _in("models.sngan", sngan="SNGANDiscriminator")
-        | _in("models.r3gan", r3gan="R3GANDiscriminator"),
+        | _in("models.r3gan", r3gan="R3GANDiscriminator")
+        | _in("models.biggan", biggan="BigGANDiscriminator")
+        | _in("models.fastgan", fastgan="FastGANDiscriminator")
+        | _in("models.stylegan2", stylegan2="StyleGAN2Discriminator"),
         supplied=_SPEC,
         called="gantrain:Discriminator",
     ),
@@ -246,11 +278,13 @@ _KINDS = {
         | _in("games.matrix", matrix="Matrix")
         | _in("games.cournot", cournot="Cournot"),
         reserved=("spec",),
+        schedules={},
     ),
     "augmentation": lambda: Kind(
         "augmentation",
         "gantrain:Augmentation",
         _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color") | _in("data.ada", ada="ADA"),
+        schedules={},
     ),
     "toy": lambda: Kind(
         "toy game",
@@ -261,7 +295,10 @@ _KINDS = {
         | _in("games.toy.random_quadratic", random_quadratic="RandomQuadratic"),
     ),
     "metric": lambda: Kind(
-        "metric", "gantrain:Metric", {key: description.target for key, description in METRICS.items()}
+        "metric",
+        "gantrain:Metric",
+        {key: description.target for key, description in METRICS.items()},
+        beside=lambda signature: (_FEATURES,),
     ),
     "callback": lambda: Kind("callback", "gantrain:Callback", reserved=("game", "data", "config")),
     "tracker": lambda: Kind(
@@ -276,6 +313,7 @@ _KINDS = {
         _optimizers() | _in("optim.muon", muon="Muon") | _in("optim.mirror", mirror="Mirror"),
         supplied={"params": "the parameters that it moves"},
         beside=_decay,
+        schedules=_NO_SCHEDULE,
     ),
     "scheduler": lambda: Kind(
         "scheduler",

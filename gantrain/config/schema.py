@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from gantrain.config import merge
 from gantrain.config.base import Schema, extended, nearest, one_of, problem_at
+from gantrain.config.clock import in_images
 from gantrain.config.groups import written_out
 from gantrain.config.parts import (
     Part,
@@ -24,9 +25,11 @@ from gantrain.config.parts import (
     player_arguments,
 )
 from gantrain.config.registry import kind as kind_of
+from gantrain.config.schedules import schedules_in
 from gantrain.config.sections import (
     CALLBACKS,
     EMA,
+    WEIGHTS,
     Checkpoint,
     Data,
     Diagnose,
@@ -71,17 +74,22 @@ class Config(Schema):
     """The game that is trained: its players, and what each of them minimises."""
     outer: Annotated[Any, PartOf("outer")] = {"name": "gda", "order": "alternating"}
     """The outer loop, which moves all players. Default: gda (gradient descent ascent) in alternating order."""
-    ema: EMA | None = None
-    """An average of the weights of the network that is evaluated, such as the generator; null (the default) keeps
-    none."""
+    ema: EMA | Annotated[tuple[EMA, ...], Field(min_length=1)] | None = None
+    """An average of the weights of the network that is evaluated, such as the generator, or a list of several; null
+    (the default) keeps none."""
     callbacks: tuple[Annotated[Any, PartOf("callback")], ...] = ()
     """Callbacks of your own, each by its target, which look at the run while it goes on. Default none."""
     diagnose: Diagnose | None = None
     """Measurements of the game's spectrum, rotation and sharpness during the run; null (the default) takes none."""
     log: Log = Log()
-    """The number of training steps from one row of logged scalars to the next."""
+    """How often a row of scalars is logged."""
     checkpoint: Checkpoint = Checkpoint()
-    """The number of training steps from one checkpoint to the next, and the number of checkpoints that are kept."""
+    """How often a checkpoint is written, and the number of checkpoints that are kept."""
+
+    @property
+    def averages(self) -> tuple[EMA, ...]:
+        """The averages of the weights that the run keeps."""
+        return self.ema if isinstance(self.ema, tuple) else () if self.ema is None else (self.ema,)
 
     @property
     def game_callbacks(self) -> dict[str, Any]:
@@ -154,6 +162,40 @@ class Config(Schema):
             raise problem_at(("data",), f"the game {game} takes no data; leave it out, or give data.batch_size alone")
         if self.run.kimg is not None and not self._takes_data():
             raise problem_at(("run", "kimg"), f"the game {game} sees no samples; use run.steps or run.gradients")
+        for key in type(self).model_fields:
+            if in_images(getattr(getattr(self, key), "every", None)) and not self._takes_data():
+                message = f"the game {game} sees no samples; use a number of steps, or {{gradients: N}}"
+                raise problem_at((key, "every"), message)
+        return self
+
+    @model_validator(mode="after")
+    def _with_its_averages(self) -> Config:
+        names = [average.name for average in self.averages]
+        for i, average in enumerate(self.averages):
+            key: tuple[str | int, ...] = ("ema", i) if isinstance(self.ema, tuple) else ("ema",)
+            if average.name in names[:i]:
+                raise problem_at((*key, "name"), f"an average is called {average.name} already; choose another name")
+            if self._takes_data():
+                continue
+            if average.half_life_kimg is not None:
+                message = f"the game {part_name(self.game)} sees no samples; use decay or uniform"
+                raise problem_at((*key, "half_life_kimg"), message)
+            if in_images(average.start):
+                message = f"the game {part_name(self.game)} sees no samples; use a number of steps"
+                raise problem_at((*key, "start"), message)
+        return self
+
+    @model_validator(mode="after")
+    def _with_weights_to_evaluate(self) -> Config:
+        names = [average.name for average in self.averages]
+        sections = [(key, getattr(self, key)) for key in self.callback_names if hasattr(getattr(self, key), "weights")]
+        for key, section in sections:
+            listed = isinstance(section.weights, tuple)
+            several = section.weights if listed else (section.weights,)
+            for i, weights in enumerate(several):
+                message = wrong_weights(weights, names) or ("is named twice" if weights in several[:i] else None)
+                if message is not None:
+                    raise problem_at((key, "weights", i) if listed else (key, "weights"), message, weights)
         return self
 
     @model_validator(mode="after")
@@ -244,6 +286,21 @@ def config_of(game: str) -> type[Config]:
     return config
 
 
+def wrong_weights(weights: str | None, averages: Sequence[str]) -> str | None:
+    """What is wrong with weights that are to be evaluated, and what to do; None if nothing is.
+
+    Args:
+        weights: the name of an average, ``live`` or ``anchor``; None for the default.
+        averages: the names of the averages that the run keeps.
+    """
+    known = (*averages, *WEIGHTS)
+    if weights is None or weights in known:
+        return None
+    if weights == "ema" and not averages:
+        return "ema was asked for, and the run keeps no average; add ema: {decay: 0.999}"
+    return f"expected {one_of(known)}, got {shown(weights)}{nearest(weights, known)}"
+
+
 def _mapping(game: str, attribute: str) -> Mapping[str, Any]:
     """A class attribute of a game that is a dict of texts."""
     value = class_attribute("game", game, attribute) or {}
@@ -271,7 +328,17 @@ def _over_training_data(training: Any, changes: Any) -> Any:
     return merge.merge(training, {} if changes is None else changes, ("evaluate", "data"))
 
 
-class SolveConfig(Schema):
+class _WithoutRun(Schema):
+    """A config without a run, by whose images a schedule would go."""
+
+    @model_validator(mode="after")
+    def _constant(self) -> _WithoutRun:
+        for key, _ in schedules_in(self):
+            raise problem_at(key, "a schedule goes by the images that a run has seen; give a number here")
+        return self
+
+
+class SolveConfig(_WithoutRun):
     """A toy game and the way in which it is solved."""
 
     name: Annotated[str, FolderName()]
@@ -311,7 +378,7 @@ class Axis(Schema):
     """The number of values, which are evenly spaced. Default 41."""
 
 
-class MapConfig(Schema):
+class MapConfig(_WithoutRun):
     """A convergence map: where outer loops contract on the quadratic game with Lipschitz constant L."""
 
     name: Annotated[str, FolderName()]

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import InitErrorDetails, core_schema
 
 from gantrain.config.base import Schema, nearest, one_of, problem, problem_at
-from gantrain.config.metrics import BEST, own_description
+from gantrain.config.features import Features, PublishedNetwork, own_features
+from gantrain.config.metrics import BEST, METRICS, MetricDescription, own_description
 from gantrain.config.parts import NameOrPart, Part, PartOf, PartOver, class_attribute, part_name, plain, validate
 from gantrain.config.registry import kind
+from gantrain.config.schedules import Scheduled
 from gantrain.config.signatures import Signature
 from gantrain.config.types import (
     Bool,
-    FilePath,
-    FractionBelowOne,
+    Interval,
     NonNegativeInt,
     Number,
     OutputFolder,
     PositiveFloat,
     PositiveInt,
-    RunPath,
     Text,
     Words,
     shown,
@@ -34,6 +35,12 @@ TENSORBOARD = "tensorboard"
 TIMEOUT = 240
 # The longest name of a run in bytes; file systems take 255, and names of files beside the folder add endings to it.
 LONGEST_NAME = 200
+
+
+# The weights of a network that are no average.
+WEIGHTS = ("live", "anchor")
+# The keys of an average that say how it is taken, of which each excludes the others.
+ONE_OF_AVERAGE = ("decay", "half_life_kimg", "uniform")
 
 
 class FolderName(Words):
@@ -172,41 +179,30 @@ class Data(Schema):
         return {**plain.pop("part"), **plain}
 
 
-class Inception(Schema):
-    """The InceptionV3 network by which FID, IS and KID are defined."""
-
-    name: Literal["inception"] = "inception"
-    """The name of the features."""
-    weights: FilePath | None = None
-    """The file of the network's weights. null (the default) takes the file that torch-fidelity keeps, and downloads it
-    if it is missing."""
-    digest: Text | None = None
-    """The SHA-256 of the file if it holds other weights than the published ones, or at least the first 8 digits of it.
-    Values are then not called FID. Default null: the published weights."""
-
-    @classmethod
-    def normalised(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-
 class Evaluate(Schema):
     """Metrics of a generator's samples, measured while the generator trains; null measures nothing."""
 
-    every: PositiveInt = 1000
-    """The number of training steps from one evaluation to the next. Default 1000."""
+    every: Interval = 1000
+    """The interval from one evaluation to the next: a number of training steps, {kimg: N} (thousands of real samples)
+    or {gradients: N}. Default 1000."""
     metrics: Annotated[tuple[Annotated[Any, NameOrPart("metric")], ...], Field(min_length=1)] = ("fid",)
     """The metrics that are measured: fid (Fréchet distance), isc (Inception score), kid (kernel distance), prc
-    (precision and recall), ppl (perceptual path length), or your own by their targets. Default [fid]."""
+    (precision and recall), prdc (density and coverage), authenticity, intra_class_fid (the Fréchet distance within each
+    class), ppl (perceptual path length), or your own by their targets. A metric may have features of its own:
+    {name: prc, features: vgg16}. Default [fid]."""
     samples: PositiveInt = 10000
     """The number of generated samples that are measured. Default 10000; published FIDs take 50000."""
-    weights: Literal["ema", "live", "anchor"] | None = None
-    """The weights of the generator that is measured: the average of the weights (ema), the weights that are trained
-    (live), or those of the last outer iterate (anchor). null (the default) takes ema if the run keeps an average, and
-    live otherwise."""
-    features: Annotated[Inception | RunPath, Field(union_mode="left_to_right")] = Inception()
-    """The network whose features the metrics use: inception (the default), or the folder of a classification run, whose
-    classifier then gives the features. A bare name is also searched in checkpoints in the current directory, and
-    digits-classifier is shipped."""
+    weights: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """The weights of the generator that is measured: an average by its name (ema), the weights that are trained (live),
+    or those of the last outer iterate (anchor). Of a list each is measured, and logged with its name in brackets; the
+    first decides which checkpoint is the best. null (the default) takes the first average that the run keeps, and live
+    if there is none."""
+    features: Features | None = None
+    """The network whose features all metrics use that name none of their own: inception, vgg16, one of DINOv2 or CLIP,
+    or the folder of a classification run, whose classifier then gives the features. A bare name is also searched in
+    checkpoints in the current directory; photos-classifier, for photographs, and digits-classifier are shipped. null
+    (the default): each metric uses the network by which it is defined, which is vgg16 for prc and prdc, and inception
+    for the others."""
     data: Annotated[Any, PartOver("data")] | None = None
     """The data set with which the samples are compared; keys that are left out are those of the training data. null
     (the default) compares with the training data."""
@@ -218,47 +214,70 @@ class Evaluate(Schema):
     """The number of images that pass through the network of the features at once. Default 64."""
     best: Annotated[Text, Field(json_schema_extra={"examples": list(BEST)})] | None = None
     """The metric by which the best checkpoint is chosen, which is kept in the folder best: fid, isc, kid, precision,
-    recall, ppl, or a value of a metric of your own. null (the default) takes the first entry of metrics."""
+    recall, density, coverage, authenticity, memorised, intra_class_fid, ppl, or a value of a metric of your own. null
+    (the default) takes the first entry of metrics."""
 
     @model_validator(mode="after")
     def _measured(self) -> Evaluate:
-        own = self._own_values()
-        if self.best is None or self.best in own or BEST.get(self.best) in self.metrics:
+        words = list(dict.fromkeys(word for words in self._words() for word in words))
+        if self.best is None or self.best in words:
             return self
         if self.best in BEST:
             raise problem_at(("best",), f"{self.best} is not measured; add {BEST[self.best]} to evaluate.metrics")
-        words = [*BEST, *own]
+        words = list(dict.fromkeys([*BEST, *words]))
         message = f"expected {one_of(words)}, got {shown(self.best)}{nearest(self.best, words)}"
         raise problem_at(("best",), message, self.best)
 
     @property
+    def several_weights(self) -> tuple[str | None, ...]:
+        """The weights that are measured, each by its name; None stands for the default."""
+        return self.weights if isinstance(self.weights, tuple) else (self.weights,)
+
+    @property
     def compared_by(self) -> str:
         """The word for the value by which checkpoints are compared."""
-        if self.best is not None:
-            return self.best
-        return self.metrics[0] if isinstance(self.metrics[0], str) else next(iter(self._own_values(self.metrics[:1])))
+        return self.best if self.best is not None else self._words()[0][0]
 
-    def _own_values(self, metrics: Sequence[Any] | None = None) -> dict[str, int]:
-        """The values of the metrics of the user's own: name -> the number of the metric in the list."""
-        found: dict[str, int] = {}
-        for i, metric in enumerate(self.metrics if metrics is None else metrics):
-            if not isinstance(metric, Part):
-                continue
-            better, compares, needs = (
-                class_attribute("metric", metric.part_class, key) for key in ("better", "compares", "needs")
-            )
-            try:
-                values = own_description(metric.part_class.rpartition(":")[2], better, compares, needs).values
-            except ValueError as error:
-                raise problem_at(("metrics", i, "target"), str(error)) from None
-            for value in values:
-                if value.name in found:
-                    message = (
-                        f"reports {value.name}, as entry {found[value.name]} does; take another name, or leave it out"
-                    )
-                    raise problem_at(("metrics", i, "target"), message)
-                found[value.name] = i
+    def _words(self) -> list[list[str]]:
+        """For each metric the words in ``best`` for its values.
+
+        Raises:
+            ValidationError: a metric of the user's own says something wrong about itself, features are named for a
+                metric that looks at none, or two metrics would report the same value.
+        """
+        found: list[list[str]] = []
+        reported: dict[tuple[str, Any], int] = {}
+        for i, metric in enumerate(self.metrics):
+            description, features = self._described(i)
+            found.append([value.best for value in description.values if value.best is not None])
+            for value in description.values if metric not in self.metrics[:i] else ():
+                first = reported.setdefault((value.name, features), i)
+                if first != i:
+                    other = "other features" if description.key in METRICS else "another name"
+                    message = f"reports {value.name}, as entry {first} does; give it {other}, or leave it out"
+                    raise problem_at(("metrics", i), message)
         return found
+
+    def _described(self, i: int) -> tuple[MetricDescription, Any]:
+        """The description of the metric of this number, and its features; None for features that it does not use."""
+        metric = self.metrics[i]
+        key = part_name(metric) if isinstance(metric, Part) else metric
+        own = own_features(metric)
+        if key in METRICS:
+            return METRICS[key], own or self.features or PublishedNetwork(name=METRICS[key].features)
+        better, compares, needs = (
+            class_attribute("metric", metric.part_class, attribute) for attribute in ("better", "compares", "needs")
+        )
+        try:
+            description = own_description(metric.part_class.rpartition(":")[2], better, compares, needs)
+        except ValueError as error:
+            raise problem_at(("metrics", i, "target"), str(error)) from None
+        if "features" in needs:
+            return description, own or self.features or PublishedNetwork(name=description.features)
+        if own is not None:
+            message = f"{description.key} looks at the images alone, as its attribute needs says; leave the key out"
+            raise problem_at(("metrics", i, "features"), message)
+        return description, None
 
 
 class Accuracy(Schema):
@@ -266,15 +285,17 @@ class Accuracy(Schema):
 
     data: Annotated[Any, PartOver("data")]
     """The data set on which the accuracy is measured. Keys that are left out are those of the training data."""
-    every: PositiveInt = 500
-    """The number of training steps from one evaluation to the next. Default 500."""
+    every: Interval = 500
+    """The interval from one evaluation to the next: a number of training steps, {kimg: N} (thousands of real samples)
+    or {gradients: N}. Default 500."""
 
 
 class Diagnose(Schema):
     """Measurements of the game around its current point: spectrum, rotation, and the sharpness of each player."""
 
-    every: PositiveInt = 1000
-    """The number of training steps from one diagnosis to the next. Default 1000."""
+    every: Interval = 1000
+    """The interval from one diagnosis to the next: a number of training steps, {kimg: N} (thousands of real samples) or
+    {gradients: N}. Default 1000."""
     batches: PositiveInt = 3
     """The number of batches on which the game is measured; their values differ by the spread that is reported. Default
     3."""
@@ -285,11 +306,65 @@ class Diagnose(Schema):
     """The radius of the ball in which each player's sharpness is measured. Default 0.05."""
 
 
-class EMA(Schema):
-    """An exponential moving average of the weights of the network that is evaluated."""
+class AverageName(Words):
+    """The name of an average of weights, which names files and values."""
 
-    decay: FractionBelowOne = 0.999
-    """The share of the average that is kept at each training step, at least 0 and below 1. Default 0.999."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.expected = "a name of at most 50 letters, digits, _ and -, other than live and anchor"
+
+    def convert(self, value: Any) -> str:
+        name = super().convert(value)
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,49}", name) or name in WEIGHTS:
+            raise ValueError
+        return name
+
+
+class EMA(Schema):
+    """An average of the weights of the network that is evaluated: by a decay, by a half-life, or uniform."""
+
+    decay: Annotated[float, Scheduled(Number(least=0, below=1))] | None = None
+    """The share of the average that is kept at each training step, at least 0 and below 1; less in the first steps, so
+    that the initial weights never count. Default 0.999 where neither half_life_kimg nor uniform is given."""
+    half_life_kimg: Annotated[float, Scheduled(Number(least=0))] | None = None
+    """The number of real samples, in thousands, after which half of the average is new, in place of decay. A step on B
+    samples keeps 0.5^(B / half-life) of the average, which begins with the initial weights; 0 takes the live weights.
+    Default null."""
+    ramp: Annotated[float, Scheduled(Number(above=0))] | None = None
+    """The half-life is at most ramp times the samples that the run saw before the step. 0.05 is common. Default null:
+    no bound."""
+    uniform: Bool = False
+    """Whether the average is the plain mean of the weights after each training step, in place of decay. Default
+    false."""
+    start: Interval | None = None
+    """The time from which steps count in a uniform average, which equals the weights until then: a number of training
+    steps, {kimg: N} or {gradients: N}. Default null: the beginning."""
+    of: Literal["live", "anchor"] = "live"
+    """The weights that are averaged: those that are trained (live), or the last outer iterate (anchor) of an outer loop
+    that has an anchor, such as the slow weights of lookahead. Default live."""
+    name: Annotated[str, AverageName()] = "ema"
+    """The name of the average, by which evaluations, samples and commands choose it. Default ema."""
+
+    @classmethod
+    def normalised(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or any(is_given(value.get(key)) for key in ONE_OF_AVERAGE):
+            return value
+        return {**value, "decay": 0.999}
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> EMA:
+        given = [key for key in ONE_OF_AVERAGE if is_given(getattr(self, key))]
+        if len(given) > 1:
+            raise problem_at((given[1],), f"{given[0]} is given, too; leave one of them out")
+        for key, fitting in (("ramp", "half_life_kimg"), ("start", "uniform")):
+            if getattr(self, key) is not None and given != [fitting]:
+                raise problem_at((key,), f"goes with {fitting}, and this average has {given[0]}; leave it out")
+        return self
+
+
+def is_given(value: Any) -> bool:
+    """Whether a key says something; a half-life of 0 does."""
+    return value is not None and value is not False
 
 
 class TrackerOf(PartOf):
@@ -322,8 +397,9 @@ class TrackerOf(PartOf):
 class Log(Schema):
     """The scalars of a run: how often a row is written to metrics.jsonl, and where else the rows go."""
 
-    every: PositiveInt = 20
-    """The number of training steps from one row of scalars to the next. Default 20."""
+    every: Interval = 20
+    """The interval from one row of scalars to the next: a number of training steps, {kimg: N} (thousands of real
+    samples) or {gradients: N}. Default 20."""
     to: tuple[Annotated[Any, TrackerOf()], ...] = (TENSORBOARD,)
     """Where the rows go beside metrics.jsonl: a list of tensorboard, wandb and mlflow, each by its name or with keys of
     its own, or a tracker of your own by its target. Others than tensorboard get a row once a checkpoint holds it. An
@@ -344,14 +420,18 @@ class Log(Schema):
 
 
 class Samples(Schema):
-    """Grids of generated samples: how often they are drawn, and how many samples; null draws none."""
+    """Grids of generated samples: how often they are drawn, and of what; null draws none."""
 
     by_default: ClassVar[bool] = True
 
-    every: PositiveInt = 500
-    """The number of training steps from one grid to the next. Default 500."""
+    every: Interval = 500
+    """The interval from one grid to the next: a number of training steps, {kimg: N} (thousands of real samples) or
+    {gradients: N}. Default 500."""
     count: Annotated[int, Number(whole=True, least=1, most=65536)] = 64
     """The number of samples in a grid. Default 64."""
+    weights: Text | None = None
+    """The weights of the generator that is sampled: an average by its name, live or anchor. null (the default) takes
+    the first average that the run keeps, and live if there is none."""
 
 
 class Scalars(Schema):
@@ -359,8 +439,9 @@ class Scalars(Schema):
 
     by_default: ClassVar[bool] = True
 
-    every: PositiveInt = 100
-    """The number of training steps from one measurement to the next. Default 100."""
+    every: Interval = 100
+    """The interval from one measurement to the next: a number of training steps, {kimg: N} (thousands of real samples)
+    or {gradients: N}. Default 100."""
 
 
 class Pictures(Schema):
@@ -368,8 +449,9 @@ class Pictures(Schema):
 
     by_default: ClassVar[bool] = True
 
-    every: PositiveInt = 500
-    """The number of training steps from one picture to the next. Default 500."""
+    every: Interval = 500
+    """The interval from one picture to the next: a number of training steps, {kimg: N} (thousands of real samples) or
+    {gradients: N}. Default 500."""
 
 
 # The callbacks that a game may name in ``Game.callbacks``, each with the section that configures it.
@@ -385,7 +467,8 @@ CALLBACKS: dict[str, type[Schema]] = {
 class Checkpoint(Schema):
     """The checkpoints from which a run can be resumed."""
 
-    every: PositiveInt = 500
-    """The number of training steps from one checkpoint to the next. Default 500."""
+    every: Interval = 500
+    """The interval from one checkpoint to the next: a number of training steps, {kimg: N} (thousands of real samples)
+    or {gradients: N}. Default 500."""
     keep: PositiveInt = 2
     """The number of newest checkpoints that are kept. Default 2."""

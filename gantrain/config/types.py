@@ -189,8 +189,59 @@ class Number(Scalar):
         return number
 
     def hint(self, value: Any) -> str:
+        if isinstance(value, Mapping) and "schedule" in value:
+            return f"; {'a whole number' if self.whole else 'this number'} cannot follow a schedule"
         whole = self.whole and isinstance(value, int | float) and not isinstance(value, bool)
         return f"; whole numbers go up to {LARGEST_INT}" if whole and LARGEST_INT < abs(value) < math.inf else ""
+
+
+_COUNT = Number(whole=True, least=1)
+_AMOUNT = Number(above=0)
+
+
+class Period(Scalar):
+    """An interval of a run: a number of training steps, or a mapping ``{kimg: 10}`` or ``{gradients: 500}``."""
+
+    def __init__(self) -> None:
+        units = {"kimg": _AMOUNT, "gradients": _COUNT}
+        mappings = [
+            {"type": "object", "properties": {unit: number.schema}, "additionalProperties": False}
+            for unit, number in units.items()
+        ]
+        super().__init__(
+            "a number of training steps, {kimg: N} or {gradients: N}", {"anyOf": [_COUNT.schema, *mappings]}
+        )
+        self.units = units
+
+    def validate(self, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return _COUNT.validate(value) if number else super().validate(value)
+
+    def convert(self, value: Any) -> int | dict[str, float]:
+        if not isinstance(value, Mapping):
+            return int(_COUNT.convert(value))
+        given = {unit: number for unit, number in value.items() if number is not None}
+        if len(given) != 1 or not given.keys() <= self.units.keys():
+            raise ValueError
+        return {unit: self.units[unit].convert(number) for unit, number in given.items()}
+
+    def hint(self, value: Any) -> str:
+        if not isinstance(value, Mapping):
+            return ""
+        wrong = next((unit for unit in value if unit not in self.units), None)
+        if wrong is not None:
+            return f" with the key {shown(wrong)}"
+        wrong = next((u for u, number in value.items() if number is not None and not self._fits(u, number)), None)
+        if wrong is not None:
+            return f" in which {wrong} is {shown(value[wrong])}, and must be {self.units[wrong].expected}"
+        return f" with {len(value)} keys; name one"
+
+    def _fits(self, unit: str, number: Any) -> bool:
+        try:
+            self.units[unit].convert(number)
+        except (ValueError, OverflowError):
+            return False
+        return True
 
 
 class Choice(Scalar):
@@ -238,6 +289,22 @@ class Words(Scalar):
         if isinstance(value, bool | int | float):
             return f'; quote it: "{shown(value)}", and in a shell \'"{shown(value)}"\''
         return ""
+
+
+class Sides(Number):
+    """The height and the width of images in pixels: one number for both, or a pair ``[height, width]``."""
+
+    def __init__(self) -> None:
+        super().__init__(whole=True, least=1)
+        self.expected = f"{self.expected}, or two of them, [height, width]"
+        side = self.schema
+        self.schema = {"anyOf": [side, {"type": "array", "items": side, "minItems": 2, "maxItems": 2}]}
+
+    def convert(self, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return super().convert(value)
+        height, width = value
+        return super().convert(height), super().convert(width)
 
 
 class Location(Words):
@@ -318,7 +385,10 @@ Int = Annotated[int, Number(whole=True)]
 Float = Annotated[float, Number()]
 PositiveInt = Annotated[int, Number(whole=True, least=1)]
 LayerCount = Annotated[int, Number(whole=True, least=1, most=10_000)]
+ImageSize = Annotated[int | tuple[int, int], Sides()]
 NonNegativeInt = Annotated[int, Number(whole=True, least=0)]
+Interval = Annotated[int | Mapping[str, float], Period()]
+"""From one time at which a run does something to the next: training steps, ``{kimg: 10}`` or ``{gradients: 500}``."""
 PositiveFloat = Annotated[float, Number(above=0)]
 NonNegativeFloat = Annotated[float, Number(least=0)]
 Fraction = Annotated[float, Number(least=0, most=1)]

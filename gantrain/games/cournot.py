@@ -66,7 +66,6 @@ class Cournot(Game):
         self.rises = torch.tensor(rises, dtype=torch.float32, device=device)
         self.intercept = intercept
         self.slope = slope
-        self.equilibrium = self._equilibrium()
 
     @property
     def evaluated_network(self) -> nn.Module:
@@ -107,7 +106,8 @@ class Cournot(Game):
     def _quantities(self, network: nn.Module) -> Tensor:
         return torch.stack([module().squeeze() for module in network.children()])
 
-    def _equilibrium(self) -> Tensor:
+    @property
+    def equilibrium(self) -> Tensor:
         """The equilibrium, at which the cheapest firms produce: as many as are still earning when one more joins."""
         costs, weights = self.costs.double(), 1 / (self.slope + self.rises.double())
         order = costs.argsort()

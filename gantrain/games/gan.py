@@ -94,7 +94,9 @@ class GAN(GenerativeGame):
         self.augmentations = tuple(augmentations)
         self.spec = spec or getattr(generator, "spec", None)
         self._writes_into_samples = False
-        self._check()
+        if self.conditional and self.spec is not None and not self.spec.classes:
+            raise UserError("game.conditional: the data have no labels; set it to false")
+        self._try()
         for i, penalty in enumerate(self.penalties):
             if not penalty.players:
                 raise UserError(
@@ -102,7 +104,7 @@ class GAN(GenerativeGame):
                     "generator_value for the generator"
                 )
         featured = any(penalty.featured for penalty in self.penalties)
-        self._features = Features(discriminator, self._trial) if featured else None
+        self._features = Features(discriminator, self._try) if featured else None
 
     @property
     def evaluated_player(self) -> str:
@@ -137,7 +139,7 @@ class GAN(GenerativeGame):
 
             # Slopes of one player would leave the range of float16 where those of the other do not.
             exact = self._independent and declares(self.loss, "proportional") and not in_float16(fakes.device)
-            return GANPass(*players, self.loss, fakes, real, fake, penalties, rescales=exact and not both)
+            return GANPass(*players, self.loss, fakes, real, fake, penalties, rescales=exact)
 
     @property
     def _independent(self) -> bool:
@@ -206,7 +208,7 @@ class GAN(GenerativeGame):
         due: Mapping[int, Penalty],
         player: str = "discriminator",
     ) -> list[tuple[str, Tensor]]:
-        """The penalties that are due, with the names of their scores."""
+        """The penalties that are due and the network's own auxiliary loss, with the names of their scores."""
         terms = []
         for i, penalty in due.items():
             key = f"game.penalties.{i}"
@@ -215,7 +217,18 @@ class GAN(GenerativeGame):
             both = player == "generator" and "discriminator" in penalty.players
             name = type(penalty).__name__.lower() + "_of_generator" * both
             terms.append((name, require_scalar(term, fake.logits, key, penalty)))
-        return terms
+        auxiliary = self._auxiliary_loss(batch, real) if player == "discriminator" else None
+        return terms if auxiliary is None else [*terms, ("auxiliary", auxiliary)]
+
+    def _auxiliary_loss(self, batch: Batch, real: Scored) -> Tensor | None:
+        """The discriminator's own term of its loss on the real samples, augmented as they were for the loss."""
+        network, key = self.discriminator, "game.discriminator.model"
+        of = getattr(network, "auxiliary_loss", None)
+        if of is None:
+            return None
+        with UserCode(key, network):
+            value = of(augmented(real.samples.detach(), self.augmentations, batch.under("real")), real.labels)
+        return None if value is None else upcast(require_scalar(value, real.logits, key, network, "auxiliary_loss"))
 
     def _generator_objective(self, batch: Batch) -> Objective:
         due = self._due(batch, "generator")
@@ -273,15 +286,6 @@ class GAN(GenerativeGame):
         logits = output_of(self.discriminator, samples, labels, key, (), what, UNCONDITIONAL)
         return upcast(require_gradient(logits, key, self.discriminator))
 
-    def _trial(self) -> None:
-        """Run the discriminator once on two samples."""
-        device = next(self.generator.parameters()).device
-        z = torch.zeros(2, self.latent_dim, device=device)
-        labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None
-        with torch.no_grad(), eval_mode(self.generator), eval_mode(self.discriminator), seeded(0, device):
-            fakes = self.generated(self.generator, z, labels)
-            self._score(Batch(fakes, labels, index=0, step=None, seed=0), "fake", fakes, labels)
-
     def _labels(self, batch: Batch) -> Tensor | None:
         if not self.conditional:
             return None
@@ -290,11 +294,9 @@ class GAN(GenerativeGame):
         return batch.labels
 
     @torch.no_grad()
-    def _check(self) -> None:
+    def _try(self) -> None:
         """Run both networks once on two samples. Modes, buffers and the random state are left as they were."""
-        latent_dim, spec = self.latent_dim, self.spec
-        if self.conditional and spec is not None and not spec.classes:
-            raise UserError("game.conditional: the data have no labels; set it to false")
+        latent_dim = self.latent_dim
         device = next(self.generator.parameters()).device
         z = torch.zeros(2, latent_dim, device=device)
         labels = torch.zeros(2, dtype=torch.int64, device=device) if self.conditional else None

@@ -15,11 +15,21 @@ class Generator(nn.Module):
     its other arguments are the keys of ``game.generator.model: {target: "my_networks:Mine", …}``. It is constructed on
     the CPU, and its weights are a function of the seed.
 
+    A generator may have a method ``truncated(z, labels, psi)``, whose samples ``psi`` draws towards a mean of its own;
+    ``gantrain sample --truncation PSI`` calls it, and of other generators truncates the latent vectors. It may also
+    have ``styles(z, labels)``, ``(n, layers, features)``, and ``synthesise(w, z)``, which makes the samples of styles
+    ``w``, with noise that belongs to the latent vectors ``z``: the penalty ``path_length`` then differentiates in the
+    styles.
+
     Attributes:
         latent_dim: the length of a latent vector, which the constructor sets.
+        once_per_step: the names of buffers that move once in each training step, in its first evaluation, and are then
+            averaged over all processes. Other buffers, such as the running statistics of batch norm, move in each
+            evaluation in training mode. Any network may have such buffers.
     """
 
     latent_dim: int
+    once_per_step: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -31,7 +41,7 @@ class Generator(nn.Module):
                 conditional may leave the argument out.
 
         Returns:
-            ``(n, *shape)`` with the shape of the data; images lie in [-1, 1].
+            ``(n, *shape)`` with the shape of the data; images lie in [-1, 1], at least in evaluation mode.
         """
 
 
@@ -61,6 +71,20 @@ class Discriminator(nn.Module):
         Returns:
             ``(n,)``, without a sigmoid; a positive logit says "real".
         """
+
+    def auxiliary_loss(self, samples: Tensor, labels: Tensor | None) -> Tensor | None:
+        """A further term of the discriminator's loss in a GAN, such as a reconstruction; by default there is none.
+
+        It is a pass over the network of its own. Random numbers come from torch, as in ``forward``.
+
+        Args:
+            samples: ``(n, *shape)``, the real samples after the game's augmentations.
+            labels: ``(n,)`` class indices in a conditional game, None in any other.
+
+        Returns:
+            A tensor of shape ``()`` that depends on the network's parameters, or None.
+        """
+        return None
 
 
 class Classifier(nn.Module):

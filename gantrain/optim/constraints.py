@@ -48,15 +48,20 @@ class Box(Resolvent):
     """
 
     def __init__(self, low: float = -1.0, high: float = 1.0):
-        if low > high:
-            raise UserError(f"box: low ({low}) must not exceed high ({high})")
         self.low = low
         self.high = high
+        self._require_numbers()
 
     @torch.no_grad()
     def apply_(self, parameters: Sequence[Tensor], step_size: float) -> None:
+        self._require_numbers()
         torch._foreach_clamp_min_(list(parameters), self.low)
         torch._foreach_clamp_max_(list(parameters), self.high)
+
+    def _require_numbers(self) -> None:
+        # Both may follow schedules.
+        if self.low > self.high:
+            raise UserError(f"box: low ({self.low:g}) must not exceed high ({self.high:g})")
 
 
 class L2Ball(Resolvent):

@@ -1,28 +1,46 @@
-"""Exponential moving average of a network's weights, to sample from."""
+"""Averages of a network's weights, to sample from."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from gantrain.config.clock import Clock
 from gantrain.utils.tensors import copy_, lerp_from_
 
+if TYPE_CHECKING:
+    from gantrain.config.types import Interval
+
+_NEW = Clock()
 # Where a tensor of a module is found: a module may hold another tensor there later.
 Place = tuple[dict[str, Any], str]
 
 
 class EMA:
-    """A copy of ``module`` whose parameters are a moving average of the module's.
+    """A copy of ``module`` whose parameters are an average of the module's over the training steps.
 
-    After update ``n + 1``, with ``θ`` the module's parameters and ``d_n = min(decay, (1 + n) / (10 + n))``,
+    It is taken in one of three ways. Let ``θ_t`` be the module's parameters after step ``t``.
 
-        ``e_{n+1} = d_n e_n + (1 - d_n) θ_{n+1}``,   ``e_1 = θ_1``.
+    By a **decay**: ``e_{n+1} = d_n e_n + (1 - d_n) θ_{n+1}`` with ``d_n = min(decay, (1 + n) / (10 + n))`` and
+    ``e_1 = θ_1``. The growing ``d_n`` lets early weights be forgotten while there are few of them; the initial ones
+    never count.
 
-    The growing ``d_n`` lets early weights be forgotten while there are few of them; the initial ones never count.
+    By a **half-life**, counted in images: ``e_t = β e_{t-1} + (1 - β) θ_t`` with ``e_0 = θ_0`` and
+
+        ``β = 0.5^(B / min(1000 half_life_kimg, ramp · images))``
+
+    for a step that draws ``B`` images after a number of ``images`` in the steps before it, as in StyleGAN2-ADA. A
+    half-life of 0 gives ``β = 0``, and thus the live weights; so does the first step of an average with a ramp.
+
+    **Uniform**: ``e_t = 1 / (t - s) Σ_{i = s+1 … t} θ_i``, where ``s`` is the first step at which the time ``start``
+    has come, by default 0. Until then ``e_t = θ_t``.
 
     Running statistics of batch norm are averaged like the parameters: the mean activation is linear in a layer's
     weights, so it is the averaged statistics that fit averaged weights. All other buffers are copied, for the average
@@ -33,14 +51,23 @@ class EMA:
 
     Args:
         module: the network that is averaged; it is not changed.
-        decay: in [0, 1]; 0.999 remembers about a thousand updates.
+        decay: in [0, 1]; 0.999 remembers about a thousand updates. Exactly one of decay, half_life_kimg and uniform
+            must be given.
+        half_life_kimg: the half-life in thousands of images, at least 0.
+        ramp: the largest share of the images so far that the half-life may be, above 0; None for no bound.
+        uniform: whether the average is uniform.
+        start: the time from which a uniform average counts: a number of training steps, ``{"kimg": 10}`` or
+            ``{"gradients": 500}``. None for the beginning.
+        of: "live": the weights that are trained; "anchor": those of the outer loop's last outer iterate.
+        name: the name of the average, in checkpoints and logs.
 
     Attributes:
         module: the averaged copy, in evaluation mode and without gradients.
-        updates: the number of updates so far.
+        updates: the number of updates that count.
+        decay, half_life_kimg, ramp: the settings; they are read at each update.
 
     Raises:
-        ValueError: ``decay`` lies outside [0, 1].
+        ValueError: not exactly one of decay, half_life_kimg and uniform is given, or a number is out of its bounds.
 
     Examples:
         >>> import torch
@@ -51,27 +78,61 @@ class EMA:
         True
     """
 
-    def __init__(self, module: nn.Module, decay: float):
-        if not 0 <= decay <= 1:
+    def __init__(
+        self,
+        module: nn.Module,
+        decay: float | None = None,
+        *,
+        half_life_kimg: float | None = None,
+        ramp: float | None = None,
+        uniform: bool = False,
+        start: Interval | None = None,
+        of: Literal["live", "anchor"] = "live",
+        name: str = "ema",
+    ):
+        if (decay is not None) + (half_life_kimg is not None) + uniform != 1:
+            raise ValueError("expected exactly one of decay, half_life_kimg and uniform")
+        if decay is not None and not 0 <= decay <= 1:
             raise ValueError(f"decay: expected a number in [0, 1], got {decay}")
+        if half_life_kimg is not None and not half_life_kimg >= 0:
+            raise ValueError(f"half_life_kimg: expected a number of at least 0, got {half_life_kimg}")
+        if ramp is not None and not ramp > 0:
+            raise ValueError(f"ramp: expected a number above 0, got {ramp}")
         self.decay = decay
+        self.half_life_kimg = half_life_kimg
+        self.ramp = ramp
+        self.uniform = uniform
+        self.start = start
+        self.of = of
+        self.name = name
         self.updates = 0
         self.module = copy.deepcopy(module).requires_grad_(False).eval()
         self._own, self._source = _divided(self.module), _divided(module)
 
-    def update(self) -> None:
-        """Take the module's present weights into the average."""
+    def update(
+        self, now: Clock = _NEW, since: Clock = _NEW, anchor: Mapping[int, Tensor] = MappingProxyType({})
+    ) -> None:
+        """Take the module's present weights into the average.
+
+        Args:
+            now: the clock after the step. An average by a decay, and a uniform one without ``start``, need no clock.
+            since: the clock before the step.
+            anchor: the tensors that stand in for tensors of the module, by their ``id``.
+        """
         averaged, copied = map(_at, self._own)
         present, others = map(_at, self._source)
         copy_(copied, others)
-        if self.updates == 0:
+        present = [anchor.get(id(t), t) for t in present] if anchor else present
+        kept = self._kept(now, since)
+        if kept == 0.0:
             copy_(averaged, present)
         else:
-            lerp_from_(averaged, present, self._decay_after(self.updates))
-        self.updates += 1
+            lerp_from_(averaged, present, kept)
+        if self.start is None or since.count(self.start):
+            self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """The averaged module's state dict and the number of updates, ``n_averaged``."""
+        """The averaged module's state dict and the number of updates that count, ``n_averaged``."""
         return {**self.module.state_dict(), "n_averaged": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -79,8 +140,35 @@ class EMA:
         self.updates = int(state.pop("n_averaged"))
         self.module.load_state_dict(state)
 
-    def _decay_after(self, updates: int) -> float:
-        return min(self.decay, (1 + updates) / (10 + updates))
+    def _kept(self, now: Clock, since: Clock) -> float:
+        """The share of the average that the next update keeps."""
+        n = self.updates
+        if self.half_life_kimg is not None:
+            bound = math.inf if self.ramp is None else self.ramp * since.images
+            half_life = min(1000 * self.half_life_kimg, bound)
+            return 0.5 ** ((now.images - since.images) / half_life) if half_life > 0 else 0.0
+        if self.decay is not None:
+            return min(self.decay, (1 + n) / (10 + n)) if n else 0.0
+        return n / (n + 1)
+
+
+def average_part(name: str) -> str:
+    """The name of the part of a checkpoint that holds an average."""
+    return name if name == "ema" else f"ema.{name}"
+
+
+@torch.no_grad()
+def with_tensors(module: nn.Module, others: Mapping[int, Tensor]) -> nn.Module:
+    """A copy of a module in which some parameters and buffers have other values.
+
+    Args:
+        module: the module, which is not changed.
+        others: the other values by the ``id`` of the module's tensors.
+    """
+    twin = copy.deepcopy(module)
+    for t, own in zip((*module.parameters(), *module.buffers()), (*twin.parameters(), *twin.buffers()), strict=True):
+        own.copy_(others.get(id(t), t))
+    return twin
 
 
 def _divided(module: nn.Module) -> tuple[list[Place], list[Place]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gantrain.config.parts import Part, build, checked, part_arguments
-from gantrain.config.user_code import UserCode, described, name_of
+from gantrain.config.parts import Part, at_the_end, build, checked, part_arguments
+from gantrain.config.user_code import UserCode, described, is_users, name_of
 from gantrain.errors import Notice, UserError
 from gantrain.optim.matrices import hidden, matrices
+from gantrain.optim.scheduled import ScheduledNumbers
 from gantrain.utils.tensors import preserve
 
 
@@ -36,6 +38,10 @@ def make_optimizer(spec: Any, network: nn.Module, key: str = "optimizer") -> Opt
     if not isinstance(part, Part):
         raise UserError(f"{key}: expected a name or a mapping; an optimizer object has parameters of its own")
     parameters: list[Tensor] = [p for p in network.parameters() if p.requires_grad]
+    if (last := at_the_end(part)) is not part:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            make_optimizer(last, network, key)  # which may refuse the last values
     try:
         if "rest" in part_arguments(part):
             return _muon(part, network, parameters, key)
@@ -89,6 +95,40 @@ def keeps_state(optimizer: Optimizer) -> bool:
     found = bool(optimizer.state)
     optimizer.state.clear()
     return found
+
+
+def require_steps(optimizer: Optimizer, numbers: ScheduledNumbers, key: str) -> None:
+    """Refuse an optimizer that fails when its numbers have come to the ends of their schedules.
+
+    RMSprop, for example, makes room for a momentum in its first step only. It is found by steps that are then undone.
+
+    Args:
+        optimizer: an optimizer that has not taken a step yet.
+        numbers: the numbers that follow schedules. They are set back to their first values.
+        key: where the optimizer stands in the config, for messages.
+
+    Raises:
+        UserError: it fails.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if optimizer.state or is_users(optimizer) or not numbers:
+        return
+    with preserve(parameters):
+        for p in parameters:
+            p.grad = torch.zeros_like(p)
+        try:
+            optimizer.step()
+            numbers.follow(math.inf)
+            optimizer.step()
+        except Exception as error:
+            raise UserError(
+                f"{key}: {name_of(optimizer)} fails with the last values of its schedules after a step with the first "
+                f"({type(error).__name__}: {error}); choose other first values, or another optimizer"
+            ) from error
+        finally:
+            optimizer.zero_grad()
+            optimizer.state.clear()
+            numbers.follow(0)
 
 
 def _muon(part: Part, network: nn.Module, parameters: list[Tensor], key: str) -> Optimizer:

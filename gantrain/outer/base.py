@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gantrain.config.types import Draws, Order
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gantrain.games.base import Game
     from gantrain.outer.field import Field
 
 
@@ -33,7 +36,13 @@ class Outer(ABC):
     A loop of your own defines :meth:`step`; all else may be left out. A config names it with ``outer: {target:
     "my_loops:Mine", …}``, and the arguments of its constructor are its keys; one that is annotated as ``gt.Outer`` is
     another loop. State that later steps depend on belongs in :meth:`state_dict`, so that a run resumes.
+
+    Attributes:
+        steps_from_anchor: whether a step begins at an anchor, takes gradients at other points, and ends at the next
+            anchor, as that of RAPP does. A loop that ends steps elsewhere says by :meth:`anchor` where its anchor is.
     """
+
+    steps_from_anchor: ClassVar[bool] = False
 
     def require(self, field: Field) -> None:  # noqa: B027 - most loops move any field
         """Refuse a field that the loop cannot move. This is called once, before the first step.
@@ -58,6 +67,11 @@ class Outer(ABC):
             Whether the outer step is complete, that is, whether the current point is an outer iterate.
         """
 
+    @property
+    def has_anchor(self) -> bool:
+        """Whether the loop has an anchor, of which an average may be taken: see :attr:`steps_from_anchor`."""
+        return self.steps_from_anchor or type(self).anchor is not Outer.anchor
+
     def anchor(self) -> dict | None:
         """The last outer iterate, as tensors by player, or None if the current point is an outer iterate."""
         return None
@@ -76,6 +90,17 @@ class Outer(ABC):
         may be anything, unless the loop keeps none.
         """
         return {} if type(self).state_dict is Outer.state_dict else None
+
+
+def stand_ins(game: Game, anchor: Mapping[str, Sequence[Tensor]]) -> dict[int, Tensor]:
+    """The tensors of an anchor by the ``id`` of the players' tensors for which they stand.
+
+    Args:
+        game: the game.
+        anchor: the tensors by player, as :meth:`Outer.anchor` returns them: parameters, which statistics may follow.
+    """
+    pairs = [(player.parameters + player.statistics, anchor[name]) for name, player in game.players.items()]
+    return {id(t): kept for tensors, at in pairs for t, kept in zip(tensors, at, strict=False)}
 
 
 class Mover(Outer):

@@ -48,6 +48,8 @@ class CEGPlus(Mover):
             optimizer has state.
     """
 
+    steps_from_anchor = True
+
     def __init__(
         self,
         relaxation: PositiveFloat = 0.5,

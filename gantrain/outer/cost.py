@@ -27,8 +27,8 @@ class Cost:
         draws: the batches that are drawn in them.
     """
 
-    gradients: tuple[int, int]
-    draws: tuple[int, int]
+    gradients: tuple[float, float]
+    draws: tuple[float, float]
 
 
 def steps_within(budget: float, cost: tuple[float, float]) -> int:

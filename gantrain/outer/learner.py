@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,8 +11,10 @@ from torch.optim import Optimizer
 
 from gantrain.config.user_code import name_of
 from gantrain.errors import UserError
-from gantrain.games.base import Gradient, Player
+from gantrain.games.base import Game, Gradient, Player
 from gantrain.optim.constraints import Resolvent
+from gantrain.optim.optimizers import require_steps
+from gantrain.optim.scheduled import ScheduledNumbers
 from gantrain.sharpness.base import Oracle, Plain
 
 
@@ -89,3 +92,22 @@ class Learner:
     def step_size(self) -> float:
         """The learning rate of the first parameter group, which is the step size of the resolvent."""
         return float(self.optimizer.param_groups[0]["lr"])
+
+
+def scheduled_numbers(
+    game: Game, learners: Sequence[Learner], outer: object, ema: object | None = None
+) -> ScheduledNumbers:
+    """The numbers of the parts of a run that follow schedules, set to their first values.
+
+    Raises:
+        UserError: a number cannot follow the schedule that it has been given.
+    """
+    parts: dict[str, object] = {"game": game}
+    for learner in learners:
+        named = {"optimizer": learner.optimizer, "sharpness": learner.oracle, "constraint": learner.constraint}
+        parts |= {f"game.{learner.name}.{key}": part for key, part in named.items()}
+    networks = {f"game.{name}.model": player.module for name, player in game.players.items()}
+    numbers = ScheduledNumbers(parts | {"outer": outer, "ema": ema}, networks)
+    for learner in learners:
+        require_steps(learner.optimizer, numbers, f"game.{learner.name}.optimizer")
+    return numbers

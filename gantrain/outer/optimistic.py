@@ -28,6 +28,8 @@ class Optimistic(Mover):
             "alternating": each player sees the moves of those before it.
     """
 
+    steps_from_anchor = True
+
     def __init__(self, order: Order | None = None):
         super().__init__(order)
         self.past: dict[str, list[Tensor | None]] | None = None

@@ -30,6 +30,8 @@ class RAPP(Mover):
             "same" batch.
     """
 
+    steps_from_anchor = True
+
     def __init__(
         self,
         inner_steps: PositiveInt = 3,

@@ -315,12 +315,17 @@ def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
     for key in sorted(
         before.keys() | now.keys(), key=lambda k: (not k.endswith((".name", ".target")), k.count("."), k)
     ):
-        old, new = before.get(key), now.get(key)
+        old, new = _at(key, before), _at(key, now)
         if not _alike(old, new) and not any(key == c or key.startswith(f"{c}.") for c in changeable):
             raise UserError(
                 f"{key}: the run in {folder} has {shown(old)}, this config {shown(new)}; "
                 "a resumed run keeps what it computes. Change it back, or start another run with run.name=NEW"
             )
+
+
+def _at(key: str, flat: Mapping[str, Any]) -> Any:
+    """The value at a key of a config that has been flattened; an empty mapping stands for any, such as a schedule."""
+    return flat.get(key, {} if any(other.startswith(f"{key}.") for other in flat) else None)
 
 
 def _alike(one: Any, other: Any) -> bool:

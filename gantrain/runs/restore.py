@@ -118,8 +118,10 @@ def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Any], name: str,
     # A user's own may keep a state that differs from step to step.
     form = None if is_users(optimizer) else _form_of_state(optimizer)
     if form is not None:
-        # A parameter that never had a gradient has no state.
-        require_fit(saved["state"], {key: Maybe(each) for key, each in form.items()}, f"{name}.state", folder)
+        if _misfit(saved["state"], _perhaps(form), "", False) is not None:
+            # With the numbers of the checkpoint, which may follow schedules, the optimizer may keep something else.
+            form = _form_of_state(twin) or form
+        require_fit(saved["state"], _perhaps(form), f"{name}.state", folder)
         with _explaining(name, folder):
             type(twin).step(twin)
     with _explaining(name, folder):
@@ -224,6 +226,11 @@ def _twin(optimizer: Optimizer) -> Optimizer:
             twin.grad = torch.zeros_like(twin)
             memo[id(parameter)] = twin
     return copy.deepcopy(optimizer, memo)
+
+
+def _perhaps(form: Mapping[Any, Any]) -> dict[Any, Maybe]:
+    """The form of a state in which a parameter that never had a gradient has none."""
+    return {key: Maybe(each) for key, each in form.items()}
 
 
 def _form_of_state(optimizer: Optimizer) -> dict[Any, Any] | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from gantrain.games.base import Gradient
+from gantrain.games.base import Gradient, Objective
 from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.bisam import climbed
 from gantrain.utils.nested import Maybe
@@ -108,13 +108,21 @@ class SAM(Oracle):
         direction: Literal["gradient", "previous", "random"] = "gradient",
     ):
         self.rho, self.climb, self.mu, self.alpha, self.geometry = rho, climb, mu, alpha, geometry
-        self.target = climbed(climb, mu, alpha)
-        self.perturbation = Perturbation(rho, geometry)
         self.ascent = ascent
         self.direction = direction
         # With direction "previous" the last perturbed gradient; with ascent "global", during an evaluation, the mean of
         # all gradients.
         self._given: Gradient | None = None
+
+    @property
+    def target(self) -> Callable[[Objective], Tensor]:
+        """The function of the objective that the perturbation climbs."""
+        return climbed(self.climb, self.mu, self.alpha)
+
+    @property
+    def perturbation(self) -> Perturbation:
+        """The ascent step with the present radius."""
+        return Perturbation(self.rho, self.geometry)
 
     def start(self, context: GradientContext) -> None:
         if self.direction == "gradient" and self.ascent == "global":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gantrain.games.base import Gradient
+from gantrain.games.base import Gradient, Objective
 from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.bisam import climbed
 from gantrain.sharpness.sam import Perturbation
@@ -73,8 +73,6 @@ class SAMPa(Oracle):
         cosine: bool = False,
     ):
         self.rho, self.mix, self.climb, self.mu, self.alpha, self.geometry = rho, mix, climb, mu, alpha, geometry
-        self.targets = [climbed("loss", mu, alpha)] + ([] if climb == "loss" else [climbed(climb, mu, alpha)])
-        self.perturbation = Perturbation(rho, geometry)
         self.ascent = ascent
         self.parallel = parallel
         self.cosine = cosine
@@ -82,6 +80,12 @@ class SAMPa(Oracle):
         self.direction: Gradient | None = None  # the gradient at y_t of the climbed function, averaged likewise
         self.local: dict[int, Gradient] = {}  # this gradient on each micro-batch, with ascent "local"
         self._next_local: dict[int, Gradient] = {}
+
+    @property
+    def targets(self) -> list[Callable[[Objective], Tensor]]:
+        """The loss, and the function that the perturbation climbs where that is another."""
+        other = [] if self.climb == "loss" else [climbed(self.climb, self.mu, self.alpha)]
+        return [climbed("loss", self.mu, self.alpha), *other]
 
     def start(self, context: GradientContext) -> None:
         if self.slope is None:
@@ -95,7 +99,7 @@ class SAMPa(Oracle):
     def evaluate(self, context: GradientContext, part: int) -> list[Gradient]:
         if part == 0:
             direction = self._at_prediction()[1]
-            with self.perturbation.applied(context, self.local.get(context.micro_batch, direction)):
+            with Perturbation(self.rho, self.geometry).applied(context, self.local.get(context.micro_batch, direction)):
                 return [context.gradient(auxiliary=True)]
         with predicted(context, self._given_up(context)):
             return self._gradients(context, ahead=1)

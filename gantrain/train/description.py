@@ -16,6 +16,7 @@ from gantrain.config.sections import Checkpoint, Log, Run
 from gantrain.data.batch import Batches
 from gantrain.errors import UserError
 from gantrain.games.base import Game
+from gantrain.optim.scheduled import ScheduledNumbers
 from gantrain.outer.base import Outer
 from gantrain.outer.learner import Learner
 
@@ -28,6 +29,7 @@ def describe(
     run: Run,
     log: Log,
     checkpoints: Checkpoint,
+    scheduled: ScheduledNumbers,
 ) -> dict[str, Any]:
     """The classes and settings of the parts as plain data, under the keys that a config has for them.
 
@@ -42,6 +44,8 @@ def describe(
         | ({} if learner.clip is None else {"clip": learner.clip})
         for learner in learners
     }
+    # Runs of earlier versions go on, which have no such key.
+    schedules = {"schedules": scheduled.described()} if scheduled else {}
     return {
         "run": resolved(run),
         "data": {"batch_size": batches.batch_size, "accumulation": batches.accumulation},
@@ -49,6 +53,7 @@ def describe(
         "outer": _part(outer),
         "log": resolved(log),
         "checkpoint": resolved(checkpoints),
+        **schedules,
     }
 
 

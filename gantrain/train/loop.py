@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from gantrain.config.clock import Clock
 from gantrain.config.sections import TENSORBOARD, Checkpoint, Log, Run
+from gantrain.config.types import Interval
 from gantrain.data.batch import Batches
 from gantrain.distributed.processes import Processes
 from gantrain.errors import Diverged, Notice, UserError, lost_another
@@ -50,6 +52,8 @@ class Loop(ABC):
         pending: the names of the callbacks that are due at this step and have not been run yet.
         unlogged: the scalars of this step while they are not written yet, or None.
         kept: the :meth:`stage` of the newest checkpoint.
+        since: the clock before the last step, or at the newest checkpoint where the run went back to it.
+        reached: the clock after the last step.
         finite_draws: the number of draws up to which the training is known to have been finite.
         begun: the time at which starting the run began, in seconds since 1970, by default that at which this object was
             made; None once the first step is taken.
@@ -77,6 +81,7 @@ class Loop(ABC):
         self.pending: list[str] = []
         self.unlogged: dict[str, float] | None = None
         self.kept = self.stage()
+        self.since = self.reached = Clock()
         self.finite_draws = 0
         self.begun: float | None = time.time()
         self.trackers = Trackers(log.to, self.folder, self.main)
@@ -85,7 +90,7 @@ class Loop(ABC):
 
     @abstractmethod
     def train_step(self, observe: bool = False) -> None:
-        """Take one step."""
+        """Take one step, and read :attr:`clock` into :attr:`reached`; what was there goes into :attr:`since`."""
 
     @abstractmethod
     def log(self, seconds: float, steps: int, draws: int) -> None:
@@ -112,6 +117,15 @@ class Loop(ABC):
     @abstractmethod
     def done(self) -> float:
         """The share of the budget that is used up: 1 or more when the run is over."""
+
+    @property
+    @abstractmethod
+    def clock(self) -> Clock:
+        """What the run has used so far."""
+
+    @abstractmethod
+    def may_pass(self, every: Interval) -> bool:
+        """Whether a multiple of an interval may come with the next step. All steps at which one comes are foreseen."""
 
     @property
     @abstractmethod
@@ -186,11 +200,11 @@ class Loop(ABC):
             self._complete_step()
             while not self.over:
                 began = time.time()
-                self.train_step(observe=(self.step + 1) % every == 0 or self.last)
+                self.train_step(observe=self.may_pass(every) or self.last)
                 if self.begun is not None:
                     self._report_start(began)
                 self.pending = self._due()
-                if self.evaluator.observing and (self.step % every == 0 or self.over):
+                if self.evaluator.observing and self._is_due(every):
                     now = time.perf_counter(), self.step, self.evaluator.draws
                     self.log(now[0] - last[0], now[1] - last[1], now[2] - last[2])
                     last = now
@@ -212,7 +226,7 @@ class Loop(ABC):
 
     def _complete_step(self) -> None:
         """Do what is due after a step: the log, callbacks, a checkpoint; then stop if a signal has asked for it."""
-        every, saves = self.log_settings.every, self.checkpoint_settings.every
+        logged = self.reached.passed(self.log_settings.every, self.since)
         if self.unlogged is not None:
             self._guarded("the log", partial(self.monitor.scalars, self.step, self.unlogged))
             self.unlogged = None
@@ -220,8 +234,8 @@ class Loop(ABC):
         while True:
             # All processes enter the next checkpoint together, which raises the error of the last.
             self._interrupt.wanted |= self.writer.failed
-            asked = self._run_pending() or self._interrupt.agreed(self.step, self.step % every == 0)
-            due = not self.pending and (self.step % saves == 0 or self.over)
+            asked = self._run_pending() or self._interrupt.agreed(self.step, logged)
+            due = not self.pending and self._is_due(self.checkpoint_settings.every)
             if asked or due:
                 self._save_once()
             if asked:
@@ -314,7 +328,11 @@ class Loop(ABC):
 
     def _due(self) -> list[str]:
         """The names of the callbacks that are due at this step."""
-        return [name for name, callback in self._named.items() if self.step % callback.every == 0 or self.over]
+        return [name for name, callback in self._named.items() if self._is_due(callback.every)]
+
+    def _is_due(self, every: Interval) -> bool:
+        """Whether something is due at this step: a multiple of its interval came with the step, or the run is over."""
+        return self.over or self.reached.passed(every, self.since)
 
     def _save_once(self) -> None:
         """Have a checkpoint written, unless the last one is the same."""

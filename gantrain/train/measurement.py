@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 
 import torch
 
-from gantrain.outer.cost import cost_of_a_step, steps_within
+from gantrain.config.clock import unit_and_amount
+from gantrain.config.types import Interval
+from gantrain.outer.cost import Cost, cost_of_a_step, steps_within
 from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.progress import Progress
@@ -33,28 +36,40 @@ _QUICK, _LIMIT = 5.0, 60.0
 
 @dataclass(frozen=True)
 class Occasion:
-    """Something that a run does every so many steps.
+    """Something that a run does at an interval.
 
     Attributes:
         name: what is done.
-        every: the number of training steps from one time to the next.
+        every: the interval from one time to the next.
         seconds: the seconds that it takes; None if it took too long to be measured.
         more_at_first: the seconds that it takes more for the first time.
+        pace: how much of what the interval counts the first step takes, and how much each of the others.
     """
 
     name: str
-    every: int
+    every: Interval
     seconds: float | None
     more_at_first: float = 0.0
+    pace: tuple[float, float] = (1.0, 1.0)
 
     def times(self, steps: int, after: int = 0) -> int:
         """How often a run does it from one step to its last."""
-        return math.ceil(steps / self.every) - after // self.every if steps > after else 0
+        if steps <= after:
+            return 0
+        _, amount = unit_and_amount(self.every)
+        if self.pace[1] >= amount:
+            return steps - after
+        done, before, last = (self._used(step) // amount for step in (after, steps - 1, steps))
+        return int(last - done) + (before == last)
 
     def total(self, steps: int, after: int = 0) -> float:
         """The seconds for all times; 0 where it was not measured."""
         times = self.times(steps, after)
         return 0.0 if self.seconds is None or not times else times * self.seconds + self.more_at_first
+
+    def _used(self, steps: int) -> Fraction:
+        first, later = map(Fraction, self.pace)
+        return first + (steps - 1) * later if steps else Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,8 @@ def measure(trainer: Trainer) -> Measurement:
     Raises:
         UserError: a part of the run fails, as it would in training.
     """
+    # Before the loop has a state, which would not fit the game on which the cost is found out.
+    cost = cost_of_a_step(trainer.outer, trainer.learners)
     with closing(trainer.batches), trainer.computing(), _without_schedules(trainer):
         trainer.rehearse()
         if trainer.main:
@@ -108,9 +125,11 @@ def measure(trainer: Trainer) -> Measurement:
             measured = trainer.step - step
             gradients = {name: (n - before[name]) / measured for name, n in trainer.evaluator.evaluations.items()}
             drawn = (trainer.evaluator.draws - draws) / measured
-            occasions = [_callback(trainer, callback) for callback in trainer.callbacks]
-            occasions.append(_checkpoint(trainer, seconds))
-    steps = _steps(trainer, gradients, drawn)
+            most = max(gradients.values())
+            cost = cost or Cost((most, most), (drawn, drawn))
+            occasions = [_callback(trainer, callback, cost) for callback in trainer.callbacks]
+            occasions.append(_checkpoint(trainer, seconds, cost))
+    steps = _steps(trainer, cost)
     return Measurement(ready, seconds, measured, gradients, drawn, steps, tuple(occasions))
 
 
@@ -125,9 +144,9 @@ def _without_schedules(trainer: Trainer) -> Iterator[None]:
 
 def _step(trainer: Trainer) -> None:
     """Take a step, and write its row of the log where one is due."""
-    due = (trainer.step + 1) % trainer.log_settings.every == 0
-    trainer.train_step(observe=due)
-    if due:
+    every = trainer.log_settings.every
+    trainer.train_step(observe=trainer.may_pass(every))
+    if trainer.evaluator.observing and trainer.reached.passed(every, trainer.since):
         trainer.log(seconds=1.0, steps=1, draws=1)
         if trainer.main and trainer.unlogged is not None:
             trainer.monitor.scalars(trainer.step, trainer.unlogged)
@@ -146,7 +165,8 @@ def _block(trainer: Trainer) -> int:
     lazy = [part.every for parts in lists for part in parts if isinstance(getattr(part, "every", None), int)]
     block = math.lcm(cycle, *lazy)
     block = block if block <= _MOST_STEPS and block * pace <= _LONGEST else cycle
-    logged = math.lcm(block, trainer.log_settings.every)
+    unit, amount = unit_and_amount(trainer.log_settings.every)
+    logged = math.lcm(block, max(1, round(amount * trainer.step / max(1, getattr(trainer.clock, unit)))))
     return int(trainer.processes.broadcast_object(logged if logged * pace <= _MOST_SECONDS else block))
 
 
@@ -166,9 +186,12 @@ def _pace(trainer: Trainer, block: int) -> float:
             return statistics.median(blocks)
 
 
-def _callback(trainer: Trainer, callback: Callback) -> Occasion:
+def _callback(trainer: Trainer, callback: Callback, cost: Cost) -> Occasion:
     """Run a callback, and once more if it was quick."""
     name = type(callback).__name__
+    if sum(type(other) is type(callback) for other in trainer.callbacks) > 1 and callback.weights is not None:
+        name += f"[{callback.weights}]"
+    pace = _pace_on(callback.every, trainer, cost)
     deadline = time.perf_counter() + _LIMIT
     # Several processes would have to abandon it at the same batch.
     asked = (lambda: time.perf_counter() > deadline) if trainer.processes.world_size == 1 else (lambda: False)
@@ -176,36 +199,44 @@ def _callback(trainer: Trainer, callback: Callback) -> Occasion:
         with abandonable(asked):
             first = _timed(trainer, partial(trainer.run_callback, callback))
     except Abandoned:
-        return Occasion(name, callback.every, None)
+        return Occasion(name, callback.every, None, pace=pace)
     if not trainer.processes.broadcast_object(first <= _QUICK):
-        return Occasion(name, callback.every, first)
+        return Occasion(name, callback.every, first, pace=pace)
     again = _timed(trainer, partial(trainer.run_callback, callback))
-    return Occasion(name, callback.every, again, max(0.0, first - again))
+    return Occasion(name, callback.every, again, max(0.0, first - again), pace)
 
 
-def _checkpoint(trainer: Trainer, step: float) -> Occasion:
+def _checkpoint(trainer: Trainer, step: float, cost: Cost) -> Occasion:
     """Write a checkpoint. It takes what the steps wait for it: the copy, and the rest of a write that is not done yet.
 
     Args:
         trainer: the trainer.
         step: the seconds of a step.
+        cost: what a step costs.
     """
     every = trainer.checkpoint_settings.every
+    pace = _pace_on(every, trainer, cost)
+    between = float(unit_and_amount(every)[1]) / pace[1]
     copy = _timed(trainer, trainer.save)
     written = copy + _timed(trainer, trainer.writer.wait)
-    return Occasion("checkpoint", every, max(copy, written - every * step))
+    return Occasion("checkpoint", every, max(copy, written - between * step), pace=pace)
 
 
-def _steps(trainer: Trainer, gradients: dict[str, float], draws: float) -> int:
+def _pace_on(every: Interval, trainer: Trainer, cost: Cost) -> tuple[float, float]:
+    """How much of what an interval counts the first step takes, and how much each of the others."""
+    size = trainer.batches.batch_size
+    images = cost.draws[0] * size, cost.draws[1] * size
+    return {"steps": (1.0, 1.0), "images": images, "gradients": cost.gradients}[unit_and_amount(every)[0]]
+
+
+def _steps(trainer: Trainer, cost: Cost) -> int:
     """The number of steps that use up the budget; where that depends on the game, by what was measured."""
-    run, most = trainer.settings, max(gradients.values())
-    cost = cost_of_a_step(trainer.outer, trainer.learners)
+    run = trainer.settings
     limits = [] if run.steps is None else [run.steps]
     if run.gradients is not None:
-        limits.append(steps_within(run.gradients, cost.gradients if cost else (most, most)))
+        limits.append(steps_within(run.gradients, cost.gradients))
     if run.kimg is not None:
-        batches = run.kimg * 1000 / trainer.batches.batch_size
-        limits.append(steps_within(batches, cost.draws if cost else (draws, draws)))
+        limits.append(steps_within(run.kimg * 1000 / trainer.batches.batch_size, cost.draws))
     return min(limits)
 
 

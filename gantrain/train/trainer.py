@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,21 +18,24 @@ from gantrain.compute import memory
 from gantrain.compute.compile import Arithmetic, reference_arithmetic
 from gantrain.compute.precision import autocast
 from gantrain.compute.threads import threads
+from gantrain.config.clock import Clock, in_images
+from gantrain.config.schema import wrong_weights
 from gantrain.config.sections import Checkpoint, Log, Run
-from gantrain.config.user_code import UserCode, described, name_of
+from gantrain.config.types import Interval
+from gantrain.config.user_code import UserCode, described, is_users, name_of
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.digest import Digest, difference
 from gantrain.data.storage import describe_samples
 from gantrain.distributed.processes import Processes
 from gantrain.errors import Diverged, UserError
-from gantrain.games.base import Game, Player
+from gantrain.games.base import Game
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim import schedules
-from gantrain.optim.ema import EMA
-from gantrain.outer.base import Outer
+from gantrain.optim.ema import EMA, average_part, with_tensors
+from gantrain.outer.base import Outer, stand_ins
 from gantrain.outer.cost import cost_of_a_step, steps_within
 from gantrain.outer.field import Field
-from gantrain.outer.learner import Learner
+from gantrain.outer.learner import Learner, scheduled_numbers
 from gantrain.runs import checkpoint
 from gantrain.runs.data_record import DataForm, check_data, record_data
 from gantrain.runs.folder import (
@@ -65,7 +68,7 @@ from gantrain.train.rehearsal import rehearse_step, take_step
 from gantrain.train.resuming import best_result, newest_state, undone_work
 from gantrain.utils.nested import Maybe, flatten
 from gantrain.utils.seeding import derive
-from gantrain.utils.tensors import copy_, norm, preserve
+from gantrain.utils.tensors import norm, preserve
 
 # The parts of a checkpoint that are no player's.
 _CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation", "undone")
@@ -85,11 +88,11 @@ class Trainer(Loop):
         run: the name, folder, seed, budget and precision of the run. The data set and the device come from ``batches``
             and ``game``.
         schedulers: the learning-rate schedulers by player; each takes a step after each training step. Default none.
-        ema: the average of the weights of the game's evaluated network. Default none.
+        ema: the average of the weights of the game's evaluated network, or several, each with a name of its own.
+            Default none.
         callbacks: the callbacks that look at the run while it goes on. Default none.
-        log: the number of steps between scalars; every 20 steps by default.
-        checkpoints: the number of steps between checkpoints, and the number that is kept; by default every 500 steps
-            and 2.
+        log: the interval between scalars; every 20 steps by default.
+        checkpoints: the interval between checkpoints, and the number that is kept; by default every 500 steps and 2.
         config: the config from which the parts were built, as plain data. It is stored in the run's folder, and a
             resumed run must have the same. By default it is made of the settings that can be read off the arguments.
         processes: the processes that share each batch; the same object that synchronised batch norms were given. By
@@ -101,6 +104,8 @@ class Trainer(Loop):
         step: the number of training steps taken; a training step is a step of the innermost outer loop.
         outer_steps: the number of completed outer steps.
         folder: the folder of the run, ``run.folder/run.name``.
+        scheduled: the numbers of the parts that follow schedules, by key, with their present values.
+        averages: the averages of the weights by name.
         best: the name and the cost of the best evaluation so far, or None.
 
     Raises:
@@ -134,7 +139,7 @@ class Trainer(Loop):
         run: Run,
         *,
         schedulers: Mapping[str, LRScheduler] | None = None,
-        ema: EMA | None = None,
+        ema: EMA | Sequence[EMA] | None = None,
         callbacks: Sequence[Callback] = (),
         log: Log | None = None,
         checkpoints: Checkpoint | None = None,
@@ -165,7 +170,11 @@ class Trainer(Loop):
         self.batches = batches
         self.schedulers = dict(schedulers or {})
         self.initial = dict(initial)
-        self.ema = ema
+        several = [ema] if isinstance(ema, EMA) else list(ema or ())
+        self.averages = {average.name: average for average in several}
+        if len(self.averages) < len(several):
+            raise UserError("ema: two averages have the same name; give each another one, as in gt.EMA(…, name='slow')")
+        self.scheduled = scheduled_numbers(game, self.learners, outer, several[0] if len(several) == 1 else several)
         self.device = self.learners[0].parameters[0].device
         self.arithmetic = Arithmetic(run)
         self.arithmetic.prepare([player.module for player in game.players.values()], batches.spec.shape, self.device)
@@ -184,17 +193,27 @@ class Trainer(Loop):
         if run.kimg is not None and batches.spec.empty:
             raise UserError("run.kimg: the game sees no samples; use run.steps or run.gradients")
         outer.require(self.field)
+        self._require_averages()
+        self._require_callbacks()
         steps = self._steps() if self.schedulers else 0
         for name, scheduler in self.schedulers.items():
             schedules.require_schedule(scheduler, steps, f"game.{name}.scheduler")
         self.config = (
-            describe(game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings)
+            describe(
+                game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings, self.scheduled
+            )
             if config is None
             else dict(config)
         )
         self._mark = BUILT_IN_PYTHON if config is None else RESOLVED_CONFIG
         self.best: dict[str, Any] | None = None
         self.outer_steps = 0
+        self._followed: dict[str, float] = {}
+        # What a step costs is known before the step where all parts that take gradients are gantrain's own.
+        known = not any(map(is_users, (*_nested(outer), *(learner.oracle for learner in self.learners))))
+        self._cost = (
+            cost_of_a_step(outer, self.learners) if known and not isinstance(self.log_settings.every, int) else None
+        )
         self._never_finite = not_finite(self.state()).keys()  # such as a mask with infinities among the buffers
         self._lock: RunLock | None = None
 
@@ -296,19 +315,25 @@ class Trainer(Loop):
         return True
 
     def train_step(self, observe: bool = False) -> None:
-        """Take one step of the innermost outer loop, then one of each scheduler, and update the average.
+        """Take one step of the innermost outer loop, then one of each scheduler, and update the averages.
 
         Args:
             observe: whether losses, scores and gradient norms of the step are recorded for :meth:`log`.
         """
+        since = self.clock
         self.evaluator.step = self.step
         self.evaluator.observing = observe
+        self.scheduled.follow(self.images)
+        self._followed = {f"schedule/{key}": value for key, value in self.scheduled.items()}
         self.outer_steps += self._moved()
+        self.evaluator.once_per_step.average(self.processes)
         for name, scheduler in self.schedulers.items():
             schedules.take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
-        if self.ema is not None:
-            self.ema.update()
         self.step += 1
+        for average in self.averages.values():
+            average.update(self.clock, since, self._anchor() if average.of == "anchor" else {})
+        self.since, self.reached = self.reached, self.clock
+        self.scheduled.follow(self.images)  # as a resumed run does, for callbacks and checkpoints
 
     def _moved(self) -> bool:
         """Take a step of the innermost outer loop; whether the outermost has completed one."""
@@ -326,6 +351,23 @@ class Trainer(Loop):
         return self.evaluator.draws * self.batches.batch_size
 
     @property
+    def clock(self) -> Clock:
+        """What the run has used so far."""
+        return Clock(self.step, self.images, max(self.evaluator.evaluations.values()))
+
+    def may_pass(self, every: Interval) -> bool:
+        """Whether a multiple of an interval may come with the next step."""
+        if isinstance(every, int):
+            return (self.step + 1) % every == 0
+        if self._cost is None:
+            return True
+        clock, kind = self.clock, 0 if self.step == 0 else 1
+        images = clock.images + int(self._cost.draws[kind]) * self.batches.batch_size
+        return Clock(self.step + 1, images, clock.gradients + int(self._cost.gradients[kind])).passed(
+            every, self.reached
+        )
+
+    @property
     def over(self) -> bool:
         """Whether the budget is used up."""
         return self.done() >= 1.0
@@ -337,7 +379,8 @@ class Trainer(Loop):
 
     def done(self) -> float:
         """The share of the budget that is used up: 1 or more when the run is over."""
-        return self.settings.used(self.step, max(self.evaluator.evaluations.values()), self.images / 1000)
+        clock = self.clock
+        return self.settings.used(clock.steps, clock.gradients, clock.images / 1000)
 
     def log(self, seconds: float, steps: int, draws: int) -> None:
         """Write the scalars of the step that was just taken.
@@ -351,6 +394,7 @@ class Trainer(Loop):
                 raise self._diverged(f"{name} is {value}")
         self.finite_draws = self.evaluator.draws
         values |= {f"lr/{learner.name}": learner.step_size for learner in self.learners}
+        values |= self._followed
         values |= {f"loss_scale/{name}": scale.scale for name, scale in self.evaluator.loss_scales.items()}
         values |= {f"gradients/{name}": count for name, count in self.evaluator.evaluations.items()}
         values |= {name: float(value) for name, value in self.game.kept_scalars().items()}
@@ -398,7 +442,7 @@ class Trainer(Loop):
     def _unchanged(self) -> Iterator[None]:
         """At the end of the block all networks have the modes and the buffers that they had before."""
         networks = [player.module for player in self.game.players.values()]
-        networks += [self.ema.module] if self.ema is not None else []
+        networks += [average.module for average in self.averages.values()]
         modes = [(module, module.training) for network in networks for module in network.modules()]
         with preserve([buffer for network in networks for buffer in network.buffers()]):
             try:
@@ -411,17 +455,22 @@ class Trainer(Loop):
         """The game's evaluated network, with the weights that are asked for.
 
         Args:
-            weights: "ema" (the average), "live" (the weights that are trained) or "anchor" (those of the last outer
-                iterate). None stands for the average if the run keeps one, and for "live" otherwise.
+            weights: the name of an average, "live" (the weights that are trained) or "anchor" (those of the last outer
+                iterate). None stands for the first average if the run keeps one, and for "live" otherwise.
         """
-        network, anchor = self.game.evaluated_network, self.outer.anchor()
-        if weights == "anchor" and anchor is not None:
-            twin = Player(self.game.evaluated_player, copy.deepcopy(network))
-            copy_(twin.parameters + twin.statistics, anchor[twin.name])
-            return twin.module
-        if weights in ("live", "anchor") or self.ema is None:
-            return network
-        return self.ema.module
+        if weights is None:
+            weights = next(iter(self.averages), "live")
+        if weights in self.averages:
+            return self.averages[weights].module
+        anchor = self._anchor() if weights == "anchor" else {}
+        network = self.game.evaluated_network
+        return with_tensors(network, anchor) if anchor else network
+
+    def _anchor(self) -> dict[int, torch.Tensor]:
+        """The tensors of the last outer iterate by the ``id`` of those that they stand in for; empty if that is now."""
+        with UserCode("outer", self.outer):
+            anchor = self.outer.anchor()
+        return {} if anchor is None else stand_ins(self.game, anchor)
 
     def save(self) -> None:
         """Have a checkpoint written of everything that a later step depends on.
@@ -442,10 +491,14 @@ class Trainer(Loop):
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on, by the names of a checkpoint's parts."""
         rollbacks = {"rollbacks": self.rollbacks} if self.rollbacks else {}
+        intervals = (self.log_settings.every, self.checkpoint_settings.every, *(each.every for each in self.callbacks))
+        readings = {"since": list(astuple(self.since)), "reached": list(astuple(self.reached))}
+        # Only intervals in other units than steps depend on what the last step used.
+        readings = {} if all(isinstance(every, int) for every in intervals) else readings
         with UserCode("outer", self.outer):
             outer = self.outer.state_dict()
         state: dict[str, Any] = {
-            "clock": {"step": self.step, "outer_steps": self.outer_steps} | rollbacks,
+            "clock": {"step": self.step, "outer_steps": self.outer_steps, **readings, **rollbacks},
             "field": self.field.state_dict(),
             "outer": outer,
         }
@@ -454,8 +507,8 @@ class Trainer(Loop):
             state[f"optimizer.{learner.name}"] = learner.optimizer.state_dict()
         for name, scheduler in self.schedulers.items():
             state[f"scheduler.{name}"] = scheduler.state_dict()
-        if self.ema is not None:
-            state["ema"] = self.ema.state_dict()
+        for name, average in self.averages.items():
+            state[average_part(name)] = average.state_dict()
         return state
 
     def load(self, state: dict[str, Any], folder: Path) -> None:
@@ -470,19 +523,27 @@ class Trainer(Loop):
         """
         state = self.arithmetic.to_memory_format(state)
         clock = part_of(state, "clock", folder)
-        require_fit(clock, {"step": 0, "outer_steps": 0, "rollbacks": Maybe(0)}, "clock", folder, counts=True)
+        reading = Maybe([0, 0, 0])
+        form = {"step": 0, "outer_steps": 0, "since": reading, "reached": reading, "rollbacks": Maybe(0)}
+        require_fit(clock, form, "clock", folder, counts=True)
         undone = undone_work(state, folder)
         for learner in self.learners:
             restore(learner.player.module, state, learner.name, folder)
-        if self.ema is not None:
-            restore_part(self.ema, state, "ema", folder, self.ema.state_dict())
+        for name, average in self.averages.items():
+            restore_part(average, state, average_part(name), folder, average.state_dict())
         for learner in self.learners:
             restore_optimizer(learner.optimizer, state, f"optimizer.{learner.name}", folder)
         for name, scheduler in self.schedulers.items():
             restore_scheduler(scheduler, state, f"scheduler.{name}", folder)
         restore_part(self.field, state, "field", folder, self.field.state_form(), self.device)
         restore_part(self.outer, state, "outer", folder, self.outer.state_form(self.field), self.device)
+        self.scheduled.follow(self.images)
         self.step, self.outer_steps, self.rollbacks = clock["step"], clock["outer_steps"], clock.get("rollbacks", 0)
+        self.reached = self.clock
+        # A checkpoint says what its last step used only where intervals depended on it.
+        self.since = Clock(max(0, self.step - 1), self.reached.images, self.reached.gradients)
+        if "since" in clock:
+            self.since, self.reached = Clock(*clock["since"]), Clock(*clock["reached"])
         self.resumed(**undone)
 
     def _write(self, folder: Path, more: dict[str, Any], keep: int) -> None:
@@ -547,6 +608,30 @@ class Trainer(Loop):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
+    def _require_averages(self) -> None:
+        """Refuse averages that this run cannot keep."""
+        for average in self.averages.values():
+            key = "ema" if len(self.averages) == 1 else f"ema: {average.name}"
+            if average.of == "anchor" and not self.outer.has_anchor:
+                raise UserError(
+                    f"{key}: of: anchor: the outer loop {type(self.outer).__name__} has no anchor; use of: live, or a "
+                    "loop that has one, such as lookahead or rapp"
+                )
+            if self.batches.spec.empty and (average.half_life_kimg is not None or in_images(average.start)):
+                raise UserError(f"{key}: counts images, and the game sees no samples; use decay or uniform")
+
+    def _require_callbacks(self) -> None:
+        """Refuse intervals and weights of callbacks, log and checkpoints that this run does not have."""
+        timed: dict[str, Any] = {"log.every": self.log_settings, "checkpoint.every": self.checkpoint_settings}
+        timed |= {f"{name_of(callback)}.every": callback for callback in self.callbacks}
+        for key, each in timed.items():
+            if in_images(each.every) and self.batches.spec.empty:
+                raise UserError(f"{key}: counts images, and the game sees no samples; use steps or gradients")
+        for callback in self.callbacks:
+            wrong = wrong_weights(callback.weights, list(self.averages))
+            if wrong is not None:
+                raise UserError(f"{name_of(callback)}.weights: {wrong}")
+
     def _observations(self) -> dict[str, float]:
         """The losses, mean scores and gradient norms of the last observed step, averaged over the processes."""
         observed = self.evaluator.observed
@@ -573,6 +658,13 @@ class Trainer(Loop):
     def _diverged(self, what: str) -> Diverged:
         advice = "lower the learning rates, and start again with --overwrite or another run.name"
         return Diverged(f"step {self.step}: {what}; the training diverged: {advice}")
+
+
+def _nested(outer: Outer | None) -> Iterator[Outer]:
+    """An outer loop and the loops around which it goes."""
+    while isinstance(outer, Outer):
+        yield outer
+        outer = getattr(outer, "base", None)
 
 
 def _require_same_data(here: Digest, first: Digest) -> None:

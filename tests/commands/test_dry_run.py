@@ -122,6 +122,11 @@ def test_how_often_something_is_done():
     assert (each.total(20), each.total(20, after=20)) == (9.0, 0.0)
     assert Occasion("MetricEvaluation", 5, None).total(20) == 0.0
 
+    # By 96 images a step: steps 11 (1000 of 1056 images), 21, 32 (3072) and the last.
+    each = Occasion("SampleGrid", {"kimg": 1}, 2.0, pace=(96, 96))
+    assert [each.times(32), each.times(33), each.times(33, after=11), each.times(10)] == [3, 4, 3, 1]
+    assert Occasion("checkpoint", {"gradients": 3}, 1.0, pace=(1, 4)).times(10, after=4) == 6
+
 
 def test_what_cannot_be_trained_is_refused_as_in_training(tmp_path):
     (tmp_path / "ring").touch()

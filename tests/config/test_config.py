@@ -128,6 +128,16 @@ def test_a_base_is_inherited_from_and_its_parts_are_replaced_whole(write):
     assert (config.outer.name, config.outer.inner_steps) == ("lookahead", 5)
 
 
+def test_an_interval_and_a_kind_of_average_take_the_place_of_those_of_a_base(write):
+    write(MINIMAL + "log: {every: {kimg: 2}}\nema: {half_life_kimg: 3, ramp: 0.05}\n", "base.yaml")
+    path = write("base: base.yaml\nlog: {every: {gradients: 1e2}}\nema: {uniform: true, start: {kimg: 1}}\n")
+    config = load(path)
+    assert config.log.every == {"gradients": 100} and config.ema.uniform and config.ema.half_life_kimg is None
+    again = load(path, ["log.every=7", "ema.decay=0.5"])
+    assert (again.log.every, again.ema.decay, again.ema.uniform, again.ema.start) == (7, 0.5, False, None)
+    assert load(path, ["ema={}"]).ema.uniform and load(path, ["ema=null"]).averages == ()
+
+
 WRONG = {
     "run.stpes=3": "run.stpes: unknown key; expected one of name, seed, steps, .*; did you mean 'steps'?",
     "ruin=3": "ruin: unknown key; expected one of run, data, game, .*; did you mean 'run'?",
@@ -156,6 +166,18 @@ WRONG = {
     "game.conditional=1": "game.conditional: expected true or false, got 1",
     "game.conditional=yes": "game.conditional: expected true or false, got 'yes'",
     "ema.decay=1": "ema.decay: expected a number of at least 0 and below 1, got 1",
+    "ema={decay: 0.9, uniform: true}": "ema.uniform: decay is given, too; leave one of them out",
+    "ema.ramp=0.05": "ema.ramp: goes with half_life_kimg, and this average has decay; leave it out",
+    "ema=[{name: a}, {name: a}]": "ema.1.name: an average is called a already; choose another name",
+    "ema=[{name: live}]": "ema.0.name: expected a name of at most 50 letters, .*, got 'live'",
+    "evaluate={weights: [live, slow]}": "evaluate.weights.1: expected one of live, anchor, got 'slow'",
+    "evaluate={weights: [live, live]}": "evaluate.weights.1: is named twice",
+    "evaluate={weights: ema}": "evaluate.weights: ema was asked for, and the run keeps no average; add ema: {.*}",
+    "samples.weights=slow": "samples.weights: expected one of live, anchor, got 'slow'",
+    "log.every={kimg: 0}": "log.every: expected a number of training steps, {kimg: N} or {gradients: N}, got a mapping "
+    "in which kimg is 0, and must be a number above 0",
+    "log.every={img: 1}": "log.every: expected .*, got a mapping with the key 'img'",
+    "log.every={kimg: 1, gradients: 1}": "log.every: expected .*, got a mapping with 2 keys; name one",
     "game.generator.optimizer.lr=fast": "game.generator.optimizer.lr: expected a number, got 'fast'",
     "game.generator.optimizer.lr=null": "game.generator.optimizer.lr: expected a number, got null",
     "game.generator.optimizer.betas=0.5": "game.generator.optimizer.betas: expected a list, got 0.5",

@@ -113,7 +113,7 @@ def test_strategies_stay_mixed_under_every_outer_loop(outer, way):
         # Only the points w of CEG+ lie in the set of a constraint, as its equation says.
         if (outer, way) != ("ceg_plus", "projected"):
             assert all(is_mixed(player.module()) for player in trainer.game.players.values())
-    assert all(is_mixed(strategy()) for strategy in trainer.ema.module.values())
+    assert all(is_mixed(strategy()) for strategy in trainer.averages["ema"].module.values())
 
 
 def test_softmax_and_vector_start_at_the_same_strategy():

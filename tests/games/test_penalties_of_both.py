@@ -163,7 +163,7 @@ def test_path_length_goes_through_the_styles_of_a_generator():
         def styles(self, z, labels):
             return z[:, None] * torch.tensor([1.0, 2.0, 3.0])[:, None]
 
-        def synthesise(self, w):
+        def synthesise(self, w, z=None):
             return w.mean(dim=1) @ self.a.T
 
         def forward(self, z):

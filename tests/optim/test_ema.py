@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from gantrain.config.clock import Clock
 from gantrain.optim.ema import EMA
 from gantrain.testing.copies import LiveBytes
 
@@ -66,6 +67,83 @@ def test_initial_weights_never_count():
     for _ in range(3):
         ema.update()
     assert torch.equal(ema.module.weight, torch.full((2, 2), 7.0))
+
+
+def moved_to(value: float, module: nn.Module) -> None:
+    with torch.no_grad():
+        module.weight.fill_(value)
+
+
+def jumped(ema: EMA, module: nn.Module, steps: int, size: int, before: int = 0) -> float:
+    """The average after steps on batches of one size, if the weights jump to 1 in the first of them."""
+    moved_to(1.0, module)
+    for n in range(steps):
+        since = Clock(n, before + n * size, n)
+        ema.update(Clock(n + 1, before + (n + 1) * size, n + 1), since)
+    return float(ema.module.weight)
+
+
+def test_half_of_the_average_is_new_after_the_half_life():
+    """After a jump from 0 to 1 the average lacks 0.5^(images / half-life), whatever the batches are."""
+    for size, steps in ((10, 100), (100, 10), (1000, 1)):
+        module = nn.Linear(1, 1, bias=False).double()
+        moved_to(0.0, module)
+        ema = EMA(module, half_life_kimg=0.5)
+        assert jumped(ema, module, steps, size) == pytest.approx(1 - 0.25, abs=1e-12)
+        assert jumped(ema, module, 1, 500, before=1000) == pytest.approx(1 - 0.125, abs=1e-12)
+
+
+def test_a_ramp_bounds_the_half_life_by_the_images_before_the_step():
+    module = nn.Linear(1, 1, bias=False).double()
+    moved_to(0.0, module)
+    ema = EMA(module, half_life_kimg=2.0, ramp=0.05)
+    # No image came before the first step, whose weights the average takes as they are.
+    assert jumped(ema, module, 1, 64) == 1.0
+    moved_to(0.0, module)
+    for images, half_life in ((6400, 320.0), (32_000, 1600.0), (64_000, 2000.0)):
+        before = float(ema.module.weight)
+        ema.update(Clock(2, images + 64, 2), Clock(1, images, 1))
+        assert float(ema.module.weight) == pytest.approx(before * 0.5 ** (64 / half_life), rel=1e-12)
+
+
+def test_a_half_life_of_zero_is_the_live_weights_and_settings_may_move():
+    module = nn.Linear(1, 1, bias=False).double()
+    moved_to(0.0, module)
+    ema = EMA(module, half_life_kimg=0.0)
+    assert jumped(ema, module, 1, 10) == 1.0
+    ema.half_life_kimg = 0.01
+    moved_to(0.0, module)
+    ema.update(Clock(2, 20, 2), Clock(1, 10, 1))
+    assert float(ema.module.weight) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("start", [None, 3, {"kimg": 0.24}, {"gradients": 6}])
+def test_a_uniform_average_is_the_mean_of_the_weights_since_its_start(start):
+    module = nn.Linear(1, 1, bias=False).double()
+    ema = EMA(module, uniform=True, start=start)
+    skipped = 0 if start is None else 3
+    values = []
+    for n in range(7):
+        values.append(float(n * n))
+        moved_to(values[-1], module)
+        ema.update(Clock(n + 1, 80 * (n + 1), 2 * (n + 1)), Clock(n, 80 * n, 2 * n))
+        counted = values[skipped:] or values[-1:]
+        assert float(ema.module.weight) == pytest.approx(sum(counted) / len(counted), abs=1e-12)
+    assert ema.updates == 7 - skipped
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "exactly one of"),
+        ({"decay": 0.5, "uniform": True}, "exactly one of"),
+        ({"half_life_kimg": -1.0}, "half_life_kimg: expected a number of at least 0"),
+        ({"half_life_kimg": 1.0, "ramp": 0.0}, "ramp: expected a number above 0"),
+    ],
+)
+def test_settings_that_make_no_average_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        EMA(nn.Linear(1, 1), **settings)
 
 
 def test_counters_and_spectral_norm_vectors_are_copied():

@@ -105,6 +105,16 @@ def test_a_run_goes_back_and_on_with_other_samples(tmp_path, method, capsys, mon
     assert same(end, state(tmp_path / "parts")) and rows(folder) == rows(tmp_path / "parts")
 
 
+def test_what_was_due_in_the_steps_that_are_lost_is_due_after_the_next(tmp_path):
+    """Steps 11 to 15 are lost, and with them the multiples 384 and 480 of 96 images."""
+    settings = ("log.every={kimg: 0.096}", "checkpoint.every={kimg: 0.16}", "ema.half_life_kimg=0.1")
+    folder = train(exploding(tmp_path, 13, *settings))
+    logged = [row["step"] for row in rows(folder) if "kimg" in row]
+    assert logged == [3, 6, 9, 11, 13, 16, 19, 20]
+    saved = state(folder)
+    assert saved["clock"]["reached"] == [20, 25 * 32, 20] and saved["clock"]["since"] == [19, 24 * 32, 19]
+
+
 def test_a_run_goes_back_at_most_so_often(tmp_path):
     config = exploding(tmp_path, 12, "game.count=1000", "run.rollbacks=2")
     with pytest.raises(UserError, match=r"^step 11: .* is (inf|nan); the training diverged.* went back 2 times"):

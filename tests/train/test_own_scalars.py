@@ -36,7 +36,7 @@ def test_they_are_logged_at_the_point_of_the_step_and_at_the_average_which_decid
         assert found[40]["game/duality_gap"] == float(
             trainer.game.scalars(trainer.game.evaluated_network)["duality_gap"]
         )
-        assert averages[40] == float(trainer.game.scalars(trainer.ema.module)["duality_gap"])
+        assert averages[40] == float(trainer.game.scalars(trainer.averages["ema"].module)["duality_gap"])
     best = min(averages, key=lambda step: averages[step])
     (kept,) = (run / "best").glob("step_*")
     assert kept.name == f"step_{best}" and trainer.best == {"name": "game/duality_gap[ema]", "cost": averages[best]}

@@ -13,6 +13,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tiny import RING, config_of, rows, same, state
 from torch.nn.functional import softplus
 
+import gantrain as gt
 from gantrain.builders import make_game
 from gantrain.commands.train import train
 from gantrain.config.loading import dump
@@ -58,6 +59,82 @@ def test_each_budget_ends_the_run_at_the_first_step_that_uses_it_up(ring, outer,
             assert row["gradients/generator"] == generator * row["step"]
             assert row["kimg"] == 32 * draws * row["step"] / 1000
             assert row["outer_steps"] == row["step"] // (3 if outer == LOOKAHEAD else 1)
+
+
+AMOUNTS = (
+    "log.every={kimg: 0.2}",
+    "samples.every={gradients: 5}",
+    "checkpoint.every={kimg: 0.3}",
+    "checkpoint.keep=20",
+)
+
+
+def multiples(steps: int, per_step: float, interval: float) -> list[int]:
+    """The steps in which a multiple of the interval comes, and the last."""
+    passed = [n for n in range(1, steps) if n * per_step // interval > (n - 1) * per_step // interval]
+    return [*passed, steps]
+
+
+@pytest.mark.parametrize(("outer", "gradients", "draws"), [(GDA, 1, 1), (CRITICS, 3, 3), (RAPP, 4, 4)])
+def test_what_is_due_is_due_when_the_clock_passes_a_multiple(ring, outer, gradients, draws):
+    folder = train(ring(outer, *AMOUNTS, "run.steps=15"))
+    logged = [row for row in rows(folder) if "kimg" in row]
+    assert [row["step"] for row in logged] == multiples(15, 32 * draws, 200)
+    assert all("loss/generator" in row for row in logged)
+    grids = [int(path.stem.removeprefix("step_")) for path in sorted((folder / "samples").glob("step_*.png"))]
+    assert grids == multiples(15, gradients, 5)
+    saved = sorted(int(path.name.removeprefix("step_")) for path in folder.glob("step_*"))
+    assert saved == multiples(15, 32 * draws, 300)
+
+
+def test_a_run_by_images_ends_alike_in_parts_and_may_change_its_intervals(ring):
+    averages = "ema=[{name: half, half_life_kimg: 0.3, ramp: 0.5}, {name: mean, uniform: true, of: anchor, start: 4}]"
+    settings = (LOOKAHEAD, averages, *AMOUNTS)
+    whole = train(ring(*settings))
+    train(ring(*settings, "run.name=parts", "run.steps=8"))
+    parts = train(ring(*settings, "run.name=parts"), resume=True)
+    assert same(state(whole), state(parts))
+    assert rows(whole) == [row for row in rows(parts) if row["step"] != 8]
+    assert state(whole)["ema.mean"]["n_averaged"] == 16
+    # Of the multiples of 250 images, 64 of which are drawn in a step, 1500 is the first after step 20.
+    longer = train(ring(*settings, "run.name=parts", "run.steps=27", "log.every={kimg: 0.25}"), resume=True)
+    again = [row["step"] for row in rows(longer) if row["step"] > 20]
+    assert again == [24, 27]
+
+
+def test_averages_follow_their_formulas_in_a_run(ring):
+    averages = "ema=[{name: half, half_life_kimg: 0.3, ramp: 0.5}, {name: mean, uniform: true, of: anchor}]"
+    folder = train(ring(LOOKAHEAD, averages, "checkpoint.every=1", "checkpoint.keep=8", "run.steps=8"))
+    half, anchors, name = 0.0, [], "layers.0.weight"
+    for n in range(8):
+        saved = state(folder, n + 1)
+        live, start = saved["generator"][name].double(), saved["outer"]["start"]
+        half_life = min(300.0, 0.5 * 64 * n)
+        kept = 0.5 ** (64 / half_life) if half_life else 0.0
+        half = kept * half + (1 - kept) * live
+        anchors.append(live if start is None else start["generator"][0].double())
+    torch.testing.assert_close(saved["ema.half"][name].double(), half, rtol=0, atol=1e-6)
+    torch.testing.assert_close(saved["ema.mean"][name].double(), sum(anchors) / 8, rtol=0, atol=1e-6)
+    for weights, expected in (("mean", sum(anchors) / 8), ("anchor", anchors[-1]), ("live", live), (None, half)):
+        network = gt.load(folder, weights=weights).network
+        torch.testing.assert_close(network.get_parameter(name).double(), expected, rtol=0, atol=1e-6)
+    with pytest.raises(UserError, match="weights: expected one of half, mean, live, anchor, got 'slow'"):
+        gt.load(folder, weights="slow")
+
+
+def test_each_of_several_weights_is_a_series_and_the_first_chooses_the_best(digits):
+    section = "{every: 10, metrics: [prc], samples: 64, features: digits-classifier, weights: [anchor, ema, live]}"
+    folder = train(digits(f"evaluate={section}", "outer={name: lookahead, inner_steps: 15}", "ema.decay=0.99"))
+    measured = [row for row in rows(folder) if any("precision" in name for name in row)]
+    assert [row["step"] for row in measured] == [10] * 3 + [20] * 3
+    for row, weights in zip(measured, ["anchor", "ema", "live"] * 2, strict=True):
+        assert row.keys() - {"step"} == {f"{name}[digits-classifier][{weights}]" for name in ("precision", "recall")}
+    assert state(folder / "best")["evaluation"]["name"] == "precision[digits-classifier][anchor]"
+
+
+def test_an_average_of_anchors_needs_a_loop_that_has_them(ring):
+    with pytest.raises(UserError, match="^ema: of: anchor: the outer loop GDA has no anchor; use of: live, or"):
+        train(ring(GDA, "ema.of=anchor"))
 
 
 def test_the_first_of_several_budgets_counts(ring):

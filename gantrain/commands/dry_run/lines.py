@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from gantrain.config.clock import in_words
 from gantrain.data.storage import amount
 
 # The parts of the memory that the run itself knows, as the report calls them and as its lines do.
@@ -41,8 +42,9 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         )
         if player["init"] is not None:
             yield "", player["init"]
-    if report["average"] is not None:
-        yield "average", f"of the weights of {report['average']['of']}, decay {report['average']['decay']}"
+    for average in report["averages"]:
+        name = "" if average["name"] == "ema" else f"{average['name']}, "
+        yield "average", f"{name}of the weights of {average['of_player']}{', '.join(['', *_settings(average)])}"
     yield "data", f"{report['data']['samples']}; batches of {report['data']['batch_size']}"
     parts = [f"{name} {amount(memory[key])}" for key, name in _PARTS.items() if memory[key]]
     each = " in each process" if many > 1 else ""
@@ -66,7 +68,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for occasion in spent["occasions"]:
         if occasion["seconds"] is not None and occasion["times"]:
             each = f"{occasion['times']} x {occasion['name']} of {_short(occasion['seconds'])}"
-            yield "", f"{_long(occasion['total'])} for {each}, every {occasion['every']} steps"
+            yield "", f"{_long(occasion['total'])} for {each}, every {in_words(occasion['every'])}"
     for what in spent["not_included"]:
         yield "", f"not included: {what}"
     disk = report["disk"]
@@ -87,6 +89,19 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", f"{path}: {what}"
     if report["watch"] is not None:
         yield "watch", report["watch"]
+
+
+def _settings(average: dict[str, Any]) -> Iterator[str]:
+    """How an average is taken, in words."""
+    for key, value in average.items():
+        if key == "uniform":
+            yield key
+        elif key == "start":
+            yield f"from {in_words(value)} on"
+        elif key == "of" and value == "anchor":
+            yield "at the anchors of the outer loop"
+        elif key in ("decay", "half_life_kimg", "ramp"):
+            yield f"{key} {value}"
 
 
 def _short(seconds: float) -> str:

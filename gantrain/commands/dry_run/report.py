@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gantrain.commands.trial import folder_of, frozen_parameters, space, tensor_bytes
+from gantrain.config.clock import in_words
 from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
 from gantrain.config.sections import TENSORBOARD
@@ -50,7 +51,7 @@ def described(
     began = found.ready - psutil.Process().create_time()
     room, state, batches = space(trainer, folder), trainer.state(), trainer.batches
     names = list(trainer.game.players)
-    times = {o.name: o.total(found.steps, after) for o in found.occasions}
+    totals = [o.total(found.steps, after) for o in found.occasions]
     left = max(0, found.steps - after)
     return {
         "run": {
@@ -77,7 +78,7 @@ def described(
             }
             for name, learner in zip(names, trainer.learners, strict=True)
         ],
-        "average": None if config.ema is None else {"of": trainer.game.evaluated_player, "decay": config.ema.decay},
+        "averages": [{"of_player": trainer.game.evaluated_player, **average} for average in _averages(config)],
         "data": {
             "samples": describe_samples(batches.samples, batches.workers).removeprefix("data: "),
             "batch_size": batches.batch_size,
@@ -87,7 +88,7 @@ def described(
             "networks": sum(tensor_bytes(state[name]) for name in names),
             "gradients": sum(p.nbytes for learner in trainer.learners for p in learner.parameters),
             "optimizers": sum(tensor_bytes(state[f"optimizer.{name}"]) for name in names),
-            "average": tensor_bytes(state.get("ema")),
+            "average": sum(tensor_bytes(average.state_dict()) for average in trainer.averages.values()),
             "method": tensor_bytes([state["field"], state["outer"]]),
             "samples": size_in_bytes(batches.samples) if isinstance(batches.samples, Tensor) else 0,
             "process_before": bare,
@@ -106,11 +107,19 @@ def described(
             "steps_left": left,
         },
         "time": {
-            "total": began + left * found.seconds + sum(times.values()),
+            "total": began + left * found.seconds + sum(totals),
             "start": began,
             "steps": left * found.seconds,
             "occasions": [
-                asdict(o) | {"times": o.times(found.steps, after), "total": times[o.name]} for o in found.occasions
+                {
+                    "name": o.name,
+                    "every": o.every,
+                    "seconds": o.seconds,
+                    "more_at_first": o.more_at_first,
+                    "times": o.times(found.steps, after),
+                    "total": total,
+                }
+                for o, total in zip(found.occasions, totals, strict=True)
             ],
             "not_included": left_out + [o.name for o in found.occasions if o.seconds is None],
         },
@@ -126,6 +135,14 @@ def described(
     }
 
 
+def _averages(config: Config) -> list[dict[str, Any]]:
+    """The averages as the config has them, without the keys that are not set."""
+    return [
+        {key: value for key, value in resolved(average).items() if value is not None and value is not False}
+        for average in config.averages
+    ]
+
+
 def _names(outer: Any) -> Iterator[str]:
     """The names of an outer loop and of the loops inside it, from its section of the config."""
     while isinstance(outer, dict):
@@ -135,18 +152,19 @@ def _names(outer: Any) -> Iterator[str]:
 
 def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
     """What a run writes: the paths, and what lies there."""
-    keep, every = trainer.checkpoint_settings.keep, trainer.checkpoint_settings.every
+    keep, every = trainer.checkpoint_settings.keep, in_words(trainer.checkpoint_settings.every)
+    logged = in_words(trainer.log_settings.every)
     names = trainer.trackers.names
     events = ", and as TensorBoard events" if TENSORBOARD in trainer.log_settings.to else ""
     also = events + (f"; they are sent to {', '.join(names)}" if names else "")
     found = {
         str(folder / "config.yaml"): "the resolved config",
-        str(folder / "metrics.jsonl"): f"scalars, every {trainer.log_settings.every} steps{also}",
+        str(folder / "metrics.jsonl"): f"scalars, every {logged}{also}",
     }
     for callback in trainer.callbacks:
         for name, content in callback.writes.items():
-            found[str(folder / name)] = f"{content}, every {callback.every} steps"
-    found[str(folder / "step_N")] = f"checkpoints, every {every} steps and at the end; the newest {keep} are kept"
+            found[str(folder / name)] = f"{content}, every {in_words(callback.every)}"
+    found[str(folder / "step_N")] = f"checkpoints, every {every} and at the end; the newest {keep} are kept"
     # A callback of the user's own may say nothing about what it returns.
     returned = [type(callback).run.__annotations__.get("return", "") for callback in trainer.callbacks]
     if any(annotation not in (None, "None") for annotation in returned):

@@ -52,7 +52,7 @@ class PathLength(Penalty):
         if hasattr(generator, "styles"):
             w = generator.styles(z, labels)
             w = w if w.requires_grad else w.requires_grad_(True)
-            samples = generator.synthesise(w)
+            samples = generator.synthesise(w, z)
         else:
             w = z.detach().requires_grad_(True)
             samples = output_of(generator, w, labels, "game.generator.model", None, "samples")

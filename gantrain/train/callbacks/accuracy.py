@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gantrain.compute.modes import eval_mode
+from gantrain.config.types import Interval
 from gantrain.data.adopted import as_data_set
 from gantrain.data.batch import FixedBatch
 from gantrain.data.dataset import DataSet
@@ -37,7 +38,7 @@ class AccuracyEvaluation(Callback):
 
     Args:
         data: the data set; it must have no classes that the classifier does not know.
-        every: the number of training steps from one evaluation to the next.
+        every: the interval from one evaluation to the next.
         device: the device of the classifier.
         chunk: the number of samples in one forward pass.
         attacks: the game's attacks, by name.
@@ -49,7 +50,7 @@ class AccuracyEvaluation(Callback):
     def __init__(
         self,
         data: DataSet,
-        every: int,
+        every: Interval,
         device: torch.device | str = "cpu",
         chunk: int = 500,
         attacks: Mapping[str, Attack] = MappingProxyType({}),

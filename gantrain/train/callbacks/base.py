@@ -13,7 +13,7 @@ from torch import nn
 from gantrain.runs.monitor import Monitor
 
 if TYPE_CHECKING:
-    from gantrain.config.types import PositiveInt
+    from gantrain.config.types import Interval
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Result:
     Attributes:
         line: the result in words, as one line.
         name: the name of the scalar by which checkpoints are compared.
-        cost: the value of this scalar, or minus the value if a higher value is better. A lower cost is better.
+        cost: the value of this scalar, or minus the value if a higher value is better. A lower cost is better. With NaN
+            the line is shown, and no checkpoint is compared.
     """
 
     line: str
@@ -49,12 +50,13 @@ class Callback(ABC):
     of all networks are set back, and random numbers that the callback draws change no run.
 
     Args:
-        every: the number of training steps from one call to the next; the last step has a call, too. Default 500.
+        every: the interval from one call to the next: a number of training steps, ``{kimg: 10}`` or ``{gradients:
+            500}``. The last step has a call, too. Default 500.
 
     Attributes:
-        weights: the weights of the network that the callback gets: "ema" (the average), "live" (the weights that are
-            trained) or "anchor" (those of the last outer iterate). None stands for the average if the run keeps one,
-            and for "live" otherwise.
+        weights: the weights of the network that the callback gets: the name of an average, such as "ema", "live" (the
+            weights that are trained) or "anchor" (those of the last outer iterate). None stands for the first average
+            if the run keeps one, and for "live" otherwise.
         all_processes: whether all processes call the callback, or the first process alone.
         writes: the files and folders in the run's folder that the callback writes, and what lies there:
             ``{"pictures": "curves"}``. ``gantrain train --dry-run`` shows them.
@@ -64,7 +66,7 @@ class Callback(ABC):
     all_processes = False
     writes: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, every: PositiveInt = 500):
+    def __init__(self, every: Interval = 500):
         self.every = every
 
     @abstractmethod

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from gantrain.config.parts import Part, build, part_maker
-from gantrain.config.schema import Config
+from gantrain.config.schema import Config, wrong_weights
 from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Pictures, Samples, Scalars
-from gantrain.config.types import shown
+from gantrain.config.types import Period
 from gantrain.config.user_code import described, name_of
 from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
@@ -23,8 +23,6 @@ from gantrain.train.callbacks.diagnosis import GameDiagnosis
 from gantrain.train.callbacks.metrics import MetricEvaluation
 from gantrain.train.callbacks.own import GamePictures, GameScalars
 from gantrain.train.callbacks.samples import SampleGrid
-
-_ADD_EMA = "add ema: {decay: 0.999}"
 
 
 def make_callbacks(
@@ -41,8 +39,8 @@ def make_callbacks(
             were not trained here.
 
     Raises:
-        UserError: averaged weights are to be evaluated, but the run keeps no average; or the data or the features do
-            not fit.
+        UserError: a callback of the user's own wants an average that the run does not keep; or the data or the features
+            do not fit.
     """
     sections: dict[str, Any] = {} if config.diagnose is None else {"diagnosis": config.diagnose}
     sections |= config.game_callbacks
@@ -62,16 +60,17 @@ def _own(part: Part, key: str, config: Config, game: Game, data: DataSet) -> Cal
     callback: Callback = build(
         "callback", part, given={name: value for name, value in supplied.items() if name in arguments}, key=key
     )
-    every, weights = getattr(callback, "every", None), callback.weights
-    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+    try:
+        callback.every = Period().convert(getattr(callback, "every", None))
+    except (ValueError, OverflowError):
         raise UserError(
             f"{key}: {name_of(callback)}.every: expected a number of training steps, at least 1, got "
-            f"{described(every)}; a constructor of your own calls super().__init__(every)"
-        )
-    if weights not in (None, "ema", "live", "anchor"):
-        raise UserError(f"{key}: {name_of(callback)}.weights: expected ema, live, anchor or None, got {shown(weights)}")
-    if weights == "ema" and config.ema is None:
-        raise UserError(f"{key}: {name_of(callback)} wants the average (ema), and the run keeps none; {_ADD_EMA}")
+            f"{described(getattr(callback, 'every', None))}; {{kimg: N}} and {{gradients: N}} will do as well, and a "
+            "constructor of your own calls super().__init__(every)"
+        ) from None
+    wrong = wrong_weights(callback.weights, [average.name for average in config.averages])
+    if wrong is not None:
+        raise UserError(f"{key}: {name_of(callback)}.weights: {wrong}")
     return callback
 
 
@@ -83,17 +82,17 @@ def _diagnosis(section: Diagnose, config: Config, game: Game, data: DataSet, dev
 
 
 def _samples(section: Samples, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
-    return SampleGrid(_generative(game, "samples"), data, section.every, section.count, config.run.seed)
+    generative = _generative(game, "samples")
+    return SampleGrid(generative, data, section.every, section.count, config.run.seed, section.weights)
 
 
 def _metrics(
     section: Evaluate, config: Config, game: Game, data: DataSet, device: torch.device | str, trust: bool
-) -> Callback:
-    if section.weights == "ema" and config.ema is None:
-        raise UserError(f"evaluate.weights: ema was asked for, and the run keeps no average; {_ADD_EMA}")
-    return MetricEvaluation(
+) -> list[Callback]:
+    first = MetricEvaluation(
         _generative(game, "evaluate"), data, section, config.run.seed, config.run.folder, device, trust
     )
+    return [first, *(first.also(weights) for weights in section.several_weights[1:])]
 
 
 def _generative(game: Game, key: str) -> GenerativeGame:
@@ -116,8 +115,9 @@ def _accuracy(section: Accuracy, config: Config, game: Game, data: DataSet, devi
 
 def _scalars(section: Scalars, config: Config, game: Game, data: DataSet, device: torch.device | str) -> list[Callback]:
     seed = config.run.seed
-    live = GameScalars(game, section.every, best=config.ema is None, seed=seed)
-    return [live] if config.ema is None else [live, GameScalars(game, section.every, "ema", seed=seed)]
+    names = [average.name for average in config.averages]
+    live = GameScalars(game, section.every, best=not names, seed=seed)
+    return [live, *(GameScalars(game, section.every, name, best=name == names[0], seed=seed) for name in names)]
 
 
 def _pictures(section: Pictures, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:

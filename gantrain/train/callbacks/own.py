@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.compute.modes import eval_mode, seeded
+from gantrain.config.types import Interval
 from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.errors import UserError
 from gantrain.games.base import Game
@@ -25,17 +26,17 @@ _NAMES = {"scalars": re.compile(r"\w[\w./-]{0,99}"), "pictures": re.compile(r"\w
 
 
 class GameScalars(Callback):
-    """Logs what :meth:`gantrain.Game.scalars` measures as ``game/NAME``, or ``game/NAME[ema]`` at averaged weights.
+    """Logs what :meth:`gantrain.Game.scalars` measures: ``game/NAME``, or ``game/NAME[ema]`` at an average called ema.
 
     Args:
         game: the game.
-        every: the number of training steps from one measurement to the next.
-        weights: "live" or "ema".
+        every: the interval from one measurement to the next.
+        weights: "live" or the name of an average.
         best: whether the best checkpoint is kept by these scalars, as :attr:`gantrain.Game.better` says.
         seed: the seed of the run. Before each measurement torch's generators are seeded from it.
     """
 
-    def __init__(self, game: Game, every: int, weights: str = "live", best: bool = True, seed: int = 0):
+    def __init__(self, game: Game, every: Interval, weights: str = "live", best: bool = True, seed: int = 0):
         self.game = game
         self.every = every
         self.seed = seed
@@ -48,7 +49,7 @@ class GameScalars(Callback):
         Raises:
             UserError: the game measures something else than numbers.
         """
-        label = "[ema]" if self.weights == "ema" else ""
+        label = "" if self.weights == "live" else f"[{self.weights}]"
         found = {f"game/{name}{label}": value for name, value in self.measure(network).items()}
         if found:
             better = {f"game/{name}{label}": way for name, way in self.game.better.items()}
@@ -76,13 +77,13 @@ class GamePictures(Callback):
 
     Args:
         game: the game.
-        every: the number of training steps from one picture to the next.
+        every: the interval from one picture to the next.
         seed: the seed of the run. Before the pictures are drawn torch's generators are seeded from it.
     """
 
     writes: ClassVar[Mapping[str, str]] = {"pictures": "pictures of the game"}
 
-    def __init__(self, game: Game, every: int, seed: int = 0):
+    def __init__(self, game: Game, every: Interval, seed: int = 0):
         self.game = game
         self.every = every
         self.seed = seed

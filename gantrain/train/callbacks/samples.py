@@ -11,6 +11,7 @@ import torch
 from PIL.Image import DecompressionBombError
 from torch import Tensor, nn
 
+from gantrain.config.types import Interval
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.games.base import GenerativeGame
@@ -34,19 +35,29 @@ class SampleGrid(Callback):
     Args:
         game: the game whose generator is sampled.
         data: the training data set. Points are drawn together with the data.
-        every: the number of training steps from one picture to the next.
+        every: the interval from one picture to the next.
         count: the number of samples.
         seed: the seed of the run, from which the latent vectors are derived.
+        weights: as in :class:`~gantrain.train.callbacks.base.Callback`.
     """
 
     writes: ClassVar[Mapping[str, str]] = {"samples": "pictures of samples"}
 
-    def __init__(self, game: GenerativeGame, data: DataSet, every: int, count: int, seed: int):
+    def __init__(
+        self,
+        game: GenerativeGame,
+        data: DataSet,
+        every: Interval,
+        count: int,
+        seed: int,
+        weights: str | None = None,
+    ):
         self.game = game
         self.data = data
         self.every = every
         self.count = count
         self.seed = derive(seed, "gallery")
+        self.weights = weights
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> None:
         """Draw the samples of ``network`` into the run's folder and into TensorBoard."""

@@ -18,6 +18,7 @@ from gantrain.config.metrics import value_for
 from gantrain.errors import UserError
 from gantrain.metrics import Inception, Options, evaluate, make_extractor
 from gantrain.metrics.extractors import inception
+from gantrain.metrics.frechet_distance import FrechetDistance
 
 LAYERS = ["2048", "logits_unbiased"]
 
@@ -108,7 +109,8 @@ def test_weights_that_are_not_the_published_ones_never_give_a_fid(extractor, dig
     label = f"inception-{digest[:8]}"
     report = evaluate(generated(), None, extractor, ["isc"], samples=2, options=Options(splits=2))
     assert list(report.values) == [f"inception_score[{label}]"]
-    assert value_for("fid").full_name(extractor.label) == f"frechet_distance[{label}]"
+    assert extractor.published is None
+    assert value_for("fid").full_name(FrechetDistance().label(extractor)) == f"frechet_distance[{label}]"
     assert report.about["weights_sha256"] == digest and report.about["extractor"].endswith(digest[:8])
     assert "TensorFlow 1.x" in report.about["preprocessing"]
 
@@ -118,7 +120,7 @@ def test_the_published_weights_are_looked_for_in_torch_hubs_folder_first(publish
     (hub / published.name).write_bytes(content)
     published.unlink()
     extractor = Inception()
-    assert extractor.label is None and value_for("fid").full_name(extractor.label) == "fid"
+    assert extractor.published == "inception" and FrechetDistance().label(extractor) is None
 
 
 def test_missing_weights_are_downloaded_and_kept(published, hub, content):
@@ -139,7 +141,7 @@ def test_offline_one_line_says_which_file_goes_where_and_what_works_without(hub)
         Inception()
     message = str(caught.value)
     assert "weights-inception-2015-12-05-6726825d.pth" in message and str(hub) in message
-    assert "features: checkpoints/CLASSIFIER" in message and "Name or service not known" in message
+    assert "features: photos-classifier" in message and "Name or service not known" in message
     assert "\n" not in message
 
 
@@ -216,9 +218,9 @@ def test_a_damaged_file_in_torch_hubs_folder_is_refused(hub, content):
 
 
 def test_images_of_other_channels_are_one_line(extractor):
-    with pytest.raises(UserError, match="data: images of 4 channels, and InceptionV3.* takes grey ones and RGB"):
+    with pytest.raises(UserError, match="data: images of 2 channels, and InceptionV3.* takes grey ones and RGB"):
         evaluate(
-            images(torch.zeros(2, 4, 8, 8, dtype=torch.uint8)), None, extractor, ["isc"], options=Options(splits=1)
+            images(torch.zeros(2, 2, 8, 8, dtype=torch.uint8)), None, extractor, ["isc"], options=Options(splits=1)
         )
 
 
