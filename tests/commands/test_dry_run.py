@@ -42,6 +42,25 @@ def dry(folder: Path, base: dict, *overrides: str, resume: bool = False) -> dict
     return report
 
 
+def test_it_starts_no_tracker(tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.tracking._available_trackers", ["mlflow"])
+    report = dry(tmp_path, RING, "log.to=[mlflow]", "run.steps=1", "samples=null")
+    (said,) = (what for path, what in report["writes"].items() if path.endswith("metrics.jsonl"))
+    assert said == "scalars, every 2 steps; they are sent to mlflow"
+    assert "tensorboard" not in lines.text(report)
+
+
+def test_it_names_what_is_frozen_and_taken_over(tmp_path):
+    there = train.train(config_of(DIGITS, tmp_path, "run.name=a", "run.steps=1", "samples=null"))
+    init = f"game.generator.init={there}"
+    report = dry(tmp_path, DIGITS, init, "game.generator.freeze=dense", "run.steps=1", "samples=null")
+    generator = report["players"][1]
+    assert generator["init"] == f"8 of 8 tensors from {there} (step 1, ema)" and generator["frozen"] == 4 * 64
+    text = lines.text(report)
+    assert f"{generator['parameters']:,} parameters in ConvGenerator and 256 frozen ones; Adam" in text
+    assert f"  {generator['init']}\n" in text
+
+
 def test_it_shows_what_a_run_costs_and_leaves_nothing(tmp_path):
     report = dry(tmp_path, DIGITS, EVALUATE, "samples.every=5", "checkpoint={every: 6, keep: 3}", "run.steps=20")
     players = {player["name"]: player for player in report["players"]}

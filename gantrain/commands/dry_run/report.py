@@ -13,10 +13,11 @@ import psutil
 import torch
 from torch import Tensor
 
-from gantrain.commands.trial import folder_of, space, tensor_bytes
+from gantrain.commands.trial import folder_of, frozen_parameters, space, tensor_bytes
 from gantrain.config.clock import in_words
 from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
+from gantrain.config.sections import TENSORBOARD
 from gantrain.data.storage import describe_samples, size_in_bytes
 from gantrain.runs.summary import summarise
 from gantrain.sharpness.base import Plain
@@ -67,6 +68,8 @@ def described(
                 "name": learner.name,
                 "network": type(learner.player.module).__name__,
                 "parameters": sum(p.numel() for p in learner.parameters),
+                "frozen": frozen_parameters(learner.player.module),
+                "init": str(trainer.initial[name]) if name in trainer.initial else None,
                 "optimizer": type(learner.optimizer).__name__,
                 "lr": learner.step_size,
                 "scheduler": type(trainer.schedulers[name]).__name__ if name in trainer.schedulers else None,
@@ -127,6 +130,7 @@ def described(
             "earlier_run": None if earlier is None else earlier[0],
             "advice": None if earlier is None else earlier[1],
         },
+        "watch": f"tensorboard --logdir {folder.parent}" if TENSORBOARD in trainer.log_settings.to else None,
         "writes": _writes(trainer, folder),
     }
 
@@ -150,9 +154,12 @@ def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
     """What a run writes: the paths, and what lies there."""
     keep, every = trainer.checkpoint_settings.keep, in_words(trainer.checkpoint_settings.every)
     logged = in_words(trainer.log_settings.every)
+    names = trainer.trackers.names
+    events = ", and as TensorBoard events" if TENSORBOARD in trainer.log_settings.to else ""
+    also = events + (f"; they are sent to {', '.join(names)}" if names else "")
     found = {
         str(folder / "config.yaml"): "the resolved config",
-        str(folder / "metrics.jsonl"): f"scalars, every {logged}, and as TensorBoard events",
+        str(folder / "metrics.jsonl"): f"scalars, every {logged}{also}",
     }
     for callback in trainer.callbacks:
         for name, content in callback.writes.items():
