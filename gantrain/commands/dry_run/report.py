@@ -160,7 +160,7 @@ def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
     found[str(folder / "step_N")] = f"checkpoints, every {every} and at the end; the newest {keep} are kept"
     # A callback of the user's own may say nothing about what it returns.
     returned = [type(callback).run.__annotations__.get("return", "") for callback in trainer.callbacks]
-    if any(annotation not in (None, "None") for annotation in returned):
+    if any(annotation not in (None, "None", "str | None") for annotation in returned):
         found[str(folder / "best")] = "the checkpoint of the best evaluation"
     return found
 

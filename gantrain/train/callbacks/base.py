@@ -70,7 +70,7 @@ class Callback(ABC):
         self.every = every
 
     @abstractmethod
-    def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result | None:
+    def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result | str | None:
         """Look at the network, and write the findings into the run's folder and log.
 
         Args:
@@ -83,5 +83,5 @@ class Callback(ABC):
                 in which it trains; call ``network.eval()`` if you want the other.
 
         Returns:
-            The result by which checkpoints are compared; None if the callback does not compare them.
+            The result by which checkpoints are compared; lines that are shown; or None.
         """
