@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -30,7 +30,9 @@ _COUNT, _OF_A_CLASS = 128, 8
 _MOST, _LEAST_NUMBERS = 5000, 8
 # r is the mean over so many rows of the log, and counts once each training sample was seen so often.
 _ROWS, _EPOCHS = 20, 10
-# Recall says something where precision is at least so much.
+# The metrics by which there are signs, and which of two values is the better one. Recall says something where precision
+# is at least so much.
+_METRICS: Mapping[str, Callable[[Sequence[float]], float]] = {"precision": min, "recall": max, "memorised": min}
 _LOOKS_REAL = 0.5
 # A difference of mean logits counts if it is so many times its standard error.
 _ERRORS = 4.0
@@ -77,7 +79,7 @@ class TrainingAdvice(Callback):
         last = dict(monitor.last or {})
         before = {name.removeprefix("advice/"): v for name, v in last.items() if name.startswith("advice/")}
         measured = {k: v for k, v in self._measured(folder, last, network).items() if math.isfinite(v)}
-        now = measured | _recall(last)
+        now = measured | _evaluated(last, LastRows(folder))
         there = {sign.name: sign.there(now, before, was=before.get(sign.name) == 1.0) for sign in SIGNS}
         flags = {name: float(is_there) for name, is_there in there.items()}
         monitor.scalars(step, {f"advice/{name}": value for name, value in (measured | flags).items()})
@@ -165,9 +167,18 @@ def _decoded(data: DataSet, rows: Tensor) -> Tensor:
     return data.decode(data.samples[rows].to("cpu"))
 
 
-def _recall(values: Mapping[str, float]) -> dict[str, float]:
-    """The newest recall that the run's evaluation has measured, if what it generates looks real."""
-    found = {}
-    for key in ("recall", "precision"):
-        found[key] = next((v for name, v in values.items() if name.partition("[")[0] == key), math.nan)
-    return {"recall": found["recall"]} if found["precision"] >= _LOOKS_REAL and math.isfinite(found["recall"]) else {}
+def _evaluated(last: Mapping[str, float], rows: LastRows) -> dict[str, float]:
+    """The better of the last two values of each metric of the run's evaluation by which there is a sign.
+
+    One value alone may be that of a generator that has only begun. Recall counts where samples look real.
+    """
+    found: dict[str, list[float]] = {}
+    for name in last:
+        metric = name.partition("[")[0]
+        if metric in _METRICS and metric not in found:
+            found[metric] = rows.values(name, 2)
+    two = {metric: values for metric, values in found.items() if len(values) == 2}
+    better = {metric: _METRICS[metric](two[metric]) for metric in two}
+    if better.pop("precision", 0.0) < _LOOKS_REAL:
+        better.pop("recall", None)
+    return better

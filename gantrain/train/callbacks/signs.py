@@ -69,6 +69,17 @@ _AUGMENT = (
     ("", "a larger weight of r1"),
     ("", "more data"),
 )
+_FORGET = (
+    ("ada", "game.augmentations: [ada]"),
+    ("", "more data"),
+    ("", "a smaller generator"),
+    ("", "an earlier checkpoint"),
+)
+_SPREAD = (
+    ("", "an r1 penalty or a larger weight of it"),
+    ("", "lower learning rates"),
+    ("", "another outer loop, such as outer: {name: rapp}"),
+)
 
 SIGNS = (
     Sign(
@@ -78,11 +89,7 @@ SIGNS = (
         ends=0.6,
         seen="samples are only {:.2f} times as far apart as real ones",
         means="the generator makes few different samples",
-        remedies=(
-            ("", "an r1 penalty, or a larger weight of it"),
-            ("", "lower learning rates"),
-            ("", "another outer loop, such as outer: {name: rapp}"),
-        ),
+        remedies=_SPREAD,
         twice=True,
     ),
     Sign(
@@ -92,11 +99,7 @@ SIGNS = (
         ends=0.1,
         seen="recall is {:.3f}",
         means="samples that look real cover little of the data",
-        remedies=(
-            ("", "an r1 penalty, or a larger weight of it"),
-            ("", "lower learning rates"),
-            ("", "a longer run"),
-        ),
+        remedies=_SPREAD,
     ),
     Sign(
         "memorisation",
@@ -105,12 +108,16 @@ SIGNS = (
         ends=0.2,
         seen="{:.0%} of the samples are copies of training samples",
         means="the generator knows the data by heart",
-        remedies=(
-            ("ada", "game.augmentations: [ada]"),
-            ("", "more data"),
-            ("", "a smaller generator"),
-            ("", "an earlier checkpoint"),
-        ),
+        remedies=_FORGET,
+    ),
+    Sign(
+        "low_authenticity",
+        "memorised",
+        begins=0.8,
+        ends=0.7,
+        seen="{:.0%} of the samples are memorised (1 - authenticity)",
+        means="the generator knows the data by heart",
+        remedies=_FORGET,
     ),
     Sign(
         "overfitting",
@@ -125,8 +132,8 @@ SIGNS = (
     Sign(
         "certainty",
         "r",
-        begins=0.95,
-        ends=0.85,
+        begins=0.9,
+        ends=0.8,
         seen="r, the mean of sign D(x) over training samples, is {:.2f}",
         means="the discriminator may know them by heart",
         remedies=_AUGMENT,
