@@ -1,29 +1,30 @@
-"""A metric of your own: density and coverage (Naeem et al., Reliable fidelity and diversity metrics, 2020).
+"""A metric of your own: the Vendi score (Friedman and Dieng, The Vendi score: a diversity evaluation metric, 2023).
 
-gantrain train configs/quickstart.yaml run.name=own_metric evaluate.best=coverage \
-    evaluate.metrics='[fid, {target: "examples.metric:DensityAndCoverage", neighbours: 3}]'
+gantrain train configs/quickstart.yaml run.name=own_metric evaluate.best=vendi_score \
+    evaluate.metrics='[fid, {target: "examples.metric:VendiScore", samples: 500}]'
 gantrain eval checkpoints/own_metric
 """
 
 import torch
+from torch.nn.functional import normalize
 
 import gantrain as gt
 
 
-class DensityAndCoverage(gt.Metric):
-    """How many fakes lie near real samples, and how many real samples have a fake near.
+class VendiScore(gt.Metric):
+    """How many samples that share nothing would be as diverse as these: from 1, if all are alike, to their number.
 
     Args:
-        neighbours: "near" is nearer than the nearest neighbour of this number.
+        samples: at most so many samples are compared with each other.
     """
 
-    better = {"density": "higher", "coverage": "higher"}
+    better = {"vendi_score": "higher"}
+    compares = False
 
-    def __init__(self, neighbours: int = 5):
-        self.neighbours = neighbours
-        self.least = neighbours + 1
+    def __init__(self, samples: int = 1000):
+        self.samples = samples
 
     def measure(self, fake, real):
-        radius = torch.cdist(real.features, real.features).kthvalue(self.neighbours + 1).values
-        near = torch.cdist(real.features, fake.features) < radius[:, None]
-        return {"density": near.sum(0).float().mean() / self.neighbours, "coverage": near.any(1).float().mean()}
+        features = normalize(fake.features[: self.samples].double())
+        shares = torch.linalg.eigvalsh(features @ features.T / len(features)).clamp(min=0)
+        return torch.special.entr(shares).sum().exp()

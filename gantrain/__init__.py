@@ -9,9 +9,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gantrain import data, games, metrics, models, optim, outer, sharpness
+    from gantrain.commands.export import export
     from gantrain.config.schedules import Schedule
     from gantrain.config.sections import Checkpoint, Log, Run
     from gantrain.data import Augmentation
+    from gantrain.exporting.weights import load_network
     from gantrain.games.base import Game, Objective, Player
     from gantrain.games.losses import Loss
     from gantrain.games.penalties import Penalty
@@ -55,7 +57,9 @@ _PUBLIC = {
     "Schedule": "gantrain.config.schedules",
     "Strategy": "gantrain.models.strategy",
     "Trainer": "gantrain.train.trainer",
+    "export": "gantrain.commands.export",
     "load": "gantrain.runs.saved",
+    "load_network": "gantrain.exporting.weights",
     "solve": "gantrain.solver",
 }
 # The folders whose own names are public.
@@ -98,8 +102,10 @@ __all__ = [
     "__version__",
     "callbacks",
     "data",
+    "export",
     "games",
     "load",
+    "load_network",
     "metrics",
     "models",
     "optim",

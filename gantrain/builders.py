@@ -92,7 +92,27 @@ def make_game(
     Raises:
         UserError: a part does not fit the others.
     """
-    part: Part = config.game
+    return game_of(config.game, config.run.seed, data, device, synchronise, saved)
+
+
+def game_of(
+    part: Part,
+    seed: int,
+    data: DataSet | DataSpec,
+    device: torch.device | str = "cpu",
+    synchronise: Processes | None = None,
+    saved: bool = False,
+) -> Game:
+    """The game of a config's validated section ``game``; see :func:`make_game`.
+
+    Args:
+        part: the section.
+        seed: the seed from which the networks are initialised.
+        data, device, synchronise, saved: as for :func:`make_game`.
+
+    Raises:
+        UserError: a part does not fit the others.
+    """
     cls = part_class(part)
     data_spec = data if isinstance(data, DataSpec) else data.spec
     networks: dict[str, nn.Module] = {}
@@ -104,7 +124,7 @@ def make_game(
             if not isinstance(spec, DataSpec):
                 raise UserError(f"game: {cls.__name__}.spec_for_network: expected a DataSpec, got {described(spec)}")
             key = f"{_key(part, argument, player)}.model"
-            network = _seeded(player, section.model, spec, config.run.seed, key)
+            network = _seeded(player, section.model, spec, seed, key)
             if synchronise is not None:
                 network = synchronise_batch_norm(network, synchronise)
             networks[player] = network.to(device)

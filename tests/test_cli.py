@@ -116,7 +116,21 @@ def test_where_the_answer_goes(gantrain, arguments, code, stream, words):
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "sweep", "list", "compare", "eval", "sample", "diagnose", "solve", "map", "new", "doctor", "schema"],
+    [
+        "train",
+        "sweep",
+        "list",
+        "compare",
+        "eval",
+        "sample",
+        "export",
+        "diagnose",
+        "solve",
+        "map",
+        "new",
+        "doctor",
+        "schema",
+    ],
 )
 def test_help_shows_commands_that_can_be_copied(command):
     result = CliRunner().invoke(cli, [command, "--help"])
@@ -172,6 +186,7 @@ WITHOUT_TORCH = [
     ["solve", BILINEAR, "outer=gdda"],
     ["map", MAP, "outers=[gdda]"],
     ["sample", "nowhere"],
+    ["export", "nowhere", "--to", "onnx"],
 ]
 # One after the other in one process, up to the first that imports torch.
 EACH = f"""

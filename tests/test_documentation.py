@@ -27,7 +27,7 @@ INLINE = re.compile(r"`(gantrain [^`]*(?:configs|checkpoints)/[^`]+)`")
 PLACEHOLDER = re.compile(r"\b(CONFIG|RUN|NAME|PATH|KEY|COMMAND|FOLDER|N)\b|…")
 # Commands that write runs, and those that read them.
 WRITERS = ("train", "sweep")
-READERS = ("sample", "eval", "diagnose", "compare")
+READERS = ("sample", "export", "eval", "diagnose", "compare")
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -13,7 +13,7 @@ ORDER = [
     *("errors", "config", "utils", "compute", "distributed"),
     *("data.readers", "data", "data.datasets", "plotting", "models.layers", "models"),
     *("games", "games.toy", "gradients", "sharpness", "optim", "outer", "builders", "solver"),
-    *("analysis", "runs"),
+    *("analysis", "runs", "exporting"),
     *("metrics.extractors", "metrics.sources", "metrics.accumulators", "metrics"),
     *("train.callbacks", "train", "commands", "cli", "__main__"),
 ]

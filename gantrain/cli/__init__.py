@@ -1,6 +1,20 @@
 """The command line, a file for each command. Commands check the config first, and import torch only afterwards."""
 
-from gantrain.cli import compare, diagnose, doctor, evaluate, list_runs, map, new, sample, schema, solve, sweep, train
+from gantrain.cli import (
+    compare,
+    diagnose,
+    doctor,
+    evaluate,
+    export,
+    list_runs,
+    map,
+    new,
+    sample,
+    schema,
+    solve,
+    sweep,
+    train,
+)
 from gantrain.cli.entry import main
 from gantrain.cli.group import cli
 
@@ -9,6 +23,7 @@ for command in (
     diagnose.diagnose,
     doctor.doctor,
     evaluate.evaluate,
+    export.export,
     list_runs.list_runs,
     map.map_,
     new.new,

@@ -17,6 +17,7 @@ from gantrain.cli.options import (
     trust_option,
     weights_option,
 )
+from gantrain.config.metrics import METRICS
 from gantrain.errors import UserError
 
 
@@ -26,7 +27,11 @@ from gantrain.errors import UserError
 @click.option(
     "--against", type=PATH, metavar="DATA", help="Folder, archive or data set to compare with; by default the run's."
 )
-@click.option("--metrics", metavar="LIST", help="Some of fid,isc,kid,prc,ppl; by default the run's, or the first four.")
+@click.option(
+    "--metrics",
+    metavar="LIST",
+    help=f"Some of {','.join(METRICS)}; by default the run's, or the first four.",
+)
 @click.option(
     "--samples", type=click.IntRange(min=1), metavar="N", help="Number of samples; by default the run's, or 10000."
 )
@@ -34,9 +39,12 @@ from gantrain.errors import UserError
     "--features",
     type=PATH,
     metavar="NAME",
-    help="inception, or the folder of a classification run; by default the run's.",
+    help="Features of all metrics: inception, vgg16, one of DINOv2 or CLIP, or the folder of a classification run; by "
+    "default the run's, or those by which each metric is defined.",
 )
-@click.option("--feature-weights", type=PATH, metavar="PATH", help="File with the weights of InceptionV3.")
+@click.option(
+    "--feature-weights", type=PATH, metavar="PATH", help="File with the weights of InceptionV3, or of --features."
+)
 @click.option("--digest", metavar="HEX", help="SHA-256 of that file, if its weights are not the published ones.")
 @step_option
 @weights_option

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -16,22 +16,23 @@ from gantrain.compute import memory
 from gantrain.compute.device import exact_arithmetic
 from gantrain.config import yaml_files
 from gantrain.config.base import one_of
-from gantrain.config.metrics import DEFAULT_METRICS, METRICS
-from gantrain.config.parts import build, part_name
+from gantrain.config.features import PUBLISHED, PublishedNetwork
+from gantrain.config.metrics import DEFAULT_METRICS
+from gantrain.config.parts import Part, build, part_name
 from gantrain.config.paths import not_found
 from gantrain.config.registry import kind
-from gantrain.config.sections import TIMEOUT, Accuracy, Evaluate, Inception
+from gantrain.config.sections import TIMEOUT, Accuracy, Evaluate
 from gantrain.data.dataset import DataSet
 from gantrain.distributed.agreement import require_agreement
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import NotFound, UserError
 from gantrain.games.base import ClassifyingGame, GenerativeGame
-from gantrain.metrics import Extractor, Generated, Images, Metric, Options, Report, Source, Value, evaluate, open_images
+from gantrain.metrics import Generated, Images, Metric, Options, Report, Source, Value, evaluate, open_images
 from gantrain.metrics.evaluation import require_known
 from gantrain.runs.saved import MOVED, SavedRun, load
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_classes
-from gantrain.train.callbacks.metrics import CACHE, extractor_of, metrics_of
+from gantrain.train.callbacks.metrics import CACHE, metrics_of
 
 SAMPLES, SUBSET_SIZE = 10000, 1000
 
@@ -44,8 +45,8 @@ class Request:
         metrics: the keys of the metrics, as in :func:`gantrain.metrics.evaluate`.
         samples: the number of samples; by default 10000, and all images of files.
         against: the images that are compared with: a folder, an archive, or a data set as in a config.
-        features: "inception", or the folder of a run of a classification.
-        feature_weights: the path of InceptionV3's weights.
+        features: the features of all metrics: a published network, or the folder of a run of a classification.
+        feature_weights: the path of the weights of a published network, which is InceptionV3 if none is named.
         digest: the SHA-256 of weights that are not the published ones.
         step: the step of the checkpoint; the newest by default.
         weights: as in :func:`~gantrain.runs.saved.load`.
@@ -97,17 +98,16 @@ def evaluate_run(run: str, request: Request) -> Report:
                     "nothing else is evaluated"
                 )
             section: Evaluate | None = saved.settings.game_callbacks.get("metrics")
-            metrics = request.metrics or (DEFAULT_METRICS if section is None else metrics_of(section))
+            metrics = _metrics(request, section, device)
             samples = request.samples or (SAMPLES if section is None else section.samples)
-            extractor = _extractor(request, section, device, metrics)
-            real = _real(request.against, extractor)
+            real = _real(request.against, metrics)
             if real is None and _compares(metrics):
                 real = Images(saved.data if section is None or section.data is None else _data_of(section))
             # A conditional game is told the labels of the data, be these compared with or not.
             labels = saved.data.labels if saved.game.conditional else None
         subset_size = request.subset_size or (SUBSET_SIZE if section is None else section.subset_size)
         fake = Generated.of(saved.game, request.seed, network=saved.network, labels=labels)
-        report = _evaluate(fake, real, extractor, metrics, samples, subset_size, saved.folder.parent / CACHE, request)
+        report = _evaluate(fake, real, metrics, samples, subset_size, saved.folder.parent / CACHE, request)
         return Report(report.values, _origin(saved) | dict(report.about))
 
 
@@ -119,14 +119,13 @@ def evaluate_images(images: str, request: Request) -> Report:
     """
     with _measuring(request) as accelerator:
         with Processes.launched().raise_on_all():
-            metrics = request.metrics or DEFAULT_METRICS
-            extractor = _extractor(request, None, accelerator.device, metrics)
-            real = _real(request.against, extractor)
+            metrics = _metrics(request, None, accelerator.device)
+            real = _real(request.against, metrics)
             if real is None and _compares(metrics):
                 raise UserError("--against: name what the images are compared with; only isc does without")
-            fake = open_images(images, extractor.channels)
+            fake = open_images(images, _channels(metrics))
         subset_size = request.subset_size or SUBSET_SIZE
-        return _evaluate(fake, real, extractor, metrics, request.samples, subset_size, None, request)
+        return _evaluate(fake, real, metrics, request.samples, subset_size, None, request)
 
 
 def table(report: Report) -> str:
@@ -169,7 +168,7 @@ def _measuring(request: Request) -> Iterator[Accelerator]:
             lambda: "eval",
             lambda: (
                 f"with {request.batch_size} images at once in fp32; try {smaller}fewer --samples, or --metrics "
-                "without kid and prc, which keep all features"
+                "of fid and isc, which do not keep all features"
             ),
         ):
             require_agreement(Processes.launched(), accelerator.device)
@@ -179,8 +178,7 @@ def _measuring(request: Request) -> Iterator[Accelerator]:
 def _evaluate(
     fake: Source,
     real: Source | None,
-    extractor: Extractor,
-    metrics: Sequence[str | Metric],
+    metrics: Sequence[Metric],
     samples: int | None,
     subset_size: int,
     cache: Path | None,
@@ -189,7 +187,7 @@ def _evaluate(
     return evaluate(
         fake,
         real,
-        extractor,
+        None,
         metrics,
         samples=samples,
         batch_size=request.batch_size,
@@ -203,26 +201,51 @@ def _origin(saved: SavedRun) -> dict[str, Any]:
     return {"checkpoint": str(saved.path), "step": saved.step, "weights": saved.weights}
 
 
-def _extractor(
-    request: Request, section: Evaluate | None, device: torch.device, metrics: Sequence[str | Metric]
-) -> Extractor:
-    if request.features is None and request.feature_weights is None and section is not None:
-        return extractor_of(section.features, device, request.trust, metrics)
-    if request.features in (None, "inception"):
-        return extractor_of(Inception(weights=request.feature_weights, digest=request.digest), device)
+def _metrics(request: Request, section: Evaluate | None, device: torch.device) -> list[Metric]:
+    """The metrics that are asked for, each with the network of its features.
+
+    The request's features are those of all metrics. Without any, metrics have the features that they have in the run.
+    """
+    of_run = () if section is None else section.metrics
+    entries: list[Any] = list(request.metrics or of_run or DEFAULT_METRICS)
+    if request.features is not None or request.feature_weights is not None:
+        entries = list({_word(entry): entry for entry in entries}.values())
+        return metrics_of(entries, _features(request), device, request.trust, override=True)
+    if request.metrics is not None:
+        entries = [e for key in entries for e in [m for m in of_run if _word(m) == key] or [key]]
+    return metrics_of(entries, None if section is None else section.features, device, request.trust)
+
+
+def _word(entry: Any) -> str:
+    """The key of a metric, or the target of the user's own."""
+    return part_name(entry) if isinstance(entry, Part) else str(entry)
+
+
+def _features(request: Request) -> str | PublishedNetwork:
+    """The features that the request names."""
+    name = request.features or "inception"
+    if name in PUBLISHED:
+        return PublishedNetwork(name=name, weights=request.feature_weights, digest=request.digest)
     if request.feature_weights is not None:
         raise UserError(
-            "--feature-weights: are the weights of InceptionV3, and a classifier has its own; leave the option out"
+            "--feature-weights: are the weights of a published network, and a classifier has its own; leave the option "
+            "out"
         )
-    return extractor_of(request.features, device, request.trust)
+    return name
 
 
-def _real(against: str | None, extractor: Extractor) -> Source | None:
+def _channels(metrics: Sequence[Metric]) -> Literal[1, 3]:
+    """The channels in which images are read: grey if all networks of features want them grey."""
+    wanted = {metric.extractor.channels for metric in metrics if metric.extractor is not None}
+    return 1 if wanted == {1} else 3
+
+
+def _real(against: str | None, metrics: Sequence[Metric]) -> Source | None:
     """The images that ``--against`` names; None if it was not given."""
     if against is None:
         return None
     if Path(against).exists():
-        return open_images(against, extractor.channels)
+        return open_images(against, _channels(metrics))
     spec = yaml_files.parse(against, "--against")
     if isinstance(spec, str) and spec not in kind("data").parts:
         raise not_found(
@@ -231,9 +254,9 @@ def _real(against: str | None, extractor: Extractor) -> Source | None:
     return Images(build("data", spec))
 
 
-def _compares(metrics: Sequence[str | Metric]) -> bool:
-    """Whether one of the metrics compares with real images; a word that is no metric is refused later."""
-    return any(m.compares if isinstance(m, Metric) else m not in METRICS or METRICS[m].compares for m in metrics)
+def _compares(metrics: Sequence[Metric]) -> bool:
+    """Whether one of the metrics compares with real images."""
+    return any(metric.description.compares for metric in metrics)
 
 
 def _data_of(section: Evaluate | Accuracy) -> DataSet:

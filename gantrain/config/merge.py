@@ -11,7 +11,7 @@ from typing import Any
 
 from gantrain.config import marks, shipped, yaml_files
 from gantrain.config.paths import nothing_at
-from gantrain.config.sections import ONE_OF_AVERAGE, Data, FolderName
+from gantrain.config.sections import ONE_OF_AVERAGE, Data, FolderName, is_given
 from gantrain.config.types import Written, expanded, one_line, shown
 from gantrain.errors import UserError
 
@@ -153,7 +153,7 @@ def merge(old: Any, new: Any, key: Key = ()) -> Any:
         old = {"name": old}
     if not isinstance(old, dict) or key[-1:] == ("every",):
         old = {}
-    elif key[:1] == ("ema",) and any(new.get(kind) not in (None, False) for kind in ONE_OF_AVERAGE):
+    elif key[:1] == ("ema",) and any(is_given(new.get(kind)) for kind in ONE_OF_AVERAGE):
         old = {k: v for k, v in old.items() if k not in (*ONE_OF_AVERAGE, "ramp", "start")}
     elif key not in _NOT_PARTS and (_other_part(old, new) or key in _PER_PLAYER and _other_form(old, new)):
         old = {k: v for k, v in old.items() if k in _BESIDE.get(key, ())}

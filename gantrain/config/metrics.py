@@ -12,7 +12,7 @@ class ReportedValue:
     """A value that a metric reports.
 
     Attributes:
-        name: the name of the value if it is measured with the InceptionV3 by which the metric is defined.
+        name: the name of the value if it is measured with the features by which the metric is defined.
         general_name: the name of the value with other features, whose label follows in brackets; None for the same
             name.
         lower_is_better: whether a lower value is better than a higher one.
@@ -31,8 +31,7 @@ class ReportedValue:
         return (self.name,) if self.general_name is None else (self.name, self.general_name)
 
     def full_name(self, label: str | None) -> str:
-        """The name in a report. ``label`` is the label of the features; None stands for the InceptionV3 of the
-        definition."""
+        """The name in a report. ``label`` is the label of the features; None stands for those of the definition."""
         return self.name if label is None else f"{self.names[-1]}[{label}]"
 
 
@@ -46,6 +45,7 @@ class MetricDescription:
             by if ``evaluate.best`` names none.
         compares: whether the metric compares with real images.
         default: whether the metric is computed if no metrics are named.
+        features: the published network by which the metric is defined.
         target: ``module:Class`` of a metric of the package; empty for a metric of the user's own.
     """
 
@@ -53,6 +53,7 @@ class MetricDescription:
     values: tuple[ReportedValue, ...]
     compares: bool = True
     default: bool = False
+    features: str = "inception"
     target: str = ""
 
 
@@ -90,7 +91,30 @@ METRICS = _table(
             ReportedValue("recall", lower_is_better=False, best="recall"),
         ),
         default=True,
+        features="vgg16",
         target="gantrain.metrics.precision_recall:PrecisionRecall",
+    ),
+    MetricDescription(
+        "prdc",
+        (
+            ReportedValue("density", lower_is_better=False, best="density"),
+            ReportedValue("coverage", lower_is_better=False, best="coverage"),
+        ),
+        features="vgg16",
+        target="gantrain.metrics.density:DensityCoverage",
+    ),
+    MetricDescription(
+        "authenticity",
+        (
+            ReportedValue("authenticity", lower_is_better=False, best="authenticity"),
+            ReportedValue("memorised", best="memorised"),
+        ),
+        target="gantrain.metrics.memorisation:Authenticity",
+    ),
+    MetricDescription(
+        "intra_class_fid",
+        (ReportedValue("intra_class_fid", "intra_class_frechet_distance", best="intra_class_fid"),),
+        target="gantrain.metrics.intra_class_fid:IntraClassFrechetDistance",
     ),
     MetricDescription(
         "ppl",

@@ -71,7 +71,7 @@ class PartOver(PartOf):
 
 
 class NameOrPart(PartOf):
-    """Marks a value that is the name of a registered part, and stays so, or a part of the user's own."""
+    """Marks a value that is the name of a registered part, and stays so, or a part with keys, or of the user's own."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         part = super().__get_pydantic_core_schema__(source, handler)
@@ -81,7 +81,11 @@ class NameOrPart(PartOf):
 
     @staticmethod
     def _named(part: Any) -> Any:
-        return part_name(part) if isinstance(part, Part) and "name" in type(part).model_fields else part
+        if not isinstance(part, Part) or "name" not in type(part).model_fields:
+            return part
+        name, *keys = type(part).model_fields
+        plain_name = all(getattr(part, key) == type(part).model_fields[key].default for key in keys)
+        return getattr(part, name) if plain_name else part
 
 
 class PerPlayer(PartOf):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from gantrain.config.features import Features
 from gantrain.config.metrics import METRICS
 from gantrain.config.signatures import REQUIRED, Parameter, Signature, read_signature, read_source, understood
 from gantrain.config.types import PositiveInt
@@ -65,6 +66,13 @@ _LIMIT = Parameter(
     "The number of samples of a fixed subset, which is the same in every run: as many of each class as possible, and a "
     "larger subset contains a smaller one. A data set that is written as changes of another does not take over its "
     "limit. Null (the default): all samples.",
+)
+_FEATURES = Parameter(
+    "features",
+    Features | None,
+    None,
+    "The network whose features this metric compares, as in evaluate.features. Null (the default) takes those of "
+    "evaluate.features, and where that is null too, those by which the metric is defined.",
 )
 # A scheduler may consist of other schedulers, which YAML can give.
 _NESTED = {"LRScheduler": Annotated[Any, "scheduler"]}
@@ -184,7 +192,9 @@ _KINDS = {
         | _in("models.mlp", mlp="MLPGenerator")
         | _in("models.dcgan", dcgan="DCGANGenerator")
         | _in("models.sngan", sngan="SNGANGenerator")
-        | _in("models.r3gan", r3gan="R3GANGenerator"),
+        | _in("models.r3gan", r3gan="R3GANGenerator")
+        | _in("models.biggan", biggan="BigGANGenerator")
+        | _in("models.fastgan", fastgan="FastGANGenerator"),
         supplied=_SPEC,
         called="gantrain:Generator",
     ),
@@ -195,7 +205,9 @@ _KINDS = {
         | _in("models.mlp", mlp="MLPDiscriminator")
         | _in("models.dcgan", dcgan="DCGANDiscriminator")
         | _in("models.sngan", sngan="SNGANDiscriminator")
-        | _in("models.r3gan", r3gan="R3GANDiscriminator"),
+        | _in("models.r3gan", r3gan="R3GANDiscriminator")
+        | _in("models.biggan", biggan="BigGANDiscriminator")
+        | _in("models.fastgan", fastgan="FastGANDiscriminator"),
         supplied=_SPEC,
         called="gantrain:Discriminator",
     ),
@@ -281,7 +293,10 @@ _KINDS = {
         | _in("games.toy.random_quadratic", random_quadratic="RandomQuadratic"),
     ),
     "metric": lambda: Kind(
-        "metric", "gantrain:Metric", {key: description.target for key, description in METRICS.items()}
+        "metric",
+        "gantrain:Metric",
+        {key: description.target for key, description in METRICS.items()},
+        beside=lambda signature: (_FEATURES,),
     ),
     "callback": lambda: Kind("callback", "gantrain:Callback", reserved=("game", "data", "config")),
     "optimizer": lambda: Kind(

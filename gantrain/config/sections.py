@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from pydantic_core import InitErrorDetails
 
 from gantrain.config.base import Schema, nearest, one_of, problem, problem_at
-from gantrain.config.metrics import BEST, own_description
-from gantrain.config.parts import NameOrPart, Part, PartOf, PartOver, class_attribute
+from gantrain.config.features import Features, PublishedNetwork, own_features
+from gantrain.config.metrics import BEST, METRICS, MetricDescription, own_description
+from gantrain.config.parts import NameOrPart, Part, PartOf, PartOver, class_attribute, part_name
 from gantrain.config.registry import kind
 from gantrain.config.schedules import Scheduled
 from gantrain.config.signatures import Signature
 from gantrain.config.types import (
     Bool,
-    FilePath,
     Interval,
     NonNegativeInt,
     Number,
     OutputFolder,
     PositiveFloat,
     PositiveInt,
-    RunPath,
     Text,
     Words,
     shown,
@@ -178,23 +177,6 @@ class Data(Schema):
         return {**plain.pop("part"), **plain}
 
 
-class Inception(Schema):
-    """The InceptionV3 network by which FID, IS and KID are defined."""
-
-    name: Literal["inception"] = "inception"
-    """The name of the features."""
-    weights: FilePath | None = None
-    """The file of the network's weights. null (the default) takes the file that torch-fidelity keeps, and downloads it
-    if it is missing."""
-    digest: Text | None = None
-    """The SHA-256 of the file if it holds other weights than the published ones, or at least the first 8 digits of it.
-    Values are then not called FID. Default null: the published weights."""
-
-    @classmethod
-    def normalised(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-
 class Evaluate(Schema):
     """Metrics of a generator's samples, measured while the generator trains; null measures nothing."""
 
@@ -203,7 +185,9 @@ class Evaluate(Schema):
     or {gradients: N}. Default 1000."""
     metrics: Annotated[tuple[Annotated[Any, NameOrPart("metric")], ...], Field(min_length=1)] = ("fid",)
     """The metrics that are measured: fid (Fréchet distance), isc (Inception score), kid (kernel distance), prc
-    (precision and recall), ppl (perceptual path length), or your own by their targets. Default [fid]."""
+    (precision and recall), prdc (density and coverage), authenticity, intra_class_fid (the Fréchet distance within each
+    class), ppl (perceptual path length), or your own by their targets. A metric may have features of its own:
+    {name: prc, features: vgg16}. Default [fid]."""
     samples: PositiveInt = 10000
     """The number of generated samples that are measured. Default 10000; published FIDs take 50000."""
     weights: Text | Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
@@ -211,10 +195,11 @@ class Evaluate(Schema):
     or those of the last outer iterate (anchor). Of a list each is measured, and logged with its name in brackets; the
     first decides which checkpoint is the best. null (the default) takes the first average that the run keeps, and live
     if there is none."""
-    features: Annotated[Inception | RunPath, Field(union_mode="left_to_right")] = Inception()
-    """The network whose features the metrics use: inception (the default), or the folder of a classification run, whose
-    classifier then gives the features. A bare name is also searched in checkpoints in the current directory, and
-    digits-classifier is shipped."""
+    features: Features | None = None
+    """The network whose features all metrics use that name none of their own: inception, vgg16, one of DINOv2 or CLIP,
+    or the folder of a classification run, whose classifier then gives the features. A bare name is also searched in
+    checkpoints in the current directory, and digits-classifier is shipped. null (the default): each metric uses the
+    network by which it is defined, which is vgg16 for prc and prdc, and inception for the others."""
     data: Annotated[Any, PartOver("data")] | None = None
     """The data set with which the samples are compared; keys that are left out are those of the training data. null
     (the default) compares with the training data."""
@@ -226,16 +211,17 @@ class Evaluate(Schema):
     """The number of images that pass through the network of the features at once. Default 64."""
     best: Annotated[Text, Field(json_schema_extra={"examples": list(BEST)})] | None = None
     """The metric by which the best checkpoint is chosen, which is kept in the folder best: fid, isc, kid, precision,
-    recall, ppl, or a value of a metric of your own. null (the default) takes the first entry of metrics."""
+    recall, density, coverage, authenticity, memorised, intra_class_fid, ppl, or a value of a metric of your own. null
+    (the default) takes the first entry of metrics."""
 
     @model_validator(mode="after")
     def _measured(self) -> Evaluate:
-        own = self._own_values()
-        if self.best is None or self.best in own or BEST.get(self.best) in self.metrics:
+        words = list(dict.fromkeys(word for words in self._words() for word in words))
+        if self.best is None or self.best in words:
             return self
         if self.best in BEST:
             raise problem_at(("best",), f"{self.best} is not measured; add {BEST[self.best]} to evaluate.metrics")
-        words = [*BEST, *own]
+        words = list(dict.fromkeys([*BEST, *words]))
         message = f"expected {one_of(words)}, got {shown(self.best)}{nearest(self.best, words)}"
         raise problem_at(("best",), message, self.best)
 
@@ -247,31 +233,48 @@ class Evaluate(Schema):
     @property
     def compared_by(self) -> str:
         """The word for the value by which checkpoints are compared."""
-        if self.best is not None:
-            return self.best
-        return self.metrics[0] if isinstance(self.metrics[0], str) else next(iter(self._own_values(self.metrics[:1])))
+        return self.best if self.best is not None else self._words()[0][0]
 
-    def _own_values(self, metrics: Sequence[Any] | None = None) -> dict[str, int]:
-        """The values of the metrics of the user's own: name -> the number of the metric in the list."""
-        found: dict[str, int] = {}
-        for i, metric in enumerate(self.metrics if metrics is None else metrics):
-            if not isinstance(metric, Part):
-                continue
-            better, compares, needs = (
-                class_attribute("metric", metric.part_class, key) for key in ("better", "compares", "needs")
-            )
-            try:
-                values = own_description(metric.part_class.rpartition(":")[2], better, compares, needs).values
-            except ValueError as error:
-                raise problem_at(("metrics", i, "target"), str(error)) from None
-            for value in values:
-                if value.name in found:
-                    message = (
-                        f"reports {value.name}, as entry {found[value.name]} does; take another name, or leave it out"
-                    )
-                    raise problem_at(("metrics", i, "target"), message)
-                found[value.name] = i
+    def _words(self) -> list[list[str]]:
+        """For each metric the words in ``best`` for its values.
+
+        Raises:
+            ValidationError: a metric of the user's own says something wrong about itself, features are named for a
+                metric that looks at none, or two metrics would report the same value.
+        """
+        found: list[list[str]] = []
+        reported: dict[tuple[str, Any], int] = {}
+        for i, metric in enumerate(self.metrics):
+            description, features = self._described(i)
+            found.append([value.best for value in description.values if value.best is not None])
+            for value in description.values if metric not in self.metrics[:i] else ():
+                first = reported.setdefault((value.name, features), i)
+                if first != i:
+                    other = "other features" if description.key in METRICS else "another name"
+                    message = f"reports {value.name}, as entry {first} does; give it {other}, or leave it out"
+                    raise problem_at(("metrics", i), message)
         return found
+
+    def _described(self, i: int) -> tuple[MetricDescription, Any]:
+        """The description of the metric of this number, and its features; None for features that it does not use."""
+        metric = self.metrics[i]
+        key = part_name(metric) if isinstance(metric, Part) else metric
+        own = own_features(metric)
+        if key in METRICS:
+            return METRICS[key], own or self.features or PublishedNetwork(name=METRICS[key].features)
+        better, compares, needs = (
+            class_attribute("metric", metric.part_class, attribute) for attribute in ("better", "compares", "needs")
+        )
+        try:
+            description = own_description(metric.part_class.rpartition(":")[2], better, compares, needs)
+        except ValueError as error:
+            raise problem_at(("metrics", i, "target"), str(error)) from None
+        if "features" in needs:
+            return description, own or self.features or PublishedNetwork(name=description.features)
+        if own is not None:
+            message = f"{description.key} looks at the images alone, as its attribute needs says; leave the key out"
+            raise problem_at(("metrics", i, "features"), message)
+        return description, None
 
 
 class Accuracy(Schema):
@@ -317,8 +320,6 @@ class AverageName(Words):
 class EMA(Schema):
     """An average of the weights of the network that is evaluated: by a decay, by a half-life, or uniform."""
 
-    name: Annotated[str, AverageName()] = "ema"
-    """The name of the average, by which evaluations, samples and commands choose it. Default ema."""
     decay: Annotated[float, Scheduled(Number(least=0, below=1))] | None = None
     """The share of the average that is kept at each training step, at least 0 and below 1; less in the first steps, so
     that the initial weights never count. Default 0.999 where neither half_life_kimg nor uniform is given."""
@@ -338,16 +339,18 @@ class EMA(Schema):
     of: Literal["live", "anchor"] = "live"
     """The weights that are averaged: those that are trained (live), or the last outer iterate (anchor) of an outer loop
     that has an anchor, such as the slow weights of lookahead. Default live."""
+    name: Annotated[str, AverageName()] = "ema"
+    """The name of the average, by which evaluations, samples and commands choose it. Default ema."""
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or any(_given(value.get(key)) for key in ONE_OF_AVERAGE):
+        if not isinstance(value, Mapping) or any(is_given(value.get(key)) for key in ONE_OF_AVERAGE):
             return value
         return {**value, "decay": 0.999}
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> EMA:
-        given = [key for key in ONE_OF_AVERAGE if _given(getattr(self, key))]
+        given = [key for key in ONE_OF_AVERAGE if is_given(getattr(self, key))]
         if len(given) > 1:
             raise problem_at((given[1],), f"{given[0]} is given, too; leave one of them out")
         for key, fitting in (("ramp", "half_life_kimg"), ("start", "uniform")):
@@ -356,7 +359,7 @@ class EMA(Schema):
         return self
 
 
-def _given(value: Any) -> bool:
+def is_given(value: Any) -> bool:
     """Whether a key says something; a half-life of 0 does."""
     return value is not None and value is not False
 

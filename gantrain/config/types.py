@@ -291,6 +291,22 @@ class Words(Scalar):
         return ""
 
 
+class Sides(Number):
+    """The height and the width of images in pixels: one number for both, or a pair ``[height, width]``."""
+
+    def __init__(self) -> None:
+        super().__init__(whole=True, least=1)
+        self.expected = f"{self.expected}, or two of them, [height, width]"
+        side = self.schema
+        self.schema = {"anyOf": [side, {"type": "array", "items": side, "minItems": 2, "maxItems": 2}]}
+
+    def convert(self, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return super().convert(value)
+        height, width = value
+        return super().convert(height), super().convert(width)
+
+
 class Location(Words):
     """The path of a file or a folder that is read: absolute, with ``~`` and variables such as ``$HOME`` expanded.
 
@@ -369,6 +385,7 @@ Int = Annotated[int, Number(whole=True)]
 Float = Annotated[float, Number()]
 PositiveInt = Annotated[int, Number(whole=True, least=1)]
 LayerCount = Annotated[int, Number(whole=True, least=1, most=10_000)]
+ImageSize = Annotated[int | tuple[int, int], Sides()]
 NonNegativeInt = Annotated[int, Number(whole=True, least=0)]
 Interval = Annotated[int | Mapping[str, float], Period()]
 """From one time at which a run does something to the next: training steps, ``{kimg: 10}`` or ``{gradients: 500}``."""

@@ -34,7 +34,7 @@ def as_data_set(
     source: Any,
     labels: Any = None,
     classes: int | Sequence[str] | None = None,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
     channels: Channels | None = None,
     limit: int | None = None,
 ) -> DataSet:
@@ -44,8 +44,8 @@ def as_data_set(
     data, sample) and, where there are classes, label (or labels, y, target, targets, class). A sample is
 
     - an image of Pillow's, grey or in colour;
-    - an image as a uint8 or bool array or tensor: ``(h, w)``, ``(channels, h, w)`` or ``(h, w, channels)`` with 1 or 3
-      channels;
+    - an image as a uint8 or bool array or tensor: ``(h, w)``, ``(channels, h, w)`` or ``(h, w, channels)`` with 1, 3
+      or 4 channels, of which the fourth is alpha;
     - an image as an array or tensor of floats of these shapes, in [-1, 1], or in [0, 1] as torchvision's ToTensor makes
       them, which becomes [-1, 1];
     - a vector of floats ``(features,)``, or a single number, which networks see as it is.
@@ -60,9 +60,10 @@ def as_data_set(
         labels: ``(n,)`` whole numbers from 0. By default those of the items, if they have any.
         classes: the number of classes, or their names. By default what the attributes ``classes``, ``class_names`` or
             ``num_classes`` of ``source`` say, or else one more than the largest label.
-        size: the height and width to which PIL images and uint8 images are scaled: the shorter side is scaled, and the
-            longer side is cropped around the centre. By default images are left as they are.
-        channels: 3 for colour or 1 for grey, to which such images are converted. By default they are left as they are.
+        size: the height and width to which PIL images and uint8 images are scaled, one number for both or a pair: the
+            largest part of this shape around the centre is scaled. By default images are left as they are.
+        channels: 3 for colour, 1 for grey or 4 for colour with alpha, to which such images are converted. By default
+            they are left as they are, but transparent pixels of PIL images are laid over white.
         limit: the number of samples of a fixed subset, see :func:`gantrain.data.limit.subset_rows`. By default all.
 
     Raises:
@@ -168,7 +169,9 @@ class ItemSamples:
         return samples, labels
 
 
-def _adopted(source: Any, labels: Any, classes: Any, size: int | None, channels: Channels | None) -> AdoptedDataSet:
+def _adopted(
+    source: Any, labels: Any, classes: Any, size: int | tuple[int, int] | None, channels: Channels | None
+) -> AdoptedDataSet:
     if isinstance(source, tuple) and type(source) is tuple:
         if len(source) != 2 or labels is not None:
             raise UserError(

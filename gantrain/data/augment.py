@@ -153,7 +153,7 @@ class Color(Augmentation):
 
     Brightness adds ``b`` to all values. Saturation multiplies the difference of each colour from its pixel's mean by
     ``s``, and contrast the difference of each value from its image's mean by ``c``. The numbers ``b``, ``s - 1`` and
-    ``c - 1`` are uniform and symmetric around 0. Values may leave [-1, 1].
+    ``c - 1`` are uniform and symmetric around 0. Values may leave [-1, 1]. Alpha stays as it is.
     Source: Zhao et al., Differentiable augmentation for data-efficient GAN training, NeurIPS 2020, and its code.
 
     Args:
@@ -173,6 +173,8 @@ class Color(Augmentation):
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
         require_images(images, "color")
+        if images.shape[1] == 4:  # alpha is no colour
+            return torch.cat([self(images[:, :3], batch), images[:, 3:]], dim=1)
         images = images + self._within("color/brightness", self.brightness, images, batch)
         saturation = 1 + self._within("color/saturation", self.saturation, images, batch)
         images = torch.lerp(images.mean(dim=1, keepdim=True), images, saturation)

@@ -22,7 +22,7 @@ LABEL_KEYS = ("label", "labels", "y", "target", "targets", "class")
 # Values may leave their range by so much, which is what rounding in single precision takes.
 _ROUNDING = 1e-5
 
-Channels = Literal[1, 3]
+Channels = Literal[1, 3, 4]
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,14 @@ def form_of(array: np.ndarray, who: str, planes: bool = False) -> Form:
     if array.ndim == 2:
         return Form(shape, "grey", kind)
     first, last = planes or shape[0] in (1, 3), not planes and shape[2] in (1, 3)
+    if not first and not last:
+        first, last = shape[0] == 4, shape[2] == 4
     if first and last:
         raise UserError(
             f"{who} {found}, and its channels may come first or last; return (h, w) for a grey image, or a PIL image"
         )
     if not first and not last:
-        alpha = "; leave out the fourth channel, which is transparency" if 4 in (shape[0], shape[2]) else ""
-        raise UserError(f"{who} {found}; expected an image (c, h, w) or (h, w, c) of 1 or 3 channels{alpha}")
+        raise UserError(f"{who} {found}; expected an image (c, h, w) or (h, w, c) of 1, 3 or 4 channels")
     return Form(shape, "chw" if first else "hwc", kind)
 
 
@@ -147,7 +148,7 @@ class Items:
         who: the data set, with which error messages begin.
     """
 
-    def __init__(self, source: Any, size: int | None, channels: Channels | None, who: str):
+    def __init__(self, source: Any, size: int | tuple[int, int] | None, channels: Channels | None, who: str):
         self.source = source
         self.who = who
         self._size, self._channels = size, channels

@@ -419,10 +419,20 @@ class GenerativeGame(Game):
         Raises:
             UserError: the game is conditional, and neither labels nor the data's spec were given.
         """
-        z = torch.randn(n, self.latent_dim, generator=source(seed, "sample"))
         if self.conditional and labels is None:
             labels = self._classes(n)
-        return self.generate(z, labels, derive(seed, "sample networks"), network, chunk)
+        return self.generate(self.latents(n, seed), labels, derive(seed, "sample networks"), network, chunk)
+
+    def latents(self, n: int, seed: int) -> Tensor:
+        """``(n, latent_dim)``, the latent vectors of :meth:`sample`: standard normal, on the CPU.
+
+        A game whose generator is trained on other latent vectors draws those; they are then not truncated.
+
+        Args:
+            n: the number of vectors.
+            seed: the seed of the vectors.
+        """
+        return torch.randn(n, self.latent_dim, generator=source(seed, "sample"))
 
     @torch.no_grad()
     def generate(

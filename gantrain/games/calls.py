@@ -27,7 +27,8 @@ def output_of(
 ) -> Tensor:
     """The output of a network, if it is a tensor of floating-point numbers of the right shape.
 
-    Without labels, a network is called with ``x`` alone, or with ``x`` and None if its ``forward`` requires labels.
+    Without labels, a network is called with ``x`` alone, or with ``x`` and None if its ``forward`` requires labels, see
+    :func:`called`.
 
     Args:
         network: the network.
@@ -41,16 +42,22 @@ def output_of(
     Raises:
         UserError: the network raises an error or returns something else, or takes no labels and there are some.
     """
-    accepted, required = _labels_of(type(network).forward)
+    accepted, _ = _labels_of(type(network).forward)
     if labels is not None and not accepted:
         raise UserError(
             f"{key}: {name_of(network)}.forward takes no labels, and this game gives some; expected "
             f"forward(x, labels){advice}"
         )
     with UserCode(key, network):
-        output = network(x, labels) if required or labels is not None else network(x)
+        output = called(network, x, labels)
     shape = tuple(getattr(output, "shape", ()))[1:] if shape is None else shape
     return require_output(output, (x.shape[0], *shape), x, key, network, what)
+
+
+def called(network: nn.Module, x: Tensor, labels: Tensor | None) -> Any:
+    """What a network returns for ``x``, which is called with labels if there are some or ``forward`` requires them."""
+    _, required = _labels_of(type(network).forward)
+    return network(x, labels) if required or labels is not None else network(x)
 
 
 def augmented(samples: Tensor, augmentations: Sequence[Augmentation], batch: Batch) -> Tensor:

@@ -139,7 +139,7 @@ class GAN(GenerativeGame):
 
             # Slopes of one player would leave the range of float16 where those of the other do not.
             exact = self._independent and declares(self.loss, "proportional") and not in_float16(fakes.device)
-            return GANPass(*players, self.loss, fakes, real, fake, penalties, rescales=exact and not both)
+            return GANPass(*players, self.loss, fakes, real, fake, penalties, rescales=exact)
 
     @property
     def _independent(self) -> bool:
@@ -208,7 +208,7 @@ class GAN(GenerativeGame):
         due: Mapping[int, Penalty],
         player: str = "discriminator",
     ) -> list[tuple[str, Tensor]]:
-        """The penalties that are due, with the names of their scores."""
+        """The penalties that are due and the network's own auxiliary loss, with the names of their scores."""
         terms = []
         for i, penalty in due.items():
             key = f"game.penalties.{i}"
@@ -217,7 +217,18 @@ class GAN(GenerativeGame):
             both = player == "generator" and "discriminator" in penalty.players
             name = type(penalty).__name__.lower() + "_of_generator" * both
             terms.append((name, require_scalar(term, fake.logits, key, penalty)))
-        return terms
+        auxiliary = self._auxiliary_loss(batch, real) if player == "discriminator" else None
+        return terms if auxiliary is None else [*terms, ("auxiliary", auxiliary)]
+
+    def _auxiliary_loss(self, batch: Batch, real: Scored) -> Tensor | None:
+        """The discriminator's own term of its loss on the real samples, augmented as they were for the loss."""
+        network, key = self.discriminator, "game.discriminator.model"
+        of = getattr(network, "auxiliary_loss", None)
+        if of is None:
+            return None
+        with UserCode(key, network):
+            value = of(augmented(real.samples.detach(), self.augmentations, batch.under("real")), real.labels)
+        return None if value is None else upcast(require_scalar(value, real.logits, key, network, "auxiliary_loss"))
 
     def _generator_objective(self, batch: Batch) -> Objective:
         due = self._due(batch, "generator")

@@ -67,10 +67,10 @@ class GANPass(SharedPass):
         fakes: ``(n, *shape)``, the fake samples with the generator's graph.
         real: the real samples and their logits.
         fake: the fake samples as the discriminator saw them, which are a leaf, and their logits.
-        penalties: returns the penalties of a player that are due, with the names of their scores. It is called after
-            the losses, as in the players' own objectives.
+        penalties: returns the further terms of a player's loss, with the names of their scores. It is called after the
+            losses, as in the players' own objectives.
         rescales: whether one pass backwards through the discriminator serves both players, if the losses depend on
-            nothing but the logits. There must then be no penalties, and each logit must depend on its own sample alone.
+            nothing but the logits and there are no further terms. Each logit must then depend on its own sample alone.
     """
 
     def __init__(
@@ -97,7 +97,6 @@ class GANPass(SharedPass):
         self._terms, self._generator_terms = (
             [] if _depends_on_nothing_but(logits, value) else [value] for value in (of_discriminator, of_generator)
         )
-        self._rescales = rescales and not self._terms and not self._generator_terms
         scores = discriminator_scores(loss, real.logits, fake.logits)
         seen = {name: scores[name] for name in (("real", "fake") if loss.needs_real else ("fake",))}
         totals = of_discriminator.detach(), of_generator.detach()
@@ -110,6 +109,7 @@ class GANPass(SharedPass):
                 total = total + term.detach()
                 terms.append(term)
             self.objectives[player.name] = Objective(total, scores=noted)
+        self._rescales = rescales and not self._terms and not self._generator_terms
 
     def backward(self, scales: Mapping[str, float]) -> None:
         scale = scales[self._discriminator.name]

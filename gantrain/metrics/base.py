@@ -36,9 +36,10 @@ class Metric(ABC):
                 return fake.images.float().std()
 
     In a config it stands among the others: ``evaluate.metrics: [fid, {target: "my_metrics:Contrast"}]``. The arguments
-    of its constructor are its keys. ``evaluate.best`` takes the names of its values. Before a run begins, the metric is
-    tried on :attr:`least` images. In the log, values that depend on features carry the label of the features, as in
-    ``diversity[digits-classifier]``, unless the features are those of the InceptionV3 that defines FID.
+    of its constructor are its keys, and beside them it may have ``features`` of its own. ``evaluate.best`` takes the
+    names of its values. Before a run begins, the metric is tried on :attr:`least` images. In the log, values that
+    depend on features carry the label of the features, as in ``diversity[digits-classifier]``, unless the features are
+    those of the InceptionV3 that defines FID.
 
     Attributes:
         better: the names of the values, each with the better direction, "lower" or "higher". Checkpoints are compared
@@ -46,12 +47,14 @@ class Metric(ABC):
         needs: what :meth:`measure` looks at: "features" (the default), "images", or both.
         compares: whether the metric compares with real images. Default true.
         least: the smallest number of images that the metric can be computed of, at least 1. Default 16.
+        extractor: the network of the metric's features; None (the default) for the one that the evaluation is given.
     """
 
     better: ClassVar[Mapping[str, Literal["lower", "higher"]]]
     needs: ClassVar[tuple[str, ...]] = ("features",)
     compares: ClassVar[bool] = True
     least: int = 16
+    extractor: Extractor | None = None
     # The key of a metric of gantrain's in the table of metrics.
     key: ClassVar[str] = ""
 
@@ -105,9 +108,25 @@ class Metric(ABC):
         if count < self.least:
             raise UserError(f"{source.name}: {self.description.key} needs at least {self.least} images, got {count}")
 
+    def require_alike(  # noqa: B027, most metrics compare whatever they are given
+        self, fake: Source, samples: int, real: Source, real_samples: int
+    ) -> None:
+        """Refuse generated and real images that the metric cannot compare; by default none.
+
+        Args:
+            fake: the generated images.
+            samples: the number of generated images that are used.
+            real: the real images.
+            real_samples: their number.
+
+        Raises:
+            UserError: the message names one of the sources and says what the metric needs.
+        """
+
     def label(self, extractor: Extractor) -> str | None:
         """The label that the names of the values carry in brackets, None for none."""
-        return extractor.label if self.needs_features else None
+        defined = extractor.published == self.description.features
+        return extractor.label if self.needs_features and not defined else None
 
     def settings(self, extractor: Extractor, options: Options) -> dict[str, Any]:
         """The settings that belong beside the values when they are quoted."""

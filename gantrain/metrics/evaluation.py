@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,16 +20,19 @@ from gantrain.errors import UserError
 from gantrain.metrics.base import Metric
 from gantrain.metrics.collection import collect_statistics
 from gantrain.metrics.extractors.base import Extractor
+from gantrain.metrics.extractors.factory import Extractors
+from gantrain.metrics.extractors.unneeded import Unneeded
 from gantrain.metrics.options import Options
-from gantrain.metrics.reference import Reference, make_reference
+from gantrain.metrics.reference import Reference, make_references
 from gantrain.metrics.report import Report, Value
 from gantrain.metrics.sources.base import Source
+from gantrain.metrics.statistics import Wanted
 
 
 def evaluate(
     fake: Source,
     real: Source | None,
-    extractor: Extractor,
+    extractor: Extractor | None = None,
     metrics: Sequence[str | Metric] = DEFAULT_METRICS,
     *,
     samples: int | None = None,
@@ -47,10 +51,14 @@ def evaluate(
         fake: the images that are judged.
         real: the images that ``fake`` is compared with; None if only metrics that compare with nothing are asked for,
             "isc" and "ppl".
-        extractor: the network of the features, see :func:`gantrain.metrics.make_extractor`.
+        extractor: the network of the features of all metrics that have none of their own, see
+            :func:`gantrain.metrics.make_extractor`. By default each of them has the network by which it is defined, on
+            the CPU.
         metrics: the keys "fid" (Fréchet distance), "isc" (Inception score), "kid" (kernel distance), "prc" (precision
-            and recall) and "ppl" (perceptual path length, of a generator), or metrics of your own. By default the first
-            four.
+            and recall), "prdc" (density and coverage), "authenticity", "intra_class_fid" (the Fréchet distance within
+            each class) and "ppl" (perceptual path length, of a generator), or objects: those of the package, such as
+            ``DensityCoverage(k=3)``, and your own. An object's ``extractor`` may be the network of its features. By
+            default the first four.
         samples: the number of images of ``fake``; by default all, where the source has an end.
         real_samples: the number of images of ``real``; by default all, as is the convention for FID.
         batch_size: images in one forward pass of the extractor.
@@ -59,9 +67,10 @@ def evaluate(
         options: the options of the metrics.
 
     Returns:
-        The values are called fid, fid_infinity, inception_score, kid, precision and recall with the InceptionV3 that
-        they are defined by, else frechet_distance[…], kernel_distance[…] and so on with the extractor's label. The name
-        of the perceptual path length always carries the label of its distance.
+        The values are called fid, fid_infinity, inception_score, kid, precision, recall and so on with the network that
+        they are defined by, VGG-16 for precision, recall, density and coverage and InceptionV3 for the others, else
+        frechet_distance[…], kernel_distance[…], precision[…] and so on with the extractor's label. The name of the
+        perceptual path length always carries the label of its distance.
 
     Raises:
         UserError: a metric is unknown, there are too few images, images do not fit the extractor, a file cannot be
@@ -75,37 +84,40 @@ def evaluate(
         >>> [f"{name} {value.value:.0f}" for name, value in report.values.items()]
         ['frechet_distance[digits-classifier] 1']
     """
-    chosen = _choose(metrics, real)
+    chosen = _choose(metrics, real, extractor)
     _require_positive(samples=samples, real_samples=real_samples, batch_size=batch_size, draws=draws)
     processes = Processes.launched()
-    comparing = [metric for metric in chosen if metric.description.compares]
     with processes.raise_on_all():
-        fake.redrawn(draws - 1)
-        fake, samples = _required(fake, samples, chosen, extractor, options)
-        if real is not None and comparing:
-            real, real_samples = _required(_finite(real), real_samples, comparing, extractor, options)
-    with torch.random.fork_rng(devices=[extractor.device] if extractor.device.type == "cuda" else []):
-        reference = Reference()
-        if real is not None and real_samples is not None and comparing:
-            needed = {need for metric in comparing for need in metric.needs}
-            reference = make_reference(real, real_samples, extractor, needed, batch_size, processes, cache)
-        values = [
-            _values(chosen, fake.redrawn(draw), samples, reference, extractor, batch_size, processes, options)
-            for draw in range(draws)
-        ]
+        drawn = [fake.redrawn(draw).take(samples) for draw in range(draws)]
+        fakes = [(each, _required(each, samples, chosen, options)) for each in drawn]
+        if real is not None and any(each.metric.description.compares for each in chosen):
+            real = _finite(real).take(real_samples)
+            real_samples = _required(real, real_samples, chosen, options, fakes)
+        else:
+            real = None
+        names = _full_names(chosen)
+    groups = _by_extractor(chosen)
+    cuda = sorted({g.extractor.device.index or 0 for g in groups if g.extractor.device.type == "cuda"})
+    with torch.random.fork_rng(devices=cuda):
+        references = [Reference() for _ in groups]
+        if real is not None and real_samples is not None:
+            wanted = [group.wanted(comparing=True) for group in groups]
+            references = make_references(real, real_samples, wanted, batch_size, processes, cache)
+        values = [_values(groups, each, n, references, batch_size, processes, options) for each, n in fakes]
     about = {
-        "fake": fake.provenance | {"samples": samples},
-        "real": real.provenance | {"samples": real_samples} if real is not None and comparing else None,
+        "fake": drawn[0].provenance | {"samples": fakes[0][1]},
+        "real": None if real is None else real.provenance | {"samples": real_samples},
         "draws": draws,
-        **_circumstances(chosen, extractor, options),
+        **_circumstances(groups, options),
     }
-    return Report({name: _over_draws([draw[name] for draw in values]) for name in values[0]}, about)
+    measured = [name for name in names if name in values[0]]
+    return Report({name: _over_draws([draw[name] for draw in values]) for name in measured}, about)
 
 
 def require_measurable(
     fake: Source,
     real: Source,
-    extractor: Extractor,
+    extractor: Extractor | None,
     metrics: Sequence[str | Metric],
     *,
     samples: int | None = None,
@@ -116,11 +128,12 @@ def require_measurable(
     Raises:
         UserError: a metric is unknown, or there are too few images for it.
     """
-    chosen = _choose(metrics, real)
-    _required(fake, samples, chosen, extractor, options)
-    comparing = [metric for metric in chosen if metric.description.compares]
-    if comparing:
-        _required(_finite(real), None, comparing, extractor, options)
+    chosen = _choose(metrics, real, extractor)
+    fake = fake.take(samples)
+    number = _required(fake, samples, chosen, options)
+    if any(each.metric.description.compares for each in chosen):
+        _required(_finite(real), None, chosen, options, [(fake, number)])
+    _full_names(chosen)
 
 
 def require_known(metrics: Sequence[str | Metric]) -> None:
@@ -136,16 +149,66 @@ def require_known(metrics: Sequence[str | Metric]) -> None:
             raise UserError(f"metrics: unknown {key!r}; expected {one_of(METRICS)}{nearest(key, METRICS)}")
 
 
-def _choose(metrics: Sequence[str | Metric], real: Source | None) -> list[Metric]:
+class _Chosen(NamedTuple):
+    """A metric, and the network of its features."""
+
+    metric: Metric
+    extractor: Extractor
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The metrics that share a network of features."""
+
+    extractor: Extractor
+    metrics: Sequence[Metric]
+
+    def wanted(self, comparing: bool = False) -> Wanted:
+        """The statistics that the metrics need; with ``comparing`` those of real images."""
+        metrics = [metric for metric in self.metrics if metric.description.compares or not comparing]
+        return Wanted(self.extractor, {need for metric in metrics for need in metric.needs})
+
+
+def _choose(metrics: Sequence[str | Metric], real: Source | None, extractor: Extractor | None) -> list[_Chosen]:
     """The metrics that are asked for: those of the package in the order of their table, then the user's own."""
     require_known(metrics)
-    keys = [metric for metric in metrics if isinstance(metric, str)]
-    chosen = [build("metric", key) for key in METRICS if key in keys]
-    chosen += [metric for metric in metrics if isinstance(metric, Metric)]
-    for metric in chosen:
+    unique = dict.fromkeys(metrics)
+    made: list[Metric] = [build("metric", metric) if isinstance(metric, str) else metric for metric in unique]
+    made.sort(key=lambda metric: list(METRICS).index(metric.key) if metric.key else len(METRICS))
+    for metric in made:
         if real is None and metric.description.compares:
             raise UserError(f"real: {metric.description.key} compares with real images, and none were given")
-    return chosen
+    networks = [network for network in (extractor, *(metric.extractor for metric in made)) if network is not None]
+    extractors, unneeded = Extractors(), Unneeded(networks[0].device if networks else "cpu")
+    return [_Chosen(metric, _extractor_of(metric, extractor, extractors, unneeded)) for metric in made]
+
+
+def _extractor_of(metric: Metric, given: Extractor | None, extractors: Extractors, unneeded: Unneeded) -> Extractor:
+    if not metric.needs_features:
+        return unneeded
+    return metric.extractor or given or extractors.make(metric.description.features)
+
+
+def _full_names(chosen: Sequence[_Chosen]) -> list[str]:
+    """The names of all values that the metrics may report.
+
+    Raises:
+        UserError: two values have the same name.
+    """
+    names = [value.full_name(m.label(e)) for m, e in chosen for value in m.description.values]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"metrics: {name} is reported twice; leave one out, or give it other features")
+    return names
+
+
+def _by_extractor(chosen: Sequence[_Chosen]) -> list[_Group]:
+    """The metrics in groups that share a network of features."""
+    groups: dict[int, _Group] = {}
+    for each in chosen:
+        metrics = groups[id(each.extractor)].metrics if id(each.extractor) in groups else ()
+        groups[id(each.extractor)] = _Group(each.extractor, [*metrics, each.metric])
+    return list(groups.values())
 
 
 def _require_positive(**numbers: int | None) -> None:
@@ -161,49 +224,69 @@ def _finite(real: Source) -> Source:
 
 
 def _required(
-    source: Source, samples: int | None, metrics: Sequence[Metric], extractor: Extractor, options: Options
-) -> tuple[Source, int]:
-    """The source with as many images as are asked for, and their number, which is enough for the metrics."""
-    source = source.take(samples)
+    source: Source,
+    samples: int | None,
+    chosen: Sequence[_Chosen],
+    options: Options,
+    fakes: Sequence[tuple[Source, int]] = (),
+) -> int:
+    """The number of images of a source, which is enough for the metrics.
+
+    Args:
+        source: the source, which has as many images as are asked for.
+        samples: this number; None for all images.
+        chosen: the metrics.
+        options: the options of the metrics.
+        fakes: the sources that are compared with the source, if it is that of the real images, and their numbers of
+            images.
+    """
     count = source.count if samples is None else samples
     if count is None:
         raise UserError(f"{source.name}: how many samples? Give samples, such as 10000")
-    for metric in metrics:
-        metric.require_images(source, count, extractor, options)
-    return source, count
+    for metric, extractor in chosen:
+        if metric.description.compares or not fakes:
+            metric.require_images(source, count, extractor, options)
+            for fake, number in fakes:
+                metric.require_alike(fake, number, source, count)
+    return count
 
 
 def _values(
-    metrics: Sequence[Metric],
+    groups: Sequence[_Group],
     fake: Source,
     samples: int,
-    reference: Reference,
-    extractor: Extractor,
+    references: Sequence[Reference],
     batch_size: int,
     processes: Processes,
     options: Options,
 ) -> dict[str, Value]:
     """The values of the metrics for one draw, the same in all processes."""
-    needed = {need for metric in metrics for need in metric.needs}
-    statistics = collect_statistics(fake, samples, extractor, needed, batch_size, processes, options)
+    wanted = [group.wanted() for group in groups]
+    found = collect_statistics(fake, samples, wanted, batch_size, processes, options)
     values: dict[str, Value] = {}
     with processes.raise_on_all():
-        for metric in metrics if processes.rank == 0 else ():
-            values |= metric.named_values(statistics, reference, extractor)
+        for group, statistics, reference in zip(groups, found, references, strict=True):
+            for metric in group.metrics if processes.rank == 0 else ():
+                values |= metric.named_values(statistics, reference, group.extractor)
     return processes.broadcast_object(values)
 
 
-def _circumstances(metrics: Sequence[Metric], extractor: Extractor, options: Options) -> Mapping[str, Any]:
-    """The entries of the report beside the samples: the extractor, versions, and the settings of the metrics."""
-    circumstances = {
-        "extractor": extractor.name,
-        "weights_sha256": extractor.weights,
-        "preprocessing": f"8 bits a channel, rounded to the nearest; {extractor.preprocessing}",
-        "torch_fidelity": version("torch-fidelity"),
-        "torch": torch.__version__,
+def _circumstances(groups: Sequence[_Group], options: Options) -> Mapping[str, Any]:
+    """The entries of the report beside the samples: the extractors, versions, and the settings of the metrics."""
+    extractors = [group.extractor for group in groups if not isinstance(group.extractor, Unneeded)]
+    entries: dict[str, Callable[[Extractor], str]] = {
+        "extractor": lambda extractor: extractor.name,
+        "weights_sha256": lambda extractor: extractor.weights,
+        "preprocessing": lambda extractor: f"8 bits a channel, rounded to the nearest; {extractor.preprocessing}",
     }
-    for metric in metrics:
-        circumstances |= metric.settings(extractor, options)
+    circumstances: dict[str, Any] = {
+        key: entry(extractors[0]) if len(extractors) == 1 else {each.label: entry(each) for each in extractors}
+        for key, entry in (entries if extractors else {}).items()
+    }
+    circumstances |= {"torch_fidelity": version("torch-fidelity"), "torch": torch.__version__}
+    for group in groups:
+        for metric in group.metrics:
+            circumstances |= metric.settings(group.extractor, options)
     return circumstances
 
 

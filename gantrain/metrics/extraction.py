@@ -1,9 +1,9 @@
-"""One pass of images through an extractor, shared by all processes."""
+"""One pass of images through extractors, shared by all processes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -26,52 +26,61 @@ class Accumulator(Protocol):
         """Replace the statistics of this process by those of the images of all processes."""
 
 
+class Pass(NamedTuple):
+    """An extractor, and the statistics that are accumulated of its outputs; without any it is not run."""
+
+    extractor: Extractor
+    accumulators: Sequence[Accumulator]
+
+
 @torch.no_grad()
 def extract(
     source: Source,
     samples: int,
-    extractor: Extractor,
-    accumulators: Sequence[Accumulator],
+    passes: Sequence[Pass],
     batch_size: int,
     processes: Processes,
     pictures: Pictures | None = None,
 ) -> None:
-    """Run ``samples`` images through the extractor, and add its outputs to the accumulators of all processes.
+    """Run ``samples`` images through extractors, and add their outputs to the accumulators of all processes.
 
-    Without accumulators the extractor is not run. ``pictures`` gets the images themselves.
+    Each image is made or read once. ``pictures`` gets the images themselves.
 
     Raises:
         UserError: an image of some process cannot be had or does not fit; the error is raised in all processes.
     """
     with processes.raise_on_all():
-        for rows, images in _batches(source, samples, extractor, batch_size, processes):
+        for rows, images in _batches(source, samples, [each.extractor for each in passes], batch_size, processes):
             between_batches()
             if pictures is not None:
                 pictures.update(rows, images)
-            if not accumulators:
-                continue
-            output = extractor(images)
-            if not output.features.isfinite().all():
-                raise UserError(f"{source.name}: the extractor {extractor.name} returned NaN or infinity")
-            for accumulator in accumulators:
-                accumulator.update(rows, output.features, output.logits)
-    for accumulator in accumulators:
-        accumulator.merge(processes)
+            for extractor, accumulators in passes:
+                if not accumulators:
+                    continue
+                output = extractor(images.to(extractor.device))
+                if not output.features.isfinite().all():
+                    raise UserError(f"{source.name}: the extractor {extractor.name} returned NaN or infinity")
+                for accumulator in accumulators:
+                    accumulator.update(rows, output.features, output.logits)
+    for each in passes:
+        for accumulator in each.accumulators:
+            accumulator.merge(processes)
     if pictures is not None:
         pictures.merge(processes)
 
 
 def _batches(
-    source: Source, samples: int, extractor: Extractor, batch_size: int, processes: Processes
+    source: Source, samples: int, extractors: Sequence[Extractor], batch_size: int, processes: Processes
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of this process, as numbers and images: with n processes, each of them takes every n-th piece."""
     rows: list[Tensor] = []
     images: list[Tensor] = []
     indices = range(processes.rank, -(-samples // PIECE), processes.group_size)
     sizes = [(index, min(PIECE, samples - index * PIECE)) for index in indices]
-    for (index, size), piece in zip(sizes, source.pieces(sizes, extractor.device), strict=True):
+    for (index, size), piece in zip(sizes, source.pieces(sizes, extractors[0].device), strict=True):
         between_batches()
-        extractor.require_shape(tuple(piece.shape[1:]), source.name)
+        for extractor in extractors:
+            extractor.require_shape(tuple(piece.shape[1:]), source.name)
         rows.append(torch.arange(index * PIECE, index * PIECE + size))
         images.append(piece)
         if sum(map(len, images)) >= batch_size:

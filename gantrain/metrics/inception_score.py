@@ -24,6 +24,11 @@ class InceptionScore(Metric):
     needs = ("score",)
 
     def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
+        if not extractor.classes:
+            raise UserError(
+                f"isc: needs the probabilities of classes, and {extractor.name} gives features alone; leave isc out, "
+                "or give it the features of a classifier, such as inception"
+            )
         if count < options.splits:
             raise UserError(f"{source.name}: isc has {options.splits} splits, and there are {count} images; take more")
 

@@ -17,7 +17,6 @@ class Options:
         splits: the number of splits of the Inception score. Default 10.
         subsets: the number of subsets of the kernel distance. Default 100.
         subset_size: the number of images in each subset. Default 1000.
-        neighbourhood: the k of the k-th nearest neighbour in precision and recall. Default 3.
         infinity: whether the Fréchet distance is also extrapolated to infinitely many samples. Default False.
         epsilon: the step of the perceptual path length, relative to the path between two latents. Default 1e-4.
 
@@ -29,12 +28,11 @@ class Options:
     splits: int = 10
     subsets: int = 100
     subset_size: int = 1000
-    neighbourhood: int = 3
     infinity: bool = False
     epsilon: float = 1e-4
 
     def __post_init__(self) -> None:
-        least = {"seed": 0, "splits": 1, "subsets": 1, "subset_size": 2, "neighbourhood": 1}
+        least = {"seed": 0, "splits": 1, "subsets": 1, "subset_size": 2}
         for key, bound in least.items():
             if getattr(self, key) < bound:
                 raise UserError(f"{key}: expected at least {bound}, got {getattr(self, key)}")

@@ -71,5 +71,6 @@ def _distances(
 
 
 def _levels(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as levels from 0 to 255, not rounded."""
-    return images.float().add(1).mul(127.5).clamp(0, 255)
+    """Images in [-1, 1] as levels from 0 to 255, not rounded; those with alpha are laid over white."""
+    levels = images.float().add(1).mul(127.5).clamp(0, 255)
+    return levels if levels.shape[1] != 4 else torch.lerp(levels.new_tensor(255.0), levels[:, :3], levels[:, 3:] / 255)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from gantrain.errors import UserError
+from gantrain.config.types import PositiveInt
 from gantrain.metrics.base import Metric
 from gantrain.metrics.collection import SampleStatistics
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.options import Options
+from gantrain.metrics.points import require_neighbours
 from gantrain.metrics.reference import Reference
 from gantrain.metrics.report import Value
 from gantrain.metrics.sources.base import Source
@@ -22,18 +23,20 @@ class PrecisionRecall(Metric):
 
     The manifold of samples is the union of the balls around them that reach to their k-th nearest neighbour. Source:
     Kynkäänniemi et al., Improved precision and recall metric for assessing generative models, NeurIPS 2019, eq. 1 and
-    2; computed by torch-fidelity. The paper's features are those of VGG-16.
+    2; computed by torch-fidelity. They are defined by the features of VGG-16.
+
+    Args:
+        k: the ball around a sample reaches to its k-th nearest other sample, which lies inside. Default 3.
     """
 
     key = "prc"
     needs = ("features",)
 
+    def __init__(self, k: PositiveInt = 3):
+        self.k = k
+
     def require_images(self, source: Source, count: int, extractor: Extractor, options: Options) -> None:
-        if count <= options.neighbourhood:
-            raise UserError(
-                f"{source.name}: prc looks for {options.neighbourhood} neighbours of each image, and there are {count} "
-                "images; take more"
-            )
+        require_neighbours(source, count, self.key, self.k)
 
     def measure(self, fake: SampleStatistics, real: Reference) -> dict[str, Value]:
         from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
@@ -41,7 +44,7 @@ class PrecisionRecall(Metric):
         result = prc_features_to_metric(
             fake.features,
             real.features,
-            prc_neighborhood=fake.options.neighbourhood,
+            prc_neighborhood=self.k,
             prc_batch_size=_ROWS,
             save_cpu_ram=True,
             verbose=False,
@@ -49,4 +52,4 @@ class PrecisionRecall(Metric):
         return {"precision": Value(result[KEY_METRIC_PRECISION]), "recall": Value(result[KEY_METRIC_RECALL])}
 
     def settings(self, extractor: Extractor, options: Options) -> dict[str, Any]:
-        return {"neighbourhood": options.neighbourhood}
+        return {"prc_k": self.k}

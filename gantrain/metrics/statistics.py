@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Set
+from typing import Any, NamedTuple
+
+from gantrain.metrics.extractors.base import Extractor
+
+
+class Wanted(NamedTuple):
+    """An extractor, and the names of the statistics that metrics need of its outputs and of the images."""
+
+    extractor: Extractor
+    needed: Set[str]
 
 
 class Statistics:

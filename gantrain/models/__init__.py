@@ -1,20 +1,26 @@
 """Generators, discriminators, classifiers and perturbers, built from the description of the data; strategies."""
 
 from gantrain.models.base import Classifier, Discriminator, Generator, Perturber
+from gantrain.models.biggan import BigGANDiscriminator, BigGANGenerator
 from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerator, ConvPerturber
 from gantrain.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from gantrain.models.densenet import DenseNet
+from gantrain.models.fastgan import FastGANDiscriminator, FastGANGenerator
 from gantrain.models.huggingface import HuggingFace
+from gantrain.models.interpolation import slerp
 from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator, MLPPerturber
 from gantrain.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from gantrain.models.resnet import ResNet
 from gantrain.models.sngan import SNGANDiscriminator, SNGANGenerator
 from gantrain.models.strategy import Softmax, Strategy, StrategySpec, Vector
+from gantrain.models.truncation import truncate
 from gantrain.models.vgg import VGG
 from gantrain.models.wide_resnet import WideResNet
 
 __all__ = [
     "VGG",
+    "BigGANDiscriminator",
+    "BigGANGenerator",
     "Classifier",
     "ConvClassifier",
     "ConvDiscriminator",
@@ -24,6 +30,8 @@ __all__ = [
     "DCGANGenerator",
     "DenseNet",
     "Discriminator",
+    "FastGANDiscriminator",
+    "FastGANGenerator",
     "Generator",
     "HuggingFace",
     "MLPClassifier",
@@ -41,4 +49,6 @@ __all__ = [
     "StrategySpec",
     "Vector",
     "WideResNet",
+    "slerp",
+    "truncate",
 ]

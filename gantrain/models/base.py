@@ -15,6 +15,9 @@ class Generator(nn.Module):
     its other arguments are the keys of ``game.generator.model: {target: "my_networks:Mine", …}``. It is constructed on
     the CPU, and its weights are a function of the seed.
 
+    A generator may have a method ``truncated(z, labels, psi)``, whose samples ``psi`` draws towards a mean of its own;
+    ``gantrain sample --truncation PSI`` calls it, and of other generators truncates the latent vectors.
+
     Attributes:
         latent_dim: the length of a latent vector, which the constructor sets.
     """
@@ -61,6 +64,20 @@ class Discriminator(nn.Module):
         Returns:
             ``(n,)``, without a sigmoid; a positive logit says "real".
         """
+
+    def auxiliary_loss(self, samples: Tensor, labels: Tensor | None) -> Tensor | None:
+        """A further term of the discriminator's loss in a GAN, such as a reconstruction; by default there is none.
+
+        It is a pass over the network of its own. Random numbers come from torch, as in ``forward``.
+
+        Args:
+            samples: ``(n, *shape)``, the real samples after the game's augmentations.
+            labels: ``(n,)`` class indices in a conditional game, None in any other.
+
+        Returns:
+            A tensor of shape ``()`` that depends on the network's parameters, or None.
+        """
+        return None
 
 
 class Classifier(nn.Module):

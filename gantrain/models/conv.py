@@ -1,14 +1,15 @@
-"""Convolutional networks for square images of 8, 16, 32 or 64 pixels."""
+"""Convolutional networks for images whose shorter side has 8, 16, 32 or 64 pixels."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.models.layers.checks import doublings, require_classes, square_images
+from gantrain.models.layers.checks import from_four, pyramid, require_classes
 from gantrain.models.layers.conditioning import ConditionalLatent, Projection
 from gantrain.models.layers.initialisation import he_initialise_
 from gantrain.models.layers.spectral_norm import spectrally_normalised
@@ -16,7 +17,7 @@ from gantrain.models.layers.spectral_norm import spectrally_normalised
 if TYPE_CHECKING:
     from gantrain.config.types import PositiveInt
 
-_SIZES = (8, 16, 32, 64)
+_DOUBLINGS = from_four((8, 16, 32, 64))
 
 
 class ConvGenerator(nn.Module):
@@ -33,7 +34,7 @@ class ConvGenerator(nn.Module):
         norm: the normalisation after each layer but the last: batch norm, group norm (up to 8 groups) or none.
 
     Raises:
-        UserError: the data are not square images of a size that fits.
+        UserError: the data are not images of a size that fits.
     """
 
     def __init__(
@@ -44,21 +45,22 @@ class ConvGenerator(nn.Module):
         norm: Literal["batch", "group", "none"] = "batch",
     ):
         super().__init__()
-        channels, steps = _stages(spec)
+        maps = pyramid(spec, "conv", _DOUBLINGS)
         self.spec = spec
         self.latent_dim = latent_dim
         self.embed = ConditionalLatent(spec.classes, latent_dim)
-        widths = [width * 2 ** (steps - 1 - i) for i in range(steps)]
-        self.dense = nn.Linear(self.embed.features, widths[0] * 16, bias=norm == "none")
-        layers: list[nn.Module] = [nn.Unflatten(1, (widths[0], 4, 4)), *_normalised(norm, widths[0]), nn.ReLU()]
+        widths = [width << i for i in reversed(range(maps.doublings))]
+        first = (widths[0], *maps.smallest)
+        self.dense = nn.Linear(self.embed.features, math.prod(first), bias=norm == "none")
+        layers: list[nn.Module] = [nn.Unflatten(1, first), *_normalised(norm, widths[0]), nn.ReLU()]
         for before, after in zip(widths, widths[1:], strict=False):
             layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=norm == "none"), *_normalised(norm, after)]
             layers.append(nn.ReLU())
-        layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
+        layers += [nn.ConvTranspose2d(width, maps.channels, 4, 2, 1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, size, size)`` in [-1, 1]."""
+        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, height, width)`` in [-1, 1]."""
         return self.layers(self.dense(self.embed(z, labels)))
 
 
@@ -75,25 +77,25 @@ class ConvDiscriminator(nn.Module):
             normalization for GANs, ICLR 2018).
 
     Raises:
-        UserError: the data are not square images of a size that fits.
+        UserError: the data are not images of a size that fits.
     """
 
     independent_samples = True
 
     def __init__(self, spec: DataSpec, width: PositiveInt = 32, spectral_norm: bool = False):
         super().__init__()
-        channels, halvings = _stages(spec)
+        maps = pyramid(spec, "conv", _DOUBLINGS)
         self.spec = spec
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1), nn.LeakyReLU(0.2)]
-        for i in range(halvings):
+        layers: list[nn.Module] = [nn.Conv2d(maps.channels, width, 3, 1, 1), nn.LeakyReLU(0.2)]
+        for i in range(maps.doublings):
             layers += [nn.Conv2d(width * 2**i, width * 2 ** (i + 1), 4, 2, 1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
-        self.logit = Projection(16 * width * 2**halvings, spec.classes)
+        self.logit = Projection((width << maps.doublings) * math.prod(maps.smallest), spec.classes)
         if spectral_norm:
             spectrally_normalised(self)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """``(n, channels, size, size)`` and ``(n,)`` to logits ``(n,)``."""
+        """``(n, channels, height, width)`` and ``(n,)`` to logits ``(n,)``."""
         return self.logit(self.layers(x), labels)
 
 
@@ -106,27 +108,28 @@ class ConvClassifier(nn.Module):
         norm: the normalisation after each convolution: batch norm, group norm (up to 8 groups) or none.
 
     Raises:
-        UserError: the data have no labels, or are not square images of a size that fits.
+        UserError: the data have no labels, or are not images of a size that fits.
     """
 
     def __init__(self, spec: DataSpec, width: PositiveInt = 32, norm: Literal["batch", "group", "none"] = "batch"):
         super().__init__()
-        before, halvings = _stages(spec)
+        maps = pyramid(spec, "conv", _DOUBLINGS)
         self.spec = spec
         layers: list[nn.Module] = []
-        for i in range(halvings + 1):
+        before = maps.channels
+        for i in range(maps.doublings + 1):
             after = width * 2**i
             kernel, stride = (4, 2) if i else (3, 1)
             layers.append(nn.Conv2d(before, after, kernel, stride, 1, bias=norm == "none"))
             layers += [*_normalised(norm, after), nn.ReLU()]
             before = after
-        head = nn.Linear(16 * before, require_classes(spec, "conv"))
+        head = nn.Linear(before * math.prod(maps.smallest), require_classes(spec, "conv"))
         self.layers = nn.Sequential(*layers, nn.Flatten(), head)
         he_initialise_(self, "fan_in")
         nn.init.zeros_(head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(n, channels, size, size)`` to logits ``(n, classes)``."""
+        """``(n, channels, height, width)`` to logits ``(n, classes)``."""
         return self.layers(x)
 
 
@@ -158,12 +161,6 @@ class ConvPerturber(nn.Module):
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """``(n, channels, height, width)`` and ``(n,)`` to values of the images' shape."""
         return self.layers(self.first(x) + self.embedding(labels)[:, :, None, None])
-
-
-def _stages(spec: DataSpec) -> tuple[int, int]:
-    """The number of channels, and how often the size 4 is doubled to become the image's size."""
-    channels, size = square_images(spec, "conv", _SIZES)
-    return channels, doublings(size)
 
 
 def _normalised(norm: str, channels: int) -> list[nn.Module]:

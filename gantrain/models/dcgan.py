@@ -1,19 +1,20 @@
-"""The deep convolutional networks of Radford et al., for images of 16, 32, 64 and 128 pixels."""
+"""The deep convolutional networks of Radford et al., for images whose shorter side has 16, 32, 64 or 128 pixels."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.layers.checks import doublings, square_images
+from gantrain.models.layers.checks import from_four, pyramid
 from gantrain.models.layers.conditioning import ConditionalLatent, Projection
 
 if TYPE_CHECKING:
     from gantrain.config.types import PositiveInt
 
-_SIZES = (16, 32, 64, 128)
+_DOUBLINGS = from_four((16, 32, 64, 128))
 
 
 class DCGANGenerator(nn.Module):
@@ -30,24 +31,25 @@ class DCGANGenerator(nn.Module):
         latent_dim: the length of the latent vector.
 
     Raises:
-        UserError: the data are not square images of a size that fits.
+        UserError: the data are not images of a size that fits.
     """
 
     def __init__(self, spec: DataSpec, width: PositiveInt = 128, latent_dim: PositiveInt = 100):
         super().__init__()
-        channels, size = square_images(spec, "dcgan", _SIZES)
+        maps = pyramid(spec, "dcgan", _DOUBLINGS)
         self.spec = spec
         self.latent_dim = latent_dim
         self.embed = ConditionalLatent(spec.classes, latent_dim)
-        widths = [width << i for i in reversed(range(doublings(size)))]
-        layers = [nn.Linear(self.embed.features, widths[0] * 16, bias=False), nn.Unflatten(1, (widths[0], 4, 4))]
-        for before, after in zip(widths, [*widths[1:], channels], strict=True):
+        widths = [width << i for i in reversed(range(maps.doublings))]
+        first = (widths[0], *maps.smallest)
+        layers = [nn.Linear(self.embed.features, math.prod(first), bias=False), nn.Unflatten(1, first)]
+        for before, after in zip(widths, [*widths[1:], maps.channels], strict=True):
             layers += [nn.BatchNorm2d(before), nn.ReLU(), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
         self.layers = nn.Sequential(*layers, nn.Tanh())
         _initialise(self)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, size, size)`` in [-1, 1]."""
+        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, height, width)`` in [-1, 1]."""
         return self.layers(self.embed(z, labels))
 
 
@@ -62,25 +64,25 @@ class DCGANDiscriminator(nn.Module):
         width: the number of channels after the first layer; it doubles with each further layer.
 
     Raises:
-        UserError: the data are not square images of a size that fits.
+        UserError: the data are not images of a size that fits.
     """
 
     independent_samples = True
 
     def __init__(self, spec: DataSpec, width: PositiveInt = 128):
         super().__init__()
-        channels, size = square_images(spec, "dcgan", _SIZES)
+        maps = pyramid(spec, "dcgan", _DOUBLINGS)
         self.spec = spec
-        widths = [width << i for i in range(doublings(size))]
-        layers = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
+        widths = [width << i for i in range(maps.doublings)]
+        layers = [nn.Conv2d(maps.channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
         for before, after in zip(widths, widths[1:], strict=False):
             layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
-        self.logit = Projection(16 * widths[-1], spec.classes)
+        self.logit = Projection(widths[-1] * math.prod(maps.smallest), spec.classes)
         _initialise(self)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """``(n, channels, size, size)`` and ``(n,)`` to logits ``(n,)``."""
+        """``(n, channels, height, width)`` and ``(n,)`` to logits ``(n,)``."""
         return self.logit(self.layers(x), labels)
 
 

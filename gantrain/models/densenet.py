@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.layers.checks import labelled_square_images
+from gantrain.models.layers.checks import labelled_images
 
 if TYPE_CHECKING:
     from gantrain.config.types import LayerCount, PositiveInt
@@ -31,13 +31,13 @@ class DenseNet(nn.Module):
         blocks: the number of layers in each dense block.
 
     Raises:
-        UserError: the data are not labelled square images of at least 8 pixels.
+        UserError: the data are not labelled images of at least 8 x 8 pixels.
     """
 
     def __init__(self, spec: DataSpec, growth: PositiveInt = 32, blocks: Sequence[LayerCount] = (6, 12, 24, 16)):
         super().__init__()
         # Every transition halves the size, which must stay at least 1.
-        channels = labelled_square_images(spec, "densenet", least=max(8, 2 ** (len(blocks) - 1)))
+        channels = labelled_images(spec, "densenet", least=max(8, 2 ** (len(blocks) - 1)))
         self.spec = spec
         width = 2 * growth
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1, bias=False)]
@@ -51,7 +51,7 @@ class DenseNet(nn.Module):
         self.head = nn.Linear(width, spec.classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(n, channels, size, size)`` to logits ``(n, classes)``."""
+        """``(n, channels, height, width)`` to logits ``(n, classes)``."""
         return self.head(self.layers(x).mean(dim=(2, 3)))
 
 

@@ -11,13 +11,13 @@ from torch.nn.functional import conv2d, conv_transpose2d
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.models.layers.checks import doublings, square_images
+from gantrain.models.layers.checks import Pyramid, from_four, pyramid
 from gantrain.models.layers.conditioning import ConditionalLatent, LabelProduct
 
 if TYPE_CHECKING:
     from gantrain.config.types import LayerCount, PositiveInt
 
-_SIZES = (8, 16, 32, 64, 128, 256)
+_DOUBLINGS = from_four((8, 16, 32, 64, 128, 256))
 _SLOPE = 0.2
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -41,7 +41,7 @@ class R3GANGenerator(nn.Module):
         latent_dim: the length of the latent vector.
 
     Raises:
-        UserError: the data are not square images of a size that fits; a stage's channels make no whole groups.
+        UserError: the data are not images of a size that fits; a stage's channels make no whole groups.
     """
 
     def __init__(
@@ -53,24 +53,24 @@ class R3GANGenerator(nn.Module):
         latent_dim: PositiveInt = 64,
     ):
         super().__init__()
-        channels, widths = _widths(spec, width, group_width)
+        maps, widths = _widths(spec, width, group_width)
         total = blocks * len(widths)
         self.spec = spec
         self.latent_dim = latent_dim
         self.embed = ConditionalLatent(spec.classes, latent_dim)
         if self.embed.embedding is not None:
             nn.init.normal_(self.embed.embedding.weight, std=spec.classes**-0.5)
-        self.basis = nn.Parameter(torch.randn(widths[0], 4, 4))
+        self.basis = nn.Parameter(torch.randn(widths[0], *maps.smallest))
         self.weights = _msr(nn.Linear(self.embed.features, widths[0], bias=False))
         self.layers = nn.Sequential()
         for i, after in enumerate(widths):
             if i:
                 self.layers.extend([*_mixing(widths[i - 1], after), Resample(up=True)])
             self.layers.extend([Block(after, group_width, total) for _ in range(blocks)])
-        self.layers.extend([_msr(nn.Conv2d(widths[-1], channels, 1, bias=False)), nn.Tanh()])
+        self.layers.extend([_msr(nn.Conv2d(widths[-1], maps.channels, 1, bias=False)), nn.Tanh()])
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, size, size)`` in [-1, 1]."""
+        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, height, width)`` in [-1, 1]."""
         return self.layers(self.weights(self.embed(z, labels))[:, :, None, None] * self.basis)
 
 
@@ -87,28 +87,28 @@ class R3GANDiscriminator(nn.Module):
         group_width: the number of channels in each group of the grouped convolutions.
 
     Raises:
-        UserError: the data are not square images of a size that fits; a stage's channels make no whole groups.
+        UserError: the data are not images of a size that fits; a stage's channels make no whole groups.
     """
 
     independent_samples = True
 
     def __init__(self, spec: DataSpec, width: PositiveInt = 768, blocks: LayerCount = 2, group_width: PositiveInt = 16):
         super().__init__()
-        channels, widths = _widths(spec, width, group_width)
+        maps, widths = _widths(spec, width, group_width)
         widths.reverse()
         total = blocks * len(widths)
         self.spec = spec
-        self.layers = nn.Sequential(_msr(nn.Conv2d(channels, widths[0], 1, bias=False)))
+        self.layers = nn.Sequential(_msr(nn.Conv2d(maps.channels, widths[0], 1, bias=False)))
         for i, after in enumerate(widths):
             if i:
                 self.layers.extend([Resample(up=False), *_mixing(widths[i - 1], after)])
             self.layers.extend([Block(after, group_width, total) for _ in range(blocks)])
-        basis = _msr(nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False))
+        basis = _msr(nn.Conv2d(widths[-1], widths[-1], maps.smallest, groups=widths[-1], bias=False))
         self.layers.extend([basis, nn.Flatten()])
         self.logit = LabelProduct(widths[-1], spec.classes)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """``(n, channels, size, size)`` and ``(n,)`` to logits ``(n,)``."""
+        """``(n, channels, height, width)`` and ``(n,)`` to logits ``(n,)``."""
         return self.logit(self.layers(x), labels)
 
 
@@ -171,17 +171,17 @@ class Resample(nn.Module):
         return conv2d(x, kernel, stride=2, padding=1, groups=channels)
 
 
-def _widths(spec: DataSpec, width: int, group_width: int) -> tuple[int, list[int]]:
-    """The number of channels of the images, and those of the feature maps from 4 x 4 up to the image's size."""
-    channels, size = square_images(spec, "r3gan", _SIZES)
-    widths = [width * 32 // max(32, 4 << i) for i in range(doublings(size) + 1)]
+def _widths(spec: DataSpec, width: int, group_width: int) -> tuple[Pyramid, list[int]]:
+    """The feature maps from the smallest up to the image's size, and the numbers of their channels."""
+    maps = pyramid(spec, "r3gan", _DOUBLINGS)
+    widths = [width * 32 // max(32, 4 << i) for i in range(maps.doublings + 1)]
     for w in widths:
         if not w or 2 * w % group_width:
             raise UserError(
                 f"model r3gan: width: twice the channels of a stage, {2 * w}, must be a multiple of group_width = "
                 f"{group_width}; choose another width"
             )
-    return channels, widths
+    return maps, widths
 
 
 def _mixing(before: int, after: int) -> list[nn.Module]:

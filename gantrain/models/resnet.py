@@ -9,7 +9,7 @@ from torch.nn.functional import pad, relu
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.models.layers.checks import labelled_square_images
+from gantrain.models.layers.checks import labelled_images
 from gantrain.models.layers.initialisation import he_initialise_
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ class ResNet(nn.Module):
         width: the number of channels of the first stage.
 
     Raises:
-        UserError: the data are not labelled square images of at least 8 pixels; the depth is not ``6 n + 2``.
+        UserError: the data are not labelled images of at least 8 x 8 pixels; the depth is not ``6 n + 2``.
     """
 
     def __init__(self, spec: DataSpec, depth: LayerCount = 56, width: PositiveInt = 16):
         super().__init__()
-        channels = labelled_square_images(spec, "resnet", least=8)
+        channels = labelled_images(spec, "resnet", least=8)
         blocks, rest = divmod(depth - 2, 6)
         if rest or blocks < 1:
             raise UserError(f"model resnet: expected a depth of 6 n + 2, such as 20, 32, 44 or 56, got {depth}")
@@ -55,7 +55,7 @@ class ResNet(nn.Module):
         nn.init.kaiming_normal_(self.head.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(n, channels, size, size)`` to logits ``(n, classes)``."""
+        """``(n, channels, height, width)`` to logits ``(n, classes)``."""
         return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
 
 

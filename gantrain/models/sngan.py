@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate, relu
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.models.layers.attention import SelfAttention
-from gantrain.models.layers.checks import square_images
+from gantrain.models.layers.checks import pyramid
 from gantrain.models.layers.conditioning import ConditionalBatchNorm, Projection
 from gantrain.models.layers.spectral_norm import spectrally_normalised
 
@@ -47,6 +48,7 @@ _STAGES = {
     64: Stages((16, 8, 4, 2, 1), (1, 2, 4, 8, 16), 5),
     128: Stages((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
 }
+_DOUBLINGS = {size: len(stages.generator) - 1 for size, stages in _STAGES.items()}
 
 
 class SNGANGenerator(nn.Module):
@@ -69,7 +71,7 @@ class SNGANGenerator(nn.Module):
         spectral_norm: whether every layer's weight is divided by its largest singular value, as in SAGAN.
 
     Raises:
-        UserError: the data are not square images of a size that fits; no feature map has the size of ``attention``.
+        UserError: the data are not images of a size that fits; no feature map has the size of ``attention``.
     """
 
     def __init__(
@@ -81,27 +83,28 @@ class SNGANGenerator(nn.Module):
         spectral_norm: bool = False,
     ):
         super().__init__()
-        channels, size = square_images(spec, "sngan", _STAGES)
-        stages = _STAGES[size]
+        maps = pyramid(spec, "sngan", _DOUBLINGS)
+        stages = _STAGES[maps.size]
         width = width or stages.widths[0]
         widths = [width * units for units in stages.generator]
-        sizes = [size >> (len(widths) - 1 - i) for i in range(len(widths))]
+        sizes = [maps.size >> (maps.doublings - i) for i in range(len(widths))]
         _check_attention(attention, sizes[1:])
         self.spec = spec
         self.latent_dim = latent_dim
-        self.dense = nn.Linear(latent_dim, widths[0] * sizes[0] ** 2)
-        self.unflatten = nn.Unflatten(1, (widths[0], sizes[0], sizes[0]))
+        self.dense = nn.Linear(latent_dim, widths[0] * math.prod(maps.smallest))
+        self.unflatten = nn.Unflatten(1, (widths[0], *maps.smallest))
         self.blocks = nn.ModuleList(
             GeneratorBlock(widths[i], widths[i + 1], spec.classes, attention == sizes[i + 1], stages.bypasses)
             for i in range(len(widths) - 1)
         )
-        self.to_image = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, channels, 3, 1, 1), nn.Tanh())
+        last = nn.Conv2d(width, maps.channels, 3, 1, 1)
+        self.to_image = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), last, nn.Tanh())
         _initialise(self)
         if spectral_norm:
             spectrally_normalised(self)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, size, size)`` in [-1, 1]."""
+        """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, height, width)`` in [-1, 1]."""
         h = self.unflatten(self.dense(z))
         for block in self.blocks:
             h = block(h, labels)
@@ -125,7 +128,7 @@ class SNGANDiscriminator(nn.Module):
         spectral_norm: whether every layer's weight is divided by its largest singular value.
 
     Raises:
-        UserError: the data are not square images of a size that fits; no feature map has the size of ``attention``.
+        UserError: the data are not images of a size that fits; no feature map has the size of ``attention``.
     """
 
     independent_samples = True
@@ -138,11 +141,11 @@ class SNGANDiscriminator(nn.Module):
         spectral_norm: bool = True,
     ):
         super().__init__()
-        channels, size = square_images(spec, "sngan", _STAGES)
-        stages = _STAGES[size]
+        maps = pyramid(spec, "sngan", _DOUBLINGS)
+        stages = _STAGES[maps.size]
         width = width or stages.widths[1]
-        widths = [channels, *(width * units for units in stages.discriminator)]
-        sizes = [size >> min(i, stages.halvings) for i in range(len(widths))]
+        widths = [maps.channels, *(width * units for units in stages.discriminator)]
+        sizes = [maps.size >> min(i, stages.halvings) for i in range(len(widths))]
         _check_attention(attention, sizes[1:])
         self.spec = spec
         self.blocks = nn.Sequential()
@@ -156,7 +159,7 @@ class SNGANDiscriminator(nn.Module):
             spectrally_normalised(self)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """``(n, channels, size, size)`` and ``(n,)`` to logits ``(n,)``."""
+        """``(n, channels, height, width)`` and ``(n,)`` to logits ``(n,)``."""
         return self.logit(relu(self.blocks(x)).mean(dim=(2, 3)), labels)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor, nn
 
 from gantrain.data.spec import DataSpec
-from gantrain.models.layers.checks import labelled_square_images
+from gantrain.models.layers.checks import labelled_images
 from gantrain.models.layers.initialisation import he_initialise_
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ class VGG(nn.Module):
         width: the number of channels of the first stage.
 
     Raises:
-        UserError: the data are not labelled square images of at least 32 pixels, which the five poolings need.
+        UserError: the data are not labelled images of at least 32 x 32 pixels, which the five poolings need.
     """
 
     def __init__(self, spec: DataSpec, depth: Literal[11, 13, 16, 19] = 19, width: PositiveInt = 64):
         super().__init__()
-        before = labelled_square_images(spec, "vgg", least=32)
+        before = labelled_images(spec, "vgg", least=32)
         self.spec = spec
         layers: list[nn.Module] = []
         for convolutions, factor in zip(_STAGES[depth], (1, 2, 4, 8, 8), strict=True):
@@ -53,5 +53,5 @@ class VGG(nn.Module):
         he_initialise_(self, "fan_out")
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(n, channels, size, size)`` to logits ``(n, classes)``."""
+        """``(n, channels, height, width)`` to logits ``(n, classes)``."""
         return self.head(self.layers(x).mean(dim=(2, 3)))

@@ -9,7 +9,7 @@ from torch.nn.functional import relu
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.models.layers.checks import labelled_square_images
+from gantrain.models.layers.checks import labelled_images
 from gantrain.models.layers.initialisation import he_initialise_
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ class WideResNet(nn.Module):
         dropout: the probability of dropout between the two convolutions of a block.
 
     Raises:
-        UserError: the data are not labelled square images of at least 8 pixels; the depth is not ``6 n + 4``.
+        UserError: the data are not labelled images of at least 8 x 8 pixels; the depth is not ``6 n + 4``.
     """
 
     def __init__(self, spec: DataSpec, depth: LayerCount = 28, width: PositiveInt = 10, dropout: Fraction = 0.0):
         super().__init__()
-        channels = labelled_square_images(spec, "wide_resnet", least=8)
+        channels = labelled_images(spec, "wide_resnet", least=8)
         blocks, rest = divmod(depth - 4, 6)
         if rest or blocks < 1:
             raise UserError(f"model wide_resnet: expected a depth of 6 n + 4, such as 16, 28 or 40, got {depth}")
@@ -59,7 +59,7 @@ class WideResNet(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(n, channels, size, size)`` to logits ``(n, classes)``."""
+        """``(n, channels, height, width)`` to logits ``(n, classes)``."""
         return self.head(relu(self.norm(self.groups(self.stem(x)))).mean(dim=(2, 3)))
 
 

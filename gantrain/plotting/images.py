@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PADDING = 2
 # The height, in pixels, to which smaller images are enlarged.
 VISIBLE = 48
+# The height, in pixels, of the line of text below an image.
+CAPTION = 14
 
 
 def quantised(images: Tensor) -> Tensor:
@@ -45,19 +47,21 @@ def grid(images: Tensor, columns: int | None = None, scale: int | None = None) -
     """Arrange images in rows and columns, with white lines between them.
 
     Args:
-        images: ``(n, C, H, W)`` in [-1, 1], with one channel or three.
+        images: ``(n, C, H, W)`` in [-1, 1], with one channel, three, or four, of which the last is alpha.
         columns: the number of columns; by default the grid is as near to a square as possible.
         scale: the factor by which each pixel is enlarged; by default :func:`magnification` of the images' height.
 
     Returns:
-        A picture, uint8 ``(3, H', W')``.
+        A picture, uint8 ``(3, H', W')``, or with alpha ``(4, H', W')``.
     """
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     scale = scale or magnification(images.shape[2])
     enlarged = quantised(images).repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
     height, width = (size + PADDING for size in enlarged.shape[2:])
     rows = math.ceil(len(enlarged) / columns)
-    picture = torch.full((3, rows * height + PADDING, columns * width + PADDING), 255, dtype=torch.uint8)
+    picture = torch.full(
+        (max(3, images.shape[1]), rows * height + PADDING, columns * width + PADDING), 255, dtype=torch.uint8
+    )
     for i, image in enumerate(enlarged):
         top, left = i // columns * height + PADDING, i % columns * width + PADDING
         picture[:, top : top + image.shape[1], left : left + image.shape[2]] = image
@@ -65,12 +69,12 @@ def grid(images: Tensor, columns: int | None = None, scale: int | None = None) -
 
 
 def timeline(rows: Sequence[tuple[int, Tensor]]) -> Tensor:
-    """Put pictures ``(3, H, W)`` of equal width below one another, with the step of each written on its left."""
+    """Put pictures ``(C, H, W)`` of equal width below one another, with the step of each written on its left."""
     labels = [f"{step:,}".replace(",", " ") for step, _ in rows]
     font = ImageFont.load_default(13)
     margin = math.ceil(max(font.getlength(label) for label in labels)) + 12
     strips = [
-        torch.cat([_label(label, margin, row.shape[1], font), row], 2)
+        torch.cat([_label(label, margin, row.shape[1], font, alpha=len(row) == 4), row], 2)
         for label, (_, row) in zip(labels, rows, strict=True)
     ]
     return torch.cat(strips, dim=1)
@@ -93,24 +97,80 @@ def figure_to_png(figure: Figure, path: str | Path) -> None:
 
 
 def save_png(image: Tensor, path: str | Path) -> None:
-    """Write a picture, uint8 CHW with one channel or three, as a PNG file that appears whole or not at all."""
-    pixels = image.squeeze(0) if len(image) == 1 else image.permute(1, 2, 0)
+    """Write a picture, uint8 CHW with one channel, three or four, as a PNG file that appears whole or not at all."""
+    write_file(path, png(image))
+
+
+def png(image: Tensor) -> bytes:
+    """A picture, uint8 CHW with one channel, three or four, as the content of a PNG file."""
     stream = io.BytesIO()
-    Image.fromarray(pixels.contiguous().numpy()).save(stream, format="PNG")
-    write_file(path, stream.getvalue())
+    _of_pixels(image).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def gif(images: Tensor, milliseconds: int = 100) -> bytes:
+    """Images one after the other, as the content of a GIF file that begins again at its end.
+
+    Small images are enlarged, see :func:`magnification`. GIF shows at most 256 colours in each image.
+
+    Args:
+        images: ``(n, C, H, W)`` in [-1, 1], with one channel or three.
+        milliseconds: how long each image is shown.
+    """
+    scale = magnification(images.shape[2])
+    enlarged = quantised(images).repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
+    first, *others = map(_of_pixels, enlarged)
+    stream = io.BytesIO()
+    first.save(stream, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    return stream.getvalue()
+
+
+def captioned(images: Tensor, captions: Sequence[str], columns: int) -> Tensor:
+    """Arrange images as :func:`grid` does, each with a line of text below it.
+
+    Args:
+        images: ``(n, C, H, W)`` in [-1, 1], with one channel or three.
+        captions: the text of each image; an empty one leaves the line blank.
+        columns: the number of columns.
+
+    Returns:
+        A picture, uint8 ``(3, H', W')``.
+    """
+    font = ImageFont.load_default(10)
+    cells = []
+    for image, caption in zip(images, captions, strict=True):
+        picture = grid(image[None])
+        below = _label(caption, picture.shape[2], CAPTION, font, "mm", alpha=len(picture) == 4)
+        cells.append(torch.cat([picture, below], dim=1))
+    cells += [torch.full_like(cells[0], 255)] * (-len(cells) % columns)
+    return torch.cat([torch.cat(cells[i : i + columns], dim=2) for i in range(0, len(cells), columns)], dim=1)
 
 
 def load_png(path: str | Path) -> Tensor:
-    """Read a picture file as uint8 ``(3, H, W)``."""
+    """Read a picture file as uint8 ``(3, H, W)``, or ``(4, H, W)`` if it has alpha."""
     with Image.open(path) as image:
-        return _pixels(image)
+        return _pixels(image.convert("RGBA" if image.mode == "RGBA" else "RGB"))
 
 
-def _label(text: str, width: int, height: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Tensor:
-    image = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(image).text((width - 6, height / 2), text, fill="black", font=font, anchor="rm")
+def _label(
+    text: str,
+    width: int,
+    height: int,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    anchor: str = "rm",
+    alpha: bool = False,
+) -> Tensor:
+    """A text in a white picture, to the right (the anchor "rm") or in the middle ("mm")."""
+    image = Image.new("RGBA" if alpha else "RGB", (width, height), "white")
+    place = (width - 6 if anchor == "rm" else width / 2, height / 2)
+    ImageDraw.Draw(image).text(place, text, fill="black", font=font, anchor=anchor)
     return _pixels(image)
 
 
+def _of_pixels(image: Tensor) -> Image.Image:
+    pixels = image.squeeze(0) if len(image) == 1 else image.permute(1, 2, 0)
+    return Image.fromarray(pixels.contiguous().numpy())
+
+
 def _pixels(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from gantrain.data.digest import difference, digest
 from gantrain.data.spec import DataSpec
 from gantrain.errors import NotFound, UserError
 from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
+from gantrain.models.interpolation import BetweenClasses, slerp
+from gantrain.models.truncation import Truncated, truncate, truncates
 from gantrain.optim.ema import EMA, average_part, with_tensors
 from gantrain.optim.scheduled import ScheduledNumbers
 from gantrain.outer.base import Outer, stand_ins
@@ -32,7 +35,7 @@ from gantrain.runs import checkpoint, checkpoint_files
 from gantrain.runs.data_record import DataForm, recorded_digest, recorded_form
 from gantrain.runs.folder import is_run, open_run
 from gantrain.runs.restore import part_of, require_fit, restore, restore_part
-from gantrain.utils.seeding import derive
+from gantrain.utils.seeding import derive, generator
 
 # One class or several, by their numbers or their names.
 Classes = int | str | Sequence[int | str] | Tensor
@@ -93,7 +96,7 @@ class SavedRun:
         """The names of the classes in the order of their numbers; the numbers themselves where there are no names."""
         return self.form.class_names or tuple(map(str, range(self.spec.classes)))
 
-    def sample(self, n: int, seed: int = 0, classes: Classes | None = None) -> Tensor:
+    def sample(self, n: int, seed: int = 0, classes: Classes | None = None, truncation: float | None = None) -> Tensor:
         """Samples of the generator: those that ``gantrain sample RUN --number N --seed SEED`` writes.
 
         The command takes a GPU if there is one, unless you add ``--device cpu``. On another device than that of the
@@ -107,17 +110,81 @@ class SavedRun:
             classes: the class of all samples, or several classes that the samples take in turn: numbers from 0 on, or
                 names out of :attr:`classes`. Only for a conditional game; by default its samples take all classes in
                 turn.
+            truncation: t, at least 0: the coordinates of the latent vectors that are farther than t from 0 are redrawn,
+                see :func:`gantrain.models.truncate`. A generator that truncates by itself, with a method
+                ``truncated(z, labels, psi)``, takes t as psi. The smaller t, the more typical and the less various are
+                the samples. By default nothing is truncated.
 
         Returns:
             ``(n, *shape)`` float32, images in [-1, 1], on the device of the network.
 
         Raises:
-            UserError: the run has no generator, the game is not conditional, or there is no such class.
+            UserError: the run has no generator, the game is not conditional, or there is no such class; the game draws
+                latent vectors that are not normal, and they are to be truncated.
         """
         game = self.require_generator()
         n, seed = _whole("n", n, 1), _whole("seed", seed)
-        samples = game.sample(n, derive(seed, "sample"), self._labels(game, n, classes), self.network)
-        return self._finished(samples)
+        labels = self._labels(game, n, classes)
+        if truncation is None:
+            return self._finished(game.sample(n, derive(seed, "sample"), labels, self.network))
+        if labels is None and game.conditional:
+            labels = self._labels(game, n, range(self.spec.classes))
+        z, network = self._latents(game, n, seed, truncation)
+        return self._finished(game.generate(z, labels, _noise(seed), network))
+
+    def interpolate(
+        self,
+        steps: int,
+        n: int = 2,
+        seed: int = 0,
+        classes: Classes | None = None,
+        truncation: float | None = None,
+        closed: bool = False,
+        fixed_latent: bool = False,
+    ) -> Tensor:
+        """Paths from each sample to the next: ``gantrain sample RUN --interpolate STEPS`` shows those that are closed.
+
+        The ends are the samples that :meth:`sample` makes of the same arguments, to the bit. Between them latent
+        vectors follow the arc of :func:`gantrain.models.slerp`, and where two samples have different classes, what the
+        network looks up by the class (its embeddings, scales and shifts) is interpolated linearly. A generator that
+        draws noise keeps that of the first sample along a path.
+
+        Args:
+            steps: the number of images on a path, both ends among them; at least 2.
+            n: the number of samples that the paths connect; at least 2.
+            seed: as in :meth:`sample`.
+            classes: as in :meth:`sample`; ``classes=7`` stays in one class.
+            truncation: as in :meth:`sample`; the ends are truncated.
+            closed: whether one more path leads from the last sample back to the first.
+            fixed_latent: whether all samples have the latent vector of the first, so that only the class changes along
+                a path. Their ends are then not those of :meth:`sample`, except for the first.
+
+        Returns:
+            ``(n - 1, steps, *shape)`` float32, or ``(n, steps, *shape)`` if closed.
+
+        Raises:
+            UserError: as in :meth:`sample`; or two samples have different classes, and the network has no embedding of
+                the class.
+        """
+        game = self.require_generator()
+        steps, n, seed = _whole("steps", steps, 2), _whole("n", n, 2), _whole("seed", seed)
+        if fixed_latent and not game.conditional:
+            raise UserError(
+                f"fixed_latent: the game of {self.folder} is not conditional, and nothing would change; leave it out"
+            )
+        labels = self._labels(game, n, range(self.spec.classes) if classes is None and game.conditional else classes)
+        z, network = self._latents(game, n, seed, truncation)
+        z = z[:1].expand_as(z) if fixed_latent else z
+        samples = game.generate(z, labels, _noise(seed), network)
+        first = torch.arange(n if closed else n - 1)
+        last = (first + 1) % n
+        images = [samples[first.to(samples.device)]]
+        for t in torch.linspace(0, 1, steps, dtype=torch.float64)[1:-1].tolist():
+            place, between = None if labels is None else labels[first], network
+            if labels is not None and not torch.equal(labels[first], labels[last]):
+                place, between = torch.stack([labels[first], labels[last]], dim=1), BetweenClasses(network, t)
+            images.append(game.generate(slerp(z[first], z[last], t), place, _noise(seed), between))
+        return self._finished(torch.stack([*images, samples[last.to(samples.device)]], dim=1))
 
     def generate(self, z: Tensor, classes: Classes | None = None, seed: int = 0) -> Tensor:
         """The samples that the generator makes from latent vectors of your own, as for interpolations.
@@ -155,6 +222,24 @@ class SavedRun:
         classifies = isinstance(self.game, ClassifyingGame)
         use = "; it classifies: gantrain eval measures it, and in Python network(x) gives logits" if classifies else ""
         raise UserError(f"{self.folder}: the game {part_name(self.settings.game)} has no generator{use}")
+
+    def _latents(self, game: GenerativeGame, n: int, seed: int, truncation: float | None) -> tuple[Tensor, nn.Module]:
+        """The latent vectors of ``n`` samples, and the network that makes the samples of them."""
+        key = derive(seed, "sample")
+        z = game.latents(n, key)
+        if truncation is None:
+            return z, self.network
+        t = None if isinstance(truncation, bool) or not isinstance(truncation, int | float) else float(truncation)
+        if t is None or not 0 <= t < math.inf:
+            raise UserError(f"truncation: expected a number of at least 0, such as 0.7, got {shown(truncation)}")
+        if truncates(self.network):
+            return z, Truncated(self.network, t).eval()
+        if type(game).latents is not GenerativeGame.latents:
+            raise UserError(
+                f"truncation: the game {part_name(self.settings.game)} draws latent vectors of its own, and those that "
+                "are truncated are normal; give its generator a method truncated(z, labels, psi), or leave it out"
+            )
+        return truncate(z, t, generator(key, "truncation")), self.network
 
     def _labels(self, game: GenerativeGame, n: int, classes: Classes | None) -> Tensor | None:
         """``(n,)``, the classes of the samples; None leaves them to the game."""
@@ -320,6 +405,11 @@ def _require_device(device: torch.device | str) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise UserError(f"device: {device}: {str(error).splitlines()[0]}; use cpu") from None
+
+
+def _noise(seed: int) -> int:
+    """The seed of the noise that a network draws itself, as :meth:`GenerativeGame.sample` derives it."""
+    return derive(derive(seed, "sample"), "sample networks")
 
 
 def _whole(key: str, number: Any, least: int | None = None) -> int:

@@ -40,7 +40,7 @@ from gantrain.games.losses import Hinge
 from gantrain.metrics import Extractor, Folder, Generated, Inception, Output, Source
 from gantrain.metrics.accumulators.moments import Moments
 from gantrain.metrics.accumulators.score_sums import ScoreSums
-from gantrain.metrics.extraction import extract
+from gantrain.metrics.extraction import Pass, extract
 from gantrain.metrics.extractors.base import PathDistance
 from gantrain.metrics.extractors.torch_fidelity import register
 from gantrain.metrics.path_length import require_generator
@@ -97,7 +97,7 @@ def candidates(samples: int, batch: int, size: int, folder: Path) -> dict[str, C
 
     def gantrain(source: Source) -> Tensor:
         moments = Moments(2048)
-        extract(source, samples, ours, [moments], batch, Processes())
+        extract(source, samples, [Pass(ours, [moments])], batch, Processes())
         return moments.mean
 
     def torch_fidelity() -> Tensor:
@@ -192,7 +192,7 @@ def peak_memory(method: str, samples: int) -> float:
 
     def gantrain(n: int) -> Any:
         moments, sums = Moments(2048), ScoreSums(n, 10, extractor.classes, 2020)
-        extract(source, n, extractor, [moments, sums], PIECE, Processes())
+        extract(source, n, [Pass(extractor, [moments, sums])], PIECE, Processes())
         return moments.covariance, sums.scores
 
     def torch_fidelity(n: int) -> Any:

@@ -78,7 +78,7 @@ def trainer_seed(folder):
     from gantrain.distributed.rendezvous import process_group
 
     with process_group(True) as accelerator:
-        (view,) = (v for v in make_trainer(evaluated(folder), accelerator.device).callbacks if hasattr(v, "extractor"))
+        (view,) = (v for v in make_trainer(evaluated(folder), accelerator.device).callbacks if hasattr(v, "metrics"))
         return view.seed
 
 

@@ -1,21 +1,30 @@
 from __future__ import annotations
 
+import csv
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from emulated_device import emulated
 from forked import Command, gantrain
+from PIL import Image
 from tiny import DIGITS, RING, config_of, state
 
 from gantrain.builders import make_game
+from gantrain.cli import cli
+from gantrain.commands.nearest_real import file_names
 from gantrain.commands.sample import sample_run
 from gantrain.commands.train import train
 from gantrain.config.parts import build
-from gantrain.errors import UserError
-from gantrain.plotting.images import grid, load_png, quantised
+from gantrain.data.datasets.image_files import ImageFolder
+from gantrain.errors import Notice, UserError
+from gantrain.metrics import make_extractor, neighbours
+from gantrain.plotting.images import CAPTION, grid, load_png, quantised
 from gantrain.runs.folder import open_run
+from gantrain.runs.saved import load
 from gantrain.utils.seeding import derive
 
 
@@ -32,7 +41,7 @@ def points(tmp_path_factory) -> Path:
 
 
 def take(run, number=7, seed=0, step=None, weights=None, output=None, images=False, overwrite=False):
-    return sample_run(str(run), number, seed, step, weights, output, images, overwrite)
+    return sample_run(str(run), number, seed, step, weights, output, images, overwrite)[0]
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -97,8 +106,16 @@ def test_samples_never_lie_among_earlier_ones(run, tmp_path):
         with pytest.raises(UserError, match="out: holds mine.png, which is no sample; choose another --output"):
             take(run, 3, 2, output=folder, images=True, overwrite=overwrite)
     assert len(contents(folder)) == 4
-    with pytest.raises(UserError, match="--overwrite goes with --images"):
-        take(run, output=tmp_path / "grid.png", overwrite=True)
+
+
+def test_a_file_is_replaced_only_if_asked_or_if_it_stays_the_same(run, tmp_path):
+    grid = take(run, output=tmp_path / "grid.png")
+    before = grid.read_bytes()
+    take(run, output=grid)
+    with pytest.raises(UserError, match="grid.png: exists, with other content; add --overwrite"):
+        take(run, seed=1, output=grid)
+    assert grid.read_bytes() == before
+    assert take(run, seed=1, output=grid, overwrite=True).read_bytes() != before
 
 
 def test_sampling_leaves_the_run_and_the_random_state_alone(run, tmp_path):
@@ -126,6 +143,89 @@ def test_what_cannot_be_sampled_is_one_line(points, options, message):
     assert "\n" not in str(caught.value)
 
 
+def test_paths_are_the_rows_of_the_grid_and_the_frames_of_the_gif(run, tmp_path):
+    more = {"truncation": 0.7, "classes": ["3", "5"], "device": "cpu"}
+    out = str(tmp_path / "grid.png"), str(tmp_path / "deep" / "path.gif")
+    written = sample_run(str(run), 3, 1, None, None, out[0], False, interpolate=4, gif=out[1], **more)
+    assert [str(path) for path in written] == [*out]
+    paths = load(run).interpolate(4, 3, 1, [3, 5], 0.7, closed=True)
+    assert torch.equal(load_png(written[0]), grid(paths.flatten(0, 1), 4))
+    with Image.open(written[1]) as film:
+        assert film.info["loop"] == 0 and film.n_frames == 9
+        frames = [(film.seek(i), np.array(film.convert("L")))[1] for i in range(9)]
+    for frame, image in zip(frames, quantised(paths[:, :-1].flatten(0, 1)), strict=True):
+        assert np.array_equal(frame[::6, ::6], image[0].numpy())
+    named = sample_run(str(run), 3, 1, None, None, None, False, interpolate=4, fixed_latent=True, **more)
+    assert named[0].name == "ema_step_6_seed_1_classes_3,5_truncation_0.7_interpolate_4_fixed_latent.png"
+    folder = sample_run(str(run), 3, 1, None, None, str(tmp_path / "all"), True, interpolate=4, **more)[0]
+    assert len(contents(folder)) == 12
+
+
+def test_the_nearest_training_images_stand_beside_the_samples(run, points, tmp_path):
+    out = str(tmp_path / "grid.png")
+    command = [str(run), *["--number", "3", "--seed", "1", "--device", "cpu", "--output"], out]
+    command += ["--neighbours", "--nearest", "2", "--features", "digits-classifier"]
+    result = CliRunner().invoke(cli, ["sample", *command], catch_exceptions=False)
+    assert result.output.split() == [out, *(f"{out[:-4]}_neighbours{end}" for end in ENDS)]
+    opened = load(run)
+    samples, data = opened.sample(3, 1), opened.data
+    near = {"pixels": neighbours(samples, data, 2)}
+    near["digits-classifier"] = neighbours(samples, data, 2, make_extractor("digits-classifier"))
+    with open(f"{out[:-4]}_neighbours.csv") as file:
+        rows = list(csv.DictReader(file))
+    for space, found in near.items():
+        listed = [row for row in rows if row["space"] == space]
+        assert [int(row["real"]) for row in listed] == found.rows.flatten().tolist()
+        assert [float(row["distance"]) for row in listed] == found.distances.flatten().tolist()
+        assert [(row["sample"], row["rank"]) for row in listed] == [(s, r) for s in "012" for r in "12"]
+    picture = load_png(f"{out[:-4]}_neighbours_pixels.png")
+    cell = grid(samples[:1])
+    assert picture.shape == (3, 3 * (cell.shape[1] + CAPTION), 3 * cell.shape[2])
+    assert torch.equal(picture[:, : cell.shape[1], : cell.shape[2]], cell)
+    first = data.decode(data.samples[near["pixels"].rows[0, :1]])
+    assert torch.equal(picture[:, : cell.shape[1], cell.shape[2] : 2 * cell.shape[2]], grid(first))
+    written = sample_run(str(points), 3, 0, None, None, str(tmp_path / "points.png"), False, neighbours=2)
+    assert [path.name for path in written] == ["points.png", "points_neighbours.csv"]
+
+
+ENDS = ("_pixels.png", "_features.png", ".csv")
+
+
+def test_without_features_neighbours_are_those_of_pixels_and_a_line_says_so(run, tmp_path):
+    with pytest.warns(Notice, match="by pixels alone: the run names no features .*--features"):
+        written = sample_run(str(run), 2, 0, None, None, str(tmp_path / "g.png"), False, neighbours=1)
+    assert [path.name for path in written] == ["g.png", "g_neighbours_pixels.png", "g_neighbours.csv"]
+
+
+def test_neighbours_in_files_are_named(tmp_path):
+    images = {"a/one.png": 0, "b/three.png": 90, "a/two.png": 200}
+    for name, level in images.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), level).save(tmp_path / name)
+    data = ImageFolder(str(tmp_path), channels=1)
+    found = neighbours(torch.full((1, 1, 8, 8), -0.25), data, 3)
+    assert [file_names(data)[row] for row in found.rows[0]] == ["b/three.png", "a/one.png", "a/two.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gif": "a.gif"}, "^--gif: goes with --interpolate N"),
+        ({"fixed_latent": True}, "^--fixed-latent: goes with --interpolate N"),
+        ({"features": "inception"}, "^--features: are those in which neighbours are looked for; add --neighbours$"),
+        ({"gif": "{out}", "interpolate": 3}, "^--gif: .*out.png is the name of another file"),
+        ({"neighbours": 10**6}, "^neighbours: expected from 1 to 1"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::gantrain.errors.Notice")
+def test_options_that_do_not_fit_write_nothing(run, tmp_path, options, message):
+    out = str(tmp_path / "out.png")
+    options = {key: value.format(out=out) if isinstance(value, str) else value for key, value in options.items()}
+    with pytest.raises(UserError, match=message) as error:
+        sample_run(str(run), 2, 0, None, None, out, False, **options)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
 def test_the_command_says_where_the_samples_are(run, tmp_path):
     command = gantrain(tmp_path, "sample", str(run), "--number", "3", "--images", "--output", "out", "--seed", "4")
     assert command.output == "out\n" and command.errors == ""
@@ -145,7 +245,9 @@ def test_a_file_where_a_folder_should_be_is_one_line(run, tmp_path):
     (tmp_path / "file").touch()
     command = Command(tmp_path, "sample", str(run), "--output", "file/grid.png")
     assert command.wait() == 2
-    assert command.errors in ("gantrain: file: File exists\n", "gantrain: file: Not a directory\n")
+    assert command.errors in [
+        f"gantrain: file: cannot be written: {why}\n" for why in ("File exists", "Not a directory")
+    ]
 
 
 def test_samples_are_drawn_on_the_device_and_written_from_the_cpu(run, points, tmp_path, monkeypatch):

@@ -299,12 +299,12 @@ def test_reading_signatures_imports_no_torch():
 
 @pytest.mark.parametrize("value", [True, 2, "3", 3.5, None, [3]])
 def test_a_choice_of_numbers_takes_no_other_value(value):
-    with pytest.raises(UserError, match=r"^data.channels: expected 1 or 3, got "):
+    with pytest.raises(UserError, match=r"^data.channels: expected 1, 3 or 4, got "):
         parts.build("data", {"name": "image_folder", "path": "images", "channels": value})
     model = parts.part_model("data", "image_folder")
     taken = model.model_validate({"name": "image_folder", "path": "images", "channels": 3.0}).channels
     assert taken == 3 and type(taken) is int
-    assert model.model_json_schema()["properties"]["channels"]["enum"] == [1, 3]
+    assert model.model_json_schema()["properties"]["channels"]["enum"] == [1, 3, 4]
 
 
 def test_numbers_are_taken_at_their_word():
@@ -340,3 +340,11 @@ def test_markers_within_real_annotations_are_parts():
     for name, kind_of_part, spec in (("penalties", "penalty", "r1"), ("pair", "loss", "hinge")):
         (part,) = TypeAdapter(understood(read[name])).validate_python([spec])
         assert part.part_kind == kind_of_part and part.name == spec
+
+
+def test_a_size_is_a_number_or_a_height_and_a_width():
+    size = TypeAdapter(types.ImageSize)
+    assert size.validate_python(32.0) == 32 and size.validate_python([32, 48]) == (32, 48)
+    for wrong in ([32], [32, 48, 3], [32, 0], 0, "32", True):
+        with pytest.raises(ValueError, match=r"of at least 1, or two of them, \[height, width\], got"):
+            size.validate_python(wrong)

@@ -61,7 +61,8 @@ def test_what_is_nowhere_is_a_line_with_the_places_searched(elsewhere):
     with pytest.raises(UserError) as run:
         make_extractor("digit-classifier")
     assert str(run.value) == (
-        "features: neither inception nor the folder of a classifier's run: there is nothing at digit-classifier "
+        "features: neither inception nor another published network nor the folder of a classifier's run: "
+        f"there is nothing at digit-classifier "
         f"{places}; did you mean 'digits-classifier'?"
     )
     with pytest.raises(UserError, match=f"there is nothing at {CLASSIFIER}/nowhere in {elsewhere} or {shipped.ROOT}"):

@@ -80,6 +80,17 @@ def test_every_form_is_seen_in_the_range_from_minus_one_to_one(name):
     assert (None if data.labels is None else data.labels.tolist()) == (LABELS if labelled else None)
 
 
+def test_a_fourth_channel_is_alpha():
+    colour = np.concatenate([COLOUR, COLOUR[..., :1]], axis=3)
+    for source in (colour, colour.transpose(0, 3, 1, 2), torch.from_numpy(colour / 255)):
+        data = as_data_set(source)
+        assert data.spec.shape == (4, 8, 6)
+        assert np.allclose(seen(data).numpy(), colour.transpose(0, 3, 1, 2) / 127.5 - 1, atol=1e-6)
+    kept = as_data_set([Image.fromarray(image) for image in colour], channels=4, size=(4, 3))
+    assert kept.spec.shape == (4, 4, 3)
+    assert as_data_set([Image.fromarray(image) for image in colour]).spec.shape == (3, 8, 6), "over white"
+
+
 def test_grey_images_vectors_and_numbers():
     levels = torch.from_numpy(GREY).unsqueeze(1) / 127.5 - 1
     for grey in (GREY, pictures(GREY), list(GREY[:, None]), GREY[..., None]):
@@ -109,7 +120,7 @@ def test_lists_of_photographs_are_scaled_and_converted():
         (COLOUR.astype(np.float32), "item 0 is an image with values from .* to 2[0-9]+, expected images of floats"),
         (SEEN * 2.2, "item 0 is an image with values from -2.2 to 2.096, .* leave out a normalisation by mean"),
         (np.zeros((9, 3, 5, 3), np.uint8), "item 0 is uint8 of shape \\(3, 5, 3\\), and its channels may"),
-        (np.zeros((9, 8, 8, 4), np.uint8), "of 1 or 3 channels; leave out the fourth channel, which is transparency$"),
+        (np.zeros((9, 8, 8, 5), np.uint8), "of 1, 3 or 4 channels$"),
         (np.zeros((9, 2, 3, 8, 8), np.uint8), "item 0 is uint8 of shape \\(2, 3, 8, 8\\); expected one sample"),
         (np.zeros((9, 64), np.uint8), "item 0 is uint8 of shape \\(64,\\), a vector; return floats"),
         (np.zeros((9, 0)), "expected at least one number"),

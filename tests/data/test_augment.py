@@ -104,6 +104,13 @@ def test_color_is_brightness_then_saturation_then_contrast_of_each_sample(channe
     assert torch.allclose(Color(0.4, 0.9, 0.3)(batch.real, batch), torch.stack(expected), atol=1e-6)
 
 
+def test_color_leaves_alpha_as_it_is():
+    batch = make_batch(n=4, shape=(4, 3, 3))
+    changed = Color()(batch.real, batch)
+    assert torch.equal(changed[:, 3:], batch.real[:, 3:])
+    assert torch.equal(changed[:, :3], Color()(batch.real[:, :3], batch))
+
+
 def test_color_of_zero_strength_changes_nothing_and_its_draws_are_independent():
     batch = make_batch(n=4000, shape=(3, 2, 2))
     assert torch.allclose(Color(0.0, 0.0, 0.0)(batch.real, batch), batch.real, atol=1e-6)

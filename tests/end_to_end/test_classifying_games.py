@@ -126,7 +126,7 @@ def test_it_computes_the_same_compiled_and_nearly_the_same_in_half_precision(tmp
             "game.perturber.sharpness.climb: tanh climbs the margins of a classification, but the objective of this",
         ),
         ("pgd", "game.discriminator={}", "game.discriminator: unknown key; expected one of name, classifier, radius"),
-        ("pgd", "data={name: gaussian_ring}", "expected square images"),
+        ("pgd", "data={name: gaussian_ring}", "expected images"),
         ("domain", "game.target_data=digit", "game.target_data: unknown data set 'digit'"),
         ("domain", "game.target_data={name: digits, size: 16}", r"game.target_data: samples of shape \(1, 16, 16\)"),
         ("domain", "game.weight=-1", "game.weight: expected a number of at least 0, got -1"),

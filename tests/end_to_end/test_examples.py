@@ -124,4 +124,4 @@ def test_a_game_of_ones_own_trains_and_is_sampled(tmp_path, monkeypatch):
     changes = ["run.steps=4", f"run.folder={tmp_path}", "run.device=cpu", "scalars.every=2"]
     run = train(load(EXAMPLES / "game.yaml", changes))
     assert rows(run)[-1]["game/spread[ema]"] > 0
-    assert sample_run(str(run), 4, 0, None, None, None, images=False).is_file()
+    assert sample_run(str(run), 4, 0, None, None, None, images=False)[0].is_file()

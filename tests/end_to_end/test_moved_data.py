@@ -84,7 +84,7 @@ def lost(project: Path) -> Path:
 
 
 def sample(run: Path, **more) -> Path:
-    return sample_run(str(run), 4, 0, None, None, None, False, **more)
+    return sample_run(str(run), 4, 0, None, None, None, False, **more)[0]
 
 
 def test_a_run_goes_on_from_any_directory(made, monkeypatch, tmp_path):
@@ -197,8 +197,8 @@ def test_points_are_drawn_without_data_that_are_gone(tmp_path, monkeypatch):
     with_data = sample(run).read_bytes()
     (tmp_path / "points.pt").rename(tmp_path / "moved.pt")
     with pytest.warns(Notice, match=f"drawn without the data: data: Points raised FileNotFound.*points.pt.*; {MOVED}"):
-        assert sample(run).read_bytes() != with_data
-    assert sample(run, data="moved.pt").read_bytes() == with_data
+        assert sample(run, overwrite=True).read_bytes() != with_data
+    assert sample(run, data="moved.pt", overwrite=True).read_bytes() == with_data
     train(load("c.yaml", ["run.steps=3"], data="moved.pt"), resume=True)
 
 

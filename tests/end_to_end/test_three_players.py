@@ -142,7 +142,7 @@ def test_a_generative_game_of_ones_own_is_sampled_and_one_without_data_is_not(tm
     assert "step 10: inversion[ema] " in capsys.readouterr().out and (run / "best" / "step_10").is_dir()
     assert (run / "samples" / "step_000010.png").is_file() and (run / "pictures" / "first_step_000010.png").is_file()
     assert {"game/inversion", "game/inversion[ema]"} <= {name for row in rows(run) for name in row}
-    assert len(list(sample_run(str(run), 4, 0, None, None, None, images=True).iterdir())) == 4
+    assert len(list(sample_run(str(run), 4, 0, None, None, None, images=True)[0].iterdir())) == 4
 
     run = train(config_of(CHASE | {"run": RUN}, tmp_path, "run.name=chase", "run.steps=4", "log.every=2"))
     said = capsys.readouterr().out

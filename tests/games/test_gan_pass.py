@@ -262,6 +262,32 @@ def test_a_loss_may_depend_on_more_than_logits(penalties):
     assert error(*found) < 2e-5
 
 
+class Reconstructing(Shifted):
+    """A discriminator with a loss of its own on the real samples."""
+
+    independent_samples = True
+
+    def forward(self, samples, labels=None):
+        return self.inner(samples, labels)
+
+    def auxiliary_loss(self, samples, labels):
+        return 0.3 * self.inner(2 * samples, labels).square().mean()
+
+
+def test_a_discriminator_may_add_a_loss_of_its_own():
+    own = game_of("mlp")
+    own = GAN(own.generator, Reconstructing(own.discriminator, 0.0), losses.Hinge(), spec=POINTS)
+    batch = batch_of(POINTS)
+    own_term = 0.3 * own.discriminator.inner(2 * batch.real).square().mean()
+    found = own.objective("discriminator", batch)
+    hinge = GAN(own.generator, own.discriminator.inner, losses.Hinge(), spec=POINTS).objective("discriminator", batch)
+    assert found.scores["auxiliary"] == own_term.detach()
+    assert torch.allclose(found.loss, hinge.loss + own_term)
+    objectives = {name: own.objective(name, batch) for name in own.players}
+    apart = {n: torch.autograd.grad(o.loss, own.players[n].parameters) for n, o in objectives.items()}
+    assert error(together(own, batch)[0], apart) < 2e-5
+
+
 class Writing(Shifted):
     """A discriminator that writes into the samples that it is given."""
 

@@ -14,7 +14,8 @@ from forked import together
 from image_sets import DIGITS, Pixels, game, gaussian, generated, images
 
 from gantrain.errors import Notice, UserError
-from gantrain.metrics import Generated, Images, Metric, Options, evaluate
+from gantrain.metrics import DensityCoverage, Generated, Images, Metric, Options, PrecisionRecall, evaluate
+from gantrain.metrics.frechet_distance import FrechetDistance
 
 SMALL = Options(subset_size=40, subsets=5, splits=5)
 
@@ -86,7 +87,7 @@ def test_the_report_can_be_quoted(classifier):
     assert about["extractor"] == "digits-classifier" and len(about["weights_sha256"]) == 64
     assert about["torch_fidelity"] == version("torch-fidelity") and about["seed"] == 2020
     assert "rounded to the nearest" in about["preprocessing"] and "8 x 8" in about["preprocessing"]
-    assert (about["subset_size"], about["subsets"], about["splits"], about["neighbourhood"]) == (40, 5, 5, 3)
+    assert (about["subset_size"], about["subsets"], about["splits"], about["prc_k"]) == (40, 5, 5, 3)
     directions = {name.partition("[")[0]: value["lower_is_better"] for name, value in plain["values"].items()}
     assert [name for name, lower in directions.items() if not lower] == ["inception_score", "precision", "recall"]
     assert all(value["error"] >= 0 and value["interval"][0] <= value["value"] for value in plain["values"].values())
@@ -102,9 +103,11 @@ def test_options_are_what_they_say():
 
     for metric, change in (
         ("kid", {"subset_size": 80}), ("kid", {"subsets": 9}), ("kid", {"seed": 1}),
-        ("isc", {"splits": 3}), ("isc", {"seed": 1}), ("prc", {"neighbourhood": 9}),
+        ("isc", {"splits": 3}), ("isc", {"seed": 1}),
     ):  # fmt: skip
         assert found(metric) != found(metric, **change), change
+    for metric in (PrecisionRecall, DensityCoverage):
+        assert found(metric(k=3)) != found(metric(k=9)), metric
 
 
 def imported() -> bool:
@@ -126,7 +129,10 @@ REAL = images(Generated(gaussian(100, 9)).piece(0, 60, "cpu"))
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metrics": ["fdi"]}, "metrics: unknown 'fdi'; expected one of fid, isc, kid, prc, ppl; did you mean 'fid'"),
+        (
+            {"metrics": ["fdi"]},
+            "metrics: unknown 'fdi'; expected one of fid, isc, kid, prc, prdc, .*, ppl; did you mean 'fid'",
+        ),
         ({"metrics": []}, "metrics: none were given"),
         ({"real": None}, "real: fid compares with real images, and none were given"),
         ({"real": nan_generator()}, "generator: a generator cannot stand for the real images"),
@@ -165,9 +171,7 @@ def test_what_cannot_be_answered_is_one_line_before_anything_is_computed(options
     assert "\n" not in str(caught.value) and extractor.seen == 0
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"splits": 0}, {"subsets": 0}, {"subset_size": 1}, {"neighbourhood": 0}, {"seed": -1}, {"epsilon": 0.0}]
-)
+@pytest.mark.parametrize("wrong", [{"splits": 0}, {"subsets": 0}, {"subset_size": 1}, {"seed": -1}, {"epsilon": 0.0}])
 def test_options_out_of_range_are_one_line(wrong):
     with pytest.raises(UserError, match=f"{next(iter(wrong))}: expected"):
         Options(**wrong)
@@ -220,3 +224,42 @@ def test_a_users_metric_is_computed_beside_ours():
         evaluate(fake, REAL, extractor, [MeanFeature()], samples=1)
     with pytest.raises(UserError, match="real: MeanFeature compares with real images, and none were given"):
         evaluate(fake, None, extractor, [MeanFeature()], samples=60)
+
+
+class Doubled(Pixels):
+    """Other features of the same images."""
+
+    name, label, identity = "doubled", "doubled", "doubled"
+
+    def __call__(self, images):
+        output = super().__call__(images)
+        return output._replace(features=2 * output.features)
+
+
+def test_metrics_with_features_of_their_own_share_the_images_and_each_network_sees_them_once(tmp_path):
+    made = []
+
+    def sample(n, seed):
+        made.append(n)
+        return gaussian(100, 9)(n, seed)
+
+    pixels, doubled = Pixels(), Doubled()
+    own, mine = FrechetDistance(), MeanFeature()
+    own.extractor = mine.extractor = doubled
+    metrics = ["fid", own, "kid", mine, DensityCoverage()]
+    report = evaluate(Generated(sample), REAL, pixels, metrics, samples=60, options=SMALL, cache=tmp_path)
+    assert list(report.values) == [
+        *("frechet_distance[pixels]", "frechet_distance[doubled]", "kernel_distance[pixels]"),
+        *("density[pixels]", "coverage[pixels]", "mean_feature[doubled]"),
+    ]
+    assert sum(made) == 60 and pixels.seen == doubled.seen == 120
+    assert report["frechet_distance[doubled]"] == pytest.approx(4 * report["frechet_distance[pixels]"])
+    assert report.about["extractor"] == {"pixels": "pixels", "doubled": "doubled"}
+    alone = [evaluate(Generated(sample), REAL, e, ["fid"], samples=60).scalars for e in (pixels, Doubled())]
+    assert all(report[name] == value for scalars in alone for name, value in scalars.items())
+    # The cached statistics of the real images are those of each network.
+    seen = pixels.seen, doubled.seen
+    again = evaluate(Generated(sample), REAL, pixels, metrics, samples=60, options=SMALL, cache=tmp_path)
+    assert again.scalars == report.scalars and (pixels.seen - seen[0], doubled.seen - seen[1]) == (60, 60)
+    with pytest.raises(UserError, match=r"metrics: frechet_distance\[doubled\] is reported twice"):
+        evaluate(Generated(sample), REAL, doubled, ["fid", own], samples=60)

@@ -28,7 +28,7 @@ class Numbered(Metric):
         return sums
 
 
-METRICS = ["fid", "isc", "kid", "prc", Numbered()]
+METRICS = ["fid", "isc", "kid", "prc", "prdc", "authenticity", Numbered()]
 
 
 class Normalised(Pixels):

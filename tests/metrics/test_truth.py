@@ -10,7 +10,19 @@ from image_sets import DIGITS, Pixels, gaussian, generated, images, written
 from later import Later
 from torch.nn.functional import avg_pool2d, pad
 
-from gantrain.metrics import Generated, Images, Options, evaluate, open_images
+from gantrain.data.pixels import encode
+from gantrain.errors import UserError
+from gantrain.metrics import (
+    DensityCoverage,
+    Generated,
+    Images,
+    Options,
+    authenticity,
+    density_coverage,
+    evaluate,
+    neighbours,
+    open_images,
+)
 from gantrain.metrics.extractors.torch_fidelity import register
 from gantrain.metrics.sources.base import PIECE
 
@@ -24,6 +36,26 @@ def folders(tmp_path_factory):
     folder, source = tmp_path_factory.mktemp("images"), generated(seed=3)
     pieces = [source.piece(i, min(PIECE, 300 - i * PIECE), "cpu") for i in range(-(-300 // PIECE))]
     return written(folder / "fake", torch.cat(pieces)), written(folder / "real", DIGITS.samples[:400])
+
+
+def test_neighbours_are_those_of_all_distances(classifier):
+    torch.manual_seed(0)
+    data = DIGITS
+    fakes = torch.rand(7, 1, 8, 8) * 2 - 1
+    fakes[3] = data.decode(data.samples[100:101])[0]
+    rounded, real = data.decode((fakes + 1).mul(127.5).round().byte()), data.decode(data.samples)
+    spaces = {None: (rounded, real), classifier: tuple(classifier(encode(x)).features for x in (rounded, real))}
+    for extractor, (left, right) in spaces.items():
+        found = neighbours(fakes, data, 4, extractor)
+        distances = (left.flatten(1).double()[:, None] - right.flatten(1).double()).square().sum(2).sqrt()
+        expected, rows = distances.sort(dim=1, stable=True)
+        # Features are rounded otherwise in batches of other sizes.
+        torch.testing.assert_close(found.distances, expected[:, :4], rtol=1e-5, atol=1e-5)
+        assert found.rows[3, 0] == 100
+        assert extractor is not None or torch.equal(found.rows, rows[:, :4]) and found.distances[3, 0] == 0
+    for wrong, message in (((fakes[:, :, :4], data), "have the shape"), ((fakes, data, 0), "expected from 1 to 1")):
+        with pytest.raises(UserError, match=f"^neighbours: .*{message}"):
+            neighbours(*wrong)
 
 
 @pytest.mark.parametrize("batch_size", [64, 50])
@@ -137,3 +169,126 @@ def test_draws_give_the_mean_its_error_and_its_interval():
     reach = 4.302652729911275 * error.item()  # Student's t, two degrees of freedom
     assert found.interval == pytest.approx((found.value - reach, found.value + reach))
     assert singles[0].values["frechet_distance[pixels]"].interval is None
+
+
+# On a line: the radii for k = 1 are 1, 1, 2 and 7, for k = 2 they are 3, 2, 3 and 9.
+REAL = torch.tensor([[0.0], [1.0], [3.0], [10.0]])
+# The distances of the fakes from the reals are (½ ½ 2½ 9½), (3 2 0 7) and (20 19 17 10).
+FAKE = torch.tensor([[0.5], [3.0], [20.0]])
+
+
+def test_density_coverage_and_authenticity_by_hand():
+    # Balls of k = 1: 0.5 lies in those of 0 and 1, 3 in that of 3 and on the surface of that of 10, 20 in none.
+    assert density_coverage(REAL, FAKE, k=1) == (3 / 3, 3 / 4)
+    # Balls of k = 2: 0.5 lies in those of 0, 1 and 3, 3 in those of 3 and 10, and on the surfaces of the others.
+    density, coverage = density_coverage(REAL, FAKE, k=2)
+    assert (density, coverage) == (5 / (2 * 3), 1.0)
+    # 0.5 is nearer to 0 than its neighbour 1 is, 3 is a copy, and 20 is farther from 10 than 3 is.
+    assert authenticity(REAL, FAKE) == 1 / 3
+    # As far as the neighbour is not farther.
+    assert authenticity(REAL, torch.tensor([[-1.0]])) == 0.0 and authenticity(REAL, torch.tensor([[-1.5]])) == 1.0
+
+
+def by_definition(real, fake, k):
+    """Density, coverage and authenticity by loops over their equations."""
+    distance = lambda x, y: (x.double() - y.double()).square().sum().sqrt().item()  # noqa: E731
+    others = [sorted(distance(x, z) for j, z in enumerate(real) if j != i) for i, x in enumerate(real)]
+    matrix = [[distance(x, y) for y in fake] for x in real]
+    density = sum(d < own[k - 1] for row, own in zip(matrix, others, strict=True) for d in row) / (k * len(fake))
+    coverage = sum(min(row) < own[k - 1] for row, own in zip(matrix, others, strict=True)) / len(real)
+    authentic = 0
+    for column in zip(*matrix, strict=True):
+        nearest = min(range(len(real)), key=column.__getitem__)
+        authentic += column[nearest] > others[nearest][0]
+    return density, coverage, authentic / len(fake)
+
+
+@pytest.mark.parametrize("kind", ["normal", "ties", "copies", "far away"])
+@pytest.mark.parametrize("memory", ["whole", "blocks"])
+def test_density_coverage_and_authenticity_by_their_definitions(monkeypatch, kind, memory):
+    if memory == "blocks":
+        monkeypatch.setattr(neighbours, "_ENTRIES", 100)
+        monkeypatch.setattr(neighbours, "_COLUMNS", 7)
+    random = torch.Generator().manual_seed(0)
+    real, fake = (torch.randn(n, 3, generator=random) for n in (40, 30))
+    if kind == "ties":  # tenths, which binary numbers cannot hold
+        real, fake = (x.round().clamp(-1, 1) / 10 for x in (real, fake))
+    elif kind == "copies":
+        fake[:20], real[5:9] = real[:20], real[:4]
+    elif kind == "far away":  # where |x|² - 2xy + |y|² in single precision would be noise
+        real, fake = real + 1e4, fake + 1e4
+    for k in (1, 5):
+        density, coverage, authentic = by_definition(real, fake, k)
+        found = density_coverage(real, fake, k)
+        assert (found.density, found.coverage) == (pytest.approx(density), pytest.approx(coverage))
+        assert authenticity(real, fake) == pytest.approx(authentic)
+    if kind == "copies":
+        assert authenticity(real, fake) < 0.5
+
+
+def test_features_that_cannot_be_compared_are_one_line():
+    for arguments, message in (
+        ((REAL, FAKE, 4), "k: expected 1 to 3, one less than there are real samples, got 4"),
+        ((REAL, FAKE[:, 0]), r"fake: expected real features \(samples, dimensions\), got the shape \(3,\)"),
+        ((REAL, FAKE.repeat(1, 2)), "fake: has 2 features, and real has 1"),
+        ((REAL * torch.nan, FAKE), "real: the features hold NaN or infinity"),
+        ((REAL, "features"), "fake: expected features"),
+    ):
+        with pytest.raises(UserError, match=message):
+            density_coverage(*arguments)
+    with pytest.raises(UserError, match="real: expected at least 2 samples, got 1"):
+        authenticity(REAL[:1], FAKE)
+
+
+def test_the_distance_within_each_class_is_the_mean_of_those_of_the_classes(classifier, tmp_path):
+    order = torch.randperm(len(DIGITS.samples), generator=torch.Generator().manual_seed(0))
+    halves = [order[:900], order[900:]]
+
+    class Part:
+        def __init__(self, rows, names=None):
+            self.samples, self.labels, self.class_names = DIGITS.samples[rows], DIGITS.labels[rows], names
+
+    fake, real = (Images(Part(half)) for half in halves)
+    found = evaluate(fake, real, classifier, ["intra_class_fid", "fid"])
+    assert list(found.values) == [FID, "intra_class_frechet_distance[digits-classifier]"]
+    value = found.values["intra_class_frechet_distance[digits-classifier]"]
+    each = [
+        evaluate(*(images(DIGITS.samples[h][DIGITS.labels[h] == c]) for h in halves), classifier, ["fid"])[FID]
+        for c in range(10)
+    ]
+    assert value.value == pytest.approx(sum(each) / 10) and value.lower_is_better
+    assert value.spread == pytest.approx(torch.tensor(each).std(correction=0).item(), rel=1e-5)
+    for wrong, message in (
+        (images(DIGITS.samples), "data: intra_class_fid compares class by class, and these images have no classes"),
+        (
+            Images(Part(halves[0][DIGITS.labels[halves[0]] > 0])),
+            "data: .*, and there is no image of class 0; take more",
+        ),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate(wrong, real, classifier, ["intra_class_fid"])
+    # Folders name the classes, whatever their numbers are.
+    for name, c in (("one", 1), ("nine", 9)):
+        written(tmp_path / name, DIGITS.samples[DIGITS.labels == c][:3])
+    rows = torch.cat([(DIGITS.labels == c).nonzero()[:3, 0] for c in (1, 9)])
+    named = Part(rows, ["", "nine", *"2345678", "one"])
+    named.labels = 10 - named.labels
+    with pytest.warns(match="3 images of class .* for 64 features"):
+        report = evaluate(open_images(tmp_path, 1), Images(named), classifier, ["intra_class_fid"])
+    assert abs(report["intra_class_frechet_distance[digits-classifier]"]) < 1e-3
+    named.labels, named.class_names = 10 - named.labels, ["", "one", *"2345678", "nine"]
+    with pytest.raises(UserError, match="the classes of data are in another order: one, nine"):
+        evaluate(open_images(tmp_path, 1), Images(named), classifier, ["intra_class_fid"])
+
+
+def test_copies_are_memorised_and_far_images_lie_in_no_ball(classifier):
+    real = images(DIGITS.samples[:300])
+    metrics = ["authenticity", DensityCoverage(k=3)]
+    copies = evaluate(images(DIGITS.samples[:100]), real, classifier, metrics)
+    names = [f"{name}[digits-classifier]" for name in ("density", "coverage", "authenticity", "memorised")]
+    assert list(copies.values) == names and copies.about["prdc_k"] == 3
+    assert copies["authenticity[digits-classifier]"] == 0 and copies["memorised[digits-classifier]"] == 1
+    assert copies["coverage[digits-classifier]"] >= 1 / 3
+    assert [value.lower_is_better for value in copies.values.values()] == [False, False, False, True]
+    far = evaluate(images(255 - DIGITS.samples[:100]), real, classifier, metrics)
+    assert far["density[digits-classifier]"] < 0.1 and far["authenticity[digits-classifier]"] > 0.8

@@ -12,8 +12,14 @@ from torch.nn.functional import avg_pool2d, batch_norm, conv2d, interpolate, lin
 from gantrain.data import DataSpec
 from gantrain.errors import UserError
 from gantrain.models import (
+    BigGANDiscriminator,
+    BigGANGenerator,
+    ConvDiscriminator,
+    ConvGenerator,
     DCGANDiscriminator,
     DCGANGenerator,
+    FastGANDiscriminator,
+    FastGANGenerator,
     R3GANDiscriminator,
     R3GANGenerator,
     SNGANDiscriminator,
@@ -341,17 +347,165 @@ def test_gradient_penalties_reach_the_parameters(network, keys):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: SNGANGenerator(image(28)), "model sngan: expected square images of 32, 48, 64, 128 pixels, got .*28"),
+        (lambda: SNGANGenerator(image(28)), "model sngan: expected images whose shorter side has 32, 48, 64, 128 .*28"),
         (lambda: SNGANDiscriminator(DataSpec((2,))), r"model sngan: .* got data of shape \(2,\)"),
-        (lambda: DCGANGenerator(image(8)), "model dcgan: expected square images of 16, 32, 64, 128 pixels"),
-        (lambda: DCGANDiscriminator(DataSpec((3, 32, 16))), "model dcgan: .* got data of shape"),
-        (lambda: R3GANGenerator(image(48)), "model r3gan: expected square images of 8, 16, 32, 64, 128, 256 pixels"),
+        (lambda: DCGANGenerator(image(8)), "model dcgan: expected images whose shorter side has 16, 32, 64"),
+        (lambda: DCGANDiscriminator(DataSpec((3, 32, 36))), "expected a longer side .* multiple of 8 .* has 32"),
+        (lambda: R3GANGenerator(image(48)), "model r3gan: expected images whose shorter side has 8, 16, 32"),
         (lambda: R3GANDiscriminator(image(64), width=24), "model r3gan: width: .* 24, must be a multiple of .* 16"),
         (lambda: R3GANGenerator(image(256), width=4), "model r3gan: width: .* must be a multiple of group_width"),
         (lambda: SNGANGenerator(image(32), attention=7), r"attention: .* \(8, 16, 32 pixels\), got 7"),
+        (lambda: BigGANGenerator(image(32), latent_dim=81), "latent_dim: expected a multiple of 4, .* got 81"),
+        (lambda: BigGANGenerator(image(32, 10), embedding_dim=0), "embedding_dim: 0 .* split_latent to false"),
+        (lambda: BigGANDiscriminator(image(64), attention=64), r"attention: .* \(4, 8, 16, 32 pixels\) or 0, got 64"),
         (lambda: SNGANDiscriminator(image(64), attention=64), r"attention: .* \(2, 4, 8, 16, 32 pixels\), got 64"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(make, message):
     with pytest.raises(UserError, match=message), torch.device("meta"):
         make()
+
+
+def test_biggan_has_the_published_numbers_of_parameters():
+    """At 128 pixels with 1000 classes they are those that PyTorch-StudioGAN's log of BigGAN on ImageNet gives."""
+    plain = {"spectral_norm": False, "initialisation": "normal"}
+    imagenet, cifar = image(128, 1000), image(32, 10)
+    assert count(BigGANGenerator, imagenet, **plain) == 70_433_988
+    assert count(BigGANDiscriminator, imagenet, **plain) == 87_982_370
+    block = conv(256, 256, 3) * 2 + conv(256, 256, 1)
+    by_class = {"embedding_dim": 0, "split_latent": False} | plain
+    rest = 129 * 256 * 16 + 2 * 256 + conv(256, 3, 3)
+    assert count(BigGANGenerator, cifar, **by_class) == rest + 3 * (block + 2 * 2 * 10 * 256)
+    shared = 21 * 256 * 16 + 2 * 256 + conv(256, 3, 3) + 10 * 128
+    assert count(BigGANGenerator, cifar, **plain) == shared + 3 * (block + 2 * 2 * (128 + 20) * 256)
+    first = conv(3, 256, 3) + conv(256, 256, 3) + conv(3, 256, 1)
+    whole = 2 * (block - conv(256, 256, 1))
+    assert count(BigGANDiscriminator, cifar, **plain) == first + block + whole + 257 + 10 * 256
+
+
+@pytest.mark.parametrize("keys", [{}, {"embedding_dim": 0, "split_latent": False}])
+def test_biggan_weights_are_orthogonal_and_each_part_of_the_latent_vector_has_its_block(keys):
+    torch.manual_seed(0)
+    g = BigGANGenerator(image(32, 5), width=4, **keys).eval()
+    w = g.blocks[0].conv1.parametrizations.weight.original.flatten(1)
+    assert torch.allclose(w @ w.T, torch.eye(16), atol=1e-5)
+    z, y = torch.randn(6, g.latent_dim), torch.arange(6) % 5
+    if not keys:
+        assert g.latent_dim == 80
+        assert torch.allclose(g.embedding @ g.embedding.T, torch.eye(5), atol=1e-5)
+        # A later block's part changes the image, but not the maps before that block.
+        seen = []
+        g.blocks[1].register_forward_hook(lambda *args: seen.append(args[2]))
+        first = g(z, y)
+        z[:, 60:] += 1
+        assert not torch.allclose(g(z, y), first)
+        assert torch.equal(*seen)
+    assert not torch.allclose(g(z, (y + 1) % 5), g(z, y))
+
+
+def test_pooled_attention_is_that_of_the_maxima_of_squares():
+    torch.manual_seed(0)
+    layer = SelfAttention(16, values=8, pooled=True)
+    layer.gamma.data.fill_(0.5)
+    x = torch.randn(2, 16, 4, 6)
+    w = {name: getattr(layer, name).weight[:, :, 0, 0] for name in "fghv"}
+    out = torch.zeros_like(x)
+    for n in range(2):
+        f, h = (torch.einsum("oc,chw->ohw", w[k], x[n]).unfold(1, 2, 2).unfold(2, 2, 2).amax((3, 4)) for k in "fh")
+        for r in range(4):
+            for c in range(6):
+                weights = torch.softmax(f.flatten(1).T @ (w["g"] @ x[n, :, r, c]), 0)
+                out[n, :, r, c] = x[n, :, r, c] + 0.5 * w["v"] @ (h.flatten(1) @ weights)
+    assert torch.allclose(layer(x), out, atol=1e-5)
+
+
+def test_fastgan_has_the_numbers_of_parameters_counted_by_hand(monkeypatch):
+    monkeypatch.setattr("gantrain.models.fastgan.spectrally_normalised", lambda network: network)  # it takes seconds
+
+    def gated(a, b):
+        return conv(a, 2 * b, 3, bias=False) + 4 * b
+
+    def excitation(a, b):
+        return 16 * a * b + b * b
+
+    maps = [1024, 512, 256, 128, 128, 64, 32]
+    total = 256 * 2048 * 16 + 2 * 2048 + conv(32, 3, 3, bias=False)
+    for i, (a, b) in enumerate(zip(maps, maps[1:], strict=False)):
+        total += gated(a, b) + (gated(b, b) + 2 if i % 2 == 0 else 0)
+    total += excitation(1024, 128) + excitation(512, 64) + excitation(256, 32)
+    assert count(FastGANGenerator, image(256)) == total
+
+    def down(a, b, k):
+        return conv(a, b, k, bias=False) + 2 * b
+
+    maps = [16, 32, 64, 128, 256, 512]
+    total = conv(3, 16, 3, bias=False) + sum(
+        down(a, b, 4) + down(b, b, 3) + down(a, b, 1) for a, b in zip(maps, maps[1:], strict=False)
+    )
+    total += excitation(16, 128) + excitation(32, 256) + excitation(64, 512)
+    total += down(512, 1024, 1) + 1024 * 16
+    total += conv(3, 32, 4, bias=False) + down(32, 64, 4) + down(64, 128, 4) + down(128, 256, 4) + 256 * 16
+    decoders = sum(
+        gated(a, 128) + gated(128, 64) + gated(64, 64) + gated(64, 32) + conv(32, 3, 3, bias=False)
+        for a in (512, 256, 256)
+    )
+    assert count(FastGANDiscriminator, image(256)) == total + decoders
+    assert not FastGANDiscriminator(image(32), width=1, reconstruction=0.0).decoders
+
+
+def test_fastgan_excites_and_adds_noise_only_once_its_scale_is_not_zero():
+    torch.manual_seed(0)
+    g = FastGANGenerator(image(64), width=4, latent_dim=8).eval()
+    z = torch.randn(3, 8)
+    assert torch.equal(g(z), g(z))
+    scales = [p for name, p in g.named_parameters() if name.endswith("scale")]
+    assert len(scales) == 4 and all(p == 0 for p in scales)
+    scales[0].data.fill_(1.0)
+    assert not torch.equal(g(z), g(z))
+    assert list(g.excitations) == ["4"]
+    factors = g.excitations["4"](torch.randn(3, 64, 4, 4))
+    assert factors.shape == (3, 8, 1, 1) and 0 < factors.min() < factors.max() < 1
+
+
+def test_fastgan_reconstructs_the_image_and_a_quarter_of_it():
+    torch.manual_seed(0)
+    d = FastGANDiscriminator(image(32), width=2, reconstruction=0.5).eval()
+    x = torch.randn(2, 3, 32, 32)
+    maps = d._maps(x)
+    assert [tuple(m.shape[2:]) for m in maps] == [(32, 32), (16, 16), (8, 8)]
+    losses = set()
+    for lower in range(2):
+        for right in range(2):
+            part = (slice(None), slice(None), slice(8 * lower, 8 * lower + 8), slice(8 * right, 8 * right + 8))
+            quarter = x[:, :, 16 * lower : 16 * lower + 16, 16 * right : 16 * right + 16]
+            small = x[:, :, ::2, ::2]
+            terms = [
+                d.decoders["image"](maps[-1]) - small,
+                d.decoders["small"](d.small(small)) - small,
+                d.decoders["quarter"](maps[-2][part]) - quarter,
+            ]
+            losses.add(round(0.5 * sum(t.abs().mean() for t in terms).item(), 5))
+    found = {round(d.auxiliary_loss(x, None).item(), 5) for _ in range(40)}
+    assert len(losses) == 4 and found == losses
+    assert FastGANDiscriminator(image(32), width=2, reconstruction=0.0).auxiliary_loss(x, None) is None
+
+
+@pytest.mark.parametrize(
+    "generator, discriminator, width, shape",
+    [
+        (ConvGenerator, ConvDiscriminator, 4, (3, 24, 16)),
+        (DCGANGenerator, DCGANDiscriminator, 4, (3, 16, 20)),
+        (SNGANGenerator, SNGANDiscriminator, 4, (4, 32, 48)),
+        (R3GANGenerator, R3GANDiscriminator, 16, (3, 16, 24)),
+        (BigGANGenerator, BigGANDiscriminator, 4, (4, 40, 32)),
+        (FastGANGenerator, FastGANDiscriminator, 4, (3, 32, 40)),
+    ],
+)
+def test_images_need_not_be_square(generator, discriminator, width, shape):
+    spec = DataSpec(shape)
+    g, d = generator(spec, width=width), discriminator(spec, width=width)
+    images = g(torch.randn(2, g.latent_dim))
+    assert images.shape == (2, *shape)
+    assert d(images).shape == (2,)
+    if isinstance(d, FastGANDiscriminator):
+        assert d.auxiliary_loss(images, None).isfinite()

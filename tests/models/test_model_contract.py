@@ -1,3 +1,6 @@
+import copy
+
+import torch
 from torch import nn
 
 from gantrain import models
@@ -131,6 +134,51 @@ class TestConditionalR3GANDiscriminator(DiscriminatorContract):
 
     def make(self):
         return models.R3GANDiscriminator(self.spec, width=8, blocks=1)
+
+
+class TestBigGANGenerator(GeneratorContract):
+    spec, couples_samples = LARGE, True
+
+    def make(self):
+        return models.BigGANGenerator(self.spec.unconditional(), width=1, latent_dim=8)
+
+
+class TestConditionalBigGANGenerator(GeneratorContract):
+    spec, conditional, couples_samples = LARGE, True, True
+
+    def make(self):
+        return models.BigGANGenerator(self.spec, width=1, latent_dim=8, embedding_dim=4)
+
+
+class TestConditionalBigGANDiscriminator(DiscriminatorContract):
+    spec, conditional = LARGE, True
+
+    def make(self):
+        return models.BigGANDiscriminator(self.spec, width=1)
+
+
+class TestConditionalFastGANGenerator(GeneratorContract):
+    spec, conditional, couples_samples = LARGE, True, True
+
+    def make(self):
+        return models.FastGANGenerator(self.spec, width=2, latent_dim=5)
+
+    def test_evaluation_is_repeatable_and_changes_nothing(self):
+        network = self.seeded().eval()
+        given, before = self.inputs(network), copy.deepcopy(network.state_dict())
+        images = []
+        for _ in range(2):
+            torch.manual_seed(1)  # noise comes from the global generator, in evaluation mode too
+            images.append(network(*given))
+        assert torch.equal(*images)
+        assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+class TestFastGANDiscriminator(DiscriminatorContract):
+    spec, conditional, couples_samples = LARGE, True, True
+
+    def make(self):
+        return models.FastGANDiscriminator(self.spec, width=2, reconstruction=0.0)
 
 
 class TestResNet(ClassifierContract):

@@ -78,6 +78,18 @@ def test_a_timeline_has_a_row_for_each_time_with_its_step():
     assert not torch.equal(picture[:, :52, :margin], picture[:, 52:104, :margin])
 
 
+def test_pictures_of_images_with_alpha_keep_it(tmp_path):
+    images = torch.rand(4, 4, 48, 64) * 2 - 1
+    picture = grid(images, columns=2)
+    assert picture.shape == (4, 102, 134)
+    assert torch.equal(picture[:, 2:50, 2:66], quantised(images)[0])
+    assert (picture[:, :2] == 255).all(), "the lines are white and opaque"
+    rows = timeline([(0, picture), (100, picture)])
+    assert torch.equal(rows[:, 102:, -134:], picture) and (rows[3, :, :-134] == 255).all()
+    save_png(picture, tmp_path / "a.png")
+    assert torch.equal(load_png(tmp_path / "a.png"), picture)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_survive_the_file(tmp_path, channels):
     image = torch.randint(0, 256, (channels, 5, 7), dtype=torch.uint8)

@@ -109,7 +109,7 @@ def test_a_resumed_run_may_last_longer_and_write_other_things(run, config, chang
         ("game.penalties=[]", "game.penalties.0.name: the run in .* has 'r1', this config null; .*"),
         ("outer.samples=same", "outer.samples: .* has null, this config 'same'; .*"),
         ("outer={name: lookahead, base: gda}", "outer.name: .* has 'rapp', this config 'lookahead'; .*"),
-        ("ema.decay=0.9", "ema.decay: .* has null, this config 0.9; .*"),
+        ("ema.decay=0.9", "ema.name: .* has null, this config 'ema'; .*"),
     ],
 )
 def test_a_resumed_run_keeps_what_it_computes(run, config, change, message):

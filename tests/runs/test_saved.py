@@ -39,7 +39,7 @@ def test_samples_are_those_of_the_command_to_the_byte(run, tmp_path, options):
     samples = gt.load(run, **options).sample(5, seed=3)
     assert samples.shape == (5, 1, 8, 8) and samples.dtype == torch.float32 and samples.abs().max() <= 1
     named = {"step": None, "weights": None} | options
-    folder = sample_run(str(run), 5, 3, output=str(tmp_path / "out"), images=True, **named)
+    (folder,) = sample_run(str(run), 5, 3, output=str(tmp_path / "out"), images=True, **named)
     for i, image in enumerate(quantised(samples)):
         assert torch.equal(load_png(folder / f"{i:05d}.png"), image.expand(3, 8, 8))
 
@@ -88,6 +88,82 @@ def test_own_latent_vectors(run, points):
     assert gt.load(points).generate(z).shape == (3, 2)
     with pytest.raises(UserError, match=r"^z: expected latent vectors \(n, 4\), got shape \(3, 5\)$"):
         opened.generate(torch.randn(3, 5))
+
+
+def test_paths_end_at_the_samples_to_the_bit(run, points):
+    opened = gt.load(run)
+    for more in ({"classes": [3, 5]}, {}, {"classes": 7, "truncation": 0.5}):
+        samples = opened.sample(4, 1, **more)
+        path = opened.interpolate(5, 4, 1, **more)
+        assert path.shape == (3, 5, 1, 8, 8)
+        assert torch.equal(path[:, 0], samples[:-1]) and torch.equal(path[:, -1], samples[1:])
+        assert all((path[:, i + 1] - path[:, i]).abs().max() > 1e-4 for i in range(4))
+        closed = opened.interpolate(5, 4, 1, **more, closed=True)
+        torch.testing.assert_close(closed[:3], path)
+        assert torch.equal(closed[-1, -1], samples[0])
+    z = opened.game.latents(2, gt.utils.seeding.derive(1, "sample"))
+    middle = opened.generate(gt.models.slerp(z[0], z[1], 0.5)[None], 7)
+    torch.testing.assert_close(opened.interpolate(3, 2, 1, 7)[0, 1:2], middle)
+    assert gt.load(points).interpolate(2).shape == (1, 2, 2)
+
+
+def test_only_the_class_may_change_along_a_path(run):
+    opened = gt.load(run)
+    path = opened.interpolate(3, 3, 1, [3, 5], fixed_latent=True)
+    z = opened.game.latents(1, gt.utils.seeding.derive(1, "sample"))
+    torch.testing.assert_close(path[:, 0], opened.generate(z.expand(2, -1), [3, 5]))
+    torch.testing.assert_close(path[1], path[0].flip(0))
+    assert (path[:, 1] - path[:, 0]).abs().max() > 1e-4
+
+
+def test_latents_are_truncated_unless_the_generator_does_it(run, points):
+    opened = gt.load(run)
+    key = gt.utils.seeding.derive(2, "sample")
+    source = gt.utils.seeding.generator(key, "truncation")
+    z = gt.models.truncate(opened.game.latents(6, key), 0.3, source)
+    assert z.abs().max() <= 0.3
+    assert torch.equal(opened.sample(6, 2, truncation=0.3), opened.generate(z))
+    assert torch.equal(opened.sample(6, 2, truncation=50), opened.sample(6, 2))
+
+    class Own(type(opened.network)):
+        def truncated(self, z, labels, psi):
+            return psi * self(z, labels)
+
+    network = gt.load(run).network
+    network.__class__ = Own
+    own = replace(opened, network=network)
+    torch.testing.assert_close(own.sample(6, 2, 4, truncation=0.5), opened.sample(6, 2, 4) / 2)
+    torch.testing.assert_close(own.interpolate(3, 3, 2, truncation=0), torch.zeros(2, 3, 1, 8, 8))
+
+    class Uniform(type(opened.game)):
+        def latents(self, n, seed):
+            return super().latents(n, seed).erf()
+
+    game = gt.load(points).game
+    game.__class__ = Uniform
+    with pytest.raises(UserError, match="^truncation: the game gan draws latent vectors of its own"):
+        replace(gt.load(points), game=game).sample(3, truncation=0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda run: run.sample(3, truncation=-1),
+            "^truncation: expected .* of at least 0, such as 0.7, got -1$",
+        ),
+        (lambda run: run.sample(3, truncation=float("nan")), "^truncation: expected a number of at least 0"),
+        (lambda run: run.sample(3, truncation=True), "^truncation: expected a number of at least 0"),
+        (lambda run: run.interpolate(1), "^steps: expected a whole number of at least 2, got 1$"),
+        (lambda run: run.interpolate(3, 1), "^n: expected a whole number of at least 2, got 1$"),
+        (lambda run: run.interpolate(3, fixed_latent=True), "^fixed_latent: the game of .* is not conditional"),
+        (lambda run: run.interpolate(3, classes=1), "^classes: the game of .* is not conditional"),
+    ],
+)
+def test_what_cannot_be_done_with_latents_is_one_line(points, call, message):
+    with pytest.raises(UserError, match=message) as error:
+        call(gt.load(points))
+    assert "\n" not in str(error.value)
 
 
 def test_a_classifier_gives_logits_and_has_no_samples(tmp_path, monkeypatch):

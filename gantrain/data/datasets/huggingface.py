@@ -25,7 +25,7 @@ from gantrain.data.storage import amount, available
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
-    from gantrain.config.types import FolderPath, Fraction, NonNegativeInt, PositiveInt
+    from gantrain.config.types import FolderPath, Fraction, ImageSize, NonNegativeInt
 
 
 class HuggingFaceImages(ImageSet):
@@ -41,9 +41,10 @@ class HuggingFaceImages(ImageSet):
         image: the column of the images. Default null: the only column of images.
         label: the column of the labels, which are class labels, whole numbers from 0, or text. Default null: the only
             column of class labels, or else a column called label, or else no labels.
-        size: the height and width in pixels: the shorter side is scaled to it and the longer side is cropped around
-            the centre. By default images are left as they are, and all must have the same size.
-        channels: 3 for colour, 1 for grey; images of the other kind are converted.
+        size: the height and width in pixels, one number for both or a pair ``[height, width]``: the largest part of
+            this shape around the centre is scaled to it. By default images are left as they are, and all must have the
+            same size.
+        channels: 3 for colour, 1 for grey, 4 for colour with alpha (transparency); other images are converted.
         on_error: "stop" raises an error at an image that cannot be read or has another size than the others; "skip"
             leaves such images out and says their number, for which all images are read once before the start.
         validation: the fraction of the part train that is held out for validation, the same samples in every run;
@@ -66,8 +67,8 @@ class HuggingFaceImages(ImageSet):
         split: str = "train",
         image: str | None = None,
         label: str | None = None,
-        size: PositiveInt | None = None,
-        channels: Literal[1, 3] = 3,
+        size: ImageSize | None = None,
+        channels: Literal[1, 3, 4] = 3,
         on_error: Literal["stop", "skip"] = "stop",
         validation: Fraction = 0.0,
         label_noise: Fraction = 0.0,

@@ -24,7 +24,7 @@ from gantrain.data.storage import require_memory
 from gantrain.errors import Notice, UserError
 
 if TYPE_CHECKING:
-    from gantrain.config.types import AnyPath, Fraction, NonNegativeInt, PositiveInt
+    from gantrain.config.types import AnyPath, Fraction, ImageSize, NonNegativeInt
 
 # After so many seconds of looking at images the user is told how far this is.
 _PATIENCE = 5
@@ -41,9 +41,10 @@ class ImageFiles(ImageSet, ABC):
         path: the folder or the archive.
         split: "train", "validation" (the folder of that name or, where there is none, a fraction of the training part)
             or "test".
-        size: the height and width in pixels: the shorter side is scaled to it and the longer side is cropped around
-            the centre. By default images are left as they are, and all must have the same size.
-        channels: 3 for colour, 1 for grey; images of the other kind are converted.
+        size: the height and width in pixels, one number for both or a pair ``[height, width]``: the largest part of
+            this shape around the centre is scaled to it. By default images are left as they are, and all must have the
+            same size.
+        channels: 3 for colour, 1 for grey, 4 for colour with alpha (transparency); other images are converted.
         on_error: "stop" raises an error at an image that cannot be read or has another size than the others; "skip"
             leaves such images out and says their number, for which all images are read once before the start.
         validation: the fraction of the training part that is held out for validation, the same samples in every run;
@@ -66,8 +67,8 @@ class ImageFiles(ImageSet, ABC):
         self,
         path: AnyPath,
         split: Literal["train", "validation", "test"] = "train",
-        size: PositiveInt | None = None,
-        channels: Literal[1, 3] = 3,
+        size: ImageSize | None = None,
+        channels: Literal[1, 3, 4] = 3,
         on_error: Literal["stop", "skip"] = "stop",
         validation: Fraction = 0.0,
         label_noise: Fraction = 0.0,
@@ -130,7 +131,7 @@ class ImageArchive(ImageFiles):
 
 
 def usable(
-    container: Container, names: Sequence[str], channels: int, size: int | None
+    container: Container, names: Sequence[str], channels: int, size: int | tuple[int, int] | None
 ) -> tuple[list[str], tuple[int, int, str]]:
     """Find the images that can be read and have the most frequent size.
 

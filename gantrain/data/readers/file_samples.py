@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gantrain.data.readers.containers import Container
-from gantrain.data.readers.images import load_all, pixels, reason
+from gantrain.data.readers.images import load_all, pixels, reason, sides
 from gantrain.data.readers.magic import START, kind_of
 from gantrain.errors import UserError
 
@@ -46,7 +46,7 @@ class FileSamples:
         container: Container,
         names: Sequence[str],
         channels: int = 3,
-        size: int | None = None,
+        size: int | tuple[int, int] | None = None,
         crop: int | None = None,
         example: tuple[int, int, str] | None = None,
         key: str = "data.path",
@@ -57,7 +57,7 @@ class FileSamples:
         self._options = channels, size, crop
         self._key = key
         if size is not None:
-            example = size, size, ""
+            example = (*sides(size), "")
         elif example is None:
             position, image = next(load_all(islice(container.contents(names), 1), *self._options))
             if isinstance(image, Exception):

@@ -30,17 +30,19 @@ _AT_ONCE, _BYTES_AT_ONCE = 64, 2**26
 _WORTH_A_THREAD = 16384
 
 
-def load(content: bytes, channels: int, size: int | None, crop: int | None = None) -> np.ndarray:
+def load(content: bytes, channels: int, size: int | tuple[int, int] | None, crop: int | None = None) -> np.ndarray:
     """Decode an image file into a uint8 array ``(height, width, channels)``.
 
-    The orientation in the EXIF data is applied. Transparent pixels are laid over white, palettes are looked up, and 16
-    bits of grey are rounded to 8. Colour becomes grey by ITU-R 601-2 luma; grey becomes three equal channels.
+    The orientation in the EXIF data is applied. Transparent pixels are laid over white, unless there are 4 channels,
+    where the colour of a wholly transparent pixel is white; scaling weighs colours by their alpha. Palettes are looked
+    up, and 16 bits of grey are rounded to 8. Colour becomes grey by ITU-R 601-2 luma; grey becomes three equal
+    channels.
 
     Args:
         content: the content of the file.
-        channels: 1 for grey, 3 for colour.
-        size: the height and width of the result: the shorter side is scaled to it (bicubic, antialiased) and the longer
-            side is cropped around the centre. None leaves the image as it is.
+        channels: 1 for grey, 3 for colour, 4 for colour with alpha, which is 255 where an image has none.
+        size: the height and width of the result, one number for both or a pair: the largest part of this shape around
+            the centre is scaled to it (bicubic, antialiased). None leaves the image as it is.
         crop: the side of a square that is cut out around the centre before scaling; None cuts out nothing.
 
     Raises:
@@ -50,7 +52,9 @@ def load(content: bytes, channels: int, size: int | None, crop: int | None = Non
     return converted(opened(content), channels, size, crop)
 
 
-def converted(image: Image.Image, channels: int, size: int | None, crop: int | None = None) -> np.ndarray:
+def converted(
+    image: Image.Image, channels: int, size: int | tuple[int, int] | None, crop: int | None = None
+) -> np.ndarray:
     """An image of Pillow's as a uint8 array ``(height, width, channels)``, as :func:`load` converts it.
 
     Args:
@@ -72,19 +76,30 @@ def converted(image: Image.Image, channels: int, size: int | None, crop: int | N
         image = Image.fromarray(levels.round().astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"its pixels are numbers of 32 bits or with a sign (mode {image.mode}), expected 8 or 16 bits")
-    if image.has_transparency_data:
+    if image.has_transparency_data and channels != 4:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("L" if channels == 1 else "RGB")
+    image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
     if crop is not None:
         image = _centre(image, crop)
     if size is not None:
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image).reshape(image.height, image.width, channels)
+        image = ImageOps.fit(image, sides(size)[::-1], Image.Resampling.BICUBIC)
+    array = np.asarray(image).reshape(image.height, image.width, channels)
+    if channels == 4:
+        return np.where(array[..., 3:] == 0, np.array([255, 255, 255, 0], np.uint8), array)
+    return array
+
+
+def sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """The height and the width that a size means: a square's side, or a pair."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def load_all(
-    files: Iterable[tuple[Key, bytes | Exception]], channels: int, size: int | None, crop: int | None = None
+    files: Iterable[tuple[Key, bytes | Exception]],
+    channels: int,
+    size: int | tuple[int, int] | None,
+    crop: int | None = None,
 ) -> Iterator[tuple[Key, np.ndarray | Exception]]:
     """Decode files, in their order: each file's key, and its image or the error that decoding it led to.
 

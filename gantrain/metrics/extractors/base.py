@@ -21,19 +21,21 @@ class Extractor(ABC):
 
     Attributes:
         name: the name in messages and results.
-        label: the label that the names of values carry, as in ``frechet_distance[label]``; None for the network that
-            FID is defined by.
+        label: the label that the names of values carry, as in ``frechet_distance[label]``.
+        published: the name in configs of a published network with its published weights; None for any other. A value
+            carries no label if its metric is defined by this network.
         identity: a text that differs between extractors whose numbers may differ; it has the SHA-256 of the weights.
         weights: the SHA-256 of the weights.
         preprocessing: what is done to an image before the network sees it, in words that can be quoted.
         dimensions: d, the number of features.
-        classes: the number of logits.
+        classes: the number of logits; 0 for a network of features alone.
         channels: the number of channels of the images that the extractor takes: 1 or 3.
         device: where the network is, and where images must be.
     """
 
     name: str
-    label: str | None
+    label: str
+    published: str | None = None
     identity: str
     weights: str
     preprocessing: str

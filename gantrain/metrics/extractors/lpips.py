@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from gantrain.errors import UserError
 from gantrain.metrics.extractors.base import PathDistance
-from gantrain.metrics.extractors.weights import Weights, state_dict
+from gantrain.metrics.extractors.weights import VGG16_WEIGHTS, Weights, state_dict
 
 _INSTEAD = "leave ppl out, or use the features of a classifier of your own, features: checkpoints/CLASSIFIER"
 FILES = (
@@ -17,12 +19,7 @@ FILES = (
         digest="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
         instead=_INSTEAD,
     ),
-    Weights(
-        title="weights of torchvision's VGG-16",
-        url="https://download.pytorch.org/models/vgg16-397923af.pth",
-        digest="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-        instead=_INSTEAD,
-    ),
+    replace(VGG16_WEIGHTS, instead=_INSTEAD),
 )
 
 

@@ -47,7 +47,7 @@ def register(extractor: Extractor) -> str:
             output = extractor(images.to(extractor.device))
             return tuple(getattr(output, layer) for layer in self.features_list)
 
-    name = f"gantrain-{extractor.label or 'inception'}-{extractor.weights[:16]}"
+    name = f"gantrain-{extractor.label}-{extractor.weights[:16]}"
     if name not in FEATURE_EXTRACTORS_REGISTRY:
         register_feature_extractor(name, Registered)
     return name

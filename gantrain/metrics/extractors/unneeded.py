@@ -16,7 +16,7 @@ class Unneeded(Extractor):
     """
 
     name = "none"
-    label = None
+    label = "none"
     identity = "none"
     weights = "none"
     preprocessing = "the metrics look at the images"

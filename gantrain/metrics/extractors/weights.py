@@ -32,17 +32,19 @@ class Weights:
         url: where the file is downloaded from.
         digest: the SHA-256 of the file, or its first digits.
         instead: the advice of a message, where the file cannot be had.
+        file: the name of the file in torch.hub's folder; empty for the last part of the address.
     """
 
     title: str
     url: str
     digest: str
     instead: str
+    file: str = ""
 
     @property
     def cached(self) -> Path:
         """The path at which torch.hub, and so torch-fidelity, keeps the file."""
-        return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rpartition("/")[2]
+        return Path(torch.hub.get_dir()) / "checkpoints" / (self.file or self.url.rpartition("/")[2])
 
     def read(self, path: str | Path | None = None, digest: str | None = None) -> bytes:
         """The content of the file.
@@ -97,11 +99,21 @@ class Weights:
             reason = " ".join(str(error).split())
         if reason is not None:
             raise UserError(
-                f"{self.title}: not on this machine, and the download failed ({reason}); put {self.url} into "
-                f"{self.cached.parent}, or {self.instead}"
+                f"{self.title}: not on this machine, and the download failed ({reason}); put {self.url} "
+                f"{f'at {self.cached}' if self.file else f'into {self.cached.parent}'}, or {self.instead}"
             )
         _keep(content, self.cached)
         return content
+
+
+# Precision and recall compare its features, and LPIPS is made of them.
+VGG16_WEIGHTS = Weights(
+    title="weights of torchvision's VGG-16",
+    url="https://download.pytorch.org/models/vgg16-397923af.pth",
+    digest="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    instead="give its path as weights, or use other features, such as features: inception or those of a classifier of "
+    "your own, features: checkpoints/CLASSIFIER",
+)
 
 
 def state_dict(content: bytes, where: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.data.dataset import DataSet
-from gantrain.data.pixels import encode
+from gantrain.data.pixels import encode, opaque
 from gantrain.errors import UserError
 from gantrain.utils.abandon import between_batches
 from gantrain.utils.seeding import derive, generator
@@ -50,11 +50,13 @@ class Source(ABC):
     Attributes:
         name: the name in messages and results.
         count: the number of images; None for a generator, which makes as many as are wanted.
+        class_names: the names of the classes in the order of their numbers; None where they have none.
         provenance: where the images come from, as a quoted result must say.
     """
 
     name: str
     count: int | None
+    class_names: Sequence[str] | None = None
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -63,6 +65,8 @@ class Source(ABC):
     @abstractmethod
     def piece(self, index: int, size: int, device: torch.device | str) -> Tensor:
         """The image of number ``index * PIECE`` and those after it, uint8 ``(size, channels, height, width)``.
+
+        Images with alpha are laid over white, so that metrics see 1 or 3 channels.
 
         Raises:
             UserError: an image cannot be had; the message names the file or the sample.
@@ -79,6 +83,10 @@ class Source(ABC):
         Raises:
             UserError: there are fewer images, or the source is a generator and no number was given.
         """
+
+    def labels_of(self, rows: Tensor) -> Tensor | None:
+        """The classes of the images whose numbers are ``rows``, ``(n,)``; None without classes."""
+        return None
 
     def redrawn(self, draw: int) -> Source:
         """A source of other images from the same distribution; draw 0 is the source itself.
@@ -171,10 +179,9 @@ class Generated(Source):
                 f"{self.name}: sample {first} holds NaN or infinity; the training has diverged, evaluate an earlier "
                 "checkpoint"
             )
-        return encode(images).to(device)
+        return opaque(encode(images)).to(device)
 
     def labels_of(self, rows: Tensor) -> Tensor | None:
-        """The labels of the samples whose numbers are ``rows``, ``(n,)``; None without classes."""
         if self._labels is None:
             return None
         return self._labels[self._order[rows % len(self._order)].to(self._labels.device)]
@@ -209,6 +216,8 @@ class Images(Source):
     def __init__(self, data: DataSet, name: str = "data"):
         self.name = name
         self.samples: Any = data.samples
+        self.class_names = getattr(data, "class_names", None) or None
+        self._labels: Tensor | None = getattr(data, "labels", None)
         self._decode = None if self.samples.dtype == torch.uint8 else data.decode
         if self.samples.ndim != 4 or not (self._decode is None or data.spec.image):
             raise UserError(f"{name}: these data are no images, and the metrics are of images")
@@ -226,7 +235,11 @@ class Images(Source):
             return self
         subset = copy.copy(self)
         subset.samples, subset.count, subset._digest = self.samples[rows], len(rows), None
+        subset._labels = self.labels_of(rows)
         return subset
+
+    def labels_of(self, rows: Tensor) -> Tensor | None:
+        return None if self._labels is None else self._labels[rows.to(self._labels.device)]
 
     def digest(self) -> str:
         if self._digest is None:
@@ -238,7 +251,7 @@ class Images(Source):
         return self._digest
 
     def _levels(self, stored: Any) -> Any:
-        return stored if self._decode is None else encode(self._decode(stored))
+        return opaque(stored if self._decode is None else encode(self._decode(stored)))
 
 
 def subset_rows(name: str, count: int, samples: int | None) -> Tensor | None:

@@ -23,7 +23,7 @@ from gantrain.config.shipped import is_missing
 from gantrain.data.datasets.image_files import ImageArchive
 from gantrain.data.readers import containers
 from gantrain.data.readers.images import SUFFIXES, load_all, reason
-from gantrain.data.readers.selection import select_images
+from gantrain.data.readers.selection import path_parts, select_images
 from gantrain.errors import NotFound, Notice, UserError
 from gantrain.metrics.sources.base import PIECE, Images, Source, subset_rows
 
@@ -51,7 +51,8 @@ def open_images(path: str | Path, channels: Literal[1, 3] = 3) -> Source:
 class Folder(Source):
     """All image files in a folder and the folders in it, in the order of their paths.
 
-    The files are read and decoded piece by piece. Transparent pixels are laid over white, as in the data sets.
+    The files are read and decoded piece by piece. Transparent pixels are laid over white, as in the data sets. If all
+    images lie in folders inside the folder, the outermost of these are their classes.
 
     Args:
         path: the path of the folder.
@@ -72,6 +73,10 @@ class Folder(Source):
         if not self._files:
             raise UserError(f"{path}: holds no image; expected files called {', '.join(SUFFIXES)}")
         self.count: int = len(self._files)
+        # The outermost folder of each image, and nothing for an image that lies in none.
+        self._class_of = {name: "".join(path_parts(name)[:-1][:1]) for name in self._files}
+        if all(self._class_of.values()):
+            self.class_names = sorted({*self._class_of.values()})
         self._size: tuple[int, int] | None = None
         self._transparent = False
 
@@ -118,6 +123,12 @@ class Folder(Source):
         subset._files = [self._files[i] for i in rows.tolist()]
         subset.count = len(subset._files)
         return subset
+
+    def labels_of(self, rows: Tensor) -> Tensor | None:
+        if self.class_names is None:
+            return None
+        numbers = {name: i for i, name in enumerate(self.class_names)}
+        return torch.tensor([numbers[self._class_of[self._files[i]]] for i in rows.tolist()])
 
     def digest(self) -> str:
         return self._digest

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
@@ -27,26 +28,71 @@ def square_images(spec: DataSpec, model: str, sizes: Collection[int]) -> tuple[i
     return spec.shape[0], spec.shape[1]
 
 
-def doublings(size: int) -> int:
-    """The number of times that the size 4 has to be doubled to become ``size``."""
-    return (size // 4).bit_length() - 1
+@dataclass(frozen=True)
+class Pyramid:
+    """The feature maps of a network in which the size doubles or halves from one to the next.
+
+    Args:
+        channels: the number of channels of the images.
+        size: the shorter side of the images in pixels.
+        doublings: the number of times that the smallest map is doubled to have the size of the images.
+        smallest: the height and the width of the smallest map.
+    """
+
+    channels: int
+    size: int
+    doublings: int
+    smallest: tuple[int, int]
 
 
-def labelled_square_images(spec: DataSpec, model: str, least: int) -> int:
-    """The number of channels of square images with labels.
+def pyramid(spec: DataSpec, model: str, doublings: Mapping[int, int]) -> Pyramid:
+    """The feature maps of a network for images, which need not be square.
 
     Args:
         spec: the description of the data.
         model: the network's name, for the error message.
-        least: the smallest size in pixels for which the network is made.
+        doublings: for each length in pixels that the shorter side may have, how often the size of maps doubles.
 
     Raises:
-        UserError: the data have no labels, or are no square images of at least this size.
+        UserError: the data are no images with such a shorter side; the longer side cannot be halved as often.
+    """
+    sizes, shape = ", ".join(map(str, doublings)), spec.shape
+    if not spec.image or min(shape[1:]) not in doublings:
+        raise UserError(
+            f"model {model}: expected images whose shorter side has {sizes} pixels, got data of shape {shape}; choose "
+            "another data.size, or the model mlp"
+        )
+    channels, height, width = shape
+    shorter, longer = sorted((height, width))
+    times = doublings[shorter]
+    if longer % 2**times:
+        raise UserError(
+            f"model {model}: expected a longer side that is a multiple of {2**times} pixels where the shorter one has "
+            f"{shorter}, got data of shape {shape}; choose another data.size, or the model mlp"
+        )
+    return Pyramid(channels, shorter, times, (height >> times, width >> times))
+
+
+def from_four(sizes: Collection[int]) -> dict[int, int]:
+    """For each size in pixels, the number of times that the size 4 has to be doubled to become it."""
+    return {size: (size // 4).bit_length() - 1 for size in sizes}
+
+
+def labelled_images(spec: DataSpec, model: str, least: int) -> int:
+    """The number of channels of images with labels, which need not be square.
+
+    Args:
+        spec: the description of the data.
+        model: the network's name, for the error message.
+        least: the smallest height and width in pixels for which the network is made.
+
+    Raises:
+        UserError: the data have no labels, or are no images of at least this height and width.
     """
     require_classes(spec, model)
-    if not spec.image or spec.shape[1] != spec.shape[2] or spec.shape[1] < least:
+    if not spec.image or min(spec.shape[1:]) < least:
         raise UserError(
-            f"model {model}: expected square images of at least {least} pixels, got data of shape {spec.shape}; "
+            f"model {model}: expected images of at least {least} x {least} pixels, got data of shape {spec.shape}; "
             "choose another data.size, or the model conv or mlp"
         )
     return spec.shape[0]

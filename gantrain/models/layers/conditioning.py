@@ -30,7 +30,7 @@ class ConditionalLatent(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         if self.embedding is None:
             return z
-        return torch.cat([z, self.embedding(_given(labels))], dim=1)
+        return torch.cat([z, self.embedding(given(labels))], dim=1)
 
 
 class Projection(nn.Module):
@@ -57,7 +57,7 @@ class Projection(nn.Module):
         logits = self.linear(h).squeeze(1)
         if self.embedding is None:
             return logits
-        return logits + (self.embedding(_given(labels)) * h).sum(dim=1)
+        return logits + (self.embedding(given(labels)) * h).sum(dim=1)
 
 
 class LabelProduct(nn.Module):
@@ -86,7 +86,7 @@ class LabelProduct(nn.Module):
         h = self.linear(h)
         if self.embedding is None:
             return h.squeeze(1)
-        return (h * self.embedding(_given(labels))).sum(dim=1)
+        return (h * self.embedding(given(labels))).sum(dim=1)
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -112,11 +112,41 @@ class ConditionalBatchNorm(nn.Module):
         x = self.norm(x)
         if self.scale is None or self.shift is None:
             return x
-        scale, shift = (embedding(_given(labels), table)[:, :, None, None] for table in (self.scale, self.shift))
+        scale, shift = (embedding(given(labels), table)[:, :, None, None] for table in (self.scale, self.shift))
         return torch.addcmul(shift, x, scale)
 
 
-def _given(labels: Tensor | None) -> Tensor:
+class LinearBatchNorm(nn.Module):
+    """Batch norm of feature maps ``(n, features, h, w)`` times ``1 + W_scale c``, plus ``W_shift c``.
+
+    The vector ``c`` belongs to the sample. Without such a vector it is ordinary batch norm.
+    Source: Brock et al., Large scale GAN training for high fidelity natural image synthesis, ICLR 2019, appendix B.
+
+    Args:
+        features: the number of channels.
+        length: the length of ``c``; 0 for none.
+    """
+
+    def __init__(self, features: int, length: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(features, affine=not length)
+        self.scale = nn.Linear(length, features, bias=False) if length else None
+        self.shift = nn.Linear(length, features, bias=False) if length else None
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        x = self.norm(x)
+        if self.scale is None or self.shift is None:
+            return x
+        scale, shift = (layer(condition)[:, :, None, None] for layer in (self.scale, self.shift))
+        return torch.addcmul(shift, x, 1 + scale)
+
+
+def given(labels: Tensor | None) -> Tensor:
+    """The labels, which a class-conditional network needs.
+
+    Raises:
+        UserError: there are none.
+    """
     if labels is None:
         raise UserError(
             "a class-conditional network needs labels; set game.conditional, or in a game of your own pass "

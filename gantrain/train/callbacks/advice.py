@@ -94,7 +94,7 @@ class TrainingAdvice(Callback):
     def _measured(self, folder: Path, last: Mapping[str, float], network: nn.Module) -> dict[str, float]:
         """The numbers of this look, by name; NaN for what cannot be said."""
         rows, labels, real, of_real = self._compared
-        z = torch.randn(len(rows), self.game.latent_dim, generator=generator(self.seed, "latent"))
+        z = self.game.latents(len(rows), self.seed)
         fakes = self.game.generate(z, labels, derive(self.seed, "networks"), network, chunk=64)
         points = thumbnails(fakes)
         numbers = {"spread": spread(points, labels) / of_real if of_real > 0 else math.nan}

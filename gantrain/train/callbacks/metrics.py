@@ -11,15 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from gantrain.config.features import PublishedNetwork, own_features
 from gantrain.config.metrics import BEST, METRICS, value_for
 from gantrain.config.parts import build
 from gantrain.config.sections import Evaluate
 from gantrain.data.dataset import DataSet
+from gantrain.data.pixels import opaque_shape
 from gantrain.errors import UserError
 from gantrain.games.base import GenerativeGame
-from gantrain.metrics import Extractor, Generated, Images, Metric, Options, Report, evaluate, make_extractor
+from gantrain.metrics import Generated, Images, Metric, Options, Report, evaluate
 from gantrain.metrics.evaluation import require_measurable
-from gantrain.metrics.extractors.unneeded import Unneeded
+from gantrain.metrics.extractors.factory import Extractors
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.utils.seeding import derive
@@ -69,22 +71,20 @@ class MetricEvaluation(Callback):
         self.labels = data.labels
         self.seed = derive(seed, "evaluation")
         self.cache = Path(folder) / CACHE
-        self.metrics = metrics_of(section)
-        self.extractor = extractor_of(section.features, device, trust, self.metrics)
+        self.metrics = metrics_of(section.metrics, section.features, device, trust)
         against = data if section.data is None else build("data", section.data)
         for name, spec in (("data", data.spec), ("evaluate.data", against.spec)):
-            self.extractor.require_shape(tuple(spec.shape), name)
+            for extractor in filter(None, (metric.extractor for metric in self.metrics)):
+                extractor.require_shape(opaque_shape(tuple(spec.shape)), name)
         self.real = Images(against)
         self.options = Options(subset_size=section.subset_size, infinity=section.infinity)
         try:
             generated = Generated.of(game, self.seed, labels=self.labels)
-            require_measurable(
-                generated, self.real, self.extractor, self.metrics, samples=section.samples, options=self.options
-            )
+            require_measurable(generated, self.real, None, self.metrics, samples=section.samples, options=self.options)
         except UserError as error:
             raise UserError(f"evaluate: {error}") from None
         for i, metric in enumerate(self.metrics):
-            if isinstance(metric, Metric):
+            if not metric.key:
                 self._try(metric, f"evaluate.metrics.{i}")
 
     def _try(self, metric: Metric, key: str) -> None:
@@ -94,7 +94,7 @@ class MetricEvaluation(Callback):
             evaluate(
                 Generated.of(self.game, self.seed, labels=self.labels),
                 self.real.take(few),
-                self.extractor,
+                None,
                 [metric],
                 samples=few,
                 batch_size=self.section.batch_size,
@@ -129,7 +129,7 @@ class MetricEvaluation(Callback):
         return evaluate(
             Generated.of(self.game, self.seed, network=network, labels=self.labels),
             self.real,
-            self.extractor,
+            None,
             self.metrics,
             samples=self.section.samples,
             batch_size=self.section.batch_size,
@@ -138,30 +138,34 @@ class MetricEvaluation(Callback):
         )
 
 
-def metrics_of(section: Evaluate) -> list[str | Metric]:
-    """The metrics of a section ``evaluate``: the keys of those of gantrain, and the user's own."""
-    return [
-        metric if isinstance(metric, str) else build("metric", metric, key=f"evaluate.metrics.{i}")
-        for i, metric in enumerate(section.metrics)
-    ]
-
-
-def extractor_of(
-    features: Any, device: torch.device | str, trust: bool = False, metrics: Sequence[str | Metric] = ("fid",)
-) -> Extractor:
-    """The feature extractor that the key ``features`` of a config describes, if one of the metrics needs it.
+def metrics_of(
+    entries: Sequence[Any],
+    features: str | PublishedNetwork | None,
+    device: torch.device | str,
+    trust: bool = False,
+    override: bool = False,
+) -> list[Metric]:
+    """The metrics of a config, each with the network of its features; metrics with the same features share one.
 
     Args:
-        features: the value of the key.
-        device: where the extractor is.
+        entries: the metrics as ``evaluate.metrics`` has them.
+        features: the features of the metrics that name none of their own, as ``evaluate.features`` has them; None for
+            those by which each metric is defined.
+        device: where the networks are.
         trust: as in :func:`gantrain.metrics.make_extractor`.
-        metrics: the metrics for which the extractor is made.
+        override: whether ``features`` takes the place of metrics' own features.
+
+    Raises:
+        UserError: the features cannot be loaded, or a metric cannot be made.
     """
-    if not any(isinstance(metric, str) or metric.needs_features for metric in metrics):
-        return Unneeded(device)
-    if isinstance(features, str):
-        return make_extractor(features, device=device, trust=trust)
-    return make_extractor(features.name, features.weights, features.digest, device)
+    extractors, made = Extractors(device, trust), list[Metric]()
+    for i, entry in enumerate(entries):
+        metric: Metric = build("metric", entry, key=f"evaluate.metrics.{i}")
+        own = None if override else own_features(entry)
+        if metric.needs_features:
+            metric.extractor = extractors.make(own or features or metric.description.features)
+        made.append(metric)
+    return made
 
 
 def name_of_best(report: Report, word: str) -> str:

@@ -250,4 +250,6 @@ def test_from_a_config(tmp_path):
     with pytest.raises(UserError, match="data.path: is missing"):
         build("data", "image_folder")
     with pytest.raises(UserError, match="data.channels: expected"):
-        build("data", {"name": "image_archive", "path": path, "channels": 4})
+        build("data", {"name": "image_archive", "path": path, "channels": 2})
+    data = build("data", {"name": "image_archive", "path": path, "size": [8, 12], "channels": 4})
+    assert data.spec.shape == (4, 8, 12)

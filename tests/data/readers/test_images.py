@@ -2,8 +2,10 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from gantrain.data.pixels import opaque
 from gantrain.data.readers.images import load, load_all
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
@@ -58,6 +60,30 @@ def test_transparent_pixels_lie_over_white():
     assert np.abs(out - expected).max() <= 1
     grey = load(encoded(np.concatenate([GREY[:, :, None], alpha], axis=2)), 1, None)
     assert np.abs(grey - (GREY[:, :, None] * (alpha / 255.0) + 255 * (1 - alpha / 255.0))).max() <= 1.5
+
+
+def test_alpha_stays_where_four_channels_are_asked_for():
+    alpha = np.random.randint(0, 256, (6, 5, 1), dtype=np.uint8)
+    alpha[0] = 0
+    out = load(encoded(np.concatenate([COLOUR, alpha], axis=2)), 4, None)
+    assert np.array_equal(out[..., 3:], alpha)
+    assert np.array_equal(out[1:, :, :3][alpha[1:, :, 0] > 0], COLOUR[1:][alpha[1:, :, 0] > 0])
+    assert (out[0, :, :3] == 255).all(), "the colour of what cannot be seen is white"
+    assert (load(encoded(COLOUR), 4, None)[..., 3] == 255).all()
+
+
+def test_levels_with_alpha_over_white_are_those_of_reading_the_file_in_colour():
+    image = np.random.randint(0, 256, (40, 50, 4), dtype=np.uint8)
+    levels = torch.from_numpy(load(encoded(image), 4, None).copy()).permute(2, 0, 1)[None]
+    assert np.array_equal(opaque(levels)[0].permute(1, 2, 0).numpy(), load(encoded(image), 3, None))
+
+
+def test_a_size_may_be_a_height_and_a_width():
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 15:45] = 255
+    assert load(encoded(wide), 3, (10, 15)).shape == (10, 15, 3)
+    assert (load(encoded(wide), 3, (10, 15))[:, 1:-1] == 255).all(), "the largest part of this shape around the centre"
+    assert (load(encoded(wide), 3, (10, 30))[:, :5] == 0).all()
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped():

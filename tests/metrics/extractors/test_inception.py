@@ -18,6 +18,7 @@ from gantrain.config.metrics import value_for
 from gantrain.errors import UserError
 from gantrain.metrics import Inception, Options, evaluate, make_extractor
 from gantrain.metrics.extractors import inception
+from gantrain.metrics.frechet_distance import FrechetDistance
 
 LAYERS = ["2048", "logits_unbiased"]
 
@@ -108,7 +109,8 @@ def test_weights_that_are_not_the_published_ones_never_give_a_fid(extractor, dig
     label = f"inception-{digest[:8]}"
     report = evaluate(generated(), None, extractor, ["isc"], samples=2, options=Options(splits=2))
     assert list(report.values) == [f"inception_score[{label}]"]
-    assert value_for("fid").full_name(extractor.label) == f"frechet_distance[{label}]"
+    assert extractor.published is None
+    assert value_for("fid").full_name(FrechetDistance().label(extractor)) == f"frechet_distance[{label}]"
     assert report.about["weights_sha256"] == digest and report.about["extractor"].endswith(digest[:8])
     assert "TensorFlow 1.x" in report.about["preprocessing"]
 
@@ -118,7 +120,7 @@ def test_the_published_weights_are_looked_for_in_torch_hubs_folder_first(publish
     (hub / published.name).write_bytes(content)
     published.unlink()
     extractor = Inception()
-    assert extractor.label is None and value_for("fid").full_name(extractor.label) == "fid"
+    assert extractor.published == "inception" and FrechetDistance().label(extractor) is None
 
 
 def test_missing_weights_are_downloaded_and_kept(published, hub, content):

@@ -9,7 +9,7 @@ import torch
 from image_sets import DIGITS, Stack, game, gaussian, generated, images
 from PIL import Image
 
-from gantrain.data import GaussianRing
+from gantrain.data import GaussianRing, as_data_set
 from gantrain.errors import UserError
 from gantrain.metrics import Generated, Images
 from gantrain.metrics.sources.base import PIECE
@@ -142,3 +142,13 @@ def test_one_bad_sample_is_named():
 
     with pytest.raises(UserError, match="sample 69 holds"):
         Generated(sample).piece(1, 10, "cpu")
+
+
+def test_metrics_see_images_with_alpha_over_white():
+    levels = torch.tensor([[[[0]], [[100]], [[200]], [[255]]], [[[0]], [[100]], [[200]], [[0]]]], dtype=torch.uint8)
+    levels = levels.expand(2, 4, 2, 2)
+    over_white = torch.tensor([[[[0]], [[100]], [[200]]], [[[255]], [[255]], [[255]]]], dtype=torch.uint8)
+    over_white = over_white.expand(2, 3, 2, 2)
+    generated = Generated(lambda n, seed: levels[:n] / 127.5 - 1)
+    assert torch.equal(generated.piece(0, 2, "cpu"), over_white)
+    assert torch.equal(Images(as_data_set(levels)).piece(0, 2, "cpu"), over_white)
