@@ -74,7 +74,7 @@ def test_no_graph_where_none_is_needed():
     d = game.objective("discriminator", ring_batch())
     assert all(g is None for g in gradients(d, game.players["generator"].parameters))
     assert all(not s.requires_grad for s in d.scores.values())
-    assert set(d.scores) == {"real", "fake", "r1", "wgangp"}
+    assert set(d.scores) == {"real", "fake", "real_sign", "r1", "wgangp"}
     g = game.objective("generator", ring_batch())
     assert all(not s.requires_grad for s in g.scores.values())
 

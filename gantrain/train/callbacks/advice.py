@@ -56,6 +56,7 @@ class TrainingAdvice(Callback):
     """
 
     weights = "live"
+    at_end = False  # two looks are an interval apart
 
     def __init__(
         self, game: GenerativeGame, data: DataSet, every: Interval, seed: int, held_out: DataSet | None = None

@@ -51,18 +51,20 @@ class Callback(ABC):
 
     Args:
         every: the interval from one call to the next: a number of training steps, ``{kimg: 10}`` or ``{gradients:
-            500}``. The last step has a call, too. Default 500.
+            500}``. Default 500.
 
     Attributes:
         weights: the weights of the network that the callback gets: the name of an average, such as "ema", "live" (the
             weights that are trained) or "anchor" (those of the last outer iterate). None stands for the first average
             if the run keeps one, and for "live" otherwise.
+        at_end: whether the last step has a call, too, if none is due.
         all_processes: whether all processes call the callback, or the first process alone.
         writes: the files and folders in the run's folder that the callback writes, and what lies there:
             ``{"pictures": "curves"}``. ``gantrain train --dry-run`` shows them.
     """
 
     weights: str | None = None
+    at_end = True
     all_processes = False
     writes: ClassVar[Mapping[str, str]] = {}
 
