@@ -13,11 +13,13 @@ import psutil
 import torch
 from torch import Tensor
 
+from gantrain.commands import r1_weight
 from gantrain.commands.trial import folder_of, space, tensor_bytes
 from gantrain.config.clock import in_words
 from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
 from gantrain.data.storage import describe_samples, size_in_bytes
+from gantrain.games.penalties import R1
 from gantrain.runs.summary import summarise
 from gantrain.sharpness.base import Plain
 from gantrain.train.measurement import Measurement
@@ -81,6 +83,7 @@ def described(
             "batch_size": batches.batch_size,
             "workers": batches.workers,
         },
+        "r1": _weights_of_r1(trainer),
         "memory": {
             "networks": sum(tensor_bytes(state[name]) for name in names),
             "gradients": sum(p.nbytes for learner in trainer.learners for p in learner.parameters),
@@ -137,6 +140,20 @@ def _averages(config: Config) -> list[dict[str, Any]]:
         {key: value for key, value in resolved(average).items() if value is not None and value is not False}
         for average in config.averages
     ]
+
+
+def _weights_of_r1(trainer: Trainer) -> list[dict[str, Any]]:
+    """The weight of each R1 of a game on images, and what a rule of thumb would take."""
+    spec, batch = trainer.batches.spec, trainer.batches.batch_size
+    if not spec.image:
+        return []
+    _, height, width = spec.shape
+    rule = {
+        "start": r1_weight.starting_weight(height, width, batch),
+        "comparison": r1_weight.in_words(height, width, batch),
+    }
+    penalties = getattr(trainer.game, "penalties", ())
+    return [{"weight": penalty.weight, **rule} for penalty in penalties if isinstance(penalty, R1)]
 
 
 def _names(outer: Any) -> Iterator[str]:
