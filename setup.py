@@ -1,4 +1,4 @@
-"""The build step that copies the example configs and the classifier of digits into the wheel, as gantrain/shipped."""
+"""The build step that copies the example configs and classifiers for metrics into the wheel, as gantrain/shipped."""
 
 import shutil
 from pathlib import Path
@@ -6,8 +6,11 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-CLASSIFIER = "checkpoints/digits-classifier"
-SHIPPED = ("configs/**/*.yaml", f"{CLASSIFIER}/config.yaml", f"{CLASSIFIER}/step_1200/*")
+SHIPPED = (
+    "configs/**/*.yaml",
+    *(f"checkpoints/digits-classifier/{name}" for name in ("config.yaml", "step_1200/*")),
+    *(f"checkpoints/photos-classifier/{name}" for name in ("config.yaml", "data.json", "step_11700/*")),
+)
 
 
 class BuildWithShippedFiles(build_py):

@@ -15,6 +15,7 @@ import pytest
 import gantrain
 
 ROOT = Path(__file__).parent.parent
+SHIPPED = ("checkpoints/digits-classifier", "checkpoints/photos-classifier")
 FILES = ("pyproject.toml", "setup.cfg", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md")
 ENV = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK", "PYTHONPATH", "VIRTUAL_ENV")}
 
@@ -33,7 +34,7 @@ def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("source")
     for name in FILES:
         shutil.copy(ROOT / name, folder)
-    for name in ("gantrain", "configs", "checkpoints/digits-classifier"):
+    for name in ("gantrain", "configs", *SHIPPED):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "best"))
     for rubbish in ("build/lib/gantrain/stale.py", "checkpoints/digits-classifier/events.tfevents"):
         (folder / rubbish).parent.mkdir(parents=True, exist_ok=True)
@@ -81,12 +82,12 @@ def test_the_wheel_holds_what_users_need_and_nothing_else(wheel):
     described = {f"{folder}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "top_level.txt")}
     code = {str(path.relative_to(ROOT)) for path in (ROOT / "gantrain").rglob("*.py")}
     configs = {f"gantrain/shipped/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
-    classifier = {name for name in names if name.startswith("gantrain/shipped/checkpoints/digits-classifier/")}
-    assert names - classifier == code | configs | described | {"gantrain/py.typed", f"{folder}/licenses/LICENSE"}
-    assert {Path(name).name for name in classifier} == {
-        *("config.yaml", "manifest.json", "state.json"),
-        *("classifier.safetensors", "optimizer.classifier.safetensors"),
-    }
+    runs = [{name for name in names if name.startswith(f"gantrain/shipped/{run}/")} for run in SHIPPED]
+    licence = f"{folder}/licenses/LICENSE"
+    assert names - set().union(*runs) == code | configs | described | {"gantrain/py.typed", licence}
+    files = {"config.yaml", "manifest.json", "state.json", "classifier.safetensors"}
+    assert {Path(name).name for name in runs[0]} == files | {"optimizer.classifier.safetensors"}
+    assert {Path(name).name for name in runs[1]} == files | {"data.json"}
 
 
 def test_the_sources_that_are_published_make_the_same_wheel(source, wheel, tmp_path):

@@ -39,8 +39,8 @@ from gantrain.errors import UserError
     "--features",
     type=PATH,
     metavar="NAME",
-    help="Features of all metrics: inception, vgg16, one of DINOv2 or CLIP, or the folder of a classification run; by "
-    "default the run's, or those by which each metric is defined.",
+    help="Features of all metrics: inception, vgg16, one of DINOv2 or CLIP, photos-classifier, or the folder of a "
+    "classification run; by default the run's, or those by which each metric is defined.",
 )
 @click.option(
     "--feature-weights", type=PATH, metavar="PATH", help="File with the weights of InceptionV3, or of --features."
@@ -90,8 +90,8 @@ def evaluate(
     """Measure how good RUN is: the metrics of its generator's samples, or its classifier's accuracy.
 
     RUN is the folder of a run or of one of its checkpoints, such as RUN/best. FID, IS, KID and the other metrics are
-    those of torch-fidelity, with InceptionV3. With the features of your own classifier (--features) the values are
-    named after the classifier.
+    those of torch-fidelity, with InceptionV3. With the features of a classifier, of your own or photos-classifier,
+    which is shipped, the values are named after the classifier.
 
     \b
     gantrain eval checkpoints/quickstart

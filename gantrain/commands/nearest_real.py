@@ -81,16 +81,17 @@ def file_names(data: DataSet) -> list[str] | None:
     return names if names is not None and len(names) == len(data.samples) else None
 
 
-def _extractor(saved: SavedRun, features: str | None, device: torch.device, trust: bool) -> Extractor | None:
-    if features is not None:
-        return Extractors(device, trust).make(features)
+def _extractor(saved: SavedRun, asked: str | None, device: torch.device, trust: bool) -> Extractor | None:
+    if asked is not None:
+        return Extractors(device, trust).make(asked)
     if not saved.spec.image:
         return None
     section: Evaluate | None = saved.settings.game_callbacks.get("metrics")
     message = "the run names no features (evaluate.features); name some with --features"
     try:
-        for entry in () if section is None else section.metrics:
-            (metric,) = metrics_of([entry], section.features, device, trust)
+        entries, features = (section.metrics, section.features) if section is not None else ((), None)
+        for entry in entries:
+            (metric,) = metrics_of([entry], features, device, trust)
             if metric.extractor is not None:
                 metric.extractor.require_shape(opaque_shape(tuple(saved.spec.shape)), "data")
                 return metric.extractor

@@ -37,6 +37,13 @@ def in_float16(device: torch.device) -> bool:
     return on and torch.get_autocast_dtype(kind) == torch.float16
 
 
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """A context in which networks on the device compute without autocast, in the precision of their weights."""
+    kind = device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if on else nullcontext()
+
+
 @contextmanager
 def single_precision(tf32: bool) -> Iterator[None]:
     """Choose how products and convolutions of float32 are computed; the old settings return at the end of the block.

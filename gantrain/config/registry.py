@@ -182,7 +182,8 @@ _KINDS = {
         | _in("games.penalties.consistency", consistency="Consistency")
         | _in("games.penalties.orthogonal", orthogonal="Orthogonal")
         | _in("games.penalties.path_length", path_length="PathLength")
-        | _in("games.penalties.feature_matching", feature_matching="FeatureMatching"),
+        | _in("games.penalties.feature_matching", feature_matching="FeatureMatching")
+        | _in("games.penalties.auxiliary_classifier", auxiliary_classifier="AuxiliaryClassifier"),
         schedules={},
     ),
     "generator": lambda: Kind(
@@ -194,7 +195,8 @@ _KINDS = {
         | _in("models.sngan", sngan="SNGANGenerator")
         | _in("models.r3gan", r3gan="R3GANGenerator")
         | _in("models.biggan", biggan="BigGANGenerator")
-        | _in("models.fastgan", fastgan="FastGANGenerator"),
+        | _in("models.fastgan", fastgan="FastGANGenerator")
+        | _in("models.stylegan2", stylegan2="StyleGAN2Generator"),
         supplied=_SPEC,
         called="gantrain:Generator",
     ),
@@ -207,7 +209,8 @@ _KINDS = {
         | _in("models.sngan", sngan="SNGANDiscriminator")
         | _in("models.r3gan", r3gan="R3GANDiscriminator")
         | _in("models.biggan", biggan="BigGANDiscriminator")
-        | _in("models.fastgan", fastgan="FastGANDiscriminator"),
+        | _in("models.fastgan", fastgan="FastGANDiscriminator")
+        | _in("models.stylegan2", stylegan2="StyleGAN2Discriminator"),
         supplied=_SPEC,
         called="gantrain:Discriminator",
     ),
@@ -281,7 +284,9 @@ _KINDS = {
     "augmentation": lambda: Kind(
         "augmentation",
         "gantrain:Augmentation",
-        _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color") | _in("data.ada", ada="ADA"),
+        _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color")
+        | _in("data.ada", ada="ADA")
+        | _in("data.diffaugment", diffaugment="DiffAugment"),
         schedules={},
     ),
     "toy": lambda: Kind(

@@ -198,8 +198,9 @@ class Evaluate(Schema):
     features: Features | None = None
     """The network whose features all metrics use that name none of their own: inception, vgg16, one of DINOv2 or CLIP,
     or the folder of a classification run, whose classifier then gives the features. A bare name is also searched in
-    checkpoints in the current directory, and digits-classifier is shipped. null (the default): each metric uses the
-    network by which it is defined, which is vgg16 for prc and prdc, and inception for the others."""
+    checkpoints in the current directory; photos-classifier, for photographs, and digits-classifier are shipped. null
+    (the default): each metric uses the network by which it is defined, which is vgg16 for prc and prdc, and inception
+    for the others."""
     data: Annotated[Any, PartOver("data")] | None = None
     """The data set with which the samples are compared; keys that are left out are those of the training data. null
     (the default) compares with the training data."""

@@ -1,4 +1,4 @@
-"""The files that gantrain brings along beside its code: example configs, and the classifier of digits."""
+"""The files that gantrain brings along beside its code: example configs, and classifiers for metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent.parent
 # A wheel has them inside the package, see setup.py; in a clone they lie beside it.
 ROOT = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.parent
-CLASSIFIER = "checkpoints/digits-classifier"
+CLASSIFIERS = ("checkpoints/digits-classifier", "checkpoints/photos-classifier")
 RUNS = "checkpoints"
 """The folder that holds runs, unless run.folder says otherwise."""
 
@@ -45,8 +45,8 @@ def find_run(run: str | Path, folder: str | Path = "") -> Path:
         places.append(Path.cwd() / path)
     if may_be_shipped(path):
         places.append(ROOT / path)
-    elif path.is_absolute() and Path(*path.parts[-2:]) == Path(CLASSIFIER):
-        places.append(ROOT / CLASSIFIER)  # shipped with another installation, whose path a run's config has kept
+    elif path.is_absolute() and str(Path(*path.parts[-2:])) in CLASSIFIERS:
+        places.append(ROOT / Path(*path.parts[-2:]))  # shipped with another installation, whose path a config has kept
     return next((place for place in places if not is_missing(place)), places[0])
 
 
@@ -64,7 +64,7 @@ def is_missing(path: str | Path) -> bool:
 def may_be_shipped(path: str | Path) -> bool:
     """Whether a path can be the name of a shipped file or folder."""
     path = Path(path)
-    return ".." not in path.parts and any(path.is_relative_to(folder) for folder in ("configs", CLASSIFIER))
+    return ".." not in path.parts and any(path.is_relative_to(folder) for folder in ("configs", *CLASSIFIERS))
 
 
 def configs() -> list[str]:

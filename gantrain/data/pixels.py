@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+# So many values are scaled at once, which take four bytes each.
+_CHUNK = 2**24
+
 
 def decode(raw: Tensor) -> Tensor:
     """uint8 images to float32: 0 becomes -1 and 255 becomes 1, both exactly."""
@@ -36,7 +39,17 @@ def opaque_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (3, *shape[1:]) if len(shape) == 3 and shape[0] == 4 else shape
 
 
-def resize(images: Tensor, size: int) -> Tensor:
-    """Scale uint8 images ``(n, c, h, w)`` to ``(n, c, size, size)`` by antialiased bicubic interpolation."""
-    chunks = (interpolate(c.float(), (size, size), mode="bicubic", antialias=True) for c in images.split(1000))
-    return torch.cat([c.round_().clamp_(0, 255).to(torch.uint8) for c in chunks])
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Scale images by antialiased bicubic interpolation. The two sides are scaled alone, so that nothing is cut off.
+
+    Args:
+        images: ``(n, c, h, w)``, levels from 0 to 255, uint8 or float.
+        height: the new height in pixels.
+        width: the new width in pixels.
+
+    Returns:
+        ``(n, c, height, width)``: rounded uint8 for uint8, otherwise float32 that is not rounded.
+    """
+    chunks = images.split(max(1, _CHUNK // images[0].numel()))
+    scaled = (interpolate(c.float(), (height, width), mode="bicubic", antialias=True).clamp_(0, 255) for c in chunks)
+    return torch.cat([c.round_().to(torch.uint8) if images.dtype == torch.uint8 else c for c in scaled])

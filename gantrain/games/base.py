@@ -85,9 +85,11 @@ class Player:
         buffers: the module's buffers.
         statistics: the running means and variances among the buffers. They may be interpolated together with the
             parameters, while other buffers (the unit vectors of spectral norm, counters) may not.
+        once_per_step: the buffers that move once in a training step: those that a module names in its attribute
+            ``once_per_step``.
 
     Raises:
-        UserError: the module is none, or has no trainable parameter.
+        UserError: the module is none, or has no trainable parameter; ``once_per_step`` names what is no buffer.
     """
 
     def __init__(self, name: str, module: nn.Module):
@@ -102,8 +104,20 @@ class Player:
         self.buffers = list(module.buffers())
         running = (getattr(m, key, None) for m in module.modules() for key in ("running_mean", "running_var"))
         self.statistics = [b for b in running if isinstance(b, Tensor)]
+        self.once_per_step = [b for m in module.modules() for b in _once_per_step(name, m)]
         if not self.parameters:
             raise UserError(f"player {name}: no trainable parameter; unfreeze at least one (requires_grad)")
+
+
+def _once_per_step(player: str, module: nn.Module) -> list[Tensor]:
+    """The module's own buffers that move once in a training step."""
+    names, buffers = getattr(module, "once_per_step", ()), dict(module.named_buffers(recurse=False))
+    if not isinstance(names, tuple | list) or any(name not in buffers for name in names):
+        raise UserError(
+            f"player {player}: {type(module).__name__}.once_per_step: expected a tuple of names of its buffers, such "
+            f"as {tuple(buffers) or ('mean',)}, got {names!r}"
+        )
+    return [buffers[name] for name in names]
 
 
 class Game(ABC):
@@ -281,12 +295,12 @@ class Game(ABC):
                     part.load_state_dict(state[key])
 
     def kept_scalars(self) -> dict[str, Tensor | float]:
-        """Numbers for the log of what the parts of the game keep, by ``CLASS/NAME``."""
+        """Numbers for the log of what the parts of the game keep, by ``PART/NAME``."""
         values: dict[str, Tensor | float] = {}
         for key, part in stateful_parts(self).items():
             with UserCode(f"game.{key}", part):
                 for name, value in part.scalars().items():
-                    values.setdefault(f"{type(part).__name__.lower()}/{name}", value)
+                    values.setdefault(f"{part.logged_as}/{name}", value)
         return values
 
     @contextmanager

@@ -22,6 +22,7 @@ from gantrain.games.base import Game, Gradient, Objective, Player
 from gantrain.games.checks import require_scalar
 from gantrain.gradients.accumulation import GradientAccumulation
 from gantrain.gradients.loss_scaling import Evaluated, LossScale, NotFinite, evaluate_in_range
+from gantrain.gradients.once_per_step import OncePerStep
 from gantrain.utils.tensors import preserve
 
 # The largest number of values on a device that may wait for the check that they are finite. The check reads them from
@@ -54,6 +55,8 @@ class Evaluator:
         evaluations: the number of gradient evaluations so far, by player.
         loss_scales: the scale of each player's loss, by player; empty if losses are not scaled.
         buffers: the buffers of all players' modules.
+        once_per_step: those among the buffers that move once in a training step.
+        running: all other buffers.
         observing: whether the next evaluations are recorded in ``observed``.
         observed: the scalars that were recorded in each player's last evaluation, by player and name: ``loss``,
             ``score/NAME`` (means), ``gradient_norm``, and those of the oracle. They are 0-d tensors.
@@ -77,6 +80,9 @@ class Evaluator:
         self.reseed = reseed
         self.seed = seed
         self.buffers = [b for player in game.players.values() for b in player.buffers]
+        self.once_per_step = OncePerStep([b for player in game.players.values() for b in player.once_per_step])
+        once = {id(b) for b in self.once_per_step.buffers}
+        self.running = [b for b in self.buffers if id(b) not in once]
         self.accumulation = GradientAccumulation(accumulation, self.buffers)
         self.loss_scales = {name: LossScale() for name in game.players} if scaled else {}
         self.step = 0
@@ -137,7 +143,7 @@ class Evaluator:
         Raises:
             UserError: in float16, the loss or its gradient is not finite, or the device cannot compute it.
         """
-        with preserve(self.buffers) if auxiliary else nullcontext():
+        with self.aside() if auxiliary else self._counting():
             found = self._in_range([player.name], partial(self._differentiated, player, draw, targets))
         self._record(found, counted, observing and not auxiliary)
         return found[player.name][1]
@@ -154,7 +160,8 @@ class Evaluator:
         Raises:
             UserError: in float16, a loss or its gradient is not finite, or the device cannot compute it.
         """
-        found = self._in_range(list(self.game.players), partial(self._differentiated_together, draw))
+        with self._counting():
+            found = self._in_range(list(self.game.players), partial(self._differentiated_together, draw))
         self._record(found, True, observing)
         return [gradients[0] for _, gradients in found.values()]
 
@@ -188,6 +195,19 @@ class Evaluator:
                 "by 0, and roots and logarithms of numbers below 0"
                 + ("; the game takes no data, so batch.real is empty" if self.game.takes_data is False else "")
             )
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Sets all buffers back at the end of the block, as if nothing had been evaluated in it."""
+        seen = self.once_per_step.seen
+        try:
+            with preserve(self.buffers):
+                yield
+        finally:
+            self.once_per_step.seen = seen
+
+    def _counting(self) -> AbstractContextManager[None]:
+        return self.once_per_step.evaluation(self.step, self.accumulation.current[0])
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -250,6 +270,7 @@ class Evaluator:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self._unchecked.clear()
+        self.once_per_step.forget()
         self.draws = state["draws"]
         self.evaluations = dict(state["evaluations"])
         for name, scale in self.loss_scales.items():

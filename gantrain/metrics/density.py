@@ -10,8 +10,8 @@ from gantrain.config.types import PositiveInt
 from gantrain.errors import UserError
 from gantrain.metrics.base import Metric
 from gantrain.metrics.collection import SampleStatistics
+from gantrain.metrics.distances import count_inside, distance_to_kth_other
 from gantrain.metrics.extractors.base import Extractor
-from gantrain.metrics.neighbours import count_inside, distance_to_kth_other
 from gantrain.metrics.options import Options
 from gantrain.metrics.points import as_points, require_neighbours
 from gantrain.metrics.reference import Reference

@@ -7,8 +7,8 @@ from torch import Tensor
 from gantrain.errors import UserError
 from gantrain.metrics.base import Metric
 from gantrain.metrics.collection import SampleStatistics
+from gantrain.metrics.distances import distance_to_kth_other, nearest
 from gantrain.metrics.extractors.base import Extractor
-from gantrain.metrics.neighbours import distance_to_kth_other, nearest
 from gantrain.metrics.options import Options
 from gantrain.metrics.points import as_points, require_neighbours
 from gantrain.metrics.reference import Reference

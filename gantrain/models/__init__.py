@@ -13,6 +13,7 @@ from gantrain.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from gantrain.models.resnet import ResNet
 from gantrain.models.sngan import SNGANDiscriminator, SNGANGenerator
 from gantrain.models.strategy import Softmax, Strategy, StrategySpec, Vector
+from gantrain.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from gantrain.models.truncation import truncate
 from gantrain.models.vgg import VGG
 from gantrain.models.wide_resnet import WideResNet
@@ -47,6 +48,8 @@ __all__ = [
     "Softmax",
     "Strategy",
     "StrategySpec",
+    "StyleGAN2Discriminator",
+    "StyleGAN2Generator",
     "Vector",
     "WideResNet",
     "slerp",

@@ -16,13 +16,20 @@ class Generator(nn.Module):
     the CPU, and its weights are a function of the seed.
 
     A generator may have a method ``truncated(z, labels, psi)``, whose samples ``psi`` draws towards a mean of its own;
-    ``gantrain sample --truncation PSI`` calls it, and of other generators truncates the latent vectors.
+    ``gantrain sample --truncation PSI`` calls it, and of other generators truncates the latent vectors. It may also
+    have ``styles(z, labels)``, ``(n, layers, features)``, and ``synthesise(w, z)``, which makes the samples of styles
+    ``w``, with noise that belongs to the latent vectors ``z``: the penalty ``path_length`` then differentiates in the
+    styles.
 
     Attributes:
         latent_dim: the length of a latent vector, which the constructor sets.
+        once_per_step: the names of buffers that move once in each training step, in its first evaluation, and are then
+            averaged over all processes. Other buffers, such as the running statistics of batch norm, move in each
+            evaluation in training mode. Any network may have such buffers.
     """
 
     latent_dim: int
+    once_per_step: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -34,7 +41,7 @@ class Generator(nn.Module):
                 conditional may leave the argument out.
 
         Returns:
-            ``(n, *shape)`` with the shape of the data; images lie in [-1, 1].
+            ``(n, *shape)`` with the shape of the data; images lie in [-1, 1], at least in evaluation mode.
         """
 
 

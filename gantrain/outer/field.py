@@ -24,7 +24,7 @@ from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim.constraints import Resolvent
 from gantrain.outer.learner import Learner
 from gantrain.utils.declared import declares
-from gantrain.utils.tensors import copy_, lerp_from_, norm, preserve, set_gradient, snapshot
+from gantrain.utils.tensors import copy_, lerp_from_, norm, set_gradient, snapshot
 
 Anchor = dict[str, list[Tensor]]
 
@@ -111,13 +111,14 @@ class Field:
         contexts = [self._context(learner, draw, anchor, observing) for learner in learners]
         roles = 1 if auxiliary else max((context.roles for context in contexts), default=1)
         try:
-            sync = BufferSync(evaluator.processes, evaluator.buffers, roles) if roles > 1 else None
-            with preserve(evaluator.buffers) if auxiliary else nullcontext():
+            sync = BufferSync(evaluator.processes, evaluator.running, roles) if roles > 1 else None
+            with evaluator.aside() if auxiliary else nullcontext():
                 averages = self._begin(learners, contexts)
             received = sync.begin() if sync is not None else None
             evaluated = averages()
             if received is not None:
                 received()
+                evaluator.once_per_step.moved_elsewhere(evaluator.step, evaluator.accumulation.number)
             for learner in learners:
                 if learner.name in self.divided and evaluator.loss_scales:
                     evaluator.loss_scales[learner.name].settle(evaluator.processes)

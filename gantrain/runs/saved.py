@@ -297,8 +297,8 @@ def load(
     Its data need not be there, unless it is of an earlier version.
 
     Args:
-        run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``. The classifier of digits that
-            comes with gantrain is ``checkpoints/digits-classifier``.
+        run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``. The classifiers that
+            come with gantrain are ``checkpoints/digits-classifier`` and ``checkpoints/photos-classifier``.
         weights: the name of an average, such as "ema", "live" for the weights of the optimizer, or "anchor" for those
             of the last outer iterate. By default the first average that the run keeps, and "live" if there is none.
         step: the step of the checkpoint; the newest by default.

@@ -312,6 +312,7 @@ class Trainer(Loop):
         self.scheduled.follow(self.images)
         self._followed = {f"schedule/{key}": value for key, value in self.scheduled.items()}
         self.outer_steps += self._moved()
+        self.evaluator.once_per_step.average(self.processes)
         for name, scheduler in self.schedulers.items():
             schedules.take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
         self.step += 1

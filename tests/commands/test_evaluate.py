@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from forked import Command, gantrain
-from image_sets import CLASSIFICATION
+from image_sets import CLASSIFICATION, written
 from pydantic import ValidationError
 from tiny import DIGITS, config_of, rows, same, state, write
 
@@ -184,8 +184,9 @@ def test_a_config_that_cannot_be_evaluated_is_refused_before_anything_is_written
         "evaluate.sampels=3": "evaluate.sampels: unknown key; .*did you mean 'samples'.*",
         "evaluate.features=nowhere": "features: neither inception nor .*: there is nothing at nowhere in .*",
         "ema=null evaluate.weights=ema": "evaluate.weights: ema was asked for, and the run keeps no average; .*",
-        "evaluate.data={size: 16}": ".*: images of 16 x 16 pixels .*",
+        "evaluate.data={name: image_folder, path: colours}": r".*: images of 8 x 8 pixels \(RGB\), and the features .*",
     }
+    written(tmp_path / "colours", torch.zeros(20, 3, 8, 8, dtype=torch.uint8))
     for overrides, message in wrong.items():
         shutil.rmtree(tmp_path / "digits", ignore_errors=True)
         every = [METRICS, f"evaluate.features={CLASSIFIER}", *overrides.replace("=null ", "=null\n").split("\n")]

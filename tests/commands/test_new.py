@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_few_photographs_of_mixed_sizes_train_at_once_with_diffaugment(tmp_path)
     assert "21 colour images in photographs" in said and "broken.jpg" in said and "few-photos" in said
     assert content()["data"]["path"] == "photographs" and content()["data"]["size"] == 32
     config = load("mine.yaml", [*FEW, "samples.every=1"])
-    assert [type(a).__name__ for a in config.game.augmentations] == ["Flip", "Crop", "Cutout"]
+    assert [type(a).__name__ for a in config.game.augmentations] == ["Flip", "DiffAugment"]
     with pytest.warns(UserWarning, match="1 of 21 images"):
         run = train(config)
     assert (run / "samples" / "step_000001.png").is_file()
@@ -86,7 +87,7 @@ def test_a_classifier_without_a_part_for_validation_holds_some_images_out(tmp_pa
 
 
 def test_the_quickstart_and_the_photographs_are_those_of_the_shipped_configs(tmp_path):
-    photographs(tmp_path / "photographs", 20)
+    photographs(tmp_path / "photographs", 65)
     create.create("quickstart", None, None)
     create.create("photos", "photographs", "few-photos")
     for name, more in (("quickstart", []), ("photos", ["data.path=photographs"])):
@@ -97,7 +98,7 @@ def test_the_quickstart_and_the_photographs_are_those_of_the_shipped_configs(tmp
     assert not load("writing.yaml").game.augmentations
     # A folder of this name is preferred to the data set.
     (tmp_path / "photographs").rename("digits")
-    assert "20 colour images in digits" in create.create("folder", "digits", None)
+    assert "65 colour images in digits" in create.create("folder", "digits", None)
 
 
 def test_a_game_of_ones_own_trains_is_killed_and_resumes_to_the_bit(tmp_path):
@@ -190,23 +191,34 @@ def test_what_is_chosen_makes_networks_for_any_size_and_machine(machine, side, t
     make_game(config, make_data(config), "cpu")
 
 
-def test_weights_of_inception_are_used_where_a_gpu_makes_them_quick(tmp_path):
-    found = images.Images({"name": "image_folder", "path": "x"}, "x", 300, (64,), 64, 3)
-    for machine, expected in (
-        (GPU, None),
-        (Machine(16, "a GPU", 24.0, True), ("kid",)),
-        (Machine(2, "", 0, True), None),
-    ):
-        chosen = choices.for_gan(found, machine, True)
-        (tmp_path / "gan.yaml").write_text(templates.gan("gan", found, machine, chosen, "gan.yaml"))
-        evaluate = load("gan.yaml").evaluate
-        assert (evaluate and evaluate.metrics) == expected
+@pytest.mark.parametrize(
+    ("machine", "count", "expected"),
+    [
+        (Machine(2), 302, ("photos-classifier", ("fid", "prc"), 1000, None)),
+        (Machine(2, "", 0, True), 20_000, ("photos-classifier", ("fid", "prc"), 1000, 10_000)),
+        (GPU, 302, ("photos-classifier", ("fid", "prc"), 10_000, None)),
+        (Machine(16, "a GPU", 24.0, True), 302, ("inception", ("kid",), 302, None)),
+        (Machine(16, "a GPU", 24.0, True), 20_000, ("inception", ("fid",), 10_000, None)),
+        (Machine(2), 64, None),
+    ],
+    ids=["cpu", "cpu and weights", "gpu", "gpu and weights", "many images", "too few"],
+)
+def test_samples_are_measured_by_what_is_here(tmp_path, machine, count, expected):
+    found = images.Images({"name": "image_folder", "path": "x"}, "x", count, (64,), 64, 3)
+    text = templates.gan("gan", found, machine, choices.for_gan(found, machine, True), "gan.yaml")
+    (tmp_path / "gan.yaml").write_text(text)
+    evaluate = load("gan.yaml").evaluate
+    if expected is None:
+        assert evaluate is None
         # What is commented out becomes a section by taking the marks away.
-        text = (tmp_path / "gan.yaml").read_text().replace("# evaluate:", "evaluate:").replace("#   ", "  ")
-        assert (
-            yaml.safe_load("\n".join(text.splitlines()[text.splitlines().index("run:") :]))["evaluate"]["samples"]
-            == 300
-        )
+        rest = text.partition("run:\n")[2]
+        (tmp_path / "gan.yaml").write_text("run:\n" + rest.replace("# evaluate:", "evaluate:").replace("#   ", "  "))
+        evaluate = load("gan.yaml").evaluate
+        expected = ("photos-classifier", ("fid", "prc"), 1000, None)
+    features = evaluate.features or "inception"
+    limit = resolved(load("gan.yaml"))["evaluate"]["data"]
+    found = (Path(features).name, evaluate.metrics, evaluate.samples, limit and limit["limit"])
+    assert found == expected
 
 
 def test_the_command_says_what_it_found_and_what_comes_next(tmp_path):

@@ -17,7 +17,7 @@ from gantrain.config.paths import nothing_at
 from gantrain.errors import UserError
 from gantrain.runs.folder import RESOLVED_CONFIG
 
-CLASSIFIER = shipped.ROOT / shipped.CLASSIFIER
+CLASSIFIER = shipped.ROOT / shipped.CLASSIFIERS[0]
 OWN = """
 from __future__ import annotations
 from gantrain.config.types import FolderPath, OutputFolder
@@ -160,7 +160,7 @@ def test_the_shipped_classifier_is_found_after_what_lies_beside_the_file(here, t
     assert load(file).evaluate.features == str(mine if bare else CLASSIFIER)
     (tmp_path / "b" / name).mkdir(parents=True)
     assert load(file).evaluate.features == str(tmp_path / "b" / name)
-    installed_elsewhere = f"evaluate.features=/nowhere/{shipped.CLASSIFIER}"
+    installed_elsewhere = f"evaluate.features=/nowhere/{shipped.CLASSIFIERS[0]}"
     assert load(file, [installed_elsewhere]).evaluate.features == str(CLASSIFIER)
 
 
@@ -241,9 +241,9 @@ def test_data_that_lie_nowhere_cannot_have_moved(here):
 
 
 def test_shipped_configs_read_from_folders_beside_it_or_that_the_user_makes(here):
-    files = ("photos", "sampa/cifar10_files", "rapp/files/gda", "language/sst2")
+    files = ("photos", "photos_classifier", "sampa/cifar10_files", "rapp/files/gda", "language/sst2")
     for name in (f"configs/{file}.yaml" for file in files):
         data = part_arguments(load(name).data.part)
         for key in {"path"} if "path" in data else {"train", "test"}:
-            expected = shipped.ROOT / ("configs" if "photos" in name else "data")
+            expected = shipped.ROOT / ("configs" if name == "configs/photos.yaml" else "data")
             assert Path(data[key]).is_relative_to(expected), name

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gantrain.config import load, load_map, load_solve, shipped
+import gantrain as gt
+from gantrain.config import load, load_map, load_solve, resolved, shipped
 from gantrain.errors import UserError
 from gantrain.metrics.extractors import make_extractor
 
@@ -44,6 +45,18 @@ def test_the_classifier_is_found_by_its_name(elsewhere):
     (elsewhere / CLASSIFIER).mkdir(parents=True)
     with pytest.raises(UserError, match=f"^{CLASSIFIER}: no run here"):
         make_extractor(CLASSIFIER)
+
+
+def test_the_classifier_of_photographs_is_small_and_of_its_config():
+    extractor, run = make_extractor("photos-classifier"), gt.load("checkpoints/photos-classifier")
+    assert (extractor.label, extractor.dimensions, extractor.channels) == ("photos-classifier", 64, 3)
+    assert (run.spec.shape, len(run.classes), run.classes[-1]) == ((3, 32, 32), 10, "truck")
+    assert sum(file.stat().st_size for file in run.path.iterdir()) < 1_200_000
+    config = load("configs/photos_classifier.yaml")
+    assert run.step == config.run.steps
+    assert {k: run.config["game"][k] for k in ("classifier", "augmentations")} == {
+        k: resolved(config)["game"][k] for k in ("classifier", "augmentations")
+    }
 
 
 @pytest.mark.parametrize("name", ["quickstart.yaml", "configs/../configs/quickstart.yaml", "checkpoints", "gantrain"])

@@ -55,6 +55,13 @@ RUNS = {
     "lookahead_batch_norm": (DIGITS, LOOKAHEAD, *SGD),
     "lookahead_no_norm": (DIGITS, LOOKAHEAD, NO_NORM, *SGD),
     "adam": (RING, LOOKAHEAD),
+    "stylegan2": (
+        DIGITS,
+        "outer={name: extragradient}",
+        *(optimizer.replace("0.05", "0.001") for optimizer in SGD),
+        "game.generator.model={name: stylegan2, width: 4, latent_dim: 4, mapping_layers: 2, style_mixing: 0.5}",
+        "game.discriminator.model={name: stylegan2, width: 4}",
+    ),
 }
 STEPS = 10
 # Evaluations of the operator in these steps: alternating players are evaluated one after the other.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
 import torch
 from image_sets import DIGITS, Pixels, gaussian, generated, images, written
 from later import Later
+from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from gantrain.data.pixels import encode
+from gantrain.data.readers.images import load
 from gantrain.errors import UserError
 from gantrain.metrics import (
     DensityCoverage,
@@ -20,6 +24,7 @@ from gantrain.metrics import (
     authenticity,
     density_coverage,
     evaluate,
+    make_extractor,
     neighbours,
     open_images,
 )
@@ -116,8 +121,7 @@ def test_halves_of_one_set_are_near_and_the_distance_falls_as_one_over_n(classif
     assert 0 < many < 0.02 * evaluate(generated(), Images(DIGITS), classifier, ["fid"], samples=800)[FID]
 
 
-def damaged(kind: str, strength: int):
-    samples = DIGITS.samples[::2]
+def damaged(samples: Tensor, kind: str, strength: int) -> Tensor:
     if kind == "blur":
         x = samples.float()
         for _ in range(strength):
@@ -134,7 +138,13 @@ def test_distances_rise_with_damage(classifier, kind):
     real = images(DIGITS.samples[1::2])
     options = Options(subset_size=300, subsets=20)
     reports = [
-        evaluate(images(damaged(kind, strength)), real, classifier, ["fid", "kid", "prc"], options=options)
+        evaluate(
+            images(damaged(DIGITS.samples[::2], kind, strength)),
+            real,
+            classifier,
+            ["fid", "kid", "prc"],
+            options=options,
+        )
         for strength in range(4)
     ]
     for name in (FID, KID):
@@ -143,6 +153,31 @@ def test_distances_rise_with_damage(classifier, kind):
     if kind == "dropped modes":
         assert reports[3]["recall[digits-classifier]"] < 0.8 * reports[0]["recall[digits-classifier]"]
         assert reports[3]["precision[digits-classifier]"] > 0.9 * reports[0]["precision[digits-classifier]"]
+
+
+def parts(photograph: str, number: int, seed: int) -> Tensor:
+    """Random parts of 64 x 64 pixels of a photograph that scikit-learn brings along."""
+    file = distribution("scikit-learn").locate_file(f"sklearn/datasets/images/{photograph}.jpg")
+    whole = torch.tensor(load(Path(str(file)).read_bytes(), channels=3, size=None)).permute(2, 0, 1)
+    places = torch.randint(0, 427 - 64, (number, 2), generator=torch.Generator().manual_seed(seed)).tolist()
+    return torch.stack([whole[:, y : y + 64, x : x + 64] for y, x in places])
+
+
+def test_the_features_of_the_shipped_classifier_tell_photographs_from_damaged_ones():
+    a, b = (torch.cat([parts(name, 60, seed) for name in ("china", "flower")]) for seed in (0, 1))
+    extractor, real = make_extractor("photos-classifier"), images(a)
+    assert (extractor.label, extractor.dimensions, extractor.classes) == ("photos-classifier", 64, 10)
+
+    def distance(fake: Tensor) -> float:
+        return evaluate(images(fake), real, extractor, ["fid"])["frechet_distance[photos-classifier]"]
+
+    same = distance(b)
+    for kind in ("blur", "noise"):
+        values = [same, *(distance(damaged(b, kind, strength)) for strength in (1, 3))]
+        assert values == sorted(values) and values[2] > 2 * same, (kind, values)
+    collapsed = distance(parts("china", 120, 2))
+    assert collapsed > 2 * same, collapsed
+    assert distance(a) < 0.01 * same  # what is learnt by heart is not noticed
 
 
 def test_the_extrapolated_distance_has_lost_the_bias_of_the_number_of_samples():
@@ -207,8 +242,8 @@ def by_definition(real, fake, k):
 @pytest.mark.parametrize("memory", ["whole", "blocks"])
 def test_density_coverage_and_authenticity_by_their_definitions(monkeypatch, kind, memory):
     if memory == "blocks":
-        monkeypatch.setattr(neighbours, "_ENTRIES", 100)
-        monkeypatch.setattr(neighbours, "_COLUMNS", 7)
+        monkeypatch.setattr("gantrain.metrics.distances._ENTRIES", 100)
+        monkeypatch.setattr("gantrain.metrics.distances._COLUMNS", 7)
     random = torch.Generator().manual_seed(0)
     real, fake = (torch.randn(n, 3, generator=random) for n in (40, 30))
     if kind == "ties":  # tenths, which binary numbers cannot hold

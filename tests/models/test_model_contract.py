@@ -181,6 +181,35 @@ class TestFastGANDiscriminator(DiscriminatorContract):
         return models.FastGANDiscriminator(self.spec, width=2, reconstruction=0.0)
 
 
+class TestStyleGAN2Generator(GeneratorContract):
+    spec = COLOUR
+
+    def make(self):
+        return models.StyleGAN2Generator(self.spec.unconditional(), width=4, latent_dim=5, mapping_layers=2)
+
+
+class TestConditionalStyleGAN2GeneratorWithRandomNoise(GeneratorContract):
+    spec, conditional = GREY, True
+
+    def make(self):
+        keys = {"mapping_layers": 2, "style_mixing": 0.0, "noise": "random"}
+        return models.StyleGAN2Generator(self.spec, width=4, latent_dim=5, style_dim=6, **keys)
+
+
+class TestStyleGAN2Discriminator(DiscriminatorContract):
+    spec, couples_samples, couples_evaluation = COLOUR, True, True
+
+    def make(self):
+        return models.StyleGAN2Discriminator(self.spec.unconditional(), width=4)
+
+
+class TestConditionalStyleGAN2DiscriminatorWithoutGroups(DiscriminatorContract):
+    spec, conditional = GREY, True
+
+    def make(self):
+        return models.StyleGAN2Discriminator(self.spec, width=4, residual=False, group=None, mapping_layers=2)
+
+
 class TestResNet(ClassifierContract):
     spec, couples_samples = COLOUR, True
 

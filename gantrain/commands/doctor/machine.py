@@ -201,7 +201,10 @@ def inception() -> Iterator[Finding]:
     from gantrain.metrics.extractors.inception import WEIGHTS
 
     path = WEIGHTS.cached
-    remedy = f"evaluations download it; without a network put {WEIGHTS.url} into {path.parent}"
+    remedy = (
+        f"evaluations download it; without a network put {WEIGHTS.url} into {path.parent}, or take "
+        "features: photos-classifier, which is shipped"
+    )
     if not path.is_file():
         yield Finding("note", "inception", f"{path} is missing, which FID, IS and KID need", remedy)
         return

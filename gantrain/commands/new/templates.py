@@ -15,6 +15,8 @@ from gantrain.commands.new.machine import Machine
 _COLUMN = 64
 # Up to so many images are all read once before the start, so that none can end the run later.
 _SKIP = 20_000
+# The features of the shipped classifier of photographs; the Fréchet distance of fewer images means little.
+_FEATURES = 64
 _WRITING = ("digits", "kmnist", "mnist", "svhn")
 # What of a GAN's config depends on the device. On a GPU the networks are R3GAN's, with its loss and penalties.
 _ON_CPU: dict[str, Any] = {
@@ -206,13 +208,11 @@ def _flip(images: Images) -> str:
 
 
 def _diffaugment(choices: Choices) -> str:
-    """DiffAugment, or what of it is taken, with the rest as comments."""
-    crop, hole = max(choices.size // 8, 1), choices.size // 2
-    always = [f"{{name: crop, padding: {crop}, fill: 0.0}}", f"{{name: cutout, size: {hole}, symmetric: true}}"]
-    if choices.few:
-        color = "- color" if choices.on_gpu else "# - color\t# belongs to it, and lets a short run begin more slowly"
-        return "\n".join(f"    {line}" for line in [f"# {_NOW}", *(f"- {line}" for line in always), color])
-    return "\n".join(f"    # {line}" for line in [_LATER, *(f"- {line}" for line in ["color", *always])])
+    """DiffAugment, on a CPU without its colours; as a comment where it is not needed yet."""
+    if not choices.few:
+        return f"    # {_LATER}\n    # - diffaugment"
+    on_cpu = "{name: diffaugment, color: false}\t# with color a run begins more slowly"
+    return f"    # {_NOW}\n    - {'diffaugment' if choices.on_gpu else on_cpu}"
 
 
 def classifier(name: str, images: Images, machine: Machine, choices: Choices, file: str) -> str:
@@ -278,18 +278,27 @@ def _data(images: Images, choices: Choices) -> str:
 
 
 def _evaluate(images: Images, machine: Machine, every: int) -> str:
-    samples = min(images.count, 10_000)
-    metric = "fid" if images.count >= 10_000 else "kid"
-    subset = f"\n  subset_size: {samples // 2}" if metric == "kid" and samples < 2000 else ""
-    text = f"evaluate:\n  every: {every}\n  metrics: [{metric}]\n  samples: {samples}{subset}"
+    """The section evaluate; as a comment where there are too few images for it."""
+    head = f"evaluate:\n  every: {every}\n"
     if machine.inception and machine.gpu:
-        return text
-    why = (
-        "which takes minutes on a CPU."
-        if machine.inception
-        else "whose weights are not here: gantrain doctor says where to put them."
+        samples = min(images.count, 10_000)
+        subset = f"\n  subset_size: {max(samples // 2, 2)}" if samples < 2000 else ""
+        kid = f"{head}  metrics: [kid]\n  samples: {samples}{subset}"
+        return kid if images.count < 10_000 else f"{head}  metrics: [fid]\n  samples: {samples}"
+    features = "digits-classifier" if images.keys["name"] == "digits" else "photos-classifier"
+    papers = "inception gives FID, but takes minutes on a CPU"
+    if not machine.inception:
+        papers = "FID needs inception, see gantrain doctor"
+    text = (
+        f"{head}  metrics: [fid, prc]\t# Fréchet distance, precision and recall\n"
+        f"  samples: {10_000 if machine.gpu else 1000}\n  features: {features}\t# comes with gantrain; {papers}"
     )
-    return "\n".join(f"# {line}" for line in [f"This measures the samples by InceptionV3, {why}", *text.splitlines()])
+    if images.count > 10_000:
+        text += "\n  data: {limit: 10000}\t# of the images, with which samples are compared; null takes all"
+    if images.usable > _FEATURES:
+        return text
+    why = f"This measures the samples, and needs more than {_FEATURES} images."
+    return "\n".join(f"# {line}" for line in [why, *text.splitlines()])
 
 
 def _scalar(value: Any) -> str:

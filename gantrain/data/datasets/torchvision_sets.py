@@ -57,7 +57,7 @@ class TorchvisionSet(ImageSet):
         labels: Tensor | None = torch.as_tensor(_first(found, "targets", "labels")).long()
         if split != "test":
             samples, labels = training_part(samples, labels, self.classes, split, validation, label_noise, noise_seed)
-        super().__init__(samples if size is None else resize(samples, size), labels, self.classes)
+        super().__init__(samples if size is None else resize(samples, size, size), labels, self.classes)
 
     @classmethod
     def _chosen(cls, part: str) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class PathLength(Penalty):
         every: the number of training steps from one application to the next.
     """
 
+    logged_as = "path_length"
+
     def __init__(
         self, weight: PositiveFloat = 2.0, decay: Fraction = 0.01, shrink: PositiveInt = 2, every: PositiveInt = 4
     ):
@@ -52,7 +54,7 @@ class PathLength(Penalty):
         if hasattr(generator, "styles"):
             w = generator.styles(z, labels)
             w = w if w.requires_grad else w.requires_grad_(True)
-            samples = generator.synthesise(w)
+            samples = generator.synthesise(w, z)
         else:
             w = z.detach().requires_grad_(True)
             samples = output_of(generator, w, labels, "game.generator.model", None, "samples")

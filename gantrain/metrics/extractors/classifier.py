@@ -24,6 +24,9 @@ from gantrain.runs.saved import load
 class Classifier(Extractor):
     """A network that ends in a linear layer: the input of that layer are the features, its output the logits.
 
+    Images of another size are scaled to that of the classifier's training, antialiased, each side by itself. Grey
+    images are repeated to three channels for a classifier of colours.
+
     Args:
         network: a network from ``(n, *shape)`` float32 to logits ``(n, classes)``; a copy in evaluation mode is used.
         decode: turns stored images, uint8, into the input that the network was trained on.
@@ -47,7 +50,11 @@ class Classifier(Extractor):
         self.shape = tuple(shape)
         self.channels = 1 if shape[0] == 1 else 3
         self.device = torch.device(device)
-        self.preprocessing = f"as in the classifier's own training, at its own {' x '.join(map(str, shape[1:]))} pixels"
+        size = " x ".join(map(str, shape[1:]))
+        self.preprocessing = (
+            f"as in the classifier's own training, at its own {size} pixels; images of another size are scaled to it, "
+            "and not cut, by antialiased bicubic interpolation"
+        )
         self._network = copy.deepcopy(network).to(self.device).eval().requires_grad_(False)
         self._decode = decode
         self.weights = _digest(network)
@@ -81,15 +88,16 @@ class Classifier(Extractor):
         return cls(saved.network, of_levels, (channels, height, width), folder.resolve().name, device)
 
     def require_shape(self, shape: tuple[int, ...], source: str) -> None:
-        if tuple(shape) != self.shape:
+        if shape[0] != self.shape[0] and (shape[0], self.shape[0]) != (1, 3):
+            other = ", such as photos-classifier, or features: inception" if shape[0] == 3 else ""
             raise UserError(
                 f"{source}: images of {_pixels(shape)}, and the features of {self.name} are of {_pixels(self.shape)}; "
-                "use a classifier trained on such images, or features: inception"
+                f"use a classifier trained on such images{other}"
             )
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Output:
-        return self._run(self._decode(images))
+        return self._run(self._decode(self._fitted(images)))
 
     @cached_property
     def path_distance(self) -> PathDistance:
@@ -97,7 +105,13 @@ class Classifier(Extractor):
 
     def features(self, levels: Tensor) -> Tensor:
         """The features of images whose levels, from 0 to 255, need not be whole numbers."""
-        return self._run(self._decode(levels.clone())).features
+        return self._run(self._decode(self._fitted(levels).clone())).features
+
+    def _fitted(self, images: Tensor) -> Tensor:
+        """Images with levels from 0 to 255, of the shape that the network was trained on."""
+        if images.shape[2:] != self.shape[1:]:
+            images = pixels.resize(images, *self.shape[1:])
+        return images if images.shape[1] == self.shape[0] else images.repeat(1, self.shape[0], 1, 1)
 
     def _run(self, decoded: Tensor) -> Output:
         seen: list[Tensor] = []

@@ -30,7 +30,8 @@ def make_extractor(
     Args:
         features: a published network, which is "inception", "vgg16", or one of DINOv2 and CLIP by torch-fidelity's
             name, or the folder of a run whose game is classification. A bare name, such as ``my_classifier``, is
-            searched in the current directory, then in ``checkpoints`` there. ``digits-classifier`` is shipped.
+            searched in the current directory, then in ``checkpoints`` there. ``photos-classifier``
+            and ``digits-classifier`` are shipped.
         weights: for a published network, the path of its weights: see :class:`gantrain.metrics.Inception`.
         digest: for a published network, the SHA-256 of weights that are not the published ones.
         device: where the network is.
@@ -43,7 +44,7 @@ def make_extractor(
         return _published(features, weights, digest, device)
     folder = shipped.find_run(features)
     if shipped.is_missing(folder):
-        known = [*PUBLISHED, shipped.CLASSIFIER, Path(shipped.CLASSIFIER).name]
+        known = [*PUBLISHED, *shipped.CLASSIFIERS, *(Path(run).name for run in shipped.CLASSIFIERS)]
         bare = len(Path(features).parts) == 1
         others = [Path.cwd() / shipped.RUNS, shipped.ROOT / shipped.RUNS] if bare else [shipped.ROOT]
         nothing = nothing_at(features, known, others)

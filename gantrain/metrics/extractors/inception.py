@@ -17,7 +17,7 @@ WEIGHTS = Weights(
     title="weights of torch-fidelity's InceptionV3",
     url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
     digest="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-    instead="give its path as weights, or evaluate with a classifier of your own, features: checkpoints/CLASSIFIER",
+    instead="give its path as weights, or evaluate with features: photos-classifier, which is shipped",
 )
 
 

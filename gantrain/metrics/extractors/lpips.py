@@ -11,7 +11,7 @@ from gantrain.errors import UserError
 from gantrain.metrics.extractors.base import PathDistance
 from gantrain.metrics.extractors.weights import VGG16_WEIGHTS, Weights, state_dict
 
-_INSTEAD = "leave ppl out, or use the features of a classifier of your own, features: checkpoints/CLASSIFIER"
+_INSTEAD = "leave ppl out, or take features: photos-classifier, which is shipped"
 FILES = (
     Weights(
         title="weights of torch-fidelity's LPIPS",

@@ -60,6 +60,10 @@ class Projection(nn.Module):
         return logits + (self.embedding(given(labels)) * h).sum(dim=1)
 
 
+class ClassHead(nn.Linear):
+    """A dense layer from features to a logit for each class, beside a network's last layer. It is no hidden layer."""
+
+
 class LabelProduct(nn.Module):
     """The last layer of R3GAN's discriminator: from features ``h`` the logit ``w . h``, or ``e_y . W h``.
 
@@ -87,6 +91,26 @@ class LabelProduct(nn.Module):
         if self.embedding is None:
             return h.squeeze(1)
         return (h * self.embedding(given(labels))).sum(dim=1)
+
+
+class EqualisedEmbedding(nn.Module):
+    """``E_y / sqrt(classes) + b`` for a label ``y``: a dense layer of the label as a unit vector.
+
+    ``E`` is initially drawn from ``N(0, 1)``, so that its learning rate is equalised; ``b`` is initially 0.
+
+    Args:
+        classes: the number of classes.
+        features: the length of the embedding.
+    """
+
+    def __init__(self, classes: int, features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(classes, features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, labels: Tensor | None) -> Tensor:
+        """``(n,)`` to ``(n, features)``."""
+        return embedding(given(labels), self.weight) / len(self.weight) ** 0.5 + self.bias
 
 
 class ConditionalBatchNorm(nn.Module):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized, register_parametrization
+
+from gantrain.compute.precision import full_precision
 
 _LAYERS = (nn.Linear, nn.Conv2d, nn.Embedding)
 _LEAST_NORM = 1e-12  # a vector that is shorter is divided by this
@@ -50,7 +51,7 @@ class SpectralNorm(nn.Module):
 
     def _traced(self, weight: Tensor) -> Tensor:
         """The quotient by operations of which the compiler makes one graph with the rest of the network."""
-        with _full_precision(weight.device.type):
+        with full_precision(weight.device):
             matrix, u, v = weight.flatten(1), self._u.clone(), self._v.clone()
             if self.training:
                 with torch.no_grad():
@@ -121,7 +122,7 @@ class _Together:
 
 def _quotients(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[Tensor]:
     """The weights divided by the estimates; all must be in one mode, of one data type and on one device."""
-    with _full_precision(weights[0].device.type):
+    with full_precision(weights[0].device):
         matrices = [weight.detach().flatten(1) for weight in weights]
         if norms[0].training:
             us, vs, sigmas = _power_iteration(norms, matrices)
@@ -194,7 +195,7 @@ class _Quotients(torch.autograd.Function):
         us, vs, quotients = saved[:number], saved[number : 2 * number], saved[2 * number :]
         of_logarithms = [None] * number if of_sigmas is None else (of_sigmas * sigmas).unbind()
         found: list[Tensor | None] = []
-        with _full_precision(sigmas.device.type):
+        with full_precision(sigmas.device):
             for g, h, u, v, quotient, sigma in zip(
                 upstream, of_logarithms, us, vs, quotients, sigmas.unbind(), strict=True
             ):
@@ -225,9 +226,3 @@ class _Quotients(torch.autograd.Function):
             found.append(None if t is None else (t - of_sigma * quotient) / sigma)
             of_sigmas.append(of_sigma)
         return *found, torch.stack(of_sigmas)
-
-
-def _full_precision(device: str) -> AbstractContextManager[Any]:
-    """Turns autocast off."""
-    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.autocast(device, enabled=False) if on else nullcontext()

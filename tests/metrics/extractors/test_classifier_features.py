@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from image_sets import CLASSIFICATION, DIGITS, Tail, as_decoded, images
+from PIL import Image
 from tiny import RING, config_of, state
 from torch import nn
 
@@ -85,15 +89,46 @@ def test_a_network_that_ends_otherwise_is_refused():
             r"data: images of 8 x 8 pixels \(RGB\), and .* of 8 x 8 pixels \(grey\)",
         ),
         (
-            DIGITS.samples[:20].repeat(1, 1, 2, 2),
-            r"data: images of 16 x 16 pixels \(grey\), .*; use a classifier trained",
+            DIGITS.samples[:20].repeat(1, 2, 1, 1),
+            r"data: images of 8 x 8 pixels \(2 channels\), .*; use a classifier trained on such images$",
         ),
     ],
 )
-def test_images_of_another_resolution_or_number_of_channels_are_one_line(classifier, samples, message):
+def test_images_of_another_number_of_channels_are_one_line(classifier, samples, message):
     with pytest.raises(UserError, match=message) as caught:
         evaluate(images(samples), None, classifier, ["isc"])
     assert "\n" not in str(caught.value)
+
+
+def of_colours(shape=(3, 6, 10)):
+    """A classifier of colours whose features are the pixels themselves, in [-1, 1]."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 4))
+    return Classifier(network, as_decoded, shape, "colours")
+
+
+@pytest.mark.parametrize("size", [(24, 50), (6, 30), (3, 7)], ids=["both sides", "one side", "enlarged"])
+def test_images_of_another_size_are_scaled_as_pillow_scales_them(size):
+    # Pillow rounds and clips between the two sides; levels that are not extreme are never clipped.
+    stored = torch.randint(64, 192, (5, 3, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    found = of_colours()(stored).features.add(1).mul(127.5).reshape(5, 3, 6, 10)
+    for image, scaled in zip(stored, found, strict=True):
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        expected = np.asarray(picture.resize((10, 6), Image.Resampling.BICUBIC)).astype(np.float32)
+        assert np.abs(scaled.permute(1, 2, 0).numpy() - expected).max() <= 1.01
+    levels = stored[:1].float()
+    exact = of_colours().features(levels).add(1).mul(127.5).reshape(1, 3, 6, 10)
+    assert (exact - found[:1]).abs().max() <= 0.501 and torch.equal(levels, stored[:1].float())
+    assert not torch.equal(exact, exact.round())  # images along a path are not rounded
+
+
+def test_grey_images_are_three_equal_channels_to_a_classifier_of_colours():
+    grey = torch.randint(0, 256, (3, 1, 12, 20), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    extractor = of_colours()
+    extractor.require_shape((1, 12, 20), "data")
+    for one in (grey, grey[:, :, :6, :10]):
+        three = one.repeat(1, 3, 1, 1)
+        assert torch.equal(extractor(one).features, extractor(three).features)
+        assert torch.equal(extractor.features(one.float()), extractor.features(three.float()))
 
 
 def test_what_is_no_classifier_is_one_line(tmp_path, classifier_run):
