@@ -434,6 +434,19 @@ class Samples(Schema):
     the first average that the run keeps, and live if there is none."""
 
 
+class Advice(Schema):
+    """Signs of collapse, memorisation and overfitting, each said in one line when it appears; null looks for none."""
+
+    by_default: ClassVar[bool] = True
+
+    every: Interval = 500
+    """The interval from one look to the next: a number of training steps, {kimg: N} (thousands of real samples) or
+    {gradients: N}. Default 500."""
+    data: Annotated[Any, PartOver("data")] | None = None
+    """Real samples that are held out from training, such as {split: test}, by which overfitting is told apart from a
+    strong discriminator; keys that are left out are those of the training data. Default null: none."""
+
+
 class Scalars(Schema):
     """Scalars of the game's own: how often they are measured; null measures none."""
 
@@ -458,6 +471,7 @@ class Pictures(Schema):
 CALLBACKS: dict[str, type[Schema]] = {
     "samples": Samples,
     "metrics": Evaluate,
+    "advice": Advice,
     "accuracy": Accuracy,
     "scalars": Scalars,
     "pictures": Pictures,

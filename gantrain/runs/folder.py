@@ -55,7 +55,7 @@ CHANGEABLE = (
     *("data.accumulation", "data.storage", "data.workers"),
     *("data.path", "data.root", "data.train", "data.test", "data.download"),  # the data's digest is compared instead
     *("run.on_error", "run.on_nonfinite", "run.rollbacks"),
-    *("log", "samples", "evaluate", "scalars", "pictures", "callbacks", "diagnose", "checkpoint"),
+    *("log", "samples", "evaluate", "advice", "scalars", "pictures", "callbacks", "diagnose", "checkpoint"),
 )
 # Keys that name the data and other files which a run reads, by their last parts.
 _INPUTS = (".path", ".root", "data.train", "data.test", "evaluate.features", "features.weights")

@@ -328,7 +328,11 @@ class Loop(ABC):
 
     def _due(self) -> list[str]:
         """The names of the callbacks that are due at this step."""
-        return [name for name, callback in self._named.items() if self._is_due(callback.every)]
+        return [
+            name
+            for name, callback in self._named.items()
+            if self.reached.passed(callback.every, self.since) or (self.over and callback.at_end)
+        ]
 
     def _is_due(self, every: Interval) -> bool:
         """Whether something is due at this step: a multiple of its interval came with the step, or the run is over."""

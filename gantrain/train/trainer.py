@@ -423,13 +423,15 @@ class Trainer(Loop):
                 network = self.evaluated_network(callback.weights)
                 with reference_arithmetic(), self._unchanged():
                     found = callback.run(self.folder, self.monitor, self.step, network)
-                if found is not None and not isinstance(found, Result):
-                    wanted = f"{name_of(callback)}.run: expected a gantrain.Result or None"
+                if found is not None and not isinstance(found, Result | str):
+                    wanted = f"{name_of(callback)}.run: expected a gantrain.Result, a text or None"
                     raise UserError(f"{wanted}, got {described(found)}")
         found = self.processes.broadcast_object(found)
         if found is None:
             return
-        self.progress.note(found.line)
+        self.progress.note(found if isinstance(found, str) else found.line)
+        if isinstance(found, str):
+            return
         best = self.best
         if not math.isnan(found.cost) and (
             best is None or found.name != best["name"] or found.cost <= best["cost"] or math.isnan(best["cost"])

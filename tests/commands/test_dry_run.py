@@ -72,10 +72,12 @@ def test_it_shows_what_a_run_costs_and_leaves_nothing(tmp_path):
     assert 2 * memory["gradients"] < memory["optimizers"] < 2.1 * memory["gradients"]
     assert 0 < memory["average"] < memory["networks"] and memory["process_before"] <= memory["process_peak"]
     times = {occasion["name"]: occasion["times"] for occasion in report["time"]["occasions"]}
-    assert times == {"SampleGrid": 4, "MetricEvaluation": 3, "checkpoint": 4}
+    assert times == {"SampleGrid": 4, "MetricEvaluation": 3, "TrainingAdvice": 0, "checkpoint": 4}
     assert report["time"]["total"] == pytest.approx(
         report["time"]["start"] + report["time"]["steps"] + sum(o["total"] for o in report["time"]["occasions"])
     )
+    (r1,) = dry(tmp_path, DIGITS, "game.penalties=[{name: r1, weight: 0.5}]", "run.steps=3")["r1"]
+    assert r1["weight"] == 0.5 and r1["start"] == pytest.approx(0.0002 * 8 * 8 / 32)
     assert report["disk"]["needed"] > 6 * report["disk"]["checkpoint"] > 6 * memory["optimizers"]
     assert report["folder"]["earlier_run"] is None and str(tmp_path / "digits" / "best") in report["writes"]
     assert report["writes"][str(tmp_path / "digits" / "samples")].startswith("pictures of samples, every ")
@@ -149,7 +151,7 @@ def test_nothing_is_downloaded(tmp_path, monkeypatch):
 
 def test_an_evaluation_that_takes_long_is_not_included(tmp_path, monkeypatch):
     monkeypatch.setattr(measurement, "_LIMIT", 0.0)
-    report = dry(tmp_path, DIGITS, EVALUATE, "samples=null")
+    report = dry(tmp_path, DIGITS, EVALUATE, "samples=null", "advice=null")
     assert report["time"]["not_included"] == ["MetricEvaluation"]
     assert [occasion["name"] for occasion in report["time"]["occasions"] if occasion["total"]] == ["checkpoint"]
     assert "not included: MetricEvaluation" in lines.text(report)

@@ -46,6 +46,8 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         name = "" if average["name"] == "ema" else f"{average['name']}, "
         yield "average", f"{name}of the weights of {average['of_player']}{', '.join(['', *_settings(average)])}"
     yield "data", f"{report['data']['samples']}; batches of {report['data']['batch_size']}"
+    for weight in report["r1"]:
+        yield "r1", f"weight {weight['weight']:.3g}; as a comparison, {weight['comparison']}"
     parts = [f"{name} {amount(memory[key])}" for key, name in _PARTS.items() if memory[key]]
     each = " in each process" if many > 1 else ""
     yield "memory", f"{', '.join(parts)}{each}"

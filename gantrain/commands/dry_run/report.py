@@ -13,12 +13,14 @@ import psutil
 import torch
 from torch import Tensor
 
+from gantrain.commands import r1_weight
 from gantrain.commands.trial import folder_of, frozen_parameters, space, tensor_bytes
 from gantrain.config.clock import in_words
 from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
 from gantrain.config.sections import TENSORBOARD
 from gantrain.data.storage import describe_samples, size_in_bytes
+from gantrain.games.penalties import R1
 from gantrain.runs.summary import summarise
 from gantrain.sharpness.base import Plain
 from gantrain.train.measurement import Measurement
@@ -84,6 +86,7 @@ def described(
             "batch_size": batches.batch_size,
             "workers": batches.workers,
         },
+        "r1": _weights_of_r1(trainer),
         "memory": {
             "networks": sum(tensor_bytes(state[name]) for name in names),
             "gradients": sum(p.nbytes for learner in trainer.learners for p in learner.parameters),
@@ -143,6 +146,20 @@ def _averages(config: Config) -> list[dict[str, Any]]:
     ]
 
 
+def _weights_of_r1(trainer: Trainer) -> list[dict[str, Any]]:
+    """The weight of each R1 of a game on images, and what a rule of thumb would take."""
+    spec, batch = trainer.batches.spec, trainer.batches.batch_size
+    if not spec.image:
+        return []
+    _, height, width = spec.shape
+    rule = {
+        "start": r1_weight.starting_weight(height, width, batch),
+        "comparison": r1_weight.in_words(height, width, batch),
+    }
+    penalties = getattr(trainer.game, "penalties", ())
+    return [{"weight": penalty.weight, **rule} for penalty in penalties if isinstance(penalty, R1)]
+
+
 def _names(outer: Any) -> Iterator[str]:
     """The names of an outer loop and of the loops inside it, from its section of the config."""
     while isinstance(outer, dict):
@@ -167,7 +184,7 @@ def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
     found[str(folder / "step_N")] = f"checkpoints, every {every} and at the end; the newest {keep} are kept"
     # A callback of the user's own may say nothing about what it returns.
     returned = [type(callback).run.__annotations__.get("return", "") for callback in trainer.callbacks]
-    if any(annotation not in (None, "None") for annotation in returned):
+    if any(annotation not in (None, "None", "str | None") for annotation in returned):
         found[str(folder / "best")] = "the checkpoint of the best evaluation"
     return found
 
