@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from cases import few
 from forked import gantrain
 from tiny import DIGITS, back_to, config_of, rows, same, state, write
 
@@ -83,7 +84,7 @@ def test_means_over_micro_batches_are_known_at_the_last():
     assert found[4].item() == pytest.approx(5.0)
 
 
-@pytest.mark.parametrize("overrides", [(RAPP, SAMPA), ("outer=lookahead", "data.accumulation=2")])
+@pytest.mark.parametrize("overrides", few([(RAPP, SAMPA), ("outer=lookahead", "data.accumulation=2")], (RAPP, SAMPA)))
 def test_a_resumed_run_goes_on_with_it(tmp_path, overrides):
     config = config_of(DIGITS, tmp_path, *KEPT, *overrides)
     train(config)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import few
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tiny import RING, config_of, rows, same, state
@@ -75,7 +76,9 @@ def multiples(steps: int, per_step: float, interval: float) -> list[int]:
     return [*passed, steps]
 
 
-@pytest.mark.parametrize(("outer", "gradients", "draws"), [(GDA, 1, 1), (CRITICS, 3, 3), (RAPP, 4, 4)])
+@pytest.mark.parametrize(
+    ("outer", "gradients", "draws"), few([(GDA, 1, 1), (CRITICS, 3, 3), (RAPP, 4, 4)], (RAPP, 4, 4))
+)
 def test_what_is_due_is_due_when_the_clock_passes_a_multiple(ring, outer, gradients, draws):
     folder = train(ring(outer, *AMOUNTS, "run.steps=15"))
     logged = [row for row in rows(folder) if "kimg" in row]
