@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import few
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tiny import RING, config_of, rows, same, state
@@ -77,7 +76,12 @@ def multiples(steps: int, per_step: float, interval: float) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("outer", "gradients", "draws"), few([(GDA, 1, 1), (CRITICS, 3, 3), (RAPP, 4, 4)], (RAPP, 4, 4))
+    ("outer", "gradients", "draws"),
+    [
+        pytest.param(GDA, 1, 1, marks=pytest.mark.slow),
+        pytest.param(CRITICS, 3, 3, marks=pytest.mark.slow),
+        (RAPP, 4, 4),
+    ],
 )
 def test_what_is_due_is_due_when_the_clock_passes_a_multiple(ring, outer, gradients, draws):
     folder = train(ring(outer, *AMOUNTS, "run.steps=15"))
