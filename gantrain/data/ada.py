@@ -31,8 +31,9 @@ class ADA(Augmentation):
     If ``p`` is not given, it begins at 0 and adapts so that the discriminator does not overfit: every ``every`` steps
     it moves by ``sign(r - target) * images / (1000 kimg)`` within [0, 1], where r is the mean of ``sign D(x)`` over the
     real samples since the last move and ``images`` their number. In each training step the samples of the first
-    evaluation count. ``p`` and r are logged as ``ada/p`` and ``ada/r``; r near 1 means that the discriminator knows
-    the real samples by heart.
+    evaluation count. From D(x) the loss's boundary between real and fake is taken, 1/2 for ``least_squares``; for
+    ``wasserstein`` and ``relativistic``, the logit of a fake sample. ``p`` and r are logged as ``ada/p`` and
+    ``ada/r``; r near 1 means that the discriminator knows the real samples by heart.
 
     Source: Karras et al., Training generative adversarial networks with limited data, NeurIPS 2020; the defaults are
     those of its code for images (``bgc``).

@@ -57,7 +57,8 @@ class Augmentation(Stateful, ABC):
         in each training step, by :class:`gantrain.data.StepMeans`.
 
         Args:
-            logits: ``(n,)``, without a graph.
+            logits: ``(n,)``, less the loss's boundary between real and fake, so that those of samples that count as
+                real are positive; where only differences count, less the logit of a fake sample. Without a graph.
             batch: the batch of the real samples.
         """
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gantrain.errors import UserError
 from gantrain.exporting.function import Function
-from gantrain.exporting.torch_export import shapes
+from gantrain.exporting.torch_export import traced
 from gantrain.runs.saved import SavedRun
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -38,12 +38,10 @@ def write(function: Function, saved: SavedRun) -> bytes:
     if size > _LARGEST:
         raise UserError(f"export: the weights have {size:,} bytes, and a file of ONNX holds 2 GB; use --to torch")
     program: Any = torch.onnx.export(
-        function.module,
-        function.arguments(3, seed=0),
+        traced(function),
         dynamo=True,
         input_names=[*function.inputs],
         output_names=[function.output],
-        dynamic_shapes=shapes(function),
         verbose=False,
     )
     model = program.model_proto

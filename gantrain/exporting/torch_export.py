@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from gantrain.errors import is_out_of_memory
 from gantrain.exporting.function import Function
 from gantrain.runs.saved import SavedRun
 
@@ -19,11 +20,8 @@ DESCRIPTION = "gantrain.json"
 
 def write(function: Function, saved: SavedRun) -> bytes:
     """The content of the file."""
-    program = torch.export.export(
-        function.module, function.arguments(3, seed=0), dynamic_shapes=shapes(function), strict=False
-    )
     stream = io.BytesIO()
-    torch.export.save(program, stream, extra_files={DESCRIPTION: json.dumps(function.about)})
+    torch.export.save(traced(function), stream, extra_files={DESCRIPTION: json.dumps(function.about)})
     return stream.getvalue()
 
 
@@ -33,7 +31,20 @@ def read(content: bytes, function: Function, saved: SavedRun) -> Callable[[Seque
     return lambda inputs: module(*inputs)
 
 
-def shapes(function: Function) -> tuple[Any, ...]:
-    """Which dimensions of the inputs may have any size: the first, which is the batch."""
+def traced(function: Function) -> torch.export.ExportedProgram:
+    """The graph of the function, for batches of any size."""
+    arguments = function.arguments(3, seed=0)
     n = torch.export.Dim("n", min=1)
-    return tuple({0: n} for _ in function.inputs)
+    export = partial(
+        torch.export.export, function.module, arguments, dynamic_shapes=tuple({0: n} for _ in function.inputs)
+    )
+    try:
+        return export(strict=False)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        # Python runs the network there, so that len(z) becomes the number 3. Where its bytecode is read, it stays n.
+        try:
+            return export(strict=True)
+        except Exception:
+            raise error from None

@@ -24,7 +24,7 @@ from gantrain.games.base import GenerativeGame, Objective, Player, SharedPass
 from gantrain.games.calls import augmented, output_of
 from gantrain.games.checks import require_gradient, require_margins, require_scalar
 from gantrain.games.features import Features
-from gantrain.games.gan_pass import GANPass, discriminator_loss, discriminator_scores, generator_loss
+from gantrain.games.gan_pass import GANPass, beyond_boundary, discriminator_loss, discriminator_scores, generator_loss
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
 from gantrain.models.base import Discriminator, Generator
@@ -208,9 +208,10 @@ class GAN(GenerativeGame):
             again = None if replay is None else replay.of(partial(self._score, batch, stream, labels=labels))
             scored.append(Scored(samples, labels, logits, again, self.discriminator, features))
         scored[1] = replace(scored[1], **vars(origin))
+        beyond = beyond_boundary(self.loss, scored[0].logits, scored[1].logits)
         for i, augmentation in enumerate(self.augmentations):
             with UserCode(f"game.augmentations.{i}", augmentation):
-                augmentation.observe(scored[0].logits.detach(), batch)
+                augmentation.observe(beyond, batch)
         return scored[0], scored[1]
 
     def _penalty_terms(

@@ -44,12 +44,18 @@ def discriminator_scores(loss: Loss, real: Tensor, fake: Tensor) -> dict[str, Te
     """What the discriminator's objective logs of the logits: themselves, and whether real samples count as real.
 
     ``real_sign`` is 1 for a real sample on the right side of the loss's boundary and -1 on the other; its mean over
-    the samples is the r of Karras et al., NeurIPS 2020. Without a boundary, a real sample is compared with the fake of
-    its row.
+    the samples is the r of Karras et al., NeurIPS 2020.
     """
     real, fake = real.detach(), fake.detach()
-    boundary = fake if loss.boundary is None else loss.boundary
-    return {"real": real, "fake": fake, "real_sign": (real - boundary).sign()}
+    return {"real": real, "fake": fake, "real_sign": beyond_boundary(loss, real, fake).sign()}
+
+
+def beyond_boundary(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
+    """How far the logits of real samples are beyond the loss's boundary, ``(n,)``, without a graph.
+
+    Without a boundary, a real sample is compared with the fake of its row.
+    """
+    return (real - (fake if loss.boundary is None else loss.boundary)).detach()
 
 
 def _given(loss: Loss, logits: Tensor) -> Tensor:

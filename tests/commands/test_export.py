@@ -17,8 +17,11 @@ import gantrain as gt
 from gantrain.commands.train import train
 from gantrain.config.loading import load
 from gantrain.config.shipped import ROOT
+from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.exporting import FORMATS, exported, onnx
+from gantrain.exporting.function import Function
+from gantrain.exporting.torch_export import traced
 
 CLASSIFIER = ROOT / "checkpoints" / "digits-classifier"
 
@@ -155,6 +158,19 @@ else:
     found = program.module()(*given.values())
 torch.save(found, output)
 """
+
+
+@pytest.mark.slow
+def test_a_batch_may_have_any_size_where_a_network_asks_for_its_length():
+    class Counting(torch.nn.Module):
+        def forward(self, z):
+            return torch.ones(1, 2).expand(len(z), 2) * z
+
+    function = Function(
+        of=Counting, module=Counting(), inputs={"z": {}}, output="samples", about={}, spec=DataSpec((2,)), latent_dim=2
+    )
+    graph = traced(function).module()
+    assert graph(torch.full((7, 2), 3.0)).tolist() == [[3.0, 3.0]] * 7
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gantrain.data import Batch, Batches, Color, Crop, Cutout, DataSpec, Digits, GaussianRing
+from gantrain.data import Augmentation, Batch, Batches, Color, Crop, Cutout, DataSpec, Digits, GaussianRing
 from gantrain.errors import UserError
 from gantrain.games.gan import GAN
 from gantrain.games.gan_pass import discriminator_scores
@@ -76,6 +76,22 @@ def test_wasserstein_has_no_classification():
 def test_the_sign_of_real_samples_is_that_beyond_the_boundary(loss, signs):
     real, fake = torch.tensor([0.6, -0.1, 0.0]), torch.tensor([0.5, -0.2, 0.1])
     assert discriminator_scores(loss, real, fake)["real_sign"].tolist() == signs
+
+
+def test_augmentations_are_told_how_far_real_samples_are_beyond_the_boundary():
+    class Told(Augmentation):
+        def __call__(self, images, batch):
+            return images
+
+        def observe(self, logits, batch):
+            self.logits = logits
+
+    told = Told()
+    for loss, boundary in ((Hinge(), 0.0), (LeastSquares(), 0.5), (Relativistic(), None)):
+        game = GAN(*networks(RING.spec.unconditional()), loss, spec=RING.spec, augmentations=[told])
+        scores = game.objective("discriminator", ring_batch()).scores
+        expected = scores["real"] - (scores["fake"] if boundary is None else boundary)
+        assert torch.equal(told.logits, expected) and not told.logits.requires_grad
 
 
 def test_no_graph_where_none_is_needed():

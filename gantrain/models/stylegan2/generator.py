@@ -122,7 +122,7 @@ class StyleGAN2Generator(nn.Module):
         if self.training or self.noise != "none":
             random = z is not None and (self.training or self.noise == "random")
             keys = latent_numbers.keys(z if random and z is not None else w.new_zeros(1, 1))
-        x: Tensor = self.start.expand(len(w), *self.start.shape)
+        x: Tensor = self.start.expand(w.shape[0], *self.start.shape)
         image: Any = None
         for block in self.blocks:
             with nullcontext() if block.in_half else full_precision(x.device):
