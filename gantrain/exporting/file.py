@@ -77,7 +77,10 @@ def exported(saved: SavedRun, to: str) -> bytes:
     except Exception as error:
         if isinstance(error, UserError) or is_out_of_memory(error):
             raise
-        reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+        first: BaseException = error
+        while first.__cause__ is not None:  # what a converter wraps around it only says that it failed
+            first = first.__cause__
+        reason = f"{type(first).__name__}: {' '.join(str(first).split()):.200}"
         raise UserError(
             f"{saved.folder}: {function.about['network']} cannot be exported to {to} ({reason}); "
             "choose another format with --to"

@@ -180,7 +180,11 @@ def test_a_graph_gives_the_same_in_a_process_without_gantrain(run, tmp_path, kin
         pytest.importorskip(package)
     opened, classifier = gt.load(run), gt.load(CLASSIFIER)
     z, labels, samples = torch.randn(7, 4), torch.arange(7), torch.rand(7, 1, 8, 8) * 2 - 1
+    model = "{name: stylegan2, width: 4, latent_dim: 4, style_dim: 4, mapping_layers: 1}"
+    style = train(config_of(DIGITS, tmp_path, "run.name=style", "run.steps=1", "game.conditional=true",
+                            f"game.generator.model={model}"))  # fmt: skip
     for place, given, expected in (
+        (style, {"z": z, "labels": labels}, gt.load(style).generate(z, labels)),
         (run, {"z": z, "labels": labels}, opened.generate(z, labels)),
         (CLASSIFIER, {"samples": samples}, classifier.network(samples).detach()),
     ):

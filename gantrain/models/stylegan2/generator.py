@@ -59,6 +59,7 @@ class StyleGAN2Generator(nn.Module):
 
     Attributes:
         w_avg: ``(style_dim,)``, the running mean of ``w``, towards which :meth:`truncated` moves.
+        constant_keys: ``(1, 2)``, the keys of constant noise.
 
     Raises:
         UserError: the data are not square images of a size that is a power of two from 8 to 4096.
@@ -66,6 +67,7 @@ class StyleGAN2Generator(nn.Module):
 
     once_per_step = ("w_avg",)
     w_avg: Tensor
+    constant_keys: Tensor
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class StyleGAN2Generator(nn.Module):
             for i, size in enumerate(sizes)
         )
         self.register_buffer("w_avg", torch.zeros(style_dim))
+        self.register_buffer("constant_keys", latent_numbers.keys(torch.zeros(1, 1)), persistent=False)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, size, size)``."""
@@ -121,7 +124,7 @@ class StyleGAN2Generator(nn.Module):
         keys = None
         if self.training or self.noise != "none":
             random = z is not None and (self.training or self.noise == "random")
-            keys = latent_numbers.keys(z if random and z is not None else w.new_zeros(1, 1))
+            keys = latent_numbers.keys(z) if random and z is not None else self.constant_keys
         x: Tensor = self.start.expand(w.shape[0], *self.start.shape)
         image: Any = None
         for block in self.blocks:
