@@ -125,8 +125,8 @@ def merge(old: Any, new: Any, key: Key = ()) -> Any:
     """Merge ``new`` over ``old``: mappings are merged key by key, and other values are replaced.
 
     Where ``new`` chooses another part by ``name`` or ``target``, the keys of the old part are dropped. So are an old
-    interval ``every``, and the old way in which an average is taken, where ``new`` has another. A mapping whose keys
-    are positions changes single entries of a list.
+    interval ``every``, the old way in which an average is taken, and the step and weights of an old ``init``, where
+    ``new`` has another. A mapping whose keys are positions changes single entries of a list.
 
     Args:
         old: the value below, or None.
@@ -149,9 +149,10 @@ def merge(old: Any, new: Any, key: Key = ()) -> Any:
         return new
     if isinstance(old, list) and new and all(map(str.isdecimal, new)):
         return _merge_list(old, new, key)
+    of_init = key[:1] == ("game",) and key[-1:] == ("init",) and "model" not in key
     if isinstance(old, str) and key not in _NOT_PARTS:
-        old = {"name": old}
-    if not isinstance(old, dict) or key[-1:] == ("every",):
+        old = {"run" if of_init else "name": old}
+    if not isinstance(old, dict) or key[-1:] == ("every",) or of_init and "run" in new:
         old = {}
     elif key[:1] == ("ema",) and any(is_given(new.get(kind)) for kind in ONE_OF_AVERAGE):
         old = {k: v for k, v in old.items() if k not in (*ONE_OF_AVERAGE, "ramp", "start")}

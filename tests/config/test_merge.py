@@ -220,3 +220,12 @@ def test_overrides_without_measure_are_one_line(overrides, message):
     with pytest.raises(UserError, match=f"^{message}$") as error:
         overridden(*overrides)
     assert len(str(error.value)) < 200
+
+
+def test_another_run_to_begin_with_drops_the_step_of_the_old_one():
+    old = {"game": {"generator": {"init": "faces"}, "discriminator": {"init": {"run": "faces", "step": 5}}}}
+    new = {"game": {"generator": {"init": {"step": 7}}, "discriminator": {"init": {"run": "cats"}}}}
+    assert merge(old, new)["game"] == {
+        "generator": {"init": {"run": "faces", "step": 7}},
+        "discriminator": {"init": {"run": "cats"}},
+    }
