@@ -21,7 +21,7 @@ class PathLength(Penalty):
 
     ``J`` is the Jacobian of the samples in w, ``y`` standard normal divided by the root of the number of pixels, and
     ``a`` a running average of the norms over all processes, from 0 on: ``a <- a + decay (E ||J^T y|| - a)``, once in a
-    training step in which the penalty is due. With ``data.accumulation`` a step uses the ``a`` of the step before. If
+    training step in which the penalty is due. With ``data.accumulation`` its first evaluation uses the ``a`` before. If
     w has a row for each layer, as that of ``stylegan2`` has, the norm is the root of the mean of their squares. For a
     generator without styles, w is z.
 
@@ -62,10 +62,13 @@ class PathLength(Penalty):
         squared = slopes.float().square().sum(dim=-1)
         squared = squared if squared.dim() == 1 else squared.mean(dim=1)
         lengths = torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)
+        average = self._average
         mean = self._means(batch, lengths)
         if mean is not None:
             self._average = torch.lerp(self._average.to(mean.device), mean[0], self.decay)
-        return (lengths - self._average.to(lengths.device)).square().mean()
+            if batch.part[1] == 1:  # of several micro-batches each sees the same average
+                average = self._average
+        return (lengths - average.to(lengths.device)).square().mean()
 
     def state_dict(self) -> dict[str, Any]:
         return {"average": self._average}
