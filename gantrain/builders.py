@@ -134,7 +134,9 @@ def game_of(
         given["spec"] = data_spec
     if isinstance(data, DataSpec):
         given |= _further_data(part, data)
-    game: Game = build("game", part, given=given)
+    with torch.random.fork_rng(devices=[]):  # a game may make networks beside those that it is given
+        torch.default_generator.manual_seed(derive(seed, "initialisation/game", 0))
+        game: Game = build("game", part, given=given)
     _require_players(game, part, cls)
     if not saved and not isinstance(data, DataSpec):
         game.measure(data)

@@ -55,8 +55,8 @@ class GANPass(SharedPass):
         fakes: ``(n, *shape)``, the fake samples with the generator's graph.
         real: the real samples and their logits.
         fake: the fake samples as the discriminator saw them, which are a leaf, and their logits.
-        penalties: returns the further terms of a player's loss, with the names of their scores. It is called after the
-            losses, as in the players' own objectives.
+        penalties: returns the further terms of a player's loss, and their scores. It is called after the losses, as in
+            the players' own objectives.
         rescales: whether one pass backwards through the discriminator serves both players, if the losses depend on
             nothing but the logits and there are no further terms. Each logit must then depend on its own sample alone.
     """
@@ -69,7 +69,7 @@ class GANPass(SharedPass):
         fakes: Tensor,
         real: Scored,
         fake: Scored,
-        penalties: Callable[[str], Sequence[tuple[str, Tensor]]],
+        penalties: Callable[[str], tuple[list[Tensor], dict[str, Tensor]]],
         rescales: bool,
     ):
         self._discriminator, self._generator = discriminator, generator
@@ -92,11 +92,11 @@ class GANPass(SharedPass):
         for player, total, terms, noted in zip(
             (discriminator, generator), totals, (self._terms, self._generator_terms), (scores, seen), strict=True
         ):
-            for name, term in penalties(player.name):
-                noted[name] = term.detach()
+            more, scores_of_more = penalties(player.name)
+            for term in more:
                 total = total + term.detach()
-                terms.append(term)
-            self.objectives[player.name] = Objective(total, scores=noted)
+            terms += more
+            self.objectives[player.name] = Objective(total, scores=noted | scores_of_more)
         self._rescales = rescales and not self._terms and not self._generator_terms
 
     def backward(self, scales: Mapping[str, float]) -> None:
