@@ -304,6 +304,12 @@ _KINDS = {
         beside=lambda signature: (_FEATURES,),
     ),
     "callback": lambda: Kind("callback", "gantrain:Callback", reserved=("game", "data", "config")),
+    "tracker": lambda: Kind(
+        "tracker",
+        "accelerate.tracking:GeneralTracker",
+        _in("runs.trackers", wandb="WandB", mlflow="MLflow"),
+        reserved=("run_name", "logging_dir"),
+    ),
     "optimizer": lambda: Kind(
         "optimizer",
         "torch.optim:Optimizer",

@@ -24,7 +24,7 @@ from gantrain.games.base import GenerativeGame, Objective, Player, SharedPass
 from gantrain.games.calls import augmented, output_of
 from gantrain.games.checks import require_gradient, require_margins, require_scalar
 from gantrain.games.features import Features
-from gantrain.games.gan_pass import GANPass, discriminator_loss, generator_loss
+from gantrain.games.gan_pass import GANPass, discriminator_loss, discriminator_scores, generator_loss
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
 from gantrain.models.base import Discriminator, Generator
@@ -72,12 +72,12 @@ class GAN(GenerativeGame):
         >>> game = GAN(*networks, loss=games.losses.Hinge(), penalties=[games.penalties.R1(weight=1.0)])
         >>> batch = data.Batches(digits, batch_size=8, seed=0)(0, step=0)
         >>> sorted(game.objective("discriminator", batch).scores)
-        ['fake', 'r1', 'real']
+        ['fake', 'r1', 'real', 'real_sign']
         >>> game.sample(3, seed=0).shape
         torch.Size([3, 1, 8, 8])
     """
 
-    callbacks: ClassVar[dict[str, str]] = {"samples": "samples", "evaluate": "metrics"}
+    callbacks: ClassVar[dict[str, str]] = {"samples": "samples", "evaluate": "metrics", "advice": "advice"}
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class GAN(GenerativeGame):
 
     def objective(self, player: str, batch: Batch) -> Objective:
         """The player's loss with the logits and targets of its classification; the scores are the raw logits, as
-        ``real`` and ``fake``, and the penalties."""
+        ``real`` and ``fake``, the signs of the real ones, as ``real_sign``, and the penalties."""
         if player == "discriminator":
             return self._discriminator_objective(batch)
         return self._generator_objective(batch)
@@ -183,7 +183,7 @@ class GAN(GenerativeGame):
             real, fake = self._scored(batch, labels, fakes, due, origin)
             loss = discriminator_loss(self.loss, real.logits, fake.logits)
             terms, noted = self._penalty_terms(batch, real, fake, due)
-        scores = {"real": real.logits.detach(), "fake": fake.logits.detach()} | noted
+        scores = discriminator_scores(self.loss, real.logits, fake.logits) | noted
         for term in terms:
             loss = loss + term
         margins = partial(self.loss.discriminator_margins, real.logits, fake.logits)
@@ -274,6 +274,28 @@ class GAN(GenerativeGame):
                 for term in terms:
                     loss = loss + term
         return _Classified(loss, scores, self.loss, partial(self.loss.generator_margins, needed, fake))
+
+    @torch.no_grad()
+    def logits(self, samples: Tensor, labels: Tensor | None = None, seed: int = 0, chunk: int = 64) -> Tensor:
+        """``(n,)``: the discriminator's logits of the augmented samples, in evaluation mode.
+
+        Modes, buffers, augmentations and the global random state are left as they were.
+
+        Args:
+            samples: ``(n, *shape)``, on any device.
+            labels: ``(n,)``, their classes; only for a conditional game.
+            seed: the seed of the augmentations and of noise that the network itself draws.
+            chunk: the number of samples in one forward pass.
+        """
+        device = next(self.discriminator.parameters()).device
+        parts = []
+        with eval_mode(self.discriminator), seeded(seed, device):
+            for number, part in enumerate(samples.split(chunk)):
+                seen = part.to(device)
+                of = None if labels is None else labels[number * chunk :][:chunk].to(device)
+                batch = Batch(seen, of, index=number, step=None, seed=seed)
+                parts.append(self._score(batch, "real", seen, of))
+        return torch.cat(parts)
 
     def _opponent(self) -> AbstractContextManager:
         """The context for a computation in which only the other player's parameters occur: no gradients, unless the

@@ -180,7 +180,15 @@ def test_tensorboard_and_metrics_have_the_same_of_a_run(digits):
     logged = read_metrics(folder)
     assert [row["step"] for row in logged] == [4, 8, 10]
     names = {f"{kind}/{player}" for kind in ("loss", "gradient_norm", "lr", "gradients") for player in config_players}
-    names |= {"score/real", "score/fake", "gradient_norm/joint", "images_per_second", "outer_steps", "kimg"}
+    names |= {
+        "score/real",
+        "score/real_sign",
+        "score/fake",
+        "gradient_norm/joint",
+        "images_per_second",
+        "outer_steps",
+        "kimg",
+    }
     assert names <= set(written.Tags()["scalars"])
     for name in written.Tags()["scalars"]:
         single = torch.tensor([row[name] for row in logged if name in row], dtype=torch.float32).tolist()

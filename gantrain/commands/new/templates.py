@@ -99,6 +99,7 @@ game:
 {diffaugment}
   generator:
     model: {generator}\t# a larger width learns more, and is slower
+    # init: OTHER\t# begins with the weights of the run checkpoints/OTHER; say the same of the discriminator
     optimizer: &adam {{name: adam, lr: {lr}, betas: [0.0, 0.99]}}
   discriminator:
     model: {discriminator}
