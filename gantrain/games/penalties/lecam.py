@@ -55,8 +55,8 @@ class LeCam(Penalty):
         averages, known = self._averages, self._moved
         means = self._means(batch, real.logits, fake.logits)
         if means is not None:
-            decay = self.decay if batch.step >= self.start and self._moved else 0.0
-            self._averages = torch.lerp(means, self._averages.to(means.device), decay)
+            kept = batch.step >= self.start and self._moved
+            self._averages = torch.lerp(means, self._averages.to(means.device), self.decay) if kept else means
             self._moved = True
             if batch.part[1] == 1:  # of several micro-batches each sees the same averages
                 averages, known = self._averages, True
