@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from cases import few
 from forked import gantrain
 from tiny import DIGITS, back_to, config_of, rows, same, state, write
 
@@ -95,7 +96,7 @@ def test_all_micro_batches_of_an_evaluation_see_the_same_averages():
     assert found == [0.0, 0.0, *[9.0 + 25, 25.0 + 9] * 3]
 
 
-@pytest.mark.parametrize("overrides", [(RAPP, SAMPA), ("outer=lookahead", "data.accumulation=2")])
+@pytest.mark.parametrize("overrides", few([(RAPP, SAMPA), ("outer=lookahead", "data.accumulation=2")], (RAPP, SAMPA)))
 def test_a_resumed_run_goes_on_with_it(tmp_path, overrides):
     config = config_of(DIGITS, tmp_path, *KEPT, *overrides)
     train(config)

@@ -75,7 +75,14 @@ def multiples(steps: int, per_step: float, interval: float) -> list[int]:
     return [*passed, steps]
 
 
-@pytest.mark.parametrize(("outer", "gradients", "draws"), [(GDA, 1, 1), (CRITICS, 3, 3), (RAPP, 4, 4)])
+@pytest.mark.parametrize(
+    ("outer", "gradients", "draws"),
+    [
+        pytest.param(GDA, 1, 1, marks=pytest.mark.slow),
+        pytest.param(CRITICS, 3, 3, marks=pytest.mark.slow),
+        (RAPP, 4, 4),
+    ],
+)
 def test_what_is_due_is_due_when_the_clock_passes_a_multiple(ring, outer, gradients, draws):
     folder = train(ring(outer, *AMOUNTS, "run.steps=15"))
     logged = [row for row in rows(folder) if "kimg" in row]
