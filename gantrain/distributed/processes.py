@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gantrain.config.sections import TIMEOUT
-from gantrain.errors import UserError
+from gantrain.errors import UserError, lost_another
 from gantrain.utils.abandon import Abandoned, between_batches
 from gantrain.utils.waiting import within
 
@@ -254,12 +254,15 @@ class Processes:
 
         Raises:
             UserError: the block raised an error in some process; message and class are those of the first such process.
-                An error that is no UserError is re-raised unchanged in the process where it occurred.
+                An error that is no UserError is re-raised unchanged in the process where it occurred, and one that says
+                that another process is lost is raised at once.
         """
         error = None
         try:
             yield
         except Exception as found:
+            if lost_another(found):
+                raise  # nobody is there to be told
             error = found
         kind = type(error) if isinstance(error, UserError) else UserError
         lines = [None if error is None else (kind, error_line(error, self.rank))]
