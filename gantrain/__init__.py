@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gantrain.optim.ema import EMA
     from gantrain.outer.base import Outer
     from gantrain.outer.learner import Learner
+    from gantrain.runs.initial import initialise
     from gantrain.runs.saved import load
     from gantrain.sharpness.base import Oracle
     from gantrain.solver import solve
@@ -58,6 +59,7 @@ _PUBLIC = {
     "Strategy": "gantrain.models.strategy",
     "Trainer": "gantrain.train.trainer",
     "export": "gantrain.commands.export",
+    "initialise": "gantrain.runs.initial",
     "load": "gantrain.runs.saved",
     "load_network": "gantrain.exporting.weights",
     "solve": "gantrain.solver",
@@ -104,6 +106,7 @@ __all__ = [
     "data",
     "export",
     "games",
+    "initialise",
     "load",
     "load_network",
     "metrics",

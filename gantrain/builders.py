@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.distributed.sync_batch_norm import synchronise_batch_norm
 from gantrain.errors import UserError
 from gantrain.games.base import Game
+from gantrain.models.freezing import freeze
 from gantrain.optim.ema import EMA
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
 from gantrain.optim.scheduled import ScheduledNumbers
@@ -77,6 +79,7 @@ def make_game(
     device: torch.device | str = "cpu",
     synchronise: Processes | None = None,
     saved: bool = False,
+    begin: Callable[[Game], None] | None = None,
 ) -> Game:
     """The game of a training config, its networks initialised from the run's seed alone.
 
@@ -88,11 +91,12 @@ def make_game(
         synchronise: the processes over whose whole batch batch norm takes its statistics; with None each process takes
             its own.
         saved: whether a checkpoint will be loaded, which holds the constants that the game measures on the data.
+        begin: is given the game before it measures anything, and may give the networks other weights; default none.
 
     Raises:
         UserError: a part does not fit the others.
     """
-    return game_of(config.game, config.run.seed, data, device, synchronise, saved)
+    return game_of(config.game, config.run.seed, data, device, synchronise, saved, begin)
 
 
 def game_of(
@@ -102,13 +106,14 @@ def game_of(
     device: torch.device | str = "cpu",
     synchronise: Processes | None = None,
     saved: bool = False,
+    begin: Callable[[Game], None] | None = None,
 ) -> Game:
     """The game of a config's validated section ``game``; see :func:`make_game`.
 
     Args:
         part: the section.
         seed: the seed from which the networks are initialised.
-        data, device, synchronise, saved: as for :func:`make_game`.
+        data, device, synchronise, saved, begin: as for :func:`make_game`.
 
     Raises:
         UserError: a part does not fit the others.
@@ -125,6 +130,7 @@ def game_of(
                 raise UserError(f"game: {cls.__name__}.spec_for_network: expected a DataSpec, got {described(spec)}")
             key = f"{_key(part, argument, player)}.model"
             network = _seeded(player, section.model, spec, seed, key)
+            freeze(network, section.freeze, f"{_key(part, argument, player)}.freeze")
             if synchronise is not None:
                 network = synchronise_batch_norm(network, synchronise)
             networks[player] = network.to(device)
@@ -134,8 +140,12 @@ def game_of(
         given["spec"] = data_spec
     if isinstance(data, DataSpec):
         given |= _further_data(part, data)
-    game: Game = build("game", part, given=given)
+    with torch.random.fork_rng(devices=[]):  # a game may make networks beside those that it is given
+        torch.default_generator.manual_seed(derive(seed, "initialisation/game", 0))
+        game: Game = build("game", part, given=given)
     _require_players(game, part, cls)
+    if begin is not None:
+        begin(game)
     if not saved and not isinstance(data, DataSpec):
         game.measure(data)
     return game
@@ -182,13 +192,9 @@ def _further_data(game: Part, spec: DataSpec) -> dict[str, DataSet]:
 def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, LRScheduler]]:
     """The learners, in the order in which their players move, and the learning-rate schedulers by player."""
     learners, schedulers = [], {}
-    sections = {
-        name: (section, _key(config.game, argument, name))
-        for argument, players in player_arguments(config.game).items()
-        for name, section in players.items()
-    }
+    sections = player_sections(config.game)
     for name, player in game.players.items():
-        section, key = sections[name]
+        key, section = sections[name]
         optimizer = make_optimizer(section.optimizer, player.module, f"{key}.optimizer")
         oracle = _instance(build("sharpness", section.sharpness, key=f"{key}.sharpness"), Oracle, f"{key}.sharpness")
         constraint = build("constraint", section.constraint, key=f"{key}.constraint")
@@ -231,6 +237,15 @@ def require_followed(config: Config, numbers: ScheduledNumbers) -> None:
                 f"{key}: {part} reads the number only when it is made, so that it cannot follow a schedule; give a "
                 f"number, or keep it as it is given in a part of your own (self.{name} = {name})"
             )
+
+
+def player_sections(game: Part) -> dict[str, tuple[str, PlayerSection]]:
+    """The key of each player's section in the config, and the section."""
+    return {
+        name: (_key(game, argument, name), section)
+        for argument, players in player_arguments(game).items()
+        for name, section in players.items()
+    }
 
 
 def _is_group(game: Part, argument: str) -> bool:

@@ -192,7 +192,7 @@ WRONG = [
     ({"optimizer": torch.optim.RMSprop([torch.zeros(1)])}, "optimizer.x: expected a name or a mapping; .*"),
     ({"sharpness": {"z": "sam"}}, "sharpness: unknown player 'z'; the players are x, y"),
     ({"constraint": {"z": "box"}}, "constraint: unknown player 'z'; the players are x, y, joint"),
-    ({"constraint": {"name": "box", "low": 2}}, r"box: low \(2.0\) must not exceed high \(1.0\)"),
+    ({"constraint": {"name": "box", "low": 2}}, r"box: low \(2\) must not exceed high \(1\)"),
     ({"scheduler": {"z": "steplr"}}, "scheduler: unknown player 'z'; the players are x, y"),
 ]
 

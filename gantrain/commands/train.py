@@ -17,6 +17,7 @@ from gantrain.builders import (
     make_game,
     make_learners,
     make_outer,
+    player_sections,
     require_followed,
 )
 from gantrain.compute import memory
@@ -32,8 +33,11 @@ from gantrain.distributed.environment import check_processes, expected_processes
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import NotFound, Notice
+from gantrain.games.base import Game
 from gantrain.runs import lock
+from gantrain.runs.checkpoint_files import found
 from gantrain.runs.folder import is_run, require_same_config, require_startable
+from gantrain.runs.initial import Initial, initialised
 from gantrain.runs.saved import MOVED
 from gantrain.train.callbacks.factory import make_callbacks
 from gantrain.train.trainer import Trainer
@@ -70,7 +74,7 @@ def train(
                 require_startable(folder, resolved(config), resume, overwrite)
         with everyone.raise_on_all():
             try:
-                trainer = make_trainer(config, device, trust=trust)
+                trainer = make_trainer(config, device, trust=trust, begins=not (resume and found(folder)))
             except NotFound as error:
                 raise NotFound(f"{error}; {MOVED}") if resume and is_run(folder) else error from error
         trainer.begun = psutil.Process().create_time()
@@ -105,7 +109,9 @@ def joined(config: Config, processes: int | None = None) -> Iterator[tuple[Proce
         yield everyone, device
 
 
-def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Trainer, trust: bool = False) -> Trainer:
+def make_trainer(
+    config: Config, device: torch.device, kind: type[Trainer] = Trainer, trust: bool = False, begins: bool = True
+) -> Trainer:
     """The trainer that a config describes, in processes that have joined.
 
     Args:
@@ -113,9 +119,11 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
         device: on which this process trains.
         kind: the class of the trainer.
         trust: as in :func:`train`.
+        begins: whether networks that begin with the weights of another run get them; else a checkpoint will be loaded.
 
     Raises:
-        UserError: the parts do not fit together, or need more memory than there is.
+        UserError: the parts do not fit together, or need more memory than there is; or the weights of another run
+            cannot be had.
     """
     everyone = Processes.launched(config.run.timeout)
     data, run = config.data, config.run
@@ -124,7 +132,17 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
         dataset = make_data(config)
         batches = make_batches(config, dataset, everyone, device)
         synchronise = everyone if everyone.world_size > 1 and run.batch_norm == "sync" else None
-        game = make_game(config, dataset, device, synchronise)
+        initial: dict[str, Initial] = {}
+
+        def begin(game: Game) -> None:
+            for name, (key, section) in player_sections(config.game).items():
+                if section.init is not None:
+                    module = game.players[name].module
+                    initial[name] = initialised(module, section.init, name, f"{key}.init")
+
+        # All processes take over the weights of the first before the first step.
+        reads = begins and everyone.rank == 0
+        game = make_game(config, dataset, device, synchronise, begin=begin if reads else None)
         # Before the optimizers and the average are made, which take over the layout of the weights.
         networks = [player.module for player in game.players.values()]
         Arithmetic(run).prepare(networks, dataset.spec.shape, device)
@@ -142,6 +160,7 @@ def make_trainer(config: Config, device: torch.device, kind: type[Trainer] = Tra
             checkpoints=config.checkpoint,
             config=resolved(config),
             processes=everyone,
+            initial=initial,
         )
         require_followed(config, trainer.scheduled)
         return trainer

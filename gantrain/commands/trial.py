@@ -64,6 +64,11 @@ def tensor_bytes(state: Any) -> int:
     return getattr(state, "nbytes", 0)
 
 
+def frozen_parameters(network: Any) -> int:
+    """The number of parameters of a network that never change."""
+    return sum(p.numel() for p in network.parameters() if not p.requires_grad)
+
+
 def without_metrics(config: Config) -> Config:
     """The config without the metrics of samples, whose features may have to be downloaded."""
     return config.model_copy(update={key: None for key, name in config.callback_names.items() if name == "metrics"})

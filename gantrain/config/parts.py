@@ -17,6 +17,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdap
 from pydantic_core import core_schema
 
 from gantrain.config.base import Schema, extended, lines, nearest, one_of, problem, problem_at
+from gantrain.config.initial import Init
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.schedules import Schedule, ended, with_schedules
 from gantrain.config.signatures import (
@@ -29,7 +30,7 @@ from gantrain.config.signatures import (
     understood,
 )
 from gantrain.config.targets import find_target, made_by
-from gantrain.config.types import PositiveFloat, Written, shown
+from gantrain.config.types import PositiveFloat, Text, Written, shown
 from gantrain.config.user_code import UserCode
 from gantrain.errors import UserError
 
@@ -124,6 +125,20 @@ class PlayerSection(Schema):
     """The largest norm of the player's gradient, all parameters together; a longer one is scaled down to it. It is
     clipped as the optimizer would see it: averaged over the processes, after the sharpness-aware gradient. Null (the
     default) clips nothing."""
+    init: Init | None = None
+    """The run whose weights the network begins with. Tensors of other names or shapes keep the values that the seed
+    gives them. Null (the default): all values come from the seed."""
+    freeze: tuple[Text, ...] = ()
+    """The parameters that never change: names of parameters or of modules of the network, with * and ? as in names of
+    files, such as blocks.0 or blocks.[01].*. Default none."""
+
+    @classmethod
+    def normalised(cls, value: Any) -> Any:
+        return {**value, "freeze": [value["freeze"]]} if _is_text(value, "freeze") else value
+
+
+def _is_text(section: Any, key: str) -> bool:
+    return isinstance(section, Mapping) and isinstance(section.get(key), str)
 
 
 @functools.cache

@@ -182,7 +182,8 @@ _KINDS = {
         | _in("games.penalties.consistency", consistency="Consistency")
         | _in("games.penalties.orthogonal", orthogonal="Orthogonal")
         | _in("games.penalties.path_length", path_length="PathLength")
-        | _in("games.penalties.feature_matching", feature_matching="FeatureMatching"),
+        | _in("games.penalties.feature_matching", feature_matching="FeatureMatching")
+        | _in("games.penalties.auxiliary_classifier", auxiliary_classifier="AuxiliaryClassifier"),
         schedules={},
     ),
     "generator": lambda: Kind(
@@ -283,7 +284,9 @@ _KINDS = {
     "augmentation": lambda: Kind(
         "augmentation",
         "gantrain:Augmentation",
-        _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color") | _in("data.ada", ada="ADA"),
+        _in("data.augment", crop="Crop", flip="Flip", cutout="Cutout", color="Color")
+        | _in("data.ada", ada="ADA")
+        | _in("data.diffaugment", diffaugment="DiffAugment"),
         schedules={},
     ),
     "toy": lambda: Kind(
@@ -301,6 +304,12 @@ _KINDS = {
         beside=lambda signature: (_FEATURES,),
     ),
     "callback": lambda: Kind("callback", "gantrain:Callback", reserved=("game", "data", "config")),
+    "tracker": lambda: Kind(
+        "tracker",
+        "accelerate.tracking:GeneralTracker",
+        _in("runs.trackers", wandb="WandB", mlflow="MLflow"),
+        reserved=("run_name", "logging_dir"),
+    ),
     "optimizer": lambda: Kind(
         "optimizer",
         "torch.optim:Optimizer",

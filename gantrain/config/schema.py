@@ -114,10 +114,12 @@ class Config(Schema):
             data = {} if value.get("data") is None else value["data"]
             unnamed = isinstance(data, Mapping) and not {"name", "target"} & data.keys()
             value = {**value, "data": {"name": _NO_DATA, **data} if unnamed else data}
-        evaluate = value.get("evaluate")
-        if not isinstance(evaluate, Mapping) or evaluate.get("data") is None:
-            return value
-        return {**value, "evaluate": {**evaluate, "data": _over_training_data(value.get("data"), evaluate.get("data"))}}
+        for key in ("evaluate", "advice"):
+            section = value.get(key)
+            if isinstance(section, Mapping) and section.get("data") is not None:
+                data = _over_training_data(value.get("data"), section["data"], key)
+                value = {**value, key: {**section, "data": data}}
+        return value
 
     @model_validator(mode="wrap")
     @classmethod
@@ -321,11 +323,11 @@ def _numbers(value: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
             yield from _numbers(inside, (*key, name))
 
 
-def _over_training_data(training: Any, changes: Any) -> Any:
-    """The config of a data set: that of the training data with some keys changed."""
+def _over_training_data(training: Any, changes: Any, section: str) -> Any:
+    """The config of a section's data set: that of the training data with some keys changed."""
     if isinstance(training, Mapping):
         training = {key: value for key, value in training.items() if key not in Data.kept()}
-    return merge.merge(training, {} if changes is None else changes, ("evaluate", "data"))
+    return merge.merge(training, changes, (section, "data"))
 
 
 class _WithoutRun(Schema):

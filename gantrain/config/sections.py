@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
-from pydantic_core import InitErrorDetails
+from pydantic_core import InitErrorDetails, core_schema
 
 from gantrain.config.base import Schema, nearest, one_of, problem, problem_at
 from gantrain.config.features import Features, PublishedNetwork, own_features
 from gantrain.config.metrics import BEST, METRICS, MetricDescription, own_description
-from gantrain.config.parts import NameOrPart, Part, PartOf, PartOver, class_attribute, part_name
+from gantrain.config.parts import NameOrPart, Part, PartOf, PartOver, class_attribute, part_name, plain, validate
 from gantrain.config.registry import kind
 from gantrain.config.schedules import Scheduled
 from gantrain.config.signatures import Signature
@@ -29,6 +29,8 @@ from gantrain.config.types import (
     shown,
 )
 
+# Where the rows of the log go as events in the run's folder, which no tracker of Accelerate's writes.
+TENSORBOARD = "tensorboard"
 # The seconds that processes wait for each other, unless run.timeout says otherwise.
 TIMEOUT = 240
 # The longest name of a run in bytes; file systems take 255, and names of files beside the folder add endings to it.
@@ -365,12 +367,56 @@ def is_given(value: Any) -> bool:
     return value is not None and value is not False
 
 
+class TrackerOf(PartOf):
+    """Marks an entry of ``log.to``: the word tensorboard, or a tracker."""
+
+    def __init__(self) -> None:
+        super().__init__("tracker")
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._validated, serialization=core_schema.plain_serializer_function_ser_schema(self._plain)
+        )
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [{"const": TENSORBOARD}, {"$part": self.kind}]}
+
+    def _validated(self, value: Any) -> Any:
+        known = (TENSORBOARD, *kind(self.kind).parts)
+        if isinstance(value, str) and value not in known:
+            own = "or one of your own as {target: package.module:Class}"
+            raise problem(f"expected {one_of(known)}, {own}, got {shown(value)}{nearest(value, known)}")
+        return value if value == TENSORBOARD else validate(self.kind, value)
+
+    @staticmethod
+    def _plain(value: Any) -> Any:
+        # A tracker that was built in Python has no config.
+        return plain(value) if isinstance(value, str | Part) else type(value).__name__
+
+
 class Log(Schema):
-    """Scalars in metrics.jsonl and TensorBoard."""
+    """The scalars of a run: how often a row is written to metrics.jsonl, and where else the rows go."""
 
     every: Interval = 20
     """The interval from one row of scalars to the next: a number of training steps, {kimg: N} (thousands of real
     samples) or {gradients: N}. Default 20."""
+    to: tuple[Annotated[Any, TrackerOf()], ...] = (TENSORBOARD,)
+    """Where the rows go beside metrics.jsonl: a list of tensorboard, wandb and mlflow, each by its name or with keys of
+    its own, or a tracker of your own by its target. Others than tensorboard get a row once a checkpoint holds it. An
+    empty list writes metrics.jsonl alone. Default [tensorboard]."""
+
+    @classmethod
+    def normalised(cls, value: Any) -> Any:
+        one = isinstance(value, Mapping) and isinstance(value.get("to"), str | Mapping)
+        return {**value, "to": [value["to"]]} if one else value
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Log:
+        names = [part_name(entry) if isinstance(entry, Part) else entry for entry in self.to]
+        for i, name in enumerate(names):
+            if isinstance(name, str) and name in names[:i]:
+                raise problem_at(("to", i), f"{name} is named twice; leave one out", name)
+        return self
 
 
 class Samples(Schema):
@@ -386,6 +432,19 @@ class Samples(Schema):
     weights: Text | None = None
     """The weights of the generator that is sampled: an average by its name, live or anchor. null (the default) takes
     the first average that the run keeps, and live if there is none."""
+
+
+class Advice(Schema):
+    """Signs of collapse, memorisation and overfitting, each said in one line when it appears; null looks for none."""
+
+    by_default: ClassVar[bool] = True
+
+    every: Interval = 500
+    """The interval from one look to the next: a number of training steps, {kimg: N} (thousands of real samples) or
+    {gradients: N}. Default 500."""
+    data: Annotated[Any, PartOver("data")] | None = None
+    """Real samples that are held out from training, such as {split: test}, by which overfitting is told apart from a
+    strong discriminator; keys that are left out are those of the training data. Default null: none."""
 
 
 class Scalars(Schema):
@@ -412,6 +471,7 @@ class Pictures(Schema):
 CALLBACKS: dict[str, type[Schema]] = {
     "samples": Samples,
     "metrics": Evaluate,
+    "advice": Advice,
     "accuracy": Accuracy,
     "scalars": Scalars,
     "pictures": Pictures,

@@ -16,6 +16,7 @@ from gantrain.data.datasets.lsun import LSUN
 from gantrain.data.datasets.no_data import NoData
 from gantrain.data.datasets.text import Text
 from gantrain.data.datasets.torchvision_sets import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, FashionMNIST
+from gantrain.data.diffaugment import DiffAugment
 from gantrain.data.spec import DataSpec
 from gantrain.data.step_means import StepMeans
 
@@ -38,6 +39,7 @@ __all__ = [
     "Cutout",
     "DataSet",
     "DataSpec",
+    "DiffAugment",
     "Digits",
     "FashionMNIST",
     "Flip",

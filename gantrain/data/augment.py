@@ -3,9 +3,6 @@
 An augmentation is called with images ``(n, c, h, w)`` and with the batch from which they come, and uses random numbers
 of that batch. It therefore changes a batch in the same way every time, and does not depend on the number of processes
 that share the batch. All augmentations are differentiable in the images, to any order.
-
-DiffAugment (Zhao et al., Differentiable augmentation for data-efficient GAN training, NeurIPS 2020) is ``color``, then
-``crop`` with a padding of an eighth of the size and fill 0, then ``cutout`` of half the size with ``symmetric: true``.
 """
 
 from __future__ import annotations
@@ -82,14 +79,8 @@ class Crop(Augmentation):
         self.fill = fill
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
-        n, channels, height, width = require_images(images, "crop")
-        top = batch.integers("crop/top", 2 * self.padding + 1)
-        left = batch.integers("crop/left", 2 * self.padding + 1)
-        rows = _from(top, height)[:, None, :, None]
-        columns = _from(left, width)[:, None, None, :]
-        sample = torch.arange(n, device=images.device)[:, None, None, None]
-        channel = torch.arange(channels, device=images.device)[None, :, None, None]
-        return pad(images, 4 * [self.padding], value=self.fill)[sample, channel, rows, columns]
+        require_images(images, "crop")
+        return moved(images, batch, (self.padding, self.padding), self.fill)
 
 
 class Flip(Augmentation):
@@ -133,19 +124,9 @@ class Cutout(Augmentation):
         self.symmetric = symmetric
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
-        height, width = require_images(images, "cutout")[2:]
+        require_images(images, "cutout")
         chosen = batch.uniform("cutout") < self.probability
-        more = int(self.symmetric and self.size % 2 == 0)  # a line of n pixels has n + 1 corners
-        rows = self._inside(batch.integers("cutout/row", height + more), height)
-        columns = self._inside(batch.integers("cutout/column", width + more), width)
-        square = chosen[:, None, None] & rows[:, :, None] & columns[:, None, :]
-        return images.masked_fill(square[:, None], self.fill)
-
-    def _inside(self, centre: Tensor, length: int) -> Tensor:
-        """Whether each position lies in the square, ``(n, length)``; corner k is the upper or left one of pixel k."""
-        position = torch.arange(length, device=centre.device)
-        start = (centre - self.size // 2)[:, None]
-        return (position >= start) & (position < start + self.size)
+        return blanked(images, batch, chosen, (self.size, self.size), self.fill, self.symmetric)
 
 
 class Color(Augmentation):
@@ -202,6 +183,55 @@ def require_images(images: Tensor, name: str) -> torch.Size:
             f"augmentation {name}: expected images, got samples of shape {tuple(images.shape[1:])}; leave it away"
         )
     return images.shape
+
+
+def moved(images: Tensor, batch: Batch, most: tuple[int, int], fill: float) -> Tensor:
+    """Images ``(n, c, h, w)``, each moved by a random number of pixels in both directions.
+
+    Args:
+        images: the images.
+        batch: the batch from which the numbers come.
+        most: the largest move, up or down and left or right; all moves are equally likely.
+        fill: the value of what comes in.
+    """
+    n, channels, height, width = images.shape
+    vertical, horizontal = most
+    top = batch.integers("crop/top", 2 * vertical + 1)
+    left = batch.integers("crop/left", 2 * horizontal + 1)
+    rows = _from(top, height)[:, None, :, None]
+    columns = _from(left, width)[:, None, None, :]
+    sample = torch.arange(n, device=images.device)[:, None, None, None]
+    channel = torch.arange(channels, device=images.device)[None, :, None, None]
+    return pad(images, [horizontal, horizontal, vertical, vertical], value=fill)[sample, channel, rows, columns]
+
+
+def blanked(
+    images: Tensor, batch: Batch, chosen: Tensor, size: tuple[int, int], fill: float, symmetric: bool
+) -> Tensor:
+    """Images ``(n, c, h, w)`` with a rectangle at a random place in each that is chosen.
+
+    Args:
+        images: the images.
+        batch: the batch from which the places come.
+        chosen: ``(n,)``, whether an image gets a rectangle.
+        size: the height and the width of the rectangles.
+        fill: their value.
+        symmetric: as in :class:`Cutout`, for each direction by itself.
+    """
+    # A line of n pixels has n + 1 corners.
+    places = [
+        _inside(batch.integers(f"cutout/{name}", length + (symmetric and side % 2 == 0)), side, length)
+        for name, side, length in zip(("row", "column"), size, images.shape[2:], strict=True)
+    ]
+    rectangle = chosen[:, None, None] & places[0][:, :, None] & places[1][:, None, :]
+    return images.masked_fill(rectangle[:, None], fill)
+
+
+def _inside(centre: Tensor, side: int, length: int) -> Tensor:
+    """Whether each position lies within the side, ``(n, length)``; corner k is the upper or left one of pixel k."""
+    position = torch.arange(length, device=centre.device)
+    start = (centre - side // 2)[:, None]
+    return (position >= start) & (position < start + side)
 
 
 def _from(start: Tensor, length: int) -> Tensor:

@@ -198,7 +198,8 @@ class Processes:
             return tensor
         roles = self.world_size // self.group_size
         first = roles == 1 or self._roles[roles] == 0
-        return _begin_mean(tensor.clone() if first else torch.zeros_like(tensor), None, self.group_size)()
+        flat = tensor.clone() if first else torch.zeros_like(tensor)
+        return _begin_mean(flat, None, self.group_size, everyone=roles == 1)()
 
     def all_reduce_max(self, *numbers: float) -> list[float]:
         """The maximum of each number over all processes, exchanged on the CPU so that no one waits for a GPU."""
@@ -370,10 +371,19 @@ class Processes:
         return self
 
 
-def _begin_mean(flat: Tensor, group: dist.ProcessGroup | None, size: int) -> Callable[[], Tensor]:
-    """Begin to divide the sum of a tensor over a group by ``size``; the function returned waits for the quotient."""
+def _begin_mean(
+    flat: Tensor, group: dist.ProcessGroup | None, size: int, everyone: bool = True
+) -> Callable[[], Tensor]:
+    """Begin to divide the sum of a tensor over a group by ``size``; the function returned waits for the quotient.
+
+    Args:
+        flat: the tensor, which is changed.
+        group: the group; None for all processes.
+        size: the divisor.
+        everyone: whether ``size`` is the number of processes in the group.
+    """
     # NCCL divides on the way; gloo cannot.
-    divides = flat.device.type != "cpu" and "nccl" in dist.get_backend() and size == dist.get_world_size(group)
+    divides = flat.device.type != "cpu" and "nccl" in dist.get_backend() and everyone
     work = dist.all_reduce(flat, dist.ReduceOp.AVG if divides else dist.ReduceOp.SUM, group=group, async_op=True)
 
     def finish() -> Tensor:

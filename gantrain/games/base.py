@@ -295,12 +295,12 @@ class Game(ABC):
                     part.load_state_dict(state[key])
 
     def kept_scalars(self) -> dict[str, Tensor | float]:
-        """Numbers for the log of what the parts of the game keep, by ``CLASS/NAME``."""
+        """Numbers for the log of what the parts of the game keep, by ``PART/NAME``."""
         values: dict[str, Tensor | float] = {}
         for key, part in stateful_parts(self).items():
             with UserCode(f"game.{key}", part):
                 for name, value in part.scalars().items():
-                    values.setdefault(f"{type(part).__name__.lower()}/{name}", value)
+                    values.setdefault(f"{part.logged_as}/{name}", value)
         return values
 
     @contextmanager

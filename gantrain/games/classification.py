@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from gantrain.compute.modes import eval_mode
 from gantrain.compute.precision import upcast
@@ -22,6 +21,7 @@ from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Objective, Player
 from gantrain.games.calls import augmented, output_of
 from gantrain.games.checks import require_gradient
+from gantrain.games.class_losses import class_loss, correct
 from gantrain.models.base import Classifier
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Classification(ClassifyingGame):
-    """``min_w E CE(f_w(x), y)``: one player, the classifier, and the cross-entropy of its logits.
+    """``min_w E L(f_w(x), y)``: one player, the classifier, and the cross-entropy or the hinge loss of its logits.
 
     Args:
         classifier: the only player; its network maps samples ``(n, *shape)`` to logits ``(n, classes)``.
@@ -40,10 +40,12 @@ class Classification(ClassifyingGame):
             false.
         augmentations: the random changes that are made to the training samples, in this order. Default none.
         spec: the spec of the data, which the classifier must fit. None skips the check.
+        loss: the loss of the logits s: the cross-entropy (cross_entropy, the default), or ``max(0, 1 + max_{j != y} s_j
+            - s_y)``, the hinge loss of many classes of Crammer and Singer (hinge).
 
     Raises:
-        UserError: the data have no labels, the classifier's output has the wrong shape, or ``standardise`` is set for
-            data that are tokens.
+        UserError: the data have no labels, the classifier's output has the wrong shape, ``standardise`` is set for data
+            that are tokens, or labels are smoothed for the hinge loss.
 
     Examples:
         >>> from gantrain import data, models
@@ -63,7 +65,10 @@ class Classification(ClassifyingGame):
         standardise: bool = False,
         augmentations: Sequence[Augmentation] = (),
         spec: DataSpec | None = None,
+        loss: Literal["cross_entropy", "hinge"] = "cross_entropy",
     ):
+        if label_smoothing and loss == "hinge":
+            raise UserError("game.label_smoothing: the hinge loss has no target distribution; set it to 0")
         network: nn.Module = classifier
         self.channel_norm: ChannelNorm | None = None
         if standardise:
@@ -75,13 +80,14 @@ class Classification(ClassifyingGame):
         super().__init__([Player("classifier", network)])
         self.classifier = network
         self.label_smoothing = label_smoothing
+        self.loss = loss
         self.augmentations = tuple(augmentations)
         self.spec = spec
         if spec is not None:
             self._check(spec)
 
     def objective(self, player: str, batch: Batch) -> Objective:
-        """The smoothed cross-entropy. The score ``accuracy`` is 1 for each sample that is classified correctly."""
+        """The loss. The score ``accuracy`` is 1 for each sample that is classified correctly."""
         return self.classified(self.augmented(batch), self.labels(batch))
 
     def augmented(self, batch: Batch) -> Tensor:
@@ -102,7 +108,7 @@ class Classification(ClassifyingGame):
     def classified(self, samples: Tensor, labels: Tensor) -> Objective:
         """The objective on given samples and labels."""
         logits = upcast(self._logits(samples))
-        loss = cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        loss = class_loss(self.loss, logits, labels, self.label_smoothing)
         return _Classified(loss, logits, labels)
 
     @torch.no_grad()
@@ -137,8 +143,3 @@ class _Classified(Objective):
     def scores(self) -> dict[str, Tensor]:  # type: ignore[override]
         assert self.logits is not None and self.targets is not None
         return {"accuracy": correct(self.logits, self.targets)}
-
-
-def correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """``(n,)`` float32: 1 where the label has the largest logit, else 0."""
-    return (logits.argmax(dim=1) == labels).float()

@@ -24,7 +24,7 @@ from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Objective, Player
 from gantrain.games.calls import augmented, output_of
 from gantrain.games.checks import require_output
-from gantrain.games.classification import correct
+from gantrain.games.class_losses import correct
 from gantrain.models.base import Classifier, Discriminator
 from gantrain.models.last_linear import FeaturesAndHead, last_linear
 

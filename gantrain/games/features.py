@@ -15,7 +15,7 @@ from gantrain.errors import UserError
 class Features:
     """Captures the features of a discriminator while it runs.
 
-    The last layer is the network's attribute ``head``, or without one the last linear or convolutional layer that is
+    The last layer is the network's attribute ``logit``, or without one the last linear or convolutional layer that is
     called.
 
     Args:
@@ -27,8 +27,8 @@ class Features:
     """
 
     def __init__(self, network: nn.Module, run: Callable[[], None]):
-        head = getattr(network, "head", None)
-        called: list[nn.Module] = [head] if isinstance(head, nn.Module) else []
+        named = getattr(network, "logit", None)
+        called: list[nn.Module] = [named] if isinstance(named, nn.Module) else []
         if not called:
             layers = [m for m in network.modules() if isinstance(m, nn.Linear | _ConvNd)]
             hooks = [m.register_forward_hook(lambda layer, _inputs, _output: called.append(layer)) for m in layers]
@@ -40,15 +40,15 @@ class Features:
         if not called:
             raise UserError(
                 f"game.discriminator.model: {name_of(network)}: a penalty takes its features, and no linear or "
-                "convolutional layer is called; name the last layer by an attribute head"
+                "convolutional layer is called; name the last layer by an attribute logit"
             )
-        self.head = called[-1]
+        self.last = called[-1]
 
     @contextmanager
     def captured(self) -> Iterator[list[Tensor]]:
         """A list that gets the features ``(n, d)`` of each call of the network in the block."""
         found: list[Tensor] = []
-        hook = self.head.register_forward_pre_hook(lambda _layer, inputs: found.append(inputs[0].flatten(1)))
+        hook = self.last.register_forward_pre_hook(lambda _layer, inputs: found.append(inputs[0].flatten(1)))
         try:
             yield found
         finally:

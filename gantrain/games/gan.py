@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +20,18 @@ from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.games.base import UNCONDITIONAL, GenerativeGame, Objective, Player, SharedPass
+from gantrain.games.base import GenerativeGame, Objective, Player, SharedPass
 from gantrain.games.calls import augmented, output_of
 from gantrain.games.checks import require_gradient, require_margins, require_scalar
 from gantrain.games.features import Features
-from gantrain.games.gan_pass import GANPass, discriminator_loss, generator_loss
+from gantrain.games.gan_pass import GANPass, discriminator_loss, discriminator_scores, generator_loss
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
 from gantrain.models.base import Discriminator, Generator
 from gantrain.utils.declared import declares
+
+# What else may be done where labels are given to a discriminator that takes none.
+_UNTOLD = ", or game.conditional: generator, with a penalty auxiliary_classifier, or false"
 
 
 class GAN(GenerativeGame):
@@ -50,7 +53,8 @@ class GAN(GenerativeGame):
             logits ``(n,)``. The discriminator moves first.
         loss: the loss of both players.
         penalties: the terms that are added to the objectives of discriminator and generator. Default none.
-        conditional: whether the networks are told the class of each sample. Default false.
+        conditional: whether the networks are told the class of each sample: both of them (true), none (false, the
+            default), or the generator alone, as a penalty ``auxiliary_classifier`` wants it (generator).
         augmentations: the random changes that are made to real and fake samples before the discriminator sees them, in
             this order; each is a differentiable function ``(samples, batch) -> samples``. Default none.
         spec: the spec of the data, which the networks must fit; by default the generator's own ``spec``, if it has one.
@@ -68,12 +72,12 @@ class GAN(GenerativeGame):
         >>> game = GAN(*networks, loss=games.losses.Hinge(), penalties=[games.penalties.R1(weight=1.0)])
         >>> batch = data.Batches(digits, batch_size=8, seed=0)(0, step=0)
         >>> sorted(game.objective("discriminator", batch).scores)
-        ['fake', 'r1', 'real']
+        ['fake', 'r1', 'real', 'real_sign']
         >>> game.sample(3, seed=0).shape
         torch.Size([3, 1, 8, 8])
     """
 
-    callbacks: ClassVar[dict[str, str]] = {"samples": "samples", "evaluate": "metrics"}
+    callbacks: ClassVar[dict[str, str]] = {"samples": "samples", "evaluate": "metrics", "advice": "advice"}
 
     def __init__(
         self,
@@ -81,7 +85,7 @@ class GAN(GenerativeGame):
         discriminator: Discriminator,
         loss: Loss,
         penalties: Sequence[Penalty] = (),
-        conditional: bool = False,
+        conditional: bool | Literal["generator"] = False,
         spec: DataSpec | None = None,
         augmentations: Sequence[Augmentation] = (),
     ):
@@ -90,7 +94,8 @@ class GAN(GenerativeGame):
         self.discriminator = discriminator
         self.loss = loss
         self.penalties = tuple(penalties)
-        self.conditional = conditional
+        self.conditional = bool(conditional)
+        self._tells_discriminator = conditional is True
         self.augmentations = tuple(augmentations)
         self.spec = spec or getattr(generator, "spec", None)
         self._writes_into_samples = False
@@ -105,14 +110,23 @@ class GAN(GenerativeGame):
                 )
         featured = any(penalty.featured for penalty in self.penalties)
         self._features = Features(discriminator, self._try) if featured else None
+        self._add_heads()
 
     @property
     def evaluated_player(self) -> str:
         return "generator"
 
+    @classmethod
+    def spec_for_network(
+        cls, player: str, spec: DataSpec, arguments: Mapping[str, Any], networks: Mapping[str, nn.Module]
+    ) -> DataSpec:
+        """The spec of the data; without the classes for a network that is not told them."""
+        untold = player == "discriminator" and arguments.get("conditional") == "generator"
+        return super().spec_for_network(player, spec.unconditional() if untold else spec, arguments, networks)
+
     def objective(self, player: str, batch: Batch) -> Objective:
         """The player's loss with the logits and targets of its classification; the scores are the raw logits, as
-        ``real`` and ``fake``, and the penalties."""
+        ``real`` and ``fake``, the signs of the real ones, as ``real_sign``, and the penalties."""
         if player == "discriminator":
             return self._discriminator_objective(batch)
         return self._generator_objective(batch)
@@ -133,7 +147,7 @@ class GAN(GenerativeGame):
             made = replace(fake, samples=fakes)  # the generator's penalties see its graph
             players = self.players["discriminator"], self.players["generator"]
 
-            def penalties(player: str) -> list[tuple[str, Tensor]]:
+            def penalties(player: str) -> tuple[list[Tensor], dict[str, Tensor]]:
                 seen = fake if player == "discriminator" else made
                 return self._penalty_terms(batch, real, seen, due[player], player)
 
@@ -168,10 +182,9 @@ class GAN(GenerativeGame):
                 origin, fakes = self._fakes(batch, labels, due)
             real, fake = self._scored(batch, labels, fakes, due, origin)
             loss = discriminator_loss(self.loss, real.logits, fake.logits)
-            terms = self._penalty_terms(batch, real, fake, due)
-        scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
-        for name, term in terms:
-            scores[name] = term.detach()
+            terms, noted = self._penalty_terms(batch, real, fake, due)
+        scores = discriminator_scores(self.loss, real.logits, fake.logits) | noted
+        for term in terms:
             loss = loss + term
         margins = partial(self.loss.discriminator_margins, real.logits, fake.logits)
         return _Classified(loss, scores, self.loss, margins)
@@ -207,18 +220,23 @@ class GAN(GenerativeGame):
         fake: Scored,
         due: Mapping[int, Penalty],
         player: str = "discriminator",
-    ) -> list[tuple[str, Tensor]]:
-        """The penalties that are due and the network's own auxiliary loss, with the names of their scores."""
-        terms = []
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """The penalties that are due and the network's own auxiliary loss, and their scores."""
+        terms, scores = [], {}
         for i, penalty in due.items():
             key = f"game.penalties.{i}"
             with UserCode(key, penalty):
-                term = penalty(partial(self._score, batch, "penalty"), real, fake, batch, player)
+                term = penalty.term(partial(self._score, batch, "penalty"), real, fake, batch, player)
             both = player == "generator" and "discriminator" in penalty.players
-            name = type(penalty).__name__.lower() + "_of_generator" * both
-            terms.append((name, require_scalar(term, fake.logits, key, penalty)))
+            name = penalty.logged_as + "_of_generator" * both
+            terms.append(term.loss)
+            scores[name] = term.loss.detach()
+            scores |= {f"{name}/{which}": score.detach() for which, score in term.scores.items()}
         auxiliary = self._auxiliary_loss(batch, real) if player == "discriminator" else None
-        return terms if auxiliary is None else [*terms, ("auxiliary", auxiliary)]
+        if auxiliary is not None:
+            terms.append(auxiliary)
+            scores["auxiliary"] = auxiliary.detach()
+        return terms, scores
 
     def _auxiliary_loss(self, batch: Batch, real: Scored) -> Tensor | None:
         """The discriminator's own term of its loss on the real samples, augmented as they were for the loss."""
@@ -227,7 +245,9 @@ class GAN(GenerativeGame):
         if of is None:
             return None
         with UserCode(key, network):
-            value = of(augmented(real.samples.detach(), self.augmentations, batch.under("real")), real.labels)
+            value = of(
+                augmented(real.samples.detach(), self.augmentations, batch.under("real")), self._told(real.labels)
+            )
         return None if value is None else upcast(require_scalar(value, real.logits, key, network, "auxiliary_loss"))
 
     def _generator_objective(self, batch: Batch) -> Objective:
@@ -238,7 +258,7 @@ class GAN(GenerativeGame):
             origin, samples = self._fakes(batch, labels, due)
             fake, features = self._score_and_features(batch, "fake", samples, labels, featured)
             scores = {"fake": fake.detach()}
-            if self.loss.needs_real or featured:
+            if self.loss.needs_real or any(penalty.needs_real for penalty in due.values()):
                 with self._opponent():
                     real, real_features = self._score_and_features(batch, "real", batch.real, labels, featured)
                 if self.loss.needs_real:
@@ -249,10 +269,33 @@ class GAN(GenerativeGame):
                 logits = torch.zeros_like(fake) if real is None else real
                 of_real = Scored(batch.real, labels, logits, None, self.discriminator, real_features)
                 of_fake = Scored(samples, labels, fake, None, self.discriminator, features, **vars(origin))
-                for name, term in self._penalty_terms(batch, of_real, of_fake, due, "generator"):
-                    scores[name] = term.detach()
+                terms, noted = self._penalty_terms(batch, of_real, of_fake, due, "generator")
+                scores |= noted
+                for term in terms:
                     loss = loss + term
         return _Classified(loss, scores, self.loss, partial(self.loss.generator_margins, needed, fake))
+
+    @torch.no_grad()
+    def logits(self, samples: Tensor, labels: Tensor | None = None, seed: int = 0, chunk: int = 64) -> Tensor:
+        """``(n,)``: the discriminator's logits of the augmented samples, in evaluation mode.
+
+        Modes, buffers, augmentations and the global random state are left as they were.
+
+        Args:
+            samples: ``(n, *shape)``, on any device.
+            labels: ``(n,)``, their classes; only for a conditional game.
+            seed: the seed of the augmentations and of noise that the network itself draws.
+            chunk: the number of samples in one forward pass.
+        """
+        device = next(self.discriminator.parameters()).device
+        parts = []
+        with eval_mode(self.discriminator), seeded(seed, device):
+            for number, part in enumerate(samples.split(chunk)):
+                seen = part.to(device)
+                of = None if labels is None else labels[number * chunk :][:chunk].to(device)
+                batch = Batch(seen, of, index=number, step=None, seed=seed)
+                parts.append(self._score(batch, "real", seen, of))
+        return torch.cat(parts)
 
     def _opponent(self) -> AbstractContextManager:
         """The context for a computation in which only the other player's parameters occur: no gradients, unless the
@@ -283,8 +326,12 @@ class GAN(GenerativeGame):
         if self.augmentations:
             samples = augmented(samples, self.augmentations, batch.under(stream))
         key, what = "game.discriminator.model", "one logit per sample"
-        logits = output_of(self.discriminator, samples, labels, key, (), what, UNCONDITIONAL)
+        logits = output_of(self.discriminator, samples, self._told(labels), key, (), what, _UNTOLD)
         return upcast(require_gradient(logits, key, self.discriminator))
+
+    def _told(self, labels: Tensor | None) -> Tensor | None:
+        """What the discriminator is told of the labels."""
+        return labels if self._tells_discriminator else None
 
     def _labels(self, batch: Batch) -> Tensor | None:
         if not self.conditional:
@@ -292,6 +339,22 @@ class GAN(GenerativeGame):
         if batch.labels is None:
             raise UserError("game.conditional: the data have no labels; set it to false")
         return batch.labels
+
+    def _add_heads(self) -> None:
+        """Let the discriminator have the networks of penalties as modules, which its player trains."""
+        if self._features is None:
+            return
+        classes = self.spec.classes if self.conditional and self.spec is not None else 0
+        with self._features.captured() as captured:
+            self._try()
+        features = captured[-1]
+        for i, penalty in enumerate(self.penalties):
+            if penalty.featured and not isinstance(getattr(self.discriminator, penalty.logged_as, None), nn.Module):
+                with UserCode(f"game.penalties.{i}", penalty):
+                    head = penalty.head(features.shape[1], classes)
+                if head is not None:
+                    self.discriminator.add_module(penalty.logged_as, head.to(features.device))
+        self.players["discriminator"] = Player("discriminator", self.discriminator)
 
     @torch.no_grad()
     def _try(self) -> None:

@@ -40,6 +40,18 @@ def generator_loss(loss: Loss, real: Tensor | None, fake: Tensor) -> Tensor:
     return require_scalar(value, fake, "game.loss", loss, "generator")
 
 
+def discriminator_scores(loss: Loss, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """What the discriminator's objective logs of the logits: themselves, and whether real samples count as real.
+
+    ``real_sign`` is 1 for a real sample on the right side of the loss's boundary and -1 on the other; its mean over
+    the samples is the r of Karras et al., NeurIPS 2020. Without a boundary, a real sample is compared with the fake of
+    its row.
+    """
+    real, fake = real.detach(), fake.detach()
+    boundary = fake if loss.boundary is None else loss.boundary
+    return {"real": real, "fake": fake, "real_sign": (real - boundary).sign()}
+
+
 def _given(loss: Loss, logits: Tensor) -> Tensor:
     """What a loss is given of the logits: it may write into them, where the log and the other player need them."""
     return logits.clone() if is_users(loss) else logits
@@ -55,8 +67,8 @@ class GANPass(SharedPass):
         fakes: ``(n, *shape)``, the fake samples with the generator's graph.
         real: the real samples and their logits.
         fake: the fake samples as the discriminator saw them, which are a leaf, and their logits.
-        penalties: returns the further terms of a player's loss, with the names of their scores. It is called after the
-            losses, as in the players' own objectives.
+        penalties: returns the further terms of a player's loss, and their scores. It is called after the losses, as in
+            the players' own objectives.
         rescales: whether one pass backwards through the discriminator serves both players, if the losses depend on
             nothing but the logits and there are no further terms. Each logit must then depend on its own sample alone.
     """
@@ -69,7 +81,7 @@ class GANPass(SharedPass):
         fakes: Tensor,
         real: Scored,
         fake: Scored,
-        penalties: Callable[[str], Sequence[tuple[str, Tensor]]],
+        penalties: Callable[[str], tuple[list[Tensor], dict[str, Tensor]]],
         rescales: bool,
     ):
         self._discriminator, self._generator = discriminator, generator
@@ -85,18 +97,18 @@ class GANPass(SharedPass):
         self._terms, self._generator_terms = (
             [] if _depends_on_nothing_but(logits, value) else [value] for value in (of_discriminator, of_generator)
         )
-        scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
-        seen = dict(scores) if loss.needs_real else {"fake": scores["fake"]}
+        scores = discriminator_scores(loss, real.logits, fake.logits)
+        seen = {name: scores[name] for name in (("real", "fake") if loss.needs_real else ("fake",))}
         totals = of_discriminator.detach(), of_generator.detach()
         self.objectives = {}
         for player, total, terms, noted in zip(
             (discriminator, generator), totals, (self._terms, self._generator_terms), (scores, seen), strict=True
         ):
-            for name, term in penalties(player.name):
-                noted[name] = term.detach()
+            more, scores_of_more = penalties(player.name)
+            for term in more:
                 total = total + term.detach()
-                terms.append(term)
-            self.objectives[player.name] = Objective(total, scores=noted)
+            terms += more
+            self.objectives[player.name] = Objective(total, scores=noted | scores_of_more)
         self._rescales = rescales and not self._terms and not self._generator_terms
 
     def backward(self, scales: Mapping[str, float]) -> None:

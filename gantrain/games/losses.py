@@ -34,6 +34,8 @@ class Loss(Stateful, ABC):
         proportional: whether the derivatives of the two players' losses in the logit of a fake sample are zero at
             isolated points only. One pass backwards through the discriminator then serves both players, if no sample
             touches another's logit. Default false, also in a class that is derived from one that says true.
+        boundary: the logit above which a sample counts as real. Default 0; None where only differences between the
+            logits of real and fake samples count.
 
     Examples:
         >>> real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-1.0])
@@ -44,6 +46,7 @@ class Loss(Stateful, ABC):
     needs_real = False
     classifies = True
     proportional = False
+    boundary: float | None = 0.0
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -126,6 +129,7 @@ class Wasserstein(Loss):
 
     classifies = False
     proportional = True
+    boundary = None
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return fake.mean() - real.mean()
@@ -149,6 +153,7 @@ class LeastSquares(Loss):
     """
 
     proportional = True
+    boundary = 0.5
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return ((real - 1).square().mean() + fake.square().mean()) / 2
@@ -176,6 +181,7 @@ class Relativistic(Loss):
 
     needs_real = True
     proportional = True
+    boundary = None
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return softplus(fake - real).mean()

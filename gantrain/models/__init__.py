@@ -6,6 +6,7 @@ from gantrain.models.conv import ConvClassifier, ConvDiscriminator, ConvGenerato
 from gantrain.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from gantrain.models.densenet import DenseNet
 from gantrain.models.fastgan import FastGANDiscriminator, FastGANGenerator
+from gantrain.models.freezing import freeze
 from gantrain.models.huggingface import HuggingFace
 from gantrain.models.interpolation import slerp
 from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator, MLPPerturber
@@ -52,6 +53,7 @@ __all__ = [
     "StyleGAN2Generator",
     "Vector",
     "WideResNet",
+    "freeze",
     "slerp",
     "truncate",
 ]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from gantrain.models.layers.conditioning import ClassHead
+
 # Their scales are called weight too, and have the dimensions of the features that are normalised.
 _NORMS = (nn.LayerNorm, nn.RMSNorm)
 
@@ -46,11 +48,12 @@ def matrices(network: nn.Module) -> list[Matrix]:
 
 
 def hidden(network: nn.Module) -> list[Matrix]:
-    """The matrices of a network without its embeddings, its first layer and its last layer.
+    """The matrices of a network without its embeddings, heads of classes, first layer and last layer.
 
-    Embeddings do not count as first or last, so that a network with classes is divided as the same one without.
+    Embeddings and heads of classes do not count as first or last, so that a network with classes is divided as the same
+    one without.
     """
-    dense = [matrix for matrix in matrices(network) if not isinstance(matrix.layer, nn.Embedding)]
+    dense = [matrix for matrix in matrices(network) if not isinstance(matrix.layer, nn.Embedding | ClassHead)]
     ends = [matrix.layer for matrix in (*dense[:1], *dense[-1:])]
     return [matrix for matrix in dense if matrix.layer not in ends]
 

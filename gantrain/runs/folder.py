@@ -37,11 +37,13 @@ BUILT_IN_PYTHON = f"{marks.RUN} that was built in Python: what its trainer was g
 # The file that says that a run is being deleted, from before its first file until after its last.
 _DELETED = "deleted.tmp"
 # What a process that was killed may leave of a run that had not begun; and all that a run has.
-_HALF_WRITTEN = re.compile(r"(config\.yaml|metrics\.jsonl|.+\.png|data\.json|better\.json)(\.[0-9a-f]{8})?\.tmp")
+_HALF_WRITTEN = re.compile(
+    r"(config\.yaml|metrics\.jsonl|.+\.png|(data|init|better|trackers)\.json)(\.[0-9a-f]{8})?\.tmp"
+)
 _BEGINNINGS = re.compile(rf"{LOCK}(\..+)?|{_HALF_WRITTEN.pattern}")
 _OWN = re.compile(
-    rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|data\.json|better\.json|metrics\.jsonl|events\.out\.tfevents\..+|step_[0-9]+(\..+)?|"
-    r"samples|best|diagnosis"
+    rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|(data|init|better|trackers)\.json|metrics\.jsonl|events\.out\.tfevents\..+|"
+    r"step_[0-9]+(\..+)?|samples|best|diagnosis|wandb"
 )
 # The folder inside the run's folder that holds the checkpoint of the best evaluation.
 BEST = "best"
@@ -53,7 +55,7 @@ CHANGEABLE = (
     *("data.accumulation", "data.storage", "data.workers"),
     *("data.path", "data.root", "data.train", "data.test", "data.download"),  # the data's digest is compared instead
     *("run.on_error", "run.on_nonfinite", "run.rollbacks"),
-    *("log", "samples", "evaluate", "scalars", "pictures", "callbacks", "diagnose", "checkpoint"),
+    *("log", "samples", "evaluate", "advice", "scalars", "pictures", "callbacks", "diagnose", "checkpoint"),
 )
 # Keys that name the data and other files which a run reads, by their last parts.
 _INPUTS = (".path", ".root", "data.train", "data.test", "evaluate.features", "features.weights")
@@ -134,7 +136,7 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
         raise UserError(f"{folder}: cannot be deleted: is a symbolic link; name the folder to which it leads")
     for key, value in flatten(dict(config)).items():
         path = isinstance(value, str) and (key.endswith(_INPUTS) or os.path.isabs(value))
-        if path and folder.resolve() in Path(value).resolve().parents:
+        if path and folder.resolve() in (Path(value).resolve(), *Path(value).resolve().parents):
             raise UserError(f"{key}: {value} lies in the run's folder, which --overwrite deletes; move it away first")
     strangers = [] if is_run(folder) else [e.name for e in _entries(folder) if not _OWN.fullmatch(e.name)]
     if strangers:

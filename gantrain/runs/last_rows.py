@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -51,6 +52,13 @@ class LastRows:
             if step is not None and row["step"] < step:
                 return None
         return None
+
+    def values(self, name: str, count: int) -> list[float]:
+        """The last finite values of a scalar, at most ``count`` of them, from the last to the first."""
+        rows = self._holding(json.dumps(name).encode() + b":")
+        values = (row.get(name) for row in rows)
+        finite = (float(value) for value in values if isinstance(value, int | float) and math.isfinite(value))
+        return list(itertools.islice(finite, count))
 
     def _holding(self, text: bytes) -> Iterator[dict[str, Any]]:
         """The rows whose lines hold a text, from the last to the first."""

@@ -19,8 +19,8 @@ from gantrain.errors import UserError
 from gantrain.runs.better import record_better
 from gantrain.runs.events import Events
 from gantrain.runs.last_rows import METRICS
+from gantrain.runs.tracking import Trackers, settings
 from gantrain.utils.io import append, explaining_write_errors, open_regular, write_file
-from gantrain.utils.nested import flatten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,6 +53,8 @@ class Monitor:
         step: training steps taken so far.
         enabled: whether anything is written or read; False on all processes but the first.
         rows: the number of rows so far; None for all of those steps.
+        events: whether TensorBoard's events are written.
+        trackers: what else the rows and pictures go to; nothing by default.
 
     Attributes:
         last: the latest value of each scalar, or None before the first.
@@ -60,15 +62,21 @@ class Monitor:
     """
 
     def __init__(
-        self, folder: Path, config: Mapping[str, Any], step: int = 0, enabled: bool = True, rows: int | None = None
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        step: int = 0,
+        enabled: bool = True,
+        rows: int | None = None,
+        events: bool = True,
+        trackers: Trackers | None = None,
     ):
         self.enabled = enabled
+        self.trackers = trackers or Trackers((), Path(folder))
         self.last: dict[str, float] | None = None
         self.rows = 0
         if not enabled:
             return
-        from torch.utils.tensorboard import summary
-
         earlier, forgotten = _forget_rows(Path(folder) / METRICS, step, rows)
         again = [_scalars(row) for row in earlier if row["step"] == step] if step in forgotten else []
         self.rows = len(earlier)
@@ -79,6 +87,12 @@ class Monitor:
         self._path = Path(folder) / METRICS
         with explaining_write_errors(self._path):
             self._rows = self._path.open("ab", buffering=0)
+        self.trackers.take_up(earlier)
+        self._events: Events | None = None
+        if not events:
+            return
+        from torch.utils.tensorboard import summary
+
         # TensorBoard forgets whole steps: what stays of a step is written again if something of it goes.
         self._events = Events(Path(folder), forgotten_from=step if step in forgotten else step + 1)
         self._summary = summary
@@ -105,16 +119,20 @@ class Monitor:
         row |= {name: number if math.isfinite(number) else None for name, number in numbers.items()}
         append(self._rows, (json.dumps(row, allow_nan=False) + "\n").encode(), self._path)
         self._add_scalars(step, numbers)
+        self.trackers.row(row)
         self.last = (self.last or {}) | numbers
         self.rows += 1
 
     def image(self, tag: str, step: int, image: Tensor) -> None:
-        """Write a picture, uint8 CHW, into TensorBoard."""
-        if self.enabled:
+        """Write a picture, uint8 CHW, into TensorBoard, and to trackers that take pictures."""
+        if not self.enabled:
+            return
+        self.trackers.image(tag, step, image)
+        if self._events is not None:
             self._events.add(self._summary.image(tag, image, dataformats="CHW"), step=step)
 
     def figure(self, tag: str, step: int, figure: Figure) -> None:
-        """Write a matplotlib figure into TensorBoard."""
+        """Write a matplotlib figure where pictures go."""
         if self.enabled:
             from gantrain.plotting.images import rendered
 
@@ -122,7 +140,7 @@ class Monitor:
 
     def text(self, tag: str, text: str, step: int = 0) -> None:
         """Write Markdown into TensorBoard."""
-        if self.enabled:
+        if self.enabled and self._events is not None:
             self._events.add(self._summary.text(tag, text), step=step)
 
     def hparams(self, config: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
@@ -135,17 +153,12 @@ class Monitor:
             config: nested; its leaves become ``game.generator.optimizer.lr`` and so on.
             metrics: value by name; the names are the columns of the table.
         """
-        if not self.enabled:
-            return
-        # The table takes numbers, booleans and text; lists and null are spelt as in JSON.
-        leaves = {
-            key: leaf if isinstance(leaf, bool | int | float | str) else json.dumps(leaf, default=str)
-            for key, leaf in flatten(config).items()
-        }
-        self._events.add(*self._summary.hparams(leaves, dict(metrics)))
+        if self.enabled and self._events is not None:
+            self._events.add(*self._summary.hparams(settings(config), dict(metrics)))
 
     def _add_scalars(self, step: int, numbers: Mapping[str, float]) -> None:
-        self._events.add(*(self._summary.scalar(name, number) for name, number in numbers.items()), step=step)
+        if self._events is not None:
+            self._events.add(*(self._summary.scalar(name, number) for name, number in numbers.items()), step=step)
 
     def synchronise(self) -> None:
         """Bring the rows of ``metrics.jsonl`` to the disk, so that they survive a failure of the power.
@@ -166,7 +179,8 @@ class Monitor:
     def close(self) -> None:
         """Write out everything and close the files. A second call does nothing."""
         if self.enabled:
-            self._events.close()
+            if self._events is not None:
+                self._events.close()
             self._rows.close()
 
 

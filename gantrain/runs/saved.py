@@ -330,7 +330,7 @@ def load(
     if step is not None:
         step = _whole("step", step, 0)
     folder, settings = open_run(next((p for p in (place, *place.parents[:2]) if is_run(p)), place), trust, data)
-    path = _find_checkpoint(place, step)
+    path = find_checkpoint(place, step)
     step, state = checkpoint.load(path)
     form = recorded_form(folder)
     read = None
@@ -424,7 +424,7 @@ def _whole(key: str, number: Any, least: int | None = None) -> int:
     return whole
 
 
-def _find_checkpoint(folder: Path, step: int | None) -> Path:
+def find_checkpoint(folder: Path, step: int | None) -> Path:
     if checkpoint_files.CHECKPOINT.fullmatch(folder.name) and not is_run(folder):
         if step is not None and folder.name != f"step_{step}":
             raise UserError(f"{folder}: is a checkpoint, and another step, {step}, is asked for; name the run instead")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gantrain.config.clock import Clock
-from gantrain.config.sections import Checkpoint, Log, Run
+from gantrain.config.sections import TENSORBOARD, Checkpoint, Log, Run
 from gantrain.config.types import Interval
 from gantrain.data.batch import Batches
 from gantrain.distributed.processes import Processes
@@ -21,6 +21,7 @@ from gantrain.errors import Diverged, Notice, UserError, lost_another
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.runs.monitor import Monitor
+from gantrain.runs.tracking import Trackers
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.description import described_error
 from gantrain.train.interrupt import Interrupt
@@ -47,6 +48,7 @@ class Loop(ABC):
     Attributes:
         step: the number of training steps taken.
         rollbacks: the number of times that the run went back.
+        trackers: what the rows of the log are sent to.
         pending: the names of the callbacks that are due at this step and have not been run yet.
         unlogged: the scalars of this step while they are not written yet, or None.
         kept: the :meth:`stage` of the newest checkpoint.
@@ -82,6 +84,7 @@ class Loop(ABC):
         self.since = self.reached = Clock()
         self.finite_draws = 0
         self.begun: float | None = time.time()
+        self.trackers = Trackers(log.to, self.folder, self.main)
         self._named = _named(callbacks)
         self._rows: int | None = None
 
@@ -146,6 +149,7 @@ class Loop(ABC):
             while not self._trained():
                 pass
             self._settle()
+        self._send()
         self._guarded("the log", partial(self.monitor.hparams, self.config, self.monitor.last or {}))
         self._guarded("the log", self.monitor.close)
         self.progress.close()
@@ -159,6 +163,17 @@ class Loop(ABC):
             yield
         finally:
             self.monitor.close()
+
+    @contextmanager
+    def tracked(self) -> Iterator[None]:
+        """Sends the rows of the log to the trackers in the block, around which they are started and closed."""
+        try:
+            with self.processes.raise_on_all():
+                if self.main:
+                    self.trackers.start(self.config)
+            yield
+        finally:
+            self.trackers.finish()
 
     def stage(self) -> tuple[Any, ...]:
         """What makes a checkpoint of this run another one than the last."""
@@ -215,6 +230,7 @@ class Loop(ABC):
         if self.unlogged is not None:
             self._guarded("the log", partial(self.monitor.scalars, self.step, self.unlogged))
             self.unlogged = None
+            self._send()
         while True:
             # All processes enter the next checkpoint together, which raises the error of the last.
             self._interrupt.wanted |= self.writer.failed
@@ -224,6 +240,7 @@ class Loop(ABC):
                 self._save_once()
             if asked:
                 self._settle()
+                self._send()
             if asked == "stop":
                 self.progress.close()
                 self.progress.note(f"stopped at step {self.step}; go on with --resume")
@@ -264,6 +281,11 @@ class Loop(ABC):
             if lost_another(error):
                 raise
             self._failed(what, error)
+
+    def _send(self) -> None:
+        """Send the rows that checkpoints hold to the trackers, if there are any."""
+        if self.trackers.wanted:
+            self._guarded("the log", self.trackers.send)
 
     def _failed(self, what: str, error: Exception) -> None:
         """Deal with an error beside the training, as ``run.on_error`` says. All processes must call this together."""
@@ -306,7 +328,11 @@ class Loop(ABC):
 
     def _due(self) -> list[str]:
         """The names of the callbacks that are due at this step."""
-        return [name for name, callback in self._named.items() if self._is_due(callback.every)]
+        return [
+            name
+            for name, callback in self._named.items()
+            if self.reached.passed(callback.every, self.since) or (self.over and callback.at_end)
+        ]
 
     def _is_due(self, every: Interval) -> bool:
         """Whether something is due at this step: a multiple of its interval came with the step, or the run is over."""
@@ -331,7 +357,15 @@ class Loop(ABC):
         """Go on with the log after the present step: rows of later steps are dropped."""
         if hasattr(self, "monitor"):
             self.monitor.close()
-        self.monitor = Monitor(self.folder, self.config, step=self.step, rows=self._rows, enabled=self.main)
+        self.monitor = Monitor(
+            self.folder,
+            self.config,
+            step=self.step,
+            rows=self._rows,
+            enabled=self.main,
+            events=TENSORBOARD in self.log_settings.to,
+            trackers=self.trackers,
+        )
 
 
 def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:

@@ -44,6 +44,7 @@ class Occasion:
         seconds: the seconds that it takes; None if it took too long to be measured.
         more_at_first: the seconds that it takes more for the first time.
         pace: how much of what the interval counts the first step takes, and how much each of the others.
+        at_end: whether it is done at the last step, too, if it is not due there.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Occasion:
     seconds: float | None
     more_at_first: float = 0.0
     pace: tuple[float, float] = (1.0, 1.0)
+    at_end: bool = True
 
     def times(self, steps: int, after: int = 0) -> int:
         """How often a run does it from one step to its last."""
@@ -60,7 +62,7 @@ class Occasion:
         if self.pace[1] >= amount:
             return steps - after
         done, before, last = (self._used(step) // amount for step in (after, steps - 1, steps))
-        return int(last - done) + (before == last)
+        return int(last - done) + (self.at_end and before == last)
 
     def total(self, steps: int, after: int = 0) -> float:
         """The seconds for all times; 0 where it was not measured."""
@@ -199,11 +201,11 @@ def _callback(trainer: Trainer, callback: Callback, cost: Cost) -> Occasion:
         with abandonable(asked):
             first = _timed(trainer, partial(trainer.run_callback, callback))
     except Abandoned:
-        return Occasion(name, callback.every, None, pace=pace)
+        return Occasion(name, callback.every, None, pace=pace, at_end=callback.at_end)
     if not trainer.processes.broadcast_object(first <= _QUICK):
-        return Occasion(name, callback.every, first, pace=pace)
+        return Occasion(name, callback.every, first, pace=pace, at_end=callback.at_end)
     again = _timed(trainer, partial(trainer.run_callback, callback))
-    return Occasion(name, callback.every, again, max(0.0, first - again), pace)
+    return Occasion(name, callback.every, again, max(0.0, first - again), pace, callback.at_end)
 
 
 def _checkpoint(trainer: Trainer, step: float, cost: Cost) -> Occasion:

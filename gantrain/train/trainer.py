@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import astuple
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -46,6 +47,7 @@ from gantrain.runs.folder import (
     prepare_folder,
     require_startable,
 )
+from gantrain.runs.initial import Initial, record_initial
 from gantrain.runs.lock import RunLock, require_free
 from gantrain.runs.monitor import require_rows
 from gantrain.runs.restore import (
@@ -95,6 +97,8 @@ class Trainer(Loop):
             resumed run must have the same. By default it is made of the settings that can be read off the arguments.
         processes: the processes that share each batch; the same object that synchronised batch norms were given. By
             default all processes that were launched.
+        initial: what networks have taken over from other runs, by player, as :func:`gantrain.initialise` returns it.
+            The run shows it and keeps it in ``init.json``. Default nothing.
 
     Attributes:
         step: the number of training steps taken; a training step is a step of the innermost outer loop.
@@ -141,6 +145,7 @@ class Trainer(Loop):
         checkpoints: Checkpoint | None = None,
         config: Mapping[str, Any] | None = None,
         processes: Processes | None = None,
+        initial: Mapping[str, Initial] = MappingProxyType({}),
     ):
         _require("game", game, Game, "a gantrain.Game")
         _require("outer", outer, Outer, "a gantrain.Outer, such as gantrain.outer.Extragradient()")
@@ -164,6 +169,7 @@ class Trainer(Loop):
         self.outer = outer
         self.batches = batches
         self.schedulers = dict(schedulers or {})
+        self.initial = dict(initial)
         several = [ema] if isinstance(ema, EMA) else list(ema or ())
         self.averages = {average.name: average for average in several}
         if len(self.averages) < len(several):
@@ -248,11 +254,19 @@ class Trainer(Loop):
                 if self.main:
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
                     record_data(self.folder, data, DataForm.of(self.batches))
-            with self.monitored(), Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress:
+                    if self.initial and not found:
+                        record_initial(self.folder, self.initial)
+            with (
+                self.tracked(),
+                self.monitored(),
+                Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress,
+            ):
                 if resume:
                     self.progress.note(f"going on from step {self.step}" if found else "no checkpoint; starting anew")
                 if changed is not None:
                     self.progress.note(changed)
+                for name, each in self.initial.items() if not found else ():
+                    self.progress.note(f"{name}: {each}")
                 if not self.batches.spec.empty:
                     self.progress.note(describe_samples(self.batches.samples, self.batches.workers))
                 if self.arithmetic.compile:
@@ -410,13 +424,15 @@ class Trainer(Loop):
                 network = self.evaluated_network(callback.weights)
                 with reference_arithmetic(), self._unchanged():
                     found = callback.run(self.folder, self.monitor, self.step, network)
-                if found is not None and not isinstance(found, Result):
-                    wanted = f"{name_of(callback)}.run: expected a gantrain.Result or None"
+                if found is not None and not isinstance(found, Result | str):
+                    wanted = f"{name_of(callback)}.run: expected a gantrain.Result, a text or None"
                     raise UserError(f"{wanted}, got {described(found)}")
         found = self.processes.broadcast_object(found)
         if found is None:
             return
-        self.progress.note(found.line)
+        self.progress.note(found if isinstance(found, str) else found.line)
+        if isinstance(found, str):
+            return
         best = self.best
         if not math.isnan(found.cost) and (
             best is None or found.name != best["name"] or found.cost <= best["cost"] or math.isnan(best["cost"])
@@ -539,7 +555,7 @@ class Trainer(Loop):
         Raises:
             UserError: numbers of the state are not finite, or the checkpoint before could not be written.
         """
-        step = self.step
+        step, count = self.step, self.trackers.count
 
         def write(copy: dict[str, Any]) -> None:
             if self._lock is not None:
@@ -547,6 +563,8 @@ class Trainer(Loop):
             # No checkpoint may be on the disk before the rows that it does not write again.
             self.monitor.synchronise()
             checkpoint.save(folder, step, copy, keep, config_text(self.config, self._mark))
+            if folder == self.folder:
+                self.trackers.safe = count
 
         with self.processes.raise_on_all():
             if self.main:

@@ -14,7 +14,17 @@ class Stateful:
     Losses, penalties and augmentations are such parts. The state is saved in checkpoints, if the game holds the part as
     an attribute or in a list that is one. It must be the same on all processes, and move once in a training step,
     however often the step evaluates the game: :class:`gantrain.data.StepMeans` sees to both.
+
+    Attributes:
+        logged_as: the name of the part in the log; by default that of its class in lower case.
     """
+
+    logged_as: str
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "logged_as" not in vars(cls):
+            cls.logged_as = cls.__name__.lower()
 
     def state_dict(self) -> dict[str, Any]:
         """The state: tensors and numbers by name. Names, shapes and types never change."""
@@ -24,7 +34,7 @@ class Stateful:
         """Take back what :meth:`state_dict` returned, perhaps from an earlier training step."""
 
     def scalars(self) -> Mapping[str, Tensor | float]:
-        """Numbers of the state for the log, which calls them ``CLASS/NAME``; by default none."""
+        """Numbers of the state for the log, which calls them ``PART/NAME``, by ``logged_as``; by default none."""
         return {}
 
 

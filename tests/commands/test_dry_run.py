@@ -30,7 +30,9 @@ def _short_and_alone(monkeypatch, tmp_path):
 
 
 def listed(folder: Path) -> dict[str, int]:
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*")}
+    """All files and folders, but for the one that torch makes when something imports its compiler."""
+    found = {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*")}
+    return {name: changed for name, changed in found.items() if not name.startswith("tmp/torchinductor_")}
 
 
 def dry(folder: Path, base: dict, *overrides: str, resume: bool = False) -> dict:
@@ -40,6 +42,25 @@ def dry(folder: Path, base: dict, *overrides: str, resume: bool = False) -> dict
     assert {k: v for k, v in listed(folder).items() if k != "tmp"} == {k: v for k, v in before.items() if k != "tmp"}
     assert report == json.loads(lines.as_json(report))
     return report
+
+
+def test_it_starts_no_tracker(tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.tracking._available_trackers", ["mlflow"])
+    report = dry(tmp_path, RING, "log.to=[mlflow]", "run.steps=1", "samples=null")
+    (said,) = (what for path, what in report["writes"].items() if path.endswith("metrics.jsonl"))
+    assert said == "scalars, every 2 steps; they are sent to mlflow"
+    assert "tensorboard" not in lines.text(report)
+
+
+def test_it_names_what_is_frozen_and_taken_over(tmp_path):
+    there = train.train(config_of(DIGITS, tmp_path, "run.name=a", "run.steps=1", "samples=null"))
+    init = f"game.generator.init={there}"
+    report = dry(tmp_path, DIGITS, init, "game.generator.freeze=dense", "run.steps=1", "samples=null")
+    generator = report["players"][1]
+    assert generator["init"] == f"8 of 8 tensors from {there} (step 1, ema)" and generator["frozen"] == 4 * 64
+    text = lines.text(report)
+    assert f"{generator['parameters']:,} parameters in ConvGenerator and 256 frozen ones; Adam" in text
+    assert f"  {generator['init']}\n" in text
 
 
 def test_it_shows_what_a_run_costs_and_leaves_nothing(tmp_path):
@@ -53,10 +74,12 @@ def test_it_shows_what_a_run_costs_and_leaves_nothing(tmp_path):
     assert 2 * memory["gradients"] < memory["optimizers"] < 2.1 * memory["gradients"]
     assert 0 < memory["average"] < memory["networks"] and memory["process_before"] <= memory["process_peak"]
     times = {occasion["name"]: occasion["times"] for occasion in report["time"]["occasions"]}
-    assert times == {"SampleGrid": 4, "MetricEvaluation": 3, "checkpoint": 4}
+    assert times == {"SampleGrid": 4, "MetricEvaluation": 3, "TrainingAdvice": 0, "checkpoint": 4}
     assert report["time"]["total"] == pytest.approx(
         report["time"]["start"] + report["time"]["steps"] + sum(o["total"] for o in report["time"]["occasions"])
     )
+    (r1,) = dry(tmp_path, DIGITS, "game.penalties=[{name: r1, weight: 0.5}]", "run.steps=3")["r1"]
+    assert r1["weight"] == 0.5 and r1["start"] == pytest.approx(0.0002 * 8 * 8 / 32)
     assert report["disk"]["needed"] > 6 * report["disk"]["checkpoint"] > 6 * memory["optimizers"]
     assert report["folder"]["earlier_run"] is None and str(tmp_path / "digits" / "best") in report["writes"]
     assert report["writes"][str(tmp_path / "digits" / "samples")].startswith("pictures of samples, every ")
@@ -130,7 +153,7 @@ def test_nothing_is_downloaded(tmp_path, monkeypatch):
 
 def test_an_evaluation_that_takes_long_is_not_included(tmp_path, monkeypatch):
     monkeypatch.setattr(measurement, "_LIMIT", 0.0)
-    report = dry(tmp_path, DIGITS, EVALUATE, "samples=null")
+    report = dry(tmp_path, DIGITS, EVALUATE, "samples=null", "advice=null")
     assert report["time"]["not_included"] == ["MetricEvaluation"]
     assert [occasion["name"] for occasion in report["time"]["occasions"] if occasion["total"]] == ["checkpoint"]
     assert "not included: MetricEvaluation" in lines.text(report)

@@ -153,7 +153,7 @@ def test_groups_have_a_section_for_all_and_for_each():
             COURNOT | {"firms": {**SOLO, "firm4": {}}},
             {},
             "game.firms.firm4: unknown key or player; expected one of model, optimizer, scheduler, sharpness, "
-            "constraint, clip, firm1, firm2, firm3; did you mean",
+            "constraint, clip, init, freeze, firm1, firm2, firm3; did you mean",
         ),
         (
             COURNOT | {"firms": {**SOLO, "firm1": SOLO, "firm2": SOLO, "firm3": {"optimizer": "adam"}}},

@@ -2,7 +2,7 @@ import pytest
 import torch
 from later import Later
 
-from gantrain.data import Batch, Batches, Color, Crop, Cutout, Flip
+from gantrain.data import Batch, Batches, Color, Crop, Cutout, DiffAugment, Flip
 from gantrain.errors import UserError
 
 functional = Later("torchvision.transforms.functional")
@@ -118,7 +118,28 @@ def test_color_of_zero_strength_changes_nothing_and_its_draws_are_independent():
     assert (torch.corrcoef(torch.stack(draws)) - torch.eye(3)).abs().max() < 0.1
 
 
-EVERY = [Crop(), Flip(), Cutout(4, 0.5), Cutout(4, symmetric=True), Color()]
+@pytest.mark.parametrize(("size", "move", "hole"), [(32, 4, 16), (27, 3, 14), (29, 4, 15), (4, 1, 2), (3, 0, 2)])
+def test_diffaugment_is_color_crop_and_symmetric_cutout(size, move, hole):
+    """An eighth and a half of the size, rounded to the nearest pixel."""
+    batch = make_batch(n=32, shape=(3, size, size))
+    images = Color()(batch.real, batch)
+    images = Crop(move, fill=0.0)(images, batch) if move else images
+    images = Cutout(hole, symmetric=True)(images, batch)
+    assert torch.equal(DiffAugment()(batch.real, batch), images)
+
+
+def test_the_parts_of_diffaugment_can_be_left_out_and_follow_each_side_of_an_image():
+    batch = make_batch(n=400, shape=(1, 8, 20))
+    assert torch.equal(DiffAugment(False, False, False)(batch.real, batch), batch.real)
+    ones = torch.ones(400, 1, 8, 20)
+    holes = (DiffAugment(color=False, translation=False)(ones, batch) == 0)[:, 0]
+    heights, widths = holes.any(2).sum(1), holes.any(1).sum(1)
+    assert (heights.min(), heights.max(), widths.min(), widths.max()) == (2, 4, 5, 10)
+    borders = (DiffAugment(color=False, cutout=False)(ones, batch) == 0)[:, 0]
+    assert (borders.all(2).sum(1).max(), borders.all(1).sum(1).max()) == (1, 3)
+
+
+EVERY = [Crop(), Flip(), Cutout(4, 0.5), Cutout(4, symmetric=True), Color(), DiffAugment()]
 
 
 @pytest.mark.parametrize("change", EVERY)

@@ -267,6 +267,6 @@ def test_a_callback_that_breaks_its_contract_is_refused_before_the_run(looking, 
 
 def test_what_a_callback_returns_is_checked(looking):
     with pytest.raises(
-        UserError, match=r"^step 2: Look: Look.run: expected a gantrain.Result or None, got 3 \(int\); "
+        UserError, match=r"^step 2: Look: Look.run: expected a gantrain.Result, a text or None, got 3 \(int\); "
     ):
         train(configured(looking, "callbacks=[{target: 'looking:Look', wrong: result}]"))

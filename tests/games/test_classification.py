@@ -47,6 +47,18 @@ def test_objective_is_the_smoothed_cross_entropy(smoothing):
     assert objective.scores["accuracy"].tolist() == (logits.argmax(1) == data.labels).float().tolist()
 
 
+def test_the_hinge_loss_asks_the_label_for_a_margin_over_all_others():
+    network, data = linear(), batch()
+    objective = Classification(network, loss="hinge").objective("classifier", data)
+    logits, expected = network(data.real), 0.0
+    for row, label in zip(logits.tolist(), data.labels.tolist(), strict=True):
+        expected += max(0.0, 1 + max(v for k, v in enumerate(row) if k != label) - row[label]) / len(logits)
+    assert objective.loss.item() == pytest.approx(expected, abs=1e-12)
+    assert torch.equal(objective.logits, logits)
+    with pytest.raises(UserError, match=r"^game.label_smoothing: the hinge loss has no target distribution; set it to"):
+        Classification(network, 0.1, loss="hinge")
+
+
 def test_augmentations_are_applied_in_turn_and_see_the_batch():
     network, data = linear(), batch()
     steps = [lambda x, b: x + b.index + 1, lambda x, b: 2 * x]

@@ -7,7 +7,8 @@ from torch import nn
 from gantrain.data import Batch, Batches, Color, Crop, Cutout, DataSpec, Digits, GaussianRing
 from gantrain.errors import UserError
 from gantrain.games.gan import GAN
-from gantrain.games.losses import Hinge, Minimax, NonSaturating, Relativistic, Wasserstein
+from gantrain.games.gan_pass import discriminator_scores
+from gantrain.games.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein
 from gantrain.games.penalties import R1, WGANGP
 from gantrain.models import ConvDiscriminator, ConvGenerator, MLPDiscriminator, MLPGenerator
 
@@ -69,12 +70,20 @@ def test_wasserstein_has_no_classification():
     assert objective.logits is None and objective.targets is None
 
 
+@pytest.mark.parametrize(
+    ("loss", "signs"), [(Hinge(), [1, -1, 0]), (LeastSquares(), [1, -1, -1]), (Wasserstein(), [1, 1, -1])]
+)
+def test_the_sign_of_real_samples_is_that_beyond_the_boundary(loss, signs):
+    real, fake = torch.tensor([0.6, -0.1, 0.0]), torch.tensor([0.5, -0.2, 0.1])
+    assert discriminator_scores(loss, real, fake)["real_sign"].tolist() == signs
+
+
 def test_no_graph_where_none_is_needed():
     game = ring_game(Relativistic(), penalties=[R1(), WGANGP()])
     d = game.objective("discriminator", ring_batch())
     assert all(g is None for g in gradients(d, game.players["generator"].parameters))
     assert all(not s.requires_grad for s in d.scores.values())
-    assert set(d.scores) == {"real", "fake", "r1", "wgangp"}
+    assert set(d.scores) == {"real", "fake", "real_sign", "r1", "wgangp"}
     g = game.objective("generator", ring_batch())
     assert all(not s.requires_grad for s in g.scores.values())
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from cases import few
 from forked import gantrain
 from tiny import DIGITS, back_to, config_of, rows, same, state, write
 
@@ -11,7 +12,8 @@ from gantrain.data import Batch, StepMeans
 from gantrain.games.penalties import LeCam, Scored
 
 KEPT = (
-    "game.penalties=[{name: lecam, start: 3, decay: 0.7, weight: 2.0}]",
+    "game.penalties=[{name: lecam, start: 3, decay: 0.7, weight: 2.0}, auxiliary_classifier]",
+    "game.conditional=generator",
     "game.augmentations=[{name: ada, every: 2, kimg: 0.5, target: 0.1}]",
     "game.discriminator.optimizer.lr=0.02",
     "log.every=1",
@@ -82,7 +84,7 @@ def test_means_over_micro_batches_are_known_at_the_last():
     assert found[4].item() == pytest.approx(5.0)
 
 
-@pytest.mark.parametrize("overrides", [(RAPP, SAMPA), ("outer=lookahead", "data.accumulation=2")])
+@pytest.mark.parametrize("overrides", few([(RAPP, SAMPA), ("outer=lookahead", "data.accumulation=2")], (RAPP, SAMPA)))
 def test_a_resumed_run_goes_on_with_it(tmp_path, overrides):
     config = config_of(DIGITS, tmp_path, *KEPT, *overrides)
     train(config)
@@ -96,6 +98,7 @@ def test_a_resumed_run_goes_on_with_it(tmp_path, overrides):
     # p moves at every second step, by 2 * 32 / 500.
     moves = np.diff([0.0] + [row["ada/p"] for row in log]) * 500 / 64
     assert [abs(round(move, 3)) in (0, 1) for move in moves] == [True] * 8 and not moves[::2].any()
+    assert whole["discriminator"]["auxiliary_classifier.weight"].shape[0] == 10
     assert all(row["score/lecam"] == 0 for row in log[:3]) and log[5]["score/lecam"] > 0
 
 
@@ -108,5 +111,5 @@ def test_two_processes_keep_what_one_keeps(tmp_path, method):
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert len(one) == 6
     for ours, theirs in zip(one, two, strict=True):
-        for name in ("lecam/real", "lecam/fake", "score/lecam", "ada/p", "ada/r"):
+        for name in ("lecam/real", "lecam/fake", "score/lecam", "ada/p", "ada/r", "score/auxiliary_classifier"):
             assert ours[name] == pytest.approx(theirs[name], rel=2e-3, abs=1e-4)

@@ -1,16 +1,24 @@
 """Penalties of the generator, of both players, and around the data, against forms worked out by hand."""
 
+import importlib
+import math
+
 import pytest
 import torch
+from tiny import DIGITS, config_of
 from torch import nn
 from torch.nn.functional import pad
 
+from gantrain.builders import make_game
+from gantrain.config.registry import kind
 from gantrain.data import Batch, DataSpec, Digits
 from gantrain.errors import UserError
+from gantrain.games.features import Features
 from gantrain.games.gan import GAN
 from gantrain.games.losses import Hinge, NonSaturating
 from gantrain.games.penalties import (
     DRAGAN,
+    AuxiliaryClassifier,
     Consistency,
     FeatureMatching,
     LeCam,
@@ -153,9 +161,9 @@ def test_path_length_of_a_linear_generator_and_its_running_average():
         expected = 2 * ((lengths - average) ** 2).mean().item()
         for _ in range(2):  # the second evaluation of the step leaves the average
             game = game_of(penalty)
-            assert game.objective("generator", batch).scores["pathlength"].item() == pytest.approx(expected, rel=1e-4)
+            assert game.objective("generator", batch).scores["path_length"].item() == pytest.approx(expected, rel=1e-4)
     assert penalty.scalars()["average"].item() == pytest.approx(average, rel=1e-5)
-    assert "pathlength" not in game.objective("discriminator", batch).scores
+    assert "path_length" not in game.objective("discriminator", batch).scores
 
 
 def test_path_length_goes_through_the_styles_of_a_generator():
@@ -174,28 +182,122 @@ def test_path_length_goes_through_the_styles_of_a_generator():
     # Each of three layers has a third of the slope: the norm is a third of that in z / 2.
     lengths = (batch.normal("path_length", 3)[:3] @ Maker().a.detach()).norm(dim=1) / 3
     expected = ((lengths - 0.01 * lengths.mean()) ** 2).mean().item()
-    assert game.objective("generator", batch).scores["pathlength"].item() == pytest.approx(expected, rel=1e-4)
+    assert game.objective("generator", batch).scores["path_length"].item() == pytest.approx(expected, rel=1e-4)
+
+
+class Headed(nn.Module):
+    """A discriminator that takes no labels; its features are ``first(x).relu()``."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 3), nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.last(self.first(x).relu()).squeeze(1)
 
 
 def test_feature_matching_compares_means_of_the_input_of_the_last_layer():
-    class Headed(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first, self.last = nn.Linear(3, 3), nn.Linear(3, 1)
-
-        def forward(self, x):
-            return self.last(self.first(x).relu()).squeeze(1)
-
     discriminator, batch = Headed(), batch_of()
     game = GAN(Maker(), discriminator, NonSaturating(), [FeatureMatching(0.7)], spec=DataSpec((3,)))
     fakes = Maker()(batch.normal("latent", 2))
     means = [discriminator.first(x).relu().mean(dim=0) for x in (batch.real, fakes)]
-    found = game.objective("generator", batch).scores["featurematching"].item()
+    found = game.objective("generator", batch).scores["feature_matching"].item()
     assert found == pytest.approx(0.7 * (means[0] - means[1]).square().sum().item(), rel=1e-5)
 
 
+class Told(Maker):
+    """G(z, y) = A z + y."""
+
+    def forward(self, z, labels):
+        return super().forward(z) + labels[:, None]
+
+
+def cross_entropy(logits, label):
+    return math.log(sum(math.exp(v) for v in logits)) - logits[label]
+
+
+def hinge(logits, label):
+    return max(0.0, 1 + max(v for k, v in enumerate(logits) if k != label) - logits[label])
+
+
+@pytest.mark.parametrize("conditional", [True, "generator"])
+@pytest.mark.parametrize("fake_class", [False, True])
+@pytest.mark.parametrize("loss", [cross_entropy, hinge])
+def test_an_auxiliary_classifier_learns_labels_from_features(loss, fake_class, conditional):
+    class Labelled(Headed):
+        def forward(self, x, labels):
+            return super().forward(x) + labels
+
+    discriminator, labels = (Headed if conditional == "generator" else Labelled)(), torch.tensor([0, 1, 2, 0, 1, 2])
+    penalty = AuxiliaryClassifier(0.5, 2.0, 3.0, 0.7, loss=loss.__name__, fake_class=fake_class)
+    game = GAN(Told(), discriminator, NonSaturating(), [penalty], conditional, DataSpec((3,), classes=3))
+    head = discriminator.auxiliary_classifier
+    assert head.weight.shape == (3 + fake_class, 3)
+    assert any(p is head.weight for p in game.players["discriminator"].parameters)
+    batch = batch_of()
+    batch.labels = labels
+    fakes = game.generator(batch.normal("latent", 2), labels).detach()
+
+    def found(samples, targets):
+        rows = head(discriminator.first(samples).relu()).tolist()
+        right = [max(range(3), key=lambda k: row[k]) == y for row, y in zip(rows, labels.tolist(), strict=True)]
+        return sum(loss(row, y) for row, y in zip(rows, targets, strict=True)) / 6, sum(right) / 6
+
+    (real, real_right), (fake, fake_right) = (
+        found(samples, targets) for samples, targets in ((batch.real, labels.tolist()), (fakes, labels.tolist()))
+    )
+    of_fakes = found(fakes, [3] * 6)[0] if fake_class else fake
+    scores = game.objective("discriminator", batch).scores
+    assert scores["auxiliary_classifier"].item() == pytest.approx(0.5 * (2 * real + 3 * of_fakes), rel=1e-5)
+    assert scores["auxiliary_classifier/accuracy_real"].mean().item() == pytest.approx(real_right)
+    assert scores["auxiliary_classifier/accuracy_fake"].mean().item() == pytest.approx(fake_right)
+    objective = game.objective("generator", batch)
+    term = objective.scores["auxiliary_classifier_of_generator"].item()
+    assert term == pytest.approx(0.5 * 0.7 * fake, rel=1e-5)
+    objective.loss.backward()
+    assert head.weight.grad is None and game.generator.a.grad is not None
+
+
+@pytest.mark.parametrize(("conditional", "classes"), [(False, 3), ("generator", 0), (True, 0)])
+def test_an_auxiliary_classifier_without_labels_is_refused(conditional, classes):
+    with pytest.raises(UserError, match=r"(auxiliary_classifier needs labelled data|the data have no labels)[^\n]*$"):
+        GAN(Maker(), Headed(), Hinge(), [AuxiliaryClassifier()], conditional, DataSpec((3,), classes))
+
+
+def test_a_discriminator_may_bring_the_auxiliary_classifier_itself():
+    discriminator = Headed()
+    discriminator.auxiliary_classifier = own = nn.Linear(3, 3)
+    game = GAN(Told(), discriminator, Hinge(), [AuxiliaryClassifier()], "generator", DataSpec((3,), 3))
+    assert discriminator.auxiliary_classifier is own
+    assert len(game.players["discriminator"].parameters) == 6
+
+
+def test_the_auxiliary_classifier_begins_from_the_seed_of_the_run(tmp_path):
+    settings = ("game.conditional=generator", "game.penalties=[auxiliary_classifier]")
+
+    def head(seed):
+        config = config_of(DIGITS, tmp_path, *settings, f"run.seed={seed}")
+        torch.rand(1)  # whatever was drawn before
+        game = make_game(config, Digits().spec)
+        assert game.discriminator.spec.classes == 0 < game.generator.spec.classes
+        return game.discriminator.auxiliary_classifier.weight
+
+    assert torch.equal(head(3), head(3)) and not torch.equal(head(3), head(4))
+
+
+@pytest.mark.parametrize("name", kind("discriminator").parts)
+def test_every_discriminator_shows_its_features(name):
+    module, _, cls = kind("discriminator").parts[name].partition(":")
+    settings = {"r3gan": {"group_width": 4, "blocks": 1}}.get(name, {})
+    network = getattr(importlib.import_module(module), cls)(DataSpec((3, 32, 32)), width=8, **settings)
+    features = Features(network, lambda: None)
+    with features.captured() as found, torch.no_grad():
+        network(torch.randn(2, 3, 32, 32))
+    assert features.last is network.logit and len(found) == 1 and found[0].shape[0] == 2
+
+
 def test_features_without_a_layer_and_penalties_without_a_term_are_refused():
-    with pytest.raises(UserError, match="name the last layer by an attribute head"):
+    with pytest.raises(UserError, match="name the last layer by an attribute logit"):
         game_of(FeatureMatching())
 
     class Mine(Penalty):
@@ -209,10 +311,10 @@ def test_features_without_a_layer_and_penalties_without_a_term_are_refused():
 
 @pytest.mark.parametrize("loss", [NonSaturating(), Hinge()])
 def test_one_pass_for_both_players_gives_the_same_gradients(loss):
-    spec = Digits().spec.unconditional()
+    spec = Digits().spec
     torch.manual_seed(0)
     generator = ConvGenerator(spec, width=4, latent_dim=3)
-    discriminator = ConvDiscriminator(spec, width=4)
+    discriminator = ConvDiscriminator(spec.unconditional(), width=4)
 
     def penalties():
         return [
@@ -222,16 +324,19 @@ def test_one_pass_for_both_players_gives_the_same_gradients(loss):
             PathLength(every=1),
             FeatureMatching(),
             DRAGAN(),
+            AuxiliaryClassifier(loss="hinge", fake_class=True, spectral_norm=True),
         ]
 
     def batch():
-        return Batch(torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2)), None, 0, step=0, seed=0)
+        images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+        return Batch(images, torch.arange(8), 0, step=0, seed=0)
 
-    apart, found = GAN(generator, discriminator, loss, penalties()), {}
+    apart, found = GAN(generator, discriminator, loss, penalties(), "generator"), {}
+    discriminator.eval()  # the passes of one player would move the vectors of spectral norm for the other
     for name, player in apart.players.items():
         objective = apart.objective(name, batch())
         found[name] = torch.autograd.grad(objective.loss, player.parameters), objective
-    together = GAN(generator, discriminator, loss, penalties())
+    together = GAN(generator, discriminator, loss, penalties(), "generator")
     for p in (*generator.parameters(), *discriminator.parameters()):
         p.grad = None
     shared = together.shared_pass(batch())

@@ -146,7 +146,7 @@ def test_each_group_of_an_optimizer_follows_its_own_numbers(tmp_path):
     assert [group["weight_decay"] for group in groups] == pytest.approx([0.05, 0.1, 0.0])
 
 
-@pytest.mark.parametrize("first, last", [(0, 0.9), (0.9, 0)])
+@pytest.mark.parametrize("first, last", [(0, 0.9), pytest.param(0.9, 0, marks=pytest.mark.slow)])
 def test_a_momentum_that_begins_or_ends_resumes(tmp_path, first, last):
     momentum = schedule(first, last, 0.2, "step")
     overrides = (

@@ -75,7 +75,14 @@ def multiples(steps: int, per_step: float, interval: float) -> list[int]:
     return [*passed, steps]
 
 
-@pytest.mark.parametrize(("outer", "gradients", "draws"), [(GDA, 1, 1), (CRITICS, 3, 3), (RAPP, 4, 4)])
+@pytest.mark.parametrize(
+    ("outer", "gradients", "draws"),
+    [
+        pytest.param(GDA, 1, 1, marks=pytest.mark.slow),
+        pytest.param(CRITICS, 3, 3, marks=pytest.mark.slow),
+        (RAPP, 4, 4),
+    ],
+)
 def test_what_is_due_is_due_when_the_clock_passes_a_multiple(ring, outer, gradients, draws):
     folder = train(ring(outer, *AMOUNTS, "run.steps=15"))
     logged = [row for row in rows(folder) if "kimg" in row]
@@ -180,7 +187,15 @@ def test_tensorboard_and_metrics_have_the_same_of_a_run(digits):
     logged = read_metrics(folder)
     assert [row["step"] for row in logged] == [4, 8, 10]
     names = {f"{kind}/{player}" for kind in ("loss", "gradient_norm", "lr", "gradients") for player in config_players}
-    names |= {"score/real", "score/fake", "gradient_norm/joint", "images_per_second", "outer_steps", "kimg"}
+    names |= {
+        "score/real",
+        "score/real_sign",
+        "score/fake",
+        "gradient_norm/joint",
+        "images_per_second",
+        "outer_steps",
+        "kimg",
+    }
     assert names <= set(written.Tags()["scalars"])
     for name in written.Tags()["scalars"]:
         single = torch.tensor([row[name] for row in logged if name in row], dtype=torch.float32).tolist()

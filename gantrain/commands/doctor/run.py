@@ -12,7 +12,7 @@ from typing import Any
 
 from gantrain.commands.doctor.findings import Finding, TooLong, refusals
 from gantrain.commands.network import answers, offline
-from gantrain.commands.trial import earlier_run, existing, folder_of, space, without_metrics
+from gantrain.commands.trial import earlier_run, existing, folder_of, frozen_parameters, space, without_metrics
 from gantrain.config.schema import Config
 from gantrain.distributed.environment import cores, distributed
 from gantrain.errors import UserError
@@ -173,8 +173,14 @@ def _data(trainer: Any) -> Iterator[Finding]:
 
 
 def _networks(trainer: Any) -> Iterator[Finding]:
-    numbers = {name: sum(p.numel() for p in player.parameters) for name, player in trainer.game.players.items()}
-    yield Finding("ok", "networks", ", ".join(f"{name} {number:,} parameters" for name, number in numbers.items()))
+    sizes = []
+    for name, player in trainer.game.players.items():
+        frozen = frozen_parameters(player.module)
+        also = f" and {frozen:,} frozen ones" if frozen else ""
+        sizes.append(f"{name} {sum(p.numel() for p in player.parameters):,} parameters{also}")
+    yield Finding("ok", "networks", ", ".join(sizes))
+    for name, each in trainer.initial.items():
+        yield Finding("ok", "init", f"{name}: {each}")
     if trainer.callbacks:
         names = ", ".join(type(callback).__name__ for callback in trainer.callbacks)
         yield Finding("ok", "evaluate", f"{names} can be made")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from gantrain.config.clock import in_words
@@ -35,15 +34,20 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "run", f"{run['name']}: {run['game']} by {run['outer']}, seed {run['seed']}, {run['precision']}, {where}"
     for player in report["players"]:
         more = "".join(f", {player[key]}" for key in ("scheduler", "sharpness") if player[key])
+        frozen = f" and {player['frozen']:,} frozen ones" if player["frozen"] else ""
         yield (
             player["name"],
-            f"{player['parameters']:,} parameters in {player['network']}; {player['optimizer']} with "
+            f"{player['parameters']:,} parameters in {player['network']}{frozen}; {player['optimizer']} with "
             f"lr={player['lr']:g}{more}; gradient evaluations per step: {player['gradient_evaluations']:.4g}",
         )
+        if player["init"] is not None:
+            yield "", player["init"]
     for average in report["averages"]:
         name = "" if average["name"] == "ema" else f"{average['name']}, "
         yield "average", f"{name}of the weights of {average['of_player']}{', '.join(['', *_settings(average)])}"
     yield "data", f"{report['data']['samples']}; batches of {report['data']['batch_size']}"
+    for weight in report["r1"]:
+        yield "r1", f"weight {weight['weight']:.3g}; as a comparison, {weight['comparison']}"
     parts = [f"{name} {amount(memory[key])}" for key, name in _PARTS.items() if memory[key]]
     each = " in each process" if many > 1 else ""
     yield "memory", f"{', '.join(parts)}{each}"
@@ -85,7 +89,8 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", folder["advice"]
     for path, what in report["writes"].items():
         yield "", f"{path}: {what}"
-    yield "watch", f"tensorboard --logdir {Path(folder['path']).parent}"
+    if report["watch"] is not None:
+        yield "watch", report["watch"]
 
 
 def _settings(average: dict[str, Any]) -> Iterator[str]:

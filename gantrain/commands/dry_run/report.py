@@ -13,11 +13,14 @@ import psutil
 import torch
 from torch import Tensor
 
-from gantrain.commands.trial import folder_of, space, tensor_bytes
+from gantrain.commands import r1_weight
+from gantrain.commands.trial import folder_of, frozen_parameters, space, tensor_bytes
 from gantrain.config.clock import in_words
 from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
+from gantrain.config.sections import TENSORBOARD
 from gantrain.data.storage import describe_samples, size_in_bytes
+from gantrain.games.penalties import R1
 from gantrain.runs.summary import summarise
 from gantrain.sharpness.base import Plain
 from gantrain.train.measurement import Measurement
@@ -67,6 +70,8 @@ def described(
                 "name": learner.name,
                 "network": type(learner.player.module).__name__,
                 "parameters": sum(p.numel() for p in learner.parameters),
+                "frozen": frozen_parameters(learner.player.module),
+                "init": str(trainer.initial[name]) if name in trainer.initial else None,
                 "optimizer": type(learner.optimizer).__name__,
                 "lr": learner.step_size,
                 "scheduler": type(trainer.schedulers[name]).__name__ if name in trainer.schedulers else None,
@@ -81,6 +86,7 @@ def described(
             "batch_size": batches.batch_size,
             "workers": batches.workers,
         },
+        "r1": _weights_of_r1(trainer),
         "memory": {
             "networks": sum(tensor_bytes(state[name]) for name in names),
             "gradients": sum(p.nbytes for learner in trainer.learners for p in learner.parameters),
@@ -127,6 +133,7 @@ def described(
             "earlier_run": None if earlier is None else earlier[0],
             "advice": None if earlier is None else earlier[1],
         },
+        "watch": f"tensorboard --logdir {folder.parent}" if TENSORBOARD in trainer.log_settings.to else None,
         "writes": _writes(trainer, folder),
     }
 
@@ -137,6 +144,20 @@ def _averages(config: Config) -> list[dict[str, Any]]:
         {key: value for key, value in resolved(average).items() if value is not None and value is not False}
         for average in config.averages
     ]
+
+
+def _weights_of_r1(trainer: Trainer) -> list[dict[str, Any]]:
+    """The weight of each R1 of a game on images, and what a rule of thumb would take."""
+    spec, batch = trainer.batches.spec, trainer.batches.batch_size
+    if not spec.image:
+        return []
+    _, height, width = spec.shape
+    rule = {
+        "start": r1_weight.starting_weight(height, width, batch),
+        "comparison": r1_weight.in_words(height, width, batch),
+    }
+    penalties = getattr(trainer.game, "penalties", ())
+    return [{"weight": penalty.weight, **rule} for penalty in penalties if isinstance(penalty, R1)]
 
 
 def _names(outer: Any) -> Iterator[str]:
@@ -150,9 +171,12 @@ def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
     """What a run writes: the paths, and what lies there."""
     keep, every = trainer.checkpoint_settings.keep, in_words(trainer.checkpoint_settings.every)
     logged = in_words(trainer.log_settings.every)
+    names = trainer.trackers.names
+    events = ", and as TensorBoard events" if TENSORBOARD in trainer.log_settings.to else ""
+    also = events + (f"; they are sent to {', '.join(names)}" if names else "")
     found = {
         str(folder / "config.yaml"): "the resolved config",
-        str(folder / "metrics.jsonl"): f"scalars, every {logged}, and as TensorBoard events",
+        str(folder / "metrics.jsonl"): f"scalars, every {logged}{also}",
     }
     for callback in trainer.callbacks:
         for name, content in callback.writes.items():
@@ -160,7 +184,7 @@ def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
     found[str(folder / "step_N")] = f"checkpoints, every {every} and at the end; the newest {keep} are kept"
     # A callback of the user's own may say nothing about what it returns.
     returned = [type(callback).run.__annotations__.get("return", "") for callback in trainer.callbacks]
-    if any(annotation not in (None, "None") for annotation in returned):
+    if any(annotation not in (None, "None", "str | None") for annotation in returned):
         found[str(folder / "best")] = "the checkpoint of the best evaluation"
     return found
 

@@ -16,10 +16,11 @@ import torch
 from gantrain.commands.dry_run.report import described
 from gantrain.commands.network import offline
 from gantrain.commands.train import joined, make_trainer
-from gantrain.commands.trial import earlier_run, without_metrics
+from gantrain.commands.trial import earlier_run, folder_of, without_metrics
 from gantrain.compute.compile import temporary_cache
 from gantrain.config.schema import Config
 from gantrain.errors import Diverged, Notice, UserError
+from gantrain.runs.checkpoint_files import found
 from gantrain.train.measurement import measure
 from gantrain.train.trainer import Trainer
 
@@ -57,13 +58,14 @@ def dry_run(
         with everyone.raise_on_all():
             if everyone.rank == 0:
                 earlier = earlier_run(config)
+        begins = not (resume and found(folder_of(config)))
         with everyone.raise_on_all():
-            trainer = _built(elsewhere, device, trust, left_out)
+            trainer = _built(elsewhere, device, trust, left_out, begins)
         try:
-            found = measure(trainer)
+            measured = measure(trainer)
         except Diverged as error:
             raise Diverged(f"the run would not last: {error}") from error
-        return described(config, trainer, found, earlier, bare, resume, left_out) if trainer.main else None
+        return described(config, trainer, measured, earlier, bare, resume, left_out) if trainer.main else None
 
 
 class _Ended(BaseException):
@@ -90,12 +92,12 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _built(config: Config, device: torch.device, trust: bool, left_out: list[str]) -> Trainer:
+def _built(config: Config, device: torch.device, trust: bool, left_out: list[str], begins: bool) -> Trainer:
     """The trainer; without the metrics of samples if their features would have to be downloaded."""
     with offline() as hosts, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "downloading ", Notice)  # it fails at once
         try:
-            return make_trainer(config, device, trust=trust)
+            return make_trainer(config, device, trust=trust, begins=begins)
         except UserError as error:
             if not hosts:
                 raise
@@ -103,7 +105,7 @@ def _built(config: Config, device: torch.device, trust: bool, left_out: list[str
         if "metrics" in config.game_callbacks:
             hosts.clear()
             try:
-                trainer = make_trainer(without_metrics(config), device, trust=trust)
+                trainer = make_trainer(without_metrics(config), device, trust=trust, begins=begins)
             except UserError as error:
                 if not hosts:
                     raise

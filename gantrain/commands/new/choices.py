@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from gantrain.commands import r1_weight
 from gantrain.commands.new.images import Images
 from gantrain.commands.new.machine import Machine
 
@@ -87,6 +88,7 @@ def for_gan(images: Images, machine: Machine, few: bool) -> Choices:
     if size == fits[-1]:
         bound = f"the largest {_REACHED}" if size <= images.typical_side * _ENLARGED else _SMALLEST
     reasons.append(f"size {size}: {bound}")
+    reasons.append(f"penalty weight {penalty:g}; with other networks {r1_weight.in_words(size, size, batch)}")
     seen = steps * batch / images.count
     if few != are_few(images, machine):
         number = "many" if few else "few, and may be learnt by heart"

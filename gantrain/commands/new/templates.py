@@ -99,6 +99,7 @@ game:
 {diffaugment}
   generator:
     model: {generator}\t# a larger width learns more, and is slower
+    # init: OTHER\t# begins with the weights of the run checkpoints/OTHER; say the same of the discriminator
     optimizer: &adam {{name: adam, lr: {lr}, betas: [0.0, 0.99]}}
   discriminator:
     model: {discriminator}
@@ -208,13 +209,11 @@ def _flip(images: Images) -> str:
 
 
 def _diffaugment(choices: Choices) -> str:
-    """DiffAugment, or what of it is taken, with the rest as comments."""
-    crop, hole = max(choices.size // 8, 1), choices.size // 2
-    always = [f"{{name: crop, padding: {crop}, fill: 0.0}}", f"{{name: cutout, size: {hole}, symmetric: true}}"]
-    if choices.few:
-        color = "- color" if choices.on_gpu else "# - color\t# belongs to it, and lets a short run begin more slowly"
-        return "\n".join(f"    {line}" for line in [f"# {_NOW}", *(f"- {line}" for line in always), color])
-    return "\n".join(f"    # {line}" for line in [_LATER, *(f"- {line}" for line in ["color", *always])])
+    """DiffAugment, on a CPU without its colours; as a comment where it is not needed yet."""
+    if not choices.few:
+        return f"    # {_LATER}\n    # - diffaugment"
+    on_cpu = "{name: diffaugment, color: false}\t# with color a run begins more slowly"
+    return f"    # {_NOW}\n    - {'diffaugment' if choices.on_gpu else on_cpu}"
 
 
 def classifier(name: str, images: Images, machine: Machine, choices: Choices, file: str) -> str:

@@ -1,6 +1,7 @@
 """Penalties: terms that are added to the objectives of a GAN's discriminator and generator."""
 
 from gantrain.games.penalties.approximate import ApproximateR1, ApproximateR2
+from gantrain.games.penalties.auxiliary_classifier import AuxiliaryClassifier
 from gantrain.games.penalties.base import Penalty, Score, Scored
 from gantrain.games.penalties.consistency import Consistency
 from gantrain.games.penalties.feature_matching import FeatureMatching
@@ -16,6 +17,7 @@ __all__ = [
     "WGANGP",
     "ApproximateR1",
     "ApproximateR2",
+    "AuxiliaryClassifier",
     "Consistency",
     "FeatureMatching",
     "LeCam",

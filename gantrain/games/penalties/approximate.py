@@ -55,6 +55,7 @@ class ApproximateR1(_Approximate):
     """
 
     side = "real"
+    logged_as = "approximate_r1"
 
 
 class ApproximateR2(_Approximate):
@@ -69,3 +70,4 @@ class ApproximateR2(_Approximate):
     """
 
     side = "fake"
+    logged_as = "approximate_r2"

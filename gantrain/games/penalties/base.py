@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from gantrain.games.base import Objective
 from gantrain.games.checks import require_scalar
 from gantrain.utils.stateful import Stateful
 
@@ -77,12 +78,15 @@ class Penalty(Stateful):
             the steps at which the penalty is due.
         repeats: whether the penalty calls ``again`` or ``generate`` of real or fake samples. Default false.
         featured: whether the penalty takes the ``features`` of real or fake samples. Default false.
+        needs_real: whether the generator's penalty depends on the logits or features of real samples, for which the
+            discriminator runs once more. Default false.
     """
 
     differentiates: frozenset[str] = frozenset()
     twice: bool = True
     repeats: bool = False
     featured: bool = False
+    needs_real: bool = False
 
     def __init__(self, weight: PositiveFloat, every: PositiveInt = 1):
         self.weight = weight
@@ -103,7 +107,20 @@ class Penalty(Stateful):
         """
         return step is None or step % self.every == 0
 
-    def value(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def head(self, features: int, classes: int) -> nn.Module | None:
+        """A network of the penalty's own that the discriminator's player trains; by default none.
+
+        Only a penalty that is ``featured`` has one. It becomes a module of the discriminator, under the name
+        ``logged_as``, and is found there as ``getattr(real.network, self.logged_as)``. It is initialised from the run's
+        seed. If the discriminator has a module of this name, that one is taken.
+
+        Args:
+            features: the number of features.
+            classes: the number of classes of the data; 0 if the game is not conditional.
+        """
+        return None
+
+    def value(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor | Objective:
         """The discriminator's penalty without its weight: a scalar.
 
         Args:
@@ -116,22 +133,23 @@ class Penalty(Stateful):
                 ``uniform`` and ``integers`` are ``(n, *shape)``.
 
         Returns:
-            A tensor of shape ``()`` that depends on the discriminator's parameters.
+            A tensor of shape ``()`` that depends on the discriminator's parameters; or an ``Objective`` with this
+            tensor as its loss and with scores, which are logged after the penalty's own name.
         """
         raise TypeError(f"{type(self).__name__} has no term for the discriminator")
 
-    def generator_value(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
+    def generator_value(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor | Objective:
         """The generator's penalty without its weight: a scalar.
 
         Args:
             discriminator: as in :meth:`value`; its parameters get no gradient.
             real: the real samples of the batch. Their logits and features are without a graph, and are zeros and None
-                unless the penalty is ``featured`` or the loss needs real samples.
+                unless the penalty or the loss says ``needs_real``.
             fake: the fake samples, with ``fake.generator`` and ``fake.latents``.
             batch: as in :meth:`value`.
 
         Returns:
-            A tensor of shape ``()`` that depends on the generator's parameters.
+            As in :meth:`value`, a tensor that depends on the generator's parameters.
         """
         raise TypeError(f"{type(self).__name__} has no term for the generator")
 
@@ -139,7 +157,14 @@ class Penalty(Stateful):
         self, discriminator: Score, real: Scored, fake: Scored, batch: Any, player: str = "discriminator"
     ) -> Tensor:
         """The term that is added to a player's loss at a step at which the penalty is due."""
+        return self.term(discriminator, real, fake, batch, player).loss
+
+    def term(
+        self, discriminator: Score, real: Scored, fake: Scored, batch: Any, player: str = "discriminator"
+    ) -> Objective:
+        """The same with the penalty's scores."""
         scale = self.weight if batch.step is None else self.weight * self.every
         method = "value" if player == "discriminator" else "generator_value"
-        value = getattr(self, method)(discriminator, real, fake, batch)
-        return scale * require_scalar(value, fake.logits, "game.penalties", self, method)
+        found = getattr(self, method)(discriminator, real, fake, batch)
+        value, scores = (found.loss, found.scores) if isinstance(found, Objective) else (found, {})
+        return Objective(scale * require_scalar(value, fake.logits, "game.penalties", self, method), scores=scores)

@@ -16,7 +16,7 @@ class FeatureMatching(Penalty):
     """``weight ||E f(x) - E f(G(z))||^2``, a term of the generator, for the input f of the discriminator's last layer.
 
     The means are over the samples that a process evaluates at once, as those of batch norm without synchronisation.
-    The last layer is the attribute ``head`` of the discriminator, or without one the last linear or convolutional layer
+    The last layer is the discriminator's attribute ``logit``, or without one the last linear or convolutional layer
     that is called. Source: Salimans et al., Improved techniques for training GANs, NeurIPS 2016, section 3.1.
 
     Args:
@@ -26,6 +26,8 @@ class FeatureMatching(Penalty):
 
     twice = False
     featured = True
+    needs_real = True
+    logged_as = "feature_matching"
 
     def __init__(self, weight: PositiveFloat = 1.0, every: PositiveInt = 1):
         super().__init__(weight, every)

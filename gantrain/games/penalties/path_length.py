@@ -35,6 +35,8 @@ class PathLength(Penalty):
         every: the number of training steps from one application to the next.
     """
 
+    logged_as = "path_length"
+
     def __init__(
         self, weight: PositiveFloat = 2.0, decay: Fraction = 0.01, shrink: PositiveInt = 2, every: PositiveInt = 4
     ):

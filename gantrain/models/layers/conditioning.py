@@ -60,6 +60,10 @@ class Projection(nn.Module):
         return logits + (self.embedding(given(labels)) * h).sum(dim=1)
 
 
+class ClassHead(nn.Linear):
+    """A dense layer from features to a logit for each class, beside a network's last layer. It is no hidden layer."""
+
+
 class LabelProduct(nn.Module):
     """The last layer of R3GAN's discriminator: from features ``h`` the logit ``w . h``, or ``e_y . W h``.
 

@@ -1,6 +1,7 @@
 """Callbacks, which look at a run while it goes on: samples, metrics, accuracy, diagnosis, what a game measures."""
 
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation
+from gantrain.train.callbacks.advice import TrainingAdvice
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.train.callbacks.diagnosis import GameDiagnosis
 from gantrain.train.callbacks.metrics import MetricEvaluation
@@ -16,4 +17,5 @@ __all__ = [
     "MetricEvaluation",
     "Result",
     "SampleGrid",
+    "TrainingAdvice",
 ]

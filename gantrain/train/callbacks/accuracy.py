@@ -19,7 +19,7 @@ from gantrain.data.spec import DataSpec
 from gantrain.data.storage import place_samples
 from gantrain.errors import UserError
 from gantrain.games.base import Attack
-from gantrain.games.classification import correct
+from gantrain.games.class_losses import correct
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.utils.abandon import between_batches

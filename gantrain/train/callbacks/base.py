@@ -51,18 +51,20 @@ class Callback(ABC):
 
     Args:
         every: the interval from one call to the next: a number of training steps, ``{kimg: 10}`` or ``{gradients:
-            500}``. The last step has a call, too. Default 500.
+            500}``. Default 500.
 
     Attributes:
         weights: the weights of the network that the callback gets: the name of an average, such as "ema", "live" (the
             weights that are trained) or "anchor" (those of the last outer iterate). None stands for the first average
             if the run keeps one, and for "live" otherwise.
+        at_end: whether the last step has a call, too, if none is due.
         all_processes: whether all processes call the callback, or the first process alone.
         writes: the files and folders in the run's folder that the callback writes, and what lies there:
             ``{"pictures": "curves"}``. ``gantrain train --dry-run`` shows them.
     """
 
     weights: str | None = None
+    at_end = True
     all_processes = False
     writes: ClassVar[Mapping[str, str]] = {}
 
@@ -70,7 +72,7 @@ class Callback(ABC):
         self.every = every
 
     @abstractmethod
-    def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result | None:
+    def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result | str | None:
         """Look at the network, and write the findings into the run's folder and log.
 
         Args:
@@ -83,5 +85,5 @@ class Callback(ABC):
                 in which it trains; call ``network.eval()`` if you want the other.
 
         Returns:
-            The result by which checkpoints are compared; None if the callback does not compare them.
+            The result by which checkpoints are compared; lines that are shown; or None.
         """

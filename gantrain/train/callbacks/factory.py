@@ -11,13 +11,14 @@ import torch
 
 from gantrain.config.parts import Part, build, part_maker
 from gantrain.config.schema import Config, wrong_weights
-from gantrain.config.sections import Accuracy, Diagnose, Evaluate, Pictures, Samples, Scalars
+from gantrain.config.sections import Accuracy, Advice, Diagnose, Evaluate, Pictures, Samples, Scalars
 from gantrain.config.types import Period
 from gantrain.config.user_code import described, name_of
 from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
 from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_classes
+from gantrain.train.callbacks.advice import TrainingAdvice
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.callbacks.diagnosis import GameDiagnosis
 from gantrain.train.callbacks.metrics import MetricEvaluation
@@ -106,6 +107,11 @@ def _generative(game: Game, key: str) -> GenerativeGame:
     return game
 
 
+def _advice(section: Advice, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
+    held_out = None if section.data is None else build("data", section.data, key="advice.data")
+    return TrainingAdvice(_generative(game, "advice"), data, section.every, config.run.seed, held_out)
+
+
 def _accuracy(section: Accuracy, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
     other = build("data", section.data)
     require_known_classes(other, data.spec, "evaluate.data")
@@ -127,6 +133,7 @@ def _pictures(section: Pictures, config: Config, game: Game, data: DataSet, devi
 _MAKERS: dict[str, Maker] = {
     "diagnosis": _diagnosis,
     "samples": _samples,
+    "advice": _advice,
     "accuracy": _accuracy,
     "scalars": _scalars,
     "pictures": _pictures,

@@ -80,6 +80,7 @@ def test_precision_and_recall_of_two_folders_are_by_default_those_of_fidelity(vg
     assert ours.about["extractor"] == "VGG-16" and "224 x 224" in ours.about["preprocessing"]
 
 
+@pytest.mark.slow
 def test_other_weights_and_other_metrics_carry_a_label(vgg, tmp_path):
     with torch.no_grad():
         digest = saved({name: x * 1.1 for name, x in small_vgg().state_dict().items()}, tmp_path / "other.pth")

@@ -1,0 +1,44 @@
+"""Losses of a classification among many classes, as functions of logits ``(n, classes)`` and labels ``(n,)``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, relu
+
+ClassLoss = Literal["cross_entropy", "hinge"]
+
+
+def class_loss(
+    name: ClassLoss, logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """The mean, or the sum, over the samples of the cross-entropy or of the hinge loss of many classes.
+
+    The hinge loss is ``max(0, 1 + max_{j != y} s_j - s_y)``, which is 0 once the label's logit is larger by 1 than all
+    others (Crammer and Singer, On the algorithmic implementation of multiclass kernel-based vector machines, JMLR
+    2001).
+
+    Args:
+        name: the loss.
+        logits: ``(n, classes)``.
+        labels: ``(n,)``.
+        label_smoothing: as in torch's ``cross_entropy``, the only loss that has it.
+        reduction: "mean" or "sum".
+
+    Examples:
+        >>> class_loss("hinge", torch.tensor([[2.0, 1.5, 0.0], [0.0, 3.0, 1.0]]), torch.tensor([0, 1])).item()
+        0.25
+    """
+    if name == "cross_entropy":
+        return cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction=reduction)
+    right = logits.gather(1, labels[:, None]).squeeze(1)
+    wrong = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+    losses = relu(1 + wrong - right)
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
+def correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """``(n,)`` float32: 1 where the label has the largest logit, else 0."""
+    return (logits.argmax(dim=1) == labels).float()
