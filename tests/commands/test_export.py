@@ -18,7 +18,8 @@ from gantrain.commands.train import train
 from gantrain.config.loading import load
 from gantrain.config.shipped import ROOT
 from gantrain.errors import UserError
-from gantrain.exporting import FORMATS, exported, onnx
+from gantrain.exporting import FORMATS, exported, onnx, torch_export
+from gantrain.exporting.function import function_of
 
 CLASSIFIER = ROOT / "checkpoints" / "digits-classifier"
 
@@ -135,6 +136,22 @@ def changed(content: bytes, change) -> bytes:
     about = json.loads(json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["gantrain"])
     change(about)
     return safetensors.torch.save(tensors, metadata={"gantrain": json.dumps(about)})
+
+
+class Foreign(torch.nn.Module):
+    """A network with an operation of its own."""
+
+    def forward(self, z, labels):
+        schema = "(Tensor x) -> Tensor"
+        doubled = torch.library.custom_op("tests::doubled", lambda x: 2 * x, mutates_args=(), schema=schema)
+        doubled.register_fake(torch.empty_like)
+        return doubled(z)
+
+
+def test_a_graph_that_torch_alone_cannot_run_is_refused(run):
+    saved = gt.load(run)
+    with pytest.raises(UserError, match=r"has the operation tests\.doubled\.default, .*use --to safetensors"):
+        torch_export.write(replace(function_of(saved), module=Foreign()), saved)
 
 
 ELSEWHERE = """

@@ -8,6 +8,7 @@ has to be kept. The numbers are counter-based: each is a hash of the latent vect
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ _PER_STREAM = 1 << 25  # numbers that a stream has room for; there are 128 strea
 
 def keys(z: Tensor) -> Tensor:
     """Hashes of latent vectors: ``(n, features)`` to ``(n, 2)`` whole numbers of 32 bits."""
-    found: Tensor = _keys(z.detach())
+    found: Tensor = _plain_or(_keys, _hashes)(z.detach())
     return found
 
 
@@ -30,7 +31,7 @@ def uniform(keys: Tensor, stream: int, count: int) -> Tensor:
         stream: the number of the stream, below 128; streams are independent of each other.
         count: how many numbers each row gets.
     """
-    return _fractions(_words(keys, stream, count, 0))
+    return _fractions(_numbers(keys, stream, count, 0))
 
 
 def normal(keys: Tensor, stream: int, count: int) -> Tensor:
@@ -41,7 +42,7 @@ def normal(keys: Tensor, stream: int, count: int) -> Tensor:
         stream: the number of the stream, below 128; streams are independent of each other.
         count: how many numbers each row gets.
     """
-    radius, angle = (_fractions(_words(keys, stream, count, half)) for half in (0, 1))
+    radius, angle = (_fractions(_numbers(keys, stream, count, half)) for half in (0, 1))
     return (-2 * radius.log()).sqrt() * (2 * math.pi * angle).cos()
 
 
@@ -56,9 +57,17 @@ def _hashed(x: Tensor) -> Tensor:
     return x ^ (x >> 14)
 
 
-# To torch's compiler these two are single operations: it would write out each value of a hash as often as it is used.
-@torch.library.custom_op("gantrain::latent_keys", mutates_args=(), schema="(Tensor z) -> Tensor")
-def _keys(z: Tensor) -> Tensor:
+def _numbers(keys: Tensor, stream: int, count: int, half: int) -> Tensor:
+    found: Tensor = _plain_or(_words, _counted)(keys, stream, count, half)
+    return found
+
+
+def _plain_or(operation: Callable[..., Tensor], plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The operation, or in a graph that is exported, and runs where there is no gantrain, what it consists of."""
+    return plain if torch.compiler.is_exporting() else operation
+
+
+def _hashes(z: Tensor) -> Tensor:
     bits = z.float().view(torch.int32).to(torch.int64) & _WORD
     place = _hashed(torch.arange(z.shape[1], device=z.device))
     words = _hashed(bits ^ place)
@@ -66,13 +75,20 @@ def _keys(z: Tensor) -> Tensor:
     return _hashed(sums)
 
 
-@torch.library.custom_op(
-    "gantrain::latent_words", mutates_args=(), schema="(Tensor keys, int stream, int count, int half) -> Tensor"
-)
-def _words(keys: Tensor, stream: int, count: int, half: int) -> Tensor:
+def _counted(keys: Tensor, stream: int, count: int, half: int) -> Tensor:
     counter = torch.arange(count, device=keys.device) + stream * _PER_STREAM
     mixed = _hashed(_hashed(counter) ^ keys[:, half, None])
     return _hashed((mixed + keys[:, 1 - half, None]) & _WORD)
+
+
+# To torch's compiler these two are single operations: it would write out each value of a hash as often as it is used.
+_keys = torch.library.custom_op("gantrain::latent_keys", _hashes, mutates_args=(), schema="(Tensor z) -> Tensor")
+_words = torch.library.custom_op(
+    "gantrain::latent_words",
+    _counted,
+    mutates_args=(),
+    schema="(Tensor keys, int stream, int count, int half) -> Tensor",
+)
 
 
 @_keys.register_fake
