@@ -22,7 +22,7 @@ from gantrain.config.parts import (
     part_name,
     player_arguments,
 )
-from gantrain.config.schedules import schedules_in
+from gantrain.config.schedules import Schedule, schedules_in
 from gantrain.config.schema import Config
 from gantrain.config.user_code import UserCode, described
 from gantrain.data.batch import Batches
@@ -204,7 +204,8 @@ def make_learners(config: Config, game: Game) -> tuple[list[Learner], dict[str, 
                 f"{key}.optimizer: {type(optimizer).__name__} leaves the simplex, on which a mixed strategy lies; use "
                 "mirror, or add constraint: simplex or model: softmax"
             )
-        learners.append(Learner(player, optimizer, oracle, constraint, section.clip))
+        clip = section.clip.at_key(f"{key}.clip") if isinstance(section.clip, Schedule) else section.clip
+        learners.append(Learner(player, optimizer, oracle, constraint, clip))
         scheduler = make_scheduler(section.scheduler, optimizer, f"{key}.scheduler")
         if scheduler is not None:
             schedulers[name] = scheduler

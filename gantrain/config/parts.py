@@ -19,7 +19,7 @@ from pydantic_core import core_schema
 from gantrain.config.base import Schema, extended, lines, nearest, one_of, problem, problem_at
 from gantrain.config.initial import Init
 from gantrain.config.registry import kind as kind_of
-from gantrain.config.schedules import Schedule, ended, with_schedules
+from gantrain.config.schedules import Schedule, Scheduled, ended, with_schedules
 from gantrain.config.signatures import (
     REQUIRED,
     Parameter,
@@ -30,7 +30,7 @@ from gantrain.config.signatures import (
     understood,
 )
 from gantrain.config.targets import find_target, made_by
-from gantrain.config.types import PositiveFloat, Text, Written, shown
+from gantrain.config.types import Number, Text, Written, shown
 from gantrain.config.user_code import UserCode
 from gantrain.errors import UserError
 
@@ -121,7 +121,7 @@ class PlayerSection(Schema):
     """A sharpness-aware gradient; null (the default) takes the plain gradient."""
     constraint: Annotated[Any, PartOf("constraint")] | None = None
     """A set or a penalty on all of the player's parameters, applied after each move. Default none."""
-    clip: PositiveFloat | None = None
+    clip: Annotated[float, Scheduled(Number(above=0))] | None = None
     """The largest norm of the player's gradient, all parameters together; a longer one is scaled down to it. It is
     clipped as the optimizer would see it: averaged over the processes, after the sharpness-aware gradient. Null (the
     default) clips nothing."""

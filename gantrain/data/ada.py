@@ -79,10 +79,11 @@ class ADA(Augmentation):
         self.color = color
         self.cutout = cutout
         self._means = StepMeans()
-        self._adapted = torch.zeros(())
-        self._signs = torch.zeros(())  # the sum of the steps' means since the last move
+        # In double precision, in which r is exactly the target where their fractions are the same.
+        self._adapted = torch.zeros((), dtype=torch.float64)
+        self._signs = torch.zeros((), dtype=torch.float64)  # the sum of the signs since the last move
         self._steps = 0
-        self._rate = torch.zeros(())  # r at the last move
+        self._rate = torch.zeros((), dtype=torch.float64)  # r at the last move
         self._forget()
 
     def __call__(self, images: Tensor, batch: Batch) -> Tensor:
@@ -105,11 +106,12 @@ class ADA(Augmentation):
         if mean is None:
             return
         self._probability(batch)  # that of this step stays until it ends
-        self._signs = self._signs.to(mean.device) + mean[0]
+        self._signs = self._signs.to(mean.device) + (mean[0].double() * batch.whole_size).round()
         self._steps += 1
         if self._steps == self.every:
-            self._rate = self._signs / self._steps
-            change = (self._rate - self.target).sign() * (batch.whole_size * self._steps / (1000 * self.kimg))
+            images = batch.whole_size * self._steps
+            self._rate = self._signs / images
+            change = (self._rate - self.target).sign() * (images / (1000 * self.kimg))
             self._adapted = (self._adapted.to(mean.device) + change).clamp(0.0, 1.0)
             self._signs, self._steps = torch.zeros_like(self._signs), 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import statistics
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,12 +16,15 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gantrain.config.sections import TIMEOUT
-from gantrain.errors import UserError
+from gantrain.errors import UserError, lost_another
+from gantrain.utils.abandon import Abandoned, between_batches
 from gantrain.utils.waiting import within
 
 Value = TypeVar("Value")
 # Seconds in which the store that the processes share must answer.
 _PATIENCE = 5.0
+# Seconds between two signs of life of a process that the others wait for; run.timeout is at least 1.
+_BEAT = 0.25
 
 
 class Processes:
@@ -251,12 +255,15 @@ class Processes:
 
         Raises:
             UserError: the block raised an error in some process; message and class are those of the first such process.
-                An error that is no UserError is re-raised unchanged in the process where it occurred.
+                An error that is no UserError is re-raised unchanged in the process where it occurred, and one that says
+                that another process is lost is raised at once.
         """
         error = None
         try:
             yield
         except Exception as found:
+            if lost_another(found):
+                raise  # nobody is there to be told
             error = found
         kind = type(error) if isinstance(error, UserError) else UserError
         lines = [None if error is None else (kind, error_line(error, self.rank))]
@@ -271,6 +278,76 @@ class Processes:
             told = kind(line)
             told.shared = self.world_size > 1
             raise told from error
+
+    @contextmanager
+    def first_works(self) -> Iterator[None]:
+        """Let the first process work in the block for as long as it takes, while the others wait for it.
+
+        All processes must enter the block, in which only the first one has anything to do. A thread of that process
+        tells the others that it lives. They wait in vain for at most ``run.timeout``, as everywhere: if it was stopped,
+        or its host is unreachable. Errors are those of :meth:`raise_on_all`.
+
+        Raises:
+            UserError: see :meth:`raise_on_all`.
+        """
+        with self.raise_on_all():
+            if self.world_size == 1:
+                yield
+                return
+            keep = self._beating() if dist.get_rank() == 0 else self._waiting()
+            with keep:
+                yield
+
+    @contextmanager
+    def _beating(self) -> Iterator[None]:
+        """Give the others a sign of life every now and then, and one for the end of the block."""
+        ended, errors, place = threading.Event(), list[Exception](), self._place()
+
+        def beat() -> None:
+            try:
+                while self._beat(not ended.wait(_BEAT), place):
+                    pass
+            except Exception as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+        if errors:
+            raise errors[0]
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Wait, after the block, for the sign that the first process has come to its end."""
+        abandoned = None
+        try:
+            yield
+        finally:
+            while self._beat(False, self._place()):
+                try:
+                    between_batches()
+                except Abandoned as error:
+                    # The first process finds the same request, and gives up as soon as it can.
+                    abandoned = error
+        if abandoned is not None:
+            raise abandoned
+
+    def _beat(self, works: bool, place: torch.device) -> bool:
+        """Whether some process works."""
+        sign = torch.tensor([int(works)], device=place)
+        dist.all_reduce(sign, dist.ReduceOp.MAX)
+        return bool(sign.item())
+
+    @staticmethod
+    def _place() -> torch.device:
+        """The device of small tensors that all processes exchange."""
+        # gantrain's own groups have gloo for tensors on the CPU; a group that others made may have NCCL alone.
+        nccl = dist.get_backend() == "nccl"
+        return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
 
     def compare_with_first(self, find: Callable[[], Value], compare: Callable[[Value, Value], None]) -> None:
         """Let each process compare its own value with that of the first process.

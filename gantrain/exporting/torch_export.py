@@ -10,18 +10,31 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gantrain.errors import is_out_of_memory
+from gantrain.errors import UserError, is_out_of_memory
 from gantrain.exporting.function import Function
 from gantrain.runs.saved import SavedRun
 
+# The namespaces of operations that every installation of torch has.
+_TORCH = ("aten", "prim", "prims", "quantized")
 DESCRIPTION = "gantrain.json"
 """The name, within the file, of the description of the tensors."""
 
 
 def write(function: Function, saved: SavedRun) -> bytes:
-    """The content of the file."""
+    """The content of the file.
+
+    Raises:
+        UserError: the network has operations that torch alone does not have.
+    """
+    program = traced(function)
+    for node in program.graph.nodes:
+        if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace not in _TORCH:
+            raise UserError(
+                f"{saved.folder}: {function.about['network']} has the operation {node.target}, which torch alone does "
+                "not have, so that nothing else could run the file; use --to safetensors"
+            )
     stream = io.BytesIO()
-    torch.export.save(traced(function), stream, extra_files={DESCRIPTION: json.dumps(function.about)})
+    torch.export.save(program, stream, extra_files={DESCRIPTION: json.dumps(function.about)})
     return stream.getvalue()
 
 

@@ -24,7 +24,14 @@ from gantrain.games.base import GenerativeGame, Objective, Player, SharedPass
 from gantrain.games.calls import augmented, output_of
 from gantrain.games.checks import require_gradient, require_margins, require_scalar
 from gantrain.games.features import Features
-from gantrain.games.gan_pass import GANPass, beyond_boundary, discriminator_loss, discriminator_scores, generator_loss
+from gantrain.games.gan_pass import (
+    GANPass,
+    Scoring,
+    beyond_boundary,
+    discriminator_loss,
+    discriminator_scores,
+    generator_loss,
+)
 from gantrain.games.losses import Loss, Margins
 from gantrain.games.penalties import Penalty, Scored
 from gantrain.models.base import Discriminator, Generator
@@ -183,11 +190,11 @@ class GAN(GenerativeGame):
             real, fake = self._scored(batch, labels, fakes, due, origin)
             loss = discriminator_loss(self.loss, real.logits, fake.logits)
             terms, noted = self._penalty_terms(batch, real, fake, due)
-        scores = discriminator_scores(self.loss, real.logits, fake.logits) | noted
         for term in terms:
             loss = loss + term
+        scores = partial(discriminator_scores, self.loss, real.logits.detach(), fake.logits.detach())
         margins = partial(self.loss.discriminator_margins, real.logits, fake.logits)
-        return _Classified(loss, scores, self.loss, margins)
+        return _Classified(loss, scores, noted, self.loss, margins)
 
     def _scored(
         self, batch: Batch, labels: Tensor | None, fake_samples: Tensor, due: Mapping[int, Penalty], origin: _Origin
@@ -208,10 +215,11 @@ class GAN(GenerativeGame):
             again = None if replay is None else replay.of(partial(self._score, batch, stream, labels=labels))
             scored.append(Scored(samples, labels, logits, again, self.discriminator, features))
         scored[1] = replace(scored[1], **vars(origin))
-        beyond = beyond_boundary(self.loss, scored[0].logits, scored[1].logits)
-        for i, augmentation in enumerate(self.augmentations):
-            with UserCode(f"game.augmentations.{i}", augmentation):
-                augmentation.observe(beyond, batch)
+        if self.augmentations:
+            beyond = beyond_boundary(self.loss, *(s.logits.detach() for s in scored))
+            for i, augmentation in enumerate(self.augmentations):
+                with UserCode(f"game.augmentations.{i}", augmentation):
+                    augmentation.observe(beyond, batch)
         return scored[0], scored[1]
 
     def _penalty_terms(
@@ -258,7 +266,7 @@ class GAN(GenerativeGame):
         with _differentiable(due), self.constant("discriminator"):
             origin, samples = self._fakes(batch, labels, due)
             fake, features = self._score_and_features(batch, "fake", samples, labels, featured)
-            scores = {"fake": fake.detach()}
+            scores, noted = {"fake": fake.detach()}, dict[str, Tensor]()
             if self.loss.needs_real or any(penalty.needs_real for penalty in due.values()):
                 with self._opponent():
                     real, real_features = self._score_and_features(batch, "real", batch.real, labels, featured)
@@ -271,10 +279,10 @@ class GAN(GenerativeGame):
                 of_real = Scored(batch.real, labels, logits, None, self.discriminator, real_features)
                 of_fake = Scored(samples, labels, fake, None, self.discriminator, features, **vars(origin))
                 terms, noted = self._penalty_terms(batch, of_real, of_fake, due, "generator")
-                scores |= noted
                 for term in terms:
                     loss = loss + term
-        return _Classified(loss, scores, self.loss, partial(self.loss.generator_margins, needed, fake))
+        margins = partial(self.loss.generator_margins, needed, fake)
+        return _Classified(loss, lambda: scores, noted, self.loss, margins)
 
     @torch.no_grad()
     def logits(self, samples: Tensor, labels: Tensor | None = None, seed: int = 0, chunk: int = 64) -> Tensor:
@@ -392,11 +400,18 @@ def _differentiable(due: Mapping[int, Penalty]) -> AbstractContextManager[Any]:
     return uncompiled() if any(penalty.twice or penalty.featured for penalty in due.values()) else nullcontext()
 
 
-class _Classified(Objective):
-    """An objective whose classification is made up when an oracle asks for it, which most do not."""
+class _Classified(Scoring):
+    """An objective whose classification, too, is made up when an oracle asks for it, which most do not."""
 
-    def __init__(self, loss: Tensor, scores: dict[str, Tensor], part: Loss, margins: Callable[[], Margins]):
-        self.loss, self.scores = loss, scores
+    def __init__(
+        self,
+        loss: Tensor,
+        scores: Callable[[], dict[str, Tensor]],
+        more: dict[str, Tensor],
+        part: Loss,
+        margins: Callable[[], Margins],
+    ):
+        super().__init__(loss, scores, more)
         self._part, self._margins = part, margins
 
     @cached_property

@@ -10,6 +10,7 @@ needs: one pass serves both players.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -45,22 +46,44 @@ def discriminator_scores(loss: Loss, real: Tensor, fake: Tensor) -> dict[str, Te
 
     ``real_sign`` is 1 for a real sample on the right side of the loss's boundary and -1 on the other; its mean over
     the samples is the r of Karras et al., NeurIPS 2020.
+
+    Args:
+        loss: the loss of the game.
+        real: ``(n,)``, the logits of real samples, without a graph.
+        fake: ``(n,)``, those of fake samples.
     """
-    real, fake = real.detach(), fake.detach()
     return {"real": real, "fake": fake, "real_sign": beyond_boundary(loss, real, fake).sign()}
 
 
 def beyond_boundary(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
-    """How far the logits of real samples are beyond the loss's boundary, ``(n,)``, without a graph.
+    """How far the logits of real samples are beyond the loss's boundary, ``(n,)``.
 
     Without a boundary, a real sample is compared with the fake of its row.
     """
-    return (real - (fake if loss.boundary is None else loss.boundary)).detach()
+    return real - (fake if loss.boundary is None else loss.boundary)
 
 
 def _given(loss: Loss, logits: Tensor) -> Tensor:
     """What a loss is given of the logits: it may write into them, where the log and the other player need them."""
     return logits.clone() if is_users(loss) else logits
+
+
+class Scoring(Objective):
+    """An objective whose scores are made up when they are asked for, which only steps that are logged do.
+
+    Args:
+        loss: the loss.
+        scores: makes the scores.
+        more: further scores.
+    """
+
+    def __init__(self, loss: Tensor, scores: Callable[[], dict[str, Tensor]], more: dict[str, Tensor]):
+        self.loss = loss
+        self._make, self._more = scores, more
+
+    @cached_property
+    def scores(self) -> dict[str, Tensor]:  # type: ignore[override]
+        return self._make() | self._more
 
 
 class GANPass(SharedPass):
@@ -103,18 +126,20 @@ class GANPass(SharedPass):
         self._terms, self._generator_terms = (
             [] if _depends_on_nothing_but(logits, value) else [value] for value in (of_discriminator, of_generator)
         )
-        scores = discriminator_scores(loss, real.logits, fake.logits)
+        scores = {"real": real.logits.detach(), "fake": fake.logits.detach()}
         seen = {name: scores[name] for name in (("real", "fake") if loss.needs_real else ("fake",))}
-        totals = of_discriminator.detach(), of_generator.detach()
+        both: tuple[tuple[Player, Tensor, list[Tensor], Callable[[], dict[str, Tensor]]], ...] = (
+            (discriminator, of_discriminator, self._terms, partial(discriminator_scores, loss, **scores)),
+            (generator, of_generator, self._generator_terms, lambda: seen),
+        )
         self.objectives = {}
-        for player, total, terms, noted in zip(
-            (discriminator, generator), totals, (self._terms, self._generator_terms), (scores, seen), strict=True
-        ):
+        for player, value, terms, noted in both:
             more, scores_of_more = penalties(player.name)
+            total = value.detach()
             for term in more:
                 total = total + term.detach()
             terms += more
-            self.objectives[player.name] = Objective(total, scores=noted | scores_of_more)
+            self.objectives[player.name] = Scoring(total, noted, scores_of_more)
         self._rescales = rescales and not self._terms and not self._generator_terms
 
     def backward(self, scales: Mapping[str, float]) -> None:

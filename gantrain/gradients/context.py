@@ -90,6 +90,7 @@ class GradientContext:
         auxiliary: bool = False,
         ahead: int = 0,
         counted: bool = True,
+        observed: bool = True,
     ) -> list[Gradient]:
         """Gradients of the player's objective on this process' micro-batch with respect to the player's parameters.
 
@@ -100,6 +101,7 @@ class GradientContext:
             ahead: the number of draws by which the batch lies ahead of the current draw.
             counted: whether the evaluation counts among the method's gradient evaluations. One for the log alone does
                 not count.
+            observed: whether loss and scores are recorded if :attr:`observing` is true.
 
         Returns:
             For each target a list with one entry for each parameter: a tensor, or None where the target does not
@@ -108,7 +110,8 @@ class GradientContext:
         Raises:
             UserError: in float16, the loss or its gradient is not finite, or the device cannot compute it.
         """
-        return self.evaluator.gradients(self.player, self.draw + ahead, targets, auxiliary, counted, self.observing)
+        observing = self.observing and observed
+        return self.evaluator.gradients(self.player, self.draw + ahead, targets, auxiliary, counted, observing)
 
     def averaged(self, evaluate: Callable[[], list[Gradient]]) -> list[Gradient]:
         """The gradients that ``evaluate`` returns, averaged over the micro-batches and all processes.

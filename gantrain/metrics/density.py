@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from gantrain.config.types import PositiveInt
+from gantrain.config.types import PositiveInt, shown
 from gantrain.errors import UserError
 from gantrain.metrics.base import Metric
 from gantrain.metrics.collection import SampleStatistics
@@ -74,8 +75,9 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> DensityAndCovera
         DensityAndCoverage(density=2.0, coverage=0.6666666666666666)
     """
     real, fake = as_points(real, fake)
-    if not 1 <= k < len(real):
-        raise UserError(f"k: expected 1 to {len(real) - 1}, one less than there are real samples, got {k}")
+    if not isinstance(k, Integral) or isinstance(k, bool) or not 1 <= k < len(real):
+        expected = f"k: expected a whole number from 1 to {len(real) - 1}, one less than there are real samples"
+        raise UserError(f"{expected}, got {shown(k)}")
     inside = count_inside(real, distance_to_kth_other(real, k), fake)
     return DensityAndCoverage(
         density=inside.sum().item() / (k * len(fake)), coverage=inside.count_nonzero().item() / len(real)

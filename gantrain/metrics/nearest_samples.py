@@ -34,8 +34,8 @@ def neighbours(samples: Tensor, data: DataSet, k: int = 5, extractor: Extractor 
     """Find the ``k`` nearest real samples of each sample, among all of a data set.
 
     Distances are Euclidean. Without an extractor they are those of the values that networks see, in [-1, 1] for images,
-    else those of the extractor's features. Images are rounded to 8 bits first, as they are written. Of real samples
-    that are equally near the first ones in the data set are taken.
+    else those of the extractor's features. Images are rounded to 8 bits first, as they are written, and laid over white
+    if they have alpha. Of real samples that are equally near the first ones in the data set are taken.
 
     Args:
         samples: ``(n, *shape)``, images in [-1, 1].
@@ -66,7 +66,7 @@ def neighbours(samples: Tensor, data: DataSet, k: int = 5, extractor: Extractor 
         return _nearest(samples.cpu().flatten(1), (data.decode(x.to("cpu")) for x in data.samples.split(PIECE)), k)
     source = Images(data)
     device = samples.device if extractor is None else extractor.device
-    levels = pixels.encode(samples).to(device)
+    levels = pixels.opaque(pixels.encode(samples)).to(device)
     if extractor is not None:
         extractor.require_shape(tuple(levels.shape[1:]), "samples")
     sizes = [(index, min(PIECE, count - index * PIECE)) for index in range(-(-count // PIECE))]

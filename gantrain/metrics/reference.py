@@ -68,7 +68,7 @@ def make_references(
     # What has been found or is being computed: by the number of the extractor and the kind of the statistics.
     tensors: dict[tuple[int, str], dict[str, Tensor]] = {}
     entries = {(i, kind): entry for i, each in enumerate(wanted) for kind, entry in _entries(each, count).items()}
-    with processes.raise_on_all():
+    with processes.first_works():
         if cache is not None and processes.rank == 0 and entries:
             digest = real.digest()
             entries = {at: replace(entry, key=entry.key | {"images": digest}) for at, entry in entries.items()}

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from gantrain.config.base import one_of
 from gantrain.config.clock import Clock
+from gantrain.config.schedules import ended
+from gantrain.config.sections import WEIGHTS, AverageName
+from gantrain.config.types import Period
 from gantrain.utils.tensors import copy_, lerp_from_
 
 if TYPE_CHECKING:
     from gantrain.config.types import Interval
 
 _NEW = Clock()
+# Which numbers a setting may be.
+_BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {
+    "decay": (lambda value: 0 <= value <= 1, "a number in [0, 1]"),
+    "half_life_kimg": (lambda value: value >= 0, "a number of at least 0"),
+    "ramp": (lambda value: value > 0, "a number above 0"),
+}
 # Where a tensor of a module is found: a module may hold another tensor there later.
 Place = tuple[dict[str, Any], str]
 
@@ -67,7 +78,8 @@ class EMA:
         decay, half_life_kimg, ramp: the settings; they are read at each update.
 
     Raises:
-        ValueError: not exactly one of decay, half_life_kimg and uniform is given, or a number is out of its bounds.
+        ValueError: not exactly one of decay, half_life_kimg and uniform is given, or a setting is not what was
+            expected; of a schedule both its ends count.
 
     Examples:
         >>> import torch
@@ -92,12 +104,22 @@ class EMA:
     ):
         if (decay is not None) + (half_life_kimg is not None) + uniform != 1:
             raise ValueError("expected exactly one of decay, half_life_kimg and uniform")
-        if decay is not None and not 0 <= decay <= 1:
-            raise ValueError(f"decay: expected a number in [0, 1], got {decay}")
-        if half_life_kimg is not None and not half_life_kimg >= 0:
-            raise ValueError(f"half_life_kimg: expected a number of at least 0, got {half_life_kimg}")
-        if ramp is not None and not ramp > 0:
-            raise ValueError(f"ramp: expected a number above 0, got {ramp}")
+        for key, number in {"decay": decay, "half_life_kimg": half_life_kimg, "ramp": ramp}.items():
+            fits, expected = _BOUNDS[key]
+            for value in (number, ended(number)):
+                if value is not None and not fits(value):
+                    raise ValueError(f"{key}: expected {expected}, got {value:g}")
+        if ramp is not None and half_life_kimg is None:
+            raise ValueError("ramp: goes with half_life_kimg; leave it out")
+        if start is not None and not uniform:
+            raise ValueError("start: goes with uniform; leave it out")
+        if of not in WEIGHTS:
+            raise ValueError(f"of: expected {one_of(WEIGHTS)}, got {of!r}")
+        for key, given, kind in (("name", name, AverageName()), ("start", 1 if start is None else start, Period())):
+            try:
+                kind.validate(given)
+            except PydanticCustomError as error:
+                raise ValueError(f"{key}: {error.message()}") from None
         self.decay = decay
         self.half_life_kimg = half_life_kimg
         self.ramp = ramp

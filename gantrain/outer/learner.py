@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gantrain.config.schedules import ended
 from gantrain.config.user_code import name_of
 from gantrain.errors import UserError
 from gantrain.games.base import Game, Gradient, Player
@@ -64,8 +65,9 @@ class Learner:
         self.optimizer = optimizer
         self.oracle = oracle or Plain()
         self.constraint = constraint
-        if clip is not None and not clip > 0:
-            raise UserError(f"game.{player.name}.clip: expected a positive number, got {clip}")
+        for value in (clip, ended(clip)):
+            if value is not None and not value > 0:
+                raise UserError(f"game.{player.name}.clip: expected a positive number, got {value:g}")
         self.clip = clip
         self.forget_clipped()
 
@@ -106,6 +108,7 @@ def scheduled_numbers(
     for learner in learners:
         named = {"optimizer": learner.optimizer, "sharpness": learner.oracle, "constraint": learner.constraint}
         parts |= {f"game.{learner.name}.{key}": part for key, part in named.items()}
+        parts[f"game.{learner.name}"] = learner  # which has numbers of its own
     networks = {f"game.{name}.model": player.module for name, player in game.players.items()}
     numbers = ScheduledNumbers(parts | {"outer": outer, "ema": ema}, networks)
     for learner in learners:

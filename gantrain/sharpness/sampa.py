@@ -131,7 +131,8 @@ class SAMPa(Oracle):
         return slope
 
     def _gradients(self, context: GradientContext, ahead: int) -> list[Gradient]:
-        gradients = context.gradients(*self.targets, ahead=ahead)
+        # The log has the pass at the predicted point, which in a first move another role may take.
+        gradients = context.gradients(*self.targets, ahead=ahead, observed=ahead > 0)
         if self.ascent == "local" and not context.divided:
             self._next_local[context.micro_batch] = gradients[-1]
         return gradients

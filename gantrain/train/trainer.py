@@ -418,8 +418,9 @@ class Trainer(Loop):
         """
         self._check_weights()
         found = None
-        with self.processes.raise_on_all():
-            if self.main or callback.all_processes:
+        together = callback.all_processes
+        with self.processes.raise_on_all() if together else self.processes.first_works():
+            if self.main or together:
                 network = self.evaluated_network(callback.weights)
                 with reference_arithmetic(), self._unchanged():
                     found = callback.run(self.folder, self.monitor, self.step, network)

@@ -19,9 +19,8 @@ from gantrain.config.loading import load
 from gantrain.config.shipped import ROOT
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.exporting import FORMATS, exported, onnx
-from gantrain.exporting.function import Function
-from gantrain.exporting.torch_export import traced
+from gantrain.exporting import FORMATS, exported, onnx, torch_export
+from gantrain.exporting.function import Function, function_of
 
 CLASSIFIER = ROOT / "checkpoints" / "digits-classifier"
 
@@ -140,6 +139,22 @@ def changed(content: bytes, change) -> bytes:
     return safetensors.torch.save(tensors, metadata={"gantrain": json.dumps(about)})
 
 
+class Foreign(torch.nn.Module):
+    """A network with an operation of its own."""
+
+    def forward(self, z, labels):
+        schema = "(Tensor x) -> Tensor"
+        doubled = torch.library.custom_op("tests::doubled", lambda x: 2 * x, mutates_args=(), schema=schema)
+        doubled.register_fake(torch.empty_like)
+        return doubled(z)
+
+
+def test_a_graph_that_torch_alone_cannot_run_is_refused(run):
+    saved = gt.load(run)
+    with pytest.raises(UserError, match=r"has the operation tests\.doubled\.default, .*use --to safetensors"):
+        torch_export.write(replace(function_of(saved), module=Foreign()), saved)
+
+
 ELSEWHERE = """
 import sys
 sys.modules["gantrain"] = None  # an import of it fails
@@ -169,7 +184,7 @@ def test_a_batch_may_have_any_size_where_a_network_asks_for_its_length():
     function = Function(
         of=Counting, module=Counting(), inputs={"z": {}}, output="samples", about={}, spec=DataSpec((2,)), latent_dim=2
     )
-    graph = traced(function).module()
+    graph = torch_export.traced(function).module()
     assert graph(torch.full((7, 2), 3.0)).tolist() == [[3.0, 3.0]] * 7
 
 

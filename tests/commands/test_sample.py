@@ -205,6 +205,11 @@ def test_neighbours_in_files_are_named(tmp_path):
     data = ImageFolder(str(tmp_path), channels=1)
     found = neighbours(torch.full((1, 1, 8, 8), -0.25), data, 3)
     assert [file_names(data)[row] for row in found.rows[0]] == ["b/three.png", "a/one.png", "a/two.png"]
+    # Images with alpha are compared as they are seen, over white.
+    data = ImageFolder(str(tmp_path), channels=4)
+    clear = torch.cat([torch.full((1, 3, 8, 8), -1.0), torch.full((1, 1, 8, 8), -1.0)], dim=1)
+    found = neighbours(clear, data, 3)
+    assert [file_names(data)[row] for row in found.rows[0]] == ["a/two.png", "b/three.png", "a/one.png"]
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_penalties_and_their_gradients_are_those_of_single_precision(digits, pen
         smooth(game.players["discriminator"].module)
         with autocast(precision, CPU)():
             objective = game.objective("discriminator", Batches(data, 32, seed=0)(0, 0))
-        (value,) = (v for key, v in objective.scores.items() if key not in ("real", "fake"))
+        (value,) = (v for key, v in objective.scores.items() if key not in ("real", "fake", "real_sign"))
         scale = 2.0**10 if precision == "fp16" else 1.0
         parameters = game.players["discriminator"].parameters
         gradients = torch.autograd.grad(scale * objective.loss, parameters, allow_unused=True)

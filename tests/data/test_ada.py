@@ -98,6 +98,20 @@ def test_p_moves_every_four_steps_by_the_images_since():
     assert float(ada.scalars()["r"]) == 0.375
 
 
+def test_p_stays_where_r_is_the_target():
+    ada, images = ADA(target=0.6, kimg=0.1), torch.zeros(40, 1, 4, 4)
+    for step, positive in enumerate((30, 35, 31, 32)):  # in all 96 of 160 more than negative
+        ada.observe(torch.cat([torch.ones(positive), -torch.ones(40 - positive)]), batch_of(images, step))
+    assert float(ada.scalars()["r"]) == 0.6 and float(ada.scalars()["p"]) == 0.0
+    for step in range(4, 8):
+        ada.observe(torch.ones(40), batch_of(images, step))
+    assert float(ada.scalars()["p"]) == 1.0
+    moved = float(ada.scalars()["p"])
+    for step, positive in enumerate((30, 35, 31, 32), start=8):
+        ada.observe(torch.cat([torch.ones(positive), -torch.ones(40 - positive)]), batch_of(images, step))
+    assert float(ada.scalars()["p"]) == moved
+
+
 def test_p_stays_between_zero_and_one_and_within_a_step():
     ada, images = ADA(kimg=0.005, every=1, **{**ONLY, "cutout": 1.0}), torch.ones(4, 1, 8, 8)
     batch = batch_of(images)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import signal
 import socket
+import time
 
 import psutil
 import pytest
@@ -339,6 +342,36 @@ def test_what_is_wrong_in_one_process_is_wrong_in_all():
     assert together(agreed, {1: UserError("no such file"), 2: UserError("other")}, world=3) == [there] * 3
     bug = [f"UserError: process 2 on {host}: IndexError: 7"] * 2 + ["IndexError: 7"]
     assert together(agreed, {2: IndexError(7)}, world=3) == bug
+
+
+def waited_for(wrong: bool = False, stop: bool = False) -> str:
+    """What each process says of a first process that computes for longer than the others wait for one."""
+    first = 0
+    try:
+        with process_group(cpu=True, timeout=1):
+            processes = Processes.launched()
+            first = processes.broadcast_object(os.getpid())
+            with processes.first_works():
+                end = time.monotonic() + 1.5
+                while processes.rank == 0 and time.monotonic() < end:
+                    pass
+                if processes.rank == 0 and wrong:
+                    raise KeyError("no such metric")
+                if processes.rank == 1 and stop:
+                    os.kill(first, signal.SIGSTOP)
+            return f"done with {processes.all_reduce_sum(torch.ones(1)).item():g}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        if stop and first:
+            os.kill(first, signal.SIGCONT)
+
+
+def test_a_first_process_that_computes_for_longer_than_the_timeout_is_waited_for_while_it_lives():
+    host = socket.gethostname()
+    assert together(waited_for, True) == ["KeyError: 'no such metric'", "UserError: KeyError: 'no such metric'"]
+    _, second = together(waited_for, False, True)
+    assert second.startswith(f"UserError: process 1 on {host}: process 0") and "did not answer for 1 s" in second
 
 
 def test_the_network_interface_is_the_one_towards_the_first_host():

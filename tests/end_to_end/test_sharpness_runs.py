@@ -16,7 +16,8 @@ SAMPA = "game.discriminator.sharpness={name: sampa, rho: 0.05, cosine: true, par
 
 def config(folder, name, parallel):
     sampa = SAMPA.replace("PARALLEL", parallel)
-    return config_of(DIGITS, Path(folder), f"run.name={name}", "run.steps=10", "data.batch_size=36", *SGD, sampa)
+    size = ("run.steps=10", "data.batch_size=36", "log.every=1")
+    return config_of(DIGITS, Path(folder), f"run.name={name}", *size, *SGD, sampa)
 
 
 def trained(folder: str, name: str, parallel: str) -> str | None:
@@ -30,7 +31,7 @@ def test_two_processes_in_two_roles_do_what_one_does(tmp_path):
     assert trained(str(tmp_path), "one", "auto") is None
     assert together(trained, str(tmp_path), "two", "on") == [None, None]
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
-    assert len(one) == len(two) == 5
+    assert len(one) == len(two) == 10
     for alone, shared in zip(one, two, strict=True):
         assert alone.keys() == shared.keys() and {"cosine/discriminator", "score/real"} <= alone.keys()
         assert shared == pytest.approx(alone, rel=1e-4, abs=1e-5)

@@ -84,6 +84,18 @@ def test_means_over_micro_batches_are_known_at_the_last():
     assert found[4].item() == pytest.approx(5.0)
 
 
+def test_all_micro_batches_of_an_evaluation_see_the_same_averages():
+    penalty, found = LeCam(weight=1.0, decay=0.5, start=0), []
+    for step in (0, 1):
+        for part in (0, 1, 0, 1):  # two evaluations
+            batch = Batch(torch.zeros(1, 1), None, index=step, step=step, seed=0)
+            batch.part = part, 2
+            real = torch.tensor([4.0 + 2 * part], requires_grad=True)
+            found.append(penalty(None, Scored(real, None, real), Scored(real, None, real - 4), batch).item())
+    # The averages of real and fake logits are 5 and 1 from the end of the first evaluation on.
+    assert found == [0.0, 0.0, *[9.0 + 25, 25.0 + 9] * 3]
+
+
 @pytest.mark.parametrize("overrides", few([(RAPP, SAMPA), ("outer=lookahead", "data.accumulation=2")], (RAPP, SAMPA)))
 def test_a_resumed_run_goes_on_with_it(tmp_path, overrides):
     config = config_of(DIGITS, tmp_path, *KEPT, *overrides)

@@ -156,7 +156,7 @@ def test_path_length_of_a_linear_generator_and_its_running_average():
     penalty, average = PathLength(weight=2.0, decay=0.1, shrink=2, every=1), 0.0
     for step in range(3):
         batch = batch_of(step=step)
-        lengths = (batch.normal("path_length", 3)[:3] @ Maker().a.detach()).norm(dim=1)
+        lengths = (batch.normal("path_length", 3)[::2] @ Maker().a.detach()).norm(dim=1)
         average += 0.1 * (lengths.mean().item() - average)
         expected = 2 * ((lengths - average) ** 2).mean().item()
         for _ in range(2):  # the second evaluation of the step leaves the average
@@ -164,6 +164,16 @@ def test_path_length_of_a_linear_generator_and_its_running_average():
             assert game.objective("generator", batch).scores["path_length"].item() == pytest.approx(expected, rel=1e-4)
     assert penalty.scalars()["average"].item() == pytest.approx(average, rel=1e-5)
     assert "path_length" not in game.objective("discriminator", batch).scores
+
+
+def test_path_length_is_of_the_same_samples_on_any_number_of_processes():
+    def average(rank, world):
+        penalty = PathLength(decay=1.0, every=1)
+        batch = Batch(torch.zeros(8 // world, 3), None, index=0, step=0, seed=0, rank=rank, world_size=world)
+        game_of(penalty).objective("generator", batch)
+        return penalty.scalars()["average"].item()
+
+    assert (average(0, 2) + average(1, 2)) / 2 == pytest.approx(average(0, 1))
 
 
 def test_path_length_goes_through_the_styles_of_a_generator():
@@ -180,7 +190,7 @@ def test_path_length_goes_through_the_styles_of_a_generator():
     game = GAN(Styled(), Linear(), NonSaturating(), [PathLength(weight=1.0, every=1)], spec=DataSpec((3,)))
     batch = batch_of()
     # Each of three layers has a third of the slope: the norm is a third of that in z / 2.
-    lengths = (batch.normal("path_length", 3)[:3] @ Maker().a.detach()).norm(dim=1) / 3
+    lengths = (batch.normal("path_length", 3)[::2] @ Maker().a.detach()).norm(dim=1) / 3
     expected = ((lengths - 0.01 * lengths.mean()) ** 2).mean().item()
     assert game.objective("generator", batch).scores["path_length"].item() == pytest.approx(expected, rel=1e-4)
 

@@ -263,7 +263,8 @@ def test_density_coverage_and_authenticity_by_their_definitions(monkeypatch, kin
 
 def test_features_that_cannot_be_compared_are_one_line():
     for arguments, message in (
-        ((REAL, FAKE, 4), "k: expected 1 to 3, one less than there are real samples, got 4"),
+        ((REAL, FAKE, 4), "k: expected a whole number from 1 to 3, one less than there are real samples, got 4"),
+        ((REAL, FAKE, 2.5), "k: expected a whole number from 1 to 3, .* got 2.5"),
         ((REAL, FAKE[:, 0]), r"fake: expected real features \(samples, dimensions\), got the shape \(3,\)"),
         ((REAL, FAKE.repeat(1, 2)), "fake: has 2 features, and real has 1"),
         ((REAL * torch.nan, FAKE), "real: the features hold NaN or infinity"),

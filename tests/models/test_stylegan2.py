@@ -237,3 +237,15 @@ def test_a_run_goes_on_to_the_bit_and_its_mean_style_moves_once_in_a_step(tmp_pa
     moved = straight["generator"]["w_avg"] - 0.995**2 * w_avg
     assert 0 < moved.abs().max() < 0.01 * 2, "two steps of 0.005 times a mean style"
     assert torch.equal(straight["ema"]["w_avg"], straight["generator"]["w_avg"])
+
+
+@pytest.mark.parametrize("noise", ["constant", "random"])
+def test_an_exported_graph_needs_no_operation_of_gantrains_and_takes_batches_of_any_size(noise):
+    g = small(noise=noise, mapping_layers=1).eval().requires_grad_(False)
+    program = torch.export.export(g, (torch.randn(3, 6),), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
+    assert "gantrain" not in str(program.graph)
+    # Neither is constant noise computed in the graph, from integers that ONNX does not have.
+    assert (noise == "random") == ("xor" in str(program.graph))
+    for n in (1, 5):
+        z = torch.randn(n, 6)
+        assert torch.equal(program.module()(z), g(z))

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from gantrain.config.clock import Clock
+from gantrain.config.schedules import Schedule
 from gantrain.optim.ema import EMA
 from gantrain.testing.copies import LiveBytes
 
@@ -139,6 +140,13 @@ def test_a_uniform_average_is_the_mean_of_the_weights_since_its_start(start):
         ({"decay": 0.5, "uniform": True}, "exactly one of"),
         ({"half_life_kimg": -1.0}, "half_life_kimg: expected a number of at least 0"),
         ({"half_life_kimg": 1.0, "ramp": 0.0}, "ramp: expected a number above 0"),
+        ({"decay": Schedule("linear", 0.5, 1.5, kimg=1)}, r"decay: expected a number in \[0, 1\], got 1.5"),
+        ({"decay": 0.5, "ramp": 0.1}, "ramp: goes with half_life_kimg"),
+        ({"decay": 0.5, "start": 3}, "start: goes with uniform"),
+        ({"uniform": True, "start": 0}, "start: expected a whole number of at least 1, got 0"),
+        ({"uniform": True, "start": {"epochs": 3}}, "start: expected a number of training steps"),
+        ({"decay": 0.5, "of": "slow"}, "of: expected one of live, anchor, got 'slow'"),
+        ({"decay": 0.5, "name": "live"}, "name: expected a name of at most 50 letters"),
     ],
 )
 def test_settings_that_make_no_average_are_refused(settings, message):

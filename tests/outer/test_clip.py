@@ -64,7 +64,7 @@ def test_a_gradient_of_zeros_stays_and_nan_is_seen():
     assert nan.isnan().all()
 
 
-@pytest.mark.parametrize("clip", [0.0, -1.0, math.nan])
+@pytest.mark.parametrize("clip", [0.0, -1.0, math.nan, gt.Schedule("linear", 1, -1, kimg=1)], ids=str)
 def test_a_norm_that_is_none_is_refused(clip):
     with pytest.raises(UserError, match="clip: expected a positive number"):
         field_of(clip)
@@ -83,6 +83,13 @@ def test_the_share_of_clipped_gradients_is_logged_and_goes_on_after_a_resume(tmp
     back_to(folder, 4)
     train(config, resume=True)
     assert same(state(folder), whole) and rows(folder) == log
+
+
+def test_the_largest_norm_may_follow_a_schedule(tmp_path):
+    schedule = "{schedule: step, from: 1.0e-6, to: 1.0e+6, kimg: 0.064}"
+    folder = train(config_of(RING, tmp_path, f"game.generator.clip={schedule}", "log.every=1", "run.steps=4"))
+    assert [row["clipped/generator"] for row in rows(folder)] == [1.0, 1.0, 0.0, 0.0]
+    assert [row["schedule/game.generator.clip"] for row in rows(folder)] == [1e-6, 1e-6, 1e6, 1e6]
 
 
 @pytest.mark.slow

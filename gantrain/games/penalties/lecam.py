@@ -23,8 +23,8 @@ class LeCam(Penalty):
     the first ``start`` steps, and in the very first, the averages are the means of the step alone; the penalty is 0 in
     the first ``start`` steps.
 
-    With ``data.accumulation`` the logits of a whole batch are known at its last micro-batch, so that each step uses the
-    averages of the step before.
+    With ``data.accumulation`` the logits of a whole batch are known after its last micro-batch, so that the first
+    evaluation of a step uses the averages of the step before; where there are none yet, the penalty is 0.
     Source: Tseng et al., Regularizing generative adversarial networks under limited data, CVPR 2021, eqs. 4-5.
 
     Args:
@@ -52,14 +52,17 @@ class LeCam(Penalty):
         self._means = StepMeans()
 
     def value(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
+        averages, known = self._averages, self._moved
         means = self._means(batch, real.logits, fake.logits)
         if means is not None:
-            decay = self.decay if batch.step >= self.start and self._moved else 0.0
-            self._averages = torch.lerp(means, self._averages.to(means.device), decay)
+            kept = batch.step >= self.start and self._moved
+            self._averages = torch.lerp(means, self._averages.to(means.device), self.decay) if kept else means
             self._moved = True
-        if batch.step is not None and batch.step < self.start:
+            if batch.part[1] == 1:  # of several micro-batches each sees the same averages
+                averages, known = self._averages, True
+        if not known or batch.step is not None and batch.step < self.start:
             return real.logits.sum() * 0.0
-        of_real, of_fake = self._averages.to(real.logits.device)
+        of_real, of_fake = averages.to(real.logits.device)
         return relu(real.logits - of_fake).square().mean() + relu(of_real - fake.logits).square().mean()
 
     def state_dict(self) -> dict[str, Any]:

@@ -21,17 +21,17 @@ class PathLength(Penalty):
 
     ``J`` is the Jacobian of the samples in w, ``y`` standard normal divided by the root of the number of pixels, and
     ``a`` a running average of the norms over all processes, from 0 on: ``a <- a + decay (E ||J^T y|| - a)``, once in a
-    training step in which the penalty is due. With ``data.accumulation`` a step uses the ``a`` of the step before. If
+    training step in which the penalty is due. With ``data.accumulation`` its first evaluation uses the ``a`` before. If
     w has a row for each layer, as that of ``stylegan2`` has, the norm is the root of the mean of their squares. For a
     generator without styles, w is z.
 
-    The generator runs once more for the penalty, on ``1 / shrink`` of the batch.
+    The generator runs once more for the penalty, on every ``shrink``-th sample of the batch.
     Source: Karras et al., Analyzing and improving the image quality of StyleGAN, CVPR 2020, section 3.2.
 
     Args:
         weight: the weight of the penalty.
         decay: the share of the new mean in the average.
-        shrink: the part of the batch that is used, as its denominator.
+        shrink: the distance in the batch from one sample that is used to the next.
         every: the number of training steps from one application to the next.
     """
 
@@ -48,8 +48,8 @@ class PathLength(Penalty):
 
     def generator_value(self, discriminator: Score, real: Scored, fake: Scored, batch: Any) -> Tensor:
         assert fake.latents is not None and fake.generator is not None
-        number = max(1, len(fake.latents) // self.shrink)
-        z, labels = fake.latents[:number], None if fake.labels is None else fake.labels[:number]
+        used = slice(None, None, self.shrink)  # the same rows of a batch on any number of processes
+        z, labels = fake.latents[used], None if fake.labels is None else fake.labels[used]
         generator: Any = fake.generator
         if hasattr(generator, "styles"):
             w = generator.styles(z, labels)
@@ -59,15 +59,18 @@ class PathLength(Penalty):
             w = z.detach().requires_grad_(True)
             samples = output_of(generator, w, labels, "game.generator.model", None, "samples")
         pixels = math.prod(samples.shape[2:])
-        noise = batch.normal("path_length", *samples.shape[1:])[:number].to(samples.dtype) / math.sqrt(pixels)
+        noise = batch.normal("path_length", *samples.shape[1:])[used].to(samples.dtype) / math.sqrt(pixels)
         (slopes,) = torch.autograd.grad((samples * noise).sum(), w, create_graph=True)
         squared = slopes.float().square().sum(dim=-1)
         squared = squared if squared.dim() == 1 else squared.mean(dim=1)
         lengths = torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)
+        average = self._average
         mean = self._means(batch, lengths)
         if mean is not None:
             self._average = torch.lerp(self._average.to(mean.device), mean[0], self.decay)
-        return (lengths - self._average.to(lengths.device)).square().mean()
+            if batch.part[1] == 1:  # of several micro-batches each sees the same average
+                average = self._average
+        return (lengths - average.to(lengths.device)).square().mean()
 
     def state_dict(self) -> dict[str, Any]:
         return {"average": self._average}

@@ -8,6 +8,7 @@ has to be kept. The numbers are counter-based: each is a hash of the latent vect
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ _PER_STREAM = 1 << 25  # numbers that a stream has room for; there are 128 strea
 
 def keys(z: Tensor) -> Tensor:
     """Hashes of latent vectors: ``(n, features)`` to ``(n, 2)`` whole numbers of 32 bits."""
-    found: Tensor = (_keys if torch.compiler.is_exporting() else _keys_at_once)(z.detach())
+    found: Tensor = _plain_or(_keys, _hashes)(z.detach())
     return found
 
 
@@ -30,7 +31,7 @@ def uniform(keys: Tensor, stream: int, count: int) -> Tensor:
         stream: the number of the stream, below 128; streams are independent of each other.
         count: how many numbers each row gets.
     """
-    return _fractions(keys, stream, count, 0)
+    return _fractions(_numbers(keys, stream, count, 0))
 
 
 def normal(keys: Tensor, stream: int, count: int) -> Tensor:
@@ -41,12 +42,11 @@ def normal(keys: Tensor, stream: int, count: int) -> Tensor:
         stream: the number of the stream, below 128; streams are independent of each other.
         count: how many numbers each row gets.
     """
-    radius, angle = (_fractions(keys, stream, count, half) for half in (0, 1))
+    radius, angle = (_fractions(_numbers(keys, stream, count, half)) for half in (0, 1))
     return (-2 * radius.log()).sqrt() * (2 * math.pi * angle).cos()
 
 
-def _fractions(keys: Tensor, stream: int, count: int, half: int) -> Tensor:
-    words = (_words if torch.compiler.is_exporting() else _words_at_once)(keys, stream, count, half)
+def _fractions(words: Tensor) -> Tensor:
     return (words.float() + 0.5) * 2.0**-32
 
 
@@ -57,7 +57,17 @@ def _hashed(x: Tensor) -> Tensor:
     return x ^ (x >> 14)
 
 
-def _keys(z: Tensor) -> Tensor:
+def _numbers(keys: Tensor, stream: int, count: int, half: int) -> Tensor:
+    found: Tensor = _plain_or(_words, _counted)(keys, stream, count, half)
+    return found
+
+
+def _plain_or(operation: Callable[..., Tensor], plain: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The operation, or in a graph that is exported, and runs where there is no gantrain, what it consists of."""
+    return plain if torch.compiler.is_exporting() else operation
+
+
+def _hashes(z: Tensor) -> Tensor:
     bits = z.float().view(torch.int32).to(torch.int64) & _WORD
     place = _hashed(torch.arange(z.shape[1], device=z.device))
     words = _hashed(bits ^ place)
@@ -65,28 +75,27 @@ def _keys(z: Tensor) -> Tensor:
     return _hashed(sums)
 
 
-def _words(keys: Tensor, stream: int, count: int, half: int) -> Tensor:
+def _counted(keys: Tensor, stream: int, count: int, half: int) -> Tensor:
     counter = torch.arange(count, device=keys.device) + stream * _PER_STREAM
     mixed = _hashed(_hashed(counter) ^ keys[:, half, None])
     return _hashed((mixed + keys[:, 1 - half, None]) & _WORD)
 
 
 # To torch's compiler these two are single operations: it would write out each value of a hash as often as it is used.
-# A graph that is exported has what they consist of, which programs without gantrain know, too.
-_keys_at_once = torch.library.custom_op("gantrain::latent_keys", _keys, mutates_args=(), schema="(Tensor z) -> Tensor")
-_words_at_once = torch.library.custom_op(
+_keys = torch.library.custom_op("gantrain::latent_keys", _hashes, mutates_args=(), schema="(Tensor z) -> Tensor")
+_words = torch.library.custom_op(
     "gantrain::latent_words",
-    _words,
+    _counted,
     mutates_args=(),
     schema="(Tensor keys, int stream, int count, int half) -> Tensor",
 )
 
 
-@_keys_at_once.register_fake
+@_keys.register_fake
 def _(z: Tensor) -> Tensor:
     return z.new_empty((z.shape[0], 2), dtype=torch.int64)
 
 
-@_words_at_once.register_fake
+@_words.register_fake
 def _(keys: Tensor, stream: int, count: int, half: int) -> Tensor:
     return keys.new_empty((keys.shape[0], count))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # The decay of the mean style. It is that of the published code, whose average moves several times in a step.
 _W_DECAY = 0.995
+# The noise of the layers: the keys of numbers that are functions of z, numbers that are the same for all z, or none.
+Noise = Tensor | Literal["constant", "none"]
 # The streams of random numbers: each layer has that of its own number, and style mixing has these.
 _SECOND_LATENT, _CUT, _MIXED = 125, 126, 127
 
@@ -59,7 +61,6 @@ class StyleGAN2Generator(nn.Module):
 
     Attributes:
         w_avg: ``(style_dim,)``, the running mean of ``w``, towards which :meth:`truncated` moves.
-        constant_keys: ``(1, 2)``, the keys of constant noise.
 
     Raises:
         UserError: the data are not square images of a size that is a power of two from 8 to 4096.
@@ -67,7 +68,6 @@ class StyleGAN2Generator(nn.Module):
 
     once_per_step = ("w_avg",)
     w_avg: Tensor
-    constant_keys: Tensor
 
     def __init__(
         self,
@@ -96,7 +96,6 @@ class StyleGAN2Generator(nn.Module):
             for i, size in enumerate(sizes)
         )
         self.register_buffer("w_avg", torch.zeros(style_dim))
-        self.register_buffer("constant_keys", latent_numbers.keys(torch.zeros(1, 1)), persistent=False)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """``(n, latent_dim)`` and ``(n,)`` to images ``(n, channels, size, size)``."""
@@ -121,15 +120,15 @@ class StyleGAN2Generator(nn.Module):
         Returns:
             ``(n, channels, size, size)``.
         """
-        keys = None
+        noise: Noise = "none"
         if self.training or self.noise != "none":
             random = z is not None and (self.training or self.noise == "random")
-            keys = latent_numbers.keys(z) if random and z is not None else self.constant_keys
-        x: Tensor = self.start.expand(w.shape[0], *self.start.shape)
+            noise = latent_numbers.keys(z) if random and z is not None else "constant"
+        x: Tensor = self.start.expand(w.shape[0], *self.start.shape)  # not len(w), which export takes for a constant
         image: Any = None
         for block in self.blocks:
             with nullcontext() if block.in_half else full_precision(x.device):
-                x, image = block(x, image, w, keys)
+                x, image = block(x, image, w, noise)
         return image if self.training else image.clamp(-1, 1)
 
     def truncated(self, z: Tensor, labels: Tensor | None, psi: float) -> Tensor:
@@ -194,11 +193,11 @@ class Block(nn.Module):
         self.image_bias = nn.Parameter(torch.zeros(channels))
         self.upsample = None if before is None else Upsample()
 
-    def forward(self, x: Tensor, image: Tensor | None, w: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The map and the image of the size before, all styles and the keys of the noise to map and image."""
+    def forward(self, x: Tensor, image: Tensor | None, w: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """The map and the image of the size before, all styles and the noise to map and image."""
         if self.conv0 is not None:
-            x = self.conv0(x, w[:, self.first], keys)
-        x = self.conv1(x, w[:, self.first + 1], keys)
+            x = self.conv0(x, w[:, self.first], noise)
+        x = self.conv1(x, w[:, self.first + 1], noise)
         y = self.to_image(x, w[:, self.first + 2])
         y = y + self.image_bias[:, None, None].to(y.dtype)
         y = upcast(y if self.clamp is None else y.clamp(-self.clamp, self.clamp))
@@ -221,6 +220,8 @@ class StyledConv(nn.Module):
         double: whether the size of the map is doubled.
     """
 
+    constant: Tensor
+
     def __init__(
         self,
         before: int,
@@ -238,10 +239,17 @@ class StyledConv(nn.Module):
         self.conv = ModulatedConv2d(before, after, 3, style_dim, double=double)
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(after))
+        # A tensor, since the integers of which it is computed cannot be exported to ONNX.
+        constant = self._drawn(latent_numbers.keys(torch.zeros(1, 1)))
+        self.register_buffer("constant", constant, persistent=False)
 
-    def forward(self, x: Tensor, w: Tensor, keys: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
         x = self.conv(x, w)
-        if keys is not None:
-            noise = latent_numbers.normal(keys, self.number, self.size**2).view(-1, 1, self.size, self.size)
-            x = x + (noise * self.noise_strength).to(x.dtype)
+        if isinstance(noise, Tensor) or noise == "constant":
+            drawn = self._drawn(noise) if isinstance(noise, Tensor) else self.constant
+            x = x + (drawn * self.noise_strength).to(x.dtype)
         return activated(x + self.bias[:, None, None].to(x.dtype), clamp=self.clamp)
+
+    def _drawn(self, keys: Tensor) -> Tensor:
+        """The noise of the keys, ``(n, 1, size, size)``."""
+        return latent_numbers.normal(keys, self.number, self.size**2).view(-1, 1, self.size, self.size)
