@@ -35,7 +35,11 @@ CLASSIFICATION = {
 @pytest.mark.parametrize(
     ("base", "overrides"),
     [
-        (DIGITS, ["game.conditional=true", LAZY, "game.generator.sharpness={name: sampa}", *SMALL]),
+        pytest.param(
+            DIGITS,
+            ["game.conditional=true", LAZY, "game.generator.sharpness={name: sampa}", *SMALL],
+            marks=pytest.mark.slow,
+        ),
         (CLASSIFICATION, []),
     ],
     ids=["conditional gan with batch and spectral norm", "classification"],

@@ -150,6 +150,7 @@ def test_compiled_agrees_with_plain(name, tmp_path, plain, aot):
         assert not aot["graph_break"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("aot")
 def test_in_half_precision_they_agree_within_its_rounding(tmp_path, plain):
     single = state(plain("gda"))
