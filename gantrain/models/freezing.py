@@ -47,8 +47,8 @@ def freeze(network: nn.Module, patterns: Sequence[str], key: str = "freeze") -> 
         if not found:
             known = list(dict.fromkeys(part for name in parameters for part in _within(_plain(name))))
             raise UserError(
-                f"{key}.{number}: no parameter or module of the network is called {shown(pattern)}"
-                f"{nearest(pattern, known)}; it has {', '.join(_modules(parameters))}"
+                f"{key}.{number}: no parameter or module of the network is called {shown(pattern)}; it has "
+                f"{', '.join(_modules(parameters))}{nearest(pattern, known)}"
             )
         frozen |= set(found)
     if frozen and all(name in frozen for name in parameters):

@@ -102,7 +102,7 @@ def test_the_text_has_a_line_for_each_finding_and_says_the_sum(tmp_path):
         (["run.folder=taken/deeper"], "folder", "cannot be written"),
         (["run.folder=/proc/nothing"], "folder", "cannot be written"),
         (["evaluate={every: 5}"], "evaluate", "github.com does not answer"),
-        (["evaluate={every: 5, features: nowhere}"], "run", "neither inception nor another published network"),
+        (["evaluate={every: 5, features: nowhere}"], "evaluate", "neither inception nor another published network"),
         (["game.generator.model={target: refusing:Raises}"], "game", "RuntimeError: no such luck"),
     ],
 )

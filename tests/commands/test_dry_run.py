@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ EVALUATE = f"evaluate={{every: 8, metrics: [fid], samples: 300, features: {CLASS
 def _short_and_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(measurement, "_SECONDS", 0.0)
     (tmp_path / "tmp").mkdir()
+    get_temp_dir()  # the sockets of processes lie there; below tmp_path their paths could be too long
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
 
 

@@ -182,7 +182,7 @@ def test_a_config_that_cannot_be_evaluated_is_refused_before_anything_is_written
         "evaluate.metrics=[fid, fdi]": "evaluate.metrics.1: unknown metric 'fdi'; expected .*",
         "evaluate.metrics=[]": "evaluate.metrics: expected at least 1 value.*",
         "evaluate.sampels=3": "evaluate.sampels: unknown key; .*did you mean 'samples'.*",
-        "evaluate.features=nowhere": "features: neither inception nor .*: there is nothing at nowhere in .*",
+        "evaluate.features=nowhere": "evaluate.features: neither inception nor .*: there is nothing at nowhere in .*",
         "ema=null evaluate.weights=ema": "evaluate.weights: ema was asked for, and the run keeps no average; .*",
         "evaluate.data={name: image_folder, path: colours}": r".*: images of 8 x 8 pixels \(RGB\), and the features .*",
     }

@@ -163,7 +163,13 @@ def metrics_of(
         metric: Metric = build("metric", entry, key=f"evaluate.metrics.{i}")
         own = None if override else own_features(entry)
         if metric.needs_features:
-            metric.extractor = extractors.make(own or features or metric.description.features)
+            key = "" if override else "evaluate." if own is None else f"evaluate.metrics.{i}."
+            try:
+                metric.extractor = extractors.make(own or features or metric.description.features)
+            except UserError as error:
+                if not str(error).startswith("features: "):
+                    raise
+                raise type(error)(f"{key}{error}") from error
         made.append(metric)
     return made
 
