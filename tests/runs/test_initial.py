@@ -184,7 +184,7 @@ def test_all_processes_begin_with_the_weights_of_the_first(source, tmp_path):
     [
         (
             ["layer.0"],
-            r"^freeze.0: no parameter or module of the network is called 'layer.0'; it has .*; did you mean 'layers.0'\?",
+            r"^freeze.0: no parameter or module .* is called 'layer.0'; it has .*; did you mean 'layers.0'\?",
         ),
         (["*"], "^freeze: all parameters of the network would be frozen"),
         (["layers.*", "head"], "^freeze: all parameters of the network would be frozen"),
