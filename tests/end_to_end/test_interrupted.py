@@ -90,7 +90,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path, number):
     config = write(tmp_path, RING, "run.steps=1000000")
     command = Command(tmp_path, "train", config)
     until(lambda: (tmp_path / "ring" / "metrics.jsonl").exists() or not command.running())
-    until(lambda: "step" in command.output or not command.running())
+    until(lambda: "loss/" in command.output or not command.running())
     command.kill(number)
     assert command.wait() == 128 + number
     assert command.errors == ""

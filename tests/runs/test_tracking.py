@@ -120,6 +120,7 @@ def test_a_killed_run_has_sent_no_row_that_it_takes_back(fake, monkeypatch):
 
     def dies(self, observe=False):
         if self.step == 11:
+            self.writer.wait()  # the checkpoint of step 6 is on the disk
             raise KeyboardInterrupt
         real(self, observe)
 
