@@ -196,7 +196,8 @@ from gantrain.outer import GDA
 class Slow(GDA):
     def step(self, field):
         signal.setitimer(signal.ITIMER_REAL, 0.01)  # the time that is left
-        time.sleep(1000)
+        while True:
+            time.sleep(0.01)
 """
 
 

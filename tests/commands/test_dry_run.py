@@ -185,7 +185,8 @@ def test_a_signal_leaves_nothing_either(tmp_path):
         "class Slow(GDA):\n"
         "    def step(self, field):\n"
         "        Path('begun').touch()\n"
-        "        time.sleep(1000)\n"
+        "        while True:\n"
+        "            time.sleep(0.01)\n"  # a signal just before a long sleep would wait for its end
     )
     command = Command(tmp_path, "train", config, "--dry-run", TMPDIR=str(tmp_path / "tmp"))
     until(lambda: (tmp_path / "begun").exists() or not command.running())
