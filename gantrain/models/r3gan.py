@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.models.layers.checks import Pyramid, from_four, pyramid
 from gantrain.models.layers.conditioning import ConditionalLatent, LabelProduct
+from gantrain.models.layers.resampling import Blur, Upsample
 
 if TYPE_CHECKING:
     from gantrain.config.types import LayerCount, PositiveInt
@@ -65,7 +65,7 @@ class R3GANGenerator(nn.Module):
         self.layers = nn.Sequential()
         for i, after in enumerate(widths):
             if i:
-                self.layers.extend([*_mixing(widths[i - 1], after), Resample(up=True)])
+                self.layers.extend([*_mixing(widths[i - 1], after), Upsample(saved=True)])
             self.layers.extend([Block(after, group_width, total) for _ in range(blocks)])
         self.layers.extend([_msr(nn.Conv2d(widths[-1], maps.channels, 1, bias=False)), nn.Tanh()])
 
@@ -101,7 +101,7 @@ class R3GANDiscriminator(nn.Module):
         self.layers = nn.Sequential(_msr(nn.Conv2d(maps.channels, widths[0], 1, bias=False)))
         for i, after in enumerate(widths):
             if i:
-                self.layers.extend([Resample(up=False), *_mixing(widths[i - 1], after)])
+                self.layers.extend([Blur(padding=1, stride=2, saved=True), *_mixing(widths[i - 1], after)])
             self.layers.extend([Block(after, group_width, total) for _ in range(blocks)])
         basis = _msr(nn.Conv2d(widths[-1], widths[-1], maps.smallest, groups=widths[-1], bias=False))
         self.layers.extend([basis, nn.Flatten()])
@@ -139,36 +139,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
-
-
-class Resample(nn.Module):
-    """Doubles or halves the size of feature maps by linear interpolation, with zeros beyond the edge.
-
-    Halving is the convolution with (1, 3, 3, 1) / 8 in both directions and stride 2. Doubling is its transpose, with
-    (1, 3, 3, 1) / 4: each pixel is replaced by two, a quarter of a pixel to either side of its centre. The filter has
-    an even length, so that the image stays centred.
-
-    The filter belongs to the state. A checkpoint of a network with another filter is therefore refused.
-
-    Args:
-        up: whether the size is doubled.
-    """
-
-    kernel: Tensor
-
-    def __init__(self, up: bool):
-        super().__init__()
-        self.up = up
-        line = torch.tensor([1.0, 3.0, 3.0, 1.0])
-        self.register_buffer("kernel", torch.outer(line, line) / (16 if up else 64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(n, channels, height, width)`` to maps of twice or half the height and width."""
-        channels = x.shape[1]
-        kernel = self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
-        if self.up:
-            return conv_transpose2d(x, kernel, stride=2, padding=1, groups=channels)
-        return conv2d(x, kernel, stride=2, padding=1, groups=channels)
 
 
 def _widths(spec: DataSpec, width: int, group_width: int) -> tuple[Pyramid, list[int]]:

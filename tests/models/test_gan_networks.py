@@ -27,8 +27,8 @@ from gantrain.models import (
 )
 from gantrain.models.layers.attention import SelfAttention
 from gantrain.models.layers.conditioning import ConditionalBatchNorm
+from gantrain.models.layers.resampling import Blur, Upsample
 from gantrain.models.layers.spectral_norm import spectrally_normalised
-from gantrain.models.r3gan import Resample
 
 
 def image(size, classes=0, channels=3):
@@ -250,10 +250,10 @@ def test_resampling_convolves_with_1_3_3_1():
     x = line[:, None] + torch.outer(line, line)
     along = torch.tensor([6.0, 12.0, 20.0, 36.0, 60.0, 64.0, 48.0, 30.0])
     ones = torch.tensor([0.75, *6 * [1.0], 0.75])
-    up = Resample(up=True)(x[None, None])[0, 0]
+    up = Upsample(saved=True)(x[None, None])[0, 0]
     assert torch.allclose(up, torch.outer(along, ones) + torch.outer(along, along))
     along = torch.tensor([(3 * 8 + 3 * 24 + 72) / 8, (24 + 3 * 72 + 3 * 40) / 8])
-    down = Resample(up=False)(x[None, None])[0, 0]
+    down = Blur(padding=1, stride=2, saved=True)(x[None, None])[0, 0]
     assert torch.allclose(down, torch.outer(along, torch.full((2,), 7 / 8)) + torch.outer(along, along))
 
 
@@ -262,11 +262,13 @@ def test_resampling_keeps_the_grid_centred():
     fine, coarse = (torch.arange(n) * 16 / n + 8 / n for n in (16, 8))
     ramp = (2 * coarse[:, None] - 3 * coarse[None, :])[None, None]
     finer = (2 * fine[:, None] - 3 * fine[None, :])[None, None]
-    assert torch.allclose(Resample(up=True)(ramp)[..., 1:-1, 1:-1], finer[..., 1:-1, 1:-1], atol=1e-4)
-    assert torch.allclose(Resample(up=False)(finer)[..., 1:-1, 1:-1], ramp[..., 1:-1, 1:-1], atol=1e-4)
+    assert torch.allclose(Upsample(saved=True)(ramp)[..., 1:-1, 1:-1], finer[..., 1:-1, 1:-1], atol=1e-4)
+    assert torch.allclose(
+        Blur(padding=1, stride=2, saved=True)(finer)[..., 1:-1, 1:-1], ramp[..., 1:-1, 1:-1], atol=1e-4
+    )
     x = torch.randn(2, 3, 6, 6)
     for up in (True, False):
-        resample = Resample(up=up)
+        resample = Upsample(saved=True) if up else Blur(padding=1, stride=2, saved=True)
         assert torch.allclose(resample(x.flip(2, 3)), resample(x).flip(2, 3), atol=1e-6), "no side is preferred"
 
 

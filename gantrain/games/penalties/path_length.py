@@ -11,6 +11,7 @@ from torch import Tensor
 from gantrain.data.step_means import StepMeans
 from gantrain.games.calls import output_of
 from gantrain.games.penalties.base import Penalty, Score, Scored
+from gantrain.games.penalties.slopes import root
 
 if TYPE_CHECKING:
     from gantrain.config.types import Fraction, PositiveFloat, PositiveInt
@@ -63,7 +64,7 @@ class PathLength(Penalty):
         (slopes,) = torch.autograd.grad((samples * noise).sum(), w, create_graph=True)
         squared = slopes.float().square().sum(dim=-1)
         squared = squared if squared.dim() == 1 else squared.mean(dim=1)
-        lengths = torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)
+        lengths = root(squared)
         average = self._average
         mean = self._means(batch, lengths)
         if mean is not None:

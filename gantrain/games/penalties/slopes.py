@@ -73,7 +73,7 @@ class WGANGP(Penalty):
         u = batch.uniform("interpolates", *[1] * (real_samples.dim() - 1)).to(real_samples.dtype)
         between = torch.lerp(fake_samples, real_samples, u).requires_grad_(True)
         squared = _squared_slopes(discriminator(between, real.labels), between)
-        return (_root(squared) - self.target).square().mean()
+        return (root(squared) - self.target).square().mean()
 
 
 class DRAGAN(Penalty):
@@ -98,7 +98,7 @@ class DRAGAN(Penalty):
         deviation = samples.flatten(1).std(dim=1, correction=0).view(-1, *[1] * (samples.dim() - 1))
         offset = self.scale * deviation * batch.uniform("dragan", *samples.shape[1:]).to(samples.dtype)
         x = (samples + offset).requires_grad_(True)
-        return (_root(_squared_slopes(discriminator(x, real.labels), x)) - 1).square().mean()
+        return (root(_squared_slopes(discriminator(x, real.labels), x)) - 1).square().mean()
 
 
 def _squared_slopes(logits: Tensor, samples: Tensor) -> Tensor:
@@ -107,6 +107,6 @@ def _squared_slopes(logits: Tensor, samples: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(dim=1)
 
 
-def _root(squared: Tensor) -> Tensor:
-    """The square root, whose gradient is 0 at 0 instead of infinite: where D is flat."""
+def root(squared: Tensor) -> Tensor:
+    """The square root, whose gradient is 0 at 0 instead of infinite: where a network is flat."""
     return torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)

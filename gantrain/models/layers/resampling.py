@@ -17,16 +17,17 @@ class Blur(nn.Module):
         padding: the number of zeros on each side; with stride 1 the size grows by ``2 padding - 3``.
         gain: the sum of the filter.
         stride: 2 halves the size, and 1 does not.
+        saved: whether the filter belongs to the state, so that a checkpoint of a network with another one is refused.
     """
 
     kernel: Tensor
 
-    def __init__(self, padding: int, gain: float = 1.0, stride: int = 1):
+    def __init__(self, padding: int, gain: float = 1.0, stride: int = 1, saved: bool = False):
         super().__init__()
         self.padding = padding
         self.stride = stride
         line = torch.tensor([1.0, 3.0, 3.0, 1.0])
-        self.register_buffer("kernel", torch.outer(line, line) * (gain / 64), persistent=False)
+        self.register_buffer("kernel", torch.outer(line, line) * (gain / 64), persistent=saved)
 
     def forward(self, x: Tensor) -> Tensor:
         return conv2d(x, self._kernels(x), stride=self.stride, padding=self.padding, groups=x.shape[1])
@@ -36,10 +37,14 @@ class Blur(nn.Module):
 
 
 class Upsample(Blur):
-    """Doubles the size: zeros are inserted behind each pixel, and the map is smoothed with a filter of the sum 4."""
+    """Doubles the size: zeros are inserted behind each pixel, and the map is smoothed with a filter of the sum 4.
 
-    def __init__(self) -> None:
-        super().__init__(padding=1, gain=4.0)
+    Args:
+        saved: as in :class:`Blur`.
+    """
+
+    def __init__(self, saved: bool = False) -> None:
+        super().__init__(padding=1, gain=4.0, saved=saved)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, height, width)`` to ``(n, channels, 2 height, 2 width)``."""
