@@ -45,7 +45,8 @@ class Scale:
         methods: the methods that take turns, in order of interest.
         width: the width of the discriminator; the generator has twice as many channels.
         batch: the batch size.
-        turn: gradients of each player from one measurement to the next, after which another method goes on.
+        turn: gradients of each player from one measurement to the next, after which another method goes on. No multiple
+            of Lookahead's inner steps, since after these the live weights are the anchor.
         samples: the number of samples that are measured.
         speed: keys of the config that make it fast.
         changes: further keys of a method.
@@ -65,7 +66,7 @@ SCALES = {
         methods=METHODS,
         width=128,
         batch=128,
-        turn=10_000,
+        turn=8000,
         samples=50_000,
         speed=(
             *("run.precision=bf16", "run.channels_last=true", "run.compile=true", "run.tf32=true"),
@@ -77,7 +78,7 @@ SCALES = {
         methods=("adam", "la_adam"),
         width=16,
         batch=64,
-        turn=2000,
+        turn=2002,
         samples=5000,
         speed=("run.precision=bf16", "run.channels_last=true", "run.threads=1"),
         changes={
