@@ -1,4 +1,4 @@
-"""The build step that copies the example configs and classifiers for metrics into the wheel, as gantrain/shipped."""
+"""The build step that copies the example configs and runs into the wheel, as gantrain/shipped."""
 
 import shutil
 from pathlib import Path
@@ -10,6 +10,7 @@ SHIPPED = (
     "configs/**/*.yaml",
     *(f"checkpoints/digits-classifier/{name}" for name in ("config.yaml", "step_1200/*")),
     *(f"checkpoints/photos-classifier/{name}" for name in ("config.yaml", "data.json", "step_11700/*")),
+    *(f"checkpoints/cifar10-sngan/{name}" for name in ("config.yaml", "data.json", "step_*/*")),
 )
 
 

@@ -14,6 +14,7 @@ from gantrain.analysis.diagnosis import Diagnosis
 from gantrain.compute.device import exact_arithmetic
 from gantrain.config.loading import resolved
 from gantrain.config.sections import Diagnose
+from gantrain.config.shipped import outputs
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 from gantrain.plotting import figures
@@ -98,7 +99,7 @@ def _later_point(saved: SavedRun, to: int, device: torch.device, trust: bool) ->
 
 def _write(saved: SavedRun, report: str, diagnosis: Diagnosis, advice: Advice) -> Path:
     """Write the folder of the diagnosis, which replaces an earlier one of the same step as a whole."""
-    folder = saved.folder / "diagnosis" / saved.path.name
+    folder = outputs(saved.folder) / "diagnosis" / saved.path.name
     with replacing_folder(folder) as temporary:
         monitor = Monitor(temporary, resolved(saved.settings), saved.step)
         try:

@@ -22,6 +22,7 @@ from gantrain.config.parts import Part, build, part_name
 from gantrain.config.paths import not_found
 from gantrain.config.registry import kind
 from gantrain.config.sections import TIMEOUT, Accuracy, Evaluate
+from gantrain.config.shipped import outputs
 from gantrain.data.dataset import DataSet
 from gantrain.distributed.agreement import require_agreement
 from gantrain.distributed.processes import Processes
@@ -107,7 +108,7 @@ def evaluate_run(run: str, request: Request) -> Report:
             labels = saved.data.labels if saved.game.conditional else None
         subset_size = request.subset_size or (SUBSET_SIZE if section is None else section.subset_size)
         fake = Generated.of(saved.game, request.seed, network=saved.network, labels=labels)
-        report = _evaluate(fake, real, metrics, samples, subset_size, saved.folder.parent / CACHE, request)
+        report = _evaluate(fake, real, metrics, samples, subset_size, outputs(saved.folder).parent / CACHE, request)
         return Report(report.values, _origin(saved) | dict(report.about))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gantrain.compute import memory
 from gantrain.config.base import one_of
+from gantrain.config.shipped import outputs
 from gantrain.config.types import shown
 from gantrain.errors import UserError
 from gantrain.exporting import FORMATS, exported
@@ -48,7 +49,7 @@ def export(
     with memory.out_of_memory(lambda: "export", lambda: "for the network and a copy of it"):
         saved = load(run, weights=weights, step=step, trust=trust, data=data)
         name = f"{saved.weights}_step_{saved.step}{FORMATS[to].suffix}"
-        target = Path(output) if output else saved.folder / "exported" / name
+        target = Path(output) if output else outputs(saved.folder) / "exported" / name
         if target.is_dir():
             raise UserError(f"{target}: is a folder; name a file with --output")
         if os.path.lexists(target) and not overwrite:

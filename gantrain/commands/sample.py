@@ -13,6 +13,7 @@ from torch import Tensor
 from gantrain.commands.nearest_real import nearest_real
 from gantrain.compute import memory
 from gantrain.compute.device import exact_arithmetic, find_device
+from gantrain.config.shipped import outputs
 from gantrain.data.dataset import DataSet
 from gantrain.errors import NotFound, Notice, UserError
 from gantrain.plotting.images import gif as gif_file
@@ -55,7 +56,8 @@ def sample_run(
         seed: the seed of the latents; the same seed gives the same samples on the same device.
         step: the step of the checkpoint; the newest by default.
         weights: as in :func:`~gantrain.runs.saved.load`.
-        output: the path of the file or folder to write; by default it lies beside the run's own samples.
+        output: the path of the file or folder to write; by default it lies beside the run's own samples,
+            or for a shipped run in the current directory, see :func:`gantrain.config.shipped.outputs`.
         images: whether each sample becomes a PNG file in a folder; else all of them become one grid.
         overwrite: whether files of other content, and earlier samples in the folder, are replaced.
         trust: as in :func:`~gantrain.runs.saved.load`.
@@ -96,7 +98,7 @@ def sample_run(
             option = "--images" if images else "--gif"
             raise UserError(f"{option}: the samples are points, not images; leave the option out to get a plot")
         name = _name(saved, seed, classes, truncation, interpolate, fixed_latent)
-        target = Path(output) if output else saved.folder / "samples" / (name if images else f"{name}.png")
+        target = Path(output) if output else outputs(saved.folder) / "samples" / (name if images else f"{name}.png")
         earlier = _earlier_samples(target, overwrite) if images else []
         if interpolate is None:
             samples = ends = saved.sample(number, seed, classes, truncation)

@@ -1,4 +1,4 @@
-"""The files that gantrain brings along beside its code: example configs, and classifiers for metrics."""
+"""The files that gantrain brings along beside its code: example configs, classifiers for metrics, and a generator."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 # A wheel has them inside the package, see setup.py; in a clone they lie beside it.
 ROOT = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.parent
 CLASSIFIERS = ("checkpoints/digits-classifier", "checkpoints/photos-classifier")
+_RUNS = (*CLASSIFIERS, "checkpoints/cifar10-sngan")
 RUNS = "checkpoints"
 """The folder that holds runs, unless run.folder says otherwise."""
 
@@ -45,7 +46,7 @@ def find_run(run: str | Path, folder: str | Path = "") -> Path:
         places.append(Path.cwd() / path)
     if may_be_shipped(path):
         places.append(ROOT / path)
-    elif path.is_absolute() and str(Path(*path.parts[-2:])) in CLASSIFIERS:
+    elif path.is_absolute() and str(Path(*path.parts[-2:])) in _RUNS:
         places.append(ROOT / Path(*path.parts[-2:]))  # shipped with another installation, whose path a config has kept
     return next((place for place in places if not is_missing(place)), places[0])
 
@@ -64,7 +65,21 @@ def is_missing(path: str | Path) -> bool:
 def may_be_shipped(path: str | Path) -> bool:
     """Whether a path can be the name of a shipped file or folder."""
     path = Path(path)
-    return ".." not in path.parts and any(path.is_relative_to(folder) for folder in ("configs", *CLASSIFIERS))
+    return ".." not in path.parts and any(path.is_relative_to(folder) for folder in ("configs", *_RUNS))
+
+
+def outputs(run: Path) -> Path:
+    """The folder for what a command makes of a run.
+
+    Args:
+        run: the folder of the run.
+
+    Returns:
+        The folder of the run; for a shipped run outside the current directory, in whose folder nothing belongs that a
+        command writes, the folder of its name in the current directory.
+    """
+    elsewhere = run in [ROOT / name for name in _RUNS] and not run.is_relative_to(Path.cwd())
+    return Path(run.name) if elsewhere else run
 
 
 def configs() -> list[str]:

@@ -198,7 +198,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data", default="data/cifar10-jpeg-train.tar.xz", help="the archive of training images")
     parser.add_argument("--results", default=Path(__file__).parent / "results", help="the folder of rows and figures")
     parser.add_argument("--device", choices=["auto", *SCALES], default="auto")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD", help=f"some of {', '.join(METHODS)}")
+    parser.add_argument("--methods", metavar="METHOD,METHOD", help=f"some of {', '.join(METHODS)}")
     parser.add_argument("--width", type=int, help="that of the discriminator; the generator has twice as many channels")
     parser.add_argument("--turn", type=int, metavar="GRADIENTS", help="from one measurement to the next")
     parser.add_argument("--gradients", type=int, default=1_001_600, help="the most of each method; the paper's number")
@@ -214,7 +214,9 @@ def parsed() -> argparse.Namespace:
     if arguments.device == "auto":
         arguments.device = "cuda" if torch.cuda.is_available() else "cpu"
     scale = SCALES[arguments.device]
-    arguments.methods = arguments.methods or list(scale.methods)
+    arguments.methods = arguments.methods.split(",") if arguments.methods else list(scale.methods)
+    if unknown := [method for method in arguments.methods if method not in METHODS]:
+        parser.error(f"--methods: expected some of {', '.join(METHODS)}, got {unknown[0]!r}")
     arguments.width = arguments.width or scale.width
     arguments.turn = arguments.turn or scale.turn
     return arguments
