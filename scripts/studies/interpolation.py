@@ -187,8 +187,8 @@ class Interpolation:
         threshold, ceiling = problem.thresholds[weights], problem.ceilings[weights]
         rates = sorted({rate for m in METHODS for rate in self.rates(m)})
         lines = [
-            f"Mean {weights} distance over the learning rates, seeds {spell(self.choosing)}; in brackets, runs that diverged.",
-            f"area: mean height over log lr from {problem.rates[0]:g} to {problem.rates[-1]:g}, where no run counts as more",
+            f"Mean {weights} distance over the learning rates, seeds {spell(self.choosing)}; in brackets: diverged.",
+            f"area: mean height over log lr from {problem.rates[0]:g} to {problem.rates[-1]:g}; no run counts as more",
             f"than {ceiling:g}. good: runs below {threshold:g} in that range.",
             f"trains: learning rates whose mean is below {threshold:g}, and the largest divided by the smallest.",
             f"{'method':<24}" + "".join(f"{rate:>9g}" for rate in rates) + f"{'area':>8}{'good':>10}  trains",
