@@ -9,8 +9,9 @@ import math
 import pytest
 from tiny import RING, config_of
 
-from gantrain.commands.compare import Estimate, compare
-from gantrain.commands.comparison_report import compare_runs, picture
+from gantrain.commands.compare import compare_runs
+from gantrain.commands.comparison.compare import compare
+from gantrain.commands.comparison.pictures import curves as picture
 from gantrain.config.loading import resolved
 from gantrain.data.digest import Digest
 from gantrain.errors import UserError
@@ -42,13 +43,6 @@ def run(tmp_path):
     return write
 
 
-def test_mean_and_standard_error_by_hand():
-    estimate = Estimate.of([1.0, 2.0, 6.0])
-    # s^2 = ((-2)^2 + (-1)^2 + 3^2) / 2 = 7
-    assert (estimate.mean, estimate.count) == (3.0, 3) and estimate.error == pytest.approx(math.sqrt(7 / 3))
-    assert str(estimate) == "3 ± 1.5" and str(Estimate.of([4.25])) == "4.25"
-
-
 def test_runs_are_compared_at_the_cost_that_all_have_reached(run, tmp_path):
     runs = [
         run("a,seed=0", 1, {10: 8.0, 20: 2.0, 30: 4.0, 40: 0.5}),
@@ -68,7 +62,7 @@ def test_runs_are_compared_at_the_cost_that_all_have_reached(run, tmp_path):
     assert compare(runs, at="step").cost == 11 and compare(runs, at="kimg").cost == pytest.approx(1.1)
     assert compare(runs, at="step").last(a, FID).mean == pytest.approx((8 - 0.6 + 10 - 0.4) / 2)
     assert {g.label for g in compare([tmp_path]).groups} == {"a", "b"}
-    costs, estimates = a.curve(FID)
+    costs, estimates = a.curve(FID, comparison.cost)
     assert costs.tolist() == [10, 20, 30, 40] and [e.mean for e in estimates] == [9, 4, 6, 0.5]
 
 
@@ -78,7 +72,7 @@ def test_the_best_of_a_score_is_the_highest_and_null_is_left_out(run):
     (group,) = comparison.groups
     assert comparison.metrics == {FID: "lower", "inception_score[x]": "higher"}
     assert comparison.best(group, "inception_score[x]").mean == 6.0
-    assert group.curve(FID)[0].tolist() == [1, 3]
+    assert group.curve(FID, 3)[0].tolist() == [1, 3]
 
 
 def test_a_run_that_stopped_early_limits_all_and_losses_stand_in_for_metrics(run):
