@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import click
 
@@ -14,8 +15,8 @@ class Finite(click.ParamType):
 
     name = "value"
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = float(click.FLOAT.convert(value, param, ctx))
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = click.FLOAT.convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r}: expected a finite number", param, ctx)
         return number
@@ -24,7 +25,7 @@ class Finite(click.ParamType):
 class Confidence(Finite):
     """A number between 0 and 1."""
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = super().convert(value, param, ctx)
         if not 0 < number < 1:
             self.fail(f"{value!r}: expected a number between 0 and 1, such as 0.95", param, ctx)
@@ -54,7 +55,7 @@ class Confidence(Finite):
     metavar="VALUE",
     default=0.95,
     show_default=True,
-    help="The confidence of the intervals of the differences.",
+    help="The confidence of the intervals.",
 )
 @click.option(
     "--correct",

@@ -37,7 +37,7 @@ def compare_runs(
         over: keys whose values the methods are compared over; empty for groups of runs.
         baseline: the label of the group to which the others are compared, or a part that no other label has.
         pairs: whether each group is compared with each other, in place of a baseline.
-        confidence: the confidence of the intervals of the differences, between 0 and 1.
+        confidence: the confidence of the intervals, between 0 and 1.
         correct: the correction for the number of comparisons: "none" or "holm".
         threshold: with ``over``, the value of the metric with which runs are compared.
         ceiling: the value that a diverged run counts as.
@@ -55,7 +55,7 @@ def compare_runs(
     comparison = compare(runs, metrics, at, ceiling)
     grid = make_grid(comparison, over, threshold) if over else None
     labels = [group.label for group in comparison.groups] if grid is None else [m.label for m in grid.methods]
-    blocks = [tables.groups_table(comparison) if grid is None else tables.grid_table(grid)]
+    blocks = [tables.groups_table(comparison) if grid is None else tables.grid_table(grid, confidence)]
     found = None
     if differs:
         if len(labels) < 2:
@@ -77,12 +77,13 @@ def compare_runs(
         else:
             figure_to_png(pictures.grid(grid), folder / "grid.png")
             write_csv(folder / "grid.csv", files.points(grid))
-            write_csv(folder / "methods.csv", files.methods(grid))
+            write_csv(folder / "methods.csv", files.methods(grid, confidence))
             written.append(folder / "grid.png")
         if found:
             styles = {each.label: each.method for each in (comparison.groups if grid is None else grid.methods)}
-            figure_to_png(pictures.differences(found, comparison.metrics, styles), folder / "differences.png")
             write_csv(folder / "differences.csv", files.differences(found, comparison))
-            written.append(folder / "differences.png")
+            if any(each.difference is not None for each in found):
+                figure_to_png(pictures.differences(found, comparison.metrics, styles), folder / "differences.png")
+                written.append(folder / "differences.png")
         blocks.append("\n".join(map(str, written)))
     return "\n\n".join(filter(None, blocks))

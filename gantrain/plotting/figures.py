@@ -261,11 +261,13 @@ def grid(
         axes = figure.add_subplot(1, len(panels), position)
         _soften(axes)
         above = axes.get_xaxis_transform()
-        for row, (line, style) in enumerate(zip(drawn, _styles(line.method for line in drawn), strict=True)):
+        marked = 0
+        for line, style in zip(drawn, _styles(line.method for line in drawn), strict=True):
             x, mean, error = map(_drawable, (line.x, line.mean, line.error))
             axes.plot(x, mean, linewidth=1.6, marker="o", markersize=4, label=line.label, **style)
             axes.fill_between(x, mean - error, mean + error, color=style["color"], alpha=0.2, linewidth=0)
-            heights = [1.03 + 0.04 * row] * len(line.diverged)
+            heights = [1.03 + 0.04 * marked] * len(line.diverged)
+            marked += len(line.diverged) > 0
             axes.plot(
                 *(line.diverged, heights),
                 **{"marker": "x", "markersize": 5, "linestyle": "none", "color": style["color"]},
@@ -286,10 +288,9 @@ def grid(
         axes.tick_params(axis="x", labelrotation=45 if log or names is not None else 0)
         if threshold is not None:
             axes.axhline(threshold, color=GREY, linewidth=0.9, linestyle=":")
-        marked = any(line.diverged for line in drawn)
         axes.set_xlabel(key)
         axes.set_ylabel((verdicts or {}).get(name, ""))
-        axes.set_title(name + (", x: runs diverged" if marked else ""), fontsize=10, pad=6 + 11 * len(drawn) * marked)
+        axes.set_title(name + (", x: runs diverged" if marked else ""), fontsize=10, pad=6 + 11 * marked)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
     return figure
@@ -335,7 +336,7 @@ def forest(panels: Mapping[str, Sequence[Interval]], labels: Mapping[str, str]) 
             axes.plot([low, high], [row, row], color=colour, linewidth=2)
             axes.plot(mean, row, "o", color=colour, markersize=6)
         axes.set_yticks(range(len(drawn)), [each.label for each in drawn])
-        axes.set_ylim(len(drawn) - 0.5, -0.5)
+        axes.set_ylim(len(drawn) - 0.4, -0.6)
         axes.set_xlabel(labels[title])
         axes.set_title(title, fontsize=10)
     return figure

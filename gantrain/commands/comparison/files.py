@@ -67,7 +67,7 @@ def points(grid: Grid) -> Rows:
     return rows
 
 
-def methods(grid: Grid) -> Rows:
+def methods(grid: Grid, confidence: float = 0.95) -> Rows:
     """A row for each metric that ranks runs and each method: its best value, its area and what it tolerates."""
     head = ["metric", "better", "method", "runs", "diverged", "best", "best_error", "at", "edge", "area"]
     rows: Rows = [[*head, "threshold", "beyond", "beyond_low", "beyond_high", "tolerated_low", "tolerated_high"]]
@@ -87,7 +87,7 @@ def methods(grid: Grid) -> Rows:
                 continue
             share, found = grid.share(method, metric), grid.tolerated(method, metric)
             ends = [repr(found.low), repr(found.high)] if found else ["", ""]
-            rows.append([*row, grid.threshold, share.count, *map(_cell, share.interval()), *ends])
+            rows.append([*row, grid.threshold, share.count, *map(_cell, share.interval(confidence)), *ends])
     return rows
 
 

@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gantrain.commands.comparison.compare import Comparison, require_one_ranked
@@ -163,7 +163,10 @@ class Grid:
                 else:
                     common = {p.value for p in one.points} & {p.value for p in other.points}
                     values = [self._areas(method, metric, common) for method in (one, other)]
-                found.append(contrast(metric, quantity, one.label, other.label, *values))
+                each = contrast(metric, quantity, one.label, other.label, *values)
+                if quantity == "area" and each.difference is None and common:
+                    each = replace(each, notes=("a run diverged: the areas need --ceiling VALUE",))
+                found.append(each)
         return found
 
     def _at_best(self, method: Method, metric: str) -> Mapping[int, float | None]:
@@ -171,15 +174,19 @@ class Grid:
         return {} if point is None else self.comparison.values(point.group, metric)
 
     def _areas(self, method: Method, metric: str, places: set[float]) -> dict[int, float | None]:
-        """The area of each seed that has a run at all of the places; None where one of them diverged."""
+        """The area of each seed that has a run at all of the places.
+
+        It is None for all seeds if a run without a ceiling diverged: the other seeds alone would be too good.
+        """
         points = [point for point in method.points if point.value in places]
         columns = [self.comparison.values(point.group, metric) for point in points]
         if not columns:
             return {}
         areas: dict[int, float | None] = {}
+        lost = any(value is None for column in columns for value in column.values())
         for seed in sorted(set.intersection(*(set(column) for column in columns))):
             heights = [column[seed] for column in columns]
-            areas[seed] = None if None in heights else area([p.value for p in points], heights, log=self.log)
+            areas[seed] = None if lost else area([p.value for p in points], heights, log=self.log)
         return areas
 
 

@@ -46,18 +46,19 @@ def differences(
     """The differences with their intervals, a panel for each metric and quantity.
 
     Args:
-        found: the differences, tested.
+        found: the differences, tested, of which at least one is known.
         metrics: the direction that is better by the metrics.
         styles: the name of the outer loop, which decides the colour, by the labels of the groups.
     """
     panels: dict[str, list[figures.Interval]] = {}
     labels = {}
     for each in found:
+        if each.difference is None:
+            continue
         title = f"{each.metric}{_QUANTITIES[each.quantity]}"
-        rows = panels.setdefault(title, [])
-        if each.difference is not None:
-            name = f"{each.group} minus {each.baseline}"
-            rows.append(figures.Interval(name, styles[each.group], each.difference.mean, *each.interval))
+        name = f"{each.group} minus {each.baseline}"
+        row = figures.Interval(name, styles[each.group], each.difference.mean, *each.interval)
+        panels.setdefault(title, []).append(row)
         side = {"lower": "left is better", "higher": "right is better", None: "not ranked"}[metrics[each.metric]]
         labels[title] = f"difference ({side}), {100 * each.confidence:.4g} % interval"
     return figures.forest(panels, labels)

@@ -42,8 +42,13 @@ def groups_table(comparison: Comparison) -> str:
     return "\n".join([*lines, *(["", comparison.advice] if comparison.advice else [])])
 
 
-def grid_table(grid: Grid) -> str:
-    """The methods over the values of the keys, and what follows from them, two blocks for each metric."""
+def grid_table(grid: Grid, confidence: float = 0.95) -> str:
+    """The methods over the values of the keys, and what follows from them, two blocks for each metric.
+
+    Args:
+        grid: the methods.
+        confidence: the confidence of the intervals of shares.
+    """
     comparison = grid.comparison
     lines = [*_heading(comparison), "mean ± standard error over the seeds", *_about_divergence(comparison)]
     for metric, better in comparison.metrics.items():
@@ -59,9 +64,9 @@ def grid_table(grid: Grid) -> str:
         if grid.threshold is not None:
             side = "below" if better == "lower" else "above"
             head += [f"{side} {grid.threshold:g}"] + ["tolerates"] * grid.numeric
-        rows = [head, *(_judged(grid, method, metric) for method in grid.methods)]
+        rows = [head, *(_judged(grid, method, metric, confidence) for method in grid.methods)]
         lines += ["", *aligned(rows)]
-    return "\n".join([*lines, "", *_about_grid(grid)])
+    return "\n".join([*lines, "", *_about_grid(grid, confidence)])
 
 
 def ranges_table(grid: Grid, pairs: Sequence[tuple[int, int]]) -> str:
@@ -194,7 +199,7 @@ def _point(comparison: Comparison, metric: str, point: Point | None) -> str:
     return _mean(comparison.last(point.group, metric)) + (f" ({diverged} of {count} diverged)" if diverged else "")
 
 
-def _judged(grid: Grid, method: Method, metric: str) -> list[str]:
+def _judged(grid: Grid, method: Method, metric: str, confidence: float) -> list[str]:
     """A row about a method: its runs, its best value, its area, and how it stands to the threshold."""
     diverged = grid.diverged(method, metric)
     runs = f"{sum(len(point.group.runs) for point in method.points)}" + (f", {diverged} diverged" if diverged else "")
@@ -211,7 +216,7 @@ def _judged(grid: Grid, method: Method, metric: str) -> list[str]:
         cells.append("needs --ceiling" if area is None else f"{area:.4g}")
     if grid.threshold is not None:
         share = grid.share(method, metric)
-        low, high = share.interval()
+        low, high = share.interval(confidence)
         cells.append(f"{share} ({100 * low:.0f} to {100 * high:.0f} %)")
         if grid.numeric:
             cells.append(_tolerated(grid, grid.tolerated(method, metric)))
@@ -228,15 +233,18 @@ def _tolerated(grid: Grid, found: Range | None) -> str:
     return f"{found.low:g} to {found.high:g}, {width}{cut}"
 
 
-def _about_grid(grid: Grid) -> list[str]:
+def _about_grid(grid: Grid, confidence: float) -> list[str]:
     lines = []
     if grid.numeric:
         scale = "logarithmic" if grid.log else "linear"
         lines.append(f"area: the mean height over each method's grid by the trapezoid rule, {scale} in {grid.keys[0]}")
     if grid.threshold is not None:
-        lines.append("runs beyond the threshold with Wilson's 95 % interval; diverged runs count as not beyond it")
+        interval = f"Wilson's {100 * confidence:g} % interval"
+        lines.append(f"below or above the threshold: the share of runs with {interval}; diverged runs are not counted")
         if grid.numeric:
-            lines.append("tolerates: the widest row of neighbouring values whose means are all beyond the threshold")
+            lines.append(
+                "tolerates: the widest row of neighbouring values whose means are all on the better side of it"
+            )
     lines.append("the best value was chosen with these runs: report its mean with other seeds")
     return lines
 
@@ -248,7 +256,7 @@ def _at_least(one: bool, other: bool) -> str:
 
 def _difference(each: Contrast) -> list[str]:
     if each.difference is None:
-        return [each.group, each.baseline, "none: too few runs have a value", "", "", ""]
+        return [each.group, each.baseline, "none", "", "", ""]
     one, other = each.difference.counts
     low, high = each.interval
     interval = "" if math.isnan(low) else f"{low:+.3g} to {high:+.3g}"
