@@ -14,6 +14,7 @@ from gantrain.config.sections import Run
 from gantrain.errors import UserError
 from gantrain.runs import checkpoint_files, lock
 from gantrain.runs.budget import share_done
+from gantrain.runs.divergence import read_divergence
 from gantrain.runs.folder import (
     BEST,
     CONFIG,
@@ -26,7 +27,7 @@ from gantrain.runs.folder import (
 )
 from gantrain.runs.last_rows import METRICS, LastRows
 
-State = Literal["running", "running?", "finished", "stopped", "not saved", "being deleted", "damaged"]
+State = Literal["running", "running?", "finished", "diverged", "stopped", "not saved", "being deleted", "damaged"]
 # The sections of a config that are read. The others may be long, and reading YAML takes time.
 _SECTION = re.compile(r"^(?:run|data):.*\n(?:(?:[ #].*)?\n)*", re.MULTILINE)
 
@@ -38,7 +39,8 @@ class Summary:
     Attributes:
         folder: the folder of the run.
         state: ``running``; ``running?``, if a process on another host holds the lock, whose life cannot be looked up;
-            ``finished``, if the budget is used up at the newest checkpoint; ``stopped``, if ``--resume`` goes on from
+            ``finished``, if the budget is used up at the newest checkpoint; ``diverged``, if the training ended because
+            it diverged; ``stopped``, if ``--resume`` goes on from
             the newest checkpoint; ``not saved``, if there is no checkpoint yet; ``being deleted``; or ``damaged``.
         holder: the process that holds the lock of a run that is running, and its host; else empty.
         step: the number of training steps: of the last row for a running run, and else of the newest checkpoint.
@@ -109,11 +111,15 @@ def _read(found: Summary, running: bool) -> None:
     last = rows.last()
     step, done = _at_newest_checkpoint(found, run, batch_size)
     found.state = "not saved" if step is None else "finished" if done >= 1 else "stopped"
+    diverged = read_divergence(found.folder)
+    if diverged is not None:
+        found.state, found.note, step = "diverged", diverged.reason, diverged.step
+        done = run.used(step, 0, 0)
     if last is not None:
         found.seconds = float(last["time"])
-        if step is None or running:
+        if step is None or running or diverged is not None:
             spent = max((v for k, v in last.items() if k.startswith("gradients/")), default=0)
-            step = int(last["step"])
+            step = int(last["step"]) if diverged is None else diverged.step
             done = run.used(step, spent, last.get("kimg", 0))
     found.step, found.done = step, None if step is None else min(1.0, done)
     _read_best(found, rows)

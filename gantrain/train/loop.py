@@ -7,7 +7,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.errors import Diverged, Notice, UserError, lost_another
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.runs.checkpoint_writer import CheckpointWriter
+from gantrain.runs.divergence import Divergence, record_divergence
 from gantrain.runs.monitor import Monitor
 from gantrain.runs.tracking import Trackers
 from gantrain.train.callbacks.base import Callback
@@ -144,11 +145,15 @@ class Loop(ABC):
             interrupt: of the processes of the run, which is entered for the time of the steps.
         """
         with interrupt as self._interrupt, CheckpointWriter() as self.writer:
-            if self.settings.on_nonfinite == "rollback" and self.step == 0:
-                self.save()
-            while not self._trained():
-                pass
-            self._settle()
+            try:
+                if self.settings.on_nonfinite == "rollback" and self.step == 0:
+                    self.save()
+                while not self._trained():
+                    pass
+                self._settle()
+            except Diverged as error:
+                self._record(error)
+                raise
         self._send()
         self._guarded("the log", partial(self.monitor.hparams, self.config, self.monitor.last or {}))
         self._guarded("the log", self.monitor.close)
@@ -313,7 +318,7 @@ class Loop(ABC):
         if self.settings.on_nonfinite == "stop":
             raise error
         if self.rollbacks >= self.settings.rollbacks:
-            raise UserError(f"{error}; it went back {self.rollbacks} times (run.rollbacks)") from error
+            raise Diverged(f"{error}; it went back {self.rollbacks} times (run.rollbacks)") from error
         step, draws, rollbacks = self.step, self.evaluator.draws, self.rollbacks + 1
         if not self.restore():
             raise error
@@ -325,6 +330,13 @@ class Loop(ABC):
             f"({rollbacks} of at most {self.settings.rollbacks} times)"
         )
         self._save_once()
+
+    def _record(self, error: Diverged) -> None:
+        """Write down that the run ends here. Where that fails, the error of the training is the one to tell."""
+        # Whoever ends first has a launcher end the others.
+        with suppress(UserError), self.processes.raise_on_all():
+            if self.main:
+                record_divergence(self.folder, Divergence(self.step, str(error)))
 
     def _due(self) -> list[str]:
         """The names of the callbacks that are due at this step."""

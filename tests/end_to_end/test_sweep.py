@@ -98,15 +98,16 @@ def test_ctrl_c_stops_the_runs_at_a_checkpoint_and_starts_no_other(tmp_path):
     assert "seed=2" not in folders(tmp_path / "ring")
 
 
-def test_a_run_that_fails_stops_no_other(tmp_path):
+def test_a_run_that_diverges_stops_no_other_and_is_not_tried_again(tmp_path):
     config = write(tmp_path, RING, "game.loss=wasserstein", "run.steps=4")
     sgd = "--over=game.generator.optimizer={name: sgd, lr: 1.0e+30},{name: sgd, lr: 0.1}"
-    command = Command(tmp_path, "sweep", config, sgd, "game.discriminator.optimizer={name: sgd, lr: 0.1}")
-    assert command.wait() == 1 and command.errors == ""
-    first, second, summary, listed = command.output.splitlines()
-    assert first.startswith("1/2 optimizer=sgd-lr=1e+30,seed=0: failed: step ")
+    sweep = ("sweep", config, sgd, "game.discriminator.optimizer={name: sgd, lr: 0.1}")
+    first, second = gantrain(tmp_path, *sweep).output.splitlines()
+    assert first.startswith("1/2 optimizer=sgd-lr=1e+30,seed=0: diverged: step ")
     assert second == "2/2 optimizer=sgd-lr=0.1,seed=0: finished"
-    assert summary.startswith("failed: 1 of 2 runs") and listed.startswith("  optimizer=sgd-lr=1e+30,seed=0: step ")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").rglob("*")}
+    gantrain(tmp_path, *sweep)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").rglob("*")} == before
 
 
 @pytest.mark.parametrize(
