@@ -1,4 +1,4 @@
-"""Tools that every folder may use: tensors, seeds, whole files, nested mappings, marks, output, waits that end, statistics."""
+"""Tools that every folder may use: tensors, seeds, files, nested mappings, marks, output, waits, statistics."""
 
 __all__ = [
     "abandon",

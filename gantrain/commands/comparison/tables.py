@@ -239,8 +239,10 @@ def _about_grid(grid: Grid, confidence: float) -> list[str]:
         scale = "logarithmic" if grid.log else "linear"
         lines.append(f"area: the mean height over each method's grid by the trapezoid rule, {scale} in {grid.keys[0]}")
     if grid.threshold is not None:
-        interval = f"Wilson's {100 * confidence:g} % interval"
-        lines.append(f"below or above the threshold: the share of runs with {interval}; diverged runs are not counted")
+        lines.append(
+            f"below or above {grid.threshold:g}: how many of all runs, also of those that diverged, with Wilson's "
+            f"{100 * confidence:g} % interval of the share"
+        )
         if grid.numeric:
             lines.append(
                 "tolerates: the widest row of neighbouring values whose means are all on the better side of it"
