@@ -238,7 +238,7 @@ def _split(group: Group, keys: Sequence[str]) -> tuple[Any, str]:
         inside = {name: rest.pop(name) for name in list(rest) if name == key or name.startswith(f"{key}.")}
         if not inside:
             known = nearest(key, group.config)
-            raise UserError(f"--over {key}: the config of {folder} has no such key{known}; leave the run out")
+            raise UserError(f"--over {key}: the config of {folder} has no such key; leave the run out{known}")
         found.append(inside[key] if key in inside else {name[len(key) + 1 :]: v for name, v in inside.items()})
     for key, value in zip(keys, found, strict=True):
         if value != found[0]:
