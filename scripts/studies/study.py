@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gantrain.cli import main as command_line
-from gantrain.commands.compare import EVALUATED
+from gantrain.commands.comparison.metrics import EVALUATED
 from gantrain.commands.sweep import Outcome, PlannedRun, plan, train
 from gantrain.runs.monitor import read_metrics
 from gantrain.utils.io import write_file
