@@ -8,15 +8,19 @@ import os
 import re
 import resource
 import signal
+import threading
 
 import psutil
 import pytest
 from forked import Command, decoys, gantrain, run_command, until
 from tiny import RING, config_of, rows, same, state, write
 
+from gantrain.cli import main
 from gantrain.commands.list_runs import list_runs
 from gantrain.commands.sweep import grid, plan
+from gantrain.commands.sweep import train as sweep
 from gantrain.commands.train import train
+from gantrain.config.loading import load
 from gantrain.errors import Notice, UserError
 from gantrain.plotting.images import load_png
 
@@ -137,6 +141,53 @@ def test_a_run_that_diverges_stops_no_other_and_is_not_tried_again(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in ring.glob("*/**/*")} == before
     assert outcomes(gantrain(tmp_path, *sweep, "--retry-diverged").output) == {bad: "diverged"}
     assert json.loads((ring / bad / "diverged.json").read_text()) == record
+
+
+# Settings that a run makes for its whole process, and runs that end badly, in the order in which a worker trains them.
+SETTINGS = {
+    "plain": [],
+    "other": ["run.threads=2", "run.deterministic=true", "run.tf32=true", "run.precision=bf16"],
+    "lost": ["game.loss=wasserstein", "game.generator.optimizer={name: sgd, lr: 1.0e+30}"],
+    "wrong": ["data.storage=disk"],
+    "last": ["run.threads=1", "outer={name: lookahead, inner_steps: 5}", "log.to=[]"],
+}
+
+
+def test_one_worker_trains_all_runs_to_the_bits_that_each_has_alone(tmp_path):
+    config = str(tmp_path / write(tmp_path, RING, "run.steps=6"))
+    planned = plan(tmp_path / "together", {name: (config, settings) for name, settings in SETTINGS.items()}, [3])
+    planned += plan(tmp_path / "again", {"plain": (config, [])}, [3])
+    ends = {}
+    assert sweep(planned, 1, lambda line: None, main, ended=lambda run, end: ends.setdefault(run.folder, end)) == 1
+    states = ["finished", "finished", "diverged", "failed", "finished", "finished"]
+    assert [end.state for end in ends.values()] == states
+    assert "data.storage: disk was asked for" in ends[planned[3].folder].reason
+    for name in ("plain", "other", "last"):
+        given = [*SETTINGS[name], "run.seed=3", f"run.folder={tmp_path}", f"run.name={name}"]
+        alone = train(load(config, given))
+        for run in planned:
+            if run.name == f"{name},seed=3":
+                assert same(state(run.folder), state(alone)) and rows(run.folder) == rows(alone), name
+    assert sheet(tmp_path / "again").keys() == {"plain,seed=3"}
+
+
+def test_a_worker_that_is_killed_loses_one_run(tmp_path):
+    config = str(tmp_path / write(tmp_path, RING, "run.steps=4"))
+    points = {name: (config, [f"run.steps={steps}"]) for name, steps in (("a", 4), ("b", 10**7), ("c", 4))}
+    planned = plan(tmp_path / "ring", points, [0])
+    victim = planned[1].folder
+
+    def kill():
+        until((victim / "metrics.jsonl").exists)
+        os.kill(json.loads((victim / "lock").read_text())["process"], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ends = {}
+    assert sweep(planned, 1, lambda line: None, main, ended=lambda run, end: ends.setdefault(run.name, end)) == 1
+    killer.join()
+    assert [end.state for end in ends.values()] == ["finished", "failed", "finished"]
+    assert ends["b,seed=0"].reason == "ended by signal 9"
 
 
 def test_keys_that_change_together(tmp_path):
