@@ -225,7 +225,6 @@ def _work(runs: Connection, command_line: Callable[[], NoReturn]) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_stop_with, args=(parent,), daemon=True).start()
-    gc.freeze()  # what is there from the beginning stays, and need not be looked at after each run
     with keep(), suppress(EOFError, OSError):
         while True:
             arguments, errors = runs.recv()
@@ -233,6 +232,8 @@ def _work(runs: Connection, command_line: Callable[[], NoReturn]) -> None:
             began = time.monotonic()
             code = _exit_code(command_line, arguments)
             gc.collect()  # the networks of a run refer to themselves
+            if not gc.get_freeze_count():
+                gc.freeze()  # what has been imported stays, and need not be looked at after each run
             if "torch.cuda" in sys.modules and sys.modules["torch.cuda"].is_initialized():
                 sys.modules["torch.cuda"].empty_cache()
             runs.send((code, time.monotonic() - began))
