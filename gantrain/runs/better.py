@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from gantrain.errors import UserError
 from gantrain.utils.io import open_regular, write_file
+from gantrain.utils.statistics import Direction
 
-Direction = Literal["lower", "higher"]
 BETTER = "better.json"
 _WAYS = get_args(Direction)
 

@@ -24,6 +24,7 @@ from gantrain.config.targets import foreign_targets
 from gantrain.config.types import shown
 from gantrain.errors import Notice, UserError
 from gantrain.runs import checkpoint_files
+from gantrain.runs.divergence import forget_divergence
 from gantrain.runs.lock import LOCK
 from gantrain.runs.trust import record_trained, require_trusted
 from gantrain.utils.io import make_folder, set_aside, write_file
@@ -38,11 +39,11 @@ BUILT_IN_PYTHON = f"{marks.RUN} that was built in Python: what its trainer was g
 _DELETED = "deleted.tmp"
 # What a process that was killed may leave of a run that had not begun; and all that a run has.
 _HALF_WRITTEN = re.compile(
-    r"(config\.yaml|metrics\.jsonl|.+\.png|(data|init|better|trackers)\.json)(\.[0-9a-f]{8})?\.tmp"
+    r"(config\.yaml|metrics\.jsonl|.+\.png|(data|init|better|trackers|diverged)\.json)(\.[0-9a-f]{8})?\.tmp"
 )
 _BEGINNINGS = re.compile(rf"{LOCK}(\..+)?|{_HALF_WRITTEN.pattern}")
 _OWN = re.compile(
-    rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|(data|init|better|trackers)\.json|metrics\.jsonl|events\.out\.tfevents\..+|"
+    rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|(data|init|better|trackers|diverged)\.json|metrics\.jsonl|events\.out\.tfevents\..+|"
     r"step_[0-9]+(\..+)?|samples|best|diagnosis|wandb"
 )
 # The folder inside the run's folder that holds the checkpoint of the best evaluation.
@@ -87,6 +88,7 @@ def prepare_folder(
                 entry.unlink()
     if (folder / CONFIG).exists() and not is_run(folder) and not _is_blank(folder / CONFIG):
         set_aside(folder / CONFIG, "damaged")
+    forget_divergence(folder)
     write_file(folder / CONFIG, config_text(config, mark), durable=True)
     record_trained(folder / CONFIG, config)
 

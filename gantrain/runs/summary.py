@@ -13,7 +13,8 @@ from gantrain.config.loading import validate
 from gantrain.config.sections import Run
 from gantrain.errors import UserError
 from gantrain.runs import checkpoint_files, lock
-from gantrain.runs.budget import share_done
+from gantrain.runs.budget import is_over, share_done
+from gantrain.runs.divergence import read_divergence
 from gantrain.runs.folder import (
     BEST,
     CONFIG,
@@ -26,7 +27,7 @@ from gantrain.runs.folder import (
 )
 from gantrain.runs.last_rows import METRICS, LastRows
 
-State = Literal["running", "running?", "finished", "stopped", "not saved", "being deleted", "damaged"]
+State = Literal["running", "running?", "finished", "diverged", "stopped", "not saved", "being deleted", "damaged"]
 # The sections of a config that are read. The others may be long, and reading YAML takes time.
 _SECTION = re.compile(r"^(?:run|data):.*\n(?:(?:[ #].*)?\n)*", re.MULTILINE)
 
@@ -38,7 +39,8 @@ class Summary:
     Attributes:
         folder: the folder of the run.
         state: ``running``; ``running?``, if a process on another host holds the lock, whose life cannot be looked up;
-            ``finished``, if the budget is used up at the newest checkpoint; ``stopped``, if ``--resume`` goes on from
+            ``finished``, if the budget is used up at the newest checkpoint; ``diverged``, if the training ended because
+            it diverged; ``stopped``, if ``--resume`` goes on from
             the newest checkpoint; ``not saved``, if there is no checkpoint yet; ``being deleted``; or ``damaged``.
         holder: the process that holds the lock of a run that is running, and its host; else empty.
         step: the number of training steps: of the last row for a running run, and else of the newest checkpoint.
@@ -107,13 +109,17 @@ def _read(found: Summary, running: bool) -> None:
     found.steps = run.steps
     rows = LastRows(found.folder)
     last = rows.last()
-    step, done = _at_newest_checkpoint(found, run, batch_size)
-    found.state = "not saved" if step is None else "finished" if done >= 1 else "stopped"
+    step, done, over = _at_newest_checkpoint(found, run, batch_size)
+    found.state = "not saved" if step is None else "finished" if over else "stopped"
+    diverged = read_divergence(found.folder)
+    if diverged is not None:
+        found.state, found.note, step = "diverged", diverged.reason, diverged.step
+        done = run.used(step, 0, 0)
     if last is not None:
         found.seconds = float(last["time"])
-        if step is None or running:
+        if step is None or running or diverged is not None:
             spent = max((v for k, v in last.items() if k.startswith("gradients/")), default=0)
-            step = int(last["step"])
+            step = int(last["step"]) if diverged is None else diverged.step
             done = run.used(step, spent, last.get("kimg", 0))
     found.step, found.done = step, None if step is None else min(1.0, done)
     _read_best(found, rows)
@@ -140,8 +146,10 @@ def _budget(found: Summary) -> tuple[Run, int]:
     ) else 0
 
 
-def _at_newest_checkpoint(found: Summary, run: Run, batch_size: int) -> tuple[int | None, float]:
-    """The step of the newest whole checkpoint and the share of the budget; None and 0 without checkpoints.
+def _at_newest_checkpoint(found: Summary, run: Run, batch_size: int) -> tuple[int | None, float, bool]:
+    """The step of the newest whole checkpoint, the share of the budget, and whether the run is finished there.
+
+    Without checkpoints they are None, 0 and False.
 
     Raises:
         UserError: there are checkpoints, and none is whole.
@@ -150,14 +158,14 @@ def _at_newest_checkpoint(found: Summary, run: Run, batch_size: int) -> tuple[in
     for _, path in sorted(checkpoint_files.found(found.folder).items(), reverse=True):
         try:
             step, state = checkpoint_files.numbers_of(path)
-            return step, share_done(run, batch_size, step, state)
+            return step, share_done(run, batch_size, step, state), is_over(run, batch_size, step, state)
         except checkpoint_files.Damaged as error:
             if path.exists():  # a run that goes on deletes older ones
                 failure = failure or error
                 found.note = found.note or str(error)
     if failure is not None:
         raise failure
-    return None, 0.0
+    return None, 0.0, False
 
 
 def _read_best(found: Summary, rows: LastRows) -> None:

@@ -7,7 +7,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,10 @@ from gantrain.config.sections import TENSORBOARD, Checkpoint, Log, Run
 from gantrain.config.types import Interval
 from gantrain.data.batch import Batches
 from gantrain.distributed.processes import Processes
-from gantrain.errors import Diverged, Notice, UserError, lost_another
+from gantrain.errors import Diverged, Hopeless, Notice, UserError, lost_another
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.runs.checkpoint_writer import CheckpointWriter
+from gantrain.runs.divergence import Divergence, record_divergence
 from gantrain.runs.monitor import Monitor
 from gantrain.runs.tracking import Trackers
 from gantrain.train.callbacks.base import Callback
@@ -103,8 +104,8 @@ class Loop(ABC):
         """
 
     @abstractmethod
-    def run_callback(self, callback: Callback) -> None:
-        """Run a callback."""
+    def run_callback(self, callback: Callback) -> str:
+        """Run a callback; why it takes the run to be hopeless, or an empty text."""
 
     @abstractmethod
     def save(self) -> None:
@@ -144,11 +145,20 @@ class Loop(ABC):
             interrupt: of the processes of the run, which is entered for the time of the steps.
         """
         with interrupt as self._interrupt, CheckpointWriter() as self.writer:
-            if self.settings.on_nonfinite == "rollback" and self.step == 0:
-                self.save()
-            while not self._trained():
-                pass
-            self._settle()
+            try:
+                if self.settings.on_nonfinite == "rollback" and self.step == 0:
+                    self.save()
+                while not self._trained():
+                    pass
+                self._settle()
+            except Diverged as error:
+                # Before the checkpoint, from which a run that was killed in between would go on.
+                self._record(error)
+                if isinstance(error, Hopeless):
+                    self._save_once()
+                    self._settle()
+                    self._send()
+                raise
         self._send()
         self._guarded("the log", partial(self.monitor.hparams, self.config, self.monitor.last or {}))
         self._guarded("the log", self.monitor.close)
@@ -212,6 +222,8 @@ class Loop(ABC):
                     self.progress.tick(self.step, self.done())
                 self._complete_step()
             return True
+        except Hopeless:
+            raise
         except Diverged as error:
             self._roll_back(error)
             return False
@@ -255,10 +267,10 @@ class Loop(ABC):
         if self.pending:
             self._settle()  # they may read the run's folder
         while self.pending:
-            name = self.pending[0]
+            name, hopeless = self.pending[0], ""
             try:
                 with abandonable(self._interrupt.asked):
-                    self.run_callback(self._named[name])
+                    hopeless = self.run_callback(self._named[name])
             except Diverged:
                 raise
             except Exception as error:
@@ -269,6 +281,9 @@ class Loop(ABC):
                     return asked
                 self._failed(name, error)
             self.pending = self.pending[1:]
+            if hopeless:
+                advice = "the run ends here as diverged, and its checkpoint is written"
+                raise Hopeless(f"step {self.step}: {hopeless}: {advice}")
         return None
 
     def _guarded(self, what: str, work: Callable[[], None]) -> None:
@@ -313,7 +328,7 @@ class Loop(ABC):
         if self.settings.on_nonfinite == "stop":
             raise error
         if self.rollbacks >= self.settings.rollbacks:
-            raise UserError(f"{error}; it went back {self.rollbacks} times (run.rollbacks)") from error
+            raise Diverged(f"{error}; it went back {self.rollbacks} times (run.rollbacks)") from error
         step, draws, rollbacks = self.step, self.evaluator.draws, self.rollbacks + 1
         if not self.restore():
             raise error
@@ -325,6 +340,13 @@ class Loop(ABC):
             f"({rollbacks} of at most {self.settings.rollbacks} times)"
         )
         self._save_once()
+
+    def _record(self, error: Diverged) -> None:
+        """Write down that the run ends here. Where that fails, the error of the training is the one to tell."""
+        # Whoever ends first has a launcher end the others.
+        with suppress(UserError), self.processes.raise_on_all():
+            if self.main:
+                record_divergence(self.folder, Divergence(self.step, str(error)))
 
     def _due(self) -> list[str]:
         """The names of the callbacks that are due at this step."""

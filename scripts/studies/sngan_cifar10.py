@@ -1,6 +1,6 @@
 """The SNGAN pair on CIFAR-10: methods of the RAPP paper's table take turns, in portions that go on from each other.
 
-    python scripts/studies/sngan_cifar10.py --portion 20 [--folder checkpoints/sngan_cifar10] [KEY=VALUE ...]
+    python scripts/studies/sngan_cifar10.py --portion 20 [--folder checkpoints/studies/sngan_cifar10] [KEY=VALUE ...]
     python scripts/studies/sngan_cifar10.py --report     # the table and the figure, from the rows that are there
     python scripts/studies/sngan_cifar10.py --ship       # the best generator, as checkpoints/cifar10-sngan
     python scripts/studies/sngan_cifar10.py --dry-run    # what each method would cost on this machine
@@ -194,7 +194,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="keys of the config, for all methods")
     parser.add_argument("--portion", type=float, default=20, metavar="MINUTES", help="20 by default")
-    parser.add_argument("--folder", default="checkpoints/sngan_cifar10", help="where the runs are")
+    parser.add_argument("--folder", default="checkpoints/studies/sngan_cifar10", help="where the runs are")
     parser.add_argument("--data", default="data/cifar10-jpeg-train.tar.xz", help="the archive of training images")
     parser.add_argument("--results", default=Path(__file__).parent / "results", help="the folder of rows and figures")
     parser.add_argument("--device", choices=["auto", *SCALES], default="auto")
