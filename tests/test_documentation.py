@@ -87,7 +87,7 @@ def test_no_command_of_the_documentation_stands_in_the_way_of_another(tmp_path, 
                     begin(run.folder, resolved(run.config), resume=True)
             elif name in READERS:
                 runs = given["runs"] if name == "compare" else [given["run"]] if given.get("run") else []
-                for place in map(Path, runs):
+                for place in map(shipped.find_run, runs):
                     there = [place, *place.parents[:2], *(place.glob("*") if name == "compare" else ())]
                     assert any(map(is_run, there)), f"{page}: {name} {place}: no command before makes this run"
     assert {"train", "sweep", *READERS} <= set(followed)

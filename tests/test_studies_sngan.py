@@ -124,6 +124,8 @@ def test_methods_take_turns_and_the_best_generator_is_shipped(study, options, tm
     assert called("--ship", "--target", str(target)) == (0, told)
     shipped, best = gt.load(target), gt.load(tmp_path / "runs" / f"{method}-width2-seed0" / "best")
     assert shipped.weights == "ema" and torch.equal(shipped.sample(4), best.sample(4))
+    begun = gt.initialise(shipped.network, target, "generator")
+    assert (begun.weights, begun.taken) == ("ema", begun.tensors)
     assert str(tmp_path) not in (target / "config.yaml").read_text()
     assert "there is a run already" in str(called("--ship", "--target", str(target))[0])
 

@@ -15,7 +15,7 @@ import pytest
 import gantrain
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = ("checkpoints/digits-classifier", "checkpoints/photos-classifier")
+SHIPPED = ("checkpoints/digits-classifier", "checkpoints/photos-classifier", "checkpoints/cifar10-sngan")
 FILES = ("pyproject.toml", "setup.cfg", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md")
 ENV = {k: v for k, v in os.environ.items() if k not in ("WORLD_SIZE", "RANK", "PYTHONPATH", "VIRTUAL_ENV")}
 
@@ -35,7 +35,7 @@ def source(tmp_path_factory):
     for name in FILES:
         shutil.copy(ROOT / name, folder)
     for name in ("gantrain", "configs", *SHIPPED):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "best"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "best", "samples"))
     for rubbish in ("build/lib/gantrain/stale.py", "checkpoints/digits-classifier/events.tfevents"):
         (folder / rubbish).parent.mkdir(parents=True, exist_ok=True)
         (folder / rubbish).write_text("")
@@ -88,6 +88,8 @@ def test_the_wheel_holds_what_users_need_and_nothing_else(wheel):
     files = {"config.yaml", "manifest.json", "state.json", "classifier.safetensors"}
     assert {Path(name).name for name in runs[0]} == files | {"optimizer.classifier.safetensors"}
     assert {Path(name).name for name in runs[1]} == files | {"data.json"}
+    networks = {f"{name}.safetensors" for name in ("generator", "discriminator", "ema")}
+    assert {Path(name).name for name in runs[2]} == files - {"classifier.safetensors"} | networks | {"data.json"}
 
 
 def test_the_sources_that_are_published_make_the_same_wheel(source, wheel, tmp_path):

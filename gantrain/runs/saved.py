@@ -298,7 +298,8 @@ def load(
 
     Args:
         run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``. The classifiers that
-            come with gantrain are ``checkpoints/digits-classifier`` and ``checkpoints/photos-classifier``.
+            come with gantrain are ``checkpoints/digits-classifier`` and ``checkpoints/photos-classifier``, the generator
+            is ``checkpoints/cifar10-sngan``.
         weights: the name of an average, such as "ema", "live" for the weights of the optimizer, or "anchor" for those
             of the last outer iterate. By default the first average that the run keeps, and "live" if there is none.
         step: the step of the checkpoint; the newest by default.

@@ -12,8 +12,9 @@ from gantrain.runs.folder import BEST, CONFIG, RESOLVED_CONFIG, config_text, is_
 from gantrain.runs.summary import Summary, summarise
 from gantrain.utils.io import make_folder, write_file
 
-# Optimizers and the outer loop's state are left out: the shipped run is for sampling, measuring and as a beginning.
-PARTS = ("clock", "field", "generator", "discriminator", "ema")
+PLAYERS = ("generator", "discriminator")
+# What the optimizers and the outer loop hold is left out: the shipped run is for sampling, measuring and as a beginning.
+PARTS = ("clock", "field", *PLAYERS, "ema")
 LARGEST = 10e6
 ARCHIVE = "data/cifar10-jpeg-train.tar.xz"
 
@@ -44,15 +45,18 @@ def ship(folder: Path, target: Path) -> str:
     config["run"] |= {"name": target.name, "folder": "checkpoints", "device": "auto"}
     config["data"]["path"] = config["evaluate"]["data"]["path"] = ARCHIVE
     config["evaluate"]["features"] = "photos-classifier"
+    kept = {part: state[part] for part in PARTS}
+    # By its optimizer a part is known as a player's, where a run begins with the weights of this one.
+    kept |= {f"optimizer.{player}": {} for player in PLAYERS}
     make_folder(target)
-    checkpoint.save(target, step, {part: state[part] for part in PARTS}, keep=None)
+    checkpoint.save(target, step, kept, keep=None)
     write_file(target / RECORD, (best.folder / RECORD).read_bytes())
     write_file(target / CONFIG, config_text(config, RESOLVED_CONFIG))
     return f"{target}: {best.folder.name} at step {step}, {best.metric} {best.best:.3f}"
 
 
 def _size(run: Summary) -> int:
-    return sum((_best(run) / f"{part}.safetensors").stat().st_size for part in ("generator", "discriminator", "ema"))
+    return sum((_best(run) / f"{part}.safetensors").stat().st_size for part in (*PLAYERS, "ema"))
 
 
 def _best(run: Summary) -> Path:

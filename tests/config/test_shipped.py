@@ -59,6 +59,13 @@ def test_the_classifier_of_photographs_is_small_and_of_its_config():
     }
 
 
+def test_the_generator_is_small_and_makes_samples():
+    run = gt.load("cifar10-sngan")
+    assert (run.weights, run.spec.shape, run.sample(2).shape) == ("ema", (3, 32, 32), (2, 3, 32, 32))
+    assert sum(file.stat().st_size for file in run.path.iterdir()) < 10_000_000
+    assert len(list(run.folder.glob("step_*"))) == 1
+
+
 @pytest.mark.parametrize("name", ["quickstart.yaml", "configs/../configs/quickstart.yaml", "checkpoints", "gantrain"])
 def test_nothing_else_is_looked_for_among_the_shipped_files(name):
     assert shipped.find(name) == Path(name)
@@ -87,3 +94,14 @@ def test_a_file_that_may_not_be_looked_at_is_not_called_missing():
     assert not shipped.is_missing(Path("x" * 300)) and not shipped.is_missing(Path("a\0b"))
     with pytest.raises(UserError, match="cannot be read: File name too long"):
         load("x" * 300)
+
+
+def test_what_a_command_makes_of_a_shipped_run_goes_to_the_current_directory(elsewhere, monkeypatch):
+    run = gt.load("photos-classifier").folder
+    assert shipped.outputs(run) == Path("photos-classifier")
+    assert shipped.outputs(elsewhere / "photos-classifier") == elsewhere / "photos-classifier"
+    monkeypatch.chdir(shipped.ROOT)
+    assert shipped.outputs(run) == run
+    monkeypatch.chdir(elsewhere)
+    exported = gt.export("photos-classifier", "safetensors")
+    assert exported == Path("photos-classifier/exported/live_step_11700.safetensors") and exported.is_file()
