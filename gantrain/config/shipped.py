@@ -76,10 +76,10 @@ def outputs(run: Path) -> Path:
 
     Returns:
         The folder of the run; for a shipped run outside the current directory, in whose folder nothing belongs that a
-        command writes, the folder of its name in the current directory.
+        command writes, the current directory. A folder of the run's name there would be taken for the run.
     """
     elsewhere = run in [ROOT / name for name in _RUNS] and not run.is_relative_to(Path.cwd())
-    return Path(run.name) if elsewhere else run
+    return Path() if elsewhere else run
 
 
 def configs() -> list[str]:
