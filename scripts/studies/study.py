@@ -10,16 +10,24 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from matplotlib.figure import Figure
+
 from gantrain.cli import main as command_line
 from gantrain.commands.compare import EVALUATED
 from gantrain.commands.sweep import Outcome, PlannedRun, plan, train
+from gantrain.plotting.images import figure_to_png
 from gantrain.runs.monitor import read_metrics
 from gantrain.utils.io import write_file
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+from timing import machine
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -114,6 +122,26 @@ class Study:
             if int(row["seed"]) in seeds and all(row[key] == value for key, value in setting.items()):
                 found[int(row["seed"])] = float(row[column]) if row["outcome"] == "finished" else None
         return found
+
+    def publish(self, tables: str, figure: Figure | None = None) -> None:
+        """Print the tables, and write them and the picture beside the CSV file.
+
+        The head says which command made them, where, and what all runs took together.
+        """
+        runs = len({self._key(row) for row in self.rows})
+        command = " ".join([os.path.relpath(sys.argv[0], HERE.parents[1]), *sys.argv[1:]])
+        torch.set_num_threads(1)  # as each run has
+        head = [
+            f"$ python {command}",
+            machine(),
+            f"{runs} runs, {self.seconds() / 3600:.2f} hours of one core together",
+        ]
+        text = "\n".join([*head, "", tables])
+        print(text, end="")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self.path.with_suffix(".txt"), text)
+        if figure is not None:
+            figure_to_png(figure, self.path.with_suffix(".png"))
 
     def seconds(self) -> float:
         """The seconds that all runs took together."""
