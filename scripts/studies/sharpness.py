@@ -3,9 +3,9 @@
     python scripts/studies/sharpness.py digits_mlp [--workers 2]
 
 Stop it at any time; the same command goes on. The tables are made each time that all runs with a noise have ended.
-`--tables` trains nothing, and makes them from the CSV file alone. `--seed 1000 --results FOLDER --runs FOLDER` repeats the
-study with other seeds. CIFAR-16 is made once, from the archives of CIFAR-10's JPEG files in the folder `--data`. The
-protocol is protocols/sharpness.md.
+`--tables` trains nothing, and makes them from the CSV file alone. `--seed 1000 --results FOLDER --runs FOLDER` repeats
+the study with other seeds. CIFAR-16 is made once, from the archives of CIFAR-10's JPEG files in the folder `--data`.
+The protocol is protocols/sharpness.md.
 """
 
 from __future__ import annotations
