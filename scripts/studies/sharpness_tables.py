@@ -54,7 +54,7 @@ class Tables:
         lines = [
             f"Test accuracy in %, mean ± standard error over seeds {spell(self.study.reported)}.",
             "Differences in points, paired by seed, with the 95 % interval of each; p values are corrected for the",
-            f"{len(compared)} comparisons of the table (Holm). *: an end of the ladder; a better value may lie beyond it.",
+            f"{len(compared)} comparisons of the table (Holm). *: an end of the ladder; a better one may lie beyond.",
             f"{'method':<16}{'value':>9}{'decay':>9}{'accuracy':>18}{'from sgd':>26}{'p':>8}{'from sam':>26}{'p':>8}",
         ]
         for m, point in points.items():
