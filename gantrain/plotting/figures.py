@@ -214,6 +214,134 @@ def comparison(
     return figure
 
 
+@dataclass(frozen=True)
+class GridLine:
+    """The means of a method at the places of a grid.
+
+    Attributes:
+        label: the name of the method in the legend.
+        method: the method, whose colour is in ``COLOURS``; further lines of one method are dashed.
+        x: the places, ascending.
+        mean: the mean at each place; NaN for none.
+        error: half of the height of the band at each place; NaN draws no band.
+        diverged: the places at which runs diverged, each marked with a cross above the curves.
+    """
+
+    label: str
+    method: str
+    x: ArrayLike
+    mean: ArrayLike
+    error: ArrayLike
+    diverged: Sequence[float] = ()
+
+
+def grid(
+    panels: Mapping[str, Sequence[GridLine]],
+    key: str,
+    log: bool,
+    names: Sequence[str] | None = None,
+    threshold: float | None = None,
+    verdicts: Mapping[str, str] | None = None,
+) -> Figure:
+    """Draw the means of several methods over a grid, such as of learning rates, a panel for each quantity.
+
+    Args:
+        panels: name of the quantity -> its lines.
+        key: the label of the horizontal axis.
+        log: whether the horizontal axis is logarithmic.
+        names: the names of the places 0, 1, 2, ... if they are not numbers.
+        threshold: the height of a horizontal line.
+        verdicts: name of a quantity -> the label of its vertical axis.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
+
+    figure = Figure(figsize=(5.2 * len(panels) + 1.5, 3.9), dpi=100, layout="constrained")
+    for position, (name, drawn) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), position)
+        _soften(axes)
+        above = axes.get_xaxis_transform()
+        marked = 0
+        for line, style in zip(drawn, _styles(line.method for line in drawn), strict=True):
+            x, mean, error = map(_drawable, (line.x, line.mean, line.error))
+            axes.plot(x, mean, linewidth=1.6, marker="o", markersize=4, label=line.label, **style)
+            axes.fill_between(x, mean - error, mean + error, color=style["color"], alpha=0.2, linewidth=0)
+            heights = [1.03 + 0.04 * marked] * len(line.diverged)
+            marked += len(line.diverged) > 0
+            axes.plot(
+                *(line.diverged, heights),
+                **{"marker": "x", "markersize": 5, "linestyle": "none", "color": style["color"]},
+                transform=above,
+                clip_on=False,
+            )
+        means = np.concatenate([_drawable(line.mean) for line in drawn])
+        means = means[np.isfinite(means)]
+        if len(means) and means.min() > 0 and means.max() > 20 * means.min():
+            axes.set_yscale("log")
+        if log:
+            places = sorted({float(place) for line in drawn for place in np.asarray(line.x, dtype=float)})
+            axes.set_xscale("log")
+            axes.set_xticks(places[:: len(places) // 10 + 1], [f"{p:g}" for p in places[:: len(places) // 10 + 1]])
+            axes.xaxis.set_minor_locator(NullLocator())
+        if names is not None:
+            axes.set_xticks(range(len(names)), names)
+        axes.tick_params(axis="x", labelrotation=45 if log or names is not None else 0)
+        if threshold is not None:
+            axes.axhline(threshold, color=GREY, linewidth=0.9, linestyle=":")
+        axes.set_xlabel(key)
+        axes.set_ylabel((verdicts or {}).get(name, ""))
+        axes.set_title(name + (", x: runs diverged" if marked else ""), fontsize=10, pad=6 + 11 * marked)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
+    return figure
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference with its confidence interval.
+
+    Attributes:
+        label: the name of the row.
+        method: the method, whose colour is in ``COLOURS``.
+        mean: the difference.
+        low: the lower end of the interval; NaN draws none.
+        high: the upper end of the interval.
+    """
+
+    label: str
+    method: str
+    mean: float
+    low: float
+    high: float
+
+
+def forest(panels: Mapping[str, Sequence[Interval]], labels: Mapping[str, str]) -> Figure:
+    """Draw differences with their intervals as rows beside a line at zero, a panel for each quantity.
+
+    Args:
+        panels: title -> the rows from top to bottom.
+        labels: title -> the label of the horizontal axis.
+    """
+    from matplotlib.figure import Figure
+
+    rows = max(map(len, panels.values()))
+    figure = Figure(figsize=(6.4 * len(panels), 1.2 + 0.36 * rows), dpi=100, layout="constrained")
+    for position, (title, drawn) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), position)
+        _soften(axes)
+        axes.axvline(0, color=GREY, linewidth=0.9)
+        for row, each in enumerate(drawn):
+            colour = COLOURS.get(each.method, GREY)
+            low, mean, high = _drawable([each.low, each.mean, each.high])
+            axes.plot([low, high], [row, row], color=colour, linewidth=2)
+            axes.plot(mean, row, "o", color=colour, markersize=6)
+        axes.set_yticks(range(len(drawn)), [each.label for each in drawn])
+        axes.set_ylim(len(drawn) - 0.4, -0.6)
+        axes.set_xlabel(labels[title])
+        axes.set_title(title, fontsize=10)
+    return figure
+
+
 def spectrum(jacobian: np.ndarray, hessians: Mapping[str, np.ndarray]) -> Figure:
     """Draw the eigenvalues of a game's Jacobian in the complex plane, and those of each player's Hessian on a line.
 

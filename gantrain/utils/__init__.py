@@ -1,4 +1,4 @@
-"""Tools that every folder may use: tensors, seeds, whole files, nested mappings, marks, output, waits that end."""
+"""Tools that every folder may use: tensors, seeds, files, nested mappings, marks, output, waits, statistics."""
 
 __all__ = [
     "abandon",
@@ -9,6 +9,7 @@ __all__ = [
     "output",
     "parent",
     "seeding",
+    "statistics",
     "system_files",
     "tensors",
     "waiting",

@@ -186,7 +186,7 @@ def warm(*configs: Path) -> None:
     import torchvision.datasets  # noqa: F401
 
     import gantrain.cli  # noqa: F401
-    import gantrain.commands.comparison_report
+    import gantrain.commands.compare
     import gantrain.commands.diagnose
     import gantrain.commands.doctor.report
     import gantrain.commands.evaluate

@@ -23,8 +23,9 @@ from typing import Any
 from timing import machine
 
 from gantrain.cli import main as command_line
-from gantrain.commands.compare import compare
-from gantrain.commands.comparison_report import picture, table
+from gantrain.commands.comparison.compare import compare
+from gantrain.commands.comparison.pictures import curves
+from gantrain.commands.comparison.tables import groups_table
 from gantrain.commands.sweep import is_finished, plan, train
 from gantrain.config.loading import load
 from gantrain.plotting.images import figure_to_png
@@ -72,8 +73,8 @@ def main() -> None:
     comparison = compare([run.folder for run in planned if is_finished(run)])
     print(machine())
     print("python", " ".join(sys.argv))
-    print(table(comparison))
-    figure_to_png(picture(comparison), arguments.picture or f"{arguments.folder}.png")
+    print(groups_table(comparison))
+    figure_to_png(curves(comparison), arguments.picture or f"{arguments.folder}.png")
     sys.exit(code)
 
 

@@ -1,9 +1,12 @@
 """Study A: what interpolation does for GANs of real images, at equal gradients and over learning rates.
 
     python scripts/studies/interpolation.py digits_mlp [--workers 2]
+    python scripts/studies/interpolation.py digits_conv
+    python scripts/studies/interpolation.py cifar16
 
 Stop it at any time; the same command goes on. `--tables` trains nothing, and makes the tables from the CSV file alone.
-`--seed 1000 --results FOLDER` repeats the study with other seeds. The protocol is protocols/interpolation.md.
+`--seed 1000 --results FOLDER` repeats the study with other seeds. `cifar16` needs CIFAR-10 as JPEG files in the archive
+data/cifar10-jpeg-train.tar.xz. The protocol is protocols/interpolation.md.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from study import HERE, RESULTS, RUNS, Study, Trial
 
+from gantrain.plotting import figures
 from gantrain.utils.statistics import Estimate, area, holm, is_below, paired, share_below, simultaneous
 
 ALTERNATING, SIMULTANEOUS = {"order": "alternating"}, {"order": "simultaneous"}
@@ -44,19 +49,17 @@ class Problem:
     """What is trained.
 
     Attributes:
-        config: the file in `configs`.
         gradients: the budget of each player.
         rates: the learning rates that every method is tried with, ascending with ratio 2.
         thresholds: weights -> the distance below which a run counts as good.
-        ceilings: weights -> the distance as which a diverged run, and a worse one, counts in an area.
+        ceiling: the distance as which a diverged run, and a worse one, counts in an area.
         features: the classifier in whose features the distance is measured.
     """
 
-    config: str
     gradients: int
     rates: tuple[float, ...]
     thresholds: Mapping[str, float]
-    ceilings: Mapping[str, float]
+    ceiling: float
     features: str = "digits-classifier"
 
     def column(self, weights: str) -> str:
@@ -64,12 +67,10 @@ class Problem:
 
 
 PROBLEMS = {
-    "digits_mlp": Problem(
-        "digits_mlp.yaml",
-        15000,
-        (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032),
-        {"live": 7.0, "ema": 5.0},
-        {"live": 20.0, "ema": 20.0},
+    "digits_mlp": Problem(15000, (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032), {"live": 7.0, "ema": 5.0}, 20.0),
+    "digits_conv": Problem(6000, (0.0005, 0.001, 0.002, 0.004, 0.008), {"live": 4.0, "ema": 2.5}, 10.0),
+    "cifar16": Problem(
+        3900, (0.0005, 0.001, 0.002, 0.004, 0.008), {"live": 8.0, "ema": 7.0}, 20.0, "photos-classifier"
     ),
 }
 
@@ -86,7 +87,7 @@ class Interpolation:
     """
 
     def __init__(self, name: str, results: Path, runs: Path, seed: int, workers: int):
-        self.problem = PROBLEMS[name]
+        self.name, self.problem = name, PROBLEMS[name]
         self.study = Study(f"interpolation_{name}", ("method", "lr"), results, runs)
         self.choosing = range(seed, seed + CHOOSING)
         self.reported = range(seed + 100, seed + 100 + REPORTED)
@@ -110,13 +111,19 @@ class Interpolation:
             *(f"game.{player}.optimizer.lr={rate:g}" for player in ("generator", "discriminator")),
             f"run.gradients={self.problem.gradients}",
         )
-        return Trial(
-            {"method": method, "lr": f"{rate:g}"}, seed, overrides, str(HERE / "configs" / self.problem.config)
-        )
+        config = HERE / "configs" / f"{self.name}.yaml"
+        return Trial({"method": method, "lr": f"{rate:g}"}, seed, overrides, str(config))
 
     def values(self, method: str, rate: float, weights: str, seeds: Sequence[int]) -> dict[int, float | None]:
         """The distances at the end by seed, of the runs that have ended; None for one that diverged."""
         return self.study.last({"method": method, "lr": f"{rate:g}"}, self.problem.column(weights), seeds)
+
+    def fast(self, method: str, rate: float | None) -> dict[int, float | None]:
+        """The live distances with the reported seeds at the last measurement but one, where Lookahead has gone on."""
+        if rate is None:
+            return {}
+        setting = {"method": method, "lr": f"{rate:g}"}
+        return self.study.last(setting, self.problem.column("live"), self.reported, before=1)
 
     def rates(self, method: str) -> list[float]:
         """The learning rates that a method was tried with, ascending."""
@@ -167,13 +174,14 @@ class Interpolation:
             f"distance at {self.problem.gradients} gradients with seeds {spell(self.reported)}:",
             "mean ± standard error. Difference of the "
             f"{weights} distance from {BASELINE}, paired by seed; intervals hold together with 95 % (Bonferroni),",
-            f"p values are corrected for {len(others)} comparisons (Holm).",
+            f"p values are corrected for {len(others)} comparisons (Holm). fast: 6 gradients before the end, where",
+            "Lookahead is one gradient before it goes back.",
             f"{'method':<24}{'lr':>8}"
-            + "".join(f"{w:>16}" for w in WEIGHTS)
+            + "".join(f"{w:>16}" for w in (*WEIGHTS, "live, fast"))
             + f"{'difference':>12}{'interval':>18}{'p':>9}",
         ]
         for m in METHODS:
-            cells = "".join(f"{shown(column[w][m]):>16}" for w in WEIGHTS)
+            cells = "".join(f"{shown(v):>16}" for v in (*(column[w][m] for w in WEIGHTS), self.fast(m, rate[m])))
             tail = ""
             if m in differences:
                 low, high = differences[m].interval(confidence)
@@ -184,7 +192,7 @@ class Interpolation:
     def grid_table(self, weights: str) -> list[str]:
         """The distances over the learning rates with the seeds of the choice."""
         problem = self.problem
-        threshold, ceiling = problem.thresholds[weights], problem.ceilings[weights]
+        threshold, ceiling = problem.thresholds[weights], problem.ceiling
         rates = sorted({rate for m in METHODS for rate in self.rates(m)})
         lines = [
             f"Mean {weights} distance over the learning rates, seeds {spell(self.choosing)}; in brackets: diverged.",
@@ -218,6 +226,20 @@ class Interpolation:
             )
         return lines
 
+    def picture(self) -> Figure:
+        """The mean distances over the learning rates, a panel for each kind of weights."""
+        panels = {}
+        for weights in ("live", "ema"):
+            lines = panels[f"{weights} weights"] = []
+            for m in METHODS:
+                rates = self.rates(m)
+                values = [list(self.values(m, rate, weights, self.choosing).values()) for rate in rates]
+                whole = [Estimate.of([]) if None in v else Estimate.of([x for x in v if x is not None]) for v in values]
+                lost = [rate for rate, v in zip(rates, values, strict=True) if None in v]
+                means, errors = [e.mean for e in whole], [e.error for e in whole]
+                lines.append(figures.GridLine(m, str(METHODS[m]["name"]), rates, means, errors, lost))
+        return figures.grid(panels, "learning rate", True, verdicts=dict.fromkeys(panels, "Fréchet distance"))
+
 
 def finite(values: Mapping[int, float | None]) -> dict[int, float]:
     """The values of the runs that did not diverge."""
@@ -250,8 +272,8 @@ def main() -> None:
     problem = Interpolation(arguments.problem, arguments.results, arguments.runs, arguments.seed, arguments.workers)
     if not arguments.tables:
         problem.run()
-    text = problem.report()
-    print(text)
+    study = problem.study
+    study.publish(f"python scripts/studies/interpolation.py {arguments.problem}", problem.report(), problem.picture())
 
 
 if __name__ == "__main__":

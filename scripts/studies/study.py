@@ -10,24 +10,22 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from matplotlib.figure import Figure
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+from timing import machine
+
 from gantrain.cli import main as command_line
-from gantrain.commands.compare import EVALUATED
+from gantrain.commands.comparison.metrics import EVALUATED
 from gantrain.commands.sweep import Outcome, PlannedRun, plan, train
 from gantrain.plotting.images import figure_to_png
 from gantrain.runs.monitor import read_metrics
 from gantrain.utils.io import write_file
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
-from timing import machine
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -115,37 +113,45 @@ class Study:
         if code:
             sys.exit(code)
 
-    def last(self, setting: Mapping[str, str], column: str, seeds: Sequence[int]) -> dict[int, float | None]:
-        """The last value of a column, by seed, of the runs of a setting that have ended; None for one that diverged."""
-        found: dict[int, float | None] = {}
+    def last(
+        self, setting: Mapping[str, str], column: str, seeds: Sequence[int], before: int = 0
+    ) -> dict[int, float | None]:
+        """The last values of a column, by seed, of the runs of a setting that have ended; None for one that diverged.
+
+        Args:
+            setting: as in :class:`Trial`.
+            column: the name of the value.
+            seeds: the seeds of the runs that are looked at.
+            before: how many measurements before the last one.
+        """
+        found: dict[int, list[float | None]] = {}
         for row in self.rows:
             if int(row["seed"]) in seeds and all(row[key] == value for key, value in setting.items()):
-                found[int(row["seed"])] = float(row[column]) if row["outcome"] == "finished" else None
-        return found
+                values = found.setdefault(int(row["seed"]), [])
+                values.append(float(row[column]) if row["outcome"] == "finished" else None)
+        return {
+            seed: None if None in values else values[-1 - before]
+            for seed, values in found.items()
+            if None in values or len(values) > before
+        }
 
-    def publish(self, tables: str, figure: Figure | None = None) -> None:
+    def publish(self, command: str, tables: str, picture: Figure) -> None:
         """Print the tables, and write them and the picture beside the CSV file.
 
-        The head says which command made them, where, and what all runs took together.
+        Args:
+            command: the command that makes them.
+            tables: the tables as text.
+            picture: the picture.
         """
-        runs = len({self._key(row) for row in self.rows})
-        command = " ".join([os.path.relpath(sys.argv[0], HERE.parents[1]), *sys.argv[1:]])
-        torch.set_num_threads(1)  # as each run has
+        seconds = {self._key(row): float(row["seconds"]) for row in self.rows}
         head = [
-            f"$ python {command}",
-            machine(),
-            f"{runs} runs, {self.seconds() / 3600:.2f} hours of one core together",
+            f"$ {command}",
+            f"{machine()}; {len(seconds)} runs, which took {sum(seconds.values()) / 3600:.1f} hours of their workers",
         ]
         text = "\n".join([*head, "", tables])
-        print(text, end="")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        print(text)
         write_file(self.path.with_suffix(".txt"), text)
-        if figure is not None:
-            figure_to_png(figure, self.path.with_suffix(".png"))
-
-    def seconds(self) -> float:
-        """The seconds that all runs took together."""
-        return sum({self._key(row): float(row["seconds"]) for row in self.rows}.values())
+        figure_to_png(picture, self.path.with_suffix(".png"))
 
     def _record(self, trial: Trial, folder: Path, outcome: Outcome) -> None:
         if outcome.state == "failed":

@@ -9,15 +9,20 @@ import math
 import pytest
 from tiny import RING, config_of
 
-from gantrain.commands.compare import Estimate, compare
-from gantrain.commands.comparison_report import compare_runs, picture
+from gantrain.commands.compare import compare_runs
+from gantrain.commands.comparison.compare import compare
+from gantrain.commands.comparison.grid import Range, make_grid
+from gantrain.commands.comparison.pictures import curves as picture
 from gantrain.config.loading import resolved
 from gantrain.data.digest import Digest
 from gantrain.errors import UserError
 from gantrain.plotting import figures
 from gantrain.plotting.images import rendered
 from gantrain.runs.data_record import RECORD
+from gantrain.runs.divergence import Divergence, record_divergence
 from gantrain.runs.folder import prepare_folder
+from gantrain.runs.last_rows import METRICS
+from gantrain.utils.statistics import Share
 
 FID = "frechet_distance[x]"
 
@@ -42,13 +47,6 @@ def run(tmp_path):
     return write
 
 
-def test_mean_and_standard_error_by_hand():
-    estimate = Estimate.of([1.0, 2.0, 6.0])
-    # s^2 = ((-2)^2 + (-1)^2 + 3^2) / 2 = 7
-    assert (estimate.mean, estimate.count) == (3.0, 3) and estimate.error == pytest.approx(math.sqrt(7 / 3))
-    assert str(estimate) == "3 ± 1.5" and str(Estimate.of([4.25])) == "4.25"
-
-
 def test_runs_are_compared_at_the_cost_that_all_have_reached(run, tmp_path):
     runs = [
         run("a,seed=0", 1, {10: 8.0, 20: 2.0, 30: 4.0, 40: 0.5}),
@@ -68,7 +66,7 @@ def test_runs_are_compared_at_the_cost_that_all_have_reached(run, tmp_path):
     assert compare(runs, at="step").cost == 11 and compare(runs, at="kimg").cost == pytest.approx(1.1)
     assert compare(runs, at="step").last(a, FID).mean == pytest.approx((8 - 0.6 + 10 - 0.4) / 2)
     assert {g.label for g in compare([tmp_path]).groups} == {"a", "b"}
-    costs, estimates = a.curve(FID)
+    costs, estimates = a.curve(FID, comparison.cost)
     assert costs.tolist() == [10, 20, 30, 40] and [e.mean for e in estimates] == [9, 4, 6, 0.5]
 
 
@@ -78,7 +76,7 @@ def test_the_best_of_a_score_is_the_highest_and_null_is_left_out(run):
     (group,) = comparison.groups
     assert comparison.metrics == {FID: "lower", "inception_score[x]": "higher"}
     assert comparison.best(group, "inception_score[x]").mean == 6.0
-    assert group.curve(FID)[0].tolist() == [1, 3]
+    assert group.curve(FID, 3)[0].tolist() == [1, 3]
 
 
 def test_a_run_that_stopped_early_limits_all_and_losses_stand_in_for_metrics(run):
@@ -285,3 +283,135 @@ def test_a_log_whose_steps_do_not_go_up_is_one_line(run, steps):
     (folder / "metrics.jsonl").write_text("".join(json.dumps(first | {"step": step}) + "\n" for step in steps))
     with pytest.raises(UserError, match="a/metrics.jsonl: steps or their gradients do not go up; it is damaged"):
         compare([folder])
+
+
+def with_seeds(run, values):
+    """A group of runs for each method, with the given last values by their seeds."""
+    return [
+        run(f"{method},seed={seed}", 1, {10: 5.0, 20: value}, f"run.seed={seed}", f"outer={method}")
+        for method, numbers in values.items()
+        for seed, value in numbers.items()
+    ]
+
+
+def diverge(folder, step):
+    """Make a run one that diverged after a step."""
+    kept = [line for line in (folder / METRICS).read_text().splitlines() if json.loads(line)["step"] <= step]
+    (folder / METRICS).write_text("".join(f"{line}\n" for line in kept))
+    record_divergence(folder, Divergence(step + 1, "loss/generator is nan"))
+
+
+def test_differences_are_paired_by_seed_and_say_what_has_no_pair(run, tmp_path):
+    runs = with_seeds(run, {"gda": {0: 4.0, 1: 5.0, 2: 6.0, 3: 9.0}, "rapp": {0: 3.0, 1: 3.0, 2: 3.0}})
+    runs += with_seeds(run, {"optimistic": {7: 1.0, 8: 2.0}})
+    text = compare_runs(runs, baseline="gda", output=str(tmp_path / "out"))
+    rows = [line.split() for line in text.splitlines()]
+    # The differences to gda are -1, -2 and -3; s = 1, and t is 3.46 with 2 degrees of freedom.
+    assert ["rapp", "gda", "-2", "-4.48", "to", "+0.484", "3", "0.074"] in rows
+    assert any(row[:2] == ["optimistic", "gda"] and row[6:9] == ["2", "+", "4"] for row in rows)
+    assert "only gda has seed 3" in text and "Welch's t test" in text and "2 comparisons, not corrected" in text
+    corrected = compare_runs(runs, pairs=True, correct="holm", confidence=0.9)
+    assert "p adjusted by Holm for 3 comparisons; the intervals hold together with 90 % (Bonferroni: each" in corrected
+    with (tmp_path / "out" / "differences.csv").open() as stream:
+        first = next(csv.DictReader(stream))
+    assert (first["difference"], first["test"], first["seeds"], first["p"]) == ("-2.0", "paired", "3", first["p_alone"])
+
+
+def test_runs_that_diverged_are_counted_and_do_not_lower_the_cost(run):
+    runs = with_seeds(run, {"gda": {0: 2.0, 1: 2.2, 2: 2.1}, "rapp": {0: 3.0, 1: 3.2}})
+    diverge(runs[1], 10)
+    comparison = compare(runs)
+    gda = comparison.groups[0]
+    assert comparison.cost == 20 and comparison.values(gda, FID) == {0: 2.0, 1: None, 2: 2.1}
+    text = compare_runs(runs, baseline="gda")
+    assert "2 of 3, 1 diverged" in text and not starred(text) and "gda diverged with seed 1" in text
+    assert compare(runs, ceiling=2.05).values(gda, FID) == {0: 2.0, 1: 2.05, 2: 2.05}
+    assert "3 of 3, 1 as ceiling" in compare_runs(runs, ceiling=9.0)
+    (runs[1] / METRICS).unlink()  # it diverged before the first row
+    assert compare(runs).diverged(gda, FID) == 1
+    for folder in runs[:1] + runs[2:]:
+        record_divergence(folder, Divergence(5, "nan"))
+    with pytest.raises(UserError, match="diverged, and so did all other runs"):
+        compare(runs)
+
+
+RATES = "game.generator.optimizer.lr", "game.discriminator.optimizer.lr"
+
+
+@pytest.fixture
+def rates(run):
+    """Two methods over learning rates; of the first, a run diverges at the highest."""
+    values = {"gda": {0.001: (3.0, 4.0), 0.002: (6.0, 7.0), 0.004: (9.0, 9.0)}}
+    values["rapp"] = {0.001: (8.0, 8.0), 0.002: (5.0, 5.5), 0.004: (4.0, 4.5), 0.008: (7.0, 9.0)}
+    folders = []
+    for method, grid in values.items():
+        for lr, numbers in grid.items():
+            for seed, value in enumerate(numbers):
+                keys = [f"{key}={lr}" for key in RATES]
+                name = f"outer={method},lr={lr},seed={seed}"
+                folders.append(run(name, 1, {10: 5.0, 20: value}, f"run.seed={seed}", f"outer={method}", *keys))
+    diverge(folders[5], 10)
+    return folders
+
+
+def test_methods_over_a_grid(rates, tmp_path):
+    grid = make_grid(compare(rates), RATES, threshold=6.0)
+    assert grid.values == (0.001, 0.002, 0.004, 0.008) and grid.log and grid.numeric
+    gda, rapp = grid.methods
+    assert (gda.label, rapp.label) == ("outer=gda", "outer=rapp")
+    assert grid.best(gda, FID).value == 0.001 and grid.edge(gda, grid.best(gda, FID)) == "below"
+    assert grid.best(rapp, FID).value == 0.004 and not grid.edge(rapp, grid.best(rapp, FID))
+    # The means are 8, 5.25, 4.25 and 8, at equal widths.
+    assert grid.area(rapp, FID) == pytest.approx((8 / 2 + 5.25 + 4.25 + 8 / 2) / 3) and grid.area(gda, FID) is None
+    assert grid.share(gda, FID) == Share(2, 6) and grid.share(rapp, FID) == Share(4, 8)
+    assert grid.tolerated(rapp, FID) == Range(0.002, 0.004, False, False)
+    assert grid.tolerated(gda, FID) == Range(0.001, 0.001, True, False)
+    best, area = grid.contrasts("gda")
+    assert best.difference.mean == pytest.approx(0.75) and area.difference is None and "--ceiling" in area.notes[0]
+
+    capped = make_grid(compare(rates, ceiling=10.0), RATES, threshold=6.0)
+    # Seed 0: gda 3, 6, 9 has 6, rapp 8, 5, 4 has 5.5; seed 1: gda 4, 7, 10 has 7, rapp 8, 5.5, 4.5 has 5.875.
+    assert capped.contrasts("gda")[1].difference.mean == pytest.approx((-0.5 - 1.125) / 2)
+
+    out = tmp_path / "out"
+    text = compare_runs(rates, over=RATES, threshold=6.0, baseline="gda", output=str(out), correct="holm")
+    assert "0.001, edge of the grid: extend it below" in text and "0.002 to 0.004, 2x" in text
+    assert "9 (1 of 2 diverged)" in text and "needs --ceiling" in text and "logarithmic in" in text
+    assert ["outer=rapp", "outer=gda", "4", "times", "at", "most", "2", "times"] in [
+        r.split() for r in text.splitlines()
+    ]
+    names = ["differences.csv", "differences.png", "grid.csv", "grid.png", "methods.csv"]
+    assert sorted(p.name for p in out.iterdir()) == names
+    with (out / "methods.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["method"], row["at"], row["edge"], row["beyond"]) for row in rows] == [
+        ("outer=gda", "0.001", "below", "2"),
+        ("outer=rapp", "0.004", "", "4"),
+    ]
+
+
+def test_values_that_are_no_numbers_have_no_area(rates):
+    grid = make_grid(compare(rates), ["outer"])
+    assert [method.label for method in grid.methods] == [f"lr={lr}" for lr in (0.001, 0.002, 0.004, 0.008)]
+    assert not grid.numeric and len(grid.values) == 2
+    text = compare_runs(rates, over=["outer"], baseline="0.001")
+    assert "area" not in text and "edge" not in text and "rapp" in text
+
+
+def test_what_cannot_be_compared_in_this_way_is_one_line(rates):
+    for options, said in (
+        ({"baseline": "lr"}, "--baseline lr: stands in several labels: .*; write a part that only one has"),
+        ({"baseline": "gdaa"}, "--baseline gdaa: no group has this label; expected one of outer=gda,lr=0.001, "),
+        ({"baseline": "gda", "pairs": True}, "--baseline and --pairs: choose one of the two"),
+        ({"correct": "holm"}, "--correct holm: there are no comparisons to correct; add --baseline GROUP or --pairs"),
+        ({"threshold": 1.0}, "--threshold: is for runs over the values of a key; add --over KEY"),
+        ({"over": ["outer.lrr"]}, "--over outer.lrr: the config of .* has no such key"),
+        ({"over": [RATES[0], "data.batch_size"]}, "has game.generator.optimizer.lr=0.001 and data.batch_size=32"),
+        ({"metrics": ["fid", "score/x"]}, "has logged no score/x"),
+        ({"metrics": ["fid", "loss/generator"], "ceiling": 1.0}, "--ceiling: is a value of one metric, and frechet"),
+        ({"metrics": ["loss/generator"], "ceiling": 1.0}, "--ceiling: loss/generator ranks no runs"),
+    ):
+        with pytest.raises(UserError, match=said):
+            compare_runs(rates, **options)
+    with pytest.raises(UserError, match="--pairs: there is only one group, outer=gda,lr=0.001"):
+        compare_runs(rates[:2], pairs=True)

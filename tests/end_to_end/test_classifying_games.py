@@ -10,7 +10,7 @@ import pytest
 from forked import Command, together
 from tiny import DIGITS, config_of, rows, same, state, write
 
-from gantrain.commands.comparison_report import compare_runs
+from gantrain.commands.compare import compare_runs
 from gantrain.commands.diagnose import diagnose_run
 from gantrain.commands.evaluate import Request, evaluate_run
 from gantrain.commands.sample import sample_run

@@ -1,0 +1,3 @@
+"""What the command compare computes and shows: runs, their groups, differences, grids, tables and pictures."""
+
+__all__ = ["compare", "differences", "files", "grid", "groups", "metrics", "pictures", "series", "tables"]
