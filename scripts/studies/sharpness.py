@@ -40,6 +40,23 @@ def make_cifar16(archives: Path, folder: Path) -> None:
             write_file(path, content.getvalue())
 
 
+def train(study: Sharpness, archives: Path, command: str) -> None:
+    """Train all that is lacking. A study that is stopped has the tables of each noise of which all runs have ended."""
+    if study.problem.cifar:
+        make_cifar16(archives, study.images)
+    *others, last = study.problem.noises
+    for noise in others:
+        study.run(noise)
+        publish(study, command)
+    study.run(last)
+
+
+def publish(study: Sharpness, command: str) -> None:
+    """Print and write the tables and the picture."""
+    tables = Tables(study)
+    study.study.publish(command, tables.report(), tables.picture())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("problem", choices=list(PROBLEMS))
@@ -51,17 +68,13 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="train nothing; make the tables anew")
     arguments = parser.parse_args()
     study = Sharpness(arguments.problem, arguments.results, arguments.runs, arguments.seed, arguments.workers)
-    tables = Tables(study)
+    command = f"python scripts/studies/sharpness.py {arguments.problem} --seed {arguments.seed}"
     try:
-        if study.problem.cifar and not arguments.tables:
-            make_cifar16(arguments.data, study.images)
-        for noise in () if arguments.tables else study.problem.noises:
-            study.run(noise)
-            study.study.publish(tables.report(), tables.figure())
+        if not arguments.tables:
+            train(study, arguments.data, command)
+        publish(study, command)
     except UserError as error:
         parser.exit(2, f"{error}\n")
-    if arguments.tables:
-        study.study.publish(tables.report(), tables.figure())
 
 
 if __name__ == "__main__":

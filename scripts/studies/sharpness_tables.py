@@ -110,7 +110,7 @@ class Tables:
             )
         return lines
 
-    def figure(self) -> Figure:
+    def picture(self) -> Figure:
         """The validation accuracy over the radius, relative to the first that is tried, for each noise."""
         noises = [noise for noise in self.study.problem.noises if self.study.line("sam", noise)]
         figure = Figure(figsize=(1.8 + 3.6 * max(1, len(noises)), 3.6), layout="constrained")

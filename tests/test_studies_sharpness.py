@@ -11,7 +11,7 @@ import pytest
 
 from gantrain.config.loading import load
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "studies"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts" / "studies"))
 from sharpness_methods import METHODS, PROBLEMS, WEIGHT_DECAY, Point
 from sharpness_runs import Sharpness
 from sharpness_tables import Tables
@@ -76,17 +76,14 @@ def test_choices_are_made_on_validation_images_and_reported_on_test_images(study
     assert seeds == {("validation", 0), ("validation", 1), *(("test", seed) for seed in range(100, 105))}
 
 
-def test_tables_have_the_numbers_of_the_file(
-    study: Sharpness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", [str(Path(__file__).parents[2] / "scripts/studies/sharpness.py"), "digits_mlp"])
+def test_tables_have_the_numbers_of_the_file(study: Sharpness, capsys: pytest.CaptureFixture[str]) -> None:
     folder = study.study.path.parent
     read = Sharpness("digits_mlp", folder, folder, seed=0, workers=1)
-    read.study.publish(Tables(read).report(), Tables(read).figure())
+    read.study.publish("python scripts/studies/sharpness.py digits_mlp", Tables(read).report(), Tables(read).picture())
     text = (folder / "sharpness_digits_mlp.txt").read_text(encoding="utf-8")
-    assert text == capsys.readouterr().out
+    assert text in capsys.readouterr().out
     assert text.startswith("$ python scripts/studies/sharpness.py digits_mlp\n")
-    assert f"{len(study.study.rows)} runs, {len(study.study.rows) / 1000:.2f} hours" in text
+    assert f"{len(study.study.rows)} runs, which took {len(study.study.rows) / 1000:.1f} hours" in text
     fixed, tuned = text.split("weight decay tuned:")[:2]
     # At the fixed weight decay SGD is four steps from its best.
     assert "76.00 ± 0.00" in line(fixed, "sgd ")
