@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from sharpness_methods import FIXED, METHODS, RANDOM_RHO, RELATIVE_RHO, RHO, WEIGHT_DECAY, Axis, Point
 from sharpness_runs import Sharpness, finite
 
@@ -125,7 +126,11 @@ class Tables:
             sgd = finite(self.study.accuracies("sgd", noise, Point(None, FIXED), "validation"))
             if sgd:
                 axes.axhline(Estimate.of(list(sgd.values())).mean, color="grey", linestyle="--", label="sgd")
-            axes.set(xscale="log", xlabel="rho (asam: / 10, random_sam: / 8)", title=f"{noise:.0%} label noise")
+            axes.set_xscale("log")
+            ticks = [v for v in RHO.ladder if axes.get_xlim()[0] <= v <= axes.get_xlim()[1]]
+            axes.set_xticks(ticks, [f"{v:g}" for v in ticks], rotation=45)
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set(xlabel="rho (asam: / 10, random_sam: / 8)", title=f"{noise:.0%} label noise")
         if noises:
             figure.axes[0].set_ylabel(f"validation accuracy in %, weight decay {FIXED:g}")
             figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center")
