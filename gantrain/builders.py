@@ -40,13 +40,19 @@ from gantrain.optim.scheduled import ScheduledNumbers
 from gantrain.outer.base import Outer
 from gantrain.outer.learner import Learner
 from gantrain.sharpness.base import Oracle
+from gantrain.utils.kept import kept
 from gantrain.utils.seeding import derive
 
 
 def make_data(config: Config) -> DataSet:
-    """The training data set, before :func:`make_batches` places its samples."""
+    """The training data set, before :func:`make_batches` places its samples.
+
+    A process that trains several runs keeps it for the next run, with the samples where they are.
+    """
+    section = config.data
     with out_of_memory(lambda: "data", lambda: "for the samples; take fewer or smaller ones"):
-        data: DataSet = build("data", config.data.part)
+        key = section.part, section.storage, config.run.device
+        data: DataSet = kept("data", key, lambda: build("data", section.part))
     return data
 
 

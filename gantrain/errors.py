@@ -41,6 +41,10 @@ class Diverged(UserError):
     """The training left the finite numbers. An earlier checkpoint is a place from which it may go another way."""
 
 
+class Hopeless(Diverged):
+    """An evaluation has found a value beyond the bound at which the run ends. No earlier checkpoint helps."""
+
+
 class Notice(UserWarning):
     """A line for the user about something that does not stop the command; it is printed without its source."""
 

@@ -18,6 +18,7 @@ from gantrain.config.schedules import Scheduled
 from gantrain.config.signatures import Signature
 from gantrain.config.types import (
     Bool,
+    Bounds,
     Interval,
     NonNegativeInt,
     Number,
@@ -216,17 +217,24 @@ class Evaluate(Schema):
     """The metric by which the best checkpoint is chosen, which is kept in the folder best: fid, isc, kid, precision,
     recall, density, coverage, authenticity, memorised, intra_class_fid, ppl, or a value of a metric of your own. null
     (the default) takes the first entry of metrics."""
+    stop_if_worse_than: Annotated[dict[str, float], Bounds()] | None = None
+    """Bounds of values, by the words of best, as in {fid: 100}. An evaluation that finds a value on the worse side of
+    its bound, or NaN, ends the run, which counts as diverged. Of several weights the first decide. null (the default)
+    ends no run."""
 
     @model_validator(mode="after")
     def _measured(self) -> Evaluate:
         words = list(dict.fromkeys(word for words in self._words() for word in words))
-        if self.best is None or self.best in words:
-            return self
-        if self.best in BEST:
-            raise problem_at(("best",), f"{self.best} is not measured; add {BEST[self.best]} to evaluate.metrics")
-        words = list(dict.fromkeys([*BEST, *words]))
-        message = f"expected {one_of(words)}, got {shown(self.best)}{nearest(self.best, words)}"
-        raise problem_at(("best",), message, self.best)
+        named = [("best",)] if self.best is not None else []
+        for key in [*named, *(("stop_if_worse_than", word) for word in self.stop_if_worse_than or ())]:
+            word = self.best if key == ("best",) else key[-1]
+            if word in words:
+                continue
+            if word in BEST:
+                raise problem_at(key, f"{word} is not measured; add {BEST[word]} to evaluate.metrics")
+            known = list(dict.fromkeys([*BEST, *words]))
+            raise problem_at(key, f"expected {one_of(known)}, got {shown(word)}{nearest(word, known)}", word)
+        return self
 
     @property
     def several_weights(self) -> tuple[str | None, ...]:
@@ -288,6 +296,9 @@ class Accuracy(Schema):
     every: Interval = 500
     """The interval from one evaluation to the next: a number of training steps, {kimg: N} (thousands of real samples)
     or {gradients: N}. Default 500."""
+    stop_if_worse_than: Annotated[dict[str, float], Bounds("accuracy", "loss")] | None = None
+    """Bounds of the accuracy and of the loss, as in {accuracy: 0.2}. An evaluation that finds a lower accuracy or a
+    higher loss, or NaN, ends the run, which counts as diverged. null (the default) ends no run."""
 
 
 class Diagnose(Schema):

@@ -244,6 +244,38 @@ class Period(Scalar):
         return True
 
 
+class Bounds(Scalar):
+    """A bound for each of some values, as in ``{fid: 100}``. Bounds that are null are left out.
+
+    Args:
+        names: the names of the values; any names by default, which the section then checks.
+    """
+
+    def __init__(self, *names: str):
+        values = {"properties": {name: Number().schema for name in names}, "additionalProperties": False}
+        some = values if names else {"additionalProperties": Number().schema}
+        example = f"{{{names[0]}: N}}" if names else "{fid: 100}"
+        super().__init__(f"a number for each value, as in {example}", {"type": "object", **some})
+        self.names = names
+
+    def convert(self, value: Any) -> dict[str, float]:
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            raise ValueError
+        if self.names and not value.keys() <= set(self.names):
+            raise ValueError
+        return {str(name): float(Number().convert(bound)) for name, bound in value.items() if bound is not None}
+
+    def hint(self, value: Any) -> str:
+        if not isinstance(value, Mapping):
+            return ""
+        for name, bound in value.items():
+            if self.names and name not in self.names:
+                return f" with the key {shown(name)}; the values are {' and '.join(self.names)}"
+            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
+                return f" in which {name} is {shown(bound)}"
+        return " with a number that is not finite, or a key that is no text"
+
+
 class Choice(Scalar):
     """One of several whole numbers; a bare ``Literal`` would accept true for 1.
 

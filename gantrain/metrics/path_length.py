@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gantrain.distributed.processes import Processes
-from gantrain.errors import UserError
+from gantrain.errors import Diverged, UserError
 from gantrain.metrics.extractors.base import PathDistance
 from gantrain.metrics.sources.base import PIECE, Generated, Paths, Source
 from gantrain.utils.abandon import between_batches
@@ -66,7 +66,7 @@ def _distances(
     images = [paths.generate(z, labels, noise) for z in (start, start + epsilon * (end - start))]
     lengths = distance(*(_levels(x) for x in images)) / epsilon**2
     if not lengths.isfinite().all():
-        raise UserError(f"{source.name}: a path holds NaN or infinity; the training has diverged")
+        raise Diverged(f"{source.name}: a path holds NaN or infinity; the training has diverged")
     return lengths
 
 

@@ -9,7 +9,7 @@ from gantrain.config.sections import Run
 
 
 def share_done(run: Run, batch_size: int, step: int, state: Mapping[str, Any]) -> float:
-    """The share of a run's budget that is used up at a checkpoint: 1 or more when the run is finished.
+    """The share of a run's budget that is used up at a checkpoint: 1 or more when it is used up.
 
     Args:
         run: the section ``run`` of the config.
@@ -22,3 +22,12 @@ def share_done(run: Run, batch_size: int, step: int, state: Mapping[str, Any]) -
     """
     field = state["field"]
     return run.used(step, max(field["evaluations"].values()), field["draws"] * batch_size / 1000)
+
+
+def is_over(run: Run, batch_size: int, step: int, state: Mapping[str, Any]) -> bool:
+    """Whether a run is finished at a checkpoint: its budget is used up, and nothing is left to do at its last step.
+
+    Args:
+        run, batch_size, step, state: as for :func:`share_done`, with its errors.
+    """
+    return share_done(run, batch_size, step, state) >= 1.0 and "undone" not in state

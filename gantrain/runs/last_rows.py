@@ -39,9 +39,9 @@ class LastRows:
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read: {error.strerror or error}") from error
 
-    def last(self) -> dict[str, Any] | None:
-        """The last row; None if there is none."""
-        return next(self._holding(b"\n"), None)
+    def last(self, prefix: str = "") -> dict[str, Any] | None:
+        """The last row, or the last with a scalar whose name begins with ``prefix``; None if there is none."""
+        return next(self._holding(json.dumps(prefix).encode()[:-1] if prefix else b"\n"), None)
 
     def value(self, name: str, step: int | None = None) -> float | None:
         """The last finite value of a scalar, or the one at a step; None if there is none."""

@@ -13,7 +13,7 @@ from gantrain.config.loading import validate
 from gantrain.config.sections import Run
 from gantrain.errors import UserError
 from gantrain.runs import checkpoint_files, lock
-from gantrain.runs.budget import share_done
+from gantrain.runs.budget import is_over, share_done
 from gantrain.runs.divergence import read_divergence
 from gantrain.runs.folder import (
     BEST,
@@ -109,8 +109,8 @@ def _read(found: Summary, running: bool) -> None:
     found.steps = run.steps
     rows = LastRows(found.folder)
     last = rows.last()
-    step, done = _at_newest_checkpoint(found, run, batch_size)
-    found.state = "not saved" if step is None else "finished" if done >= 1 else "stopped"
+    step, done, over = _at_newest_checkpoint(found, run, batch_size)
+    found.state = "not saved" if step is None else "finished" if over else "stopped"
     diverged = read_divergence(found.folder)
     if diverged is not None:
         found.state, found.note, step = "diverged", diverged.reason, diverged.step
@@ -146,8 +146,10 @@ def _budget(found: Summary) -> tuple[Run, int]:
     ) else 0
 
 
-def _at_newest_checkpoint(found: Summary, run: Run, batch_size: int) -> tuple[int | None, float]:
-    """The step of the newest whole checkpoint and the share of the budget; None and 0 without checkpoints.
+def _at_newest_checkpoint(found: Summary, run: Run, batch_size: int) -> tuple[int | None, float, bool]:
+    """The step of the newest whole checkpoint, the share of the budget, and whether the run is finished there.
+
+    Without checkpoints they are None, 0 and False.
 
     Raises:
         UserError: there are checkpoints, and none is whole.
@@ -156,14 +158,14 @@ def _at_newest_checkpoint(found: Summary, run: Run, batch_size: int) -> tuple[in
     for _, path in sorted(checkpoint_files.found(found.folder).items(), reverse=True):
         try:
             step, state = checkpoint_files.numbers_of(path)
-            return step, share_done(run, batch_size, step, state)
+            return step, share_done(run, batch_size, step, state), is_over(run, batch_size, step, state)
         except checkpoint_files.Damaged as error:
             if path.exists():  # a run that goes on deletes older ones
                 failure = failure or error
                 found.note = found.note or str(error)
     if failure is not None:
         raise failure
-    return None, 0.0
+    return None, 0.0, False
 
 
 def _read_best(found: Summary, rows: LastRows) -> None:

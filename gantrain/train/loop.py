@@ -17,7 +17,7 @@ from gantrain.config.sections import TENSORBOARD, Checkpoint, Log, Run
 from gantrain.config.types import Interval
 from gantrain.data.batch import Batches
 from gantrain.distributed.processes import Processes
-from gantrain.errors import Diverged, Notice, UserError, lost_another
+from gantrain.errors import Diverged, Hopeless, Notice, UserError, lost_another
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.runs.divergence import Divergence, record_divergence
@@ -104,8 +104,8 @@ class Loop(ABC):
         """
 
     @abstractmethod
-    def run_callback(self, callback: Callback) -> None:
-        """Run a callback."""
+    def run_callback(self, callback: Callback) -> str:
+        """Run a callback; why it takes the run to be hopeless, or an empty text."""
 
     @abstractmethod
     def save(self) -> None:
@@ -152,7 +152,12 @@ class Loop(ABC):
                     pass
                 self._settle()
             except Diverged as error:
+                # Before the checkpoint, from which a run that was killed in between would go on.
                 self._record(error)
+                if isinstance(error, Hopeless):
+                    self._save_once()
+                    self._settle()
+                    self._send()
                 raise
         self._send()
         self._guarded("the log", partial(self.monitor.hparams, self.config, self.monitor.last or {}))
@@ -217,6 +222,8 @@ class Loop(ABC):
                     self.progress.tick(self.step, self.done())
                 self._complete_step()
             return True
+        except Hopeless:
+            raise
         except Diverged as error:
             self._roll_back(error)
             return False
@@ -260,10 +267,10 @@ class Loop(ABC):
         if self.pending:
             self._settle()  # they may read the run's folder
         while self.pending:
-            name = self.pending[0]
+            name, hopeless = self.pending[0], ""
             try:
                 with abandonable(self._interrupt.asked):
-                    self.run_callback(self._named[name])
+                    hopeless = self.run_callback(self._named[name])
             except Diverged:
                 raise
             except Exception as error:
@@ -274,6 +281,9 @@ class Loop(ABC):
                     return asked
                 self._failed(name, error)
             self.pending = self.pending[1:]
+            if hopeless:
+                advice = "the run ends here as diverged, and its checkpoint is written"
+                raise Hopeless(f"step {self.step}: {hopeless}: {advice}")
         return None
 
     def _guarded(self, what: str, work: Callable[[], None]) -> None:

@@ -242,7 +242,7 @@ def _steps(trainer: Trainer, cost: Cost) -> int:
     return min(limits)
 
 
-def _timed(trainer: Trainer, work: Callable[[], None]) -> float:
+def _timed(trainer: Trainer, work: Callable[[], object]) -> float:
     begin = time.perf_counter()
     work()
     _synchronise(trainer)

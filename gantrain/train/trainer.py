@@ -410,8 +410,11 @@ class Trainer(Loop):
         self.unlogged = values
         self.progress.update(self.step, self.done(), values)
 
-    def run_callback(self, callback: Callback) -> None:
+    def run_callback(self, callback: Callback) -> str:
         """Let a callback look at the evaluated network, and keep a checkpoint if its result is the best so far.
+
+        Returns:
+            Why the callback takes the run to be hopeless; else an empty text.
 
         Raises:
             Diverged: the weights are not finite.
@@ -429,10 +432,10 @@ class Trainer(Loop):
                     raise UserError(f"{wanted}, got {described(found)}")
         found = self.processes.broadcast_object(found)
         if found is None:
-            return
+            return ""
         self.progress.note(found if isinstance(found, str) else found.line)
         if isinstance(found, str):
-            return
+            return ""
         best = self.best
         if not math.isnan(found.cost) and (
             best is None or found.name != best["name"] or found.cost <= best["cost"] or math.isnan(best["cost"])
@@ -440,6 +443,7 @@ class Trainer(Loop):
             self.best = {"name": found.name, "cost": found.cost}
             self._write(self.folder / BEST, {"evaluation": self.best}, 1)
             self._settle()
+        return found.hopeless
 
     @contextmanager
     def _unchanged(self) -> Iterator[None]:

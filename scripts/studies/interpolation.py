@@ -111,9 +111,8 @@ class Interpolation:
             *(f"game.{player}.optimizer.lr={rate:g}" for player in ("generator", "discriminator")),
             f"run.gradients={self.problem.gradients}",
         )
-        return Trial(
-            {"method": method, "lr": f"{rate:g}"}, seed, overrides, str(HERE / "configs" / self.problem.config)
-        )
+        config = HERE / "configs" / f"{self.name}.yaml"
+        return Trial({"method": method, "lr": f"{rate:g}"}, seed, overrides, str(config))
 
     def values(self, method: str, rate: float, weights: str, seeds: Sequence[int]) -> dict[int, float | None]:
         """The distances at the end by seed, of the runs that have ended; None for one that diverged."""

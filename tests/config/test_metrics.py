@@ -61,4 +61,14 @@ def test_a_metric_may_have_features_of_its_own():
         assert f"evaluate.{refused(metrics=['fid', other])}" == twice
     assert "did you mean 'vgg16'?" in refused(metrics=[{"name": "prc", "features": {"name": "vgg-16"}}])
     assert refused(metrics=["prdc"], best="memorised").endswith("add authenticity to evaluate.metrics")
+    bounds = {"precision": 0.2, "recall": None}
+    assert Evaluate(metrics=["prc"], stop_if_worse_than=bounds).stop_if_worse_than == {"precision": 0.2}
+    bounded = [refused(stop_if_worse_than=bounds) for bounds in ({"fidd": 3}, {"kid": 3}, {"fid": "low"}, 3)]
+    assert bounded[0].startswith("stop_if_worse_than.fidd: expected one of fid, ")
+    assert bounded[0].endswith("did you mean 'fid'?")
+    assert bounded[1] == "stop_if_worse_than.kid: kid is not measured; add kid to evaluate.metrics"
+    assert bounded[2].startswith(
+        "stop_if_worse_than: expected a number for each value, as in {fid: 100}, got a mapping"
+    )
+    assert bounded[2].endswith("in which fid is 'low'") and bounded[3].endswith("as in {fid: 100}, got 3")
     assert "metrics.0.k" in refused(metrics=[{"name": "fid", "k": 3}])

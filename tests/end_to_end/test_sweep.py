@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import resource
 import signal
+import threading
 
 import psutil
 import pytest
 from forked import Command, decoys, gantrain, run_command, until
 from tiny import RING, config_of, rows, same, state, write
 
+from gantrain.cli import main
+from gantrain.commands.list_runs import list_runs
 from gantrain.commands.sweep import grid, plan
+from gantrain.commands.sweep import train as sweep
 from gantrain.commands.train import train
+from gantrain.config.loading import load
 from gantrain.errors import Notice, UserError
 from gantrain.plotting.images import load_png
 
@@ -23,7 +29,18 @@ NAMES = {f"outer={method},seed={seed}" for method in ("gda", "rapp-inner_steps=2
 
 
 def folders(place):
-    return {path.name for path in place.iterdir()}
+    return {path.name for path in place.iterdir() if path.is_dir()}
+
+
+def outcomes(output):
+    """The outcomes in the table that a sweep has printed, by the names of the runs."""
+    rows = [line.split() for line in output.splitlines() if re.match(r" *\d+/\d+ ", line)]
+    return {row[-1]: row[1] for row in rows}
+
+
+def sheet(place):
+    with (place / "sweep.csv").open() as stream:
+        return {row["name"]: row for row in csv.DictReader(stream)}
 
 
 def session(command):
@@ -56,7 +73,8 @@ def test_a_sweep_that_is_killed_goes_on_as_if_never_killed_and_is_compared(tmp_p
     end = 6 * (max(2 * int(path.name[5:]) for path in checkpoints(tmp_path / "ring")) // 6 + 1)
     sweep = (*sweep, f"run.gradients={end}")
     done = gantrain(tmp_path, *sweep)
-    assert {line.partition(" ")[2] for line in done.output.splitlines()} == {f"{name}: finished" for name in NAMES}
+    assert outcomes(done.output) == dict.fromkeys(NAMES, "finished")
+    assert done.output.endswith("4 finished, of 4 runs; compare them with: gantrain compare ring\n")
     assert folders(tmp_path / "ring") == NAMES
     settings = ("run.steps=null", f"run.gradients={end}", "log.every=3", "checkpoint.every=4")
     for name, outer, seed in (("gda", "gda", 0), ("rapp-inner_steps=2", "{name: rapp, inner_steps: 2}", 1)):
@@ -65,9 +83,16 @@ def test_a_sweep_that_is_killed_goes_on_as_if_never_killed_and_is_compared(tmp_p
         alone = train(config_of(RING, tmp_path, *settings, *named))
         assert same(state(run), state(alone)) and rows(run) == rows(alone)
 
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").rglob("*")}
-    assert gantrain(tmp_path, *sweep).output == "4 of 4 runs were finished before\n"
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").rglob("*")} == before
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").glob("*/**/*")}
+    table = sheet(tmp_path / "ring")
+    assert gantrain(tmp_path, *sweep).output.startswith("4 of 4 runs had ended before\n4 finished, of 4 runs;")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").glob("*/**/*")} == before
+    assert sheet(tmp_path / "ring") == table and table.keys() == NAMES
+    row = table["outer=rapp-inner_steps=2,seed=1"]
+    assert (row["outer"], row["seed"]) == ("{'name': 'rapp', 'inner_steps': 2}", "1")
+    assert (row["outcome"], row["step"], row["gradients"]) == ("finished", str(end // 2), str(end))
+    last = rows(tmp_path / "ring" / row["name"])[-1]
+    assert float(row["loss/generator"]) == last["loss/generator"]
 
     shown = gantrain(tmp_path, "compare", "ring", "--output", "out").output
     assert f"at {end} gradient evaluations" in shown and shown.endswith("out/comparison.png\n")
@@ -102,12 +127,80 @@ def test_a_run_that_diverges_stops_no_other_and_is_not_tried_again(tmp_path):
     config = write(tmp_path, RING, "game.loss=wasserstein", "run.steps=4")
     sgd = "--over=game.generator.optimizer={name: sgd, lr: 1.0e+30},{name: sgd, lr: 0.1}"
     sweep = ("sweep", config, sgd, "game.discriminator.optimizer={name: sgd, lr: 0.1}")
-    first, second = gantrain(tmp_path, *sweep).output.splitlines()
-    assert first.startswith("1/2 optimizer=sgd-lr=1e+30,seed=0: diverged: step ")
-    assert second == "2/2 optimizer=sgd-lr=0.1,seed=0: finished"
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").rglob("*")}
-    gantrain(tmp_path, *sweep)
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "ring").rglob("*")} == before
+    bad, good = "optimizer=sgd-lr=1e+30,seed=0", "optimizer=sgd-lr=0.1,seed=0"
+    assert outcomes(gantrain(tmp_path, *sweep).output) == {bad: "diverged", good: "finished"}
+    ring = tmp_path / "ring"
+    record = json.loads((ring / bad / "diverged.json").read_text())
+    row = sheet(ring)[bad]
+    assert (row["outcome"], row["step"], row["reason"]) == ("diverged", str(record["step"]), record["reason"])
+    listed = {run.folder.name: run for run in list_runs([ring])}
+    assert (listed[bad].state, listed[bad].step, listed[good].state) == ("diverged", record["step"], "finished")
+
+    before = {path: path.stat().st_mtime_ns for path in ring.glob("*/**/*")}
+    assert outcomes(gantrain(tmp_path, *sweep).output) == {}
+    assert {path: path.stat().st_mtime_ns for path in ring.glob("*/**/*")} == before
+    assert outcomes(gantrain(tmp_path, *sweep, "--retry-diverged").output) == {bad: "diverged"}
+    assert json.loads((ring / bad / "diverged.json").read_text()) == record
+
+
+# Settings that a run makes for its whole process, and runs that end badly, in the order in which a worker trains them.
+SETTINGS = {
+    "plain": [],
+    "other": ["run.threads=2", "run.deterministic=true", "run.tf32=true", "run.precision=bf16"],
+    "lost": ["game.loss=wasserstein", "game.generator.optimizer={name: sgd, lr: 1.0e+30}"],
+    "wrong": ["data.storage=disk"],
+    "last": ["run.threads=1", "outer={name: lookahead, inner_steps: 5}", "log.to=[]"],
+}
+
+
+def test_one_worker_trains_all_runs_to_the_bits_that_each_has_alone(tmp_path):
+    config = str(tmp_path / write(tmp_path, RING, "run.steps=6"))
+    planned = plan(tmp_path / "together", {name: (config, settings) for name, settings in SETTINGS.items()}, [3])
+    planned += plan(tmp_path / "again", {"plain": (config, [])}, [3])
+    ends = {}
+    assert sweep(planned, 1, lambda line: None, main, ended=lambda run, end: ends.setdefault(run.folder, end)) == 1
+    states = ["finished", "finished", "diverged", "failed", "finished", "finished"]
+    assert [end.state for end in ends.values()] == states
+    assert "data.storage: disk was asked for" in ends[planned[3].folder].reason
+    for name in ("plain", "other", "last"):
+        given = [*SETTINGS[name], "run.seed=3", f"run.folder={tmp_path}", f"run.name={name}"]
+        alone = train(load(config, given))
+        for run in planned:
+            if run.name == f"{name},seed=3":
+                assert same(state(run.folder), state(alone)) and rows(run.folder) == rows(alone), name
+    assert sheet(tmp_path / "again").keys() == {"plain,seed=3"}
+
+
+def test_a_worker_that_is_killed_loses_one_run(tmp_path):
+    config = str(tmp_path / write(tmp_path, RING, "run.steps=4"))
+    points = {name: (config, [f"run.steps={steps}"]) for name, steps in (("a", 4), ("b", 10**7), ("c", 4))}
+    planned = plan(tmp_path / "ring", points, [0])
+    victim = planned[1].folder
+
+    def kill():
+        until((victim / "metrics.jsonl").exists)
+        os.kill(json.loads((victim / "lock").read_text())["process"], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ends = {}
+    assert sweep(planned, 1, lambda line: None, main, ended=lambda run, end: ends.setdefault(run.name, end)) == 1
+    killer.join()
+    assert [end.state for end in ends.values()] == ["finished", "failed", "finished"]
+    assert ends["b,seed=0"].reason == "ended by signal 9"
+
+
+def test_keys_that_change_together(tmp_path):
+    config = str(tmp_path / write(tmp_path, RING))
+    rates = "game.generator.optimizer.lr,game.discriminator.optimizer.lr"
+    planned = grid(config, [], [f"{rates}=0.002,0.004", "ema.decay=0.5"], 1)
+    assert [run.name for run in planned] == ["lr=0.002,decay=0.5,seed=0", "lr=0.004,decay=0.5,seed=0"]
+    for run, rate in zip(planned, (0.002, 0.004), strict=True):
+        assert run.config.game.generator.optimizer.lr == run.config.game.discriminator.optimizer.lr == rate
+        assert dict(run.values) == {**dict.fromkeys(rates.split(","), rate), "ema.decay": 0.5}
+    apart = ("game.generator.optimizer.lr=1", "game.discriminator.optimizer.lr=2", "run.steps,log.every=4")
+    (run,) = grid(config, [], apart, 1)
+    assert run.name == "generator.optimizer.lr=1,discriminator.optimizer.lr=2,steps+every=4,seed=0"
 
 
 @pytest.mark.parametrize(
@@ -123,6 +216,8 @@ def test_a_run_that_diverges_stops_no_other_and_is_not_tried_again(tmp_path):
         (["--over", "outer={name: gda"], "--over outer:1:.*"),
         (["--over", "run.seed=1,2"], "--over run.seed: a sweep sets it itself: use --seeds"),
         (["--over", "outer=gda", "--over", "outer=rapp"], "--over outer is given twice"),
+        (["--over", "ema.decay,ema.decay=1"], "--over ema.decay is given twice"),
+        (["--over", "ema.decay,=1"], "--over 'ema.decay,=1': expected KEY=VALUE,VALUE"),
         (["--over", "run.steps=[1]"], "run.steps: expected"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import torch
 from cases import few
 from forked import together
-from tiny import RING, config_of, rows, same, state
+from tiny import DIGITS, RING, config_of, rows, same, state
 from torch import Tensor
 
 import gantrain as gt
@@ -22,6 +22,7 @@ from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import Diverged, UserError
 from gantrain.games.gan import Discriminator, Generator
 from gantrain.runs import checkpoint
+from gantrain.runs.divergence import read_divergence
 from gantrain.train.nonfinite import not_finite
 from gantrain.train.trainer import Trainer
 
@@ -212,3 +213,37 @@ def gone_back(folder: str) -> tuple[int, int]:
         trainer = make_trainer(exploding(Path(folder), 13, SAM), accelerator.device)
         trainer.fit()
         return trainer.step, trainer.rollbacks
+
+
+def test_an_evaluation_beyond_its_bound_ends_the_run_which_goes_on_if_it_is_asked_to(tmp_path):
+    measured = "evaluate={every: 5, metrics: [prc, isc], samples: 64, features: digits-classifier}"
+    bound = "evaluate.stop_if_worse_than"
+    config = config_of(DIGITS, tmp_path, measured, f"{bound}={{recall: 2}}", "run.on_nonfinite=rollback")
+    found = r"step 5: recall is \S+, worse than 2 \(evaluate.stop_if_worse_than\): the run ends here as diverged"
+    with pytest.raises(Diverged, match=f"^{found}"):
+        train(config)
+    folder = tmp_path / "digits"
+    record = read_divergence(folder)
+    assert record.step == 5 and re.match(found, record.reason) and checkpoint.newest(folder).name == "step_5"
+    # What the evaluation has measured stays, and is not measured again. The better bound is kept.
+    train(config_of(DIGITS, tmp_path, measured, f"{bound}={{recall: 0, isc: 1}}"), resume=True)
+    assert read_divergence(folder) is None
+    whole = train(config_of(DIGITS, tmp_path, measured, "run.name=whole"))
+    assert same(state(folder), state(whole)) and rows(folder) == rows(whole)
+
+
+def test_bounds_of_an_accuracy_and_several_processes(tmp_path):
+    assert together(hopeless, str(tmp_path)) == ["step 4: accuracy is", "step 4: accuracy is"]
+    assert read_divergence(tmp_path / "run").step == 4
+
+
+def hopeless(folder):
+    classifier = {
+        "run": {"name": "run", "steps": 8},
+        "data": {"name": "digits", "batch_size": 32},
+        "game": {"name": "classification", "classifier": {"model": {"name": "mlp", "width": 8}, "optimizer": "sgd"}},
+        "evaluate": {"data": {"split": "test"}, "every": 4, "stop_if_worse_than": {"loss": 100, "accuracy": 1}},
+    }
+    with pytest.raises(Diverged) as error:
+        train(config_of(classifier, Path(folder), "game.classifier.optimizer.lr=1e-9"))
+    return str(error.value)[:19]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from gantrain.commands.sweep.planning import PlannedRun
 from gantrain.errors import UserError
-from gantrain.runs.budget import share_done
+from gantrain.runs.budget import is_over
 from gantrain.runs.divergence import read_divergence
 from gantrain.runs.folder import is_run
 
@@ -42,7 +42,7 @@ def outcome_of(run: PlannedRun) -> Outcome | None:
 
 
 def is_finished(run: PlannedRun) -> bool:
-    """Whether the budget of the run is used up at its newest checkpoint."""
+    """Whether the budget of the run is used up at its newest checkpoint, and nothing is left to do there."""
     if not is_run(run.folder):
         return False
     from gantrain.runs import checkpoint
@@ -52,7 +52,7 @@ def is_finished(run: PlannedRun) -> bool:
         if newest is None:
             return False
         step, state = checkpoint.load(newest)
-        return share_done(run.config.run, run.config.data.batch_size, step, state) >= 1.0
+        return is_over(run.config.run, run.config.data.batch_size, step, state)
     except (UserError, KeyError, TypeError, ValueError, AttributeError):
         # The run itself says what is wrong with its checkpoint, when it is resumed.
         return False

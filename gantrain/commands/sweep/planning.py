@@ -7,8 +7,9 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gantrain.config import yaml_files
@@ -33,10 +34,12 @@ class PlannedRun:
     Attributes:
         config: the validated config of the run.
         arguments: the arguments of ``gantrain train`` that give this config.
+        values: the values of the keys in which the runs of the sweep differ, beside the seed.
     """
 
     config: Config
     arguments: tuple[str, ...]
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -55,35 +58,44 @@ def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int)
     Args:
         config: the path of the YAML file.
         overrides: ``KEY=VALUE``, for all runs.
-        over: ``KEY=VALUE,VALUE,...`` for each key that differs; the values are a list in YAML without its brackets.
+        over: ``KEY=VALUE,VALUE,...`` for each key that differs; the values are a list in YAML without its brackets. In
+            ``KEY,KEY=VALUE,...`` all keys have the same value.
         seeds: the number of seeds, which count up from ``run.seed``.
 
     Raises:
         UserError: an entry of ``over`` is malformed, or :func:`plan` refuses the runs.
     """
-    values: dict[str, list[Any]] = {}
+    values: dict[tuple[str, ...], list[Any]] = {}
     for entry in over:
-        key, alternatives = _alternatives(entry)
-        if key in values:
-            raise UserError(f"--over {key} is given twice; put all its values into one, as in {key}=A,B")
-        values[key] = alternatives
-    short = {key: _shortest(key, values) for key in values}
+        keys, alternatives = _alternatives(entry)
+        for key in keys:
+            if any(key in others for others in values) or keys.count(key) > 1:
+                raise UserError(f"--over {key} is given twice; put all its values into one, as in {key}=A,B")
+        values[keys] = alternatives
+    short = {keys: _shortest(keys, values) for keys in values}
     points: dict[str, tuple[str, list[str]]] = {}
+    differing: dict[str, dict[str, Any]] = {}
     for combination in itertools.product(*values.values()):
-        chosen = dict(zip(values, combination, strict=True))
-        name = ",".join(f"{short[key]}={_word(value)}" for key, value in chosen.items())
+        chosen = list(zip(values, combination, strict=True))
+        name = ",".join(f"{short[keys]}={_word(value)}" for keys, value in chosen)
         if name in points:
             raise UserError(f"--over: two runs would be called {name}; give each value once")
-        points[name] = config, [*overrides, *(f"{key}={json.dumps(value)}" for key, value in chosen.items())]
+        differing[name] = {key: value for keys, value in chosen for key in keys}
+        points[name] = config, [*overrides, *(f"{k}={json.dumps(value)}" for k, value in differing[name].items())]
     first = load(*next(iter(points.values()))).run
     folder = Path(first.folder) / first.name
     if is_run(folder):
         run, folder = folder, folder.with_name(f"{folder.name}_sweep")
         warnings.warn(f"{run}: is a run, so the sweep's runs lie in {folder}", Notice, stacklevel=2)
-    return plan(folder, points, range(first.seed, first.seed + seeds))
+    return plan(folder, points, range(first.seed, first.seed + seeds), differing)
 
 
-def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: Iterable[int]) -> list[PlannedRun]:
+def plan(
+    folder: Path,
+    points: Mapping[str, tuple[str, Sequence[str]]],
+    seeds: Iterable[int],
+    values: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> list[PlannedRun]:
     """Plan the runs of several configs with several seeds; nothing is written.
 
     The runs are ordered by seed, so that all points have a run with the first seed before any has one with the second.
@@ -92,6 +104,7 @@ def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: I
         folder: the folder in which the runs will lie.
         points: name -> path of a config, and overrides.
         seeds: the seeds of the runs.
+        values: name of a point -> the values of the keys in which it differs from the others, for the table.
 
     Raises:
         UserError: a config is wrong, or the folder holds a run of the same name that computes something else.
@@ -105,32 +118,40 @@ def plan(folder: Path, points: Mapping[str, tuple[str, Sequence[str]]], seeds: I
             raise UserError(f"{full}: too long for the name of a folder; sweep over fewer keys, or shorter values")
         place = [f"run.folder={json.dumps(str(folder))}", f"run.name={json.dumps(full)}", f"run.seed={seed}"]
         arguments = [path, *overrides, *place]
-        planned.append(PlannedRun(load(path, arguments[1:]), tuple(arguments)))
+        planned.append(PlannedRun(load(path, arguments[1:]), tuple(arguments), values.get(name, {})))
     for run in planned:
         require_startable(run.folder, resolved(run.config), resume=True, overwrite=False)
     return planned
 
 
-def _alternatives(entry: str) -> tuple[str, list[Any]]:
-    key, equals, values = entry.partition("=")
-    if not equals or not all(key.split(".")):
+def _alternatives(entry: str) -> tuple[tuple[str, ...], list[Any]]:
+    left, equals, values = entry.partition("=")
+    keys = tuple(left.split(","))
+    if not equals or not all(all(key.split(".")) for key in keys):
         raise UserError(f"--over {entry!r}: expected KEY=VALUE,VALUE,..., as in outer=gda,extragradient")
-    if key in _SWEEP_KEYS:
-        raise UserError(f"--over {key}: a sweep sets it itself: {_SWEEP_KEYS[key]}")
-    alternatives = yaml_files.parse(f"[{values}]", f"--over {key}")
+    for key in keys:
+        if key in _SWEEP_KEYS:
+            raise UserError(f"--over {key}: a sweep sets it itself: {_SWEEP_KEYS[key]}")
+    alternatives = yaml_files.parse(f"[{values}]", f"--over {left}")
     if not isinstance(alternatives, list) or not alternatives:
-        raise UserError(f"--over {key}: expected one value or more, separated by commas")
-    return key, alternatives
+        raise UserError(f"--over {left}: expected one value or more, separated by commas")
+    return keys, alternatives
 
 
-def _shortest(key: str, keys: Iterable[str]) -> str:
-    """The shortest end of a dotted key with which no other of the keys ends."""
-    words = key.split(".")
-    for count in range(1, len(words)):
-        short = words[-count:]
-        if not any(other != key and other.split(".")[-count:] == short for other in keys):
-            return ".".join(short)
-    return key
+def _shortest(keys: tuple[str, ...], swept: Iterable[tuple[str, ...]]) -> str:
+    """The shortest common end of dotted keys with which none of the other keys that are swept over ends.
+
+    Keys without a common end have their own shortest ends, with + between them.
+    """
+    others = [key.split(".") for group in swept for key in group if key not in keys]
+    words = keys[0].split(".")
+    for count in range(1, len(words) + 1):
+        end = words[-count:]
+        if any(key.split(".")[-count:] != end for key in keys):
+            break
+        if end not in [other[-count:] for other in others]:
+            return ".".join(end)
+    return keys[0] if len(keys) == 1 else "+".join(_shortest((key,), swept) for key in keys)
 
 
 def _word(value: Any) -> str:

@@ -16,6 +16,7 @@ from gantrain.metrics.extractors.clip import CLIP
 from gantrain.metrics.extractors.dinov2 import DINOv2
 from gantrain.metrics.extractors.inception import Inception
 from gantrain.metrics.extractors.vgg16 import VGG16
+from gantrain.utils.kept import kept
 
 
 def make_extractor(
@@ -59,6 +60,8 @@ def make_extractor(
 class Extractors:
     """Makes extractors, each of them once, so that metrics with the same features share one.
 
+    A process that trains several runs keeps them for the next run.
+
     Args:
         device: where the networks are.
         trust: as in :func:`make_extractor`.
@@ -75,7 +78,11 @@ class Extractors:
         )
         key = (name, weights, digest)
         if key not in self._made:
-            self._made[key] = make_extractor(name, weights, digest, self._device, self._trust)
+            self._made[key] = kept(
+                f"features {name}",
+                (key, str(self._device), self._trust),
+                lambda: make_extractor(name, weights, digest, self._device, self._trust),
+            )
         return self._made[key]
 
 

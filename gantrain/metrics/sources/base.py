@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gantrain.data.dataset import DataSet
 from gantrain.data.pixels import encode, opaque
-from gantrain.errors import UserError
+from gantrain.errors import Diverged, UserError
 from gantrain.utils.abandon import between_batches
 from gantrain.utils.seeding import derive, generator
 
@@ -175,7 +175,7 @@ class Generated(Source):
         finite = images.flatten(1).isfinite().all(1)
         if not finite.all():
             first = index * PIECE + int((~finite).nonzero()[0])
-            raise UserError(
+            raise Diverged(
                 f"{self.name}: sample {first} holds NaN or infinity; the training has diverged, evaluate an earlier "
                 "checkpoint"
             )

@@ -21,7 +21,7 @@ from gantrain.errors import UserError
 from gantrain.games.base import Attack
 from gantrain.games.class_losses import correct
 from gantrain.runs.monitor import Monitor
-from gantrain.train.callbacks.base import Callback, Result
+from gantrain.train.callbacks.base import Callback, Result, beyond
 from gantrain.utils.abandon import between_batches
 from gantrain.utils.seeding import derive
 
@@ -42,6 +42,7 @@ class AccuracyEvaluation(Callback):
         device: the device of the classifier.
         chunk: the number of samples in one forward pass.
         attacks: the game's attacks, by name.
+        bounds: bounds of ``accuracy`` and ``loss`` beyond which the run ends; default none.
 
     Raises:
         UserError: the data have no labels.
@@ -54,6 +55,7 @@ class AccuracyEvaluation(Callback):
         device: torch.device | str = "cpu",
         chunk: int = 500,
         attacks: Mapping[str, Attack] = MappingProxyType({}),
+        bounds: Mapping[str, float] | None = None,
     ):
         data = as_data_set(data)
         if data.labels is None:
@@ -65,6 +67,7 @@ class AccuracyEvaluation(Callback):
         self.labels = data.labels.to(device)
         self.chunk = chunk
         self.attacks = attacks
+        self.bounds = bounds
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
         """Evaluate the network, log the result, and return it as a line, with the cost of the checkpoint."""
@@ -73,7 +76,8 @@ class AccuracyEvaluation(Callback):
         monitor.scalars(step, {f"validation/{name}": value for name, value in found.items()}, better)
         best = [name for name in found if name.startswith("accuracy")][-1]
         words = ", ".join(f"{name} {value:{'.2%' if 'accuracy' in name else '.4g'}}" for name, value in found.items())
-        return Result(f"step {step}: validation {words}", f"validation/{best}", -found[best])
+        hopeless = beyond(found, self.bounds, {"accuracy": False, "loss": True})
+        return Result(f"step {step}: validation {words}", f"validation/{best}", -found[best], hopeless)
 
     @torch.no_grad()
     def measure(self, network: nn.Module) -> dict[str, float]:

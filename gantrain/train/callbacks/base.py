@@ -25,11 +25,28 @@ class Result:
         name: the name of the scalar by which checkpoints are compared.
         cost: the value of this scalar, or minus the value if a higher value is better. A lower cost is better. With NaN
             the line is shown, and no checkpoint is compared.
+        hopeless: why the run ends here, as one that diverged, in a few words; empty (the default) if it goes on.
     """
 
     line: str
     name: str
     cost: float
+    hopeless: str = ""
+
+
+def beyond(values: Mapping[str, float], bounds: Mapping[str, float] | None, lower_is_better: Mapping[str, bool]) -> str:
+    """Which value lies on the worse side of its bound, or is NaN, in a few words; empty if none does.
+
+    Args:
+        values: the values by name.
+        bounds: the bounds of some of them.
+        lower_is_better: the directions.
+    """
+    for name, bound in (bounds or {}).items():
+        value = values[name]
+        if not (value <= bound if lower_is_better[name] else value >= bound):
+            return f"{name} is {value:.4g}, worse than {bound:g} (evaluate.stop_if_worse_than)"
+    return ""
 
 
 class Callback(ABC):

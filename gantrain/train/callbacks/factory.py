@@ -116,7 +116,7 @@ def _accuracy(section: Accuracy, config: Config, game: Game, data: DataSet, devi
     other = build("data", section.data)
     require_known_classes(other, data.spec, "evaluate.data")
     attacks = game.attacks() if isinstance(game, ClassifyingGame) else {}
-    return AccuracyEvaluation(other, section.every, device, attacks=attacks)
+    return AccuracyEvaluation(other, section.every, device, attacks=attacks, bounds=section.stop_if_worse_than)
 
 
 def _scalars(section: Scalars, config: Config, game: Game, data: DataSet, device: torch.device | str) -> list[Callback]:

@@ -17,13 +17,13 @@ from gantrain.config.parts import build
 from gantrain.config.sections import Evaluate
 from gantrain.data.dataset import DataSet
 from gantrain.data.pixels import opaque_shape
-from gantrain.errors import UserError
+from gantrain.errors import Diverged, UserError
 from gantrain.games.base import GenerativeGame
 from gantrain.metrics import Generated, Images, Metric, Options, Report, evaluate
 from gantrain.metrics.evaluation import require_measurable
 from gantrain.metrics.extractors.factory import Extractors
 from gantrain.runs.monitor import Monitor
-from gantrain.train.callbacks.base import Callback, Result
+from gantrain.train.callbacks.base import Callback, Result, beyond
 from gantrain.utils.seeding import derive
 
 # The statistics of the real images, shared by all runs in a folder.
@@ -112,7 +112,10 @@ class MetricEvaluation(Callback):
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
         """Measure the metrics, log them, and return them as a line, with the cost of the checkpoint."""
-        report = self.measure(network)
+        try:
+            report = self.measure(network)
+        except Diverged as error:
+            raise Diverged(f"step {step}: {error}") from error
         better = {
             f"{name}{self.label}": "lower" if value.lower_is_better else "higher"
             for name, value in report.values.items()
@@ -122,7 +125,14 @@ class MetricEvaluation(Callback):
         value = report.values[name]
         words = "  ".join(f"{key}{self.label} {v.value:.4g}" for key, v in report.values.items())
         cost = value.value if value.lower_is_better else -value.value
-        return Result(f"step {step}: {words}", f"{name}{self.label}", cost if self.best else math.nan)
+        bounds = self.section.stop_if_worse_than if self.best else None
+        bounded = {word: report.values[name_of_best(report, word)] for word in bounds or ()}
+        hopeless = beyond(
+            {word: value.value for word, value in bounded.items()},
+            bounds,
+            {word: value.lower_is_better for word, value in bounded.items()},
+        )
+        return Result(f"step {step}: {words}", f"{name}{self.label}", cost if self.best else math.nan, hopeless)
 
     def measure(self, network: nn.Module) -> Report:
         """The metrics of the samples that ``network`` makes. All processes get the same values."""
