@@ -311,7 +311,7 @@ class Results:
                 text = "-"
                 if method in column:
                     text = interval(column[method]) + f" {p_value(corrected[name][method])}" * with_p
-                line += f"{text:>{width}}"
+                line += f" {text:>{width - 1}}"
             lines.append(line)
         return lines
 
@@ -333,7 +333,7 @@ class Results:
                     low, high = column[method].interval(simultaneous(0.95, len(METHODS)))
                     p = p_value(corrected[place][method])
                     text = f"{column[method].mean:+.2f} ({low:+.2f} to {high:+.2f}) {p}"
-                line += f"{self.mean(cell, method, DISTANCE, place):>17}{text:>28}"
+                line += f"{self.mean(cell, method, DISTANCE, place):>17}  {text:>26}"
             lines.append(line.rstrip())
         return lines
 
