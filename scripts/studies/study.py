@@ -204,5 +204,5 @@ def is_measured(name: str) -> bool:
 
 def _gradients(logged: Sequence[Mapping[str, float]], step: int) -> int:
     """The gradients of the player that is evaluated most at a step; each step costs as many as the next."""
-    row = max((row for row in logged if row["step"] <= step and "outer_steps" in row), key=lambda row: row["step"])
+    row = next(row for row in reversed(logged) if "outer_steps" in row)
     return round(max(v for key, v in row.items() if key.startswith("gradients/")) * step / row["step"])

@@ -11,7 +11,7 @@ import pytest
 
 from gantrain.config.loading import load
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts" / "studies"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "studies"))
 from sharpness_methods import METHODS, PROBLEMS, WEIGHT_DECAY, Point
 from sharpness_runs import Sharpness
 from sharpness_tables import Tables
