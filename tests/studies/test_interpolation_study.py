@@ -82,7 +82,7 @@ def test_the_tables_say_what_was_measured(study):
 def test_a_study_goes_on_where_it_was_stopped(tmp_path):
     """Runs are trained in earnest: each once, also by another study that has only the file."""
     config = str(Path(interpolation.__file__).parent / "configs" / "digits_mlp.yaml")
-    overrides = ("run.gradients=4", "evaluate.every=2", "evaluate.samples=100", "evaluate.weights=[live]")
+    overrides = ("run.gradients=4", "evaluate.every=2", "evaluate.samples=100", "evaluate.weights=[live, ema]")
     trials = [
         Trial({"method": "gda", "lr": lr}, 7, (*overrides, f"game.generator.optimizer.lr={lr}"), str(config))
         for lr in ("0.001", "1e+30")
