@@ -20,7 +20,7 @@ import gantrain as gt
 from gantrain.commands.train import train
 from gantrain.config import load, resolved
 
-SCRIPTS = Path(__file__).parents[1] / "scripts" / "studies"
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "studies"
 
 
 @pytest.fixture
