@@ -297,9 +297,9 @@ def load(
     Its data need not be there, unless it is of an earlier version.
 
     Args:
-        run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``. The classifiers that
-            come with gantrain are ``checkpoints/digits-classifier`` and ``checkpoints/photos-classifier``, the generator
-            is ``checkpoints/cifar10-sngan``.
+        run: the run's folder; or ``RUN/step_N``, ``RUN/best`` or ``RUN/best/step_N``. The runs that come
+            with gantrain are the classifiers ``checkpoints/digits-classifier`` and ``checkpoints/photos-classifier``
+            and the generator ``checkpoints/cifar10-sngan``.
         weights: the name of an average, such as "ema", "live" for the weights of the optimizer, or "anchor" for those
             of the last outer iterate. By default the first average that the run keeps, and "live" if there is none.
         step: the step of the checkpoint; the newest by default.

@@ -13,7 +13,7 @@ from gantrain.runs.summary import Summary, summarise
 from gantrain.utils.io import make_folder, write_file
 
 PLAYERS = ("generator", "discriminator")
-# What the optimizers and the outer loop hold is left out: the shipped run is for sampling, measuring and as a beginning.
+# What optimizers and the outer loop hold is left out: the shipped run is for sampling, measuring and as a beginning.
 PARTS = ("clock", "field", *PLAYERS, "ema")
 LARGEST = 10e6
 ARCHIVE = "data/cifar10-jpeg-train.tar.xz"
