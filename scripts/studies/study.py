@@ -135,6 +135,20 @@ class Study:
             if None in values or len(values) > before
         }
 
+    def at(self, setting: Mapping[str, str], column: str, seeds: Sequence[int], step: int) -> dict[int, float | None]:
+        """The value of a column at a step, by seed, of the runs of a setting that have it; None for one that diverged
+        before."""
+        found: dict[int, float | None] = {}
+        for row in self.rows:
+            value = row.get(column) if row["step"] == str(step) else ""
+            if not value and row["outcome"] != "diverged":
+                continue
+            if int(row["seed"]) in seeds and all(row[key] == of_run for key, of_run in setting.items()):
+                found.setdefault(int(row["seed"]), None)
+                if value:
+                    found[int(row["seed"])] = float(value)
+        return found
+
     def publish(self, command: str, tables: str, picture: Figure) -> None:
         """Print the tables, and write them and the picture beside the CSV file.
 
@@ -184,11 +198,11 @@ class Study:
 
 
 def is_measured(name: str) -> bool:
-    """Whether a logged value is one of those that say how good a run is."""
-    return name.partition("[")[0] in EVALUATED
+    """Whether a logged value is one of those that say how good a run is, or what shape its game has."""
+    return name.partition("[")[0] in EVALUATED or name.startswith("diagnose/")
 
 
 def _gradients(logged: Sequence[Mapping[str, float]], step: int) -> int:
     """The gradients of the player that is evaluated most at a step; each step costs as many as the next."""
-    row = max((row for row in logged if row["step"] <= step and "outer_steps" in row), key=lambda row: row["step"])
+    row = next(row for row in reversed(logged) if "outer_steps" in row)
     return round(max(v for key, v in row.items() if key.startswith("gradients/")) * step / row["step"])

@@ -12,7 +12,7 @@ import torch
 from gantrain.games.toy import Bilinear, Forsaken, GlobalForsaken
 from gantrain.solver import solve
 
-STUDIES = Path(__file__).parents[1] / "scripts" / "studies"
+STUDIES = Path(__file__).parents[2] / "scripts" / "studies"
 BOX = {"name": "box", "low": -1.5, "high": 1.5}
 BALL = {"joint": {"name": "l2_ball", "radius": 4 / 3}}
 LOOKAHEAD = {"name": "lookahead", "base": {"name": "gda", "order": "alternating"}}
