@@ -4,26 +4,30 @@
 
 The archive has photographs in a folder for each class, such as the test part of CIFAR-10, which the classifier was not
 trained on. Every row compares as many images with the same photographs A: others of the same archive (B), and B after a
-change. Means and standard errors are over five draws of A and B.
+change. Means and standard errors are over five draws of A and B. The last line says which share of 300 photographs of a
+class counts as memorised beside 300 others of it: the lowest and the highest of all classes.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from timing import machine
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
 from gantrain.data import ImageArchive
 from gantrain.data.pixels import resize
-from gantrain.metrics import Images, evaluate, make_extractor
+from gantrain.metrics import Extractor, Images, evaluate, make_extractor
 
 FEATURES = "photos-classifier"
 DRAWS = 5
+OF_A_CLASS = 300
 
 
 class Stack:
@@ -77,6 +81,18 @@ def rows(data: ImageArchive, n: int, draw: int) -> tuple[Tensor, dict[str, Tenso
     }
 
 
+def memorised(data: ImageArchive, extractor: Extractor) -> list[float]:
+    """For each class, the share of its photographs that count as memorised beside others of it."""
+    assert data.labels is not None
+    shares = []
+    for label in range(data.spec.classes):
+        of_class = data.samples[data.labels == label]
+        a, b = of_class[:OF_A_CLASS], of_class[OF_A_CLASS : 2 * OF_A_CLASS]
+        report = evaluate(Images(Stack(b)), Images(Stack(a)), extractor, ["authenticity"])
+        shares.append(report.scalars[f"memorised[{FEATURES}]"])
+    return shares
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archive")
@@ -94,7 +110,8 @@ def main() -> None:
             found.setdefault(name, []).append(report.scalars)
     names = [f"{name}[{FEATURES}]" for name in ("frechet_distance", "precision", "recall")]
     width = max(map(len, found))
-    lines = [f"{options.samples} images against as many, {DRAWS} draws, mean ± standard error"]
+    lines = [f"$ python scripts/bench/photos_features.py {' '.join(sys.argv[1:])}", machine()]
+    lines += [f"{options.samples} images against as many, {DRAWS} draws, mean ± standard error"]
     lines.append(f"{'':{width}}" + "".join(f"  {name.partition('[')[0]:>20}" for name in names))
     for name, reports in found.items():
         cells = []
@@ -102,6 +119,8 @@ def main() -> None:
             values = [report[value] for report in reports]
             cells.append(f"{statistics.mean(values):.3f} ± {statistics.stdev(values) / len(values) ** 0.5:.3f}")
         lines.append(f"{name:{width}}" + "".join(f"  {cell:>20}" for cell in cells))
+    shares = memorised(data, extractor)
+    lines.append(f"memorised of {OF_A_CLASS} of a class beside {OF_A_CLASS}: {min(shares):.3f} to {max(shares):.3f}")
     text = "\n".join(lines)
     print(text)
     if options.output:
