@@ -34,7 +34,9 @@ from gantrain.errors import UserError
 from gantrain.runs.checkpoint_files import found, numbers_of
 
 ROOT = Path(__file__).resolve().parents[2]
-METHODS = ("adam", "la_adam", "extra_adam", "la_extra_adam", "rapp")
+# The 13 optimizers of the RAPP paper's table, and those of most interest.
+METHODS = tuple(sorted(path.stem for path in (ROOT / "configs/rapp/files").glob("[!_]*.yaml")))
+FIRST = ("adam", "la_adam", "extra_adam", "la_extra_adam", "rapp")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Scale:
 
 SCALES = {
     "cuda": Scale(
-        methods=METHODS,
+        methods=FIRST,
         width=128,
         batch=128,
         turn=8000,
