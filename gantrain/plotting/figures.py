@@ -262,21 +262,27 @@ def grid(
         _soften(axes)
         above = axes.get_xaxis_transform()
         marked = 0
+        means = np.concatenate([_drawable(line.mean) for line in drawn])
+        means = means[np.isfinite(means)]
+        wide = len(means) > 0 and means.min() > 0 and means.max() > 20 * means.min()
+        # A band has no end below zero on a logarithmic axis, which would lose its layout.
+        lowest = means.min() / 2 if wide else -np.inf
         for line, style in zip(drawn, _styles(line.method for line in drawn), strict=True):
             x, mean, error = map(_drawable, (line.x, line.mean, line.error))
             axes.plot(x, mean, linewidth=1.6, marker="o", markersize=4, label=line.label, **style)
-            axes.fill_between(x, mean - error, mean + error, color=style["color"], alpha=0.2, linewidth=0)
+            low = np.maximum(mean - error, lowest)
+            axes.fill_between(x, low, mean + error, color=style["color"], alpha=0.2, linewidth=0)
+            if not line.diverged:
+                continue
             heights = [1.03 + 0.04 * marked] * len(line.diverged)
-            marked += len(line.diverged) > 0
+            marked += 1
             axes.plot(
                 *(line.diverged, heights),
                 **{"marker": "x", "markersize": 5, "linestyle": "none", "color": style["color"]},
                 transform=above,
                 clip_on=False,
             )
-        means = np.concatenate([_drawable(line.mean) for line in drawn])
-        means = means[np.isfinite(means)]
-        if len(means) and means.min() > 0 and means.max() > 20 * means.min():
+        if wide:
             axes.set_yscale("log")
         if log:
             places = sorted({float(place) for line in drawn for place in np.asarray(line.x, dtype=float)})

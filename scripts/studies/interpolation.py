@@ -175,17 +175,19 @@ class Interpolation:
             "mean ± standard error. Difference of the "
             f"{weights} distance from {BASELINE}, paired by seed; intervals hold together with 95 % (Bonferroni),",
             f"p values are corrected for {len(others)} comparisons (Holm). fast: 6 gradients before the end, where",
-            "Lookahead is one gradient before it goes back.",
+            f"Lookahead is one gradient before it goes back. worst: the largest {weights} distance of the seeds.",
             f"{'method':<24}{'lr':>8}"
             + "".join(f"{w:>16}" for w in (*WEIGHTS, "live, fast"))
+            + f"{'worst':>8}"
             + f"{'difference':>12}{'interval':>18}{'p':>9}",
         ]
         for m in METHODS:
             cells = "".join(f"{shown(v):>16}" for v in (*(column[w][m] for w in WEIGHTS), self.fast(m, rate[m])))
-            tail = ""
+            numbers = finite(column[weights][m])
+            tail = f"{max(numbers.values()):>8.2f}" if numbers else f"{'-':>8}"
             if m in differences:
                 low, high = differences[m].interval(confidence)
-                tail = f"{differences[m].mean:>+12.2f}{f'{low:+.2f} to {high:+.2f}':>18}{corrected[m]:>9.3g}"
+                tail += f"{differences[m].mean:>+12.2f}{f'{low:+.2f} to {high:+.2f}':>18}{corrected[m]:>9.3g}"
             lines.append(f"{m:<24}{rate[m] if rate[m] is not None else '-':>8}{cells}{tail}")
         return lines
 

@@ -198,3 +198,14 @@ def test_numbers_are_drawn_as_histograms_of_the_same_intervals():
     assert len(bars) == 40 and [bar.get_x() for bar in bars][:2] == pytest.approx([0, 1 / 40])
     assert generated.get_xy().max() > 1 and figure.axes[0].get_xlim()[1] < 2
     assert len(figures.histogram(torch.tensor([float("nan")]), torch.zeros(3)).axes[0].patches) == 40
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("diverged", [(), (0.004,)], ids=["whole", "diverged"])
+def test_panels_over_a_grid_fill_their_figure(diverged):
+    lines = [figures.GridLine("gda", "gda", [0.001, 0.002, 0.004], [5.0, 4.0, 150.0], [1.0, 1.0, 200.0], diverged)]
+    picture = rendered(figures.grid({"live": lines, "ema": lines}, "learning rate", log=True))
+    inked = (picture < 255).any(0).any(0).nonzero()
+    assert inked.min() < 0.05 * picture.shape[2] and inked.max() > 0.95 * picture.shape[2]
+    # A frame and lines in each panel, so that no part of the width is empty.
+    assert inked.diff(dim=0).max() < 0.05 * picture.shape[2]
