@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 from gantrain.errors import UserError
+from gantrain.utils.direction import Direction
 from gantrain.utils.io import open_regular, write_file
-from gantrain.utils.statistics import Direction
 
 BETTER = "better.json"
 _WAYS = get_args(Direction)

@@ -6,14 +6,11 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from scipy import special
 
 from gantrain.errors import UserError
-
-Direction = Literal["lower", "higher"]
-"""Which of two values is the better one."""
+from gantrain.utils.direction import Direction
 
 
 @dataclass(frozen=True)

@@ -280,7 +280,7 @@ def order(t):
 
 def test_looks_and_saved_networks_are_not_compiled(tmp_path, monkeypatch, aot):
     looked, look = [], Trainer.run_callback
-    monkeypatch.setattr(Trainer, "run_callback", lambda *a: (look(*a), looked.append(aot["stats"]["unique_graphs"])))
+    monkeypatch.setattr(Trainer, "run_callback", lambda *a: (look(*a), looked.append(aot["stats"]["unique_graphs"]))[0])
     often = train(config_of(RING, tmp_path, "run.steps=6", "samples={every: 1, count: 10}", COMPILED, "ema=null"))
     assert looked[0] == looked[5] > 1
     load(often).game.sample(3, 0)

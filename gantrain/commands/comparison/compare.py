@@ -11,7 +11,8 @@ from gantrain.commands.comparison.groups import Group, read_groups
 from gantrain.commands.comparison.metrics import advice, choose_metrics, direction, evaluated, without_label
 from gantrain.commands.comparison.series import UNITS
 from gantrain.errors import UserError
-from gantrain.utils.statistics import Direction, Estimate, capped
+from gantrain.utils.direction import Direction
+from gantrain.utils.statistics import Estimate, capped
 
 # A group leads if it is ahead by more than so many standard errors of the difference.
 LEAD = 2

@@ -9,7 +9,7 @@ from gantrain.commands.comparison.series import Series
 from gantrain.config.base import nearest, one_of
 from gantrain.config.metrics import METRICS, value_names
 from gantrain.errors import UserError
-from gantrain.utils.statistics import Direction
+from gantrain.utils.direction import Direction
 
 # The values that evaluations log, by their names without the label in brackets, and which of two is the better one. A
 # comparison shows them in this order.

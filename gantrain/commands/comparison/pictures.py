@@ -11,7 +11,7 @@ from gantrain.commands.comparison.grid import Grid, Method
 from gantrain.commands.comparison.series import UNITS
 from gantrain.commands.comparison.tables import seeds, shown
 from gantrain.plotting import figures
-from gantrain.utils.statistics import Direction
+from gantrain.utils.direction import Direction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

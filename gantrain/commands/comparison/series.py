@@ -14,7 +14,7 @@ from gantrain.runs.better import read_better
 from gantrain.runs.divergence import read_divergence
 from gantrain.runs.last_rows import METRICS
 from gantrain.runs.monitor import read_metrics
-from gantrain.utils.statistics import Direction
+from gantrain.utils.direction import Direction
 
 UNITS = {"gradients": "gradient evaluations", "kimg": "thousand samples", "step": "training steps"}
 

@@ -9,7 +9,8 @@ from gantrain.commands.comparison.compare import LEAD, Comparison, leader
 from gantrain.commands.comparison.differences import Contrast, Correction, number_of_tests
 from gantrain.commands.comparison.grid import Grid, Method, Point, Range
 from gantrain.commands.comparison.series import UNITS
-from gantrain.utils.statistics import Direction, Estimate
+from gantrain.utils.direction import Direction
+from gantrain.utils.statistics import Estimate
 
 _QUANTITIES = {
     "last": "differences",
