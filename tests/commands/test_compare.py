@@ -89,6 +89,16 @@ def test_a_run_that_stopped_early_limits_all_and_losses_stand_in_for_metrics(run
         compare([short, late], ["fid"])
 
 
+def test_a_budget_that_is_no_multiple_of_a_step_is_reached_at_the_next(run):
+    """At 20 gradients, a run whose steps cost three has been measured after its last step, at 21."""
+    even, odd = run("a", 1, {20: 5.0}), run("b", 3, {7: 2.0}, "outer=rapp")
+    comparison = compare([even, odd])
+    assert comparison.cost == 20
+    assert [comparison.last(group, FID).mean for group in comparison.groups] == [5.0, 2.0]
+    with pytest.raises(UserError, match=r"a: has reached only 20 gradient evaluations, and .*c begins at 24; leave"):
+        compare([even, run("c", 3, {8: 2.0}, "outer=rapp")])
+
+
 def test_tables_and_picture(run, tmp_path):
     runs = [
         run(f"{m},seed={s}", 1, {10: 4.0 + s, 20: 2.0}, f"run.seed={s}", f"outer={m}")

@@ -30,6 +30,7 @@ class Series:
         values: metric -> (costs, values), ascending in cost, without values that are not finite.
         better: "lower" or "higher" by the names of those values for which the run recorded it.
         diverged: whether the training ended because it diverged.
+        step: the cost of a step. A run whose budget is no multiple of it ends beyond, and is measured there.
     """
 
     folder: Path
@@ -38,10 +39,14 @@ class Series:
     values: Mapping[str, tuple[np.ndarray, np.ndarray]]
     better: Mapping[str, Direction] = field(default_factory=dict)
     diverged: bool = False
+    step: float = 0.0
 
     def has(self, metric: str, cost: float) -> bool:
         """Whether the run has a value of the metric at a cost: one that diverged before has none."""
-        return self.reached >= cost and metric in self.values and self.values[metric][0][0] <= cost
+        if metric not in self.values or self.reached < cost:
+            return False
+        first = self.values[metric][0][0]
+        return bool(first <= cost or first - self.step < cost)
 
     def value(self, metric: str, cost: float) -> float:
         """The value at a cost, interpolated linearly; beyond the last measurement it is the last value."""
@@ -92,7 +97,7 @@ def read_series(folder: Path, seed: int, at: str) -> Series:
     for name, pairs in values.items():
         costs_of, numbers = np.array(pairs, dtype=float).T
         columns[name] = costs_of, numbers
-    return Series(folder, seed, cost(rows[-1]["step"]), columns, read_better(folder), diverged)
+    return Series(folder, seed, cost(rows[-1]["step"]), columns, read_better(folder), diverged, slope)
 
 
 def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:
