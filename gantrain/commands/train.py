@@ -34,9 +34,8 @@ from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import NotFound, Notice
 from gantrain.games.base import Game
-from gantrain.runs import lock
 from gantrain.runs.checkpoint_files import found
-from gantrain.runs.folder import is_run, require_same_config, require_startable
+from gantrain.runs.folder import is_run, require_available, require_same_config
 from gantrain.runs.initial import Initial, initialised
 from gantrain.runs.saved import MOVED
 from gantrain.train.callbacks.factory import make_callbacks
@@ -70,8 +69,7 @@ def train(
         folder = Path(config.run.folder) / config.run.name
         with everyone.raise_on_all():
             if everyone.rank == 0:
-                lock.require_free(folder)
-                require_startable(folder, resolved(config), resume, overwrite)
+                require_available(folder, resolved(config), resume, overwrite)
         with everyone.raise_on_all():
             try:
                 trainer = make_trainer(config, device, trust=trust, begins=not (resume and found(folder)))

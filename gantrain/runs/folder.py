@@ -25,7 +25,7 @@ from gantrain.config.types import shown
 from gantrain.errors import Notice, UserError
 from gantrain.runs import checkpoint_files
 from gantrain.runs.divergence import forget_divergence
-from gantrain.runs.lock import LOCK
+from gantrain.runs.lock import LOCK, require_free
 from gantrain.runs.trust import record_trained, require_trusted
 from gantrain.utils.io import make_folder, set_aside, write_file
 from gantrain.utils.nested import flatten
@@ -110,6 +110,20 @@ def clear_folder(folder: Path, overwrite: bool) -> None:
 def config_text(config: Mapping[str, Any], mark: str) -> str:
     """The content of a run's config file; see :func:`prepare_folder`."""
     return f"{mark}\n{yaml_files.text(dict(config))}"
+
+
+def require_available(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
+    """Refuse a folder into which a process of this host writes, or that :func:`require_startable` refuses.
+
+    Raises:
+        UserError: the run cannot start in the folder; of two reasons, the process is named.
+    """
+    require_free(folder)
+    try:
+        require_startable(folder, config, resume, overwrite)
+    except UserError:
+        require_free(folder)  # what stands in the way may have begun in this moment
+        raise
 
 
 def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:

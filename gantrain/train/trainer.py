@@ -45,10 +45,10 @@ from gantrain.runs.folder import (
     clear_folder,
     config_text,
     prepare_folder,
-    require_startable,
+    require_available,
 )
 from gantrain.runs.initial import Initial, record_initial
-from gantrain.runs.lock import RunLock, require_free
+from gantrain.runs.lock import RunLock
 from gantrain.runs.monitor import require_rows
 from gantrain.runs.restore import (
     part_of,
@@ -240,8 +240,7 @@ class Trainer(Loop):
             data, changed = self.batches.digest, None
             with self.processes.raise_on_all():
                 if self.main:
-                    require_free(self.folder)
-                    require_startable(self.folder, self.config, resume, overwrite)
+                    require_available(self.folder, self.config, resume, overwrite)
                     self._lock = held.enter_context(RunLock(self.folder))
                     if resume:
                         data, changed = check_data(self.folder, data, accept_data)

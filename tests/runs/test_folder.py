@@ -326,3 +326,20 @@ def unflatten(key, value):
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
+
+
+def test_a_run_that_begins_while_another_looks_is_named_as_what_stands_in_the_way(tmp_path, monkeypatch):
+    """Between the look for a lock and that at the folder, another process has taken both."""
+    run = tmp_path / "ring"
+
+    def begins(path):
+        monkeypatch.setattr(folders, "require_free", busy)
+        run.mkdir()
+        (run / CONFIG).write_text(f"# {RESOLVED_CONFIG}\n")
+
+    def busy(path):
+        raise UserError("process 5 writes into this run")
+
+    monkeypatch.setattr(folders, "require_free", begins)
+    with pytest.raises(UserError, match="process 5 writes into this run"):
+        folders.require_available(run, {}, resume=False, overwrite=False)
