@@ -74,6 +74,7 @@ def test_each_method_has_a_config_and_its_file_decides_what_the_device_does_not(
             assert config["evaluate"]["weights"] == ["ema", "live", "anchor"]
 
 
+@pytest.mark.slow
 def test_methods_take_turns_and_the_best_generator_is_shipped(study, options, tmp_path, monkeypatch, capsys):
     class Here:
         """What the study starts by subprocess, without the seconds that a process of its own takes."""
