@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from study import HERE, RESULTS, RUNS, Study, Trial
+from study import HERE, Study, Trial, add_options
 
 from gantrain.plotting import figures
 from gantrain.utils.statistics import Estimate, area, holm, is_below, paired, share_below, simultaneous
@@ -265,11 +265,7 @@ def spell(seeds: range) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("problem", choices=list(PROBLEMS))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="the first seed")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of the results")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the runs")
-    parser.add_argument("--tables", action="store_true", help="train nothing; make the tables anew")
+    add_options(parser)
     arguments = parser.parse_args()
     problem = Interpolation(arguments.problem, arguments.results, arguments.runs, arguments.seed, arguments.workers)
     if not arguments.tables:

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 
 from matplotlib.figure import Figure
-from study import HERE, RESULTS, RUNS, Study, Trial
+from study import HERE, Study, Trial, add_options
 
 from gantrain.utils.statistics import Difference, Estimate, capped, holm, paired, simultaneous
 
@@ -440,11 +440,7 @@ def p_value(p: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="the first seed")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of the results")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the runs")
-    parser.add_argument("--tables", action="store_true", help="train nothing; make tables and picture anew")
+    add_options(parser)
     arguments = parser.parse_args()
     study = SharpPlayers(arguments.results, arguments.runs, arguments.seed, arguments.workers)
     if not arguments.tables:

@@ -19,7 +19,7 @@ import numpy as np
 from sharpness_methods import PROBLEMS
 from sharpness_runs import Sharpness
 from sharpness_tables import Tables
-from study import RESULTS, RUNS
+from study import add_options
 
 from gantrain.data.datasets.image_files import ImageArchive
 from gantrain.data.limit import limited
@@ -60,12 +60,8 @@ def publish(study: Sharpness, command: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("problem", choices=list(PROBLEMS))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0, help="the first seed")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of the results")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the runs")
+    add_options(parser)
     parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of CIFAR-10's archives")
-    parser.add_argument("--tables", action="store_true", help="train nothing; make the tables anew")
     arguments = parser.parse_args()
     study = Sharpness(arguments.problem, arguments.results, arguments.runs, arguments.seed, arguments.workers)
     command = f"python scripts/studies/sharpness.py {arguments.problem} --seed {arguments.seed}"

@@ -7,6 +7,7 @@ time, by Ctrl-C or by killing it, and the same command goes on, also in another 
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import itertools
@@ -195,6 +196,15 @@ class Study:
 
     def _key(self, row: Row) -> tuple[tuple[str, str], ...]:
         return (*((key, row[key]) for key in self.settings), ("seed", row["seed"]))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that all studies have."""
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder of the results")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="the folder of the runs")
+    parser.add_argument("--tables", action="store_true", help="train nothing; make the tables anew")
 
 
 def is_measured(name: str) -> bool:
