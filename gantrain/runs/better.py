@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import get_args
 
 from gantrain.errors import UserError
+from gantrain.runs.records import read_record
 from gantrain.utils.direction import Direction
-from gantrain.utils.io import open_regular, write_file
+from gantrain.utils.io import write_file
 
 BETTER = "better.json"
 _WAYS = get_args(Direction)
@@ -44,12 +45,9 @@ def read_better(folder: Path) -> dict[str, Direction]:
     """
     path = folder / BETTER
     try:
-        with open_regular(path) as stream:
-            found = json.loads(stream.read())
+        found = read_record(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); move it away") from error
     if not isinstance(found, dict) or not all(way in _WAYS for way in found.values()):
         raise UserError(f"{path}: is damaged; expected lower or higher by the names of scalars. Move it away")
     return found

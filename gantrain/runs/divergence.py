@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gantrain.errors import UserError
-from gantrain.utils.io import open_regular, write_file
+from gantrain.runs.records import read_record
+from gantrain.utils.io import write_file
 
 DIVERGED = "diverged.json"
 
@@ -43,12 +44,9 @@ def read_divergence(folder: Path) -> Divergence | None:
     """
     path = folder / DIVERGED
     try:
-        with open_regular(path) as stream:
-            found = json.loads(stream.read())
+        found = read_record(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); move it away") from error
     if not isinstance(found, dict) or type(found.get("step")) is not int or not isinstance(found.get("reason"), str):
         raise UserError(f"{path}: is damaged; expected the step and the reason of a divergence. Move it away")
     return Divergence(found["step"], found["reason"])
