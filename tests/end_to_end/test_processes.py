@@ -319,7 +319,9 @@ def test_the_processes_of_a_launcher_that_is_killed_end_by_themselves_with_a_che
     config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=1000000", "run.processes=2")
     command = Command(tmp_path, "train", "--processes", "2", config)
     run = tmp_path / "ring"
-    until(lambda: (run / "metrics.jsonl").exists() or not command.running())
+    # The log is opened, empty, before the run can stop with a checkpoint; its first row comes after a step.
+    log = run / "metrics.jsonl"
+    until(lambda: (log.exists() and log.read_text()) or not command.running())
     ranks = psutil.Process(command.process.pid).children(recursive=True)
     command.kill()
     until(lambda: all(map(ended, ranks)))
