@@ -270,8 +270,8 @@ def main() -> None:
     problem = Interpolation(arguments.problem, arguments.results, arguments.runs, arguments.seed, arguments.workers)
     if not arguments.tables:
         problem.run()
-    study = problem.study
-    study.publish(f"python scripts/studies/interpolation.py {arguments.problem}", problem.report(), problem.picture())
+    command = f"python scripts/studies/interpolation.py {arguments.problem} --seed {arguments.seed}"
+    problem.study.publish(command, problem.report(), problem.picture())
 
 
 if __name__ == "__main__":

@@ -445,7 +445,8 @@ def main() -> None:
     study = SharpPlayers(arguments.results, arguments.runs, arguments.seed, arguments.workers)
     if not arguments.tables:
         study.run()
-    study.study.publish("python scripts/studies/sharp_players.py", study.report(), study.results().picture())
+    command = f"python scripts/studies/sharp_players.py --seed {arguments.seed}"
+    study.study.publish(command, study.report(), study.results().picture())
 
 
 if __name__ == "__main__":
