@@ -88,5 +88,6 @@ def table(title: str, columns: dict[str, Tensor]) -> None:
 
 if __name__ == "__main__":
     folder = chosen_folder(__doc__)
+    print(f"$ python scripts/figures/descent.py\nrho = {RHO}, T steps of the size {C} / sqrt(T)\n")
     save(distances(), folder / "sharpness_distance.png")
     save(gradients(), folder / "sharpness_gradient.png")
