@@ -5,6 +5,7 @@ __all__ = [
     "convergence_figure",
     "convergence_map",
     "curvature",
+    "descent",
     "diagnosis",
     "guarantees",
     "iteration_matrix",

@@ -1,4 +1,4 @@
-"""Draw the rate of RAPP's last iterate on a cohypomonotone game, and the distance at which SAM and SAMPa stall.
+"""Draw the rate of RAPP's last iterate on a cohypomonotone game.
 
 python scripts/figures/rates.py [FOLDER]
 """
@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from trajectories import chosen_folder, save
 
-from gantrain.games import Minimize, VectorField
+from gantrain.games import VectorField
 from gantrain.plotting import figures
 from gantrain.solver import solve
 
@@ -36,20 +36,6 @@ def rapp() -> Figure:
     return figures.curves(lines, "outer step $k$", r"$\|Fz_k\|^2$", "xy", {"$1/k$": (k, 0.4 / k)})
 
 
-def sam() -> Figure:
-    """Draw the distance to the minimum of ``x^2 / 2``."""
-    game = Minimize(lambda x: (x * x).sum() / 2, torch.tensor([1.0], dtype=torch.float64))
-    lines = {}
-    for name in ("sam", "sampa"):
-        for rho in (0.1, 0.01):
-            sharpness = {"name": name, "rho": rho}
-            path = solve(game, "gda", {"name": "sgd", "lr": 0.3}, sharpness=sharpness, steps=60)
-            lines[f"{name} $\\rho={rho}$"] = np.arange(61), path["x"].abs()[:, 0]
-    path = solve(game, "gda", {"name": "sgd", "lr": 0.3}, steps=60)["x"].abs()[:, 0]
-    return figures.curves(lines | {"gda (no perturbation)": (np.arange(61), path)}, "step", r"$|x - x^*|$", "y")
-
-
 if __name__ == "__main__":
     folder = chosen_folder(__doc__)
     save(rapp(), folder / "rate_rapp.png")
-    save(sam(), folder / "sharpness_stalls.png")

@@ -1,7 +1,7 @@
-"""A perturbation of fixed length does not vanish at the minimum: SAM and SAMPa stall at a distance that grows with rho.
+"""A perturbation of fixed length does not vanish at the minimum: steps of one size end about ``eta rho`` away from it.
 
-The SAMPa paper claims convergence for a fixed rho. With a constant step size that cannot be convergence of the iterate:
-at the minimum of ``f(x) = x^2 / 2`` the gradient at the perturbed point is rho, not 0.
+At the minimum of ``f(x) = x^2 / 2`` the gradient at the perturbed point is rho, not 0. The theorem of SAMPa does not
+contradict this: tests/analysis/test_descent.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def by_hand(lr, rho, mix, steps=150):
 
 
 @pytest.mark.parametrize("mix", [0.0, 0.2])
-def test_sampa_stalls_too_as_the_method_written_by_hand_does(mix):
+def test_sampa_ends_as_far_away_as_the_method_written_by_hand_does(mix):
     ends = {}
     for rho in (0.001, 0.01, 0.1):
         found = distances({"name": "sampa", "rho": rho, "mix": mix}, lr=0.3)
