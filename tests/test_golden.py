@@ -23,26 +23,28 @@ def gradients(z):
     return {"x": A @ z["y"] + torch.cos(z["x"]) / 2, "y": -(A.T @ z["x"] - z["y"] ** 3)}
 
 
-def moved(anchor, here, order):
-    """One move of both players from ``anchor`` along the gradients at ``here``; alternating, y sees x's move."""
-    here = dict(here)
-    after = {}
-    for name in ("x", "y"):
-        after[name] = anchor[name] - LR[name] * gradients(here)[name]
-        if order == "alternating":
-            here[name] = after[name]
-    return after
+def moved(anchor, here, order, critic_steps=1):
+    """One move of both players from ``anchor`` along the gradients at ``here``; alternating, y sees x's move.
+
+    With critic steps x makes several, the first from ``anchor``, and y moves with the last of them.
+    """
+    x, y = here["x"], here["y"]
+    for i in range(critic_steps):
+        before = x
+        x = (x if i else anchor["x"]) - LR["x"] * gradients({"x": x, "y": y})["x"]
+    seen = {"x": x if order == "alternating" else before, "y": y}
+    return {"x": x, "y": anchor["y"] - LR["y"] * gradients(seen)["y"]}
 
 
 def between(z, w, relaxation):
     return {name: (1 - relaxation) * z[name] + relaxation * w[name] for name in z}
 
 
-def from_anchor(inner_steps, relaxation):
+def from_anchor(inner_steps, relaxation, critic_steps=1):
     def step(z, order):
         w = z
         for _ in range(inner_steps):
-            w = moved(z, w, order)
+            w = moved(z, w, order, critic_steps)
         return between(z, w, relaxation)
 
     return step
@@ -62,6 +64,10 @@ def gda(z, order):
     return moved(z, z, order)
 
 
+def gda_critics(z, order):
+    return moved(z, z, order, critic_steps=3)
+
+
 METHODS = {
     "gda": ("gda", gda),
     "extragradient": ("extragradient", from_anchor(2, 1.0)),
@@ -76,6 +82,14 @@ METHODS = {
     "lookahead over lookahead": (
         {"name": "lookahead", "inner_steps": 2, "relaxation": 0.4, "base": {"name": "lookahead", "inner_steps": 3}},
         walked(walked(gda, 3, 0.5), 2, 0.4),
+    ),
+    "gda critics": ({"name": "gda", "critic_steps": 3}, gda_critics),
+    "extragradient critics": ({"name": "extragradient", "critic_steps": 2}, from_anchor(2, 1.0, 2)),
+    "extragradient_plus critics": ({"name": "extragradient_plus", "critic_steps": 3}, from_anchor(2, 0.5, 3)),
+    "rapp critics": ({"name": "rapp", "inner_steps": 4, "critic_steps": 5}, from_anchor(4, 0.9, 5)),
+    "lookahead over extragradient critics": (
+        {"name": "lookahead", "inner_steps": 3, "base": {"name": "extragradient", "critic_steps": 2}},
+        walked(from_anchor(2, 1.0, 2), 3, 0.5),
     ),
 }
 

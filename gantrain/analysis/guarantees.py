@@ -37,15 +37,19 @@ def convergence_guaranteed(outer: Outer, rho: np.ndarray | float, gamma: np.ndar
       ``lambda gamma < rho + gamma (1 - gamma^2 L^2) / 2``. With the best step size ``gamma = 1 / (sqrt(3) L)`` and
       lambda near 0, ``rho > -1 / (3 sqrt(3) L)``.
     - Lookahead over a loop that is guaranteed itself, lambda < 1 and any tau: Krasnosel'skii-Mann (section 7 there).
+
+    None of them allows critic steps.
     """
     rho, gamma = np.broadcast_arrays(np.asarray(rho, float), np.asarray(gamma, float))
+    if _has_critic_steps(outer):
+        return None
     if isinstance(outer, Lookahead):
         if isinstance(outer.base, GDA) and outer.inner_steps == 2:
             return outer.relaxation * gamma < rho + gamma * (1 - gamma**2) / 2
         base = convergence_guaranteed(outer.base, rho, gamma)
         return None if base is None else base & (outer.relaxation < 1)
     if isinstance(outer, GDA):
-        return gamma < 2 * rho if outer.critic_steps == 1 else None
+        return gamma < 2 * rho
     inner_steps = 2 if isinstance(outer, CEGPlus) and not outer.adaptive else getattr(outer, "inner_steps", None)
     if not isinstance(outer, RAPP | CEGPlus) or inner_steps is None:
         return None
@@ -55,3 +59,9 @@ def convergence_guaranteed(outer: Outer, rho: np.ndarray | float, gamma: np.ndar
         korpelevich = (outer.relaxation == 1) & (rho == 0) & (gamma < 1)
         return ((gamma <= 1) & (outer.relaxation < 1 + 2 * rho / gamma)) | korpelevich
     return (gamma < 1) & (outer.relaxation < 1) & (rho > -gamma / 2)
+
+
+def _has_critic_steps(outer: Outer) -> bool:
+    while isinstance(outer, Lookahead):
+        outer = outer.base
+    return getattr(outer, "critic_steps", 1) > 1

@@ -172,7 +172,9 @@ def _meant(schema: type[Schema], content: dict[str, Any], unknown: str, overridd
     if written is None:
         return ""
     try:
-        found = keys.meant(written, keys.all_keys(schema.model_validate(content)))
+        known = keys.all_keys(schema.model_validate(content))
     except ValidationError:
         return ""
+    # A part that the command line replaces may have the key that the new one lacks.
+    found = keys.meant(written, [key for key in known if not f"{key}.".startswith(f"{unknown}.")])
     return f"unknown key; did you mean {' or '.join(found[:_MOST_KEYS])}?" if found else ""

@@ -415,6 +415,10 @@ class Log(Schema):
     """Where the rows go beside metrics.jsonl: a list of tensorboard, wandb and mlflow, each by its name or with keys of
     its own, or a tracker of your own by its target. Others than tensorboard get a row once a checkpoint holds it. An
     empty list writes metrics.jsonl alone. Default [tensorboard]."""
+    initial_distance: Bool = False
+    """Whether each row has initial_distance/PLAYER: the Euclidean distance of the player's trained parameters, all
+    together, from those with which the run began, which are those of the seed or of the player's init. Memory and
+    checkpoints then hold these, too. A run that began without it cannot add it. Default false."""
 
     @classmethod
     def normalised(cls, value: Any) -> Any:

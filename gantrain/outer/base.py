@@ -6,14 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gantrain.config.types import Draws, Order
+from gantrain.config.types import Draws, Order, PositiveInt
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gantrain.games.base import Game
-    from gantrain.outer.field import Field
+    from gantrain.outer.field import Anchor, Field
+    from gantrain.outer.learner import Learner
 
 
 def check_moves(order: str | None, samples: str | None) -> None:
@@ -106,11 +107,16 @@ def stand_ins(game: Game, anchor: Mapping[str, Sequence[Tensor]]) -> dict[int, T
 class Mover(Outer):
     """An innermost loop, which moves the players itself, in one or more inner moves.
 
+    With critic steps an inner move is several moves: all players but the last, the critics, make each of them, and the
+    last player makes the last one. An inner move from an anchor lets each player's first move in it step from there;
+    the further moves of the critics step on from where they are.
+
     Args:
         order: "simultaneous": all players are evaluated at one joint point; "alternating": each player sees the moves
             of those before it. None takes the order of the field, which is simultaneous by default.
-        samples: whether each inner move takes a "fresh" batch, or all inner moves of a step take the "same" batch. None
-            takes the setting of the field, which is fresh by default.
+        samples: whether each move takes a "fresh" batch, or all moves of a step take the "same" batch. None takes the
+            setting of the field, which is fresh by default.
+        critic_steps: the number of moves in an inner move. Default 1.
 
     Raises:
         UserError: ``order`` or ``samples`` is another word.
@@ -120,14 +126,30 @@ class Mover(Outer):
         self,
         order: Order | None = None,
         samples: Draws | None = None,
+        critic_steps: PositiveInt = 1,
     ):
         check_moves(order, samples)
         self.order = order
         self.samples = samples
+        self.critic_steps = critic_steps
 
     def draws(self, field: Field) -> Iterator[int]:
-        """The indices of the batches for the inner moves of a step, without end."""
+        """The indices of the batches for the moves of a step, without end."""
         first = field.draw()
         yield first
         while True:
             yield first if (self.samples or field.samples) == "same" else field.draw()
+
+    def moves(self, field: Field, anchor: Anchor | None = None) -> Iterator[tuple[list[Learner], Anchor | None]]:
+        """The moves of an inner move: who moves, and the anchor from which those of them step that it names.
+
+        Args:
+            field: the field.
+            anchor: the anchor of all players; by default they step from where they are.
+        """
+        *critics, last = field.learners
+        # A game of one player has no critics, and draws no batches for them.
+        for _ in range(self.critic_steps - 1 if critics else 0):
+            yield critics, anchor
+            anchor = anchor and {last.name: anchor[last.name]}
+        yield field.learners, anchor

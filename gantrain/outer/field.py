@@ -81,7 +81,8 @@ class Field:
             draw: the index of the batch on which the gradients are taken.
             order: "simultaneous": all gradients are taken at the same joint point; "alternating": each player sees the
                 moves of those before it. By default the field's own order.
-            anchor: the point from which the optimizers step; the current point by default.
+            anchor: the point from which the optimizers step; a player that it does not name steps from the current
+                point, and by default all do.
             auxiliary: whether all buffers (running statistics, spectral-norm vectors) are left as they were.
             resolve: whether the resolvents are applied.
             learners: the learners that move; all by default.
@@ -139,9 +140,9 @@ class Field:
             raise
 
     def advance(self, learners: Sequence[Learner], anchor: Anchor | None = None, resolve: bool = True) -> None:
-        """Let the learners' optimizers step along ``.grad``, from the anchor if it is given."""
+        """Let the learners' optimizers step along ``.grad``, from the anchor where it names them."""
         for learner in learners:
-            if anchor is not None:
+            if anchor is not None and learner.name in anchor:
                 copy_(learner.parameters, anchor[learner.name])
             with UserCode(f"game.{learner.name}.optimizer", learner.optimizer):
                 learner.optimizer.step()
@@ -202,7 +203,7 @@ class Field:
             learner.player,
             learner.optimizer,
             draw,
-            None if anchor is None else anchor[learner.name],
+            None if anchor is None else anchor.get(learner.name),
             observing,
             learner.oracle.parts if learner.name in self.divided else 1,
         )

@@ -29,14 +29,10 @@ class GDA(Mover):
         samples: Draws | None = None,
         critic_steps: PositiveInt = 1,
     ):
-        super().__init__(order, samples)
-        self.critic_steps = critic_steps
+        super().__init__(order, samples, critic_steps)
 
     def step(self, field: Field) -> bool:
         draws = self.draws(field)
-        critics = field.learners[:-1]
-        # A game of one player has no critics, and draws no batches for them.
-        for _ in range(self.critic_steps - 1 if critics else 0):
-            field.move(next(draws), self.order, learners=critics)
-        field.move(next(draws), self.order)
+        for learners, _ in self.moves(field):
+            field.move(next(draws), self.order, learners=learners)
         return True

@@ -21,13 +21,25 @@ class RAPP(Mover):
     each player. Source: Stable Nonconvex-Nonconcave Training via Linear Interpolation, arXiv 2310.13459, section 5. The
     published code alternates and takes one inner step too few in its first round; this is the paper's method.
 
+    With n critic steps, ``w_{t+1} = (c_n, g')`` comes from ``w_t = (c, g)``, where g is the last player and c are all
+    others, by n moves of c and one of g, and the critics' gradients in a step are n tau:
+
+    ``c_1 = J(z_c - gamma F_c(c, g));  c_{i+1} = J(c_i - gamma F_c(c_i, g));  g' = J(z_g - gamma F_g(c_{n-1}, g))``
+
+    with ``c_0 = c``; in alternation g' sees ``c_n``. No theorem is known for n > 1. In the published code of RAPP every
+    move of a critic goes back to z, so that more of them lead no further; here they step on, as in the published code
+    of extragradient.
+
     Args:
         inner_steps: tau, the number of inner steps.
         relaxation: lambda, the share of the way to the approximate proximal point; 1 takes the point itself.
         order: "simultaneous" (as in the paper, and by default): all players are evaluated at one joint point;
             "alternating": each player sees the inner moves of those before it.
         samples: whether each inner step takes a "fresh" batch (the default), or all inner steps of a step take the
-            "same" batch.
+            "same" batch. With critic steps, each move does.
+        critic_steps: the number of moves in an inner step. All players but the last (in a GAN: the discriminator) make
+            each of these moves, the first from z and the others from where they are; the last player (in a GAN: the
+            generator) makes the last move only. Default 1.
     """
 
     steps_from_anchor = True
@@ -38,8 +50,9 @@ class RAPP(Mover):
         relaxation: PositiveFloat = 0.9,
         order: Order | None = None,
         samples: Draws | None = None,
+        critic_steps: PositiveInt = 1,
     ):
-        super().__init__(order, samples)
+        super().__init__(order, samples, critic_steps)
         self.inner_steps = inner_steps
         self.relaxation = relaxation
         self._anchor: Anchor | None = None
@@ -48,7 +61,8 @@ class RAPP(Mover):
         draws = self.draws(field)
         anchor = self._anchor = field.snapshot(into=self._anchor)
         for t in range(self.inner_steps):
-            field.move(next(draws), self.order, anchor, auxiliary=t > 0)
+            for learners, start in self.moves(field, anchor):
+                field.move(next(draws), self.order, start, auxiliary=t > 0, learners=learners)
         field.relax(anchor, self.relaxation)
         return True
 
@@ -63,15 +77,20 @@ class Extragradient(RAPP):
     Args:
         order: "simultaneous" (the default): all players are evaluated at one joint point; "alternating": each player
             sees the moves of those before it.
-        samples: whether the second evaluation takes a "fresh" batch (the default), or the "same" batch as the first.
+        samples: whether each move of a step takes a "fresh" batch (the default), or all moves of a step take the "same"
+            batch. With ``critic_steps: 1`` a step has two moves.
+        critic_steps: the number of moves in the extrapolation, and again in the update. All players but the last (in a
+            GAN: the discriminator) make each of these moves, the first from z and the others from where they are; the
+            last player (in a GAN: the generator) makes the last move only, as in :class:`RAPP`. Default 1.
     """
 
     def __init__(
         self,
         order: Order | None = None,
         samples: Draws | None = None,
+        critic_steps: PositiveInt = 1,
     ):
-        super().__init__(2, 1.0, order, samples)
+        super().__init__(2, 1.0, order, samples, critic_steps)
 
 
 class ExtragradientPlus(RAPP):
@@ -84,7 +103,11 @@ class ExtragradientPlus(RAPP):
         relaxation: lambda, the share of the second step that is taken; 1 gives extragradient.
         order: "simultaneous" (the default): all players are evaluated at one joint point; "alternating": each player
             sees the moves of those before it.
-        samples: whether the second evaluation takes a "fresh" batch (the default), or the "same" batch as the first.
+        samples: whether each move of a step takes a "fresh" batch (the default), or all moves of a step take the "same"
+            batch. With ``critic_steps: 1`` a step has two moves.
+        critic_steps: the number of moves in the extrapolation, and again in the update. All players but the last (in a
+            GAN: the discriminator) make each of these moves, the first from z and the others from where they are; the
+            last player (in a GAN: the generator) makes the last move only, as in :class:`RAPP`. Default 1.
     """
 
     def __init__(
@@ -92,5 +115,6 @@ class ExtragradientPlus(RAPP):
         relaxation: PositiveFloat = 0.5,
         order: Order | None = None,
         samples: Draws | None = None,
+        critic_steps: PositiveInt = 1,
     ):
-        super().__init__(2, relaxation, order, samples)
+        super().__init__(2, relaxation, order, samples, critic_steps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import re
 import shutil
@@ -20,7 +22,7 @@ from gantrain.config.paths import nothing_at
 from gantrain.config.schema import Config
 from gantrain.config.sections import Run
 from gantrain.config.shipped import is_missing
-from gantrain.config.targets import foreign_targets
+from gantrain.config.targets import foreign_targets, is_own
 from gantrain.config.types import shown
 from gantrain.errors import Notice, UserError
 from gantrain.runs import checkpoint_files
@@ -326,6 +328,7 @@ def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
         warnings.warn(lost, Notice, stacklevel=3)
         return
     now = flatten(dict(config))
+    before |= _newer_arguments(before, now)
     changeable = (*CHANGEABLE, *(f"data.{key}" for key in place_keys(config.get("data"))))
     # The name of the outermost part comes first, since all keys of a part differ when its name does.
     for key in sorted(
@@ -337,6 +340,20 @@ def _require_same_computation(folder: Path, config: Mapping[str, Any]) -> None:
                 f"{key}: the run in {folder} has {shown(old)}, this config {shown(new)}; "
                 "a resumed run keeps what it computes. Change it back, or start another run with run.name=NEW"
             )
+
+
+def _newer_arguments(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that gantrain's parts of a run that was built in Python have gained since, with their defaults."""
+    found = {}
+    for key in now.keys() - before.keys():
+        part, _, name = key.rpartition(".")
+        target = now.get(f"{part}.target")
+        if isinstance(target, str) and is_own(target) and before.get(f"{part}.target") == target:
+            module, _, cls = target.partition(":")
+            argument = inspect.signature(getattr(importlib.import_module(module), cls)).parameters.get(name)
+            if argument is not None and argument.default is not argument.empty:
+                found[key] = argument.default
+    return found
 
 
 def _at(key: str, flat: Mapping[str, Any]) -> Any:

@@ -80,13 +80,15 @@ class OuterContract(ABC):
     """The contract of outer loops.
 
     Attributes:
-        gradients: the number of gradient evaluations of each player in a training step.
+        gradients: the number of gradient evaluations of the last player in a training step.
+        critic_steps: how many times as many each of the other players has.
         cycle: the number of training steps in an outer step.
         copies: the copies of all parameters that the loop holds at most, beside parameters, gradients and the
             optimizers' states; None leaves this untested.
     """
 
     gradients: int = 1
+    critic_steps: int = 1
     cycle: int = 1
     copies: float | None = None
 
@@ -98,7 +100,7 @@ class OuterContract(ABC):
         field = pair_field()
         run(self.make(), field, 3 * self.cycle)
         assert field.evaluator.evaluations == {
-            "first": 3 * self.cycle * self.gradients,
+            "first": 3 * self.cycle * self.gradients * self.critic_steps,
             "second": 3 * self.cycle * self.gradients,
         }
 

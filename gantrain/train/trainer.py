@@ -60,6 +60,7 @@ from gantrain.runs.restore import (
 )
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.train.description import describe
+from gantrain.train.initial_distance import InitialDistance
 from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
 from gantrain.train.nonfinite import not_finite, require_finite_samples
@@ -70,6 +71,8 @@ from gantrain.utils.nested import Maybe, flatten
 from gantrain.utils.seeding import derive
 from gantrain.utils.tensors import norm, preserve
 
+# The part of a checkpoint that holds the weights with which the run began, if their distance is logged.
+_INITIAL_WEIGHTS = "log.initial_weights"
 # The parts of a checkpoint that are no player's.
 _CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation", "undone")
 
@@ -170,6 +173,7 @@ class Trainer(Loop):
         self.batches = batches
         self.schedulers = dict(schedulers or {})
         self.initial = dict(initial)
+        self.initial_distance = InitialDistance(self.learners) if self.log_settings.initial_distance else None
         several = [ema] if isinstance(ema, EMA) else list(ema or ())
         self.averages = {average.name: average for average in several}
         if len(self.averages) < len(several):
@@ -388,6 +392,8 @@ class Trainer(Loop):
             Diverged: a scalar is not finite, because the training diverged.
         """
         values = self._observations()
+        if self.initial_distance is not None:
+            values |= self.initial_distance.scalars()
         for name, value in values.items():
             if not math.isfinite(value):
                 raise self._diverged(f"{name} is {value}")
@@ -515,6 +521,8 @@ class Trainer(Loop):
             state[f"scheduler.{name}"] = scheduler.state_dict()
         for name, average in self.averages.items():
             state[average_part(name)] = average.state_dict()
+        if self.initial_distance is not None:
+            state[_INITIAL_WEIGHTS] = self.initial_distance.state_dict()
         return state
 
     def load(self, state: dict[str, Any], folder: Path) -> None:
@@ -533,6 +541,8 @@ class Trainer(Loop):
         form = {"step": 0, "outer_steps": 0, "since": reading, "reached": reading, "rollbacks": Maybe(0)}
         require_fit(clock, form, "clock", folder, counts=True)
         undone = undone_work(state, folder)
+        if self.initial_distance is not None:
+            self._restore_initial_weights(self.initial_distance, state, folder)
         for learner in self.learners:
             restore(learner.player.module, state, learner.name, folder)
         for name, average in self.averages.items():
@@ -551,6 +561,15 @@ class Trainer(Loop):
         if "since" in clock:
             self.since, self.reached = Clock(*clock["since"]), Clock(*clock["reached"])
         self.resumed(**undone)
+
+    @staticmethod
+    def _restore_initial_weights(initial: InitialDistance, state: dict[str, Any], folder: Path) -> None:
+        if _INITIAL_WEIGHTS not in state:
+            raise UserError(
+                f"log.initial_distance: {folder} does not hold the weights with which the run began, since the key was "
+                "false; leave it false, or train another run (run.name=NEW)"
+            )
+        restore_part(initial, state, _INITIAL_WEIGHTS, folder, initial.state_dict())
 
     def _write(self, folder: Path, more: dict[str, Any], keep: int) -> None:
         """Have a checkpoint written of the state, and of ``more``; only the first process writes.

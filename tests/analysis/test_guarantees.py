@@ -100,5 +100,7 @@ def test_the_guarantee_of_lookahead_over_gda_reaches_its_constant():
 
 
 def test_no_theorem_no_promise():
-    for outer in ("optimistic", {"name": "ceg_plus", "adaptive": True}, {"name": "lookahead", "base": "optimistic"}):
+    critics = [{"name": name, "critic_steps": 2} for name in ("gda", "extragradient", "extragradient_plus", "rapp")]
+    over = [{"name": "lookahead", "inner_steps": 2, "base": base} for base in ("optimistic", *critics)]
+    for outer in ("optimistic", {"name": "ceg_plus", "adaptive": True}, *critics, *over):
         assert convergence_guaranteed(build("outer", outer), 0.1, 0.1) is None

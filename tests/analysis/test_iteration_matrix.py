@@ -28,13 +28,19 @@ LOOPS = [
     {"name": "lookahead", "inner_steps": 4, "relaxation": 0.6, "base": {"name": "ceg_plus", "relaxation": 0.2}},
     {"name": "lookahead", "inner_steps": 3, "relaxation": 0.6, "base": "optimistic"},
     {"name": "lookahead", "inner_steps": 2, "base": {"name": "lookahead", "inner_steps": 3, "base": "extragradient"}},
+    {"name": "gda", "critic_steps": 3},
+    {"name": "extragradient", "critic_steps": 2},
+    {"name": "rapp", "inner_steps": 3, "critic_steps": 4},
+    {"name": "optimistic", "critic_steps": 3},
+    {"name": "lookahead", "inner_steps": 3, "base": {"name": "extragradient_plus", "critic_steps": 2}},
 ]
 
 
 def name(outer):
     base = outer.get("base")
     inner = base if isinstance(base, str) else name(base) if base else ""
-    return f"{outer['name']} {inner}".strip()
+    critics = f" critics {outer['critic_steps']}" if "critic_steps" in outer else ""
+    return f"{outer['name']}{critics} {inner}".strip()
 
 
 def ran(matrix, start, outer, order, steps):
@@ -87,7 +93,25 @@ def test_a_matrix_that_overflows_has_an_infinite_radius():
     assert spectral_radius(iteration_matrix(outer, 10 * np.eye(2))) == np.inf
 
 
-@pytest.mark.parametrize("outer", [{"name": "ceg_plus", "adaptive": True}, {"name": "gda", "critic_steps": 3}])
-def test_a_loop_without_a_matrix(outer):
+def test_a_loop_without_a_matrix():
     with pytest.raises(UserError, match="as configured is not linear, so that it has no iteration matrix"):
+        iteration_matrix(build("outer", {"name": "ceg_plus", "adaptive": True}), np.eye(2))
+
+
+@pytest.mark.parametrize("outer", [{"name": "gda", "order": "alternating"}, {"name": "rapp", "critic_steps": 2}])
+def test_who_moves_when_depends_on_the_sizes(outer):
+    with pytest.raises(UserError, match="^sizes: expected each player's number of entries"):
         iteration_matrix(build("outer", outer), np.eye(2))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_on_a_bilinear_game_critics_that_extrapolate_n_times_go_n_times_as_far(n):
+    """With ``F = (a g, -a c)`` alternating extragradient goes ``c' = c - n a g~`` and ``g' = g + a c'``, where
+    ``c~ = c - n a g`` and ``g~ = g + a c~``."""
+    a = 0.3
+    g_extrapolated = np.array([a, 1 - n * a * a])
+    c = np.array([1.0, 0.0]) - n * a * g_extrapolated
+    expected = np.stack([c, np.array([0.0, 1.0]) + a * c])
+    loop = build("outer", {"name": "extragradient", "order": "alternating", "critic_steps": n})
+    found = iteration_matrix(loop, a * np.array([[0.0, 1.0], [-1.0, 0.0]]), (1, 1))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-15)

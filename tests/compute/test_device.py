@@ -84,6 +84,8 @@ MANY = {
     "eg plus": (DIGITS, "outer={name: extragradient_plus, relaxation: 0.4}"),
     "rapp": (DIGITS, RAPP),
     "optimistic": (DIGITS, "outer=optimistic"),
+    "extragradient critic steps": (DIGITS, "outer={name: extragradient, critic_steps: 2}"),
+    "optimistic critic steps": (DIGITS, "outer={name: optimistic, critic_steps: 2}"),
     "lookahead twice": (
         *(DIGITS, "outer={name: lookahead, inner_steps: 2, base: {name: lookahead, inner_steps: 2, base: gda}}"),
         "run.steps=5",

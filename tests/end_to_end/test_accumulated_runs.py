@@ -21,6 +21,7 @@ from gantrain.errors import UserError
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
 SGD = ("game.generator.optimizer={name: sgd, lr: 0.05}", "game.discriminator.optimizer={name: sgd, lr: 0.05}")
 LOOKAHEAD = "outer={name: lookahead, inner_steps: 2, base: extragradient}"
+OPTIMISTIC = "outer={name: optimistic, critic_steps: 2}"
 AUGMENTED = "game.augmentations=[color, {name: crop, padding: 1}, {name: cutout, size: 4}]"
 CLASSIFIER = {
     "run": {"name": "digits", "steps": 20},
@@ -40,7 +41,7 @@ SHARPNESS = {
 RUNS = {
     "alternating": (DIGITS, *SGD, "outer={name: gda, order: alternating, critic_steps: 2}"),
     "conditional": (DIGITS, *SGD, "game.conditional=true", "game.loss=relativistic", LOOKAHEAD, AUGMENTED),
-    "lazy": (DIGITS, *SGD, "game.penalties=[{name: r1, every: 2}, {name: r2, weight: 0.1}]", "outer=optimistic"),
+    "lazy": (DIGITS, *SGD, "game.penalties=[{name: r1, every: 2}, {name: r2, weight: 0.1}]", OPTIMISTIC),
     "wgan_gp": (DIGITS, *SGD, "game.loss=wasserstein", "game.penalties=[wgan_gp]", "outer={name: rapp, samples: same}"),
     "sharp": (DIGITS, *SGD, *SHARPNESS.values(), "outer=ceg_plus"),
     "sam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.1}"),

@@ -54,7 +54,7 @@ RUNS = {
     ),
     "lookahead_batch_norm": (DIGITS, LOOKAHEAD, *SGD),
     "lookahead_no_norm": (DIGITS, LOOKAHEAD, NO_NORM, *SGD),
-    "adam": (RING, LOOKAHEAD),
+    "adam": (RING, LOOKAHEAD, "log.initial_distance=true"),
     "stylegan2": (
         DIGITS,
         "outer={name: extragradient}",

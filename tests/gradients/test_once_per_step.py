@@ -60,7 +60,7 @@ LOOPS = {
     "gda": gt.outer.GDA,
     "alternating": lambda: gt.outer.GDA(order="alternating", critic_steps=3),
     "extragradient": gt.outer.Extragradient,
-    "rapp": gt.outer.RAPP,
+    "rapp": lambda: gt.outer.RAPP(critic_steps=2),
     "ceg_plus": gt.outer.CEGPlus,
     "lookahead": lambda: gt.outer.Lookahead(base=gt.outer.RAPP(), inner_steps=2),
 }

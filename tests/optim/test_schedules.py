@@ -64,6 +64,7 @@ def test_a_run_resumed_past_its_schedule_is_refused_and_left_alone(tmp_path):
     [
         ("gda", "{name: sam, rho: 0.1}", 2, 1),
         ("{name: gda, critic_steps: 3}", "null", 3, 3),
+        pytest.param("{name: extragradient, critic_steps: 3}", "null", 6, 6, marks=pytest.mark.slow),
         ("extragradient", "{name: sampa, rho: 0.1, climb: tanh}", 4, 2),
         ("{name: lookahead, inner_steps: 4, base: {name: rapp, inner_steps: 3}}", "null", 3, 3),
         ("optimistic", "{name: sam, direction: previous}", 1, 1),

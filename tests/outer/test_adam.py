@@ -1,6 +1,7 @@
 """Extragradient and its kin over Adam, against the algorithms written out with numpy."""
 
 import numpy as np
+import pytest
 import torch
 
 import gantrain as gt
@@ -79,6 +80,29 @@ def test_optimistic_over_adam_extrapolates_along_the_last_gradient():
     path = gt.solve(game(), outer="optimistic", optimizer=ADAM, steps=20)
     np.testing.assert_allclose(path["x"][-1].numpy(), x, rtol=0, atol=1e-10)
     assert path.evaluations == {"x": 20, "y": 20}
+
+
+@pytest.mark.parametrize("order", ["simultaneous", "alternating"])
+def test_optimistic_critics_extrapolate_along_each_of_their_last_gradients(order):
+    x, y = start()
+    adam_x, adam_y = Adam(), Adam()
+    past_x, past_y = [], None
+    for _ in range(20):
+        wx, wy = x, y if past_y is None else adam_y.step(y, past_y)
+        for gradient in past_x:
+            wx = adam_x.step(wx, gradient)
+        past_x = []
+        for i in range(3):
+            seen = wx
+            past_x.append(field(wx, wy)[0])
+            wx = adam_x.step(wx if i else x, past_x[-1])
+        past_y = field(wx if order == "alternating" else seen, wy)[1]
+        x, y = wx, adam_y.step(y, past_y)
+    outer = {"name": "optimistic", "critic_steps": 3}
+    path = gt.solve(game(), outer=outer, optimizer=ADAM, order=order, steps=20)
+    np.testing.assert_allclose(path["x"][-1].numpy(), x, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(path["y"][-1].numpy(), y, rtol=0, atol=1e-10)
+    assert path.evaluations == {"x": 60, "y": 20}
 
 
 def test_every_player_has_its_own_optimizer_and_scheduler():

@@ -1,3 +1,5 @@
+import pytest
+
 from gantrain.outer import GDA, RAPP, CEGPlus, Extragradient, ExtragradientPlus, Lookahead, Optimistic
 from gantrain.testing import OuterContract
 
@@ -37,6 +39,31 @@ class TestOptimistic(OuterContract):
 
     def make(self):
         return Optimistic()
+
+
+class TestExtragradientWithCriticSteps(OuterContract):
+    copies = 1
+    gradients, critic_steps = 2, 3
+
+    def make(self):
+        return Extragradient(critic_steps=3)
+
+
+class TestOptimisticWithCriticSteps(OuterContract):
+    copies = 2  # two gradients more of one of the two players
+    critic_steps = 3
+
+    def make(self):
+        return Optimistic(critic_steps=3)
+
+
+@pytest.mark.slow
+class TestAlternatingRAPPWithCriticStepsOnTheSameSamples(OuterContract):
+    copies = 1
+    gradients, critic_steps = 4, 2
+
+    def make(self):
+        return RAPP(inner_steps=4, relaxation=0.5, order="alternating", samples="same", critic_steps=2)
 
 
 class TestRAPP(OuterContract):
@@ -93,6 +120,15 @@ class TestLookaheadOverOptimistic(OuterContract):
 
     def make(self):
         return Lookahead(inner_steps=2, base=Optimistic())
+
+
+@pytest.mark.slow
+class TestLookaheadOverExtragradientWithCriticSteps(OuterContract):
+    copies = 2
+    gradients, cycle, critic_steps = 2, 3, 2
+
+    def make(self):
+        return Lookahead(inner_steps=3, base=Extragradient(critic_steps=2))
 
 
 class TestNestedLookahead(OuterContract):

@@ -126,7 +126,7 @@ def run(tmp_path_factory):
         RING,
         tmp_path_factory.mktemp("run"),
         "run.steps=3",
-        "outer={name: lookahead, inner_steps: 25, base: optimistic}",
+        "outer={name: lookahead, inner_steps: 25, base: {name: optimistic, critic_steps: 2}}",
         "game.generator.sharpness={name: sampa, rho: 0.1}",
         "game.generator.scheduler={name: cosineannealinglr, T_max: 48}",
     )

@@ -21,14 +21,15 @@ LOOPS = {
     "rapp": {"name": "rapp", "inner_steps": 3, "relaxation": 0.8},
     "optimistic": "optimistic",
     "ceg_plus": "ceg_plus",
+    "critics": {"name": "optimistic", "critic_steps": 2},
     "nested": {
         "name": "lookahead",
         "inner_steps": 2,
         "base": {"name": "lookahead", "inner_steps": 2, "base": {"name": "extragradient"}},
     },
 }
-# Gradients of an outer step.
-COST = {"gda": 1, "extragradient": 2, "rapp": 3, "optimistic": 1, "ceg_plus": 2, "nested": 8}
+# Gradients of an outer step; with critic steps x takes twice as many.
+COST = {"gda": 1, "extragradient": 2, "rapp": 3, "optimistic": 1, "ceg_plus": 2, "critics": 1, "nested": 8}
 
 
 def batches():
@@ -79,7 +80,8 @@ def test_oracles_under_loops_with_constraints(oracle, loop):
         assert path[player].isfinite().all() and not torch.equal(path[player], plain[player])
         if loop != "ceg_plus":  # whose z need not lie in the set
             assert (path[player] <= 0.5).all() and (path[player] >= -0.45).all()
-        assert path.evaluations[player] == 4 * COST[loop] * each + (name == "sampa")
+        cost = COST[loop] * (2 if loop == "critics" and player == "x" else 1)
+        assert path.evaluations[player] == 4 * cost * each + (name == "sampa")
 
 
 def test_an_oracle_for_one_player_leaves_the_others_plain():
@@ -101,7 +103,8 @@ def test_an_infinitesimal_radius_is_plain_under_every_optimizer():
 def test_a_game_of_one_has_no_critics_to_move():
     settings = {"sharpness": ORACLES["sam"], "steps": 2, "batches": [torch.ones(2).double(), torch.zeros(2).double()]}
     game = gt.games.Minimize(lambda x, b: ((x - b) ** 2).sum(), x=torch.ones(2).double())
-    path = gt.solve(game, outer={"name": "gda", "critic_steps": 2}, **settings)
-    assert path.evaluations == {"x": 4}
-    # No batch is drawn in vain.
-    assert torch.equal(path["x"], gt.solve(game, outer="gda", **settings)["x"])
+    for outer, cost in (("gda", 4), ("optimistic", 4), ("extragradient", 8)):
+        path = gt.solve(game, outer={"name": outer, "critic_steps": 2}, **settings)
+        assert path.evaluations == {"x": cost}
+        # No batch is drawn in vain.
+        assert torch.equal(path["x"], gt.solve(game, outer=outer, **settings)["x"])

@@ -87,6 +87,15 @@ def test_it_resumes_to_the_bit(tmp_path):
     assert same(state(parts), state(straight)) and rows(parts) == rows(straight)
 
 
+def test_a_run_from_before_an_argument_of_its_parts_goes_on(tmp_path):
+    folder = trainer(tmp_path, steps=3).fit()
+    config = folder / "config.yaml"
+    lines = config.read_text().splitlines(keepends=True)
+    assert sum("critic_steps: 1" in line for line in lines) == 1
+    config.write_text("".join(line for line in lines if "critic_steps" not in line))
+    assert trainer(tmp_path).fit(resume=True) == folder
+
+
 def test_a_run_that_exists_or_differs_is_refused(tmp_path):
     folder = trainer(tmp_path, steps=3).fit()
     with pytest.raises(UserError, match="this run exists; add --resume"):

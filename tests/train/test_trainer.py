@@ -174,6 +174,34 @@ def test_what_is_logged_is_what_the_game_says(ring):
     assert row["score/fake"] == pytest.approx(fake.mean().item(), rel=1e-5)
 
 
+def test_the_distance_from_the_initial_weights_is_that_of_the_seed_and_goes_on(ring):
+    on = ("log.initial_distance=true", "log.every=1", "checkpoint.every=1", "checkpoint.keep=9", "run.steps=6")
+    config = ring(*on, "run.name=whole")
+    whole = train(config)
+    torch.manual_seed(1)  # the weights are a function of the run's seed
+    initial = make_game(config, build("data", config.data.part))
+    require_distances(whole, {name: player.module.state_dict() for name, player in initial.players.items()})
+
+    train(ring(*on, "run.name=parts", "run.steps=4"))
+    parts = train(ring(*on, "run.name=parts"), resume=True)
+    assert same(state(parts), state(whole)) and rows(parts) == rows(whole)
+
+    warm = train(ring(*on, "run.name=warm", f"game.generator.init={{run: {whole}, weights: live}}"))
+    require_distances(warm, {"generator": state(whole)["generator"]})
+    with pytest.raises(UserError, match="^log.initial_distance: .*step_2 does not hold the weights with which the run"):
+        train(ring("run.name=late", "run.steps=2"))
+        train(ring(*on, "run.name=late"), resume=True)
+
+
+def require_distances(folder: Path, initial: dict[str, dict[str, torch.Tensor]]) -> None:
+    """Require that the logged distances are those between the checkpoints and ``initial``, which players have left."""
+    for row in rows(folder):
+        for name, start in initial.items():
+            now = state(folder, row["step"])[name]
+            square = sum((now[key].double() - start[key].double()).square().sum().item() for key in start)
+            assert row[f"initial_distance/{name}"] == pytest.approx(square**0.5, rel=1e-5) and square > 0
+
+
 def test_tensorboard_and_metrics_have_the_same_of_a_run(digits):
     config = digits(
         "run.steps=10",
