@@ -313,7 +313,10 @@ _KINDS = {
     "optimizer": lambda: Kind(
         "optimizer",
         "torch.optim:Optimizer",
-        _optimizers() | _in("optim.muon", muon="Muon") | _in("optim.mirror", mirror="Mirror"),
+        _optimizers()
+        | _in("optim.muon", muon="Muon")
+        | _in("optim.mirror", mirror="Mirror")
+        | _in("optim.optimistic_adam", optimistic_adam="OptimisticAdam"),
         supplied={"params": "the parameters that it moves"},
         beside=_decay,
         schedules=_NO_SCHEDULE,
