@@ -35,6 +35,14 @@ SPLITS = {
         ["layers.1.weight", "logit.linear.weight", "logit.embedding.weight"],
     ),
     ("generator", "dcgan"): (["layers.4.weight"], ["embed.embedding.weight", "layers.0.weight", "layers.7.weight"]),
+    ("generator", "sndcgan"): (
+        ["layers.0.weight", "layers.1.weight", "layers.2.weight"],
+        ["dense.weight", "layers.3.weight"],
+    ),
+    ("discriminator", "sndcgan"): (
+        [f"layers.{i}.weight" for i in (2, 4, 6, 8, 10, 12)],
+        ["layers.0.weight", "logit.linear.weight", "logit.embedding.weight"],
+    ),
     ("discriminator", "dcgan"): (
         ["layers.2.weight"],
         ["layers.0.weight", "logit.linear.weight", "logit.embedding.weight"],
