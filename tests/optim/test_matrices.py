@@ -19,6 +19,7 @@ def named(network, found):
     return [names[id(matrix.parameter)] for matrix in found]
 
 
+ORIGINAL = "parametrizations.weight.original"  # where spectral norm keeps a weight
 # Network: the hidden matrices, and all others.
 SPLITS = {
     ("generator", "conv"): (
@@ -40,8 +41,8 @@ SPLITS = {
         ["dense.weight", "layers.3.weight"],
     ),
     ("discriminator", "sndcgan"): (
-        [f"layers.{i}.weight" for i in (2, 4, 6, 8, 10, 12)],
-        ["layers.0.weight", "logit.linear.weight", "logit.embedding.weight"],
+        [f"layers.{i}.{ORIGINAL}" for i in (2, 4, 6, 8, 10, 12)],
+        [f"{layer}.{ORIGINAL}" for layer in ("layers.0", "logit.linear", "logit.embedding")],
     ),
     ("discriminator", "dcgan"): (
         ["layers.2.weight"],
