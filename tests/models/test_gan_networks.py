@@ -222,7 +222,9 @@ def test_sngan_is_drawn_from_xaviers_distribution_with_more_for_bypasses():
 
 def test_dcgan_is_drawn_as_in_the_paper():
     torch.manual_seed(0)
-    for network in (DCGANGenerator(image(32), width=32), DCGANDiscriminator(image(32), width=32)):
+    plain = DCGANDiscriminator(image(32), width=32, batch_norm=False)
+    assert not any(m.bias.any() for m in plain.modules() if isinstance(m, nn.Conv2d))
+    for network in (DCGANGenerator(image(32), width=32), DCGANDiscriminator(image(32), width=32), plain):
         for m in network.modules():
             if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 assert m.weight.std().item() == pytest.approx(0.02, rel=0.1) and abs(m.weight.mean()) < 2e-3
