@@ -193,6 +193,7 @@ _KINDS = {
         | _in("models.mlp", mlp="MLPGenerator")
         | _in("models.dcgan", dcgan="DCGANGenerator")
         | _in("models.sngan", sngan="SNGANGenerator")
+        | _in("models.sndcgan", sndcgan="SNDCGANGenerator")
         | _in("models.r3gan", r3gan="R3GANGenerator")
         | _in("models.biggan", biggan="BigGANGenerator")
         | _in("models.fastgan", fastgan="FastGANGenerator")
@@ -207,6 +208,7 @@ _KINDS = {
         | _in("models.mlp", mlp="MLPDiscriminator")
         | _in("models.dcgan", dcgan="DCGANDiscriminator")
         | _in("models.sngan", sngan="SNGANDiscriminator")
+        | _in("models.sndcgan", sndcgan="SNDCGANDiscriminator")
         | _in("models.r3gan", r3gan="R3GANDiscriminator")
         | _in("models.biggan", biggan="BigGANDiscriminator")
         | _in("models.fastgan", fastgan="FastGANDiscriminator")
@@ -313,7 +315,10 @@ _KINDS = {
     "optimizer": lambda: Kind(
         "optimizer",
         "torch.optim:Optimizer",
-        _optimizers() | _in("optim.muon", muon="Muon") | _in("optim.mirror", mirror="Mirror"),
+        _optimizers()
+        | _in("optim.muon", muon="Muon")
+        | _in("optim.mirror", mirror="Mirror")
+        | _in("optim.optimistic_adam", optimistic_adam="OptimisticAdam"),
         supplied={"params": "the parameters that it moves"},
         beside=_decay,
         schedules=_NO_SCHEDULE,

@@ -40,6 +40,8 @@ LONGEST_NAME = 200
 
 # The weights of a network that are no average.
 WEIGHTS = ("live", "anchor")
+# What an average may be taken of: those, or each outer iterate once.
+AVERAGED = (*WEIGHTS, "outer_iterate")
 # The keys of an average that say how it is taken, of which each excludes the others.
 ONE_OF_AVERAGE = ("decay", "half_life_kimg", "uniform")
 
@@ -350,9 +352,10 @@ class EMA(Schema):
     start: Interval | None = None
     """The time from which steps count in a uniform average, which equals the weights until then: a number of training
     steps, {kimg: N} or {gradients: N}. Default null: the beginning."""
-    of: Literal["live", "anchor"] = "live"
+    of: Literal["live", "anchor", "outer_iterate"] = "live"
     """The weights that are averaged: those that are trained (live), or the last outer iterate (anchor) of an outer loop
-    that has an anchor, such as the slow weights of lookahead. Default live."""
+    that has an anchor, such as the slow weights of lookahead, each after every training step; or each outer iterate
+    once (outer_iterate), so that the average moves only where an outer step is complete. Default live."""
     name: Annotated[str, AverageName()] = "ema"
     """The name of the average, by which evaluations, samples and commands choose it. Default ema."""
 

@@ -12,6 +12,7 @@ from gantrain.models.interpolation import slerp
 from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator, MLPPerturber
 from gantrain.models.r3gan import R3GANDiscriminator, R3GANGenerator
 from gantrain.models.resnet import ResNet
+from gantrain.models.sndcgan import SNDCGANDiscriminator, SNDCGANGenerator
 from gantrain.models.sngan import SNGANDiscriminator, SNGANGenerator
 from gantrain.models.strategy import Softmax, Strategy, StrategySpec, Vector
 from gantrain.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
@@ -44,6 +45,8 @@ __all__ = [
     "R3GANDiscriminator",
     "R3GANGenerator",
     "ResNet",
+    "SNDCGANDiscriminator",
+    "SNDCGANGenerator",
     "SNGANDiscriminator",
     "SNGANGenerator",
     "Softmax",

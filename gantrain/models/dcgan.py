@@ -56,12 +56,13 @@ class DCGANGenerator(nn.Module):
 class DCGANDiscriminator(nn.Module):
     """Strided convolutions down to 4 x 4 with leaky ReLU, and batch norm after all but the first; a linear logit.
 
-    Batch norm couples the samples of a batch, so that a gradient penalty does not act on each sample alone. With
-    classes, the label enters by projection. Initialisation and source are those of the generator.
+    With classes, the label enters by projection. Initialisation and source are those of the generator.
 
     Args:
         spec: the description of the data.
         width: the number of channels after the first layer; it doubles with each further layer.
+        batch_norm: whether there is batch norm. It couples the samples of a batch, so that a gradient penalty does not
+            act on each sample alone; without it the convolutions have biases, which begin at 0.
 
     Raises:
         UserError: the data are not images of a size that fits.
@@ -69,14 +70,15 @@ class DCGANDiscriminator(nn.Module):
 
     independent_samples = True
 
-    def __init__(self, spec: DataSpec, width: PositiveInt = 128):
+    def __init__(self, spec: DataSpec, width: PositiveInt = 128, batch_norm: bool = True):
         super().__init__()
         maps = pyramid(spec, "dcgan", _DOUBLINGS)
         self.spec = spec
         widths = [width << i for i in range(maps.doublings)]
-        layers = [nn.Conv2d(maps.channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [nn.Conv2d(maps.channels, width, 4, 2, 1, bias=not batch_norm), nn.LeakyReLU(0.2)]
         for before, after in zip(widths, widths[1:], strict=False):
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+            norm = [nn.BatchNorm2d(after)] if batch_norm else []
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=not batch_norm), *norm, nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.logit = Projection(widths[-1] * math.prod(maps.smallest), spec.classes)
         _initialise(self)
@@ -90,5 +92,7 @@ def _initialise(network: nn.Module) -> None:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, std=0.02)
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.weight, mean=1.0, std=0.02)

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from gantrain.config.base import one_of
 from gantrain.config.clock import Clock
 from gantrain.config.schedules import ended
-from gantrain.config.sections import WEIGHTS, AverageName
+from gantrain.config.sections import AVERAGED, AverageName
 from gantrain.config.types import Period
 from gantrain.utils.tensors import copy_, lerp_from_
 
@@ -53,6 +53,11 @@ class EMA:
     **Uniform**: ``e_t = 1 / (t - s) Σ_{i = s+1 … t} θ_i``, where ``s`` is the first step at which the time ``start``
     has come, by default 0. Until then ``e_t = θ_t``.
 
+    An average of outer iterates (``of="outer_iterate"``) moves only at a step that completes an outer step. There its
+    ``t`` and ``n`` count outer iterates: by a decay it is the usual average of Lookahead's slow weights, and uniform
+    it is the mean of ``z_1, z_2, …``. In a half-life ``B`` are the images since the last outer iterate. With
+    ``start`` those outer iterates count that are reached by a step after that time.
+
     Running statistics of batch norm are averaged like the parameters: the mean activation is linear in a layer's
     weights, so it is the averaged statistics that fit averaged weights. All other buffers are copied, for the average
     of two unit vectors of spectral norm is no unit vector and that of two counters no counter.
@@ -69,7 +74,8 @@ class EMA:
         uniform: whether the average is uniform.
         start: the time from which a uniform average counts: a number of training steps, ``{"kimg": 10}`` or
             ``{"gradients": 500}``. None for the beginning.
-        of: "live": the weights that are trained; "anchor": those of the outer loop's last outer iterate.
+        of: "live": the weights that are trained; "anchor": those of the outer loop's last outer iterate;
+            "outer_iterate": each outer iterate once.
         name: the name of the average, in checkpoints and logs.
 
     Attributes:
@@ -99,7 +105,7 @@ class EMA:
         ramp: float | None = None,
         uniform: bool = False,
         start: Interval | None = None,
-        of: Literal["live", "anchor"] = "live",
+        of: Literal["live", "anchor", "outer_iterate"] = "live",
         name: str = "ema",
     ):
         if (decay is not None) + (half_life_kimg is not None) + uniform != 1:
@@ -113,8 +119,8 @@ class EMA:
             raise ValueError("ramp: goes with half_life_kimg; leave it out")
         if start is not None and not uniform:
             raise ValueError("start: goes with uniform; leave it out")
-        if of not in WEIGHTS:
-            raise ValueError(f"of: expected {one_of(WEIGHTS)}, got {of!r}")
+        if of not in AVERAGED:
+            raise ValueError(f"of: expected {one_of(AVERAGED)}, got {of!r}")
         for key, given, kind in (("name", name, AverageName()), ("start", 1 if start is None else start, Period())):
             try:
                 kind.validate(given)
@@ -128,11 +134,16 @@ class EMA:
         self.of = of
         self.name = name
         self.updates = 0
+        self._images = 0  # since the last outer iterate
         self.module = copy.deepcopy(module).requires_grad_(False).eval()
         self._own, self._source = _divided(self.module), _divided(module)
 
     def update(
-        self, now: Clock = _NEW, since: Clock = _NEW, anchor: Mapping[int, Tensor] = MappingProxyType({})
+        self,
+        now: Clock = _NEW,
+        since: Clock = _NEW,
+        anchor: Mapping[int, Tensor] = MappingProxyType({}),
+        complete: bool = True,
     ) -> None:
         """Take the module's present weights into the average.
 
@@ -140,12 +151,19 @@ class EMA:
             now: the clock after the step. An average by a decay, and a uniform one without ``start``, need no clock.
             since: the clock before the step.
             anchor: the tensors that stand in for tensors of the module, by their ``id``.
+            complete: whether the present weights are an outer iterate; an average of those passes over others.
         """
+        images = now.images - since.images
+        if self.of == "outer_iterate":
+            self._images += images
+            if not complete:
+                return
+            images, self._images = self._images, 0
         averaged, copied = map(_at, self._own)
         present, others = map(_at, self._source)
         copy_(copied, others)
         present = [anchor.get(id(t), t) for t in present] if anchor else present
-        kept = self._kept(now, since)
+        kept = self._kept(now.images - images, images)
         if kept == 0.0:
             copy_(averaged, present)
         else:
@@ -154,21 +172,26 @@ class EMA:
             self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """The averaged module's state dict and the number of updates that count, ``n_averaged``."""
-        return {**self.module.state_dict(), "n_averaged": self.updates}
+        """The averaged module's state dict and the number of updates that count, ``n_averaged``.
+
+        An average of outer iterates has the number of images since the last one, too, ``n_images``.
+        """
+        more = {"n_images": self._images} if self.of == "outer_iterate" else {}
+        return {**self.module.state_dict(), "n_averaged": self.updates, **more}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         state = dict(state)
         self.updates = int(state.pop("n_averaged"))
+        self._images = int(state.pop("n_images", 0))
         self.module.load_state_dict(state)
 
-    def _kept(self, now: Clock, since: Clock) -> float:
-        """The share of the average that the next update keeps."""
+    def _kept(self, before: int, images: int) -> float:
+        """The share of the average that the next update keeps, after so many images before and since the last one."""
         n = self.updates
         if self.half_life_kimg is not None:
-            bound = math.inf if self.ramp is None else self.ramp * since.images
+            bound = math.inf if self.ramp is None else self.ramp * before
             half_life = min(1000 * self.half_life_kimg, bound)
-            return 0.5 ** ((now.images - since.images) / half_life) if half_life > 0 else 0.0
+            return 0.5 ** (images / half_life) if half_life > 0 else 0.0
         if self.decay is not None:
             return min(self.decay, (1 + n) / (10 + n)) if n else 0.0
         return n / (n + 1)

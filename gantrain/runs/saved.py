@@ -342,9 +342,9 @@ def load(
         game = make_game(settings, read if plays and read is not None else form.spec, device, saved=True)
     except NotFound as error:
         raise NotFound(f"{error}; {MOVED}") from error
-    averages = [section for section in settings.averages if average_part(section.name) in state]
-    weights = weights or next((section.name for section in averages), "live")
-    _require_weights(weights, [section.name for section in averages], path)
+    averages = {section.name: section for section in settings.averages if average_part(section.name) in state}
+    weights = weights or next(iter(averages), "live")
+    _require_weights(weights, list(averages), path)
     for name, player in game.players.items():
         restore(player.module, state, name, path)
     if scheduled := ScheduledNumbers({"game": game}, {}):
@@ -355,7 +355,7 @@ def load(
     if weights == "anchor":
         network = _at_anchor(network, game, make_outer(settings), state, path)
     elif weights != "live":
-        average = EMA(network, uniform=True)  # how it goes on does not matter here
+        average = EMA(network, uniform=True, of=averages[weights].of)  # how it goes on does not matter here
         restore_part(average, state, average_part(weights), path, average.state_dict())
         network = average.module
     saved = SavedRun(

@@ -328,13 +328,14 @@ class Trainer(Loop):
         self.evaluator.observing = observe
         self.scheduled.follow(self.images)
         self._followed = {f"schedule/{key}": value for key, value in self.scheduled.items()}
-        self.outer_steps += self._moved()
+        complete = self._moved()
+        self.outer_steps += complete
         self.evaluator.once_per_step.average(self.processes)
         for name, scheduler in self.schedulers.items():
             schedules.take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
         self.step += 1
         for average in self.averages.values():
-            average.update(self.clock, since, self._anchor() if average.of == "anchor" else {})
+            average.update(self.clock, since, self._anchor() if average.of == "anchor" else {}, complete)
         self.since, self.reached = self.reached, self.clock
         self.scheduled.follow(self.images)  # as a resumed run does, for callbacks and checkpoints
 

@@ -121,11 +121,24 @@ MANY = {
     },
     **{
         each: (DIGITS, *both(f"optimizer={{name: {each}, lr: 1.0e-3}}"), "outer=extragradient")
-        for each in ("sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta", "nadam", "radam", "adamax", "muon")
+        for each in (
+            "sgd",
+            "adam",
+            "adamw",
+            "rmsprop",
+            "adagrad",
+            "adadelta",
+            "nadam",
+            "radam",
+            "adamax",
+            "muon",
+            "optimistic_adam",
+        )
     },
     "schedules": (DIGITS, *both("scheduler={name: cosineannealinglr, T_max: 4}")),
     # Networks.
     "dcgan": (DIGITS, *images("dcgan"), "data={name: digits, batch_size: 32, size: 16}"),
+    "sndcgan": (DIGITS, *images("sndcgan"), "data={name: digits, batch_size: 8, size: 16}", "game.conditional=true"),
     "sngan": (DIGITS, *images("sngan"), "data={name: digits, batch_size: 8, size: 32}", "game.conditional=true"),
     "sngan attention": (
         *(DIGITS, *images("sngan", ", attention: 8", ", attention: 8")),

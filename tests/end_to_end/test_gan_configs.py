@@ -13,7 +13,9 @@ from gantrain.config.loading import load
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RAPP = CONFIGS / "rapp"
-FILES = sorted((*RAPP.glob("*.yaml"), *(CONFIGS / "gan").glob("*.yaml")))
+FILES = sorted(
+    path for folder in ("rapp", "gan", "extra_adam", "lookahead_minimax") for path in (CONFIGS / folder).glob("*.yaml")
+)
 
 # The table's optimizers: gradients of each player in a training step, the optimizer, and the loops from the inside out.
 TABLE = {
@@ -32,11 +34,46 @@ TABLE = {
     "la_extra_adam_plus": (2, "adam", "extragradient_plus", "lookahead"),
 }
 # Those of which the default trials train another with the same loop or the same optimizer.
-SLOW = ("gda", "eg", "eg_plus", "la_eg", "la_eg_plus", "extra_adam", "la_adam", "la_extra_adam")
+SLOW = ("gda", "eg", "eg_plus", "la_eg", "la_eg_plus", "extra_adam", "la_adam", "la_extra_adam", "cnn")
+# Of the other papers' folders, what the default trials train.
+KEPT = ("dcgan_wgan_gp_optimistic_adam", "nla_alt_gan")
+
+# Networks and penalty -> method -> the learning rates of generator and discriminator, and the average's decay, from the
+# JSON files that are published with the paper.
+EXTRA_ADAM = {
+    "dcgan_wgan": {
+        "adam": (2e-5, 2e-4, 0.999),
+        "adam_5": (2e-5, 2e-4, 0.9999),
+        "extra_adam": (5e-5, 5e-4, 0.999),
+        "past_extra_adam": (2e-5, 2e-4, 0.9999),
+        "optimistic_adam": (2e-5, 2e-4, 0.9999),
+    },
+    "dcgan_wgan_gp": {
+        "adam": (1e-4, 1e-4, 0.9999),
+        "adam_5": (1e-4, 1e-4, 0.9999),
+        "extra_adam": (5e-4, 5e-4, 0.9999),
+        "past_extra_adam": (1e-4, 1e-4, 0.9999),
+        "optimistic_adam": (1e-4, 1e-4, 0.9999),
+    },
+    "resnet_wgan_gp": {
+        "adam": (2e-5, 2e-4, 0.9999),
+        "adam_5": (2e-5, 2e-4, 0.9999),
+        "extra_adam": (5e-5, 5e-4, 0.9999),
+        "past_extra_adam": (2e-5, 2e-4, 0.9999),
+        "optimistic_adam": (2e-5, 2e-4, 0.9999),
+    },
+}
+LOOPS = {
+    "adam": ("gda", "alternating"),
+    "adam_5": ("gda", "alternating"),
+    "extra_adam": ("extragradient", "simultaneous"),
+    "past_extra_adam": ("optimistic", "simultaneous"),
+    "optimistic_adam": ("gda", "simultaneous"),
+}
 
 
 def test_there_is_a_config_for_each_optimizer_of_the_table():
-    assert {p.stem for p in RAPP.glob("*.yaml")} == {*TABLE, "base"}
+    assert {p.stem for p in RAPP.glob("*.yaml")} == {*TABLE, "base", "cnn"}
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -59,6 +96,28 @@ def test_a_config_of_the_table_changes_its_optimizer_and_nothing_else(name):
     assert config.evaluate.model_copy(update={"every": 2500}) == base.evaluate
 
 
+def test_the_settings_for_extra_adam_are_the_published_ones():
+    folder = CONFIGS / "extra_adam"
+    stems = {f"{setting}_{method}" for setting, methods in EXTRA_ADAM.items() for method in methods}
+    assert {p.stem for p in folder.glob("*.yaml")} == {*stems, "base"}
+    for setting, methods in EXTRA_ADAM.items():
+        for method, (generator, discriminator, decay) in methods.items():
+            config = load(folder / f"{setting}_{method}.yaml")
+            players = config.game.generator, config.game.discriminator
+            assert tuple(p.optimizer.lr for p in players) == (generator, discriminator)
+            assert all(p.optimizer.betas == (0.5, 0.9) for p in players)
+            assert {p.optimizer.name for p in players} == {"optimistic_adam" if method == "optimistic_adam" else "adam"}
+            assert (config.outer.name, config.outer.order) == LOOPS[method]
+            assert getattr(config.outer, "critic_steps", 1) == (5 if method == "adam_5" else 1)
+            assert [average.decay for average in config.averages] == [decay, None] and config.averages[1].uniform
+            assert {p.model.width for p in players} == {128 if setting.startswith("resnet") else 64}
+            assert [p.weight for p in config.game.penalties] == ([10] if setting.endswith("gp") else [])
+            assert (players[1].constraint is None) == setting.endswith("gp")
+            assert getattr(players[1].model, "batch_norm", False) == (setting == "dcgan_wgan")
+            assert config.game.generator.model.latent_dim == 128
+            assert (config.run.steps, config.data.batch_size, config.game.loss.name) == (500_000, 64, "wasserstein")
+
+
 def test_the_runs_of_all_configs_have_folders_of_their_own():
     names = [load(path).run.name for path in FILES]
     assert len(set(names)) == len(names)
@@ -76,9 +135,13 @@ def test_each_runs_on_the_archive_with_nothing_else_changed():
         assert files.evaluate.every == published.evaluate.every
 
 
+def _slow(path):
+    return path.stem in SLOW or (path.parent.name in ("extra_adam", "lookahead_minimax") and path.stem not in KEPT)
+
+
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in SLOW)) for p in FILES],
+    [pytest.param(p, marks=[pytest.mark.slow] * _slow(p)) for p in FILES],
     ids=lambda p: f"{p.parent.name}/{p.stem}",
 )
 def test_a_config_takes_two_steps(path, tmp_path):
@@ -89,6 +152,7 @@ def test_a_config_takes_two_steps(path, tmp_path):
         f"run.folder={tmp_path}", "run.device=cpu", "run.steps=2", "data={name: digits, size: 32, batch_size: 4}",
         f"game.generator.model.width={width}", f"game.discriminator.model.width={width}", "evaluate=null",
         "samples.count=2", *(["outer.inner_steps=2"] if config.outer.name == "lookahead" else []),
+        *(["outer.base.inner_steps=1"] if path.stem == "nla_alt_gan" else []),
     ]  # fmt: skip
     (row,) = rows(train(load(path, changes)))
     assert row["step"] == 2 and all(math.isfinite(value) for value in row.values() if isinstance(value, float))

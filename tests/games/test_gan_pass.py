@@ -15,7 +15,7 @@ from gantrain.games import losses
 from gantrain.games.gan import GAN
 from gantrain.games.penalties import R1, R2, WGANGP, Penalty
 from gantrain.gradients.evaluator import Evaluator
-from gantrain.models import conv, dcgan, mlp, r3gan, sngan
+from gantrain.models import conv, dcgan, mlp, r3gan, sndcgan, sngan
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 from gantrain.sharpness import SAM
@@ -32,6 +32,11 @@ NETWORKS = {
     ),
     "conv": (IMAGES, partial(conv.ConvGenerator, width=4, latent_dim=3), partial(conv.ConvDiscriminator, width=4)),
     "dcgan": (IMAGES, partial(dcgan.DCGANGenerator, width=4, latent_dim=3), partial(dcgan.DCGANDiscriminator, width=4)),
+    "sndcgan": (
+        IMAGES,
+        partial(sndcgan.SNDCGANGenerator, width=2, latent_dim=3),
+        partial(sndcgan.SNDCGANDiscriminator, width=2),
+    ),
     "sngan": (
         DataSpec((3, 32, 32), 3),
         partial(sngan.SNGANGenerator, width=4, latent_dim=3),
@@ -104,7 +109,7 @@ def error(found, expected):
 )
 def test_gradients_are_those_of_the_objectives_by_themselves(networks, loss, conditional):
     game = game_of(networks, loss, conditional)
-    if loss == "relativistic" and networks in ("sngan", "mlp with spectral norm"):
+    if loss == "relativistic" and networks in ("sngan", "sndcgan", "mlp with spectral norm"):
         # By itself the generator's objective takes fakes before reals; without updates the order does not matter.
         game.discriminator.eval()
     batch = batch_of(game.spec)

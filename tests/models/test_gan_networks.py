@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import avg_pool2d, batch_norm, conv2d, interpolate, linear, relu
+from torch.nn.functional import avg_pool2d, batch_norm, conv2d, conv_transpose2d, interpolate, leaky_relu, linear, relu
 
 from gantrain.data import DataSpec
 from gantrain.errors import UserError
@@ -22,6 +22,8 @@ from gantrain.models import (
     FastGANGenerator,
     R3GANDiscriminator,
     R3GANGenerator,
+    SNDCGANDiscriminator,
+    SNDCGANGenerator,
     SNGANDiscriminator,
     SNGANGenerator,
 )
@@ -133,6 +135,7 @@ def test_sngan_makes_and_takes_images_of_its_sizes(size, classes):
 
 
 @pytest.mark.parametrize("generator, discriminator", [(DCGANGenerator, DCGANDiscriminator),
+                                                      (SNDCGANGenerator, SNDCGANDiscriminator),
                                                       (R3GANGenerator, R3GANDiscriminator)])  # fmt: skip
 @pytest.mark.parametrize("size", [16, 128])
 def test_so_do_the_others(generator, discriminator, size):
@@ -179,6 +182,32 @@ def test_sngans_discriminator_computes_what_the_paper_draws():
     assert torch.allclose(d(x), expected, atol=1e-5)
 
 
+def test_sndcgans_pair_computes_what_the_paper_draws_at_48_pixels():
+    """Table 3 of the SNGAN paper's appendix, for STL-10: a first map of 6 by 6."""
+    g, d = SNDCGANGenerator(image(48), width=2, latent_dim=5), SNDCGANDiscriminator(image(48), 2, spectral_norm=False)
+    p, q = dict(g.named_parameters()), dict(d.named_parameters())
+    z = torch.randn(4, 5)
+    h = torch.einsum("nz,zchw->nchw", z, p["dense.weight"]) + p["dense.bias"][:, None, None]
+    assert h.shape == (4, 16, 6, 6)
+    for i, padding_and_stride in enumerate([(2, 1), (2, 1), (2, 1), (1, 1)]):
+        norm = f"norms.{i}.norm"
+        h = relu(batch_norm(h, None, None, p[f"{norm}.weight"], p[f"{norm}.bias"], training=True))
+        h = conv_transpose2d(h, p[f"layers.{i}.weight"], p[f"layers.{i}.bias"], *padding_and_stride)
+    x = g(z)
+    assert torch.allclose(x, h.tanh(), atol=1e-5) and x.shape == (4, 3, 48, 48)
+    for i, (channels, stride) in enumerate([(2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2), (16, 1)]):
+        x = leaky_relu(conv2d(x, q[f"layers.{2 * i}.weight"], q[f"layers.{2 * i}.bias"], stride, 1), 0.1)
+        assert x.shape[1] == channels
+    expected = linear(x.flatten(1), q["logit.linear.weight"], q["logit.linear.bias"])[:, 0]
+    assert torch.allclose(d(g(z)), expected, atol=1e-5)
+
+
+def test_sndcgans_pair_has_as_many_parameters_as_the_published_codes():
+    """The networks ``cnn`` of the code of arXiv 2310.13459, with its widths."""
+    assert count(SNDCGANGenerator, image(32), width=128) == 13_116_419
+    assert count(SNDCGANDiscriminator, image(32)) == 2_935_873
+
+
 def test_sngan_is_drawn_from_xaviers_distribution_with_more_for_bypasses():
     torch.manual_seed(0)
     g, d = SNGANGenerator(image(48), width=8), SNGANDiscriminator(image(32), width=32, spectral_norm=False)
@@ -193,7 +222,9 @@ def test_sngan_is_drawn_from_xaviers_distribution_with_more_for_bypasses():
 
 def test_dcgan_is_drawn_as_in_the_paper():
     torch.manual_seed(0)
-    for network in (DCGANGenerator(image(32), width=32), DCGANDiscriminator(image(32), width=32)):
+    plain = DCGANDiscriminator(image(32), width=32, batch_norm=False)
+    assert not any(m.bias.any() for m in plain.modules() if isinstance(m, nn.Conv2d))
+    for network in (DCGANGenerator(image(32), width=32), DCGANDiscriminator(image(32), width=32), plain):
         for m in network.modules():
             if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 assert m.weight.std().item() == pytest.approx(0.02, rel=0.1) and abs(m.weight.mean()) < 2e-3
@@ -352,6 +383,7 @@ def test_gradient_penalties_reach_the_parameters(network, keys):
         (lambda: SNGANGenerator(image(28)), "model sngan: expected images whose shorter side has 32, 48, 64, 128 .*28"),
         (lambda: SNGANDiscriminator(DataSpec((2,))), r"model sngan: .* got data of shape \(2,\)"),
         (lambda: DCGANGenerator(image(8)), "model dcgan: expected images whose shorter side has 16, 32, 64"),
+        (lambda: SNDCGANGenerator(image(28)), "model sndcgan: expected images whose shorter side has 16, 32, 48, 64"),
         (lambda: DCGANDiscriminator(DataSpec((3, 32, 36))), "expected a longer side .* multiple of 8 .* has 32"),
         (lambda: R3GANGenerator(image(48)), "model r3gan: expected images whose shorter side has 8, 16, 32"),
         (lambda: R3GANDiscriminator(image(64), width=24), "model r3gan: width: .* 24, must be a multiple of .* 16"),

@@ -84,6 +84,27 @@ class TestConditionalDCGANDiscriminator(DiscriminatorContract):
         return models.DCGANDiscriminator(self.spec, width=4)
 
 
+class TestDCGANDiscriminatorWithoutBatchNorm(DiscriminatorContract):
+    spec = COLOUR
+
+    def make(self):
+        return models.DCGANDiscriminator(self.spec.unconditional(), width=4, batch_norm=False)
+
+
+class TestConditionalSNDCGANGenerator(GeneratorContract):
+    spec, conditional, couples_samples = COLOUR, True, True
+
+    def make(self):
+        return models.SNDCGANGenerator(self.spec, width=2, latent_dim=5)
+
+
+class TestConditionalSNDCGANDiscriminator(DiscriminatorContract):
+    spec, conditional = COLOUR, True
+
+    def make(self):
+        return models.SNDCGANDiscriminator(self.spec, width=2)
+
+
 # Attention begins as the identity: its gate is 0.
 ATTENTION = frozenset(f"blocks.1.attention.{layer}.weight" for layer in "fghv")
 

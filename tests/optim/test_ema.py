@@ -145,13 +145,51 @@ def test_a_uniform_average_is_the_mean_of_the_weights_since_its_start(start):
         ({"decay": 0.5, "start": 3}, "start: goes with uniform"),
         ({"uniform": True, "start": 0}, "start: expected a whole number of at least 1, got 0"),
         ({"uniform": True, "start": {"epochs": 3}}, "start: expected a number of training steps"),
-        ({"decay": 0.5, "of": "slow"}, "of: expected one of live, anchor, got 'slow'"),
+        ({"decay": 0.5, "of": "slow"}, "of: expected one of live, anchor, outer_iterate, got 'slow'"),
         ({"decay": 0.5, "name": "live"}, "name: expected a name of at most 50 letters"),
     ],
 )
 def test_settings_that_make_no_average_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         EMA(nn.Linear(1, 1), **settings)
+
+
+OUTER = [
+    ({"decay": 0.6}, lambda n, images: 0.0 if n == 0 else min(0.6, (1 + n) / (10 + n))),
+    ({"uniform": True}, lambda n, images: n / (n + 1)),
+    ({"half_life_kimg": 0.1, "ramp": 0.5}, lambda n, images: 0.5 ** (30 / min(100, 15 * n)) if n else 0.0),
+]
+
+
+@pytest.mark.parametrize(("settings", "kept"), OUTER, ids=["decay", "uniform", "half-life"])
+def test_an_average_of_outer_iterates_takes_each_of_them_once(settings, kept):
+    """Every third step of 10 images completes an outer step; the average is loaded into another one in between."""
+    module = nn.Linear(1, 1, bias=False).double()
+    ema, expected, iterates = EMA(module, of="outer_iterate", **settings), module.weight.item(), 0
+    for n in range(12):
+        moved_to(float(n * n), module)
+        complete = n % 3 == 2
+        ema.update(Clock(n + 1, 10 * (n + 1), n + 1), Clock(n, 10 * n, n), {}, complete)
+        if complete:
+            share = kept(iterates, 10 * n)
+            expected, iterates = share * expected + (1 - share) * n * n, iterates + 1
+        assert float(ema.module.weight) == pytest.approx(expected, rel=1e-12)
+        assert ema.state_dict()["n_averaged"] == iterates
+        again = EMA(module, of="outer_iterate", **settings)
+        again.load_state_dict(ema.state_dict())
+        ema = again
+
+
+@pytest.mark.parametrize(("start", "counted"), [(4, [5, 8, 11]), (6, [8, 11]), ({"kimg": 0.08}, [8, 11])])
+def test_a_uniform_average_of_outer_iterates_counts_those_reached_after_its_start(start, counted):
+    module = nn.Linear(1, 1, bias=False).double()
+    ema = EMA(module, uniform=True, start=start, of="outer_iterate")
+    for n in range(12):
+        moved_to(float(n * n), module)
+        ema.update(Clock(n + 1, 10 * (n + 1), n + 1), Clock(n, 10 * n, n), {}, n % 3 == 2)
+        seen = [m for m in counted if m <= n] or [m for m in range(n + 1) if m % 3 == 2][-1:]
+        if seen:
+            assert float(ema.module.weight) == pytest.approx(sum(m * m for m in seen) / len(seen), rel=1e-12)
 
 
 def test_counters_and_spectral_norm_vectors_are_copied():

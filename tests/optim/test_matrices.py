@@ -19,6 +19,7 @@ def named(network, found):
     return [names[id(matrix.parameter)] for matrix in found]
 
 
+ORIGINAL = "parametrizations.weight.original"  # where spectral norm keeps a weight
 # Network: the hidden matrices, and all others.
 SPLITS = {
     ("generator", "conv"): (
@@ -35,6 +36,14 @@ SPLITS = {
         ["layers.1.weight", "logit.linear.weight", "logit.embedding.weight"],
     ),
     ("generator", "dcgan"): (["layers.4.weight"], ["embed.embedding.weight", "layers.0.weight", "layers.7.weight"]),
+    ("generator", "sndcgan"): (
+        ["layers.0.weight", "layers.1.weight", "layers.2.weight"],
+        ["dense.weight", "layers.3.weight"],
+    ),
+    ("discriminator", "sndcgan"): (
+        [f"layers.{i}.{ORIGINAL}" for i in (2, 4, 6, 8, 10, 12)],
+        [f"{layer}.{ORIGINAL}" for layer in ("layers.0", "logit.linear", "logit.embedding")],
+    ),
     ("discriminator", "dcgan"): (
         ["layers.2.weight"],
         ["layers.0.weight", "logit.linear.weight", "logit.embedding.weight"],

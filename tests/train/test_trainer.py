@@ -95,7 +95,10 @@ def test_what_is_due_is_due_when_the_clock_passes_a_multiple(ring, outer, gradie
 
 
 def test_a_run_by_images_ends_alike_in_parts_and_may_change_its_intervals(ring):
-    averages = "ema=[{name: half, half_life_kimg: 0.3, ramp: 0.5}, {name: mean, uniform: true, of: anchor, start: 4}]"
+    averages = (
+        "ema=[{name: half, half_life_kimg: 0.3, ramp: 0.5}, {name: mean, uniform: true, of: anchor, start: 4}, "
+        "{name: outer, half_life_kimg: 0.5, of: outer_iterate}]"
+    )
     settings = (LOOKAHEAD, averages, *AMOUNTS)
     whole = train(ring(*settings))
     train(ring(*settings, "run.name=parts", "run.steps=8"))
@@ -103,6 +106,11 @@ def test_a_run_by_images_ends_alike_in_parts_and_may_change_its_intervals(ring):
     assert same(state(whole), state(parts))
     assert rows(whole) == [row for row in rows(parts) if row["step"] != 8]
     assert state(whole)["ema.mean"]["n_averaged"] == 16
+    # Of the 20 steps every third completes an outer step, and 64 images are drawn in each of the two since the last.
+    assert {key: state(whole)["ema.outer"][key] for key in ("n_averaged", "n_images")} == {
+        "n_averaged": 6,
+        "n_images": 128,
+    }
     # Of the multiples of 250 images, 64 of which are drawn in a step, 1500 is the first after step 20.
     longer = train(ring(*settings, "run.name=parts", "run.steps=27", "log.every={kimg: 0.25}"), resume=True)
     again = [row["step"] for row in rows(longer) if row["step"] > 20]
@@ -110,9 +118,12 @@ def test_a_run_by_images_ends_alike_in_parts_and_may_change_its_intervals(ring):
 
 
 def test_averages_follow_their_formulas_in_a_run(ring):
-    averages = "ema=[{name: half, half_life_kimg: 0.3, ramp: 0.5}, {name: mean, uniform: true, of: anchor}]"
+    averages = (
+        "ema=[{name: half, half_life_kimg: 0.3, ramp: 0.5}, {name: mean, uniform: true, of: anchor}, "
+        "{name: outer, uniform: true, of: outer_iterate}]"
+    )
     folder = train(ring(LOOKAHEAD, averages, "checkpoint.every=1", "checkpoint.keep=8", "run.steps=8"))
-    half, anchors, name = 0.0, [], "layers.0.weight"
+    half, anchors, outer, name = 0.0, [], [], "layers.0.weight"
     for n in range(8):
         saved = state(folder, n + 1)
         live, start = saved["generator"][name].double(), saved["outer"]["start"]
@@ -120,12 +131,14 @@ def test_averages_follow_their_formulas_in_a_run(ring):
         kept = 0.5 ** (64 / half_life) if half_life else 0.0
         half = kept * half + (1 - kept) * live
         anchors.append(live if start is None else start["generator"][0].double())
+        outer += [live] if start is None else []
     torch.testing.assert_close(saved["ema.half"][name].double(), half, rtol=0, atol=1e-6)
     torch.testing.assert_close(saved["ema.mean"][name].double(), sum(anchors) / 8, rtol=0, atol=1e-6)
-    for weights, expected in (("mean", sum(anchors) / 8), ("anchor", anchors[-1]), ("live", live), (None, half)):
+    means = {"mean": sum(anchors) / 8, "outer": sum(outer) / 2}
+    for weights, expected in (*means.items(), ("anchor", anchors[-1]), ("live", live), (None, half)):
         network = gt.load(folder, weights=weights).network
         torch.testing.assert_close(network.get_parameter(name).double(), expected, rtol=0, atol=1e-6)
-    with pytest.raises(UserError, match="weights: expected one of half, mean, live, anchor, got 'slow'"):
+    with pytest.raises(UserError, match="weights: expected one of half, mean, outer, live, anchor, got 'slow'"):
         gt.load(folder, weights="slow")
 
 
