@@ -42,19 +42,22 @@ class Objective:
             ``(n,)`` for a binary decision in which class 1 has this logit and class 0 has the logit zero.
         targets: ``(n,)``, the class indices that belong to ``logits``.
         scores: detached values for the log, by name, of any shape; the log takes their means.
+        losses: ``(n,)``, the loss of each row of the batch, by which ESAM selects rows; None for the cross-entropy of
+            ``logits``.
 
     Examples:
         >>> import torch
         >>> logits, targets = torch.randn(4, 10), torch.arange(4)
         >>> loss = torch.nn.functional.cross_entropy(logits, targets)
         >>> sorted(vars(Objective(loss, logits, targets, {"size": logits.detach().abs()})))
-        ['logits', 'loss', 'scores', 'targets']
+        ['logits', 'loss', 'losses', 'scores', 'targets']
     """
 
     loss: Tensor
     logits: Tensor | None = None
     targets: Tensor | None = None
     scores: dict[str, Tensor] = field(default_factory=dict)
+    losses: Tensor | None = None
 
 
 class SharedPass(ABC):
