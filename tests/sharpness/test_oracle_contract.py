@@ -1,3 +1,5 @@
+import pytest
+
 from gantrain.sharpness import AESAM, ESAM, GSAM, SAM, GradientNorm, SAMPa
 from gantrain.testing import OracleContract
 
@@ -127,6 +129,7 @@ class TestGSAM(OracleContract):
         return GSAM(rho=0.0, alpha=0.3)
 
 
+@pytest.mark.slow
 class TestGradientNorm(OracleContract):
     copies = 2
 
@@ -138,7 +141,7 @@ class TestGradientNorm(OracleContract):
 
 
 class TestESAM(OracleContract):
-    copies = 1
+    copies = 2
 
     def make(self):
         return ESAM(rho=0.1, beta=0.6, gamma=0.5)
@@ -147,8 +150,9 @@ class TestESAM(OracleContract):
         return ESAM(rho=0.0, beta=0.6, gamma=1.0)
 
 
+@pytest.mark.slow
 class TestESAMTanh(OracleContract):
-    copies = 1
+    copies = 2
 
     def make(self):
         return ESAM(rho=0.1, beta=0.6, gamma=0.25, climb="tanh", geometry="elementwise")
