@@ -154,6 +154,8 @@ class Game(ABC):
         better: whether a "lower" or a "higher" value of a scalar of :meth:`scalars` is better. The best checkpoint is
             kept by the first of these that is measured.
         without_margins: the players whose objectives are no classification, so that BiSAM has no margins to climb.
+        without_losses: whether no objective has a loss for each row of the batch: there are then no rows for ESAM to
+            select, and no margins.
         shares_a_pass: whether :meth:`shared_pass` may take the place of all players' objectives.
 
     Raises:
@@ -166,6 +168,7 @@ class Game(ABC):
     numbered: ClassVar[dict[str, str]] = {}
     better: ClassVar[dict[str, str]] = {}
     without_margins: ClassVar[tuple[str, ...]] = ()
+    without_losses: ClassVar[bool] = False
     shares_a_pass: bool = False
 
     def __init__(self, players: Sequence[Player]):

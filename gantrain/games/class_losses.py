@@ -14,7 +14,7 @@ ClassLoss = Literal["cross_entropy", "hinge"]
 def class_loss(
     name: ClassLoss, logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
-    """The mean or the sum over the samples, or the loss of each sample, of the cross-entropy or of the hinge loss of many classes.
+    """The cross-entropy or the hinge loss of many classes: the mean or the sum over the samples, or all of them.
 
     The hinge loss is ``max(0, 1 + max_{j != y} s_j - s_y)``, which is 0 once the label's logit is larger by 1 than all
     others (Crammer and Singer, On the algorithmic implementation of multiclass kernel-based vector machines, JMLR

@@ -127,9 +127,7 @@ class DomainAdversarial(ClassifyingGame):
         scores["accuracy"] = correct(logits, batch.labels)
         weight = self._weight(batch)
         losses = cross_entropy(logits, batch.labels, reduction="none") - weight * losses
-        return Objective(
-            cross_entropy(logits, batch.labels) - weight * loss, logits, batch.labels, scores, losses
-        )
+        return Objective(cross_entropy(logits, batch.labels) - weight * loss, logits, batch.labels, scores, losses)
 
     def _classified(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """The logits ``(n, classes)`` and the features ``(n, d)``."""

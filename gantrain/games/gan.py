@@ -403,8 +403,8 @@ def _differentiable(due: Mapping[int, Penalty]) -> AbstractContextManager[Any]:
 
 
 class _Classified(Scoring):
-    """An objective whose classification and losses of samples, too, are made up when an oracle asks for them, which most
-    do not."""
+    """An objective whose classification and losses of pairs, too, are made up when an oracle asks for them, which
+    most do not."""
 
     def __init__(
         self,

@@ -65,7 +65,6 @@ class Loss(Stateful, ABC):
         generator wants fakes to be classified as real. None if there is none."""
         return fake, _ones(fake)
 
-
     def of_each(self, player: str, real: Tensor | None, fake: Tensor) -> Tensor:
         """``(n,)``: a player's loss on each pair of a real and a fake sample alone, whose mean is the loss.
 

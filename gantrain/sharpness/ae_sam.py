@@ -28,7 +28,7 @@ class AESAM(Oracle):
     any other move one. All processes decide alike, since they climb the mean of all gradients.
 
     In the paper the threshold goes linearly from 1 to -1 over the training, and about half of the moves climb:
-    ``threshold: {schedule: linear, start: 1, end: -1, kimg: ...}``. As the costs of a step depend on the data, a run
+    ``threshold: {schedule: linear, from: 1, to: -1, kimg: ...}``. As the costs of a step depend on the data, a run
     with a budget of gradients does not know its number of steps in advance. Running statistics and spectral-norm
     vectors follow the first pass. Source: Jiang et al., An adaptive policy to employ sharpness-aware minimization, ICLR
     2023, arXiv 2304.14647.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ESAM(Oracle):
-    """ESAM: SAM whose perturbation reaches a random part of the weights, and whose gradient a selected part of the rows.
+    """ESAM: SAM that perturbs a random part of the weights, and takes its gradient on a selected part of the rows.
 
     ``eps_i = m_i (rho / beta) g_i / ||g||`` with the gradient ``g`` of the climbed function on the whole batch, and
     ``m_i`` 1 with probability beta and else 0, drawn for each parameter tensor (its weight matrix, its bias) in each
@@ -120,7 +120,7 @@ def losses_of(objective: Objective) -> Tensor:
         return cross_entropy(logits, targets, reduction="none")
     if not isinstance(losses, Tensor) or losses.dim() != 1:
         raise UserError(
-            "sharpness.gamma: below 1 it needs the loss of each row of the batch, and this objective has none; use "
+            "sharpness.gamma: below 1 it takes the loss of each row of the batch, and this objective has none; use "
             "gamma: 1, or return gt.Objective(loss, losses=losses) with a tensor (n,)"
         )
     return losses
@@ -150,13 +150,13 @@ def selected_rows(batch: Any, rows: Tensor, of: int) -> Any:
     chosen = batch if isinstance(batch, Batch) else tree_map_only(Tensor, select, batch)
     if not found:
         raise UserError(
-            f"sharpness.gamma: the objective has the losses of {of} rows, and the batch has no tensor with so many; use "
-            "gamma: 1, or return gt.Objective(loss, losses=losses) with one loss for each row"
+            f"sharpness.gamma: the objective has the losses of {of} rows, and the batch has no tensor with so many; "
+            "use gamma: 1, or return gt.Objective(loss, losses=losses) with one loss for each row"
         )
     return chosen
 
 
-def _length(parameters: list[Tensor], gradient: Gradient, geometry: str) -> Tensor:
+def _length(parameters: Sequence[Tensor], gradient: Gradient, geometry: str) -> Tensor:
     """The norm by which a perturbation of this geometry is divided."""
     pairs = [(p, g) for p, g in zip(parameters, gradient, strict=True) if g is not None]
     slopes = [g for _, g in pairs]

@@ -284,9 +284,7 @@ def test_the_penalty_is_the_gradient_of_the_norm_for_a_small_step():
     (of_norm,) = torch.autograd.grad(slope.norm(), x)
     rho, weight = 1e-6, 0.3  # the weight of the norm is alpha rho
     sharpness = {"name": "gradient_norm", "rho": rho, "alpha": weight / rho}
-    path = gt.solve(
-        gt.games.Minimize(f, x=start), sharpness=sharpness, optimizer={"name": "sgd", "lr": 1.0}, steps=1
-    )
+    path = gt.solve(gt.games.Minimize(f, x=start), sharpness=sharpness, optimizer={"name": "sgd", "lr": 1.0}, steps=1)
     torch.testing.assert_close(path["x"][1], start - slope.detach() - weight * of_norm, rtol=0, atol=1e-5)
 
 
