@@ -136,6 +136,14 @@ class GradientContext:
         """
         return begin_mean(self.evaluator.processes, self.evaluator.accumulation.mean(evaluate))()
 
+    def agreed(self, value: Tensor) -> float:
+        """A 0-d tensor as a number on which all processes agree to the last bit: the lowest of theirs.
+
+        Processors of different kinds may round differently, and processes that then decide differently would wait for
+        each other forever. It is a collective, as :meth:`averaged` is.
+        """
+        return float(self.evaluator.processes.all_reduce_min(value.detach().double().cpu()))
+
     def observe(self, name: str, value: Tensor) -> None:
         """Record the mean of ``value`` under ``name`` for the log, if :attr:`observing` is true."""
         if self.observing:

@@ -25,7 +25,7 @@ class AESAM(Oracle):
     those of ``||g||^2`` so far: ``mean <- decay mean + (1 - decay) ||g||^2``, then ``variance <- decay variance +
     (1 - decay) (||g||^2 - mean)^2``. Both begin at 0, and are moved by the first gradient of each training step, before
     it is compared. A long gradient is climbed, ``grad f(w + rho g / ||g||)``, so that a move costs two gradients, and
-    any other move one. All processes decide alike, since they climb the mean of all gradients.
+    any other move one. All processes climb the mean of all gradients, and decide alike.
 
     In the paper the threshold goes linearly from 1 to -1 over the training, and about half of the moves climb:
     ``threshold: {schedule: linear, from: 1, to: -1, kimg: ...}``. As the costs of a step depend on the data, a run
@@ -62,7 +62,8 @@ class AESAM(Oracle):
         (plain,) = context.averaged(lambda: [context.gradient()])
         length = norm([g for g in plain if g is not None])
         context.require_finite("the norm of the gradient that sharpness climbs", length)
-        square = float(length) * float(length)
+        agreed = context.agreed(length)
+        square = agreed * agreed
         mean, variance, self._moved = self.mean, self.variance, None
         if context.step != self._moved_in:
             mean = self.decay * mean + (1 - self.decay) * square
