@@ -150,7 +150,12 @@ _KINDS = {
     "sharpness": lambda: Kind(
         "gradient oracle",
         "gantrain:Oracle",
-        _in("sharpness.sam", sam="SAM") | _in("sharpness.sampa", sampa="SAMPa"),
+        _in("sharpness.sam", sam="SAM")
+        | _in("sharpness.sampa", sampa="SAMPa")
+        | _in("sharpness.gsam", gsam="GSAM")
+        | _in("sharpness.esam", esam="ESAM")
+        | _in("sharpness.ae_sam", ae_sam="AESAM")
+        | _in("sharpness.gradient_norm", gradient_norm="GradientNorm"),
         schedules={},
     ),
     "constraint": lambda: Kind(

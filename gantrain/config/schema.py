@@ -216,9 +216,11 @@ class Config(Schema):
         losses = [
             part for part in part_arguments(self.game).values() if isinstance(part, Part) and part.part_kind == "loss"
         ]
+        game = self.game.part_class
+        without = class_attribute("game", game, "without_margins") or ()
         for name, player in game_players(self.game).items():
             climb = getattr(player.sharpness, "climb", "loss")
-            if climb != "loss" and name in (class_attribute("game", self.game.part_class, "without_margins") or ()):
+            if climb != "loss" and (name in without or class_attribute("game", game, "without_losses")):
                 raise problem_at(
                     ("game", name, "sharpness", "climb"),
                     f"{climb} climbs the margins of a classification, but the objective of this player is none; use "
@@ -231,6 +233,19 @@ class Config(Schema):
                         f"{climb} climbs the margins of a classification, but the {part_name(loss)} loss has no "
                         "margins; use climb: loss, or another loss",
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _selectable(self) -> Config:
+        if not class_attribute("game", self.game.part_class, "without_losses"):
+            return self
+        for name, player in game_players(self.game).items():
+            part = player.sharpness
+            if part is not None and part_name(part) == "esam" and part.gamma < 1:
+                raise problem_at(
+                    ("game", name, "sharpness", "gamma"),
+                    "esam with gamma below 1 selects rows of the batch, and this game has none; use gamma: 1",
+                )
         return self
 
     @model_validator(mode="after")

@@ -424,6 +424,7 @@ Interval = Annotated[int | Mapping[str, float], Period()]
 PositiveFloat = Annotated[float, Number(above=0)]
 NonNegativeFloat = Annotated[float, Number(least=0)]
 Fraction = Annotated[float, Number(least=0, most=1)]
+PositiveFraction = Annotated[float, Number(above=0, most=1)]
 FractionBelowOne = Annotated[float, Number(least=0, below=1)]
 Order = Literal["simultaneous", "alternating"]
 """The order of a move: all players are evaluated at one joint point, or each after the moves of those before it."""

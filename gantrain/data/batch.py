@@ -66,6 +66,7 @@ class Batch:
         self._rows = slice(rank * rows, (rank + 1) * rows)
         self._drawn: dict[tuple[object, ...], Tensor] = {}
         self._prefix = ""
+        self._selected: Tensor | None = None
         self.part = 0, 1
         self.whole_mean: Callable[[Tensor], Tensor] = _unchanged
 
@@ -99,12 +100,25 @@ class Batch:
             samples: the number of samples in the other data set.
         """
         order = _order(samples, self._size, derive(self._seed, self._prefix + stream))
-        return order.rows(self.index, self._rows.start, len(self))
+        rows = order.rows(self.index, self._rows.start, self._rows.stop - self._rows.start)
+        return rows if self._selected is None else rows[self._selected.to(rows.device)]
 
     def under(self, name: str) -> Batch:
         """The same batch whose streams are called ``name/stream``, and so have random numbers of their own."""
         other = copy.copy(self)
         other._prefix = f"{self._prefix}{name}/"
+        return other
+
+    def select(self, rows: Tensor) -> Batch:
+        """The batch that consists of some rows of this one, each with the random numbers that it has here.
+
+        Args:
+            rows: the numbers of the rows, int64.
+        """
+        other = copy.copy(self)
+        other.real = self.real[rows]
+        other.labels = None if self.labels is None else self.labels[rows]
+        other._selected = rows if self._selected is None else self._selected[rows]
         return other
 
     def _draw(self, sampler: Callable[..., Tensor], stream: str, shape: tuple[int, ...], *arguments: int) -> Tensor:
@@ -115,7 +129,7 @@ class Batch:
         if key not in self._drawn:
             numbers = self._numbers(partial(sampler, *arguments), stream, shape)
             self._drawn[key] = numbers.to(self.real.device, non_blocking=True)
-        return self._drawn[key]
+        return self._drawn[key] if self._selected is None else self._drawn[key][self._selected]
 
     def _numbers(self, sampler: Callable[..., Tensor], stream: str, shape: tuple[int, ...]) -> Tensor:
         """This process' rows of the global batch's numbers. Only the blocks in which these rows lie are drawn."""

@@ -100,7 +100,8 @@ class AdversarialTraining(Classification):
             return self.classified(self._perturbed(samples, labels, batch), labels)
         with self.constant("classifier"):
             found = self.classified(self._perturbed(samples, labels, batch, learning=True), labels)
-        return Objective(-found.loss, scores=found.scores)
+        assert found.losses is not None
+        return Objective(-found.loss, scores=found.scores, losses=-found.losses)
 
     def attacks(self) -> Mapping[str, Attack]:
         """The attack ``pgd``: gradient ascent with twice the steps, and with random numbers of the evaluation."""

@@ -42,19 +42,22 @@ class Objective:
             ``(n,)`` for a binary decision in which class 1 has this logit and class 0 has the logit zero.
         targets: ``(n,)``, the class indices that belong to ``logits``.
         scores: detached values for the log, by name, of any shape; the log takes their means.
+        losses: ``(n,)``, the loss of each row of the batch, by which ESAM selects rows; None for the cross-entropy of
+            ``logits``.
 
     Examples:
         >>> import torch
         >>> logits, targets = torch.randn(4, 10), torch.arange(4)
         >>> loss = torch.nn.functional.cross_entropy(logits, targets)
         >>> sorted(vars(Objective(loss, logits, targets, {"size": logits.detach().abs()})))
-        ['logits', 'loss', 'scores', 'targets']
+        ['logits', 'loss', 'losses', 'scores', 'targets']
     """
 
     loss: Tensor
     logits: Tensor | None = None
     targets: Tensor | None = None
     scores: dict[str, Tensor] = field(default_factory=dict)
+    losses: Tensor | None = None
 
 
 class SharedPass(ABC):
@@ -151,6 +154,8 @@ class Game(ABC):
         better: whether a "lower" or a "higher" value of a scalar of :meth:`scalars` is better. The best checkpoint is
             kept by the first of these that is measured.
         without_margins: the players whose objectives are no classification, so that BiSAM has no margins to climb.
+        without_losses: whether no objective has a loss for each row of the batch: there are then no rows for ESAM to
+            select, and no margins.
         shares_a_pass: whether :meth:`shared_pass` may take the place of all players' objectives.
 
     Raises:
@@ -163,6 +168,7 @@ class Game(ABC):
     numbered: ClassVar[dict[str, str]] = {}
     better: ClassVar[dict[str, str]] = {}
     without_margins: ClassVar[tuple[str, ...]] = ()
+    without_losses: ClassVar[bool] = False
     shares_a_pass: bool = False
 
     def __init__(self, players: Sequence[Player]):

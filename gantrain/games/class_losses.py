@@ -14,7 +14,7 @@ ClassLoss = Literal["cross_entropy", "hinge"]
 def class_loss(
     name: ClassLoss, logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
-    """The mean, or the sum, over the samples of the cross-entropy or of the hinge loss of many classes.
+    """The cross-entropy or the hinge loss of many classes: the mean or the sum over the samples, or all of them.
 
     The hinge loss is ``max(0, 1 + max_{j != y} s_j - s_y)``, which is 0 once the label's logit is larger by 1 than all
     others (Crammer and Singer, On the algorithmic implementation of multiclass kernel-based vector machines, JMLR
@@ -25,7 +25,7 @@ def class_loss(
         logits: ``(n, classes)``.
         labels: ``(n,)``.
         label_smoothing: as in torch's ``cross_entropy``, the only loss that has it.
-        reduction: "mean" or "sum".
+        reduction: "mean", "sum" or "none".
 
     Examples:
         >>> class_loss("hinge", torch.tensor([[2.0, 1.5, 0.0], [0.0, 3.0, 1.0]]), torch.tensor([0, 1])).item()
@@ -36,7 +36,7 @@ def class_loss(
     right = logits.gather(1, labels[:, None]).squeeze(1)
     wrong = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
     losses = relu(1 + wrong - right)
-    return losses.mean() if reduction == "mean" else losses.sum()
+    return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -108,8 +108,7 @@ class Classification(ClassifyingGame):
     def classified(self, samples: Tensor, labels: Tensor) -> Objective:
         """The objective on given samples and labels."""
         logits = upcast(self._logits(samples))
-        loss = class_loss(self.loss, logits, labels, self.label_smoothing)
-        return _Classified(loss, logits, labels)
+        return _Classified(partial(class_loss, self.loss, logits, labels, self.label_smoothing), logits, labels)
 
     @torch.no_grad()
     def measure(self, data: DataSet) -> None:
@@ -134,10 +133,16 @@ class Classification(ClassifyingGame):
 
 
 class _Classified(Objective):
-    """An objective whose accuracy is computed when it is asked for, which only steps that are logged do."""
+    """An objective whose accuracy is computed when it is asked for, which only steps that are logged do. So are the
+    losses of the samples, for which few oracles ask."""
 
-    def __init__(self, loss: Tensor, logits: Tensor, labels: Tensor):
-        self.loss, self.logits, self.targets = loss, logits, labels
+    def __init__(self, loss: Callable[..., Tensor], logits: Tensor, labels: Tensor):
+        self.loss, self.logits, self.targets = loss(), logits, labels
+        self._loss = loss
+
+    @cached_property
+    def losses(self) -> Tensor:  # type: ignore[override]
+        return self._loss(reduction="none")
 
     @cached_property
     def scores(self) -> dict[str, Tensor]:  # type: ignore[override]

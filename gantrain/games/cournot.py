@@ -44,6 +44,7 @@ class Cournot(Game):
 
     callbacks: ClassVar[dict[str, str]] = {"scalars": "scalars", "pictures": "pictures"}
     takes_data: ClassVar[bool] = False
+    without_losses: ClassVar[bool] = True
     numbered: ClassVar[dict[str, str]] = {"firms": "costs"}
     better: ClassVar[dict[str, str]] = {"distance": "lower"}
 

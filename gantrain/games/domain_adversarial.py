@@ -118,13 +118,16 @@ class DomainAdversarial(ClassifyingGame):
             domains = upcast(self._domains(features))
         n = len(batch)
         loss = softplus(-domains[:n]).mean() + softplus(domains[n:]).mean()
+        losses = softplus(-domains[:n]) + softplus(domains[n:])
         is_source = (torch.arange(len(samples), device=samples.device) < n).long()
         scores = {"domain_accuracy": ((domains > 0).long() == is_source).float().detach()}
         if not learning:
-            return Objective(loss, domains, is_source, scores)
+            return Objective(loss, domains, is_source, scores, losses)
         logits = upcast(logits[:n])
         scores["accuracy"] = correct(logits, batch.labels)
-        return Objective(cross_entropy(logits, batch.labels) - self._weight(batch) * loss, logits, batch.labels, scores)
+        weight = self._weight(batch)
+        losses = cross_entropy(logits, batch.labels, reduction="none") - weight * losses
+        return Objective(cross_entropy(logits, batch.labels) - weight * loss, logits, batch.labels, scores, losses)
 
     def _classified(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """The logits ``(n, classes)`` and the features ``(n, d)``."""

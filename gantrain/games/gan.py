@@ -194,7 +194,8 @@ class GAN(GenerativeGame):
             loss = loss + term
         scores = partial(discriminator_scores, self.loss, real.logits.detach(), fake.logits.detach())
         margins = partial(self.loss.discriminator_margins, real.logits, fake.logits)
-        return _Classified(loss, scores, noted, self.loss, margins)
+        losses = partial(self.loss.of_each, "discriminator", real.logits, fake.logits)
+        return _Classified(loss, scores, noted, self.loss, margins, losses)
 
     def _scored(
         self, batch: Batch, labels: Tensor | None, fake_samples: Tensor, due: Mapping[int, Penalty], origin: _Origin
@@ -282,7 +283,8 @@ class GAN(GenerativeGame):
                 for term in terms:
                     loss = loss + term
         margins = partial(self.loss.generator_margins, needed, fake)
-        return _Classified(loss, lambda: scores, noted, self.loss, margins)
+        losses = partial(self.loss.of_each, "generator", needed, fake)
+        return _Classified(loss, lambda: scores, noted, self.loss, margins, losses)
 
     @torch.no_grad()
     def logits(self, samples: Tensor, labels: Tensor | None = None, seed: int = 0, chunk: int = 64) -> Tensor:
@@ -401,7 +403,8 @@ def _differentiable(due: Mapping[int, Penalty]) -> AbstractContextManager[Any]:
 
 
 class _Classified(Scoring):
-    """An objective whose classification, too, is made up when an oracle asks for it, which most do not."""
+    """An objective whose classification and losses of pairs, too, are made up when an oracle asks for them, which
+    most do not."""
 
     def __init__(
         self,
@@ -410,9 +413,15 @@ class _Classified(Scoring):
         more: dict[str, Tensor],
         part: Loss,
         margins: Callable[[], Margins],
+        losses: Callable[[], Tensor],
     ):
         super().__init__(loss, scores, more)
-        self._part, self._margins = part, margins
+        self._part, self._margins, self._losses = part, margins, losses
+
+    @cached_property
+    def losses(self) -> Tensor:  # type: ignore[override]
+        with UserCode("game.loss", self._part):
+            return self._losses()
 
     @cached_property
     def _found(self) -> tuple[Tensor, Tensor] | tuple[None, None]:

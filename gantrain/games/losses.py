@@ -65,6 +65,20 @@ class Loss(Stateful, ABC):
         generator wants fakes to be classified as real. None if there is none."""
         return fake, _ones(fake)
 
+    def of_each(self, player: str, real: Tensor | None, fake: Tensor) -> Tensor:
+        """``(n,)``: a player's loss on each pair of a real and a fake sample alone, whose mean is the loss.
+
+        Args:
+            player: "discriminator" or "generator".
+            real: ``(n,)``, the logits of the real samples; None where the generator's loss does not need them.
+            fake: ``(n,)``, the logits of the fake samples.
+        """
+        if player == "discriminator":
+            return torch.vmap(self.discriminator)(_given(real)[:, None], fake[:, None])
+        if real is None:
+            return torch.vmap(lambda each: self.generator(None, each))(fake[:, None])
+        return torch.vmap(self.generator)(real[:, None], fake[:, None])
+
 
 class Minimax(Loss):
     """The zero-sum game on the log-likelihood; the generator's gradient saturates where fakes are recognised.

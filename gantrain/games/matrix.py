@@ -46,7 +46,7 @@ class Matrix(Game):
     callbacks: ClassVar[dict[str, str]] = {"scalars": "scalars", "pictures": "pictures"}
     takes_data: ClassVar[bool] = False
     better: ClassVar[dict[str, str]] = {"duality_gap": "lower", "exploitability": "lower"}
-    without_margins: ClassVar[tuple[str, ...]] = ("row", "column")
+    without_losses: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -55,6 +55,11 @@ class GradientContext:
         self.roles = roles
 
     @property
+    def step(self) -> int:
+        """The training step in progress."""
+        return self.evaluator.step
+
+    @property
     def divided(self) -> bool:
         """Whether the processes have roles, one for each part of the oracle's evaluation."""
         return self.roles > 1
@@ -91,6 +96,7 @@ class GradientContext:
         ahead: int = 0,
         counted: bool = True,
         observed: bool = True,
+        selected: Callable[[Any], Any] | None = None,
     ) -> list[Gradient]:
         """Gradients of the player's objective on this process' micro-batch with respect to the player's parameters.
 
@@ -102,6 +108,7 @@ class GradientContext:
             counted: whether the evaluation counts among the method's gradient evaluations. One for the log alone does
                 not count.
             observed: whether loss and scores are recorded if :attr:`observing` is true.
+            selected: makes a part of the batch, on which the objective is then computed; by default all of it counts.
 
         Returns:
             For each target a list with one entry for each parameter: a tensor, or None where the target does not
@@ -111,7 +118,15 @@ class GradientContext:
             UserError: in float16, the loss or its gradient is not finite, or the device cannot compute it.
         """
         observing = self.observing and observed
-        return self.evaluator.gradients(self.player, self.draw + ahead, targets, auxiliary, counted, observing)
+        draw = self.draw + ahead
+        return self.evaluator.gradients(self.player, draw, targets, auxiliary, counted, observing, selected)
+
+    def value(self, target: Callable[[Objective], Tensor]) -> Tensor:
+        """The value of a function of the objective on this process' micro-batch, from a forward pass alone.
+
+        Nothing is counted or recorded, and all buffers are left as they were.
+        """
+        return self.evaluator.value(self.player, self.draw, target)
 
     def averaged(self, evaluate: Callable[[], list[Gradient]]) -> list[Gradient]:
         """The gradients that ``evaluate`` returns, averaged over the micro-batches and all processes.
@@ -121,6 +136,14 @@ class GradientContext:
         """
         return begin_mean(self.evaluator.processes, self.evaluator.accumulation.mean(evaluate))()
 
+    def agreed(self, value: Tensor) -> float:
+        """A 0-d tensor as a number on which all processes agree to the last bit: the lowest of theirs.
+
+        Processors of different kinds may round differently, and processes that then decide differently would wait for
+        each other forever. It is a collective, as :meth:`averaged` is.
+        """
+        return float(self.evaluator.processes.all_reduce_min(value.detach().double().cpu()))
+
     def observe(self, name: str, value: Tensor) -> None:
         """Record the mean of ``value`` under ``name`` for the log, if :attr:`observing` is true."""
         if self.observing:
@@ -129,6 +152,15 @@ class GradientContext:
     def require_finite(self, what: str, value: Tensor) -> None:
         """Refuse a 0-d tensor that is not finite; see :meth:`Evaluator.require_finite`."""
         self.evaluator.require_finite(self.player.name, what, value)
+
+    def random_choice(self, probability: float) -> list[bool]:
+        """Whether each parameter is chosen: a function of the seed, the player and the draw.
+
+        Args:
+            probability: the probability with which each parameter, a tensor, is chosen, independently of the others.
+        """
+        source = generator(self.evaluator.seed, f"choice/{self.player.name}", self.draw)
+        return (torch.rand(len(self.parameters), generator=source, dtype=torch.float64) < probability).tolist()
 
     def random_direction(self) -> Gradient:
         """Standard normal numbers in the shape of the parameters: a function of the seed, the player and the draw."""

@@ -123,6 +123,7 @@ class Evaluator:
         auxiliary: bool = False,
         counted: bool = True,
         observing: bool = False,
+        selected: Callable[[Any], Any] | None = None,
     ) -> list[Gradient]:
         """Gradients of the player's objective on the current share of a batch, in the player's parameters.
 
@@ -135,6 +136,7 @@ class Evaluator:
             counted: whether the evaluation counts among the method's gradient evaluations. One for the log alone does
                 not count.
             observing: whether loss and scores are recorded.
+            selected: makes a part of the share, on which the objective is then computed; by default all of it counts.
 
         Returns:
             For each target a list with one entry for each parameter: a tensor, or None where the target does not
@@ -144,9 +146,24 @@ class Evaluator:
             UserError: in float16, the loss or its gradient is not finite, or the device cannot compute it.
         """
         with self.aside() if auxiliary else self._counting():
-            found = self._in_range([player.name], partial(self._differentiated, player, draw, targets))
+            evaluate = partial(self._differentiated, player, draw, targets, selected=selected)
+            found = self._in_range([player.name], evaluate)
         self._record(found, counted, observing and not auxiliary)
         return found[player.name][1]
+
+    def value(self, player: Player, draw: int, target: Callable[[Objective], Tensor]) -> Tensor:
+        """The value of a function of the player's objective on the current share of a batch, from a forward pass alone.
+
+        Nothing is counted or recorded, and all buffers are left as they were.
+
+        Args:
+            player: the player whose objective is computed.
+            draw: the index of the batch.
+            target: the function of the objective.
+        """
+        # With a graph, since penalties differentiate inside of objectives.
+        with self.aside():
+            return target(self._objective(player, draw)).detach()
 
     def gradients_of_all(self, draw: int, observing: bool = False) -> list[Gradient]:
         """The plain gradients of all players, from one pass that they share; see :meth:`Game.shared_pass`.
@@ -283,14 +300,10 @@ class Evaluator:
         draw: int,
         targets: Sequence[Callable[[Objective], Tensor]],
         scales: Mapping[str, float] = MappingProxyType({}),
+        selected: Callable[[Any], Any] | None = None,
     ) -> Evaluated:
         """The player's objective, and the gradients of the targets, multiplied by the player's scale."""
-        with self._seeded_batch(draw) as batch:
-            objective = self.game.objective(player.name, batch)
-        if not isinstance(objective, Objective):
-            wrong = f"expected a gantrain.games.Objective, got {described(objective)}"
-            raise UserError(f"game: {name_of(self.game)}.objective({player.name!r}): {wrong}")
-        require_scalar(objective.loss, player.parameters[0], "game", self.game, f"objective({player.name!r}).loss")
+        objective = self._objective(player, draw, selected)
         wanted = [target(objective) for target in targets] or [objective.loss]
         scale = scales.get(player.name, 1.0)
         if scale != 1.0:
@@ -298,6 +311,15 @@ class Evaluator:
         last = wanted[-1]
         gradients = [_differentiate(value, player.parameters, retain_graph=value is not last) for value in wanted]
         return {player.name: (objective, gradients)}
+
+    def _objective(self, player: Player, draw: int, selected: Callable[[Any], Any] | None = None) -> Objective:
+        with self._seeded_batch(draw) as batch:
+            objective = self.game.objective(player.name, batch if selected is None else selected(batch))
+        if not isinstance(objective, Objective):
+            wrong = f"expected a gantrain.games.Objective, got {described(objective)}"
+            raise UserError(f"game: {name_of(self.game)}.objective({player.name!r}): {wrong}")
+        require_scalar(objective.loss, player.parameters[0], "game", self.game, f"objective({player.name!r}).loss")
+        return objective
 
     def _differentiated_together(self, draw: int, scales: Mapping[str, float]) -> Evaluated:
         """The objectives of all players and their gradients, each multiplied by its player's scale."""

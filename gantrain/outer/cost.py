@@ -41,8 +41,11 @@ def cost_of_a_step(outer: Outer, learners: Sequence[Learner]) -> Cost | None:
     """The cost of a step of an outer loop with the learners' oracles; None if it depends on the game.
 
     Copies of the loop and of the oracles take steps in a flat game and in a steep one, where a line search tries other
-    numbers of step sizes. None also if one of them cannot move these games, as a part of a user's own may not.
+    numbers of step sizes; an oracle says so itself. None also if one of them cannot move these games, as a part of a
+    user's own may not.
     """
+    if any(learner.oracle.data_dependent for learner in learners):
+        return None
     try:
         flat, steep = (_cost(outer, learners, scale) for scale in (1.0, 1e6))
     except Exception:

@@ -30,6 +30,8 @@ class Oracle(ABC):
     Attributes:
         plain: whether the gradient is that of the loss at the current point; players whose oracles all are plain may
             share a pass. It is not inherited: a subclass with another gradient need not say so.
+        data_dependent: whether the number of gradient evaluations depends on their values, so that the cost of a step
+            is not known before it.
         parts: the number of parts of an evaluation, which do not wait for each other. Each part is one gradient
             evaluation, and only the last part may move buffers.
         parallel: whether the processes divide into roles, one for each part: "on", "off", or "auto" for on if the
@@ -37,6 +39,7 @@ class Oracle(ABC):
     """
 
     plain: bool = False
+    data_dependent: bool = False
     parts: int = 1
     parallel: str = "auto"
 

@@ -28,14 +28,14 @@ class Perturbation:
     perturbation.
 
     Args:
-        rho: the radius.
+        rho: the radius; as a 0-d tensor it may lie on a GPU.
         geometry: "l2" or "elementwise".
 
     Raises:
         UserError: while the perturbation is applied, the norm of the gradient is not finite.
     """
 
-    def __init__(self, rho: float, geometry: str):
+    def __init__(self, rho: float | Tensor, geometry: str):
         self.rho = rho
         self.geometry = geometry
 

@@ -61,9 +61,11 @@ def lerp_from_(targets: Sequence[Tensor], anchor: Sequence[Tensor], relaxation: 
 @torch.no_grad()
 def add_(targets: Sequence[Tensor], directions: Sequence[Tensor], scale: float | Tensor = 1.0) -> None:
     """Add ``scale * directions`` to ``targets``; a scale that lies on a GPU may stay there, as a 0-d tensor."""
+    if not targets:
+        return
     if isinstance(scale, Tensor):
         torch._foreach_add_(_listed(targets), torch._foreach_mul(_listed(directions), scale))
-    elif targets:
+    else:
         torch._foreach_add_(_listed(targets), _listed(directions), alpha=scale)
 
 

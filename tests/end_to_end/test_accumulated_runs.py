@@ -38,12 +38,18 @@ SHARPNESS = {
     "discriminator": "game.discriminator.sharpness={name: sampa, climb: tanh, ascent: local, parallel: off}",
     "generator": "game.generator.sharpness={name: sam, ascent: global, rho: 0.02}",
 }
+RIVALS = {
+    "discriminator": "game.discriminator.sharpness={name: esam, rho: 0.02, gamma: 0.5}",
+    "generator": "game.generator.sharpness={name: ae_sam, rho: 0.02}",
+}
 RUNS = {
     "alternating": (DIGITS, *SGD, "outer={name: gda, order: alternating, critic_steps: 2}"),
     "conditional": (DIGITS, *SGD, "game.conditional=true", "game.loss=relativistic", LOOKAHEAD, AUGMENTED),
     "lazy": (DIGITS, *SGD, "game.penalties=[{name: r1, every: 2}, {name: r2, weight: 0.1}]", OPTIMISTIC),
     "wgan_gp": (DIGITS, *SGD, "game.loss=wasserstein", "game.penalties=[wgan_gp]", "outer={name: rapp, samples: same}"),
     "sharp": (DIGITS, *SGD, *SHARPNESS.values(), "outer=ceg_plus"),
+    "rivals": (DIGITS, *SGD, *RIVALS.values()),
+    "gsam": (CLASSIFIER, "game.classifier.sharpness={name: gsam, rho: 0.1}"),
     "sam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.1}"),
     "asam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.5, geometry: elementwise, ascent: global}"),
     "bisam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.1, climb: log}", "outer=extragradient"),
@@ -58,7 +64,7 @@ SHARED = {
 # Enough for every loop, lazy penalty and kept gradient to come round.
 STEPS = 2
 # The oracles on one player differ in nothing that has to do with micro-batches.
-SLOW = ("asam", "bisam", "optsam")
+SLOW = ("asam", "bisam", "optsam", "gsam")
 
 
 def steps(name: str, folder: str, accelerator: Accelerator, *overrides: str) -> dict[str, Any]:

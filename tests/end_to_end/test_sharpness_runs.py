@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from forked import together
-from tiny import DIGITS, config_of, rows
+from tiny import DIGITS, config_of, rows, same, state
 
 from gantrain.commands.train import train
 from gantrain.errors import UserError
@@ -43,3 +43,21 @@ def test_three_processes_cannot_take_two_roles(tmp_path):
     for answer in answers:
         assert "player discriminator: sharpness.parallel: on needs 2 processes or a multiple of it, got 3" in answer
     assert not (tmp_path / "three").exists()
+
+
+def test_a_resumed_run_goes_on_with_the_averages_and_choices_of_its_oracles(tmp_path):
+    threshold = "{schedule: linear, from: 1, to: -1, kimg: 0.3}"
+    overrides = (
+        "data.batch_size=36",
+        "log.every=1",
+        f"game.discriminator.sharpness={{name: ae_sam, rho: 0.05, threshold: {threshold}}}",
+        "game.generator.sharpness={name: esam, rho: 0.05, climb: tanh}",
+        "game.penalties=[{name: r1, every: 2}]",
+    )
+    for name, stops in (("straight", [6]), ("resumed", [3, 6])):
+        for stop in stops:
+            train(config_of(DIGITS, tmp_path, f"run.name={name}", f"run.steps={stop}", *overrides), resume=True)
+    assert same(state(tmp_path / "resumed"), state(tmp_path / "straight"))
+    logged = rows(tmp_path / "straight")
+    assert rows(tmp_path / "resumed") == logged
+    assert 6 < logged[-1]["gradients/discriminator"] < 12 and logged[-1]["gradients/generator"] == 12

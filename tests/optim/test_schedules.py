@@ -81,10 +81,13 @@ def test_budgets_of_other_units_are_counted_in_steps(tmp_path, outer, sharpness,
     assert state(folder)["clock"]["step"] == 9
 
 
-def test_the_cost_of_a_line_search_is_not_known_before(ring):
+def test_the_cost_of_a_line_search_and_of_ae_sam_is_not_known_before(ring):
     plain = [f"game.{name}.optimizer={{name: sgd, lr: 0.1}}" for name in ("generator", "discriminator")]
-    trainer = make_trainer(ring(f"outer={SEARCH}", *plain), torch.device("cpu"))
-    assert cost_of_a_step(trainer.outer, trainer.learners) is None
+    for method in (f"outer={SEARCH}", "game.discriminator.sharpness=ae_sam"):
+        trainer = make_trainer(ring(method, *plain), torch.device("cpu"))
+        assert cost_of_a_step(trainer.outer, trainer.learners) is None
+    trainer = make_trainer(ring("game.discriminator.sharpness=esam"), torch.device("cpu"))
+    assert cost_of_a_step(trainer.outer, trainer.learners).gradients == (2, 2)
 
 
 def test_trying_a_schedule_changes_nothing():

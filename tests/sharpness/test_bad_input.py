@@ -36,6 +36,10 @@ def solve(f, x, sharpness, **settings):
         ({"name": "sam", "mu": -2}, "sharpness.mu: expected a number above 0.*, got -2"),
         ({"name": "sampa", "climb": "sigmoid"}, "sharpness.climb: expected 'loss', 'tanh' or 'log', got 'sigmoid'"),
         ({"name": "sam", "mix": 0.2}, "sharpness.mix: unknown key"),
+        ({"name": "esam", "beta": 0.0}, "sharpness.beta: expected a number above 0 and at most 1.*, got 0.0"),
+        ({"name": "esam", "gamma": 1.5}, "sharpness.gamma: expected a number above 0 and at most 1.*, got 1.5"),
+        ({"name": "gsam", "alpha": -1}, "sharpness.alpha: expected a number of at least 0.*, got -1"),
+        ({"name": "ae_sam", "decay": 1.0}, "sharpness.decay: expected a number of at least 0.* and below 1.*, got 1.0"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(sharpness, message):
@@ -43,10 +47,35 @@ def test_values_out_of_range_are_refused_by_name(sharpness, message):
         solve(square, torch.ones(2), sharpness)
 
 
-@pytest.mark.parametrize("name", ["sam", "sampa"])
+@pytest.mark.parametrize("name", ["sam", "sampa", "esam"])
 def test_a_climb_of_margins_needs_a_classification(name):
     with pytest.raises(UserError, match="^game.x.sharpness.climb: tanh climbs the margins of a .*, .*climb: loss"):
-        solve(square, torch.ones(2), {"name": name, "climb": "tanh"})
+        solve(square, torch.ones(2), {"name": name, "climb": "tanh"} | ({"gamma": 1.0} if name == "esam" else {}))
+
+
+def test_a_selection_of_rows_needs_their_losses_and_the_rows():
+    with pytest.raises(UserError, match="^game.x.sharpness.gamma: .*, and this objective has none; use gamma: 1"):
+        solve(square, torch.ones(2), "esam")
+    two = {"batches": [torch.ones(3, 2)], "sharpness": {"name": "esam", "gamma": 0.5}, "steps": 1}
+    game = gt.games.Minimize(lambda x, b: gt.Objective((x * b).sum(), losses=(x * b).sum(0)), x=torch.ones(2))
+    with pytest.raises(
+        UserError, match="^game.x.sharpness.gamma: .* losses of 2 rows, and the batch has no tensor wit"
+    ):
+        gt.solve(game, **two)
+    game = gt.games.Minimize(lambda x, b: gt.Objective((x * b).sum(), losses=(x * b).sum(1)), x=torch.ones(2))
+    assert gt.solve(game, **two)["x"].isfinite().all()
+
+
+@pytest.mark.parametrize("game", ["matrix", "cournot"])
+def test_a_config_of_a_game_without_rows_is_refused(game):
+    path, player = CONFIG.parent / "games" / f"{game}.yaml", {"matrix": "row", "cournot": "firms"}[game]
+    for sharpness, message in (
+        ("esam", "esam with gamma below 1 selects rows"),
+        ("{name: sam, climb: tanh}", "tanh climbs the margins"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load(path, [f"game.{player}.sharpness={sharpness}"])
+    assert load(path, [f"game.{player}.sharpness={{name: esam, gamma: 1}}"])
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
@@ -62,9 +91,10 @@ def test_a_config_that_climbs_the_margins_of_the_wasserstein_loss_is_refused(pla
 
 
 @pytest.mark.parametrize("geometry", ["l2", "elementwise"])
-@pytest.mark.parametrize("name", ["sam", "sampa"])
+@pytest.mark.parametrize("name", ["sam", "sampa", "gsam", "esam", "ae_sam", "gradient_norm"])
 def test_a_zero_gradient_gives_no_perturbation(name, geometry):
-    path = solve(square, torch.zeros(3), {"name": name, "geometry": geometry})
+    rows = {"gamma": 1.0} if name == "esam" else {}
+    path = solve(square, torch.zeros(3), {"name": name, "geometry": geometry} | rows)
     assert torch.equal(path["x"], torch.zeros(4, 3))
 
 
@@ -81,7 +111,18 @@ def test_a_tiny_gradient_gives_the_whole_radius():
 
 
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
-@pytest.mark.parametrize("sharpness", [{"name": "sam"}, {"name": "sam", "geometry": "elementwise"}, {"name": "sampa"}])
+@pytest.mark.parametrize(
+    "sharpness",
+    [
+        {"name": "sam"},
+        {"name": "sam", "geometry": "elementwise"},
+        {"name": "sampa"},
+        {"name": "gsam"},
+        {"name": "esam", "gamma": 1.0},
+        {"name": "ae_sam"},
+    ],
+    ids=str,
+)
 def test_a_gradient_that_is_not_finite_names_the_player_and_the_step(sharpness, bad):
     def f(x, factor):
         return (factor * x).sum()

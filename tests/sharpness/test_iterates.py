@@ -229,3 +229,133 @@ def test_sampa_predicts_from_the_anchor_of_an_extragradient_step():
         path.append(z)
     sharpness = {"name": "sampa", "rho": rho, "mix": mix}
     agree(solved(Linear(), MOMENTUM, sharpness, outer="extragradient"), torch.stack(path))
+
+
+def walked(reference, optimizer, gradient):
+    """The path along ``gradient(x, t)``."""
+    x, state = reference.problem.start.reshape(-1), None
+    path = [x]
+    for t in range(STEPS):
+        x, state = step(optimizer, x, gradient(x, t), state)
+        path.append(x)
+    return torch.stack(path)
+
+
+@pytest.mark.parametrize("geometry", ["l2", "elementwise"])
+def test_gsam_leaves_out_a_part_of_what_is_orthogonal_to_the_perturbed_gradient(geometry):
+    reference, alpha = Reference(Linear()), 0.4
+
+    def gradient(x, t):
+        plain = reference.slope(x, t)
+        perturbed = reference.slope(reference.up(x, plain, 0.3, geometry), t)
+        unit = perturbed / perturbed.norm()
+        orthogonal = plain - (plain @ unit) * unit
+        assert orthogonal.norm() > 1e-3 and abs(orthogonal @ perturbed) < 1e-12
+        return perturbed - alpha * orthogonal
+
+    sharpness = {"name": "gsam", "rho": 0.3, "alpha": alpha, "geometry": geometry}
+    agree(solved(Linear(), MOMENTUM, sharpness), walked(reference, MOMENTUM, gradient))
+
+
+def test_gsam_without_its_weight_is_sam():
+    sharpness = {"name": "gsam", "rho": 0.3, "alpha": 0.0}
+    agree(solved(Linear(), ADAM, sharpness), Reference(Linear()).sam(ADAM, 0.3))
+
+
+def test_the_penalty_on_the_gradient_norm():
+    reference, rho, alpha = Reference(Linear()), 0.3, 0.7
+
+    def gradient(x, t):
+        plain = reference.slope(x, t)
+        return (1 - alpha) * plain + alpha * reference.slope(reference.up(x, plain, rho, "l2"), t)
+
+    sharpness = {"name": "gradient_norm", "rho": rho, "alpha": alpha}
+    agree(solved(Linear(), ADAMW, sharpness), walked(reference, ADAMW, gradient))
+
+
+def test_the_penalty_is_the_gradient_of_the_norm_for_a_small_step():
+    start = torch.tensor([0.7, -0.4], dtype=torch.float64)
+
+    def f(x):
+        return x[0] ** 4 + torch.sin(x[1]) * x[0]
+
+    x = start.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(f(x), x, create_graph=True)
+    (of_norm,) = torch.autograd.grad(slope.norm(), x)
+    rho, weight = 1e-6, 0.3  # the weight of the norm is alpha rho
+    sharpness = {"name": "gradient_norm", "rho": rho, "alpha": weight / rho}
+    path = gt.solve(gt.games.Minimize(f, x=start), sharpness=sharpness, optimizer={"name": "sgd", "lr": 1.0}, steps=1)
+    torch.testing.assert_close(path["x"][1], start - slope.detach() - weight * of_norm, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("threshold", [0.3, -0.5])
+def test_ae_sam_climbs_gradients_that_are_long_for_their_running_mean_and_variance(threshold):
+    reference, rho, decay = Reference(Linear()), 0.3, 0.8
+    mean, variance, climbs = 0.0, 0.0, []
+
+    def gradient(x, t):
+        nonlocal mean, variance
+        plain = reference.slope(x, t)
+        square = (plain @ plain).item()
+        mean = decay * mean + (1 - decay) * square
+        variance = decay * variance + (1 - decay) * (square - mean) ** 2
+        climbs.append(square >= mean + threshold * variance**0.5)
+        return reference.slope(reference.up(x, plain, rho, "l2"), t) if climbs[-1] else plain
+
+    sharpness = {"name": "ae_sam", "rho": rho, "threshold": threshold, "decay": decay}
+    expected = walked(reference, SGD, gradient)
+    agree(solved(Linear(), SGD, sharpness), expected)
+    assert 0 < sum(climbs) < STEPS
+    path = gt.solve(Linear().played(), optimizer=SGD, sharpness=sharpness, batches=batches(), steps=STEPS)
+    assert path.evaluations == {"x": STEPS + sum(climbs)}
+
+
+def esam(problem, optimizer, rho, beta, gamma, sizes, climb="loss"):
+    """ESAM's path, row by row and tensor by tensor."""
+    reference = Reference(problem, climb, 3.0, 0.5)
+
+    def rows(x, t):
+        inputs, targets = reference.data[t % len(reference.data)]
+        return [-problem.logits(x, i[None]).log_softmax(1)[0, y] for i, y in zip(inputs, targets, strict=True)]
+
+    def gradient(x, t):
+        climbed = reference.slope(x, t, climbed=True)
+        drawn = torch.rand(len(sizes), generator=generator(0, "choice/x", t), dtype=torch.float64) < beta
+        mask = drawn.double().repeat_interleave(torch.tensor(sizes))
+        ascended = (x + mask * (rho / beta) * climbed / climbed.norm()).detach().requires_grad_()
+        before, after = rows(x, t), rows(ascended, t)
+        order = sorted(range(len(before)), key=lambda i: (before[i] - after[i]).item())
+        chosen = order[: round(gamma * len(order))]
+        return torch.autograd.grad(sum(after[i] for i in chosen) / len(chosen), ascended)[0]
+
+    return walked(reference, optimizer, gradient)
+
+
+@pytest.mark.parametrize("climb", ["loss", "tanh"])
+def test_esam_perturbs_some_tensors_and_descends_on_the_rows_whose_losses_rise_the_most(climb):
+    problem = Network()
+    sizes = [p.numel() for p in problem.module.parameters()]
+    sharpness = {"name": "esam", "rho": 0.2, "beta": 0.6, "gamma": 0.5, "climb": climb, "mu": 3.0, "alpha": 0.5}
+    agree(solved(problem, MOMENTUM, sharpness), esam(problem, MOMENTUM, 0.2, 0.6, 0.5, sizes, climb))
+
+
+@pytest.mark.parametrize("geometry", ["l2", "elementwise"])
+def test_esam_with_all_tensors_and_rows_is_sam(geometry):
+    sharpness = {"name": "esam", "rho": 0.2, "beta": 1.0, "gamma": 1.0, "geometry": geometry}
+    agree(solved(Linear(), HEAVY, sharpness), Reference(Linear()).sam(HEAVY, 0.2, geometry))
+
+
+def test_the_mean_of_esams_perturbations_is_sams():
+    """A linear function of the point where the gradient is taken shows the perturbation."""
+    start = {name: torch.tensor(values).double() for name, values in (("a", [1.0, 2.0]), ("b", [-2.0]), ("c", [3.0]))}
+    module = nn.ParameterDict(start)
+    game = gt.games.Minimize(lambda m: sum(p.square().sum() for p in m.values()) / 2, x=module)
+    moves = gt.solve(
+        game,
+        optimizer={"name": "sgd", "lr": 1e-9},
+        sharpness={"name": "esam", "rho": 0.1, "beta": 0.25, "gamma": 1.0},
+        steps=600,
+    )["x"].diff(dim=0)
+    flat = torch.cat(list(start.values()))
+    perturbations = -moves / 1e-9 - flat
+    torch.testing.assert_close(perturbations.mean(0), 0.1 * flat / flat.norm(), rtol=0.2, atol=0)

@@ -1,4 +1,6 @@
-from gantrain.sharpness import SAM, SAMPa
+import pytest
+
+from gantrain.sharpness import AESAM, ESAM, GSAM, SAM, GradientNorm, SAMPa
 from gantrain.testing import OracleContract
 
 
@@ -115,3 +117,52 @@ class TestSAMPaElementwise(OracleContract):
 
     def make(self):
         return SAMPa(rho=0.1, mix=0.2, geometry="elementwise")
+
+
+class TestGSAM(OracleContract):
+    copies = 2
+
+    def make(self):
+        return GSAM(rho=0.1, alpha=0.3)
+
+    def make_flat(self):
+        return GSAM(rho=0.0, alpha=0.3)
+
+
+@pytest.mark.slow
+class TestGradientNorm(OracleContract):
+    copies = 2
+
+    def make(self):
+        return GradientNorm(rho=0.1, alpha=0.6, ascent="global")
+
+    def make_flat(self):
+        return GradientNorm(rho=0.0, alpha=0.6)
+
+
+class TestESAM(OracleContract):
+    copies = 2
+
+    def make(self):
+        return ESAM(rho=0.1, beta=0.6, gamma=0.5)
+
+    def make_flat(self):
+        return ESAM(rho=0.0, beta=0.6, gamma=1.0)
+
+
+@pytest.mark.slow
+class TestESAMTanh(OracleContract):
+    copies = 2
+
+    def make(self):
+        return ESAM(rho=0.1, beta=0.6, gamma=0.25, climb="tanh", geometry="elementwise")
+
+
+class TestAESAMInEachMove(OracleContract):
+    copies = 1
+
+    def make(self):
+        return AESAM(rho=0.1, threshold=-100.0)
+
+    def make_flat(self):
+        return AESAM(rho=0.0, threshold=-100.0)
