@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from gantrain.outer.anchored import require_comonotonicity
 from gantrain.outer.base import Mover, require_no_state, require_simultaneous
 from gantrain.utils.tensors import add_, dot
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from gantrain.config.types import Draws, Float, PositiveFloat, PositiveInt
     from gantrain.outer.field import Anchor, Field
 
@@ -76,10 +75,10 @@ class CorrectedProximalPoint(Mover):
         gamma_v, gap = before, w  # in the memory of the copies
         with torch.no_grad():
             for learner in field.learners:
-                name = learner.name
+                name, moved = learner.name, list[Tensor](learner.parameters)
                 torch._foreach_sub_(gamma_v[name], w[name])
                 torch._foreach_add_(gamma_v[name], z[name])
-                torch._foreach_sub_(gamma_v[name], learner.parameters)
+                torch._foreach_sub_(gamma_v[name], moved)
                 torch._foreach_sub_(gap[name], z[name])
             alpha = self._alpha(field, gamma_v, gap)
         field.restore(z)

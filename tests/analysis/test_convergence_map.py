@@ -40,7 +40,7 @@ def test_the_table_is_the_mathematics(tmp_path):
     np.testing.assert_allclose(np.unique(x), np.linspace(-0.7, 0.1, 7))
     np.testing.assert_allclose(exact, rapp_rate(x, 0.8, 6, y), rtol=1e-12)
     np.testing.assert_allclose(measured, exact, rtol=1e-10)
-    assert [row["guaranteed"] for row in table] == [str(int(v)) for v in (x > -0.4) & (y < 1)]
+    assert [row["guaranteed"] for row in table] == [str(int(v)) for v in y < 2 * (1 + x / 0.8)]
     share = f"{(exact < 1).mean():.0%}"
     assert text.splitlines()[0].startswith(f"rapp inner_steps=6: contracts on {share} of the map, is guaranteed to on ")
     assert text.splitlines()[-1] == str(tmp_path / "out" / "map.png")

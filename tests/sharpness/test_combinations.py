@@ -21,6 +21,9 @@ LOOPS = {
     "rapp": {"name": "rapp", "inner_steps": 3, "relaxation": 0.8},
     "optimistic": "optimistic",
     "ceg_plus": "ceg_plus",
+    "fast_extragradient": {"name": "fast_extragradient", "comonotonicity": -0.01},
+    "rampage": {"name": "rampage", "antithetic": True},
+    "corrected_proximal_point": {"name": "corrected_proximal_point", "inner_steps": 2},
     "nested": {
         "name": "lookahead",
         "inner_steps": 2,
@@ -29,6 +32,7 @@ LOOPS = {
 }
 # Gradients of an outer step.
 COST = {"gda": 1, "extragradient": 2, "rapp": 3, "optimistic": 1, "ceg_plus": 2, "nested": 8}
+COST |= {"fast_extragradient": 2, "rampage": 3, "corrected_proximal_point": 3}
 
 
 def batches():
