@@ -83,15 +83,19 @@ class CorrectedProximalPoint(Mover):
             alpha = self._alpha(field, gamma_v, gap)
         field.restore(z)
         for learner in field.learners:
-            add_(learner.parameters, gamma_v[learner.name], -self.relaxation * alpha)
+            torch._foreach_mul_(gamma_v[learner.name], -self.relaxation * alpha)
+            add_(learner.parameters, gamma_v[learner.name])
         return True
 
     def _alpha(self, field: Field, gamma_v: Anchor, gap: Anchor) -> Tensor:
         """``alpha / gamma``, 0-d, from ``gamma v`` and ``w - z``, in the metric of the learning rates."""
-        # A player whose learning rate is 0 stays where it is.
-        moving = [(each.name, each.step_size) for each in field.learners if each.step_size]
-        length = torch.stack([dot(gamma_v[name], gamma_v[name]) / gamma for name, gamma in moving])
-        along = torch.stack([-dot(gamma_v[name], gap[name]) / gamma for name, gamma in moving])
-        gammas = length.new_tensor([gamma for _, gamma in moving])
-        alpha = (along.sum() + self.comonotonicity * (length / gammas).sum()) / length.sum()
-        return torch.where(length.sum() > 0, alpha.clamp(min=0), 0.0)
+        along, length, euclidean = torch.zeros(3)
+        for learner in field.learners:
+            gamma, v = learner.step_size, gamma_v[learner.name]
+            if gamma:  # a player whose learning rate is 0 stays where it is
+                squared = dot(v, v)
+                along = along - dot(v, gap[learner.name]) / gamma
+                length = length + squared / gamma
+                euclidean = euclidean + squared / gamma**2
+        alpha = (along + self.comonotonicity * euclidean) / length
+        return torch.where(length > 0, alpha.clamp(min=0), 0.0)
