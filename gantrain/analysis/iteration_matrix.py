@@ -54,7 +54,9 @@ def iteration_matrix(
         return move(identity, identity)
     if isinstance(outer, Optimistic):
         return optimistic(move)
-    raise UserError(f"outer: {type(outer).__name__} as configured is not linear, so that it has no iteration matrix")
+    raise UserError(
+        f"outer: {type(outer).__name__} as configured is not linear or is random, so that it has no iteration matrix"
+    )
 
 
 def second_moment_matrix(

@@ -10,6 +10,7 @@ from test_rates import many_scales, slope
 import gantrain as gt
 from gantrain.errors import UserError
 from gantrain.games import VectorField
+from gantrain.games.toy import Bilinear, Quadratic
 from gantrain.utils.seeding import generator
 
 GAMMA = {"x": 0.05, "y": 0.05}
@@ -134,7 +135,7 @@ def test_the_anchored_extragradient_stays_below_its_theorem_and_falls_as_one_ove
 
 
 def test_the_bound_of_the_fast_extragradient_is_attained_on_the_bilinear_game():
-    game = gt.games.toy.Bilinear(start=(1.0, 0.0))
+    game = Bilinear(start=(1.0, 0.0))
     path = gt.solve(game, "fast_extragradient", {"name": "sgd", "lr": 1.0}, steps=22)
     for i in range(5):
         assert path["x"][4 * i + 2].item() == pytest.approx(0, abs=1e-12)
@@ -142,7 +143,7 @@ def test_the_bound_of_the_fast_extragradient_is_attained_on_the_bilinear_game():
 
 
 def test_the_correction_comes_nearer_with_inner_steps_with_which_rapp_diverges():
-    game = gt.games.toy.Quadratic(1.0, -0.6)
+    game = Quadratic(1.0, -0.6)
     corrected, rapp = (
         game.distances(gt.solve(game, outer, {"name": "sgd", "lr": 0.8}, steps=40))
         for outer in (
@@ -160,7 +161,7 @@ def test_optimizers_with_state_are_refused(name):
         with pytest.raises(
             UserError, match=rf"^player x: {name} .* would move its state .*; use sgd without momentum$"
         ):
-            gt.solve(gt.games.toy.Bilinear(), name, optimizer, steps=1)
+            gt.solve(Bilinear(), name, optimizer, steps=1)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_optimizers_with_state_are_refused(name):
 )
 def test_a_comonotonicity_that_the_learning_rate_does_not_reach_is_refused(outer, message):
     with pytest.raises(UserError) as error:
-        gt.solve(gt.games.toy.Bilinear(), outer, {"name": "sgd", "lr": 0.1}, steps=1)
+        gt.solve(Bilinear(), outer, {"name": "sgd", "lr": 0.1}, steps=1)
     assert str(error.value).startswith(message)
 
 
@@ -187,4 +188,4 @@ def test_a_comonotonicity_that_the_learning_rate_does_not_reach_is_refused(outer
 )
 def test_alternation_is_refused(name):
     with pytest.raises(UserError, match=rf"^outer: {name} moves all players simultaneously; leave order out$"):
-        gt.solve(gt.games.toy.Bilinear(), name, order="alternating", steps=1)
+        gt.solve(Bilinear(), name, order="alternating", steps=1)
