@@ -1,3 +1,5 @@
+import pytest
+
 from gantrain.outer import (
     GDA,
     RAMPAGE,
@@ -147,6 +149,7 @@ class TestLookaheadOverOptimistic(OuterContract):
         return Lookahead(inner_steps=2, base=Optimistic())
 
 
+@pytest.mark.slow
 class TestLookaheadOverAnchoredExtragradient(OuterContract):
     copies = 3
     gradients, cycle = 2, 2
