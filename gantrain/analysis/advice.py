@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from gantrain.analysis.diagnosis import Diagnosis
+from gantrain.analysis.lookahead_criterion import largest_relaxation
 
 # The share of rotation above which the antisymmetric part has more of ||J||_F^2 than the symmetric one.
 HALF = math.sqrt(0.5)
-# The rho above which RAPP converges, and Lookahead over two steps of GDA, in units of 1/L (Pethick et al., arXiv
-# 2310.13459).
-RAPP = -1 / 2
+# The rho above which RAPP converges (by conic nonexpansiveness), and Lookahead over two steps of GDA, in units of 1/L
+# (Pethick et al., arXiv 2310.13459).
+RAPP = -1
 LA_GDA = -1 / (3 * math.sqrt(3))
 
 
@@ -115,20 +116,26 @@ def _lookahead_over_gda(largest: float, rho: float) -> tuple[dict[str, Any], flo
         f"at gamma = 1/(sqrt(3) L) for lambda < rho/gamma + 1/3 = {bound:.3g}; rho is {rho:.3g}. It costs two "
         "gradients a step, fewer than rapp."
     )
-    return outer, step, [theorem, "rule of thumb: lambda is half of that bound."]
+    criterion = (
+        "criterion: on bilinear games with small steps, lookahead over gda contracts for lambda < 1 - 1/tau by the "
+        f"Laplace transform, which is {largest_relaxation(2):g} for tau = 2."
+    )
+    return outer, step, [theorem, criterion, "rule of thumb: lambda is half of the bound of the theorem."]
 
 
 def _rapp(largest: float, rho: float) -> tuple[dict[str, Any], float, list[str]]:
-    share = max(0.5, (1 - 2 * rho * largest) / 2)
-    outer = {"name": "rapp", "inner_steps": math.ceil(math.log(0.1) / math.log(share)), "relaxation": 0.5}
+    share = max(0.5, (1 - rho * largest) / 2)
+    relaxation = 1 + rho * largest / share
+    inner_steps = math.ceil(math.log(0.1 * relaxation) / math.log(share))
+    outer = {"name": "rapp", "inner_steps": inner_steps, "relaxation": _rounded(relaxation)}
     theorem = (
-        f"theorem: rapp converges for rho > -1/(2L) = {RAPP / largest:.3g} with gamma between -2 rho and 1/L, "
-        f"lambda in (0, 1) and enough inner steps; rho is {rho:.3g}, too low for lookahead over gda with tau = 2, "
-        f"which needs {LA_GDA / largest:.3g}."
+        f"theorem: rapp converges for rho > -1/L = {RAPP / largest:.3g} with gamma between -rho and 1/L, "
+        f"lambda in (0, 2 (1 + rho/gamma)) and enough inner steps; rho is {rho:.3g}, too low for lookahead over gda "
+        f"with tau = 2, which needs {LA_GDA / largest:.3g}."
     )
     rule = (
         "rule of thumb: gamma and lambda lie in the middle of their ranges, and tau is so large that (gamma L)^tau is "
-        "at most 0.1."
+        "at most a tenth of 1 + rho/gamma."
     )
     return outer, share / largest, [theorem, rule]
 
@@ -136,7 +143,7 @@ def _rapp(largest: float, rho: float) -> tuple[dict[str, Any], float, list[str]]
 def _beyond_theorems(largest: float, rho: float) -> tuple[dict[str, Any], float, list[str]]:
     outer = {"name": "lookahead", "inner_steps": 5, "relaxation": 0.5, "base": "extragradient"}
     reasons = [
-        f"theorem: none applies: rho is {rho:.3g}, and rapp needs more than -1/(2L) = {RAPP / largest:.3g}.",
+        f"theorem: none applies: rho is {rho:.3g}, and rapp needs more than -1/L = {RAPP / largest:.3g}.",
         "rule of thumb: lookahead over extragradient averages the rotation; a term that adds curvature to a player's "
         "objective, such as the penalty r1 of a GAN, raises rho.",
     ]

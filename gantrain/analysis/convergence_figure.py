@@ -23,7 +23,8 @@ _QUANTITIES = {
     "inner_steps": r"inner steps $\tau$",
 }
 _SLOWEST, _FASTEST = 1.5, 0.5
-_THEORY = "#117733"
+_THEORY, _LAPLACE = "#117733", "#882255"
+_GUARANTEED = "guaranteed by theory (RAPP: with many inner steps)"
 
 
 def convergence_figure(
@@ -32,7 +33,8 @@ def convergence_figure(
     """Draw a column for each loop: above the spectral radius, below the rate of a run.
 
     The loop contracts where the map is blue and expands where it is red; a black line separates the two. The dashed
-    line encloses the settings for which a theorem guarantees convergence.
+    line encloses the settings for which a theorem guarantees convergence, and the dotted one, for Lookahead over GDA,
+    those for which the Laplace transform predicts it.
 
     Args:
         maps: the maps of the loops.
@@ -51,6 +53,8 @@ def convergence_figure(
             image = _rates(axes, x, y, rate)
             if m.guaranteed is not None:
                 _outline(axes, x, y, m.guaranteed.astype(float), 0.5, _THEORY, "--", 1.8)
+            if m.laplace is not None:
+                _outline(axes, x, y, m.laplace.astype(float), 0.5, _LAPLACE, ":", 1.8)
         name, *settings = m.label.split()
         column[0].set_title(f"{name}\n{' '.join(settings)}", fontsize=9, color=COLOURS.get(name, "black"))
         column[-1].set_xlabel(_QUANTITIES.get(xlabel, xlabel))
@@ -59,12 +63,12 @@ def convergence_figure(
     bar = figure.colorbar(image, ax=grid, shrink=0.7, extend="both", label="contraction per outer step")
     bar.ax.axhline(1.0, color="black", linewidth=1.4)
     handles = [
-        Line2D([], [], color="black", linewidth=1.4),
-        Line2D([], [], color=_THEORY, linewidth=1.8, linestyle="--"),
+        Line2D([], [], color="black", linewidth=1.4, label="rate 1"),
+        Line2D([], [], color=_THEORY, linewidth=1.8, linestyle="--", label=_GUARANTEED),
     ]
-    figure.legend(
-        handles, ["rate 1", "guaranteed by theory (RAPP: with many inner steps)"], loc="outside lower center", ncols=2
-    )
+    if any(m.laplace is not None for m in maps):
+        handles.append(Line2D([], [], color=_LAPLACE, linewidth=1.8, linestyle=":", label="by Laplace transform"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gantrain.analysis.guarantees import convergence_guaranteed
-from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
+from gantrain.analysis.iteration_matrix import contraction
+from gantrain.analysis.lookahead_criterion import poles_are_stable
 from gantrain.config import merge
 from gantrain.config.parts import Part, build, part_arguments, plain
 from gantrain.config.schema import Axis, MapConfig
 from gantrain.config.types import Order
 from gantrain.errors import UserError
 from gantrain.games.function import VectorField
-from gantrain.outer import Lookahead, Outer
+from gantrain.outer import GDA, Lookahead, Outer
 from gantrain.solver import solve
 
 
@@ -29,15 +30,18 @@ class ConvergenceMap:
 
     Attributes:
         label: the loop in a few words, of which the first is the method.
-        exact: the spectral radius of the iteration matrix.
+        exact: the spectral radius of the iteration matrix; of a random loop the rate of the mean square.
         measured: the contraction per outer step in a run.
         guaranteed: whether a theorem guarantees convergence; None if no theorem is known for the loop.
+        laplace: for Lookahead over GDA, whether its differential equation is stable by the Laplace transform; None for
+            other loops.
     """
 
     label: str
     exact: np.ndarray
     measured: np.ndarray
     guaranteed: np.ndarray | None
+    laplace: np.ndarray | None
 
 
 def convergence_map(config: MapConfig, index: int) -> ConvergenceMap:
@@ -56,16 +60,21 @@ def convergence_map(config: MapConfig, index: int) -> ConvergenceMap:
     field = gamma[..., None, None] * quadratic(rho)
     exact, measured = np.empty(rho.shape), np.empty(rho.shape)
     guaranteed: np.ndarray | None = np.zeros(rho.shape, bool)
+    laplace: np.ndarray | None = np.zeros(rho.shape, bool)
     for outer, where in _loops(config, index, axes, rho.shape):
         order = config.order or "simultaneous"
-        exact[where] = spectral_radius(iteration_matrix(outer, field[where], (1, 1), order))
+        exact[where] = contraction(outer, field[where], (1, 1), order)
         measured[where] = measured_rate(outer, field[where], order, config.steps)
         proven = convergence_guaranteed(outer, rho[where], gamma[where]) if _simultaneous(outer, order) else None
         if proven is None or guaranteed is None:
             guaranteed = None
         else:
             guaranteed[where] = proven
-    return ConvergenceMap(label(config.outers[index], axes), exact, measured, guaranteed)
+        if laplace is None or not _lookahead_over_gda(outer) or not _simultaneous(outer, order):
+            laplace = None
+        else:
+            laplace[where] = poles_are_stable(field[where], outer.inner_steps, outer.relaxation)
+    return ConvergenceMap(label(config.outers[index], axes), exact, measured, guaranteed, laplace)
 
 
 def quadratic(rho: np.ndarray) -> np.ndarray:
@@ -146,6 +155,10 @@ def _loops(
             yield build("outer", spec), where
         except UserError as error:
             raise UserError(str(error).replace("outer", f"outers.{index}", 1)) from None
+
+
+def _lookahead_over_gda(outer: Outer) -> TypeGuard[Lookahead]:
+    return isinstance(outer, Lookahead) and isinstance(outer.base, GDA) and outer.base.critic_steps == 1
 
 
 def _simultaneous(outer: Outer, order: Order) -> bool:

@@ -21,8 +21,8 @@ PICTURE = "map.png"
 def map_config(config: MapConfig, output: str | Path | None = None) -> str:
     """Draw the maps that ``config`` describes.
 
-    Writes ``config.yaml``, ``map.csv`` (loop, x, y, spectral radius, measured rate, guaranteed) and ``map.png`` into
-    ``output``, or ``folder/name`` of the config.
+    Writes ``config.yaml``, ``map.csv`` (loop, x, y, spectral radius, measured rate, guaranteed, and for Lookahead over
+    GDA the criterion by Laplace transform) and ``map.png`` into ``output``, or ``folder/name`` of the config.
 
     Returns:
         A line for each loop that says on which share of the map it contracts, and the path of the picture.
@@ -43,13 +43,14 @@ def map_config(config: MapConfig, output: str | Path | None = None) -> str:
 
 
 def _promise(m: ConvergenceMap) -> str:
-    return "" if m.guaranteed is None else f", is guaranteed to on {m.guaranteed.mean():.0%}"
+    promise = "" if m.guaranteed is None else f", is guaranteed to on {m.guaranteed.mean():.0%}"
+    return promise + ("" if m.laplace is None else f", by its Laplace transform on {m.laplace.mean():.0%}")
 
 
 def _rows(config: MapConfig, maps: Sequence[ConvergenceMap]) -> Iterator[Sequence[Any]]:
-    yield ["outer", config.x.key, config.y.key, "spectral_radius", "measured", "guaranteed"]
+    yield ["outer", config.x.key, config.y.key, "spectral_radius", "measured", "guaranteed", "laplace"]
     x, y = np.meshgrid(axis_values(config.x), axis_values(config.y))
     for m in maps:
-        promised = np.full(x.shape, "") if m.guaranteed is None else m.guaranteed.astype(int)
-        columns = (a.ravel().tolist() for a in (x, y, m.exact, m.measured, promised))
+        known = (np.full(x.shape, "") if a is None else a.astype(int) for a in (m.guaranteed, m.laplace))
+        columns = (a.ravel().tolist() for a in (x, y, m.exact, m.measured, *known))
         yield from ((m.label, *row) for row in zip(*columns, strict=True))

@@ -144,7 +144,14 @@ _KINDS = {
         | _in("outer.rapp", extragradient="Extragradient", extragradient_plus="ExtragradientPlus", rapp="RAPP")
         | _in("outer.optimistic", optimistic="Optimistic")
         | _in("outer.lookahead", lookahead="Lookahead")
-        | _in("outer.ceg_plus", ceg_plus="CEGPlus"),
+        | _in("outer.ceg_plus", ceg_plus="CEGPlus")
+        | _in(
+            "outer.anchored",
+            anchored_extragradient="AnchoredExtragradient",
+            fast_extragradient="FastExtragradient",
+        )
+        | _in("outer.rampage", rampage="RAMPAGE")
+        | _in("outer.corrected_proximal_point", corrected_proximal_point="CorrectedProximalPoint"),
         schedules={},
     ),
     "sharpness": lambda: Kind(

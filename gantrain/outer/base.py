@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gantrain.config.types import Draws, Order, PositiveInt
 from gantrain.errors import UserError
+from gantrain.optim.optimizers import keeps_state
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,6 +103,34 @@ def stand_ins(game: Game, anchor: Mapping[str, Sequence[Tensor]]) -> dict[int, T
     """
     pairs = [(player.parameters + player.statistics, anchor[name]) for name, player in game.players.items()]
     return {id(t): kept for tensors, at in pairs for t, kept in zip(tensors, at, strict=False)}
+
+
+def require_simultaneous(field: Field, name: str) -> None:
+    """Refuse a field whose players move in alternation, for the loop of this name, which moves them simultaneously.
+
+    Raises:
+        UserError: the order of the field is alternating.
+    """
+    if field.order != "simultaneous":
+        raise UserError(f"outer: {name} moves all players simultaneously; leave order out")
+
+
+def require_no_state(field: Field, why: str) -> None:
+    """Refuse optimizers that keep a state from step to step.
+
+    Args:
+        field: the field, before the first step.
+        why: the name of the loop and what it does, such as "ceg_plus with curvature tries several step sizes".
+
+    Raises:
+        UserError: the optimizer of a player has state.
+    """
+    for learner in field.learners:
+        if keeps_state(learner.optimizer):
+            raise UserError(
+                f"player {learner.name}: {why}, and {type(learner.optimizer).__name__} would move its state at each; "
+                "use sgd without momentum"
+            )
 
 
 class Mover(Outer):

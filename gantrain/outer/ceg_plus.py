@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gantrain.errors import UserError
-from gantrain.optim.optimizers import keeps_state
-from gantrain.outer.base import Mover
+from gantrain.outer.base import Mover, require_no_state, require_simultaneous
+from gantrain.outer.learner import step_sizes
 from gantrain.utils.tensors import add_, dot, norm, set_gradient
 
 if TYPE_CHECKING:
@@ -65,14 +63,9 @@ class CEGPlus(Mover):
         self.curvature = curvature
 
     def require(self, field: Field) -> None:
-        if field.order != self.order:
-            raise UserError("outer: ceg_plus moves all players simultaneously; leave order out")
-        for learner in field.learners if self.curvature else ():
-            if keeps_state(learner.optimizer):
-                raise UserError(
-                    f"player {learner.name}: ceg_plus with curvature tries several step sizes from one point, and "
-                    f"{type(learner.optimizer).__name__} would move its state at each; use sgd without momentum"
-                )
+        require_simultaneous(field, "ceg_plus")
+        if self.curvature:
+            require_no_state(field, "ceg_plus with curvature tries several step sizes from one point")
 
     def step(self, field: Field) -> bool:
         draws = self.draws(field)
@@ -104,7 +97,7 @@ class CEGPlus(Mover):
     def _forward_backward(field: Field, z: Anchor, draw: int, scale: float) -> tuple[list[Tensor], list[Tensor]]:
         """``w - z`` and ``d``, at ``scale`` times the optimizers' step sizes. ``.grad`` must hold ``F z``."""
         parameters = _parameters(field)
-        with _step_sizes(field, scale):
+        with step_sizes(field.learners, lambda lr: lr * scale):
             field.advance(field.learners, z, resolve=False)
             hz = _flat(field.snapshot())
             field.resolve(field.learners)
@@ -127,17 +120,3 @@ def _flat(point: Anchor) -> list[Tensor]:
 
 def _parameters(field: Field) -> list[Tensor]:
     return [p for learner in field.learners for p in learner.parameters]
-
-
-@contextmanager
-def _step_sizes(field: Field, scale: float) -> Iterator[None]:
-    """Multiplies all learning rates by ``scale`` inside the context, and restores them at its end."""
-    groups = [group for learner in field.learners for group in learner.optimizer.param_groups]
-    before = [group["lr"] for group in groups]
-    try:
-        for group, lr in zip(groups, before, strict=True):
-            group["lr"] = lr * scale
-        yield
-    finally:
-        for group, lr in zip(groups, before, strict=True):
-            group["lr"] = lr

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -94,6 +95,25 @@ class Learner:
     def step_size(self) -> float:
         """The learning rate of the first parameter group, which is the step size of the resolvent."""
         return float(self.optimizer.param_groups[0]["lr"])
+
+
+@contextmanager
+def step_sizes(learners: Sequence[Learner], changed: Callable[[float], float]) -> Iterator[None]:
+    """Changes all learning rates inside the context, and restores them at its end.
+
+    Args:
+        learners: the learners whose optimizers it is about.
+        changed: gives the learning rate of a parameter group inside the context from that outside.
+    """
+    groups = [group for learner in learners for group in learner.optimizer.param_groups]
+    before = [group["lr"] for group in groups]
+    try:
+        for group, lr in zip(groups, before, strict=True):
+            group["lr"] = changed(lr)
+        yield
+    finally:
+        for group, lr in zip(groups, before, strict=True):
+            group["lr"] = lr
 
 
 def scheduled_numbers(

@@ -16,8 +16,9 @@ class RAPP(Mover):
 
     ``w_0 = z;  w_{t+1} = J(z - gamma F w_t)  for t < tau;  z <- z + lambda (w_tau - z)``
 
-    with the resolvent ``J`` of the players' constraints. It converges for ``rho > -1/(2L)`` (cohypomonotonicity) with
-    gamma below ``1/L``. The buffers of the networks follow the pass at ``w_0`` alone. A step costs tau gradients for
+    with the resolvent ``J`` of the players' constraints. With enough inner steps it converges for ``rho > -1/L``
+    (cohypomonotonicity), gamma between ``-rho`` and ``1/L``, and ``lambda < 2 (1 + rho / gamma)``: lambda may be near 1
+    for ``rho > -1/(2L)``. The buffers of the networks follow the pass at ``w_0`` alone. A step costs tau gradients for
     each player. Source: Stable Nonconvex-Nonconcave Training via Linear Interpolation, arXiv 2310.13459, section 5. The
     published code alternates and takes one inner step too few in its first round; this is the paper's method.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from cases import few
 
 from gantrain.analysis.convergence_map import quadratic
 from gantrain.analysis.guarantees import convergence_guaranteed
@@ -68,6 +69,45 @@ def test_rapp_with_many_inner_steps_reaches_minus_one_over_2l():
     assert edge({"name": "rapp", "inner_steps": 2000, "relaxation": 1.0}, gamma=0.997) == pytest.approx(-0.5, rel=0.01)
 
 
+@pytest.mark.parametrize("relaxation", few([0.02, 0.5, 1.0, 1.5], 0.02))
+def test_the_range_of_rapp_is_that_of_conic_nonexpansiveness(relaxation):
+    """``lambda < 2 (1 + rho / gamma)`` is where it ends on the quadratic game: near -1/L for a small lambda."""
+    outer = {"name": "rapp", "inner_steps": 2000, "relaxation": relaxation}
+    bound = 0.997 * (relaxation / 2 - 1)
+    assert edge(outer, gamma=0.997) == pytest.approx(bound, rel=0.01)
+    rho = np.array([bound - 1e-9, bound + 1e-9])
+    assert convergence_guaranteed(build("outer", outer), rho, 0.997).tolist() == [False, True]
+
+
+def test_the_exact_resolvent_is_conically_nonexpansive():
+    """``<z, v> >= (1 + rho / gamma) ||v||^2`` for ``v = z - J z``, as tight as the game's own cohypomonotonicity."""
+    for seed in range(6):
+        game = RandomQuadratic(3, 2, 1.0, (-0.3, -0.1, 0.1)[seed % 3], seed)
+        gamma = 0.9
+        m = game.matrix.numpy()
+        v = np.eye(len(m)) - np.linalg.inv(np.eye(len(m)) + gamma * m)
+        least = np.linalg.eigvalsh((np.linalg.inv(v) + np.linalg.inv(v).T) / 2).min()
+        assert least == pytest.approx(1 + game.rho / gamma)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inside", "outside"),
+    [
+        ("anchored_extragradient", (0.0, 0.125), [(-0.01, 0.1), (0.1, 0.13)]),
+        ({"name": "fast_extragradient", "comonotonicity": -0.3}, (-0.3, 0.7), [(-0.31, 0.7), (-0.3, 0.6), (0.1, 1.1)]),
+        (
+            {"name": "corrected_proximal_point", "comonotonicity": -0.8},
+            (-0.8, 0.81),
+            [(-0.81, 0.9), (-0.5, 0.8), (0.1, 1.0)],
+        ),
+    ],
+)
+def test_the_theorems_of_loops_that_have_no_matrix(outer, inside, outside):
+    loop = build("outer", outer)
+    assert convergence_guaranteed(loop, *inside)
+    assert not any(convergence_guaranteed(loop, *place) for place in outside)
+
+
 def test_rapp_with_few_inner_steps_does_not():
     assert edge({"name": "rapp", "inner_steps": 3, "relaxation": 1.0}, gamma=0.997) > -0.4
 
@@ -101,6 +141,8 @@ def test_the_guarantee_of_lookahead_over_gda_reaches_its_constant():
 
 def test_no_theorem_no_promise():
     critics = [{"name": name, "critic_steps": 2} for name in ("gda", "extragradient", "extragradient_plus", "rapp")]
-    over = [{"name": "lookahead", "inner_steps": 2, "base": base} for base in ("optimistic", *critics)]
-    for outer in ("optimistic", {"name": "ceg_plus", "adaptive": True}, *critics, *over):
+    for outer in ("optimistic", "rampage", {"name": "ceg_plus", "adaptive": True}, *critics):
+        assert convergence_guaranteed(build("outer", outer), 0.1, 0.1) is None
+    for base in ("optimistic", "anchored_extragradient", "corrected_proximal_point", *critics):
+        outer = {"name": "lookahead", "inner_steps": 2, "base": base}
         assert convergence_guaranteed(build("outer", outer), 0.1, 0.1) is None

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from gantrain.analysis.iteration_matrix import iteration_matrix, spectral_radius
+from gantrain.analysis.convergence_map import quadratic
+from gantrain.analysis.iteration_matrix import contraction, iteration_matrix, second_moment_matrix, spectral_radius
 from gantrain.config.parts import build
 from gantrain.errors import UserError
 from gantrain.games import VectorField
+from gantrain.games.toy import Quadratic
 from gantrain.solver import solve
 
 SIZES = (2, 1, 3)
@@ -24,6 +26,7 @@ LOOPS = [
     {"name": "rapp", "inner_steps": 1, "relaxation": 0.4},
     {"name": "ceg_plus", "relaxation": 0.3},
     {"name": "optimistic"},
+    {"name": "rampage", "antithetic": True, "relaxation": 0.7},
     {"name": "lookahead", "inner_steps": 3, "relaxation": 0.6},
     {"name": "lookahead", "inner_steps": 4, "relaxation": 0.6, "base": {"name": "ceg_plus", "relaxation": 0.2}},
     {"name": "lookahead", "inner_steps": 3, "relaxation": 0.6, "base": "optimistic"},
@@ -58,7 +61,7 @@ def ran(matrix, start, outer, order, steps):
 @pytest.mark.parametrize("order", ["simultaneous", "alternating"])
 @pytest.mark.parametrize("outer", LOOPS, ids=name)
 def test_its_powers_are_the_iterates_and_its_radius_their_rate(outer, order):
-    if order == "alternating" and "ceg_plus" in name(outer):
+    if order == "alternating" and ("ceg_plus" in name(outer) or outer["name"] == "rampage"):
         pytest.skip("defined for simultaneous moves only")
     rng = np.random.default_rng(5)
     matrix, start = rng.normal(size=(6, 6)) + np.eye(6), rng.normal(size=6)
@@ -93,9 +96,69 @@ def test_a_matrix_that_overflows_has_an_infinite_radius():
     assert spectral_radius(iteration_matrix(outer, 10 * np.eye(2))) == np.inf
 
 
-def test_a_loop_without_a_matrix():
-    with pytest.raises(UserError, match="as configured is not linear, so that it has no iteration matrix"):
-        iteration_matrix(build("outer", {"name": "ceg_plus", "adaptive": True}), np.eye(2))
+def matrix_of_rampage(field, u, relaxation):
+    gamma_m = GAMMA * field
+    return np.eye(len(field)) - relaxation * gamma_m @ (np.eye(len(field)) - 2 * u * gamma_m)
+
+
+RANDOM = [
+    {"name": "rampage", "relaxation": 0.8},
+    {"name": "lookahead", "inner_steps": 2, "relaxation": 0.6, "base": {"name": "rampage", "relaxation": 0.8}},
+]
+
+
+@pytest.mark.parametrize("outer", RANDOM, ids=name)
+def test_the_second_moments_are_those_of_the_random_step(outer):
+    field = np.random.default_rng(2).normal(size=(3, 3))
+    # Gauss-Legendre quadrature integrates polynomials in u exactly.
+    nodes, weights = np.polynomial.legendre.leggauss(4)
+    nodes, weights = (nodes + 1) / 2, weights / 2
+    steps = [(matrix_of_rampage(field, u, 0.8), w) for u, w in zip(nodes, weights, strict=True)]
+    if outer["name"] == "lookahead":
+        steps = [(0.4 * np.eye(3) + 0.6 * a @ b, v * w) for a, v in steps for b, w in steps]
+    expected = sum(w * np.kron(step, step) for step, w in steps)
+    found = second_moment_matrix(build("outer", outer), GAMMA * np.stack([field, 2 * field]))
+    np.testing.assert_allclose(found[0], expected, rtol=1e-12, atol=1e-14)
+    assert spectral_radius(found)[1] == pytest.approx(contraction(build("outer", outer), 2 * GAMMA * field) ** 2)
+
+
+def test_the_second_moments_of_a_loop_that_is_not_random_are_those_of_its_matrix():
+    field, outer = GAMMA * np.random.default_rng(3).normal(size=(3, 3)), build("outer", "extragradient")
+    matrix = iteration_matrix(outer, field)
+    np.testing.assert_allclose(second_moment_matrix(outer, field), np.kron(matrix, matrix))
+    assert contraction(outer, field) == pytest.approx(spectral_radius(matrix))
+
+
+def test_the_steps_of_rampage_have_the_second_moments():
+    """On a rotation ``||z_{k+1}||^2 / ||z_k||^2`` depends on u alone, and its mean is the radius."""
+    game = Quadratic(1.0, 0.0)
+    path = solve(game, "rampage", {"name": "sgd", "lr": 0.6}, steps=400)
+    squared = (path["x"] ** 2 + path["y"] ** 2).numpy()
+    ratios = squared[1:] / squared[:-1]
+    expected = spectral_radius(second_moment_matrix(build("outer", "rampage"), 0.6 * quadratic(np.zeros(()))))
+    assert ratios.mean() == pytest.approx(expected, abs=3 * ratios.std() / np.sqrt(len(ratios)))
+    assert ratios.std() > 0.05
+
+
+def test_rampage_ends_at_its_boundary():
+    """``E|1 - i g - 2 u g^2|^2 = 1 - g^2 + 4 g^4 / 3`` on a rotation with ``g = gamma L``."""
+    gammas = np.sqrt(3) / 2 * np.array([0.99, 1, 1.01])
+    rates = contraction(build("outer", "rampage"), gammas[:, None, None] * quadratic(np.zeros(())))
+    assert rates[0] < 1 < rates[2] and rates[1] == pytest.approx(1)
+
+
+def test_what_is_random_or_new_in_each_step_has_no_iteration_matrix():
+    for outer in ("anchored_extragradient", "fast_extragradient"):
+        with pytest.raises(UserError, match="takes another step each time, and has no iteration matrix"):
+            iteration_matrix(build("outer", outer), np.eye(2))
+    with pytest.raises(UserError, match="RAMPAGE as configured is not linear or is random"):
+        iteration_matrix(build("outer", "rampage"), np.eye(2))
+
+
+@pytest.mark.parametrize("outer", [{"name": "ceg_plus", "adaptive": True}, {"name": "corrected_proximal_point"}])
+def test_a_loop_without_a_matrix(outer):
+    with pytest.raises(UserError, match="as configured is not linear or is random, so that it has no iteration matrix"):
+        iteration_matrix(build("outer", outer), np.eye(2))
 
 
 @pytest.mark.parametrize("outer", [{"name": "gda", "order": "alternating"}, {"name": "rapp", "critic_steps": 2}])

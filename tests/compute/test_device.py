@@ -91,6 +91,18 @@ MANY = {
         "run.steps=5",
     ),
     "ceg plus": (RING, "outer=ceg_plus"),
+    "anchored": (RING, "outer=anchored_extragradient", *both("optimizer={name: sgd, lr: 0.1}")),
+    "fast": (
+        *(RING, "outer={name: fast_extragradient, comonotonicity: -0.01}", *both("optimizer={name: sgd, lr: 0.1}")),
+        *both("constraint={name: l2_ball, radius: 2.0}"),
+    ),
+    "rampage": (DIGITS, "outer=rampage"),
+    "rampage plus": (DIGITS, "outer={name: rampage, antithetic: true, relaxation: 0.5}"),
+    "corrected": (
+        *(RING, "outer={name: corrected_proximal_point, comonotonicity: -0.01}"),
+        *both("optimizer={name: sgd, lr: 0.1}"),
+        *both("constraint={name: l2_ball, radius: 2.0}"),
+    ),
     "line search": (
         *(RING, "outer={name: ceg_plus, curvature: true}", *both("optimizer={name: sgd, lr: 0.1}")),
         *both("constraint={name: l2_ball, radius: 2.0}"),

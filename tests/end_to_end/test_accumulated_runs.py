@@ -50,6 +50,9 @@ RUNS = {
     "sharp": (DIGITS, *SGD, *SHARPNESS.values(), "outer=ceg_plus"),
     "rivals": (DIGITS, *SGD, *RIVALS.values()),
     "gsam": (CLASSIFIER, "game.classifier.sharpness={name: gsam, rho: 0.1}"),
+    "anchored": (DIGITS, *SGD, "outer={name: fast_extragradient, comonotonicity: -0.001}"),
+    "rampage": (DIGITS, *SGD, "outer={name: rampage, antithetic: true}"),
+    "corrected": (DIGITS, *SGD, "outer={name: corrected_proximal_point, inner_steps: 2}"),
     "sam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.1}"),
     "asam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.5, geometry: elementwise, ascent: global}"),
     "bisam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.1, climb: log}", "outer=extragradient"),
@@ -63,8 +66,8 @@ SHARED = {
 }
 # Enough for every loop, lazy penalty and kept gradient to come round.
 STEPS = 2
-# The oracles on one player differ in nothing that has to do with micro-batches.
-SLOW = ("asam", "bisam", "optsam", "gsam")
+# The oracles on one player differ in nothing that has to do with micro-batches, and many loops in little.
+SLOW = ("asam", "bisam", "optsam", "gsam", "anchored", "rampage", "corrected")
 
 
 def steps(name: str, folder: str, accelerator: Accelerator, *overrides: str) -> dict[str, Any]:

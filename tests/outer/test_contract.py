@@ -1,6 +1,18 @@
 import pytest
 
-from gantrain.outer import GDA, RAPP, CEGPlus, Extragradient, ExtragradientPlus, Lookahead, Optimistic
+from gantrain.outer import (
+    GDA,
+    RAMPAGE,
+    RAPP,
+    AnchoredExtragradient,
+    CEGPlus,
+    CorrectedProximalPoint,
+    Extragradient,
+    ExtragradientPlus,
+    FastExtragradient,
+    Lookahead,
+    Optimistic,
+)
 from gantrain.testing import OuterContract
 
 
@@ -98,6 +110,46 @@ class TestAdaptiveCEGPlus(OuterContract):
         return CEGPlus(relaxation=1.0, adaptive=True)
 
 
+class TestAnchoredExtragradient(OuterContract):
+    copies = 2
+    gradients = 2
+
+    def make(self):
+        return AnchoredExtragradient()
+
+
+class TestFastExtragradient(OuterContract):
+    copies = 2
+    gradients = 2
+
+    def make(self):
+        return FastExtragradient(comonotonicity=-0.002)
+
+
+class TestRAMPAGE(OuterContract):
+    copies = 1
+    gradients = 2
+
+    def make(self):
+        return RAMPAGE()
+
+
+class TestRAMPAGEPlus(OuterContract):
+    copies = 2
+    gradients = 3
+
+    def make(self):
+        return RAMPAGE(antithetic=True, relaxation=0.5, samples="same")
+
+
+class TestCorrectedProximalPoint(OuterContract):
+    copies = 3.5  # and the products of one tensor
+    gradients = 4
+
+    def make(self):
+        return CorrectedProximalPoint(inner_steps=3, comonotonicity=-0.001)
+
+
 class TestLookahead(OuterContract):
     copies = 1
     cycle = 3
@@ -129,6 +181,15 @@ class TestLookaheadOverExtragradientWithCriticSteps(OuterContract):
 
     def make(self):
         return Lookahead(inner_steps=3, base=Extragradient(critic_steps=2))
+
+
+@pytest.mark.slow
+class TestLookaheadOverAnchoredExtragradient(OuterContract):
+    copies = 3
+    gradients, cycle = 2, 2
+
+    def make(self):
+        return Lookahead(inner_steps=2, base=AnchoredExtragradient())
 
 
 class TestNestedLookahead(OuterContract):

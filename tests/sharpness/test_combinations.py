@@ -19,7 +19,6 @@ ORACLES = {
     "ae_sam": {"name": "ae_sam", "rho": 0.1, "threshold": -0.2},
     "gradient_norm": {"name": "gradient_norm", "rho": 0.1, "ascent": "global"},
 }
-# Tried by default under few loops.
 RIVALS = ("gsam", "esam", "ae_sam", "gradient_norm")
 LOOPS = {
     "gda": "gda",
@@ -28,14 +27,23 @@ LOOPS = {
     "optimistic": "optimistic",
     "ceg_plus": "ceg_plus",
     "critics": {"name": "optimistic", "critic_steps": 2},
+    "fast_extragradient": {"name": "fast_extragradient", "comonotonicity": -0.01},
+    "rampage": {"name": "rampage", "antithetic": True},
+    "corrected_proximal_point": {"name": "corrected_proximal_point", "inner_steps": 2},
     "nested": {
         "name": "lookahead",
         "inner_steps": 2,
         "base": {"name": "lookahead", "inner_steps": 2, "base": {"name": "extragradient"}},
     },
 }
+# The oracles that are not tried by default under a loop; under the others they are RIVALS.
+RARE = dict.fromkeys(("gda", "nested"), ()) | dict.fromkeys(
+    ("fast_extragradient", "rampage", "corrected_proximal_point", "critics"),
+    tuple(oracle for oracle in ORACLES if oracle != "sampa_tanh"),
+)
 # Gradients of an outer step; with critic steps x takes twice as many.
 COST = {"gda": 1, "extragradient": 2, "rapp": 3, "optimistic": 1, "ceg_plus": 2, "critics": 1, "nested": 8}
+COST |= {"fast_extragradient": 2, "rampage": 3, "corrected_proximal_point": 3}
 
 
 def batches():
@@ -72,7 +80,7 @@ class Both(gt.games.GeneralSum):
 @pytest.mark.parametrize(
     "oracle, loop",
     [
-        pytest.param(oracle, loop, marks=[pytest.mark.slow] * (oracle in RIVALS and loop not in ("gda", "nested")))
+        pytest.param(oracle, loop, marks=[pytest.mark.slow] * (oracle in RARE.get(loop, RIVALS)))
         for oracle in ORACLES
         for loop in LOOPS
     ],
