@@ -55,6 +55,11 @@ class GradientContext:
         self.roles = roles
 
     @property
+    def step(self) -> int:
+        """The training step in progress, counted from 0."""
+        return self.evaluator.step
+
+    @property
     def divided(self) -> bool:
         """Whether the processes have roles, one for each part of the oracle's evaluation."""
         return self.roles > 1
