@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -12,8 +10,8 @@ from gantrain.utils.tensors import add_, dot, norm
 
 
 @torch.no_grad()
-def combination(a: float, left: Gradient, b: float | Tensor, right: Gradient) -> Gradient:
-    """``a left + b right`` in new memory, with None where both are None; ``b`` may be a 0-d tensor."""
+def combination(a: float, left: Gradient, b: float, right: Gradient) -> Gradient:
+    """``a left + b right`` in new memory, with None where both are None."""
     lefts, rights = _filled(left, right), _filled(right, left)
     sums = list(torch._foreach_mul(lefts, a)) if lefts else []
     add_(sums, rights, b)
@@ -22,10 +20,29 @@ def combination(a: float, left: Gradient, b: float | Tensor, right: Gradient) ->
 
 
 @torch.no_grad()
-def scaled(gradient: Gradient, factor: Tensor) -> Gradient:
-    """``factor`` times the gradient, for a 0-d tensor, in new memory."""
-    found = iter(torch._foreach_mul([g for g in gradient if g is not None], factor))
-    return [None if g is None else next(found) for g in gradient]
+def add_multiple(left: Gradient, factor: Tensor, right: Gradient) -> Gradient:
+    """``left + factor right``, in the memory of ``left``, for a 0-d tensor ``factor``."""
+    sums, rights = _filled(left, right), _filled(right, left)
+    for total, r in zip(sums, rights, strict=True):
+        total.addcmul_(r, factor.to(r.dtype))
+    found = iter(sums)
+    return [None if one is None and other is None else next(found) for one, other in zip(left, right, strict=True)]
+
+
+@torch.no_grad()
+def orthogonal_unit(left: Gradient, right: Gradient) -> Gradient:
+    """The component of ``left - right`` orthogonal to ``right``, scaled to the length 1.
+
+    A component shorter than the square root of the machine precision times ``left - right`` is taken for its rounding
+    error, and gives zeros.
+    """
+    component = combination(1.0, left, -1.0, right)
+    square, size = product(right, right), length(component)
+    along = torch.where(square > 0, product(component, right) / square, 0.0)
+    component = add_multiple(component, -along, right)
+    rest, least = length(component), size * torch.finfo(size.dtype).eps ** 0.5
+    factor = torch.where(rest > least, 1 / rest, 0.0)
+    return [None if g is None else g.mul_(factor.to(g.dtype)) for g in component]
 
 
 def length(gradient: Gradient) -> Tensor:
@@ -45,20 +62,7 @@ def cosine(left: Gradient, right: Gradient) -> Tensor:
     return torch.where(lengths > 0, product(left, right) / lengths, 0.0)
 
 
-def orthogonal(vector: Gradient, to: Gradient) -> Gradient:
-    """The component of a vector orthogonal to another one, scaled to the length 1.
-
-    What is shorter than the square root of the machine precision times the vector is the rounding error of a vector
-    without such a component, and gives zeros.
-    """
-    square = product(to, to)
-    along = torch.where(square > 0, product(vector, to) / square, 0.0)
-    component = combination(1.0, vector, -along, to)
-    size, least = length(component), length(vector) * torch.finfo(along.dtype).eps ** 0.5
-    return scaled(component, torch.where(size > least, 1 / size, 0.0))
-
-
-def _filled(gradient: Gradient, other: Gradient) -> Sequence[Tensor]:
+def _filled(gradient: Gradient, other: Gradient) -> list[Tensor]:
     """The tensors of a gradient, with zeros where only the other one has a tensor."""
     pairs = zip(gradient, other, strict=True)
     return [g if g is not None else torch.zeros_like(o) for g, o in pairs if not (g is None and o is None)]  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gantrain.games.base import Gradient, Objective, Player
-from gantrain.sharpness.arithmetic import combination, length, orthogonal
+from gantrain.sharpness.arithmetic import add_multiple, length, orthogonal_unit
 from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.bisam import climbed
 from gantrain.sharpness.directions import Direction, make_direction
@@ -139,13 +139,12 @@ class SAM(Oracle):
         if not self._perturbs:
             if self._component is None:
                 return first
-            return combination(1.0, first, self.reuse * length(first), self._component)
+            return add_multiple(first, self.reuse * length(first), self._component)
         at_the_point, self._averaged = at_the_point or self._averaged, []
         slope = at_the_point[0] if at_the_point else []
         self._past = self.towards.next_past(slope, first, self._past)
         if self.every > 1:
-            plain = at_the_point[-1]
-            self._component = orthogonal(combination(1.0, first, -1.0, plain), plain)
+            self._component = orthogonal_unit(first, at_the_point[-1])
         return first
 
     def _ascent(self, context: GradientContext, needed: list[Gradient]) -> Gradient:
@@ -164,6 +163,7 @@ class SAM(Oracle):
         direction = towards.of(slope, self._past)
         if context.last_micro_batch:
             # So that the memory is free for the gradient at the perturbed point.
+            self._component = None
             self._past = self._past if towards.remembers else None
             self._averaged = later if self._averaged else []
         return direction
