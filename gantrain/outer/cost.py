@@ -85,16 +85,19 @@ def cost_of_a_step(outer: Outer, learners: Sequence[Learner]) -> Cost | None:
     numbers of step sizes. None also if one of them cannot move these games, as a part of a user's own may not, or if
     the costs come again after more than 1000 steps only.
     """
-    if period(learners) > _LONGEST:
+    turn = period(learners)
+    if turn > _LONGEST:
         return None
     try:
-        flat, steep = (_cost(outer, learners, scale) for scale in (1.0, 1e6))
+        flat, steep = (_used(outer, learners, scale, steps) for scale, steps in ((1.0, 1 + turn), (1e6, 2)))
     except Exception:
         return None
-    return flat if flat == steep else None
+    gradients, draws = map(_pace, flat)
+    return Cost(gradients, draws) if [used[:3] for used in flat] == steep else None
 
 
-def _cost(outer: Outer, learners: Sequence[Learner], scale: float) -> Cost:
+def _used(outer: Outer, learners: Sequence[Learner], scale: float, steps: int) -> list[list[int]]:
+    """The gradients and the draws that have been used before the first of some steps, and after each."""
     players = [Player(learner.name, _Point()) for learner in learners]
     evaluator = Evaluator(_Bowls(players, scale), lambda draw, step: None)
     twins = [
@@ -105,19 +108,16 @@ def _cost(outer: Outer, learners: Sequence[Learner], scale: float) -> Cost:
     for twin in twins:
         twin.oracle.parallel = "off"
     loop, field = copy.deepcopy(outer), Field(evaluator, twins)
-    start = field.snapshot()
     gradients, draws = [0], [0]
-    for _ in range(1 + period(twins)):
-        field.restore(start)  # many steps in a steep game would end in numbers that are not finite
+    for _ in range(steps):
         loop.step(field)
         evaluator.step += 1
         gradients.append(max(evaluator.evaluations.values()))
         draws.append(evaluator.draws)
-    return Cost(_pace(gradients), _pace(draws))
+    return [gradients, draws]
 
 
 def _pace(used: Sequence[int]) -> Pace:
-    """The pace of steps, given what had been used before the first and after each."""
     first, *turn = (later - before for before, later in itertools.pairwise(used))
     return Pace(first, tuple(turn))
 
