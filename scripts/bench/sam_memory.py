@@ -102,7 +102,9 @@ def main() -> None:
     network = ResNet(data.spec, depth=arguments.depth, width=arguments.width)
     copy = sum(p.nbytes for p in network.parameters())
     print(machine())
-    print(f"ResNet-{arguments.depth}, width {arguments.width}: parameters of {copy / 1e6:.2f} MB; batch {arguments.batch}")
+    print(
+        f"ResNet-{arguments.depth}, width {arguments.width}: parameters of {copy / 1e6:.2f} MB; batch {arguments.batch}"
+    )
     print(f"{'MB':<16}{'between':>10}{'peak':>10}{'copies more than SGD, between and at the peak':>50}")
     plain = None
     for name, make in METHODS.items():

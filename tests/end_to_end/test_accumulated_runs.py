@@ -37,12 +37,18 @@ SHARPNESS = {
     "discriminator": "game.discriminator.sharpness={name: sampa, climb: tanh, ascent: local, parallel: off}",
     "generator": "game.generator.sharpness={name: sam, ascent: global, rho: 0.02}",
 }
+VARIANTS = (
+    "game.generator.sharpness={name: sampa, direction: smoothed, only: norm, ascent: local, parallel: off}",
+    "game.discriminator.sharpness={name: sam, direction: friendly, every: 2}",
+)
 RUNS = {
     "alternating": (DIGITS, *SGD, "outer={name: gda, order: alternating, critic_steps: 2}"),
     "conditional": (DIGITS, *SGD, "game.conditional=true", "game.loss=relativistic", LOOKAHEAD, AUGMENTED),
     "lazy": (DIGITS, *SGD, "game.penalties=[{name: r1, every: 2}, {name: r2, weight: 0.1}]", "outer=optimistic"),
     "wgan_gp": (DIGITS, *SGD, "game.loss=wasserstein", "game.penalties=[wgan_gp]", "outer={name: rapp, samples: same}"),
     "sharp": (DIGITS, *SGD, *SHARPNESS.values(), "outer=ceg_plus"),
+    "variants": (DIGITS, *SGD, *VARIANTS),
+    "vasso": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.1, direction: smoothed, other_batch: true}"),
     "sam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.1}"),
     "asam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.5, geometry: elementwise, ascent: global}"),
     "bisam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.1, climb: log}", "outer=extragradient"),
@@ -57,7 +63,7 @@ SHARED = {
 # Enough for every loop, lazy penalty and kept gradient to come round.
 STEPS = 2
 # The oracles on one player differ in nothing that has to do with micro-batches.
-SLOW = ("asam", "bisam", "optsam")
+SLOW = ("asam", "bisam", "optsam", "vasso", "variants")
 
 
 def steps(name: str, folder: str, accelerator: Accelerator, *overrides: str) -> dict[str, Any]:
