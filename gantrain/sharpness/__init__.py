@@ -1,4 +1,4 @@
-"""Gradient oracles: plain, SAM, ASAM, SAMPa and BiSAM."""
+"""Gradient oracles: plain, SAM and SAMPa, with their variants; the functions that they climb."""
 
 from gantrain.sharpness.base import Oracle, Plain
 from gantrain.sharpness.bisam import lower_bound

@@ -5,7 +5,8 @@
 Each method takes six steps, in which LookSAM (every: 5) does everything that it does. On a CPU the bytes of all tensors
 alive are counted, on a GPU they are what torch's allocator has given out. Parameters, gradients, the momentum of the
 optimizer and the batch count, as does what the passes keep for the backward passes. "between" is what a method holds
-between two steps, "peak" the most that it holds; both are in MB (10^6 bytes) beside the data set.
+between two steps, "peak" the most that it holds; both are in MB (10^6 bytes) beside the data set. SGD peaks while the
+gradient of the step before is still there. SAM has freed it by then, and holds the weights to go back to in its place.
 """
 
 from __future__ import annotations
