@@ -56,7 +56,7 @@ class GradientContext:
 
     @property
     def step(self) -> int:
-        """The training step in progress."""
+        """The training step in progress, counted from 0."""
         return self.evaluator.step
 
     @property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -17,24 +19,63 @@ from gantrain.outer.base import Outer
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
 
+# The costs of steps that come again after more steps are not looked for.
+_LONGEST = 1000
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What training steps cost: the first one, which may prepare the others, and the others, which come in turns.
+
+    Attributes:
+        first: the cost of the first step.
+        turn: the costs of the steps after it. When all of them have been taken, they come again.
+    """
+
+    first: float
+    turn: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean cost of a step after the first."""
+        return sum(self.turn) / len(self.turn)
+
+    def of(self, step: int) -> float:
+        """The cost of a step; the steps are counted from 0."""
+        return self.turn[(step - 1) % len(self.turn)] if step else self.first
+
+    def used(self, steps: int) -> Fraction:
+        """The cost of so many steps together, from the first on."""
+        if not steps:
+            return Fraction(0)
+        turns, rest = divmod(steps - 1, len(self.turn))
+        return Fraction(self.first) + turns * sum(map(Fraction, self.turn)) + sum(map(Fraction, self.turn[:rest]))
+
+    def steps_within(self, budget: float) -> int:
+        """The number of steps that use up a budget; at least one."""
+        per_turn = sum(self.turn)
+        steps = 1 + len(self.turn) * max(0, math.floor((budget - self.first) / per_turn - 1e-9))
+        while self.used(steps) < Fraction(budget) - Fraction(1e-9 * per_turn):
+            steps += 1
+        return steps
+
 
 @dataclass(frozen=True)
 class Cost:
-    """The costs of the first training step, which may prepare the others, and of each of the others.
+    """The costs of training steps.
 
     Attributes:
-        gradients: the gradient evaluations of the player that is evaluated most often, in the two kinds of steps.
-        draws: the batches that are drawn in them.
+        gradients: the gradient evaluations of the player that is evaluated most often.
+        draws: the batches that are drawn.
     """
 
-    gradients: tuple[float, float]
-    draws: tuple[float, float]
+    gradients: Pace
+    draws: Pace
 
 
-def steps_within(budget: float, cost: tuple[float, float]) -> int:
-    """The number of steps that use up a budget, if the first step and each later one cost so much."""
-    first, later = cost
-    return 1 + max(0, math.ceil((budget - first) / later - 1e-9))
+def period(learners: Sequence[Learner]) -> int:
+    """The number of steps after which all oracles evaluate as many gradients again."""
+    return math.lcm(*(learner.oracle.period for learner in learners))
 
 
 def cost_of_a_step(outer: Outer, learners: Sequence[Learner]) -> Cost | None:
@@ -42,40 +83,52 @@ def cost_of_a_step(outer: Outer, learners: Sequence[Learner]) -> Cost | None:
 
     Copies of the loop and of the oracles take steps in a flat game and in a steep one, where a line search tries other
     numbers of step sizes; an oracle says so itself. None also if one of them cannot move these games, as a part of a
-    user's own may not.
+    user's own may not, or if the costs come again after more than 1000 steps only.
     """
-    if any(learner.oracle.data_dependent for learner in learners):
+    turn = period(learners)
+    if turn > _LONGEST or any(learner.oracle.data_dependent for learner in learners):
         return None
     try:
-        flat, steep = (_cost(outer, learners, scale) for scale in (1.0, 1e6))
+        flat, steep = (_used(outer, learners, scale, steps) for scale, steps in ((1.0, 1 + turn), (1e6, 2)))
     except Exception:
         return None
-    return flat if flat == steep else None
+    gradients, draws = map(_pace, flat)
+    return Cost(gradients, draws) if [used[:3] for used in flat] == steep else None
 
 
-def _cost(outer: Outer, learners: Sequence[Learner], scale: float) -> Cost:
+def _used(outer: Outer, learners: Sequence[Learner], scale: float, steps: int) -> list[list[int]]:
+    """The gradients and the draws that have been used before the first of some steps, and after each."""
     players = [Player(learner.name, _Point()) for learner in learners]
     evaluator = Evaluator(_Bowls(players, scale), lambda draw, step: None)
     twins = [
-        Learner(player, SGD(player.parameters, lr=0.1), copy.deepcopy(learner.oracle))
+        # With momentum, from which an oracle may take its direction.
+        Learner(player, SGD(player.parameters, lr=0.1, momentum=0.9), copy.deepcopy(learner.oracle))
         for player, learner in zip(players, learners, strict=True)
     ]
     for twin in twins:
         twin.oracle.parallel = "off"
     loop, field = copy.deepcopy(outer), Field(evaluator, twins)
-    loop.step(field)
-    gradients, draws = max(evaluator.evaluations.values()), evaluator.draws
-    loop.step(field)
-    return Cost(
-        (gradients, max(evaluator.evaluations.values()) - gradients),
-        (draws, evaluator.draws - draws),
-    )
+    gradients, draws = [0], [0]
+    for _ in range(steps):
+        loop.step(field)
+        evaluator.step += 1
+        gradients.append(max(evaluator.evaluations.values()))
+        draws.append(evaluator.draws)
+    return [gradients, draws]
 
 
-class _Point(nn.Module):
+def _pace(used: Sequence[int]) -> Pace:
+    first, *turn = (later - before for before, later in itertools.pairwise(used))
+    return Pace(first, tuple(turn))
+
+
+class _Point(nn.LayerNorm):
+    """A point in the plane, among the parameters of a norm, for oracles that perturb such parameters only."""
+
     def __init__(self) -> None:
-        super().__init__()
-        self.at = nn.Parameter(torch.tensor([1.0, -1.0]))
+        super().__init__(2)
+        with torch.no_grad():
+            self.weight.copy_(torch.tensor([1.0, -1.0]))
 
 
 class _Bowls(Game):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gantrain.config.schedules import ended
-from gantrain.config.user_code import name_of
+from gantrain.config.user_code import UserCode, name_of
 from gantrain.errors import UserError
 from gantrain.games.base import Game, Gradient, Player
 from gantrain.optim.constraints import Resolvent
@@ -36,7 +36,7 @@ class Learner:
         evaluated: the number of gradients since then; 0 if none is clipped.
 
     Raises:
-        UserError: the optimizer's step needs a closure.
+        UserError: the optimizer's step needs a closure, or the oracle does not fit the player or the optimizer.
 
     Examples:
         >>> import torch
@@ -65,6 +65,8 @@ class Learner:
         self.parameters = player.parameters
         self.optimizer = optimizer
         self.oracle = oracle or Plain()
+        with UserCode(f"game.{player.name}.sharpness", self.oracle):
+            self.oracle.require(player, optimizer)
         self.constraint = constraint
         for value in (clip, ended(clip)):
             if value is not None and not value > 0:

@@ -1,4 +1,4 @@
-"""Gradient oracles: plain, SAM and its variants, SAMPa, and BiSAM."""
+"""Gradient oracles: plain, SAM and SAMPa, with their variants; the functions that they climb."""
 
 from gantrain.sharpness.ae_sam import AESAM
 from gantrain.sharpness.base import Oracle, Plain

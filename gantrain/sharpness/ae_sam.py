@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gantrain.games.base import Gradient
 from gantrain.sharpness.base import Oracle
-from gantrain.sharpness.sam import Perturbation
+from gantrain.sharpness.perturbation import Perturbation
 from gantrain.utils.tensors import norm
 
 if TYPE_CHECKING:

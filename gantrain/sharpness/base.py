@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+from torch.optim import Optimizer
 
-from gantrain.games.base import Gradient
+from gantrain.games.base import Gradient, Player
 
 if TYPE_CHECKING:
     from gantrain.gradients.context import GradientContext
@@ -36,12 +37,21 @@ class Oracle(ABC):
             evaluation, and only the last part may move buffers.
         parallel: whether the processes divide into roles, one for each part: "on", "off", or "auto" for on if the
             number of processes is a multiple of ``parts``. The processes of one role share the whole batch.
+        period: the number of training steps after which moves cost the same numbers of gradients again.
     """
 
     plain: bool = False
     data_dependent: bool = False
     parts: int = 1
     parallel: str = "auto"
+    period: int = 1
+
+    def require(self, player: Player, optimizer: Optimizer) -> None:  # noqa: B027 - most oracles take any
+        """Refuse a player or an optimizer that the oracle does not fit. This is called once, before the first step.
+
+        Raises:
+            UserError: the message says what does not fit.
+        """
 
     def start(self, context: GradientContext) -> None:  # noqa: B027 - most oracles need nothing
         """Prepare an evaluation, before its first part and micro-batch. All processes call this, in all roles."""

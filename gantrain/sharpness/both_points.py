@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gantrain.games.base import Gradient
 from gantrain.sharpness.base import Oracle
-from gantrain.sharpness.sam import Perturbation
+from gantrain.sharpness.perturbation import Perturbation
 
 if TYPE_CHECKING:
     from gantrain.gradients.context import GradientContext
@@ -24,7 +24,7 @@ class BothPoints(Oracle):
 
     Args:
         rho: the radius of the perturbation.
-        geometry: "l2" or "elementwise"; see :class:`~gantrain.sharpness.sam.Perturbation`.
+        geometry: "l2" or "elementwise"; see :class:`~gantrain.sharpness.perturbation.Perturbation`.
         ascent: whether each process climbs its own gradient ("local"), or all climb the mean ("global").
     """
 

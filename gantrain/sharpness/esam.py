@@ -17,7 +17,7 @@ from gantrain.errors import UserError
 from gantrain.games.base import Gradient, Objective
 from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.bisam import climbed
-from gantrain.sharpness.sam import Perturbation
+from gantrain.sharpness.perturbation import Perturbation
 from gantrain.utils.tensors import norm
 
 if TYPE_CHECKING:

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gantrain.games.base import Gradient, Objective
+from gantrain.games.base import Gradient, Objective, Player
+from gantrain.sharpness.arithmetic import combination, cosine, length
 from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.bisam import climbed
-from gantrain.sharpness.sam import Perturbation
+from gantrain.sharpness.directions import Direction, make_direction
+from gantrain.sharpness.perturbation import Perturbation
 from gantrain.utils.nested import Maybe
-from gantrain.utils.tensors import copy_, dot, norm, preserve, set_gradient, snapshot
+from gantrain.utils.tensors import copy_, preserve, set_gradient, snapshot
 
 if TYPE_CHECKING:
     from gantrain.config.types import Fraction, NonNegativeFloat, PositiveFloat
@@ -54,8 +56,16 @@ class SAMPa(Oracle):
             gradient at ``y_{t+1}``: "on", "off", or "auto" for on if the number of processes is even. Each half shares
             the whole batch, so that 2 N processes take a step in about half the time of N processes. The ascent is then
             global.
-        cosine: whether ``cosine/PLAYER`` is logged: the cosine between ``grad f(x_t; xi_t)`` and ``grad f(y_t; xi_t)``,
-            which the method assumes to be near 1. It costs one gradient at each logged step, which is not counted.
+        cosine: whether it is logged how the gradient at the predicted point differs from the one that SAM would climb.
+            ``cosine/PLAYER`` is the cosine between ``g = grad f(x_t; xi_t)`` and ``h = grad f(y_t; xi_t)``, which the
+            method assumes to be near 1, and ``gradient_distance/PLAYER`` is ``||g - h|| / ||g||``. They cost one
+            gradient at each logged step, which is not counted.
+        direction: the direction of the perturbation: the "gradient" at ``y_t`` of the climbed function, or "smoothed"
+            as in VaSSO (arXiv 2309.15639): ``d_t = (1 - theta) d_{t-1} + theta g_t`` with this gradient as ``g_t``,
+            and ``d_0 = g_0``. The prediction stays as it is.
+        theta: the weight of the present gradient in a "smoothed" direction; 1 is SAMPa.
+        only: the parameters that are perturbed: "norm" for the scales and shifts of normalisation layers (SAM-ON,
+            arXiv 2306.04226); all by default.
     """
 
     parts = 2
@@ -71,15 +81,21 @@ class SAMPa(Oracle):
         ascent: Literal["local", "global"] = "global",
         parallel: Literal["auto", "on", "off"] = "auto",
         cosine: bool = False,
+        direction: Literal["gradient", "smoothed"] = "gradient",
+        theta: Fraction = 0.9,
+        only: Literal["norm"] | None = None,
     ):
         self.rho, self.mix, self.climb, self.mu, self.alpha, self.geometry = rho, mix, climb, mu, alpha, geometry
         self.ascent = ascent
         self.parallel = parallel
         self.cosine = cosine
+        self.direction, self.theta = direction, theta
+        self.only = only
         self.slope: Gradient | None = None  # grad f(y_t; xi_t), averaged over the processes
-        self.direction: Gradient | None = None  # the gradient at y_t of the climbed function, averaged likewise
-        self.local: dict[int, Gradient] = {}  # this gradient on each micro-batch, with ascent "local"
-        self._next_local: dict[int, Gradient] = {}
+        self.ascent_direction: Gradient | None = None  # of the gradients at y_t of the climbed function, likewise
+        self.local: dict[int, Gradient] = {}  # this direction on each micro-batch, with ascent "local"
+        self._next_local: dict[int, Gradient] = {}  # the gradients there, of which the next direction is made
+        self._past: Gradient | None = None  # the present direction, for the next one, if it remembers this one
 
     @property
     def targets(self) -> list[Callable[[Objective], Tensor]]:
@@ -87,19 +103,35 @@ class SAMPa(Oracle):
         other = [] if self.climb == "loss" else [climbed(self.climb, self.mu, self.alpha)]
         return [climbed("loss", self.mu, self.alpha), *other]
 
+    @property
+    def perturbation(self) -> Perturbation:
+        """The ascent step with the present radius."""
+        return Perturbation(self.rho, self.geometry, self.only)
+
+    @property
+    def towards(self) -> Direction:
+        """The direction of the ascent step with its present numbers."""
+        return make_direction(self.direction, self.theta)
+
+    def require(self, player: Player, optimizer: Optimizer) -> None:
+        self.perturbation.require(player)
+
     def start(self, context: GradientContext) -> None:
         if self.slope is None:
-            averaged = context.averaged(lambda: self._gradients(context, ahead=0))
-            self.slope, self.direction = averaged[0], averaged[-1]
-            self.local, self._next_local = self._next_local, {}
+            self._past = None
+            self._predict(context.averaged(lambda: self._gradients(context, ahead=0)))
+        slope, direction = self._at_prediction()
+        self._past = direction if self.towards.remembers else None
         if self.cosine and context.observing:
             (plain,) = context.averaged(lambda: [context.gradient(auxiliary=True, counted=False)])
-            context.observe("cosine", _cosine(plain, self._at_prediction()[0]))
+            size, distance = length(plain), length(combination(1.0, plain, -1.0, slope))
+            context.observe("cosine", cosine(plain, slope))
+            context.observe("gradient_distance", torch.where(size > 0, distance / size, 0.0))
 
     def evaluate(self, context: GradientContext, part: int) -> list[Gradient]:
         if part == 0:
             direction = self._at_prediction()[1]
-            with Perturbation(self.rho, self.geometry).applied(context, self.local.get(context.micro_batch, direction)):
+            with self.perturbation.applied(context, self.local.get(context.micro_batch, direction)):
                 return [context.gradient(auxiliary=True)]
         with predicted(context, self._given_up(context)):
             return self._gradients(context, ahead=1)
@@ -110,14 +142,20 @@ class SAMPa(Oracle):
 
     def combine(self, gradients: list[Gradient]) -> Gradient:
         perturbed, *at_prediction = gradients
-        self.slope, self.direction = at_prediction[0], at_prediction[-1]
-        self.local, self._next_local = self._next_local, {}
+        self._predict(at_prediction)
         return _mixed(perturbed, at_prediction[0], self.mix)
 
+    def _predict(self, gradients: list[Gradient]) -> None:
+        """Take the averaged gradients at the predicted point, of the loss and of the climbed function."""
+        towards, past = self.towards, self._past
+        self.slope, self.ascent_direction = gradients[0], towards.of(gradients[-1], past)
+        self.local = {number: towards.of(local, past) for number, local in self._next_local.items()}
+        self._past, self._next_local = None, {}
+
     def _at_prediction(self) -> tuple[Gradient, Gradient]:
-        """The gradients at ``y_t`` of the loss and of the climbed function. They exist once :meth:`start` has run."""
-        assert self.slope is not None and self.direction is not None
-        return self.slope, self.direction
+        """The gradient at ``y_t`` of the loss, and the ascent's direction. They exist once :meth:`start` has run."""
+        assert self.slope is not None and self.ascent_direction is not None
+        return self.slope, self.ascent_direction
 
     def _given_up(self, context: GradientContext) -> Gradient:
         """The slope, which leads to the predicted point.
@@ -126,7 +164,7 @@ class SAMPa(Oracle):
         """
         slope, _ = self._at_prediction()
         if context.last_micro_batch and not context.divided:
-            self.slope = self.direction = None
+            self.slope = self.ascent_direction = None
             self.local = {}
         return slope
 
@@ -139,11 +177,12 @@ class SAMPa(Oracle):
 
     def state_dict(self) -> dict[str, Any]:
         # In most runs both are one object, which is then stored once.
-        return {"slope": self.slope, "direction": None if self.direction is self.slope else self.direction}
+        own = None if self.ascent_direction is self.slope else self.ascent_direction
+        return {"slope": self.slope, "direction": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.slope = state["slope"]
-        self.direction = self.slope if state["direction"] is None else state["direction"]
+        self.ascent_direction = self.slope if state["direction"] is None else state["direction"]
         self.local = {}
 
     def state_form(self, parameters: Sequence[Tensor]) -> dict[str, Any]:
@@ -192,11 +231,3 @@ def _mixed(left: Gradient, right: Gradient, mix: float) -> Gradient:
     if given:
         torch._foreach_lerp_([a for a, _ in given], [b for _, b in given], mix)
     return mixed
-
-
-def _cosine(left: Gradient, right: Gradient) -> Tensor:
-    """The cosine of the angle between two gradients; 0 if one of them is zero."""
-    pairs = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
-    a, b = [a for a, _ in pairs], [b for _, b in pairs]
-    product = norm(a) * norm(b)
-    return torch.where(product > 0, dot(a, b) / product, 0.0)

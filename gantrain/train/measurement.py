@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 
 import torch
 
 from gantrain.config.clock import unit_and_amount
 from gantrain.config.types import Interval
-from gantrain.outer.cost import Cost, cost_of_a_step, steps_within
+from gantrain.outer.cost import Cost, Pace, cost_of_a_step, period
 from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.progress import Progress
@@ -32,6 +31,8 @@ _MOST_STEPS, _MOST_SECONDS = 100, 3.0
 # A callback that took at most so many seconds is measured once more, when what it prepares is there; one that has
 # taken more than the limit is abandoned between two batches.
 _QUICK, _LIMIT = 5.0, 60.0
+# What an interval of steps counts.
+_STEPS = Pace(1.0, (1.0,))
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Occasion:
         every: the interval from one time to the next.
         seconds: the seconds that it takes; None if it took too long to be measured.
         more_at_first: the seconds that it takes more for the first time.
-        pace: how much of what the interval counts the first step takes, and how much each of the others.
+        pace: how much of what the interval counts the steps take.
         at_end: whether it is done at the last step, too, if it is not due there.
     """
 
@@ -51,7 +52,7 @@ class Occasion:
     every: Interval
     seconds: float | None
     more_at_first: float = 0.0
-    pace: tuple[float, float] = (1.0, 1.0)
+    pace: Pace = _STEPS
     at_end: bool = True
 
     def times(self, steps: int, after: int = 0) -> int:
@@ -59,19 +60,15 @@ class Occasion:
         if steps <= after:
             return 0
         _, amount = unit_and_amount(self.every)
-        if self.pace[1] >= amount:
+        if min(self.pace.turn) >= amount:
             return steps - after
-        done, before, last = (self._used(step) // amount for step in (after, steps - 1, steps))
+        done, before, last = (self.pace.used(step) // amount for step in (after, steps - 1, steps))
         return int(last - done) + (self.at_end and before == last)
 
     def total(self, steps: int, after: int = 0) -> float:
         """The seconds for all times; 0 where it was not measured."""
         times = self.times(steps, after)
         return 0.0 if self.seconds is None or not times else times * self.seconds + self.more_at_first
-
-    def _used(self, steps: int) -> Fraction:
-        first, later = map(Fraction, self.pace)
-        return first + (steps - 1) * later if steps else Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,7 @@ def measure(trainer: Trainer) -> Measurement:
             gradients = {name: (n - before[name]) / measured for name, n in trainer.evaluator.evaluations.items()}
             drawn = (trainer.evaluator.draws - draws) / measured
             most = max(gradients.values())
-            cost = cost or Cost((most, most), (drawn, drawn))
+            cost = cost or Cost(Pace(most, (most,)), Pace(drawn, (drawn,)))
             occasions = [_callback(trainer, callback, cost) for callback in trainer.callbacks]
             occasions.append(_checkpoint(trainer, seconds, cost))
     steps = _steps(trainer, cost)
@@ -156,7 +153,7 @@ def _step(trainer: Trainer) -> None:
 
 
 def _block(trainer: Trainer) -> int:
-    """The number of steps after which the same kinds of steps come again: outer steps, lazy penalties, the log."""
+    """The number of steps after which the same kinds of steps come again: of loops, oracles, penalties and the log."""
     begin, step, completed = time.perf_counter(), trainer.step, trainer.outer_steps
     while trainer.outer_steps == completed and trainer.step - step < _MOST_STEPS:
         _step(trainer)
@@ -165,7 +162,7 @@ def _block(trainer: Trainer) -> int:
     pace = (time.perf_counter() - begin) / cycle
     lists = [value for value in vars(trainer.game).values() if isinstance(value, list | tuple)]
     lazy = [part.every for parts in lists for part in parts if isinstance(getattr(part, "every", None), int)]
-    block = math.lcm(cycle, *lazy)
+    block = math.lcm(cycle, period(trainer.learners), *lazy)
     block = block if block <= _MOST_STEPS and block * pace <= _LONGEST else cycle
     unit, amount = unit_and_amount(trainer.log_settings.every)
     logged = math.lcm(block, max(1, round(amount * trainer.step / max(1, getattr(trainer.clock, unit)))))
@@ -218,17 +215,17 @@ def _checkpoint(trainer: Trainer, step: float, cost: Cost) -> Occasion:
     """
     every = trainer.checkpoint_settings.every
     pace = _pace_on(every, trainer, cost)
-    between = float(unit_and_amount(every)[1]) / pace[1]
+    between = float(unit_and_amount(every)[1]) / pace.mean
     copy = _timed(trainer, trainer.save)
     written = copy + _timed(trainer, trainer.writer.wait)
     return Occasion("checkpoint", every, max(copy, written - between * step), pace=pace)
 
 
-def _pace_on(every: Interval, trainer: Trainer, cost: Cost) -> tuple[float, float]:
-    """How much of what an interval counts the first step takes, and how much each of the others."""
+def _pace_on(every: Interval, trainer: Trainer, cost: Cost) -> Pace:
+    """How much of what an interval counts the steps take."""
     size = trainer.batches.batch_size
-    images = cost.draws[0] * size, cost.draws[1] * size
-    return {"steps": (1.0, 1.0), "images": images, "gradients": cost.gradients}[unit_and_amount(every)[0]]
+    images = Pace(cost.draws.first * size, tuple(draws * size for draws in cost.draws.turn))
+    return {"steps": _STEPS, "images": images, "gradients": cost.gradients}[unit_and_amount(every)[0]]
 
 
 def _steps(trainer: Trainer, cost: Cost) -> int:
@@ -236,9 +233,9 @@ def _steps(trainer: Trainer, cost: Cost) -> int:
     run = trainer.settings
     limits = [] if run.steps is None else [run.steps]
     if run.gradients is not None:
-        limits.append(steps_within(run.gradients, cost.gradients))
+        limits.append(cost.gradients.steps_within(run.gradients))
     if run.kimg is not None:
-        limits.append(steps_within(run.kimg * 1000 / trainer.batches.batch_size, cost.draws))
+        limits.append(cost.draws.steps_within(run.kimg * 1000 / trainer.batches.batch_size))
     return min(limits)
 
 

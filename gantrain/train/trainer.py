@@ -33,7 +33,7 @@ from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim import schedules
 from gantrain.optim.ema import EMA, average_part, with_tensors
 from gantrain.outer.base import Outer, stand_ins
-from gantrain.outer.cost import cost_of_a_step, steps_within
+from gantrain.outer.cost import cost_of_a_step
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner, scheduled_numbers
 from gantrain.runs import checkpoint
@@ -215,9 +215,8 @@ class Trainer(Loop):
         self._followed: dict[str, float] = {}
         # What a step costs is known before the step where all parts that take gradients are gantrain's own.
         known = not any(map(is_users, (*_nested(outer), *(learner.oracle for learner in self.learners))))
-        self._cost = (
-            cost_of_a_step(outer, self.learners) if known and not isinstance(self.log_settings.every, int) else None
-        )
+        wanted = not isinstance(self.log_settings.every, int) or run.gradients is not None
+        self._cost = cost_of_a_step(outer, self.learners) if known and wanted else None
         self._never_finite = not_finite(self.state()).keys()  # such as a mask with infinities among the buffers
         self._lock: RunLock | None = None
 
@@ -363,13 +362,8 @@ class Trainer(Loop):
         """Whether a multiple of an interval may come with the next step."""
         if isinstance(every, int):
             return (self.step + 1) % every == 0
-        if self._cost is None:
-            return True
-        clock, kind = self.clock, 0 if self.step == 0 else 1
-        images = clock.images + int(self._cost.draws[kind]) * self.batches.batch_size
-        return Clock(self.step + 1, images, clock.gradients + int(self._cost.gradients[kind])).passed(
-            every, self.reached
-        )
+        following = self._following()
+        return following is None or following.passed(every, self.reached)
 
     @property
     def over(self) -> bool:
@@ -378,8 +372,22 @@ class Trainer(Loop):
 
     @property
     def last(self) -> bool:
-        """Whether the next step will use up the budget, if it costs as much as the mean of the steps before."""
+        """Whether the next step will use up the budget, and whether it is the first.
+
+        A step whose cost is not known is taken to cost as much as the mean of the steps before.
+        """
+        following = self._following()
+        if self.step and following is not None:
+            return self.settings.used(following.steps, following.gradients, following.images / 1000) >= 1
         return self.step == 0 or self.done() * (1 + 1 / self.step) > 1 - 1e-9
+
+    def _following(self) -> Clock | None:
+        """What the run will have used after the next step; None where that is not known."""
+        if self._cost is None:
+            return None
+        clock = self.clock
+        images = clock.images + int(self._cost.draws.of(self.step)) * self.batches.batch_size
+        return Clock(self.step + 1, images, clock.gradients + int(self._cost.gradients.of(self.step)))
 
     def done(self) -> float:
         """The share of the budget that is used up: 1 or more when the run is over."""
@@ -617,9 +625,9 @@ class Trainer(Loop):
             limits.append(run.steps)
         cost = cost_of_a_step(self.outer, self.learners)
         if run.gradients is not None and cost is not None:
-            limits.append(steps_within(run.gradients, cost.gradients))
+            limits.append(cost.gradients.steps_within(run.gradients))
         if run.kimg is not None and cost is not None:
-            limits.append(steps_within(run.kimg * 1000 / self.batches.batch_size, cost.draws))
+            limits.append(cost.draws.steps_within(run.kimg * 1000 / self.batches.batch_size))
         return min(limits, default=1)
 
     def _batch(self, draw: int, step: int) -> Batch:

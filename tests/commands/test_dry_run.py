@@ -16,6 +16,7 @@ from gantrain.cli import cli
 from gantrain.commands import train
 from gantrain.commands.dry_run import lines, run
 from gantrain.errors import UserError
+from gantrain.outer.cost import Pace
 from gantrain.train import measurement
 from gantrain.train.measurement import Occasion
 
@@ -129,9 +130,9 @@ def test_how_often_something_is_done():
     assert Occasion("MetricEvaluation", 5, None).total(20) == 0.0
 
     # By 96 images a step: steps 11 (1000 of 1056 images), 21, 32 (3072) and the last.
-    each = Occasion("SampleGrid", {"kimg": 1}, 2.0, pace=(96, 96))
+    each = Occasion("SampleGrid", {"kimg": 1}, 2.0, pace=Pace(96, (96,)))
     assert [each.times(32), each.times(33), each.times(33, after=11), each.times(10)] == [3, 4, 3, 1]
-    assert Occasion("checkpoint", {"gradients": 3}, 1.0, pace=(1, 4)).times(10, after=4) == 6
+    assert Occasion("checkpoint", {"gradients": 3}, 1.0, pace=Pace(1, (4,))).times(10, after=4) == 6
 
 
 def test_what_cannot_be_trained_is_refused_as_in_training(tmp_path):

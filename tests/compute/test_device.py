@@ -113,7 +113,9 @@ MANY = {
     "bisam": (DIGITS, *sharp("name: sam, climb: log, ascent: global"), "data.accumulation=2"),
     "optsam": (DIGITS, *sharp("name: sam, direction: previous")),
     "randsam": (DIGITS, *sharp("name: sam, direction: random")),
-    "sampa": (DIGITS, *sharp("name: sampa, cosine: true"), RAPP),
+    "msam": (DIGITS, *sharp("name: sam, direction: momentum")),
+    "looksam": (DIGITS, *sharp("name: sam, direction: friendly, every: 2, other_batch: true")),
+    "sampa": (DIGITS, *sharp("name: sampa, cosine: true, direction: smoothed"), RAPP),
     "local sampa": (DIGITS, *sharp("name: sampa, climb: log, ascent: local"), "data.accumulation=2"),
     # Losses and penalties.
     **{
@@ -306,6 +308,7 @@ STEPS = {
     # Once for each evaluation: whether the gradients are finite decides whether they are taken again.
     "fp16": (DIGITS, ("run.precision=fp16",), {FINITE: 2}, 255),
     "randsam": (DIGITS, sharp("name: sam, direction: random"), {}, 193),
+    "friendly looksam": (DIGITS, sharp("name: sam, direction: friendly, every: 2"), {}, 476),
     "sampa": (DIGITS, sharp("name: sampa"), {}, 393),
     "constraint": (RING, both("constraint=simplex"), {}, 124),
     "penalty": (DIGITS, ("game.penalties=[r1]",), {}, 202),

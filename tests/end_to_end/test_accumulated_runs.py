@@ -42,6 +42,10 @@ RIVALS = {
     "discriminator": "game.discriminator.sharpness={name: esam, rho: 0.02, gamma: 0.5}",
     "generator": "game.generator.sharpness={name: ae_sam, rho: 0.02}",
 }
+VARIANTS = (
+    "game.generator.sharpness={name: sampa, direction: smoothed, only: norm, ascent: local, parallel: off}",
+    "game.discriminator.sharpness={name: sam, direction: friendly, every: 2}",
+)
 RUNS = {
     "alternating": (DIGITS, *SGD, "outer={name: gda, order: alternating, critic_steps: 2}"),
     "conditional": (DIGITS, *SGD, "game.conditional=true", "game.loss=relativistic", LOOKAHEAD, AUGMENTED),
@@ -53,6 +57,8 @@ RUNS = {
     "anchored": (DIGITS, *SGD, "outer={name: fast_extragradient, comonotonicity: -0.001}"),
     "rampage": (DIGITS, *SGD, "outer={name: rampage, antithetic: true}"),
     "corrected": (DIGITS, *SGD, "outer={name: corrected_proximal_point, inner_steps: 2}"),
+    "variants": (DIGITS, *SGD, *VARIANTS),
+    "vasso": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.1, direction: smoothed, other_batch: true}"),
     "sam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.1}"),
     "asam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.5, geometry: elementwise, ascent: global}"),
     "bisam": (CLASSIFIER, "game.classifier.sharpness={name: sam, rho: 0.1, climb: log}", "outer=extragradient"),
@@ -67,7 +73,7 @@ SHARED = {
 # Enough for every loop, lazy penalty and kept gradient to come round.
 STEPS = 2
 # The oracles on one player differ in nothing that has to do with micro-batches, and many loops in little.
-SLOW = ("asam", "bisam", "optsam", "gsam", "anchored", "rampage", "corrected")
+SLOW = ("asam", "bisam", "optsam", "gsam", "anchored", "rampage", "corrected", "vasso", "variants")
 
 
 def steps(name: str, folder: str, accelerator: Accelerator, *overrides: str) -> dict[str, Any]:

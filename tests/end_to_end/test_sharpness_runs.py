@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from cases import few
 from forked import together
-from tiny import DIGITS, config_of, rows, same, state
+from tiny import DIGITS, RING, config_of, rows, same, state
 
 from gantrain.commands.train import train
 from gantrain.errors import UserError
@@ -61,3 +62,61 @@ def test_a_resumed_run_goes_on_with_the_averages_and_choices_of_its_oracles(tmp_
     logged = rows(tmp_path / "straight")
     assert rows(tmp_path / "resumed") == logged
     assert 6 < logged[-1]["gradients/discriminator"] < 12 and logged[-1]["gradients/generator"] == 12
+
+
+# For the generator, which has batch norm, and the discriminator, which has none.
+VARIANTS = {
+    "norms, friendly": ("name: sam, direction: friendly, only: norm", "name: sam, direction: friendly, climb: log"),
+    "looksam, smoothed": ("name: sam, every: 4, other_batch: true", "name: sampa, direction: smoothed, climb: tanh"),
+    "smoothed, looksam": ("name: sampa, direction: smoothed, only: norm", "name: sam, every: 3"),
+    "momentum": ("name: sam, direction: momentum, only: norm", "name: sam, direction: momentum, every: 2"),
+    "smoothed": ("name: sam, direction: smoothed, ascent: global", "name: sam, direction: smoothed"),
+}
+
+
+@pytest.mark.parametrize("name", few(VARIANTS, "looksam, smoothed"))
+def test_variants_of_either_player_go_on_as_if_never_stopped(tmp_path, name):
+    pair = zip(("generator", "discriminator"), VARIANTS[name], strict=True)
+    sharp = [f"game.{player}.sharpness={{{keys}, rho: 0.05}}" for player, keys in pair]
+    adam = [f"game.{player}.optimizer.betas=[0.5, 0.9]" for player in ("generator", "discriminator")]
+
+    def config(run, steps):
+        settings = (f"run.name={run}", f"run.steps={steps}", "log.every=1", "outer=extragradient")
+        return config_of(DIGITS, tmp_path, *settings, "data.accumulation=2", *sharp, *adam)
+
+    straight = train(config("straight", 7))
+    train(config("stopped", 3))
+    stopped = train(config("stopped", 7), resume=True)
+    assert same(state(stopped), state(straight)) and rows(stopped) == rows(straight)
+    plain = train(config_of(DIGITS, tmp_path, "run.name=plain", "run.steps=7", "outer=extragradient", *adam))
+    for player in ("generator", "discriminator"):
+        assert not same(state(straight)[player], state(plain)[player])
+
+
+def test_a_budget_of_gradients_ends_a_run_of_looksam_with_a_row_of_the_log(tmp_path):
+    looksam = "game.discriminator.sharpness={name: sam, every: 5, rho: 0.05}"
+    settings = ("run.steps=null", "run.gradients=14", "log.every=100", looksam)
+    folder = train(config_of(RING, tmp_path, *settings))
+    # Steps 0, 5 and 10 cost two gradients, the others one.
+    assert [(row["step"], row["gradients/discriminator"]) for row in rows(folder)] == [(11, 14)]
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "message"),
+    [
+        (
+            "{name: sampa, only: norm}",
+            "only: norm perturbs the parameters of normalisation layers, and the ",
+        ),
+        (
+            "{name: sam, direction: momentum}",
+            "direction: momentum takes the optimizer's momentum, and SGD keeps none",
+        ),
+    ],
+)
+def test_what_a_variant_lacks_is_said_before_the_folder_is_written(tmp_path, sharpness, message):
+    for player in ("generator", "discriminator"):
+        with pytest.raises(UserError) as refused:
+            train(config_of(RING, tmp_path, *SGD, f"game.{player}.sharpness={sharpness}"))
+        assert str(refused.value).startswith(f"game.{player}.sharpness.{message}") and "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())

@@ -35,6 +35,7 @@ ORACLES = {
     "asam_global": partial(SAM, 0.5, geometry="elementwise", ascent="global"),
     "bisam": partial(SAM, 0.1, climb="tanh"),
     "optsam": partial(SAM, 0.1, direction="previous"),
+    "looksam": partial(SAM, 0.1, direction="smoothed", every=2, only="norm"),
     "sampa": partial(SAMPa, 0.1),
     "sampa_log": partial(SAMPa, 0.1, climb="log", ascent="local"),
 }

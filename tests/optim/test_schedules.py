@@ -13,7 +13,7 @@ from gantrain.commands.train import make_trainer, train
 from gantrain.errors import UserError
 from gantrain.optim import make_scheduler
 from gantrain.optim.schedules import require_schedule
-from gantrain.outer.cost import cost_of_a_step
+from gantrain.outer.cost import Pace, cost_of_a_step
 
 KEY = "game.generator.scheduler"
 SEARCH = "{name: ceg_plus, curvature: true}"
@@ -88,6 +88,26 @@ def test_the_cost_of_a_line_search_and_of_ae_sam_is_not_known_before(ring):
         assert cost_of_a_step(trainer.outer, trainer.learners) is None
     trainer = make_trainer(ring("game.discriminator.sharpness=esam"), torch.device("cpu"))
     assert cost_of_a_step(trainer.outer, trainer.learners).gradients == (2, 2)
+
+
+def test_the_cost_of_looksam_comes_in_turns(ring):
+    def cost(generator, discriminator):
+        sharp = {"generator": generator, "discriminator": discriminator}
+        config = ring(*(f"game.{player}.sharpness={{name: {keys}}}" for player, keys in sharp.items()))
+        trainer = make_trainer(config, torch.device("cpu"))
+        return cost_of_a_step(trainer.outer, trainer.learners)
+
+    assert cost("sam, every: 3", "sam, every: 3").gradients == Pace(2, (1, 1, 2))
+    assert cost("sam, every: 3, other_batch: true, direction: friendly", "sam").gradients == Pace(3, (2, 2, 2))
+    assert cost("sam, every: 1001", "sam") is None
+
+
+@pytest.mark.parametrize("pace", [Pace(2, (1, 1, 2)), Pace(3, (2,)), Pace(1.5, (0.25, 1.0)), Pace(9, (1,))], ids=str)
+def test_steps_within_a_budget_are_those_that_use_it_up(pace):
+    used = [float(pace.used(steps)) for steps in range(80)]
+    assert used == [sum(map(pace.of, range(steps))) for steps in range(80)]
+    for budget in (0.5, 1, 2, 2.5, 3, 7, 10.2, 11, 12.75, 18):
+        assert pace.steps_within(budget) == next(n for n in range(1, 80) if used[n] >= budget), budget
 
 
 def test_trying_a_schedule_changes_nothing():

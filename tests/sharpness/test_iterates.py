@@ -88,6 +88,18 @@ class Network(Linear):
         return gt.games.Minimize(game.f, x=self.module)
 
 
+class Normed(Network):
+    """A network with layer norm, whose parameters ``normed`` marks in the flat vector."""
+
+    def __init__(self):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(4)
+            self.module = nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Tanh(), nn.Linear(5, 3)).double()
+        self.start = nn.utils.parameters_to_vector(self.module.parameters()).detach()
+        marks = [torch.full_like(p, name.startswith("1.")) for name, p in self.module.named_parameters()]
+        self.normed = nn.utils.parameters_to_vector(marks)
+
+
 def batches(count=5):
     source = torch.Generator().manual_seed(3)
     return [
@@ -136,6 +148,30 @@ class Reference:
             y, _ = step(optimizer, x, slope, state)
             slope, climb = self.slope(y, t + 1), self.slope(y, t + 1, climbed=True)
             x, state = step(optimizer, x, (1 - mix) * perturbed + mix * slope, state)
+            path.append(x)
+        return torch.stack(path)
+
+    def sampa_smoothed(self, optimizer, rho, mix, theta, mask=1.0):
+        x, state = self.problem.start.reshape(-1), None
+        path = [x]
+        slope = self.slope(x, 0)
+        d = self.slope(x, 0, climbed=True)
+        for t in range(STEPS):
+            perturbed = self.slope(self.up(x, d * mask, rho, "l2"), t)
+            y, _ = step(optimizer, x, slope, state)
+            slope = self.slope(y, t + 1)
+            d = (1 - theta) * d + theta * self.slope(y, t + 1, climbed=True)
+            x, state = step(optimizer, x, (1 - mix) * perturbed + mix * slope, state)
+            path.append(x)
+        return torch.stack(path)
+
+    def along(self, optimizer, rho, direction, geometry="l2"):
+        """SAM along ``direction(g, x, t, state)``, where g is the gradient of the climbed function; None stays put."""
+        x, state = self.problem.start.reshape(-1), None
+        path = [x]
+        for t in range(STEPS):
+            d = direction(self.slope(x, t, climbed=True), x, t, state)
+            x, state = step(optimizer, x, self.slope(x if d is None else self.up(x, d, rho, geometry), t), state)
             path.append(x)
         return torch.stack(path)
 
@@ -210,6 +246,110 @@ def test_randsam_climbs_a_random_direction():
         x, _ = step(SGD, x, reference.slope(reference.up(x, direction, 0.2, "l2"), t), None)
         path.append(x)
     agree(solved(Linear(), SGD, {"name": "sam", "rho": 0.2, "direction": "random"}), torch.stack(path))
+
+
+@pytest.mark.parametrize("geometry", ["l2", "elementwise"])
+def test_vasso_climbs_a_smoothed_gradient(geometry):
+    d = None
+
+    def smoothed(g, x, t, state):
+        nonlocal d
+        d = g if d is None else 0.6 * d + 0.4 * g
+        return d
+
+    sharpness = {"name": "sam", "rho": 0.2, "direction": "smoothed", "theta": 0.4, "geometry": geometry}
+    agree(solved(Linear(), HEAVY, sharpness), Reference(Linear()).along(HEAVY, 0.2, smoothed, geometry))
+
+
+@pytest.mark.parametrize("sigma", [1.0, 0.5])
+def test_fsam_climbs_what_sticks_out_of_the_mean_gradient(sigma):
+    m = torch.zeros(12, dtype=torch.float64)
+
+    def friendly(g, x, t, state):
+        nonlocal m
+        m = 0.8 * m + (1 - 0.8) * g
+        return g - sigma * m
+
+    sharpness = {"name": "sam", "rho": 0.2, "direction": "friendly", "sigma": sigma, "decay": 0.8, "climb": "log"}
+    agree(solved(Linear(), ADAM, sharpness), Reference(Linear(), "log").along(ADAM, 0.2, friendly))
+
+
+@pytest.mark.parametrize("optimizer", [MOMENTUM, ADAM], ids=lambda o: o["name"])
+def test_msam_goes_along_the_momentum(optimizer):
+    def momentum(g, x, t, state):
+        if state is None:
+            return None
+        return -state if optimizer is MOMENTUM else -state[1]
+
+    sharpness = {"name": "sam", "rho": 0.2, "direction": "momentum"}
+    agree(solved(Linear(), optimizer, sharpness), Reference(Linear()).along(optimizer, 0.2, momentum))
+
+
+def test_sam_db_climbs_the_next_batch():
+    reference = Reference(Linear())
+
+    def other(g, x, t, state):
+        return reference.slope(x, t + 1)
+
+    agree(solved(Linear(), HEAVY, {"name": "sam", "rho": 0.2, "other_batch": True}), reference.along(HEAVY, 0.2, other))
+
+
+def test_sam_on_perturbs_norms_only():
+    problem = Normed()
+    reference = Reference(problem)
+    expected = reference.along(MOMENTUM, 0.3, lambda g, x, t, state: g * problem.normed)
+    agree(solved(problem, MOMENTUM, {"name": "sam", "rho": 0.3, "only": "norm"}), expected)
+    sharpness = {"name": "sampa", "rho": 0.3, "mix": 0.2, "only": "norm", "direction": "smoothed", "theta": 0.4}
+    agree(solved(problem, HEAVY, sharpness), reference.sampa_smoothed(HEAVY, 0.3, 0.2, 0.4, problem.normed))
+
+
+@pytest.mark.parametrize("climb", ["loss", "tanh"])
+def test_sampa_climbs_a_smoothed_gradient(climb):
+    sharpness = {"name": "sampa", "rho": 0.2, "mix": 0.2, "direction": "smoothed", "theta": 0.4, "climb": climb}
+    agree(solved(Linear(), ADAMW, sharpness), Reference(Linear(), climb).sampa_smoothed(ADAMW, 0.2, 0.2, 0.4))
+
+
+@pytest.mark.parametrize("climb", ["loss", "tanh"])
+@pytest.mark.parametrize("other", [False, True])
+def test_looksam_reuses_what_is_orthogonal_to_the_gradient(climb, other):
+    reference = Reference(Linear(), climb)
+    x, state = reference.problem.start.reshape(-1), None
+    path, unit = [x], None
+    for t in range(STEPS):
+        g = reference.slope(x, t)
+        if t % 3 == 0:
+            given = reference.slope(reference.up(x, reference.slope(x, t + other, climbed=True), 0.2, "l2"), t)
+            cosine = given @ g / given.norm() / g.norm()
+            v = given - given.norm() * cosine * g / g.norm()
+            unit = v / v.norm()
+        else:
+            given = g + 0.7 * g.norm() * unit
+        x, state = step(MOMENTUM, x, given, state)
+        path.append(x)
+    sharpness = {"name": "sam", "rho": 0.2, "every": 3, "climb": climb, "other_batch": other}
+    agree(solved(Linear(), MOMENTUM, sharpness), torch.stack(path))
+
+
+def test_a_gradient_of_one_number_has_nothing_orthogonal_to_it():
+    game = gt.games.Minimize(lambda x, b: ((x - b) ** 4).sum(), x=torch.ones(1).double())
+    data = [torch.full((1,), 0.1 * i, dtype=torch.float64) for i in range(3)]
+    settings = {"optimizer": {"name": "sgd", "lr": 0.01}, "batches": data, "steps": 4}
+    path = gt.solve(game, sharpness={"name": "sam", "rho": 0.1, "every": 9}, **settings)
+    # After its first step it is plain.
+    start = gt.games.Minimize(game.f, x=path["x"][1])
+    plain = gt.solve(start, **(settings | {"batches": lambda draw, step: data[(draw + 1) % 3], "steps": 3}))
+    assert torch.equal(path["x"][1:], plain["x"])
+
+
+def test_limits_of_the_directions_are_sam():
+    sam = solved(Linear(), HEAVY, {"name": "sam", "rho": 0.2})
+    for name, settings in (("smoothed", {"theta": 1.0}), ("friendly", {"sigma": 0.0})):
+        assert torch.equal(solved(Linear(), HEAVY, {"name": "sam", "rho": 0.2, "direction": name, **settings}), sam)
+    assert torch.equal(solved(Linear(), HEAVY, {"name": "sam", "rho": 0.2, "every": 1, "reuse": 0.3}), sam)
+    sampa = solved(Linear(), HEAVY, {"name": "sampa", "rho": 0.2})
+    assert torch.equal(
+        solved(Linear(), HEAVY, {"name": "sampa", "direction": "smoothed", "theta": 1, "rho": 0.2}), sampa
+    )
 
 
 def test_sampa_predicts_from_the_anchor_of_an_extragradient_step():

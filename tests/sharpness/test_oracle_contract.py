@@ -53,6 +53,80 @@ class TestRandSAM(OracleContract):
         return SAM(rho=0.0, direction="random")
 
 
+class TestMSAM(OracleContract):
+    gradients = 1
+
+    def make(self):
+        return SAM(rho=0.1, direction="momentum")
+
+
+class TestVaSSO(OracleContract):
+    copies = 3
+
+    def make(self):
+        return SAM(rho=0.1, direction="smoothed", theta=0.3)
+
+
+@pytest.mark.slow
+class TestVaSSOOverAllProcesses(OracleContract):
+    copies = 3
+
+    def make(self):
+        return SAM(rho=0.1, direction="smoothed", theta=0.3, ascent="global")
+
+
+@pytest.mark.slow
+class TestFSAM(OracleContract):
+    copies = 3
+
+    def make(self):
+        return SAM(rho=0.1, direction="friendly")
+
+
+@pytest.mark.slow
+class TestSAMON(OracleContract):
+    def make(self):
+        return SAM(rho=0.1, only="norm")
+
+    def make_flat(self):
+        return SAM(rho=0.0, only="norm")
+
+
+@pytest.mark.slow
+class TestSAMDb(OracleContract):
+    copies = 1
+
+    def make(self):
+        return SAM(rho=0.1, other_batch=True)
+
+
+class TestLookSAM(OracleContract):
+    copies = 3
+    gradients = (2, 1)
+
+    def make(self):
+        return SAM(rho=0.1, every=2)
+
+    def make_flat(self):
+        return SAM(rho=0.0, every=2)
+
+
+@pytest.mark.slow
+class TestLookSAMWithAllOfTheOthers(OracleContract):
+    gradients = (3, 1)
+
+    def make(self):
+        return SAM(rho=0.1, every=2, climb="tanh", direction="friendly", only="norm", ascent="global", other_batch=True)
+
+
+@pytest.mark.slow
+class TestLookSAMOfRandSAM(OracleContract):
+    gradients = (2, 1)
+
+    def make(self):
+        return SAM(rho=0.1, every=2, direction="random")
+
+
 class TestBiSAMTanh(OracleContract):
     copies = 1
 
@@ -166,3 +240,19 @@ class TestAESAMInEachMove(OracleContract):
 
     def make_flat(self):
         return AESAM(rho=0.0, threshold=-100.0)
+
+
+class TestSAMPaSmoothed(OracleContract):
+    copies = 3
+    first = 1
+
+    def make(self):
+        return SAMPa(rho=0.1, mix=0.2, direction="smoothed", theta=0.3, cosine=True)
+
+
+@pytest.mark.slow
+class TestSAMPaSmoothedOverNorms(OracleContract):
+    first = 1
+
+    def make(self):
+        return SAMPa(rho=0.1, mix=0.2, climb="tanh", ascent="local", direction="smoothed", theta=0.3, only="norm")

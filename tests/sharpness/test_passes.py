@@ -137,7 +137,7 @@ def test_every_pass_on_a_batch_is_of_one_function():
     assert len(masks) == 4 and not torch.equal(masks[0], masks[1])
 
 
-def test_sampas_cosine_is_that_between_the_gradients_at_x_and_y():
+def test_sampas_cosine_and_distance_are_those_of_the_gradients_at_x_and_y():
     one = field(SAMPa(rho=0.3, cosine=True))
     one.move(0)
     module = one.evaluator.game.players["x"].module
@@ -151,11 +151,12 @@ def test_sampas_cosine_is_that_between_the_gradients_at_x_and_y():
     expected = torch.dot(plain, slope) / plain.norm() / slope.norm()
     assert 0.5 < expected < 1 - 1e-6
     torch.testing.assert_close(observed["cosine"], expected, rtol=0, atol=1e-14)
-    assert set(observed) == {"loss", "score/logit", "gradient_norm", "cosine"}
+    torch.testing.assert_close(observed["gradient_distance"], (plain - slope).norm() / plain.norm(), rtol=0, atol=1e-14)
+    assert set(observed) == {"loss", "score/logit", "gradient_norm", "cosine", "gradient_distance"}
 
 
 def test_nothing_is_observed_of_a_cosine_nobody_asked_for():
     one = field(SAMPa())
     one.evaluator.observing = True
     one.move(0)
-    assert "cosine" not in one.evaluator.observed["x"]
+    assert not {"cosine", "gradient_distance"} & one.evaluator.observed["x"].keys()
