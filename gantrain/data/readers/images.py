@@ -201,7 +201,8 @@ def _part(image: Image.Image, geometry: Geometry, numbers: Sequence[float] | Non
     height, width = (0, 0) if geometry.size is None else sides(geometry.size)
     if geometry.windows is not None and numbers is not None:
         box = geometry.windows.box(image.width, image.height, numbers)
-        return image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+        # Without the argument box of resize, whose filter would see pixels beyond the window.
+        return image.crop(box).resize((width, height), Image.Resampling.BICUBIC)
     if geometry.crop is not None:
         image = _centre(image, geometry.crop)
     if geometry.resize is not None:
