@@ -1,6 +1,5 @@
 """Oxford's flowers and pets, from files made here in their published formats; nothing is downloaded."""
 
-import hashlib
 import os
 
 import numpy as np
@@ -8,48 +7,13 @@ import pytest
 import torch
 from later import Later
 from PIL import Image
+from published_sets import make_flowers, make_pets
 
 from gantrain.config.parts import build
 from gantrain.data import Flowers102, OxfordIIITPet
 from gantrain.errors import UserError
 
 torchvision = Later("torchvision")
-PETS = {"Abyssinian_1": (1, "trainval"), "Abyssinian_100": (1, "test"), "german_shorthaired_12": (2, "trainval")}
-
-
-def photograph(path, side):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(side).integers(0, 256, (side, 20, 3), dtype=np.uint8)).save(path)
-
-
-def make_flowers(root, monkeypatch):
-    """Six flowers of three species, numbered as they are published: files and species from 1 on."""
-    from scipy.io import savemat
-
-    base = root / "flowers-102"
-    for i in range(1, 7):
-        photograph(base / "jpg" / f"image_{i:05d}.jpg", 20 + i)
-    savemat(base / "imagelabels.mat", {"labels": np.array([[3, 1, 102, 3, 1, 102]])})
-    savemat(base / "setid.mat", {"trnid": [[2, 1]], "valid": [[3, 6]], "tstid": [[4, 5]]})
-    digests = {key: hashlib.md5((base / name).read_bytes()).hexdigest() for key, name in FLOWERS.items()}
-    files = {"image": ("102flowers.tgz", ""), **{key: (name, digests[key]) for key, name in FLOWERS.items()}}
-    monkeypatch.setattr(torchvision.datasets.Flowers102, "_file_dict", files)
-    return base
-
-
-FLOWERS = {"label": "imagelabels.mat", "setid": "setid.mat"}
-
-
-def make_pets(root, monkeypatch=None):
-    """Three pets of two breeds."""
-    base = root / "oxford-iiit-pet"
-    for i, name in enumerate(PETS):
-        photograph(base / "images" / f"{name}.jpg", 22 + i)
-    (base / "annotations").mkdir()
-    for part in ("trainval", "test"):
-        lines = [f"{name} {label} 1 1\n" for name, (label, of) in PETS.items() if of == part]
-        (base / "annotations" / f"{part}.txt").write_text("".join(lines))
-    return base
 
 
 @pytest.mark.parametrize(
