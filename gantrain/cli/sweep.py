@@ -16,7 +16,9 @@ from gantrain.errors import UserError
 @click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--over", multiple=True, metavar="KEY=VALUES", help="A key, or keys that change together, and values.")
-@click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="Number of seeds.  [default: 1]")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), metavar="N", help="Number of seeds; by default that of the sweep file, or 1."
+)
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Number of runs at a time."
 )
