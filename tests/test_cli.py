@@ -166,7 +166,7 @@ def test_the_sweeps_in_the_help_are_accepted(monkeypatch):
             given = cli.commands["sweep"].make_context("sweep", words[2:]).params
             planned = grid(given["config"], given["overrides"], given["over"], given["seeds"])
             sizes.append(len({run.folder for run in planned}))
-    assert sizes == [10, 2, 6, 2]
+    assert sizes == [10, 2, 6, 2, 8]
 
 
 def test_schema_prints_json(gantrain):

@@ -16,7 +16,9 @@ from gantrain.errors import UserError
 @click.argument("config", type=PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--over", multiple=True, metavar="KEY=VALUES", help="A key, or keys that change together, and values.")
-@click.option("--seeds", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Number of seeds.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), metavar="N", help="Number of seeds; by default that of the sweep file, or 1."
+)
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Number of runs at a time."
 )
@@ -26,7 +28,7 @@ def sweep(
     config: str,
     overrides: tuple[str, ...],
     over: tuple[str, ...],
-    seeds: int,
+    seeds: int | None,
     workers: int,
     retry_diverged: bool,
     trust: bool,
@@ -36,6 +38,9 @@ def sweep(
     The values of a key are a YAML list without its brackets; commas within {} and [] do not separate values. You can
     give --over several times, for several keys; in KEY,KEY=VALUES all keys have the same value. KEY=VALUE holds for all
     runs. The seeds count up from run.seed.
+
+    CONFIG may also be a sweep file, in whose key over the axes of the sweep have names; --over AXIS=NAME,NAME takes a
+    part of one.
 
     The folders of the runs lie in checkpoints/NAME, where NAME is the config's run.name, or in checkpoints/NAME_sweep
     if checkpoints/NAME is a run. A run is named after its values, such as outer=gda,seed=0. Each worker trains one run
@@ -53,6 +58,7 @@ def sweep(
     gantrain sweep configs/digits/base.yaml --over "outer={name: rapp, inner_steps: 3},{name: rapp, inner_steps: 5}"
     gantrain sweep configs/digits/rapp.yaml --over outer.relaxation=0.5,0.9 --over outer.inner_steps=2,3,5
     gantrain sweep configs/digits/base.yaml --over game.generator.optimizer.lr,game.discriminator.optimizer.lr=1e-3,2e-3
+    gantrain sweep configs/sampa/sweep_cifar.yaml --over network=resnet56 --over method=sam,sampa-0.2 --seeds 1
     """
     from gantrain.distributed.environment import distributed
 

@@ -26,7 +26,7 @@ _SCHEMAS: dict[str, type[Schema]] = {"train": Config, "solve": SolveConfig, "map
 
 def load(
     path: str | Path,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[merge.Override] = (),
     check: Callable[[Any], None] | None = None,
     data: str | None = None,
 ) -> Config:
@@ -34,7 +34,7 @@ def load(
 
     Args:
         path: the YAML file, in the working directory or among those shipped, such as ``configs/quickstart.yaml``.
-        overrides: arguments ``a.b.c=value``, which are merged over the file.
+        overrides: arguments ``a.b.c=value``, or keys and values that have been read, which are merged over the file.
         check: is given the merged content before anything that it names is imported, and may refuse it.
         data: where the data lie now, if not where the config says.
 
@@ -109,7 +109,7 @@ def validate(schema: type[AnySchema], content: Any, where: str) -> AnySchema:
 def _load(
     schema: type[AnySchema],
     path: str | Path,
-    overrides: Sequence[str],
+    overrides: Sequence[merge.Override],
     check: Callable[[Any], None] | None = None,
     data: str | None = None,
 ) -> AnySchema:
@@ -121,6 +121,8 @@ def _load(
     files = merge.read_files(found)
     content = merge.merge_files(files)
     tree, overridden = merge.parse_overrides(overrides)
+    if "over" in content:
+        raise UserError(f"{path}: is a sweep file; name it in gantrain sweep, as in gantrain sweep {one_line(path)}")
     if not content:
         raise UserError(f"{path}: is empty; expected a mapping with the keys {', '.join(schema.model_fields)}")
     before, content = content, merge.merge(content, tree)
@@ -140,9 +142,15 @@ def _load(
     messages = []
     for key, what in wrong:
         written = f"{key}.".startswith(given) or meant.get(key) or (_has(tree, key) and not _has(before, key))
-        place = "command line" if written else merge.origin(files, key)
+        place = _place(overrides, key) if written else merge.origin(files, key)
         messages.append(f"{place}: {key}: {meant.get(key) or what}")
     raise UserError("\n".join(messages))
+
+
+def _place(overrides: Sequence[merge.Override], key: str) -> str:
+    """Where the override stands that says a key, or keys above it."""
+    settings = (each for each in reversed(overrides) if isinstance(each, merge.Setting))
+    return next((each.place for each in settings if f"{key}.".startswith(f"{each.key}.")), "command line")
 
 
 def _is_valid(schema: type[Schema], content: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gantrain.config import marks, shipped, yaml_files
 from gantrain.config.paths import nothing_at
@@ -17,6 +17,23 @@ from gantrain.errors import UserError
 
 Key = tuple[str, ...]
 """A position in a config: ``("outer", "base")`` stands for ``outer.base``."""
+
+
+class Setting(NamedTuple):
+    """A key and its value, as ``a.b.c=value`` says them on the command line.
+
+    Attributes:
+        key: the dotted key.
+        value: the value, which has been read already.
+        place: where it stands, for messages.
+    """
+
+    key: str
+    value: Any
+    place: str = "command line"
+
+
+Override = str | Setting
 
 # More files or arguments than this are a mistake, and would take long to merge.
 _MOST_FILES = 100
@@ -163,8 +180,10 @@ def merge(old: Any, new: Any, key: Key = ()) -> Any:
     return merged | {k: merge(None, v, (*key, k)) for k, v in new.items() if k not in old}
 
 
-def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def parse_overrides(overrides: Sequence[Override]) -> tuple[dict[str, Any], list[str]]:
     """The nested mapping that arguments ``a.b.c=value`` describe, and the keys of the arguments.
+
+    An argument may also have been read already.
 
     Raises:
         UserError: an argument does not have this form, or its value is not valid YAML; there are too many arguments.
@@ -174,21 +193,27 @@ def parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]
     tree: dict[str, Any] = {}
     keys = []
     for position, override in enumerate(overrides):
-        key, equals, value = override.partition("=")
-        path = key.split(".")
-        if not equals or not all(path):
-            example = _joined(overrides, position) or "outer.relaxation=0.5"
-            raise UserError(f"{shown(override)}: expected key=value, as in {one_line(example)}")
-        if len(path) > yaml_files.DEEPEST or len(key) > _LONGEST_KEY or not key.isprintable():
-            raise UserError(f"command line: {shown(key)}: there is no such key")
-        parsed = yaml_files.parse(value, f"command line: {key}")
-        if isinstance(parsed, str) and len(value.strip().splitlines()) > 1:
-            raise UserError(f"command line: {key}: text with a line break, which YAML turns into a space; leave it out")
-        for part in reversed(path):
+        key, parsed = override[:2] if isinstance(override, Setting) else _parsed(override, overrides, position)
+        for part in reversed(key.split(".")):
             parsed = {part: parsed}
         tree = merge(tree, parsed)
         keys.append(key)
     return tree, keys
+
+
+def _parsed(override: str, overrides: Sequence[Override], position: int) -> tuple[str, Any]:
+    """The key and the value of an argument ``a.b.c=value``."""
+    key, equals, value = override.partition("=")
+    path = key.split(".")
+    if not equals or not all(path):
+        example = _joined([str(each) for each in overrides], position) or "outer.relaxation=0.5"
+        raise UserError(f"{shown(override)}: expected key=value, as in {one_line(example)}")
+    if len(path) > yaml_files.DEEPEST or len(key) > _LONGEST_KEY or not key.isprintable():
+        raise UserError(f"command line: {shown(key)}: there is no such key")
+    parsed = yaml_files.parse(value, f"command line: {key}")
+    if isinstance(parsed, str) and len(value.strip().splitlines()) > 1:
+        raise UserError(f"command line: {key}: text with a line break, which YAML turns into a space; leave it out")
+    return key, parsed
 
 
 def _joined(overrides: Sequence[str], position: int) -> str:

@@ -232,6 +232,7 @@ _KINDS = {
         "classifier",
         "torch.nn:Module",
         _in("models.resnet", resnet="ResNet")
+        | _in("models.imagenet_resnet", imagenet_resnet="ImageNetResNet")
         | _in("models.vgg", vgg="VGG")
         | _in("models.wide_resnet", wide_resnet="WideResNet")
         | _in("models.densenet", densenet="DenseNet")
@@ -274,6 +275,7 @@ _KINDS = {
         | _in("data.datasets.celeba", celeba="CelebA")
         | _in("data.datasets.lsun", lsun="LSUN")
         | _in("data.datasets.imagenet", imagenet="ImageNet")
+        | _in("data.datasets.oxford", flowers102="Flowers102", oxford_iiit_pet="OxfordIIITPet")
         | _in("data.datasets.image_files", image_folder="ImageFolder", image_archive="ImageArchive")
         | _in("data.datasets.huggingface", huggingface="HuggingFaceImages")
         | _in("data.datasets.array_files", array="ArrayFiles")

@@ -52,6 +52,8 @@ from gantrain.config.types import (
 
 # The name of the data set of games that learn from no data.
 _NO_DATA = "none"
+# Keys that say what training sees of the data; a data set written as changes of another does not take them over.
+_OF_TRAINING = ("random_resized_crop",)
 
 
 class Config(Schema):
@@ -341,7 +343,7 @@ def _numbers(value: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
 def _over_training_data(training: Any, changes: Any, section: str) -> Any:
     """The config of a section's data set: that of the training data with some keys changed."""
     if isinstance(training, Mapping):
-        training = {key: value for key, value in training.items() if key not in Data.kept()}
+        training = {key: value for key, value in training.items() if key not in {*Data.kept(), *_OF_TRAINING}}
     return merge.merge(training, changes, (section, "data"))
 
 

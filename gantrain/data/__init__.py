@@ -14,6 +14,7 @@ from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.datasets.imagenet import ImageNet
 from gantrain.data.datasets.lsun import LSUN
 from gantrain.data.datasets.no_data import NoData
+from gantrain.data.datasets.oxford import Flowers102, OxfordIIITPet
 from gantrain.data.datasets.text import Text
 from gantrain.data.datasets.torchvision_sets import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, FashionMNIST
 from gantrain.data.diffaugment import DiffAugment
@@ -43,12 +44,14 @@ __all__ = [
     "Digits",
     "FashionMNIST",
     "Flip",
+    "Flowers102",
     "GaussianRing",
     "ImageArchive",
     "ImageFolder",
     "ImageNet",
     "ImageSet",
     "NoData",
+    "OxfordIIITPet",
     "Samples",
     "StepMeans",
     "Text",

@@ -13,6 +13,7 @@ from torch import Tensor
 from gantrain.config.sections import TIMEOUT
 from gantrain.config.user_code import UserCode, described
 from gantrain.data.adopted import as_data_set
+from gantrain.data.dataset import Samples, seen_in_training
 from gantrain.data.digest import Digest, digest
 from gantrain.data.prefetch import Prefetcher, automatic_workers
 from gantrain.data.storage import on_device
@@ -132,16 +133,7 @@ class Batch:
         return self._drawn[key] if self._selected is None else self._drawn[key][self._selected]
 
     def _numbers(self, sampler: Callable[..., Tensor], stream: str, shape: tuple[int, ...]) -> Tensor:
-        """This process' rows of the global batch's numbers. Only the blocks in which these rows lie are drawn."""
-        start, stop = self._rows.start, self._rows.stop
-        parts = []
-        for first in range(start - start % BLOCK, stop, BLOCK):
-            source = generator(self._seed, f"{stream}/from {first}" if first else stream, self.index)
-            block = sampler((min(BLOCK, self._size - first), *shape), generator=source)
-            parts.append(block[max(start - first, 0) : stop - first])
-        if not parts:
-            return sampler((0, *shape))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return rows_of_numbers(sampler, self._seed, stream, self.index, self._size, self._rows, shape)
 
 
 class FixedBatch(Batch):
@@ -160,6 +152,36 @@ class FixedBatch(Batch):
     def _draw(self, sampler: Callable[..., Tensor], stream: str, shape: tuple[int, ...], *arguments: int) -> Tensor:
         sources = (generator(self._seed, self._prefix + stream, self.index + row) for row in range(len(self)))
         return torch.stack([sampler(*arguments, shape, generator=source) for source in sources]).to(self.real.device)
+
+
+def rows_of_numbers(
+    sampler: Callable[..., Tensor],
+    seed: int,
+    stream: str,
+    index: int,
+    size: int,
+    rows: slice,
+    shape: tuple[int, ...] = (),
+) -> Tensor:
+    """Rows of the random numbers of a whole batch. Only the blocks in which these rows lie are drawn.
+
+    Args:
+        sampler: a function of torch that draws numbers of a shape from a generator.
+        seed: the run's seed.
+        stream: the name of the numbers.
+        index: the number of the draw.
+        size: the number of rows of the whole batch.
+        rows: the rows, from ``rows.start`` to ``rows.stop``.
+        shape: the shape of a row.
+    """
+    parts = []
+    for first in range(rows.start - rows.start % BLOCK, rows.stop, BLOCK):
+        source = generator(seed, f"{stream}/from {first}" if first else stream, index)
+        block = sampler((min(BLOCK, size - first), *shape), generator=source)
+        parts.append(block[max(rows.start - first, 0) : rows.stop - first])
+    if not parts:
+        return sampler((0, *shape))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class Batches:
@@ -245,7 +267,15 @@ class Batches:
         self.device = torch.device(device)
         self.workers = (automatic_workers() if workers is None else workers) if in_files else 0
         self._order = Order(len(self.samples), batch_size, seed, self._at)
-        self._ahead = Prefetcher(self.samples, self._order.rows, self.workers, timeout) if in_files else None
+        self._ahead: Prefetcher | None = None
+        if in_files:
+            self._ahead = Prefetcher(
+                self.samples,
+                self._order.rows,
+                self.workers,
+                timeout,
+                partial(_selected, self.samples, batch_size, seed),
+            )
 
     @cached_property
     def digest(self) -> Digest:
@@ -327,6 +357,16 @@ class Order:
 
 def _unchanged(t: Tensor) -> Tensor:
     return t
+
+
+def _selected(samples: Samples, batch_size: int, seed: int, draw: int, first: int, rows: Tensor) -> Samples:
+    """The samples of some rows as the draw sees them, in whose batch the first of them is at the position ``first``."""
+    places = slice(first, first + len(rows))
+
+    def uniform(count: int) -> Tensor:
+        return rows_of_numbers(torch.rand, seed, "window", draw, batch_size, places, (count,))
+
+    return seen_in_training(samples[rows], uniform)
 
 
 @lru_cache(maxsize=8)

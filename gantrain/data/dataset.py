@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
@@ -79,6 +79,18 @@ class DataSet:
     def decode(self, stored: Tensor) -> Tensor:
         """Stored samples ``(n, *stored_shape)`` as networks see them, ``(n, *spec.shape)``; by default unchanged."""
         return stored
+
+
+def seen_in_training(samples: Samples, uniform: Callable[[int], Tensor]) -> Samples:
+    """Samples as a batch of the training sees them: random windows of them, where their data set asks for those.
+
+    Args:
+        samples: the samples, which are not read.
+        uniform: ``uniform(k)`` returns k numbers in [0, 1) for each sample, ``(n, k)``.
+    """
+    numbers = getattr(samples, "random_numbers", 0)
+    windowed: Samples = samples.with_windows(uniform(numbers)) if numbers else samples  # type: ignore[attr-defined]
+    return windowed
 
 
 def require_data_set(data: Any) -> None:

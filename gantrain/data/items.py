@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gantrain.config.types import shown
 from gantrain.config.user_code import UserCode, name_of
-from gantrain.data.readers.images import converted
+from gantrain.data.readers.images import Geometry, converted
 from gantrain.errors import UserError, is_out_of_memory
 
 # The keys under which an item that is a mapping may hold the sample and the label, the usual ones first.
@@ -259,7 +259,7 @@ class Items:
             if row == 0:
                 self._mode = channels, value.mode
         try:
-            image = converted(value, channels, self._size)
+            image = converted(value, channels, Geometry(self._size))
         except Exception as error:
             if is_out_of_memory(error):
                 raise

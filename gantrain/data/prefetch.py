@@ -81,6 +81,8 @@ class Prefetcher:
             from the position ``first``.
         workers: the number of worker processes; with 0 this process reads, and not ahead of time.
         timeout: the seconds that the workers may take for a read.
+        select: ``select(draw, first, rows)`` returns the samples of these rows as the draw sees them, in whose batch
+            the first of them is at the position ``first``; by default ``samples[rows]``.
 
     Raises:
         UserError: the system lets this process open too few files for so many workers.
@@ -92,6 +94,7 @@ class Prefetcher:
         rows: Callable[[int, int, int], Tensor],
         workers: int,
         timeout: float = TIMEOUT,
+        select: Callable[[int, int, Tensor], Samples] | None = None,
     ):
         admitted, limit = affordable(workers, _FILES_EACH, _FILES_SPARE)
         if workers > admitted:
@@ -100,7 +103,7 @@ class Prefetcher:
                 f"system's limit is {limit} in all; use data.workers={admitted}, or a higher `ulimit -n`"
             )
         self._timeout = timeout
-        self._samples = samples
+        self._select = select or (lambda draw, first, rows: samples[rows])
         self._requests = _Requests(rows)
         self._workers = workers
         self._answers: Any = None
@@ -119,7 +122,7 @@ class Prefetcher:
         kept = self._kept.get(draw)
         if kept is None or not kept[0] <= first <= end <= kept[0] + len(kept[1]):
             _, start, rows = self._requests.about(draw)
-            kept = start, self._samples[torch.from_numpy(rows)].to("cpu")
+            kept = start, self._select(draw, start, torch.from_numpy(rows)).to("cpu")
             self._keep(draw, *kept)
         start, samples = kept
         return samples[first - start : end - start]
@@ -174,7 +177,7 @@ class Prefetcher:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "This DataLoader will create")  # the user chose this number
                 loader: DataLoader[_Answer] = DataLoader(
-                    _Reader(self._samples),
+                    _Reader(self._select),
                     batch_size=None,
                     sampler=self._requests,
                     num_workers=self._workers,
@@ -274,14 +277,14 @@ class _Requests:
 class _Reader(Dataset[_Answer]):
     """Answers requests in a worker with the samples, or with None where these cannot be read."""
 
-    def __init__(self, samples: Samples):
-        self._samples = samples
+    def __init__(self, select: Callable[[int, int, Tensor], Samples]):
+        self._select = select
 
     def __getitem__(self, request: _Request) -> _Answer:
         draw, first, rows = request
         try:
             # The answer is put into shared memory here, since an error while it is sent would reach nobody.
-            return draw, first, self._samples[torch.from_numpy(rows)].to("cpu").share_memory_()
+            return draw, first, self._select(draw, first, torch.from_numpy(rows)).to("cpu").share_memory_()
         except Exception:
             return draw, first, None  # the error is raised where the draw is asked for, and read again
 

@@ -36,10 +36,17 @@ def place_samples(data: DataSet, storage: Storage = "auto", device: torch.device
         device: the device on which batches are needed.
 
     Raises:
-        UserError: the samples do not fit into the memory asked for; they were to stay on disk but are in memory
-            already; an image cannot be read.
+        UserError: the samples do not fit into the memory asked for, or are random windows, which stay in files; they
+            were to stay on disk but are in memory already; an image cannot be read.
     """
     samples, device = data.samples, torch.device(device)
+    if getattr(samples, "random_numbers", 0):
+        if storage in ("device", "memory"):
+            raise UserError(
+                f"data.storage: {storage} was asked for, but data.random_resized_crop reads other windows of the files "
+                "each time; use auto or disk"
+            )
+        return
     size = size_in_bytes(samples)
     if storage == "disk":
         if isinstance(samples, Tensor):

@@ -17,7 +17,7 @@ from gantrain.config.user_code import UserCode, name_of
 from gantrain.data.adopted import as_data_set
 from gantrain.data.augment import Augmentation
 from gantrain.data.batch import Batch
-from gantrain.data.dataset import DataSet
+from gantrain.data.dataset import DataSet, seen_in_training
 from gantrain.data.spec import DataSpec
 from gantrain.data.storage import on_device, place_samples
 from gantrain.errors import UserError
@@ -152,7 +152,8 @@ class DomainAdversarial(ClassifyingGame):
         rows = batch.rows("target", len(samples))
         if isinstance(samples, Tensor):
             rows = on_device(rows, samples.device)
-        return self.target_data.decode(on_device(samples[rows], batch.real.device))
+        chosen = seen_in_training(samples[rows], lambda count: batch.under("target").uniform("window", count))
+        return self.target_data.decode(on_device(chosen, batch.real.device))
 
     def _augmented(self, samples: Tensor, batch: Batch, stream: str = "source") -> Tensor:
         return augmented(samples, self.augmentations, batch.under(stream))

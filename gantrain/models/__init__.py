@@ -8,6 +8,7 @@ from gantrain.models.densenet import DenseNet
 from gantrain.models.fastgan import FastGANDiscriminator, FastGANGenerator
 from gantrain.models.freezing import freeze
 from gantrain.models.huggingface import HuggingFace
+from gantrain.models.imagenet_resnet import ImageNetResNet
 from gantrain.models.interpolation import slerp
 from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator, MLPPerturber
 from gantrain.models.r3gan import R3GANDiscriminator, R3GANGenerator
@@ -37,6 +38,7 @@ __all__ = [
     "FastGANGenerator",
     "Generator",
     "HuggingFace",
+    "ImageNetResNet",
     "MLPClassifier",
     "MLPDiscriminator",
     "MLPGenerator",

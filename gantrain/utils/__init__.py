@@ -11,6 +11,7 @@ __all__ = [
     "seeding",
     "statistics",
     "system_files",
+    "tensor_files",
     "tensors",
     "waiting",
 ]

@@ -19,7 +19,8 @@ from gantrain.errors import UserError
 CONFIGS = Path(__file__).parents[2] / "configs"
 SOLVE = sorted((CONFIGS / "toy").glob("*.yaml"))
 MAPS = sorted((CONFIGS / "theory").glob("*.yaml"))
-TRAIN = sorted(set(CONFIGS.glob("**/[!_]*.yaml")).difference(SOLVE, MAPS))
+SWEEPS = sorted(CONFIGS.glob("**/sweep_*.yaml"))
+TRAIN = sorted(set(CONFIGS.glob("**/[!_]*.yaml")).difference(SOLVE, MAPS, SWEEPS))
 
 MINIMAL = """
 run: {name: a, steps: 3}
@@ -63,6 +64,15 @@ def refused(path, *overrides, loader=load):
 def test_the_configs_that_are_shipped_load_and_survive_being_written_down(path, write):
     config = load(path)
     assert resolved(load(write(dump(config)))) == resolved(config)
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
+def test_a_sweep_file_is_no_config(path):
+    for loader in (load, load_solve, load_map):
+        with pytest.raises(
+            UserError, match=f"{path}: is a sweep file; name it in gantrain sweep, as in gantrain sweep /"
+        ):
+            loader(path)
 
 
 @pytest.mark.parametrize("path", SOLVE, ids=lambda p: p.stem)

@@ -13,7 +13,8 @@ from gantrain.config.loading import json_schema, load, load_map, load_solve, res
 CONFIGS = Path(__file__).parents[2] / "configs"
 LOADERS = {"train": load, "solve": load_solve, "map": load_map}
 OTHERS = {"toy": "solve", "theory": "map"}
-SHIPPED = {path: OTHERS.get(path.parent.name, "train") for path in sorted(CONFIGS.glob("**/[!_]*.yaml"))}
+FILES = sorted(path for path in CONFIGS.glob("**/[!_]*.yaml") if not path.name.startswith("sweep_"))
+SHIPPED = {path: OTHERS.get(path.parent.name, "train") for path in FILES}
 
 
 @pytest.fixture(scope="module")

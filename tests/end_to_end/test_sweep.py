@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from gantrain.commands.list_runs import list_runs
 from gantrain.commands.sweep import grid, plan
 from gantrain.commands.sweep import train as sweep
 from gantrain.commands.train import train
-from gantrain.config.loading import load
+from gantrain.config.loading import load, resolved
 from gantrain.errors import Notice, UserError
 from gantrain.plotting.images import load_png
 
@@ -203,13 +204,139 @@ def test_keys_that_change_together(tmp_path):
     assert run.name == "generator.optimizer.lr=1,discriminator.optimizer.lr=2,steps+every=4,seed=0"
 
 
+SWEEP = """
+base: config.yaml
+set: {run.name: table, run.seed: 5, log: {every: 3}}
+over:
+  method:
+    gda: {outer: gda}
+    rapp-2: {outer.name: rapp, outer.inner_steps: 2}
+  data:
+    ring: {}
+    pictures: {base: other.yaml, data: {name: image_folder, path: pictures, size: 8}}
+  game.generator.optimizer.lr,game.discriminator.optimizer.lr: [0.001, 0.002]
+seeds: 2
+"""
+
+
+def write_sweep(folder, *changes):
+    """A sweep file beside a config; each change is a text and what takes its place."""
+    write(folder, RING)
+    text = SWEEP
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "sweep.yaml").write_text(text)
+    return str(folder / "sweep.yaml")
+
+
+ONE_BASE = ("base: other.yaml, ", "")
+
+
+def test_a_sweep_file_names_its_axes_and_says_what_their_alternatives_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    path = write_sweep(tmp_path, ONE_BASE)
+    planned = grid(path, ["run.steps=3"], [])
+    words = [("gda", "rapp-2"), ("ring", "pictures"), ("0.001", "0.002")]
+    names = [f"method={m},data={d},lr={r}" for m, d, r in itertools.product(*words)]
+    assert [run.name for run in planned] == [f"{name},seed={seed}" for seed in (5, 6) for name in names]
+    assert {run.folder.parent.name for run in planned} == {"table"}
+    last = planned[-1]
+    rates = dict.fromkeys(("game.generator.optimizer.lr", "game.discriminator.optimizer.lr"), 0.002)
+    assert dict(last.values) == {"method": "rapp-2", "data": "pictures", **rates}
+    assert (last.config.outer.name, last.config.outer.inner_steps, last.config.log.every) == ("rapp", 2, 3)
+    assert last.config.run.steps == 3 and last.config.run.seed == 6
+    # A path in the file is relative to it, also for the process that trains the run.
+    assert last.config.data.part.path == str(tmp_path / "pictures")
+    for run in (planned[0], last):
+        assert resolved(load(run.arguments[0], run.arguments[1:])) == resolved(run.config)
+
+
+def test_a_part_of_a_sweep_file_is_taken_and_added_to_on_the_command_line(tmp_path):
+    path = write_sweep(tmp_path, ONE_BASE)
+    rates = "game.generator.optimizer.lr,game.discriminator.optimizer.lr"
+    chosen = ["method=rapp-2", "data=ring", f"{rates}=0.002", "ema.decay=0.5,0.9"]
+    planned = grid(path, ["outer.inner_steps=4"], chosen, 1)
+    assert [run.name for run in planned] == [
+        f"method=rapp-2,data=ring,lr=0.002,decay={decay},seed=5" for decay in ("0.5", "0.9")
+    ]
+    assert planned[0].config.outer.inner_steps == 4, "the command line goes before the file"
+    (run,) = grid(path, [], ["method=gda", "data=ring", "lr=0.001", "game.generator.optimizer.lr=3"], 1)
+    assert run.name == "method=gda,data=ring,lr=0.001,generator.optimizer.lr=3,seed=5"
+
+
+def test_each_alternative_of_an_axis_may_have_a_config_of_its_own(tmp_path):
+    path = write_sweep(tmp_path, ("base: config.yaml\n", ""), ("ring: {}", "ring: {base: config.yaml}"))
+    (tmp_path / "other.yaml").write_text("base: config.yaml\nema: {decay: 0.25}\n")
+    planned = grid(path, [], ["method=gda", "lr=0.001"], 1)
+    assert [run.config.ema.decay for run in planned] == [0.9, 0.25]
+
+
+def test_a_sweep_file_is_trained(tmp_path):
+    path = write_sweep(tmp_path, ONE_BASE)
+    part = ("--over", "data=ring", "--over", "lr=0.001", "--seeds", "1", "run.steps=2")
+    done = gantrain(tmp_path, "sweep", path, *part)
+    names = {f"method={method},data=ring,lr=0.001,seed=5" for method in ("gda", "rapp-2")}
+    assert outcomes(done.output) == dict.fromkeys(names, "finished")
+    assert {row["method"] for row in sheet(tmp_path / "table").values()} == {"gda", "rapp-2"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds: 2", "seeds: 0", "seeds: expected a whole number from 1, got 0"),
+        ("seeds: 2", "seed: 2", "seed: expected one of base, set, over, seeds; did you mean 'seeds'"),
+        (
+            "seeds: 2",
+            "outer: gda",
+            "outer: expected one of base, .*; write it below set, as in set: {outer:",
+        ),
+        ("gda: {outer: gda}", "gda: {outer: gdb}", "sweep.yaml: over.method.gda: outer: unknown outer loop 'gdb'"),
+        ("gda: {outer: gda}", "gda: gda", "over.method.gda: expected keys and their values, .*, got 'gda'"),
+        ("gda: {outer: gda}", "a/b: {outer: gda}", "over.method.a/b: 'a/b' becomes part of the names of folders"),
+        (
+            "gda: {outer: gda}",
+            "gda: {run: {seed: 3}}",
+            "over.method.gda: run.seed: a sweep sets it itself: use --seeds",
+        ),
+        ("0.001, 0.002", "0.002, 0.002", "two runs would be called lr=0.002; give each value once"),
+        ("[0.001, 0.002]", "[]", "over.game.generator.optimizer.lr,.*: expected one value or more"),
+        ("[0.001, 0.002]", "0.1", "over.game.generator.*: expected alternatives by name, or a list of values"),
+        ("log: {every: 3}", "lgo: {every: 3}", "sweep.yaml: set: lgo: unknown key; .*did you mean 'log'"),
+        ("set: {run.name: table, run.seed: 5, log: {every: 3}}", "set: 3", "set: expected keys and their values"),
+        ("base: config.yaml", "base: confg.yaml", "sweep.yaml: base: there is nothing at confg.yaml .*'config.yaml'"),
+        ("base: config.yaml", "", "sweep.yaml: base: nothing says which config the runs take"),
+        ("ring: {}", "ring: {base: config.yaml}", "sweep.yaml: base: two say it; expected base here, or in all"),
+        ("base: config.yaml", "base: 3", "sweep.yaml: base: expected the path of a config, got 3"),
+    ],
+)
+def test_a_bad_sweep_file_is_one_line(tmp_path, old, new, message):
+    path = write_sweep(tmp_path, ONE_BASE, (old, new))
+    with pytest.raises(UserError, match=message) as error:
+        grid(path, [], [])
+    assert "\n" not in str(error.value)
+
+
+def test_a_base_in_some_alternatives_alone_and_a_wrong_part_are_refused(tmp_path):
+    path = write_sweep(tmp_path, ("base: config.yaml\n", ""), ("other.yaml", "config.yaml"))
+    with pytest.raises(UserError, match="over.data.ring.base: is missing; other alternatives have it"):
+        grid(path, [], [])
+    path = write_sweep(tmp_path, ONE_BASE)
+    with pytest.raises(
+        UserError, match="--over method: expected some of gda, rapp-2, got 'rapp'; did you mean 'rapp-2'"
+    ):
+        grid(path, [], ["method=rapp"])
+    with pytest.raises(UserError, match="--over method is given twice"):
+        grid(path, [], ["method=gda", "method=gda"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--over", "outer=gda,rap"], "command line: outer: unknown outer loop 'rap'.* did you mean 'rapp'"),
         (
             ["--over", "game.generator.optimizer.lr=1,-1", "--over", "outer=gda,gda"],
-            "two runs would be called lr=1,out",
+            "two runs would be called outer=gda; give",
         ),
         (["--over", "outer"], "--over 'outer': expected KEY=VALUE,VALUE"),
         (["--over", "outer="], "--over outer: expected one value or more"),

@@ -158,7 +158,7 @@ def test_distances_rise_with_damage(classifier, kind):
 def parts(photograph: str, number: int, seed: int) -> Tensor:
     """Random parts of 64 x 64 pixels of a photograph that scikit-learn brings along."""
     file = distribution("scikit-learn").locate_file(f"sklearn/datasets/images/{photograph}.jpg")
-    whole = torch.tensor(load(Path(str(file)).read_bytes(), channels=3, size=None)).permute(2, 0, 1)
+    whole = torch.tensor(load(Path(str(file)).read_bytes(), channels=3)).permute(2, 0, 1)
     places = torch.randint(0, 427 - 64, (number, 2), generator=torch.Generator().manual_seed(seed)).tolist()
     return torch.stack([whole[:, y : y + 64, x : x + 64] for y, x in places])
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from later import Later
 from torch import nn
 from torch.nn.functional import conv2d
 
@@ -13,6 +14,7 @@ from gantrain.models import (
     VGG,
     ConvClassifier,
     DenseNet,
+    ImageNetResNet,
     MLPClassifier,
     ResNet,
     WideResNet,
@@ -21,6 +23,8 @@ from gantrain.models import (
     wide_resnet,
 )
 
+functional = Later("torchvision.transforms.functional")
+models = Later("torchvision.models")
 CIFAR10, CIFAR100 = DataSpec((3, 32, 32), 10), DataSpec((3, 32, 32), 100)
 
 
@@ -213,6 +217,49 @@ def test_dropout_of_a_wide_resnet_acts_in_training_only():
     assert torch.equal(plain(x), plain(x))
 
 
+# torchvision's table of weights.
+@pytest.mark.parametrize(("depth", "parameters"), [(18, 11_689_512), (50, 25_557_032), (152, 60_192_808)])
+def test_a_resnet_of_imagenet_has_the_parameters_of_torchvision(depth, parameters):
+    network = on_meta(ImageNetResNet, DataSpec((3, 224, 224), 1000), depth)
+    assert count(network) == parameters
+    assert network(torch.empty(2, 3, 224, 160, device="meta")).shape == (2, 1000)
+
+
+def test_a_resnet_of_imagenet_takes_published_weights_but_for_another_head(tmp_path):
+    torch.manual_seed(0)
+    published = models.resnet18(num_classes=5).eval()
+    torch.save(published.state_dict(), tmp_path / "resnet18.pth")
+    pixels = torch.rand(2, 3, 32, 40)
+    images = 2 * pixels - 1
+    same = ImageNetResNet(DataSpec((3, 32, 40), 5), 18, str(tmp_path / "resnet18.pth")).eval()
+    expected = published(functional.normalize(pixels, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    assert torch.allclose(same(images), expected, atol=1e-4)
+    other = ImageNetResNet(DataSpec((3, 32, 40), 3), 18, str(tmp_path / "resnet18.pth")).network
+    assert torch.equal(other.layer4[1].conv2.weight, published.layer4[1].conv2.weight)
+    assert other.fc.weight.shape == (3, 512) and other.fc.weight.std() > 0
+    with pytest.raises(
+        UserError, match="weights: .*resnet18.pth holds other tensors than those of torchvision's resnet34"
+    ):
+        ImageNetResNet(DataSpec((3, 32, 40), 3), 34, str(tmp_path / "resnet18.pth"))
+    with pytest.raises(UserError, match="model imagenet_resnet: weights: there is nothing at lost.pth"):
+        ImageNetResNet(DataSpec((3, 32, 40), 3), 18, str(tmp_path / "lost.pth"))
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(UserError, match="model imagenet_resnet: weights: .*text.pth"):
+        ImageNetResNet(DataSpec((3, 32, 40), 3), 18, str(tmp_path / "text.pth"))
+
+
+def test_hidden_layers_of_vgg_are_dense_with_dropout_before_them():
+    network, plain = VGG(CIFAR10, 11, width=4, hidden_layers=2).eval(), VGG(CIFAR10, 11, width=4)
+    x = torch.randn(3, 3, 32, 32)
+    features = network.layers(x).mean(dim=(2, 3))
+    first, second = network.hidden[1], network.hidden[4]
+    assert (first.in_features, first.out_features, second.out_features) == (32, 32, 32)
+    expected = network.head(torch.relu(second(torch.relu(first(features)))))
+    assert torch.allclose(network(x), expected)
+    assert [m.p for m in network.hidden if isinstance(m, nn.Dropout)] == [0.5, 0.5]
+    assert not any(name.startswith("hidden") for name in plain.state_dict())
+
+
 @pytest.mark.parametrize("size", [8, 9, 28, 48])
 def test_other_sizes(size):
     spec = DataSpec((1, size, size), 5)
@@ -234,6 +281,8 @@ def test_other_sizes(size):
         (DenseNet, (3, 32, 6), 10, {}, "model densenet: expected images of at least 8 x 8 pixels"),
         (DenseNet, (3, 8, 8), 10, {"blocks": (1, 1, 1, 1, 1)}, "model densenet: expected images of at least 16 x 16"),
         (ResNet, (2,), 10, {}, "model resnet: expected images"),
+        (ImageNetResNet, (3, 16, 16), 10, {}, "model imagenet_resnet: expected images of at least 32 x 32 pixels"),
+        (ImageNetResNet, (1, 32, 32), 10, {}, "model imagenet_resnet: expected 3 channels, .*; set data.channels"),
         (ConvClassifier, (1, 12, 12), 10, {}, "model conv: expected images whose shorter side has 8, 16, 32, 64"),
         *[(n, (3, 32, 32), 0, {}, "the data have no labels") for n in (ResNet, WideResNet, VGG, DenseNet)],
         *[(n, (3, 32, 32), 0, {}, "the data have no labels") for n in (ConvClassifier, MLPClassifier)],

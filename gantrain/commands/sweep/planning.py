@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
+import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,19 +12,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gantrain.config import yaml_files
+from gantrain.commands.sweep.axes import command_line_axes, read_sweep
 from gantrain.config.loading import load, resolved
+from gantrain.config.merge import Override
 from gantrain.config.schema import Config
 from gantrain.config.sections import LONGEST_NAME
+from gantrain.config.types import Written
 from gantrain.errors import Notice, UserError
 from gantrain.runs.folder import is_run, require_startable
-
-# Keys that a sweep sets, and what the user is told instead.
-_SWEEP_KEYS = {
-    "run.name": "the runs are named by their values",
-    "run.folder": "all runs lie in one folder",
-    "run.seed": "use --seeds",
-}
 
 
 @dataclass(frozen=True)
@@ -50,49 +45,45 @@ class PlannedRun:
         return Path(self.config.run.folder) / self.name
 
 
-def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int) -> list[PlannedRun]:
+def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int | None = None) -> list[PlannedRun]:
     """Plan the runs of all combinations of values with all seeds, in the folder ``run.folder/run.name`` of the config.
 
     Where that is the folder of a run, such as one of the same config, they lie beside it in ``NAME_sweep``.
 
     Args:
-        config: the path of the YAML file.
-        overrides: ``KEY=VALUE``, for all runs.
-        over: ``KEY=VALUE,VALUE,...`` for each key that differs; the values are a list in YAML without its brackets. In
-            ``KEY,KEY=VALUE,...`` all keys have the same value.
-        seeds: the number of seeds, which count up from ``run.seed``.
+        config: the path of the YAML file of a config, or of a sweep file; see
+            :func:`~gantrain.commands.sweep.axes.read_sweep`.
+        overrides: ``KEY=VALUE``, for all runs. They go before what a sweep file says, and ``over`` before them.
+        over: what ``--over`` says; see :func:`~gantrain.commands.sweep.axes.command_line_axes`.
+        seeds: the number of seeds, which count up from ``run.seed``. None takes that of the sweep file, or 1.
 
     Raises:
-        UserError: an entry of ``over`` is malformed, or :func:`plan` refuses the runs.
+        UserError: an entry of ``over`` or the sweep file is wrong, or :func:`plan` refuses the runs.
     """
-    values: dict[tuple[str, ...], list[Any]] = {}
-    for entry in over:
-        keys, alternatives = _alternatives(entry)
-        for key in keys:
-            if any(key in others for others in values) or keys.count(key) > 1:
-                raise UserError(f"--over {key} is given twice; put all its values into one, as in {key}=A,B")
-        values[keys] = alternatives
-    short = {keys: _shortest(keys, values) for keys in values}
-    points: dict[str, tuple[str, list[str]]] = {}
+    file = read_sweep(config)
+    given = command_line_axes(over, file.axes)
+    axes = [*given.of_file, *given.further]
+    points: dict[str, tuple[str, list[Override]]] = {}
     differing: dict[str, dict[str, Any]] = {}
-    for combination in itertools.product(*values.values()):
-        chosen = list(zip(values, combination, strict=True))
-        name = ",".join(f"{short[keys]}={_word(value)}" for keys, value in chosen)
-        if name in points:
-            raise UserError(f"--over: two runs would be called {name}; give each value once")
-        differing[name] = {key: value for keys, value in chosen for key in keys}
-        points[name] = config, [*overrides, *(f"{k}={json.dumps(value)}" for k, value in differing[name].items())]
+    for words in itertools.product(*(axis.alternatives for axis in axes)):
+        chosen = [axis.alternatives[word] for axis, word in zip(axes, words, strict=True)]
+        name = ",".join(f"{axis.name}={word}" for axis, word in zip(axes, words, strict=True))
+        of_file, further = chosen[: len(given.of_file)], chosen[len(given.of_file) :]
+        base = next((each.base for each in of_file if each.base is not None), file.base)
+        settings = [*file.settings, *(setting for each in of_file for setting in each.settings)]
+        points[name] = base, [*settings, *overrides, *(setting for each in further for setting in each.settings)]
+        differing[name] = {column: value for each in chosen for column, value in each.columns.items()}
     first = load(*next(iter(points.values()))).run
     folder = Path(first.folder) / first.name
     if is_run(folder):
         run, folder = folder, folder.with_name(f"{folder.name}_sweep")
         warnings.warn(f"{run}: is a run, so the sweep's runs lie in {folder}", Notice, stacklevel=2)
-    return plan(folder, points, range(first.seed, first.seed + seeds), differing)
+    return plan(folder, points, range(first.seed, first.seed + (seeds or file.seeds)), differing)
 
 
 def plan(
     folder: Path,
-    points: Mapping[str, tuple[str, Sequence[str]]],
+    points: Mapping[str, tuple[str, Sequence[Override]]],
     seeds: Iterable[int],
     values: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> list[PlannedRun]:
@@ -111,53 +102,43 @@ def plan(
     """
     if is_run(folder):
         raise UserError(f"{folder}: is a run, and the sweep's runs would lie in it; choose another name")
-    planned = []
+    planned, contents = [], []
     for seed, (name, (path, overrides)) in itertools.product(seeds, points.items()):
         full = ",".join(filter(None, [name, f"seed={seed}"]))
         if len(full.encode()) > LONGEST_NAME:
             raise UserError(f"{full}: too long for the name of a folder; sweep over fewer keys, or shorter values")
         place = [f"run.folder={json.dumps(str(folder))}", f"run.name={json.dumps(full)}", f"run.seed={seed}"]
-        arguments = [path, *overrides, *place]
-        planned.append(PlannedRun(load(path, arguments[1:]), tuple(arguments), values.get(name, {})))
-    for run in planned:
-        require_startable(run.folder, resolved(run.config), resume=True, overwrite=False)
+        config = load(path, [*overrides, *place])
+        content = resolved(config)
+        arguments = [path, *(argument(override, content) for override in overrides), *place]
+        planned.append(PlannedRun(config, tuple(arguments), values.get(name, {})))
+        contents.append(content)
+    for run, content in zip(planned, contents, strict=True):
+        require_startable(run.folder, content, resume=True, overwrite=False)
     return planned
 
 
-def _alternatives(entry: str) -> tuple[tuple[str, ...], list[Any]]:
-    left, equals, values = entry.partition("=")
-    keys = tuple(left.split(","))
-    if not equals or not all(all(key.split(".")) for key in keys):
-        raise UserError(f"--over {entry!r}: expected KEY=VALUE,VALUE,..., as in outer=gda,extragradient")
-    for key in keys:
-        if key in _SWEEP_KEYS:
-            raise UserError(f"--over {key}: a sweep sets it itself: {_SWEEP_KEYS[key]}")
-    alternatives = yaml_files.parse(f"[{values}]", f"--over {left}")
-    if not isinstance(alternatives, list) or not alternatives:
-        raise UserError(f"--over {left}: expected one value or more, separated by commas")
-    return keys, alternatives
+def argument(override: Override, config: Mapping[str, Any]) -> str:
+    """An override as an argument ``KEY=VALUE`` of the command line, in which paths are those of the resolved config."""
+    if isinstance(override, str):
+        return override
+    found: Any = config
+    for part in override.key.split("."):
+        found = _inside(found, part)
+    return f"{override.key}={json.dumps(_located(override.value, found))}"
 
 
-def _shortest(keys: tuple[str, ...], swept: Iterable[tuple[str, ...]]) -> str:
-    """The shortest common end of dotted keys with which none of the other keys that are swept over ends.
-
-    Keys without a common end have their own shortest ends, with + between them.
-    """
-    others = [key.split(".") for group in swept for key in group if key not in keys]
-    words = keys[0].split(".")
-    for count in range(1, len(words) + 1):
-        end = words[-count:]
-        if any(key.split(".")[-count:] != end for key in keys):
-            break
-        if end not in [other[-count:] for other in others]:
-            return ".".join(end)
-    return keys[0] if len(keys) == 1 else "+".join(_shortest((key,), swept) for key in keys)
-
-
-def _word(value: Any) -> str:
-    """A value as part of a folder's name: ``{name: rapp, inner_steps: 3}`` is ``rapp-inner_steps=3``."""
+def _located(value: Any, found: Any) -> Any:
+    """A value of a file in which paths are absolute, as they are in the resolved config."""
     if isinstance(value, dict):
-        return "-".join(_word(v) if k in ("name", "target") else f"{k}={_word(v)}" for k, v in value.items())
+        return {key: _located(inside, _inside(found, key)) for key, inside in value.items()}
     if isinstance(value, list):
-        return "-".join(map(_word, value))
-    return re.sub(r"[^\w.+-]+", "_", value if isinstance(value, str) else json.dumps(value))
+        return [_located(inside, _inside(found, str(i))) for i, inside in enumerate(value)]
+    is_path = isinstance(value, Written) and isinstance(found, str) and os.path.isabs(found)
+    return found if is_path else value
+
+
+def _inside(content: Any, key: str) -> Any:
+    if isinstance(content, list) and key.isdecimal() and int(key) < len(content):
+        return content[int(key)]
+    return content.get(key) if isinstance(content, Mapping) else None

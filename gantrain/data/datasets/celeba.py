@@ -10,6 +10,7 @@ from gantrain.data.datasets import published
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.readers.containers import Folder
 from gantrain.data.readers.file_samples import FileSamples
+from gantrain.data.readers.images import Geometry
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,5 +64,5 @@ class CelebA(ImageSet):
                 raise UserError(f"data.attribute: expected {one_of(known)}, got {attribute!r}{close}")
             labels = found.attr[:, known.index(attribute)].long()
         images = Folder(Path(root, "celeba", "img_align_celeba"))
-        samples = FileSamples(images, found.filename, 3, size, crop, key="data.root")
+        samples = FileSamples(images, found.filename, 3, Geometry(size, crop), key="data.root")
         super().__init__(samples, labels, 0 if labels is None else 2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from gantrain.data.datasets.image_files import usable
+from gantrain.data.datasets.image_geometry import geometry_of
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.datasets.splits import training_part
 from gantrain.data.readers.arrow import (
@@ -25,7 +26,7 @@ from gantrain.data.storage import amount, available
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
-    from gantrain.config.types import FolderPath, Fraction, ImageSize, NonNegativeInt
+    from gantrain.config.types import FolderPath, Fraction, ImageSize, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class HuggingFaceImages(ImageSet):
@@ -52,6 +53,12 @@ class HuggingFaceImages(ImageSet):
         label_noise: the probability that a label of the part train is replaced by a random class; other labels stay
             clean.
         noise_seed: the seed of the label noise.
+        resize: the length in pixels to which the shorter side is scaled before ``size`` is cut out around the centre,
+            such as 256 for a size of 224. By default the largest part of the shape is scaled to ``size``.
+        random_resized_crop: the range of the share of an image's area that training sees of it, such as [0.08, 1]: a
+            random window, drawn anew whenever the image comes up in a batch and scaled to ``size``. Evaluations see
+            what ``size`` and ``resize`` say. The images stay in their files. Default null: no random windows.
+        crop_ratio: the range of the ratio of width to height of such a window, whose logarithm is uniform.
 
     Raises:
         UserError: pyarrow is missing; the folder holds no such data set, part or column; a file is damaged. When the
@@ -73,7 +80,11 @@ class HuggingFaceImages(ImageSet):
         validation: Fraction = 0.0,
         label_noise: Fraction = 0.0,
         noise_seed: NonNegativeInt = 0,
+        resize: PositiveInt | None = None,
+        random_resized_crop: tuple[Fraction, Fraction] | None = None,
+        crop_ratio: tuple[PositiveFloat, PositiveFloat] = (0.75, 1.3333333333333333),
     ):
+        geometry = geometry_of(size, resize, random_resized_crop, crop_ratio)
         folder = ArrowFolder(Path(path))
         part = "train" if split == "validation" and split not in folder.parts else split
         files = folder.files(part)
@@ -90,8 +101,8 @@ class HuggingFaceImages(ImageSet):
             numbers, self.class_names = class_numbers(values, everywhere, feature, f"data.label: {named} of {path}")
         names, example = [entry.name for entry in images.entries()], None
         if on_error == "skip":
-            names, example = usable(images, names, channels, size)
-        samples = FileSamples(images, names, channels, size, example=example)
+            names, example = usable(images, names, channels, geometry)
+        samples = FileSamples(images, names, channels, geometry, example=example)
         labels = None if numbers is None else torch.tensor([numbers[row_of(name)] for name in names])
         classes = len(self.class_names)
         if part == "train":

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from gantrain.config.paths import not_found
+from gantrain.data.datasets.image_geometry import geometry_of
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.datasets.splits import training_part
 from gantrain.data.readers.containers import Container, Folder, open_archive
 from gantrain.data.readers.file_samples import FileSamples
-from gantrain.data.readers.images import load_all, reason
+from gantrain.data.readers.images import Geometry, load_all, reason
 from gantrain.data.readers.layout import Layout, split_named
 from gantrain.data.readers.selection import select_images
 from gantrain.data.storage import require_memory
 from gantrain.errors import Notice, UserError
 
 if TYPE_CHECKING:
-    from gantrain.config.types import AnyPath, Fraction, ImageSize, NonNegativeInt
+    from gantrain.config.types import AnyPath, Fraction, ImageSize, NonNegativeInt, PositiveFloat, PositiveInt
 
 # After so many seconds of looking at images the user is told how far this is.
 _PATIENCE = 5
@@ -52,6 +53,12 @@ class ImageFiles(ImageSet, ABC):
         label_noise: the probability that a label of the training part is replaced by a random class; validation and
             test labels stay clean.
         noise_seed: the seed of the label noise.
+        resize: the length in pixels to which the shorter side is scaled before ``size`` is cut out around the centre,
+            such as 256 for a size of 224. By default the largest part of the shape is scaled to ``size``.
+        random_resized_crop: the range of the share of an image's area that training sees of it, such as [0.08, 1]: a
+            random window, drawn anew whenever the image comes up in a batch and scaled to ``size``. Evaluations see
+            what ``size`` and ``resize`` say. The images stay in their files. Default null: no random windows.
+        crop_ratio: the range of the ratio of width to height of such a window, whose logarithm is uniform.
 
     Raises:
         UserError: the path does not exist, holds no image, or lacks the part; images lie beside class folders; the
@@ -73,7 +80,11 @@ class ImageFiles(ImageSet, ABC):
         validation: Fraction = 0.0,
         label_noise: Fraction = 0.0,
         noise_seed: NonNegativeInt = 0,
+        resize: PositiveInt | None = None,
+        random_resized_crop: tuple[Fraction, Fraction] | None = None,
+        crop_ratio: tuple[PositiveFloat, PositiveFloat] = (0.75, 1.3333333333333333),
     ):
+        geometry = geometry_of(size, resize, random_resized_crop, crop_ratio)
         place = Path(path)
         if not place.exists():
             raise not_found("data.path", path)
@@ -83,9 +94,11 @@ class ImageFiles(ImageSet, ABC):
         label_of = layout.labels(part)
         names, example = list(label_of), None
         if on_error == "skip":
-            names, example = usable(container, names, channels, size)
-        samples = FileSamples(container, names, channels, size, example=example)
+            names, example = usable(container, names, channels, geometry)
+        samples = FileSamples(container, names, channels, geometry, example=example)
         self.in_memory_only = samples.in_memory_only
+        if self.in_memory_only and samples.random_numbers:
+            raise UserError(f"data.random_resized_crop: windows are read from files, but {self.in_memory_only}")
 
         self.class_names = layout.classes
         self.skipped = len(label_of) - len(names)
@@ -131,7 +144,7 @@ class ImageArchive(ImageFiles):
 
 
 def usable(
-    container: Container, names: Sequence[str], channels: int, size: int | tuple[int, int] | None
+    container: Container, names: Sequence[str], channels: int, geometry: Geometry
 ) -> tuple[list[str], tuple[int, int, str]]:
     """Find the images that can be read and have the most frequent size.
 
@@ -145,7 +158,7 @@ def usable(
     wrong: dict[str, str] = {}
     start = time.monotonic()
     slow = False
-    for position, image in load_all(container.contents(names), channels, size):
+    for position, image in load_all(container.contents(names), channels, geometry):
         if not slow and time.monotonic() - start > _PATIENCE:
             slow = True
             found = f"{position} of {len(names)} images in {_PATIENCE} seconds"

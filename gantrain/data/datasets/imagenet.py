@@ -9,14 +9,14 @@ from gantrain.config.paths import lacking
 from gantrain.data.datasets.image_files import ImageFolder
 
 if TYPE_CHECKING:
-    from gantrain.config.types import FolderPath, Fraction, NonNegativeInt, PositiveInt
+    from gantrain.config.types import FolderPath, Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class ImageNet(ImageFolder):
     """ImageNet (ILSVRC 2012): 1281167 + 50000 colour images of all sizes, 1000 classes.
 
-    The shorter side is scaled to ``size`` and the longer side is cropped around the centre. Classes are numbered in the
-    order of their WordNet identifiers, as in torchvision.
+    The largest square around the centre is scaled to ``size``, unless ``resize`` says otherwise. Classes are numbered
+    in the order of their WordNet identifiers, as in torchvision.
 
     Source: Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015.
 
@@ -28,6 +28,12 @@ class ImageNet(ImageFolder):
             number, for which all images are read once before the start.
         label_noise: the probability that a label of the training part is replaced by a random class.
         noise_seed: the seed of the label noise.
+        resize: the length in pixels to which the shorter side is scaled before ``size`` is cut out around the centre,
+            such as 256 for a size of 224. By default the largest part of the shape is scaled to ``size``.
+        random_resized_crop: the range of the share of an image's area that training sees of it, such as [0.08, 1]: a
+            random window, drawn anew whenever the image comes up in a batch and scaled to ``size``. Evaluations see
+            what ``size`` and ``resize`` say. The images stay in their files. Default null: no random windows.
+        crop_ratio: the range of the ratio of width to height of such a window, whose logarithm is uniform.
 
     Raises:
         UserError: the folder of the part does not exist. When the samples are read: an image is damaged.
@@ -41,6 +47,9 @@ class ImageNet(ImageFolder):
         on_error: Literal["stop", "skip"] = "stop",
         label_noise: Fraction = 0.0,
         noise_seed: NonNegativeInt = 0,
+        resize: PositiveInt | None = None,
+        random_resized_crop: tuple[Fraction, Fraction] | None = None,
+        crop_ratio: tuple[PositiveFloat, PositiveFloat] = (0.75, 1.3333333333333333),
     ):
         folder = Path(root, "val" if split == "validation" else split)
         if not folder.is_dir():
@@ -51,4 +60,14 @@ class ImageNet(ImageFolder):
                 "put there its class folders (n01440764, …) of https://image-net.org; "
                 f"torchvision.datasets.ImageNet({root!r}, {folder.name!r}) unpacks the archives",
             )
-        super().__init__(str(folder), split, size, on_error=on_error, label_noise=label_noise, noise_seed=noise_seed)
+        super().__init__(
+            str(folder),
+            split,
+            size,
+            on_error=on_error,
+            label_noise=label_noise,
+            noise_seed=noise_seed,
+            resize=resize,
+            random_resized_crop=random_resized_crop,
+            crop_ratio=crop_ratio,
+        )

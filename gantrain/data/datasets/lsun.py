@@ -12,6 +12,7 @@ from gantrain.config.paths import lacking
 from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.readers.containers import Databases
 from gantrain.data.readers.file_samples import FileSamples
+from gantrain.data.readers.images import Geometry
 from gantrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,5 +79,5 @@ class LSUN(ImageSet):
         if len(folders) > 1:
             number = {name: i for i, name in enumerate(folders)}
             labels = torch.tensor([number[name.partition("/")[0]] for name in names])
-        samples = FileSamples(databases, names, 3, size, key="data.root")
+        samples = FileSamples(databases, names, 3, Geometry(size), key="data.root")
         super().__init__(samples, labels, 0 if labels is None else len(folders))

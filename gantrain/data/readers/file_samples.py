@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gantrain.data.readers.containers import Container
-from gantrain.data.readers.images import load_all, pixels, reason, sides
+from gantrain.data.readers.images import AS_IT_IS, Geometry, load_all, pixels, reason, sides
 from gantrain.data.readers.magic import START, kind_of
 from gantrain.errors import UserError
 
@@ -28,8 +28,7 @@ class FileSamples:
         container: the container of the files.
         names: the names of the files, in the order of the samples.
         channels: see :func:`gantrain.data.readers.images.load`.
-        size: see :func:`gantrain.data.readers.images.load`.
-        crop: see :func:`gantrain.data.readers.images.load`.
+        geometry: the part of each image that is taken, and its size.
         example: the height and the width that all images must have, and the name of an image that has them; by default
             the first image is read for this.
         key: the key of the config with which error messages begin.
@@ -46,20 +45,20 @@ class FileSamples:
         container: Container,
         names: Sequence[str],
         channels: int = 3,
-        size: int | tuple[int, int] | None = None,
-        crop: int | None = None,
+        geometry: Geometry = AS_IT_IS,
         example: tuple[int, int, str] | None = None,
         key: str = "data.path",
     ):
         self._container = container
         # Forked processes share this one block of bytes. A list they would copy, by counting its references.
         self._names = np.array([os.fsencode(name) for name in names])
-        self._options = channels, size, crop
+        self._channels, self._geometry = channels, geometry
+        self._numbers: np.ndarray | None = None
         self._key = key
-        if size is not None:
-            example = (*sides(size), "")
+        if geometry.size is not None:
+            example = (*sides(geometry.size), "")
         elif example is None:
-            position, image = next(load_all(islice(container.contents(names), 1), *self._options))
+            position, image = next(load_all(islice(container.contents(names), 1), channels, geometry))
             if isinstance(image, Exception):
                 raise self._unreadable(position, image)
             height, width = image.shape[:2]
@@ -68,7 +67,7 @@ class FileSamples:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return len(self._names), self._options[0], self._height, self._width
+        return len(self._names), self._channels, self._height, self._width
 
     @property
     def in_memory_only(self) -> str | None:
@@ -83,7 +82,25 @@ class FileSamples:
     def __getitem__(self, rows: slice | Tensor) -> FileSamples:
         part = object.__new__(FileSamples)
         part.__dict__.update(self.__dict__)
-        part._names = self._names[rows if isinstance(rows, slice) else rows.cpu().numpy()]
+        chosen = rows if isinstance(rows, slice) else rows.cpu().numpy()
+        part._names = self._names[chosen]
+        part._numbers = None if self._numbers is None else self._numbers[chosen]
+        return part
+
+    @property
+    def random_numbers(self) -> int:
+        """How many random numbers the window of an image takes in training; 0 where training sees the images as they
+        are."""
+        return 0 if self._geometry.windows is None else self._geometry.windows.NUMBERS
+
+    def with_windows(self, numbers: Tensor) -> FileSamples:
+        """The same images, of which random windows are read.
+
+        Args:
+            numbers: ``(n, random_numbers)``, uniform in [0, 1).
+        """
+        part = self[:]
+        part._numbers = numbers.cpu().double().numpy()
         return part
 
     def split(self, size: int) -> Iterator[FileSamples]:
@@ -97,7 +114,8 @@ class FileSamples:
             UserError: an image cannot be read, or has another size than the example.
         """
         images = np.empty(self.shape, np.uint8)
-        for position, image in load_all(self._container.contents(self.names), *self._options):
+        windows = None if self._numbers is None else dict(enumerate(self._numbers.tolist()))
+        for position, image in load_all(self._container.contents(self.names), self._channels, self._geometry, windows):
             if isinstance(image, Exception):
                 raise self._unreadable(position, image)
             if image.shape[:2] != (self._height, self._width):

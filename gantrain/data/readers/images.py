@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import get_worker_info
 
 from gantrain.data.readers.magic import START, kind_of
+from gantrain.data.readers.windows import RandomWindows
 
 Key = TypeVar("Key")
 
@@ -30,7 +32,31 @@ _AT_ONCE, _BYTES_AT_ONCE = 64, 2**26
 _WORTH_A_THREAD = 16384
 
 
-def load(content: bytes, channels: int, size: int | tuple[int, int] | None, crop: int | None = None) -> np.ndarray:
+@dataclass(frozen=True)
+class Geometry:
+    """What part of an image is taken, and to which size it is scaled (bicubic, antialiased).
+
+    Attributes:
+        size: the height and width of the result, one number for both or a pair: the largest part of this shape around
+            the centre is scaled to it. None leaves the image as it is.
+        crop: the side of a square that is cut out around the centre before scaling; None cuts out nothing.
+        resize: the length to which the shorter side is scaled; ``size`` is then cut out around the centre. None scales
+            as ``size`` says.
+        windows: the windows that training sees in place of all this, scaled to ``size``; None for no others.
+    """
+
+    size: int | tuple[int, int] | None = None
+    crop: int | None = None
+    resize: int | None = None
+    windows: RandomWindows | None = None
+
+
+AS_IT_IS = Geometry()
+
+
+def load(
+    content: bytes, channels: int, geometry: Geometry = AS_IT_IS, numbers: Sequence[float] | None = None
+) -> np.ndarray:
     """Decode an image file into a uint8 array ``(height, width, channels)``.
 
     The orientation in the EXIF data is applied. Transparent pixels are laid over white, unless there are 4 channels,
@@ -41,27 +67,26 @@ def load(content: bytes, channels: int, size: int | tuple[int, int] | None, crop
     Args:
         content: the content of the file.
         channels: 1 for grey, 3 for colour, 4 for colour with alpha, which is 255 where an image has none.
-        size: the height and width of the result, one number for both or a pair: the largest part of this shape around
-            the centre is scaled to it (bicubic, antialiased). None leaves the image as it is.
-        crop: the side of a square that is cut out around the centre before scaling; None cuts out nothing.
+        geometry: the part of the image that is taken, and its size.
+        numbers: the random numbers of a window of ``geometry.windows``; None takes no window.
 
     Raises:
         Exception: the file is no image, is damaged, or has more than ``PIXELS`` pixels; Pillow raises many classes of
             errors.
     """
-    return converted(opened(content), channels, size, crop)
+    return converted(opened(content), channels, geometry, numbers)
 
 
 def converted(
-    image: Image.Image, channels: int, size: int | tuple[int, int] | None, crop: int | None = None
+    image: Image.Image, channels: int, geometry: Geometry = AS_IT_IS, numbers: Sequence[float] | None = None
 ) -> np.ndarray:
     """An image of Pillow's as a uint8 array ``(height, width, channels)``, as :func:`load` converts it.
 
     Args:
         image: the image, which is left as it is.
         channels: see :func:`load`.
-        size: see :func:`load`.
-        crop: see :func:`load`.
+        geometry: see :func:`load`.
+        numbers: see :func:`load`.
 
     Raises:
         Exception: the image is damaged, or of a mode that has no levels from 0 to 255.
@@ -80,10 +105,7 @@ def converted(
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
-    if crop is not None:
-        image = _centre(image, crop)
-    if size is not None:
-        image = ImageOps.fit(image, sides(size)[::-1], Image.Resampling.BICUBIC)
+    image = _part(image, geometry, numbers)
     array = np.asarray(image).reshape(image.height, image.width, channels)
     if channels == 4:
         return np.where(array[..., 3:] == 0, np.array([255, 255, 255, 0], np.uint8), array)
@@ -98,8 +120,8 @@ def sides(size: int | tuple[int, int]) -> tuple[int, int]:
 def load_all(
     files: Iterable[tuple[Key, bytes | Exception]],
     channels: int,
-    size: int | tuple[int, int] | None,
-    crop: int | None = None,
+    geometry: Geometry = AS_IT_IS,
+    numbers: Mapping[Key, Sequence[float]] | None = None,
 ) -> Iterator[tuple[Key, np.ndarray | Exception]]:
     """Decode files, in their order: each file's key, and its image or the error that decoding it led to.
 
@@ -108,14 +130,16 @@ def load_all(
     Args:
         files: each file's key, and its content or the error of reading it. Only a few are held in memory at a time.
         channels: see :func:`load`.
-        size: see :func:`load`.
-        crop: see :func:`load`.
+        geometry: see :func:`load`.
+        numbers: the random numbers of each file's window by the file's key; None takes no windows.
     """
 
     def loaded(file: tuple[Key, bytes | Exception]) -> tuple[Key, np.ndarray | Exception]:
         name, content = file
         try:
-            return name, content if isinstance(content, Exception) else load(content, channels, size, crop)
+            if isinstance(content, Exception):
+                return name, content
+            return name, load(content, channels, geometry, None if numbers is None else numbers[name])
         except Exception as error:
             return name, error
 
@@ -170,6 +194,26 @@ def _some(files: Iterator[tuple[Key, bytes | Exception]]) -> list[tuple[Key, byt
         if size > _BYTES_AT_ONCE:
             break
     return chunk
+
+
+def _part(image: Image.Image, geometry: Geometry, numbers: Sequence[float] | None) -> Image.Image:
+    """The part of an image that is taken, scaled."""
+    height, width = (0, 0) if geometry.size is None else sides(geometry.size)
+    if geometry.windows is not None and numbers is not None:
+        box = geometry.windows.box(image.width, image.height, numbers)
+        # Without the argument box of resize, whose filter would see pixels beyond the window.
+        return image.crop(box).resize((width, height), Image.Resampling.BICUBIC)
+    if geometry.crop is not None:
+        image = _centre(image, geometry.crop)
+    if geometry.resize is not None:
+        long = geometry.resize * max(image.size) // min(image.size)
+        scaled = (geometry.resize, long) if image.width <= image.height else (long, geometry.resize)
+        image = image.resize(scaled, Image.Resampling.BICUBIC)
+        left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+        return image.crop((left, top, left + width, top + height))
+    if geometry.size is not None:
+        return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+    return image
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gantrain.errors import UserError
 from gantrain.metrics.extractors.published import FeatureNetwork, resized
-from gantrain.metrics.extractors.weights import Weights, state_dict
+from gantrain.metrics.extractors.weights import Weights
+from gantrain.utils.tensor_files import state_dict
 
 
 class CLIP(FeatureNetwork):

@@ -13,7 +13,8 @@ from torch import nn
 
 from gantrain.errors import Notice, UserError
 from gantrain.metrics.extractors.published import FeatureNetwork, resized
-from gantrain.metrics.extractors.weights import Weights, state_dict
+from gantrain.metrics.extractors.weights import Weights
+from gantrain.utils.tensor_files import state_dict
 
 _DIGESTS = {
     "s": "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",

@@ -11,7 +11,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from gantrain.errors import UserError
 from gantrain.metrics.extractors.base import Output
 from gantrain.metrics.extractors.published import PublishedNetwork, resized
-from gantrain.metrics.extractors.weights import Weights, state_dict
+from gantrain.metrics.extractors.weights import Weights
+from gantrain.utils.tensor_files import state_dict
 
 WEIGHTS = Weights(
     title="weights of torch-fidelity's InceptionV3",

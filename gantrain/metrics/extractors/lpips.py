@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gantrain.errors import UserError
 from gantrain.metrics.extractors.base import PathDistance
-from gantrain.metrics.extractors.weights import VGG16_WEIGHTS, Weights, state_dict
+from gantrain.metrics.extractors.weights import VGG16_WEIGHTS, Weights
+from gantrain.utils.tensor_files import state_dict
 
 _INSTEAD = "leave ppl out, or take features: photos-classifier, which is shipped"
 FILES = (

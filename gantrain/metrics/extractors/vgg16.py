@@ -9,7 +9,8 @@ from torch import nn
 
 from gantrain.errors import UserError
 from gantrain.metrics.extractors.published import FeatureNetwork, resized
-from gantrain.metrics.extractors.weights import VGG16_WEIGHTS, state_dict
+from gantrain.metrics.extractors.weights import VGG16_WEIGHTS
+from gantrain.utils.tensor_files import state_dict
 
 
 class VGG16(FeatureNetwork):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import pickle
 import urllib.request
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -114,27 +111,6 @@ VGG16_WEIGHTS = Weights(
     instead="give its path as weights, or use other features, such as features: inception or those of a classifier of "
     "your own, features: checkpoints/CLASSIFIER",
 )
-
-
-def state_dict(content: bytes, where: str) -> dict[str, Any]:
-    """The tensors of a file that torch.save wrote; no code in it is executed.
-
-    Args:
-        content: the bytes of the file.
-        where: the name of the file in messages.
-
-    Raises:
-        UserError: the file holds something else than named tensors.
-    """
-    try:
-        tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{where}: holds more than tensors and could run code, so it is not opened") from error
-    except Exception as error:
-        raise UserError(f"{where}: not a file of weights ({' '.join(str(error).split())[:80]})") from error
-    if not isinstance(tensors, dict) or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
-        raise UserError(f"{where}: expected a state dict, names with tensors")
-    return tensors
 
 
 def sha256(content: bytes) -> str:

@@ -89,7 +89,7 @@ class Folder(Source):
         names = self._files[index * PIECE : index * PIECE + size]
         contents = [(names[i], content) for i, content in self._container.contents(names)]
         images = []
-        for (name, content), (_, image) in zip(contents, load_all(contents, self._channels, None), strict=True):
+        for (name, content), (_, image) in zip(contents, load_all(contents, self._channels), strict=True):
             if isinstance(image, Exception):
                 raise UserError(f"{self._path / name}: cannot be read ({reason(image)})")
             self._size = self._size or image.shape[:2]

@@ -1,4 +1,6 @@
+import copy
 import io
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -6,10 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from image_sets import CLASSIFICATION
 from PIL import Image
+from tiny import config_of
 
 from gantrain.config.parts import build
 from gantrain.data import Batches, ImageArchive, ImageFolder
+from gantrain.data.readers.file_samples import FileSamples
+from gantrain.data.readers.windows import RandomWindows
+from gantrain.data.storage import place_samples
 from gantrain.errors import Notice, UserError
 
 
@@ -253,3 +260,86 @@ def test_from_a_config(tmp_path):
         build("data", {"name": "image_archive", "path": path, "channels": 2})
     data = build("data", {"name": "image_archive", "path": path, "size": [8, 12], "channels": 4})
     assert data.spec.shape == (4, 8, 12)
+
+
+WINDOWS = {"size": 6, "random_resized_crop": (0.1, 0.9)}
+
+
+def photographs(folder, count=12):
+    rng = np.random.default_rng(3)
+    for i in range(count):
+        (folder / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(rng.integers(0, 256, (20 + i, 25, 3), dtype=np.uint8))
+        image.save(folder / "ab"[i % 2] / f"{i}.png")
+    return str(folder)
+
+
+def test_training_sees_random_windows_that_are_a_function_of_seed_draw_and_place(tmp_path):
+    path = photographs(tmp_path / "photographs")
+    data = ImageFolder(path, **WINDOWS)
+    place_samples(data)
+    assert isinstance(data.samples, FileSamples), "they stay in their files, however small they are"
+    whole = Batches(data, 8, seed=5)
+    first, again = whole(0, 0), Batches(data, 8, seed=5)(0, 0)
+    assert torch.equal(first.real, again.real), "an oracle that asks twice sees the same"
+    assert len({first.real.numpy().tobytes(), whole(3, 3).real.numpy().tobytes()}) == 2
+    shares = [Batches(data, 8, seed=5, rank=rank, world_size=2)(3, 3).real for rank in (0, 1)]
+    assert torch.equal(torch.cat(shares), whole(3, 3).real)
+    micro = [whole(3, 3, (part, 4)).real for part in range(4)]
+    assert torch.equal(torch.cat(micro), whole(3, 3).real)
+    ahead = Batches(data, 8, seed=5, workers=2)
+    for draw in (0, 1, 2):
+        assert torch.equal(ahead(draw, draw).real, whole(draw, draw).real)
+    ahead.close()
+    # The same image looks different in another epoch, and evaluations see the centre.
+    row = int(whole.rows(0)[0])
+    seen = {whole(i, i).real[whole.rows(i) == row].numpy().tobytes() for i in range(6) if row in whole.rows(i)}
+    assert len(seen) > 1
+    assert torch.equal(data.samples.to("cpu"), ImageFolder(path, size=6).samples.to("cpu"))
+    assert not torch.equal(Batches(data, 8, seed=6)(0, 0).real, first.real)
+
+
+def test_windows_are_kept_by_the_parts_of_a_data_set_and_left_out_of_evaluations(tmp_path):
+    path = photographs(tmp_path / "photographs")
+    data = build("data", {"name": "image_folder", "path": path, "validation": 0.25, "limit": 6, **WINDOWS})
+    assert len(data.samples) == 6 and data.samples.random_numbers == RandomWindows.NUMBERS
+    base = copy.deepcopy(CLASSIFICATION) | {"evaluate": {"every": 10, "data": {"split": "validation"}}}
+    base["data"] = {"name": "image_folder", "path": path, "validation": 0.25, "resize": 8, **WINDOWS}
+    config = config_of(base, tmp_path)
+    assert config.data.part.random_resized_crop == (0.1, 0.9) and config.evaluate.data.random_resized_crop is None
+    assert config.evaluate.data.resize == 8
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"random_resized_crop": (0.1, 1.0)},
+            "data.size: is missing; with data.random_resized_crop, windows are scaled",
+        ),
+        ({"resize": 8}, "data.size: is missing; with data.resize"),
+        ({"size": (4, 9), "resize": 8}, "data.resize: expected at least 9, the size that is cut out, got 8"),
+        ({"size": 4, "random_resized_crop": (0.5, 0.1)}, r"data.random_resized_crop: expected .*, got \[0.5, 0.1\]"),
+        (
+            {"size": 4, "random_resized_crop": (0.0, 0.1)},
+            r"data.random_resized_crop: expected .*0 < low <= high, got \[0,",
+        ),
+        ({**WINDOWS, "crop_ratio": (2.0, 1.0)}, r"data.crop_ratio: expected .*, got \[2, 1\]"),
+    ],
+)
+def test_keys_of_the_geometry_that_do_not_fit_are_one_line(keys, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        ImageFolder(photographs(tmp_path / "photographs", 2), **keys)
+
+
+def test_windows_need_files_that_are_read_at_random_places(tmp_path):
+    path = photographs(tmp_path / "photographs", 2)
+    for storage in ("memory", "device"):
+        with pytest.raises(
+            UserError, match=f"data.storage: {storage} was asked for, but data.random_resized_crop reads"
+        ):
+            place_samples(ImageFolder(path, **WINDOWS), storage)
+    packed = shutil.make_archive(str(tmp_path / "packed"), "gztar", path)
+    with pytest.raises(UserError, match="data.random_resized_crop: windows are read from files, but a compressed tar"):
+        ImageArchive(packed, **WINDOWS)
+    assert ImageArchive(shutil.make_archive(str(tmp_path / "packed"), "zip", path), **WINDOWS).samples.random_numbers

@@ -1,8 +1,6 @@
 """The data sets of torchvision, from files made here in their published formats; downloads come from this machine."""
 
-import hashlib
 import os
-import pickle
 import tarfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from later import Later
+from published_sets import make_cifar, md5, pixels
 
 from gantrain.config.parts import build
 from gantrain.config.registry import kind
@@ -19,38 +18,6 @@ from gantrain.data import CIFAR10, CIFAR100, KMNIST, MNIST, STL10, SVHN, Fashion
 from gantrain.errors import UserError
 
 torchvision = Later("torchvision")
-
-
-def pixels(n, *shape):
-    return np.random.randint(0, 256, (n, *shape), dtype=np.uint8)
-
-
-def md5(path):
-    return hashlib.md5(path.read_bytes()).hexdigest()
-
-
-def make_cifar(folder, monkeypatch, fine=False):
-    """Tiny batches in CIFAR's format; what they hold, in order, by part."""
-    cls = torchvision.datasets.CIFAR100 if fine else torchvision.datasets.CIFAR10
-    base = folder / cls.base_folder
-    base.mkdir(parents=True)
-    key, classes = ("fine_labels", 100) if fine else ("labels", 10)
-    made, lists = {}, {}
-    for part, names in (("train", ["one", "two"]), ("test", ["three"])):
-        images, labels, lists[part] = [], [], []
-        for name in names:
-            data, target = pixels(20, 3, 32, 32), np.random.randint(0, classes, 20).tolist()
-            (base / name).write_bytes(pickle.dumps({"data": data.reshape(20, -1), key: target}))
-            images.append(data)
-            labels += target
-            lists[part].append([name, md5(base / name)])
-        made[part] = np.concatenate(images), labels
-    names = "fine_label_names" if fine else "label_names"
-    (base / "names").write_bytes(pickle.dumps({names: [str(i) for i in range(classes)]}))
-    monkeypatch.setattr(cls, "train_list", lists["train"])
-    monkeypatch.setattr(cls, "test_list", lists["test"])
-    monkeypatch.setattr(cls, "meta", {"filename": "names", "key": names, "md5": md5(base / "names")})
-    return made
 
 
 def make_mnist(folder, name="MNIST"):
