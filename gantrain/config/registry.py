@@ -223,7 +223,8 @@ _KINDS = {
         | _in("models.densenet", densenet="DenseNet")
         | _in("models.conv", conv="ConvClassifier")
         | _in("models.mlp", mlp="MLPClassifier")
-        | _in("models.huggingface", huggingface="HuggingFace"),
+        | _in("models.huggingface.texts", huggingface="HuggingFace")
+        | _in("models.huggingface.images", huggingface_images="HuggingFaceImageClassifier"),
         supplied=_SPEC,
         called="gantrain:Classifier",
     ),
