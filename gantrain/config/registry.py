@@ -265,6 +265,7 @@ _KINDS = {
         | _in("data.datasets.huggingface", huggingface="HuggingFaceImages")
         | _in("data.datasets.array_files", array="ArrayFiles")
         | _in("data.datasets.text", text="Text")
+        | _in("data.datasets.glue", glue="GLUE")
         | _in("data.datasets.no_data", none="NoData"),
         beside=lambda signature: (_LIMIT,),
         adopts=("torch.utils.data.Dataset", "__getitem__"),

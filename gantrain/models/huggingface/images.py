@@ -115,9 +115,7 @@ class HuggingFaceImageClassifier(nn.Module):
 
 
 class _Processing(NamedTuple):
-    """What is done to images in [-1, 1]: they are scaled to a size, their channels are put into an order, and values are
-    changed to ``scale x + shift``.
-    """
+    """What is done to images in [-1, 1]: a size, an order of the channels, and ``scale x + shift`` of the values."""
 
     size: tuple[int, int]
     interpolation: str
@@ -175,5 +173,5 @@ def _of_processor(checkpoint: str, channels: int) -> _Processing:
     if not (scale > 0).all() or not torch.allclose(rebuilt, matrix, atol=1e-4):
         raise UserError(f"{who} does more than scale each channel; {advice}")
     kept = order.tolist() == list(range(channels))
-    interpolation = _INTERPOLATIONS.get(getattr(processor, "resample", None), "bicubic")
+    interpolation = _INTERPOLATIONS.get(getattr(processor, "resample", 3), "bicubic")
     return _Processing((height, width), interpolation, None if kept else order.tolist(), scale / 2, black + scale / 2)
