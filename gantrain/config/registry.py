@@ -276,6 +276,7 @@ _KINDS = {
         "gantrain:Game",
         _in("games.gan", gan="GAN")
         | _in("games.classification", classification="Classification")
+        | _in("games.regression", regression="Regression")
         | _in("games.adversarial_training", adversarial_training="AdversarialTraining")
         | _in("games.domain_adversarial", domain_adversarial="DomainAdversarial")
         | _in("games.matrix", matrix="Matrix")
