@@ -18,25 +18,24 @@ def f1(logits: Tensor, labels: Tensor) -> float:
         logits: ``(n, classes)``.
         labels: ``(n,)``, the class indices.
     """
-    from sklearn.metrics import f1_score
-
-    kinds = range(logits.shape[1])
-    average = "binary" if len(kinds) == 2 else "macro"
-    labels_of = None if len(kinds) == 2 else list(kinds)
-    found = _predicted(logits)
-    return float(f1_score(labels.cpu().numpy(), found, labels=labels_of, average=average, zero_division=0))
+    table = _confusions(logits, labels)
+    each = 2 * table.diag() / (table.sum(0) + table.sum(1)).clamp(min=1)
+    return float(each[1] if len(each) == 2 else each.mean())
 
 
 def matthews_correlation(logits: Tensor, labels: Tensor) -> float:
     """Matthews' correlation of predicted and true classes, from -1 to 1; 0 where all are predicted alike.
 
+    Of more than two classes it is Gorodkin's generalisation (Computational Biology and Chemistry 28, 2004).
+
     Args:
         logits: ``(n, classes)``.
         labels: ``(n,)``, the class indices.
     """
-    from sklearn.metrics import matthews_corrcoef
-
-    return float(matthews_corrcoef(labels.cpu().numpy(), _predicted(logits)))
+    table = _confusions(logits, labels)
+    of_labels, of_predictions, count = table.sum(1), table.sum(0), table.sum()
+    scale = (count**2 - of_labels @ of_labels) * (count**2 - of_predictions @ of_predictions)
+    return float((count * table.diag().sum() - of_labels @ of_predictions) / scale.sqrt()) if scale > 0 else 0.0
 
 
 def pearson_correlation(predictions: Tensor, labels: Tensor) -> float:
@@ -59,17 +58,22 @@ def spearman_correlation(predictions: Tensor, labels: Tensor) -> float:
         predictions: ``(n,)``.
         labels: ``(n,)``.
     """
-    from scipy.stats import rankdata
-
     if not bool(predictions.isfinite().all()):
         return float("nan")
-    ranks = (torch.from_numpy(rankdata(values.double().cpu().numpy())) for values in (predictions, labels))
-    return pearson_correlation(*ranks)
+    return pearson_correlation(_ranks(predictions), _ranks(labels))
 
 
-def _predicted(logits: Tensor) -> object:
-    """``(n,)``, the classes with the largest logits, as an array."""
-    return logits.argmax(dim=1).cpu().numpy()
+def _confusions(logits: Tensor, labels: Tensor) -> Tensor:
+    """``(classes, classes)`` float64, the number of samples by their class and by the class with the largest logit."""
+    classes = logits.shape[1]
+    pairs = labels * classes + logits.argmax(dim=1)
+    return pairs.bincount(minlength=classes**2).view(classes, classes).double()
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """The ranks from 1, of which equal values share the mean."""
+    _, place, counts = values.unique(return_inverse=True, return_counts=True)
+    return (counts.cumsum(0) - (counts - 1) / 2)[place]
 
 
 CLASS_SCORES: dict[str, Callable[[Tensor, Tensor], float]] = {"f1": f1, "matthews_correlation": matthews_correlation}
