@@ -10,7 +10,7 @@ import torch
 from later import later_or_skip
 
 from gantrain.config.parts import build
-from gantrain.data.datasets.glue import TASKS, GLUE
+from gantrain.data.datasets.glue import GLUE, TASKS
 from gantrain.data.limit import limited
 from gantrain.errors import UserError
 
@@ -29,7 +29,8 @@ PUBLISHED = {
     ),
     "qqp": (
         "QQP",
-        "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\tthe film\tend\t0\nlost\n4\t5\t6\tfilm the\tend\t1\n",
+        "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n"
+        "1\t2\t3\tthe film\tend\t0\nlost\n4\t5\t6\tfilm the\tend\t1\n",
         [0, 1],
     ),
     "stsb": (
@@ -42,7 +43,8 @@ PUBLISHED = {
         "MNLI",
         "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\t"
         "sentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label\n"
-        "0\t1\t1n\tg\tp\tp\tp\tp\tthe film\tend\tx\tcontradiction\n1\t2\t2n\tg\tp\tp\tp\tp\tfilm the\tend\tx\tentailment\n",
+        "0\t1\t1n\tg\tp\tp\tp\tp\tthe film\tend\tx\tcontradiction\n"
+        "1\t2\t2n\tg\tp\tp\tp\tp\tfilm the\tend\tx\tentailment\n",
         [2, 0],
     ),
     "qnli": (
@@ -151,23 +153,23 @@ def test_the_hub_is_asked_for_one_task_where_the_cache_lacks_it(tmp_path, tokeni
         (
             "rte",
             "index\tsentence1\tsentence2\tlabel\n0\ta\tend\tneutral\n",
-            r"train\.tsv:2: expected a label, one of 0,",
+            r":2: expected a label, one of 0,",
         ),
         ("rte", "index\tsentence1\tsentence2\n0\ta\tend\n", r"train\.tsv: no column 'label'"),
         (
             "rte",
             "index\tsentence1\tsentence2\tlabel\n0\ta\tend\n",
-            r"train\.tsv:2: expected 4 columns as before, got 3",
+            r":2: expected 4 columns as before, got 3",
         ),
         (
             "stsb",
             "sentence1\tsentence2\tscore\na\tend\tnan\n",
-            r"train\.tsv:2: expected a label that is a number, got 'nan'",
+            r":2: expected a label that is a number, got 'nan'",
         ),
         (
             "cola",
             "gj04\t-1\t\tthe film\n",
-            r"train\.tsv:1: .*got '-1'; the labels of GLUE's test parts are not published",
+            r":1: .*got '-1'; the labels of GLUE's test parts are not published",
         ),
     ],
 )
