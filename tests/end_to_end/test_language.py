@@ -21,6 +21,7 @@ from gantrain.errors import UserError
 from gantrain.models import HuggingFace
 from gantrain.runs import checkpoint
 from gantrain.runs.better import read_better
+from gantrain.runs.summary import summarise
 
 later_or_skip("transformers")
 
@@ -159,7 +160,7 @@ def glue(files, folder, task, steps, *changes):
         language.write(folder / task / f"{split}.jsonl", rows)
     player = "regressor" if task == "stsb" else "classifier"
     keys = {f"game.{player}.model.checkpoint": files / "bert", "data.tokenizer": files / "bert", "data.path": folder}
-    keys |= {"run.folder": folder / "runs", "run.steps": steps, "run.device": "cpu"}
+    keys |= {"run.folder": folder / "runs", "run.steps": steps, "run.device": "cpu", "data.max_length": 24}
     path = Path(__file__).parents[2] / "configs" / "language" / f"{task}.yaml"
     return load(path, [f"{key}={value}" for key, value in keys.items()] + list(changes))
 
@@ -175,7 +176,7 @@ def test_the_tasks_of_glue_run_and_are_scored_as_glue_scores_them(files, tmp_pat
     assert sorted(names) == sorted([*GLUE[task], "loss"])
     better = read_better(run)
     assert all(better[f"validation/{name}"] == "higher" for name in GLUE[task]) and better["validation/loss"] == "lower"
-    assert next(iter(json.loads((run / "best" / "metrics.json").read_text()))) == f"validation/{GLUE[task][0]}"
+    assert summarise(run).metric == f"validation/{GLUE[task][0]}"
 
 
 @pytest.mark.slow
@@ -191,10 +192,14 @@ def test_similarities_are_learned_resumed_and_evaluated(files, tmp_path):
 
 
 def test_what_needs_classes_is_refused_for_similarities_in_one_line(files, tmp_path):
-    with pytest.raises(UserError, match="sharpness.climb: .*regressor") as error:
+    with pytest.raises(
+        UserError, match="game.regressor.sharpness.climb: tanh climbs the margins of a classification"
+    ) as error:
         glue(files, tmp_path, "stsb", 2, "game.regressor.sharpness={name: sam, rho: 0.05, climb: tanh}")
     assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match="classification needs classes, and the labels .* are numbers; use regression"):
+    with pytest.raises(
+        UserError, match="classification needs classes, and the labels .* are numbers; use the game reg"
+    ):
         make_trainer(glue(files, tmp_path, "mrpc", 2, "data.task=stsb"), torch.device("cpu"))
     with pytest.raises(UserError, match="regression needs labels that are numbers, and those .* are classes"):
         make_trainer(glue(files, tmp_path, "stsb", 2, "data.task=mrpc"), torch.device("cpu"))
