@@ -9,6 +9,7 @@ import pytest
 import torch
 from later import later_or_skip
 
+from gantrain.config.moved import moved
 from gantrain.config.parts import build
 from gantrain.data.datasets.glue import GLUE, TASKS
 from gantrain.data.limit import limited
@@ -185,3 +186,8 @@ def test_a_missing_part_says_what_was_expected(tmp_path, tokenizer):
         GLUE("cola", tokenizer, path, "validation")
     with pytest.raises(UserError, match="validation_mismatched is a part of mnli only, and not of cola"):
         GLUE("cola", tokenizer, path, "validation_mismatched")
+
+
+def test_the_data_may_move(tokenizer):
+    content = {"data": {"name": "glue", "task": "rte", "tokenizer": tokenizer}}
+    assert moved(content, "/elsewhere")["data"] == content["data"] | {"path": "/elsewhere"}
