@@ -1,4 +1,4 @@
-"""The eval command: metrics of a run's generator or of images in files, or the accuracy of a run's classifier."""
+"""The eval command: metrics of a run's generator or of images in files, or the scores of a run's predictions."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from gantrain.config.metrics import DEFAULT_METRICS
 from gantrain.config.parts import Part, build, part_name
 from gantrain.config.paths import not_found
 from gantrain.config.registry import kind
-from gantrain.config.sections import TIMEOUT, Accuracy, Evaluate
+from gantrain.config.sections import TIMEOUT, Accuracy, Correlation, Evaluate
 from gantrain.config.shipped import outputs
 from gantrain.data.dataset import DataSet
 from gantrain.distributed.agreement import require_agreement
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import NotFound, UserError
-from gantrain.games.base import ClassifyingGame, GenerativeGame
+from gantrain.games.base import GenerativeGame, PredictingGame
 from gantrain.metrics import Generated, Images, Metric, Options, Report, Source, Value, evaluate, open_images
 from gantrain.metrics.evaluation import require_known
 from gantrain.runs.saved import MOVED, SavedRun, load
-from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_classes
+from gantrain.train.callbacks.accuracy import AccuracyEvaluation
+from gantrain.train.callbacks.correlation import CorrelationEvaluation
 from gantrain.train.callbacks.metrics import CACHE, metrics_of
+from gantrain.train.callbacks.predictions import PredictionEvaluation, require_known_labels
 
 SAMPLES, SUBSET_SIZE = 10000, 1000
 
@@ -80,7 +82,7 @@ class Request:
 
 
 def evaluate_run(run: str, request: Request) -> Report:
-    """Evaluate a run or one of its checkpoints: the metrics of a generator, or the accuracy of a classifier.
+    """Evaluate a run or one of its checkpoints: a generator's metrics, or the scores of predictions.
 
     Raises:
         UserError: there is no such run or checkpoint, or the request does not fit it.
@@ -91,12 +93,12 @@ def evaluate_run(run: str, request: Request) -> Report:
             saved = load(
                 run, weights=request.weights, step=request.step, device=device, trust=request.trust, data=request.data
             )
-            if isinstance(saved.game, ClassifyingGame):
-                return _accuracy(saved, saved.game, request, device)
+            if isinstance(saved.game, PredictingGame):
+                return _predictions(saved, saved.game, request, device)
             if not isinstance(saved.game, GenerativeGame):
                 raise UserError(
-                    f"{saved.folder}: the game {part_name(saved.settings.game)} neither makes samples nor classifies; "
-                    "nothing else is evaluated"
+                    f"{saved.folder}: the game {part_name(saved.settings.game)} neither makes samples nor predicts "
+                    "labels; nothing else is evaluated"
                 )
             section: Evaluate | None = saved.settings.game_callbacks.get("metrics")
             metrics = _metrics(request, section, device)
@@ -260,7 +262,7 @@ def _compares(metrics: Sequence[Metric]) -> bool:
     return any(metric.description.compares for metric in metrics)
 
 
-def _data_of(section: Evaluate | Accuracy) -> DataSet:
+def _data_of(section: Evaluate | Accuracy | Correlation) -> DataSet:
     """The data set of a run's section ``evaluate``."""
     try:
         data: DataSet = build("data", section.data, key="evaluate.data")
@@ -269,8 +271,9 @@ def _data_of(section: Evaluate | Accuracy) -> DataSet:
         raise NotFound(f"{error}; {MOVED}, or with --against what to compare with") from error
 
 
-def _accuracy(saved: SavedRun, game: ClassifyingGame, request: Request, device: torch.device) -> Report:
-    section: Accuracy | None = saved.settings.game_callbacks.get("accuracy")
+def _predictions(saved: SavedRun, game: PredictingGame, request: Request, device: torch.device) -> Report:
+    sections = saved.settings.game_callbacks
+    section: Accuracy | Correlation | None = sections.get("accuracy", sections.get("correlation"))
     if request.against is not None:
         spec = yaml_files.parse(request.against, "--against")
         data = build("data", spec)
@@ -278,7 +281,14 @@ def _accuracy(saved: SavedRun, game: ClassifyingGame, request: Request, device: 
         data = _data_of(section)
     else:
         raise UserError(f"{saved.folder}: the run names no data to be evaluated on; name some with --against")
-    require_known_classes(data, saved.form.spec, "evaluate.data" if request.against is None else "--against")
-    found = AccuracyEvaluation(data, 1, device, request.batch_size, game.attacks()).measure(saved.network)
+    require_known_labels(data, saved.form.spec, "evaluate.data" if request.against is None else "--against")
+    size, attacks = request.batch_size, game.attacks()
+    evaluation: PredictionEvaluation
+    if data.spec.numeric:
+        evaluation = CorrelationEvaluation(data, 1, device, size, attacks)
+    else:
+        scores = section.scores if isinstance(section, Accuracy) else None
+        evaluation = AccuracyEvaluation(data, 1, device, size, attacks, scores=scores)
+    found = evaluation.measure(saved.network)
     values = {name: Value(value, lower_is_better=name.startswith("loss")) for name, value in found.items()}
     return Report(values, _origin(saved) | {"samples": len(data.samples)})

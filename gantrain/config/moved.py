@@ -13,7 +13,8 @@ from gantrain.config.parts import Part, part_model, target_model
 from gantrain.config.types import HubLocation, Location, OutputLocation, shown
 from gantrain.errors import UserError
 
-# The keys that may name the place of a data set of the user's own whose constructor only says that they are text.
+# The keys that name the place of a data set, also where its constructor says that they are text, or may be a name on a
+# hub.
 _USUAL = ("path", "root")
 
 
@@ -60,7 +61,7 @@ def place_keys(data: Any) -> list[str]:
     return [
         key
         for key, field in fields.items()
-        if any(map(_is_place, (*field.metadata, field.annotation))) or (key in _USUAL and "target" in fields)
+        if key in _USUAL or any(map(_is_place, (*field.metadata, field.annotation)))
     ]
 
 

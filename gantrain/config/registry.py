@@ -238,7 +238,8 @@ _KINDS = {
         | _in("models.densenet", densenet="DenseNet")
         | _in("models.conv", conv="ConvClassifier")
         | _in("models.mlp", mlp="MLPClassifier")
-        | _in("models.huggingface", huggingface="HuggingFace"),
+        | _in("models.huggingface.texts", huggingface="HuggingFace")
+        | _in("models.huggingface.images", huggingface_images="HuggingFaceImageClassifier"),
         supplied=_SPEC,
         called="gantrain:Classifier",
     ),
@@ -280,6 +281,7 @@ _KINDS = {
         | _in("data.datasets.huggingface", huggingface="HuggingFaceImages")
         | _in("data.datasets.array_files", array="ArrayFiles")
         | _in("data.datasets.text", text="Text")
+        | _in("data.datasets.glue", glue="GLUE")
         | _in("data.datasets.no_data", none="NoData"),
         beside=lambda signature: (_LIMIT,),
         adopts=("torch.utils.data.Dataset", "__getitem__"),
@@ -290,6 +292,7 @@ _KINDS = {
         "gantrain:Game",
         _in("games.gan", gan="GAN")
         | _in("games.classification", classification="Classification")
+        | _in("games.regression", regression="Regression")
         | _in("games.adversarial_training", adversarial_training="AdversarialTraining")
         | _in("games.domain_adversarial", domain_adversarial="DomainAdversarial")
         | _in("games.matrix", matrix="Matrix")

@@ -290,6 +290,10 @@ class Evaluate(Schema):
         return description, None
 
 
+_CLASS_BOUNDS = Bounds("accuracy", "loss", "f1", "matthews_correlation")
+_NUMBER_BOUNDS = Bounds("pearson_correlation", "spearman_correlation", "loss")
+
+
 class Accuracy(Schema):
     """The accuracy of a classifier on data from which it does not learn; null measures none."""
 
@@ -298,9 +302,29 @@ class Accuracy(Schema):
     every: Interval = 500
     """The interval from one evaluation to the next: a number of training steps, {kimg: N} (thousands of real samples)
     or {gradients: N}. Default 500."""
-    stop_if_worse_than: Annotated[dict[str, float], Bounds("accuracy", "loss")] | None = None
-    """Bounds of the accuracy and of the loss, as in {accuracy: 0.2}. An evaluation that finds a lower accuracy or a
-    higher loss, or NaN, ends the run, which counts as diverged. null (the default) ends no run."""
+    scores: tuple[Literal["f1", "matthews_correlation"], ...] | None = None
+    """Further scores: the F1 score (of class 1 where there are two classes, else the mean over the classes) and
+    Matthews' correlation. The best checkpoint is that with the best value of the first. null (the default) takes those
+    by which the data set is usually judged, which are F1 for mrpc and qqp of GLUE, Matthews' correlation for cola, and
+    none otherwise."""
+    stop_if_worse_than: Annotated[dict[str, float], _CLASS_BOUNDS] | None = None
+    """Bounds of the accuracy, of the loss and of the further scores, as in {accuracy: 0.2}. An evaluation that finds a
+    lower accuracy or score, or a higher loss, or NaN, ends the run, which counts as diverged. null (the default) ends
+    no run."""
+
+
+class Correlation(Schema):
+    """The correlation of a regression's predictions with the labels of data from which it does not learn; null measures
+    none."""
+
+    data: Annotated[Any, PartOver("data")]
+    """The data set on which the correlation is measured. Keys that are left out are those of the training data."""
+    every: Interval = 500
+    """The interval from one evaluation to the next: a number of training steps, {kimg: N} (thousands of real samples)
+    or {gradients: N}. Default 500."""
+    stop_if_worse_than: Annotated[dict[str, float], _NUMBER_BOUNDS] | None = None
+    """Bounds of the correlations and of the loss, the mean squared error. An evaluation that finds a lower correlation
+    or a higher loss, or NaN, ends the run, which counts as diverged. null (the default) ends no run."""
 
 
 class Diagnose(Schema):
@@ -491,6 +515,7 @@ CALLBACKS: dict[str, type[Schema]] = {
     "metrics": Evaluate,
     "advice": Advice,
     "accuracy": Accuracy,
+    "correlation": Correlation,
     "scalars": Scalars,
     "pictures": Pictures,
 }

@@ -270,7 +270,8 @@ class Bounds(Scalar):
             return ""
         for name, bound in value.items():
             if self.names and name not in self.names:
-                return f" with the key {shown(name)}; the values are {' and '.join(self.names)}"
+                *first, last = self.names
+                return f" with the key {shown(name)}; the values are {', '.join(first)} and {last}"
             if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
                 return f" in which {name} is {shown(bound)}"
         return " with a number that is not finite, or a key that is no text"

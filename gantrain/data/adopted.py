@@ -75,7 +75,7 @@ def as_data_set(
         >>> images = np.zeros((100, 8, 8, 3), np.uint8)
         >>> data = as_data_set(images, labels=[i % 10 for i in range(100)], limit=50)
         >>> data.spec
-        DataSpec(shape=(3, 8, 8), classes=10, vocabulary=0, padding=None)
+        DataSpec(shape=(3, 8, 8), classes=10, vocabulary=0, padding=None, numeric=False)
         >>> len(data.samples), data.labels.bincount().tolist()
         (50, [5, 5, 5, 5, 5, 5, 5, 5, 5, 5])
     """

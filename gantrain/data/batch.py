@@ -33,7 +33,7 @@ class Batch:
 
     Args:
         real: the samples, ``(b, *shape)``: float32, images in [-1, 1], or the int64 token ids of texts.
-        labels: ``(b,)`` int64, or None where the data have no labels.
+        labels: ``(b,)``, class indices, or float32 where labels are numbers; None where the data have no labels.
         index: the number of the draw.
         step: the training step, by which lazy penalties decide whether they are due; None makes them count in every
             step, with their average over the steps.

@@ -56,10 +56,13 @@ class DataSet:
     Args:
         samples: ``(n, *stored_shape)``, in memory or still in files; they are stored compactly, such as images in
             uint8, since :meth:`decode` is applied to each batch.
-        labels: ``(n,)`` int64, from 0 to ``spec.classes - 1``; None where there are no classes.
+        labels: ``(n,)`` int64, from 0 to ``spec.classes - 1``; ``(n,)`` float32 where ``spec.numeric``; None where
+            there are none.
         spec: the shape of a decoded sample, and the number of classes.
 
     Attributes:
+        scores: the scores by which predictions of these labels are usually compared, beside accuracy and loss; the keys
+            of ``evaluate.scores``. Default none.
         samples: as given; :func:`gantrain.data.storage.place_samples` may replace them by the same samples elsewhere.
         labels: as given.
         spec: as given.
@@ -67,6 +70,7 @@ class DataSet:
         in_memory_only: the reason why samples that were in files had to be read all at once; None for other data sets.
     """
 
+    scores: tuple[str, ...] = ()
     in_files: Samples | None = None
     in_memory_only: str | None = None
 
@@ -116,10 +120,11 @@ def require_data_set(data: Any) -> None:
         there = "there are none" if labels is None else "there are some"
         raise UserError(f"{who}: labels: {there}, and the spec has {classes} classes; make the two agree")
     if labels is not None:
-        if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or tuple(labels.shape) != (n,):
-            raise UserError(f"{who}: labels: expected an int64 tensor of shape ({n},), got {described(labels)}")
+        kind, dtype = ("a float32", torch.float32) if data.spec.numeric else ("an int64", torch.int64)
+        if not isinstance(labels, Tensor) or labels.dtype != dtype or tuple(labels.shape) != (n,):
+            raise UserError(f"{who}: labels: expected {kind} tensor of shape ({n},), got {described(labels)}")
         low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= classes:
+        if not data.spec.numeric and (low < 0 or high >= classes):
             raise UserError(f"{who}: labels: expected 0 to {classes - 1}, got {low} to {high}")
     with UserCode("data", data):
         first = data.decode(data.samples[:1].to("cpu"))

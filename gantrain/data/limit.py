@@ -46,7 +46,7 @@ def subset_rows(count: int, labels: Tensor | None, limit: int) -> Tensor:
 
     Args:
         count: the number of samples.
-        labels: ``(n,)`` int64, by which the classes are balanced; None where there are no classes.
+        labels: ``(n,)``, by which the classes are balanced if they are int64 class indices; None where there are none.
         limit: the number of rows, at most ``count``.
 
     Examples:
@@ -54,7 +54,7 @@ def subset_rows(count: int, labels: Tensor | None, limit: int) -> Tensor:
         [4, 5]
     """
     order = torch.randperm(count, generator=generator(0, "limit"))
-    if labels is not None:
+    if labels is not None and not labels.is_floating_point():
         # Each sample's rank among those of its class; first come the first samples of all classes, then the second.
         labels = labels.cpu()[order]
         by_class = labels.argsort(stable=True)

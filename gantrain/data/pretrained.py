@@ -1,13 +1,14 @@
-"""Loading of tokenizers and models from Hugging Face: a folder, the cache of earlier downloads, or the hub.
+"""Loading of tokenizers, models and data from Hugging Face: a folder, the cache of earlier downloads, or the hub.
 
 Nothing that is loaded may execute code: weights are read from safetensors, and code beside them is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from gantrain.config.paths import not_found
@@ -30,15 +31,8 @@ def load(who: str, what: str, name: str, files: str, **options: Any) -> Any:
     Raises:
         UserError: transformers is not installed, nothing of that name is found, or what is found cannot be loaded.
     """
-    try:
-        import transformers
-    except ImportError:
-        raise UserError(
-            f"{who}: needs the package transformers, which is not installed; pip install 'gantrain[language]'"
-        ) from None
-    folder = Path(name).expanduser()
-    if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise not_found(who, folder, f"expected a folder with {files}, or a name on the Hugging Face hub")
+    transformers = _transformers(who)
+    folder = _folder(who, name, f"a folder with {files}")
     cls = getattr(transformers, what)
     with _quietly(transformers.logging):
         if folder.is_dir():
@@ -52,6 +46,64 @@ def load(who: str, what: str, name: str, files: str, **options: Any) -> Any:
                 f"without the hub, put {files} into a folder and write its path"
             )
             return _loaded(cls, name, advice, False, options)
+
+
+def data_folder(who: str, name: str, files: str, wanted: Callable[[Path], bool]) -> Path:
+    """The folder of a data set: the one that is named, or a copy of some files of a data set on the hub.
+
+    The hub is asked only where ``name`` is no folder, and the cache does not hold what is wanted. The files are data;
+    none of them is executed.
+
+    Args:
+        who: the data set and the argument with the name, with which error messages begin.
+        name: a folder, or a name on the hub such as ``nyu-mll/glue``.
+        files: a pattern of the files on the hub that are needed, such as ``mrpc/*.parquet``.
+        wanted: whether a folder holds what is wanted; asked of the cache only.
+
+    Raises:
+        UserError: transformers is not installed, or the hub does not give the files.
+    """
+    folder = _folder(who, name, "a folder")
+    if folder.is_dir():
+        require_regular_files(folder, who)
+        return folder
+    logging = _transformers(who).logging
+    from huggingface_hub import snapshot_download
+
+    reason = f"it has no {files}"
+    with _quietly(logging):
+        for offline in (True, False):
+            try:
+                found = Path(
+                    snapshot_download(name, repo_type="dataset", allow_patterns=files, local_files_only=offline)
+                )
+            except Exception as error:
+                reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            else:
+                if wanted(found):
+                    return found
+    raise UserError(
+        f"{who}: {name} is neither a folder nor in the cache, and the Hugging Face hub did not give it; without the "
+        f"hub, copy the data set into a folder and write its path ({reason})"
+    )
+
+
+def _transformers(who: str) -> ModuleType:
+    try:
+        import transformers
+    except ImportError:
+        raise UserError(
+            f"{who}: needs the package transformers, which is not installed; pip install 'gantrain[language]'"
+        ) from None
+    return transformers
+
+
+def _folder(who: str, name: str, what: str) -> Path:
+    """The folder of this name, which may be missing if the name may be one on the hub."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise not_found(who, folder, f"expected {what}, or a name on the Hugging Face hub")
+    return folder
 
 
 def _loaded(cls: Any, name: str | Path, advice: str, offline: bool, options: dict[str, Any]) -> Any:

@@ -19,12 +19,15 @@ class DataSpec:
         classes: the number of classes of the labels; 0 for data without labels and for unconditional models.
         vocabulary: the number of different tokens where samples are texts of int64 token ids; 0 where they are numbers.
         padding: the token with which shorter texts are filled up; None where no token is.
+        numeric: whether labels are numbers that are predicted, as in a regression, and not classes. ``classes`` is then
+            1, since a network has one output for them.
     """
 
     shape: tuple[int, ...]
     classes: int = 0
     vocabulary: int = 0
     padding: int | None = None
+    numeric: bool = False
 
     @property
     def image(self) -> bool:
@@ -42,4 +45,4 @@ class DataSpec:
 
     def unconditional(self) -> DataSpec:
         """The same description without classes, from which the models of an unconditional game are built."""
-        return replace(self, classes=0)
+        return replace(self, classes=0, numeric=False)

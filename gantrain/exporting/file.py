@@ -58,7 +58,7 @@ def exported(saved: SavedRun, to: str) -> bytes:
         to: the format: "onnx", "torch" or "safetensors".
 
     Raises:
-        UserError: the run has neither a generator nor a classifier; a package is missing; the format cannot express the
+        UserError: the run has no generator and predicts no labels; a package is missing; the format cannot express the
             network; or the file gives something else than the network.
     """
     form = FORMATS[to]

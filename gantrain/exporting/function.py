@@ -17,7 +17,7 @@ from gantrain.config.parts import part_name
 from gantrain.config.user_code import name_of
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.games.base import ClassifyingGame, GenerativeGame
+from gantrain.games.base import ClassifyingGame, GenerativeGame, PredictingGame
 from gantrain.games.calls import called
 from gantrain.runs.saved import SavedRun
 from gantrain.utils.seeding import generator
@@ -62,10 +62,10 @@ class Function:
 
 
 def function_of(saved: SavedRun) -> Function:
-    """The function of a run: latent vectors (and labels) to samples, or samples to the logits of their classes.
+    """The function of a run: latent vectors (and labels) to samples, or samples to logits or predictions.
 
     Raises:
-        UserError: the run has neither a generator nor a classifier.
+        UserError: the run has neither a generator nor a network that predicts labels.
     """
     game, spec = saved.game, saved.spec
     inputs: dict[str, dict[str, Any]]
@@ -75,13 +75,16 @@ def function_of(saved: SavedRun) -> Function:
             inputs["labels"] = _tensor((), "int64", f"classes, from 0 to {spec.classes - 1}")
         output, of_output = "samples", _tensor(spec.shape, "float32", _values(saved))
         of: Callable[[nn.Module], nn.Module] = partial(_Samples, image=spec.image)
-    elif isinstance(game, ClassifyingGame):
+    elif isinstance(game, PredictingGame):
         inputs = {"samples": _tensor(spec.shape, "int64" if spec.vocabulary else "float32", _values(saved))}
-        output, of_output = "logits", _tensor((spec.classes,), "float32", "the logit of each class")
+        if isinstance(game, ClassifyingGame):
+            output, of_output = "logits", _tensor((spec.classes,), "float32", "the logit of each class")
+        else:
+            output, of_output = "predictions", _tensor((1,), "float32", "the number that is predicted")
         of = _Logits
     else:
         raise UserError(
-            f"{saved.folder}: the game {part_name(saved.settings.game)} has neither a generator nor a classifier, and "
+            f"{saved.folder}: the game {part_name(saved.settings.game)} has no generator and predicts no labels, and "
             "nothing else is exported; in Python, gt.load(RUN).network is the network"
         )
     about = {

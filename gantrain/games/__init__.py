@@ -1,14 +1,15 @@
-"""Games: GANs, three games of a classifier, games without data, games given by a function; toys in ``games.toy``."""
+"""Games: GANs, games of a classifier, regression, games without data, games of a function; toys in ``games.toy``."""
 
 from gantrain.games import losses, penalties
 from gantrain.games.adversarial_training import AdversarialTraining
-from gantrain.games.base import ClassifyingGame, Game, GenerativeGame, Objective, Player
+from gantrain.games.base import ClassifyingGame, Game, GenerativeGame, Objective, Player, PredictingGame
 from gantrain.games.classification import Classification
 from gantrain.games.cournot import Cournot
 from gantrain.games.domain_adversarial import DomainAdversarial
 from gantrain.games.function import FunctionGame, GeneralSum, Minimize, VectorField, ZeroSum
 from gantrain.games.gan import GAN
 from gantrain.games.matrix import Matrix
+from gantrain.games.regression import Regression
 
 __all__ = [
     "GAN",
@@ -25,6 +26,8 @@ __all__ = [
     "Minimize",
     "Objective",
     "Player",
+    "PredictingGame",
+    "Regression",
     "VectorField",
     "ZeroSum",
     "losses",

@@ -146,7 +146,8 @@ class Game(ABC):
         joint: whether an objective can be differentiated in the parameters of all players, which takes memory. Training
             differentiates it in the player's own parameters only, and leaves ``joint`` false.
         callbacks: the callbacks that a config may switch on: section of the config -> name of the callback. There are
-            "samples", "metrics", "accuracy", "scalars" (see :meth:`scalars`) and "pictures" (see :meth:`pictures`).
+            "samples", "metrics", "accuracy", "correlation" (of a :class:`PredictingGame` that predicts numbers),
+            "scalars" (see :meth:`scalars`) and "pictures" (see :meth:`pictures`).
         takes_data: whether the game learns from data. If it does not, a config has no ``data``, and batches hold
             nothing but random numbers, ``data.batch_size`` rows of them.
         numbered: for an argument that maps names to players, the argument whose list has an entry for each of them:
@@ -501,13 +502,17 @@ class GenerativeGame(Game):
 Attack = Callable[[nn.Module, Batch], Tensor]
 
 
-class ClassifyingGame(Game):
-    """A game whose evaluated network maps samples ``(n, *shape)`` to the logits of their classes, ``(n, classes)``."""
+class PredictingGame(Game):
+    """A game whose evaluated network predicts the labels of samples."""
 
     def attacks(self) -> Mapping[str, Attack]:
-        """The changes of the samples under which accuracy is measured too, by name; by default none.
+        """The changes of the samples under which predictions are evaluated too, by name; by default none.
 
         An attack is called with the network in evaluation mode and without gradients, and takes its random numbers from
-        the batch. The best checkpoint is the one with the highest accuracy under the last attack.
+        the batch. The best checkpoint is the best one under the last attack.
         """
         return {}
+
+
+class ClassifyingGame(PredictingGame):
+    """A game whose evaluated network maps samples ``(n, *shape)`` to the logits of their classes, ``(n, classes)``."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gantrain.config.user_code import described, name_of
+from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 
 
@@ -38,6 +39,24 @@ def require_output(value: Any, shape: tuple[int | None, ...], like: Tensor, key:
             f"got {described(value)}"
         )
     return value
+
+
+def require_classes(spec: DataSpec, game: str) -> None:
+    """Refuse data whose labels are not classes.
+
+    Args:
+        spec: the spec of the data.
+        game: the name of the game that needs classes, for the message.
+
+    Raises:
+        UserError: the data have no labels, or labels that are numbers.
+    """
+    if not spec.classes:
+        raise UserError(f"game: {game} needs labels, and these data have none; choose labelled data")
+    if spec.numeric:
+        raise UserError(
+            f"game: {game} needs classes, and the labels of these data are numbers; use the game regression"
+        )
 
 
 def require_augmented(value: Any, samples: Tensor, key: str, part: Any) -> Tensor:

@@ -20,7 +20,7 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Objective, Player
 from gantrain.games.calls import augmented, output_of
-from gantrain.games.checks import require_gradient
+from gantrain.games.checks import require_classes, require_gradient
 from gantrain.games.class_losses import class_loss, correct
 from gantrain.models.base import Classifier
 
@@ -119,8 +119,7 @@ class Classification(ClassifyingGame):
     @torch.no_grad()
     def _check(self, spec: DataSpec) -> None:
         """Run the classifier once on two samples. Its mode and buffers, and the random state, are left as they were."""
-        if not spec.classes:
-            raise UserError("game: classification needs labels, and these data have none; choose labelled data")
+        require_classes(spec, "classification")
         device = self.players["classifier"].parameters[0].device
         with eval_mode(self.classifier), torch.random.fork_rng(devices=[]):
             self._logits(spec.zeros(2, device))

@@ -23,7 +23,7 @@ from gantrain.data.storage import on_device, place_samples
 from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Objective, Player
 from gantrain.games.calls import augmented, output_of
-from gantrain.games.checks import require_output
+from gantrain.games.checks import require_classes, require_output
 from gantrain.games.class_losses import correct
 from gantrain.models.base import Classifier, Discriminator
 from gantrain.models.last_linear import FeaturesAndHead, last_linear
@@ -169,8 +169,7 @@ class DomainAdversarial(ClassifyingGame):
 
 
 def _check_data(source: DataSpec, target: DataSpec) -> None:
-    if not source.classes:
-        raise UserError("game: domain_adversarial needs labels, and these data have none; choose labelled data")
+    require_classes(source, "domain_adversarial")
     if (source.shape, source.vocabulary) != (target.shape, target.vocabulary):
         raise UserError(
             f"game.target_data: samples of shape {target.shape}, and the training data have {source.shape}; choose "

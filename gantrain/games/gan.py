@@ -106,8 +106,8 @@ class GAN(GenerativeGame):
         self.augmentations = tuple(augmentations)
         self.spec = spec or getattr(generator, "spec", None)
         self._writes_into_samples = False
-        if self.conditional and self.spec is not None and not self.spec.classes:
-            raise UserError("game.conditional: the data have no labels; set it to false")
+        if self.conditional and self.spec is not None and (not self.spec.classes or self.spec.numeric):
+            raise UserError("game.conditional: the data have no classes; set it to false")
         self._try()
         for i, penalty in enumerate(self.penalties):
             if not penalty.players:

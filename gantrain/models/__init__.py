@@ -7,7 +7,7 @@ from gantrain.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from gantrain.models.densenet import DenseNet
 from gantrain.models.fastgan import FastGANDiscriminator, FastGANGenerator
 from gantrain.models.freezing import freeze
-from gantrain.models.huggingface import HuggingFace
+from gantrain.models.huggingface import HuggingFace, HuggingFaceImageClassifier
 from gantrain.models.imagenet_resnet import ImageNetResNet
 from gantrain.models.interpolation import slerp
 from gantrain.models.mlp import MLPClassifier, MLPDiscriminator, MLPGenerator, MLPPerturber
@@ -38,6 +38,7 @@ __all__ = [
     "FastGANGenerator",
     "Generator",
     "HuggingFace",
+    "HuggingFaceImageClassifier",
     "ImageNetResNet",
     "MLPClassifier",
     "MLPDiscriminator",

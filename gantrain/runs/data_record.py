@@ -58,7 +58,9 @@ class DataForm:
             raise ValueError("expected whole numbers")
         names = tuple(map(str, values.get("class_names", ())))
         shape = tuple(spec["shape"])
-        return cls(DataSpec(shape, spec["classes"], spec["vocabulary"], spec["padding"]), bool(pixels), names)
+        numeric = bool(spec.get("numeric"))  # not in the records of earlier versions
+        spec = DataSpec(shape, spec["classes"], spec["vocabulary"], spec["padding"], numeric)
+        return cls(spec, bool(pixels), names)
 
 
 def recorded_form(folder: Path) -> DataForm | None:

@@ -25,7 +25,7 @@ from gantrain.data.dataset import DataSet
 from gantrain.data.digest import difference, digest
 from gantrain.data.spec import DataSpec
 from gantrain.errors import NotFound, UserError
-from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
+from gantrain.games.base import ClassifyingGame, Game, GenerativeGame, PredictingGame
 from gantrain.models.interpolation import BetweenClasses, slerp
 from gantrain.models.truncation import Truncated, truncate, truncates
 from gantrain.optim.ema import EMA, average_part, with_tensors
@@ -219,8 +219,10 @@ class SavedRun:
         """
         if isinstance(self.game, GenerativeGame):
             return self.game
-        classifies = isinstance(self.game, ClassifyingGame)
-        use = "; it classifies: gantrain eval measures it, and in Python network(x) gives logits" if classifies else ""
+        use = ""
+        if isinstance(self.game, PredictingGame):
+            does, what = ("classifies", "logits") if isinstance(self.game, ClassifyingGame) else ("predicts", "numbers")
+            use = f"; it {does}: gantrain eval measures it, and in Python network(x) gives {what}"
         raise UserError(f"{self.folder}: the game {part_name(self.settings.game)} has no generator{use}")
 
     def _latents(self, game: GenerativeGame, n: int, seed: int, truncation: float | None) -> tuple[Tensor, nn.Module]:

@@ -90,7 +90,7 @@ def test_a_file_that_differs_is_not_written(run, tmp_path, monkeypatch, wrong, m
 def test_what_cannot_be_exported_is_one_line(run, tmp_path, monkeypatch):
     config = load(ROOT / "configs" / "games" / "matrix.yaml", ["run.steps=2", f"run.folder={tmp_path}"])
     game = train(config)
-    with pytest.raises(UserError, match="the game matrix has neither a generator nor a classifier"):
+    with pytest.raises(UserError, match="the game matrix has no generator and predicts no labels"):
         gt.export(str(game), "torch")
     monkeypatch.setattr(onnx, "find_spec", lambda name: None if name != "onnx" else name)
     with pytest.raises(UserError) as error:

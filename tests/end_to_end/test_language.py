@@ -13,10 +13,15 @@ from forked import Command
 from later import later_or_skip
 from torch import nn
 
+from gantrain.commands.evaluate import Request, evaluate_run
 from gantrain.commands.train import make_trainer, train
 from gantrain.config.loading import load
+from gantrain.data.datasets.glue import TASKS
+from gantrain.errors import UserError
 from gantrain.models import HuggingFace
 from gantrain.runs import checkpoint
+from gantrain.runs.better import read_better
+from gantrain.runs.summary import summarise
 
 later_or_skip("transformers")
 
@@ -136,15 +141,66 @@ def test_a_resumed_run_with_dropout_is_the_uninterrupted_one_to_the_last_bit(fil
     assert config_json["hidden_dropout_prob"] > 0 and config_json["attention_probs_dropout_prob"] > 0
 
 
-def test_the_config_for_sst2_runs_on_files_of_its_layout(files, tmp_path):
-    for name in ("train", "dev"):
-        content = (files / f"{name}.tsv").read_text()
-        (tmp_path / f"{name}.tsv").write_text(content.replace("text\tlabel", "sentence\tlabel", 1))
-    changes = {"data.train": tmp_path / "train.tsv", "data.test": tmp_path / "dev.tsv", "run.folder": tmp_path}
-    changes |= dict.fromkeys(("data.tokenizer", "game.classifier.model.checkpoint"), files / "bert")
-    config = Path(__file__).parents[2] / "configs" / "language" / "sst2.yaml"
-    run = train(load(config, [f"{k}={v}" for k, v in changes.items()] + ["run.steps=2", "run.device=cpu"]))
-    assert run == tmp_path / "sst2" and 0 <= accuracy(run) <= 1
+# The values that are logged for a task; the best checkpoint is that with the best value of the first.
+GLUE = dict.fromkeys(("sst2", "qnli", "rte", "wnli", "mnli"), ["accuracy"])
+GLUE |= {"cola": ["matthews_correlation", "accuracy"], "stsb": ["pearson_correlation", "spearman_correlation"]}
+GLUE |= dict.fromkeys(("mrpc", "qqp"), ["f1", "accuracy"])
+
+
+def glue(files, folder, task, steps, *changes):
+    """The config of a task that is shipped, for a tiny network and a copy of the hub's data made of opinions."""
+    (folder / task).mkdir(exist_ok=True)
+    *texts, label = TASKS[task].hub_columns
+    for split, seed in (("train", 0), ("validation", 1)):
+        rows = []
+        for row in language.opinions(200, seed):
+            good = row["label"] == "positive"
+            value = 5.0 * good if task == "stsb" else int(good)
+            rows.append(dict.fromkeys(texts, row["text"]) | {label: value})
+        language.write(folder / task / f"{split}.jsonl", rows)
+    player = "regressor" if task == "stsb" else "classifier"
+    keys = {f"game.{player}.model.checkpoint": files / "bert", "data.tokenizer": files / "bert", "data.path": folder}
+    keys |= {"run.folder": folder / "runs", "run.steps": steps, "run.device": "cpu", "data.max_length": 24}
+    path = Path(__file__).parents[2] / "configs" / "language" / f"{task}.yaml"
+    return load(path, [f"{key}={value}" for key, value in keys.items()] + list(changes))
+
+
+@pytest.mark.parametrize(
+    "task", [pytest.param(t, marks=[pytest.mark.slow] * (t not in ("cola", "mrpc", "stsb"))) for t in sorted(GLUE)]
+)
+def test_the_tasks_of_glue_run_and_are_scored_as_glue_scores_them(files, tmp_path, task):
+    run = train(glue(files, tmp_path, task, 2))
+    assert run == tmp_path / "runs" / task
+    row = [row for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())][-1]
+    names = [name.removeprefix("validation/") for name in row if name.startswith("validation/")]
+    assert sorted(names) == sorted([*GLUE[task], "loss"])
+    better = read_better(run)
+    assert all(better[f"validation/{name}"] == "higher" for name in GLUE[task]) and better["validation/loss"] == "lower"
+    assert summarise(run).metric == f"validation/{GLUE[task][0]}"
+
+
+@pytest.mark.slow
+def test_similarities_are_learned_resumed_and_evaluated(files, tmp_path):
+    quick = ["game.regressor.optimizer.lr=3e-3", "game.regressor.scheduler=null", "evaluate.every=1000"]
+    whole = train(glue(files, tmp_path, "stsb", 60, *quick, "run.name=whole"))
+    train(glue(files, tmp_path, "stsb", 30, *quick, "run.name=halves"))
+    halves = train(glue(files, tmp_path, "stsb", 60, *quick, "run.name=halves"), resume=True)
+    (_, one), (_, two) = (checkpoint.load(checkpoint.newest(run)) for run in (whole, halves))
+    assert all(torch.equal(one["regressor"][key], two["regressor"][key]) for key in one["regressor"])
+    found = evaluate_run(str(whole), Request()).values
+    assert found["pearson_correlation"].value > 0.95 and not found["pearson_correlation"].lower_is_better
+
+
+def test_what_needs_classes_is_refused_for_similarities_in_one_line(files, tmp_path):
+    with pytest.raises(
+        UserError, match="game.regressor.sharpness.climb: tanh climbs the margins of a classification"
+    ) as error:
+        glue(files, tmp_path, "stsb", 2, "game.regressor.sharpness={name: sam, rho: 0.05, climb: tanh}")
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="classification needs classes, .* are numbers; use the game regression"):
+        make_trainer(glue(files, tmp_path, "mrpc", 2, "data.task=stsb"), torch.device("cpu"))
+    with pytest.raises(UserError, match="regression needs labels that are numbers, and those .* are classes"):
+        make_trainer(glue(files, tmp_path, "stsb", 2, "data.task=mrpc"), torch.device("cpu"))
 
 
 def test_the_classifier_begins_as_the_seed_says(files, tmp_path):

@@ -65,7 +65,7 @@ def test_what_it_cannot_do_or_does_not_have_is_one_line(tmp_path):
     gantrain(tmp_path, "train", config)
     for arguments, message in [
         (("sample", "rivals"), "rivals: the game rivals:Rivals has no generator"),
-        (("eval", "rivals"), "rivals: the game rivals:Rivals neither makes samples nor classifies"),
+        (("eval", "rivals"), "rivals: the game rivals:Rivals neither makes samples nor predicts"),
         (
             ("train", config, "run.name=a", "samples.every=3"),
             "samples: unknown key, as the attribute callbacks of the game Rivals names none; expected one of run",

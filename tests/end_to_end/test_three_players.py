@@ -151,7 +151,7 @@ def test_a_generative_game_of_ones_own_is_sampled_and_one_without_data_is_not(tm
     assert "rotation" in diagnose_run(str(run), eigenvalues=1, batches=1)
     for command, message in [
         (lambda: sample_run(str(run), 4, 0, None, None, None, images=False), "the game three:Chase has no generator"),
-        (lambda: evaluate_run(str(run), Request()), "three:Chase neither makes samples nor classifies"),
+        (lambda: evaluate_run(str(run), Request()), "three:Chase neither makes samples nor predicts"),
         (lambda: compare_runs([run], at="kimg"), "a run without data sees no samples; compare at gradients or step"),
     ]:
         with pytest.raises(UserError) as found:

@@ -18,7 +18,14 @@ EVALUATED: dict[str, Direction] = {
     for metric in METRICS.values()
     for value in metric.values
     for name in value.names
-} | {"validation/accuracy": "higher", "validation/loss": "lower"}
+} | {
+    "validation/matthews_correlation": "higher",
+    "validation/f1": "higher",
+    "validation/pearson_correlation": "higher",
+    "validation/spearman_correlation": "higher",
+    "validation/accuracy": "higher",
+    "validation/loss": "lower",
+}
 
 
 def choose_metrics(runs: Sequence[Series], metrics: Sequence[str] | None) -> tuple[str, ...]:

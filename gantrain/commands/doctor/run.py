@@ -167,7 +167,7 @@ def _data(trainer: Any) -> Iterator[Finding]:
         return
     if spec.empty:
         return
-    classes = f", {spec.classes} classes" if spec.classes else ""
+    classes = ", numeric labels" if spec.numeric else f", {spec.classes} classes" if spec.classes else ""
     described = describe_samples(batches.samples, batches.workers).removeprefix("data: ")
     yield Finding("ok", "data", f"{described}{classes}; a batch of {batches.batch_size} was read")
 

@@ -5,7 +5,7 @@ __all__ = [
     "celeba",
     "digits",
     "gaussian_ring",
-    "gaussian_ring",
+    "glue",
     "huggingface",
     "image_files",
     "image_geometry",
@@ -17,5 +17,6 @@ __all__ = [
     "published",
     "splits",
     "text",
+    "tokens",
     "torchvision_sets",
 ]

@@ -87,7 +87,7 @@ class ArrowFolder:
         if part not in self.parts:
             close = nearest(part, self.parts)
             raise UserError(f"data.split: {self.path} has the parts {', '.join(self.parts)}, got {part!r}{close}")
-        return [_opened(file) for file in self.parts[part]]
+        return [opened(file) for file in self.parts[part]]
 
 
 def features_of(files: Sequence[ArrowFile]) -> dict[str, Any]:
@@ -263,11 +263,17 @@ def require_pyarrow() -> None:
         import pyarrow  # noqa: F401
     except ImportError:
         raise UserError(
-            "data: huggingface needs the package pyarrow, which is not installed; pip install 'gantrain[huggingface]'"
+            "data: Arrow and Parquet files need the package pyarrow, which is not installed; pip install "
+            "'gantrain[huggingface]'"
         ) from None
 
 
-def _opened(path: Path) -> ArrowFile:
+def opened(path: Path) -> ArrowFile:
+    """An Arrow or Parquet file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     import pyarrow as pa
 
     try:

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from gantrain.compute.modes import eval_mode
 from gantrain.config.types import Interval
-from gantrain.data.adopted import as_data_set
-from gantrain.data.batch import FixedBatch
 from gantrain.data.dataset import DataSet
-from gantrain.data.spec import DataSpec
-from gantrain.data.storage import place_samples
 from gantrain.errors import UserError
 from gantrain.games.base import Attack
 from gantrain.games.class_losses import correct
-from gantrain.runs.monitor import Monitor
-from gantrain.train.callbacks.base import Callback, Result, beyond
-from gantrain.utils.abandon import between_batches
-from gantrain.utils.seeding import derive
-
-# The seed of the attacks' random numbers, the same for all runs so that these can be compared.
-_SEED = derive(0, "evaluation")
-# The number of samples that are attacked at once; attacks keep the graph of a forward pass.
-_ATTACKED = 100
+from gantrain.metrics.scores import CLASS_SCORES
+from gantrain.train.callbacks.predictions import PredictionEvaluation
 
 
-class AccuracyEvaluation(Callback):
-    """Measures loss and accuracy on a data set, and logs them as ``validation/loss`` and ``validation/accuracy``.
-
-    Under an attack of the game they are called ``validation/loss[ATTACK]`` and ``validation/accuracy[ATTACK]``.
+class AccuracyEvaluation(PredictionEvaluation):
+    """Measures accuracy, loss and further scores: the share of correct classifications, the mean cross-entropy (without
+    smoothing), and what ``scores`` names.
 
     Args:
         data: the data set; it must have no classes that the classifier does not know.
@@ -42,10 +28,12 @@ class AccuracyEvaluation(Callback):
         device: the device of the classifier.
         chunk: the number of samples in one forward pass.
         attacks: the game's attacks, by name.
-        bounds: bounds of ``accuracy`` and ``loss`` beyond which the run ends; default none.
+        bounds: bounds of ``accuracy``, ``loss`` and the further scores beyond which the run ends; default none.
+        scores: the further scores, keys of :data:`gantrain.metrics.scores.CLASS_SCORES`. By the first of them, if any,
+            checkpoints are compared, and else by accuracy. None (the default) takes those of the data set.
 
     Raises:
-        UserError: the data have no labels.
+        UserError: the data have no labels, or a bound is that of a score which is not measured.
     """
 
     def __init__(
@@ -56,77 +44,25 @@ class AccuracyEvaluation(Callback):
         chunk: int = 500,
         attacks: Mapping[str, Attack] = MappingProxyType({}),
         bounds: Mapping[str, float] | None = None,
+        scores: Sequence[str] | None = None,
     ):
-        data = as_data_set(data)
-        if data.labels is None:
-            raise UserError("accuracy: the data have no labels, and accuracy is measured by them; choose labelled data")
-        self.data = data
-        self.every = every
-        place_samples(data, device=device)
-        self.device = device
-        self.labels = data.labels.to(device)
-        self.chunk = chunk
-        self.attacks = attacks
-        self.bounds = bounds
+        super().__init__(data, every, device, chunk, attacks, bounds)
+        self.scores = tuple(getattr(self.data, "scores", ()) if scores is None else scores)
+        unknown = [name for name in self.scores if name not in CLASS_SCORES]
+        if unknown:
+            raise UserError(f"data: scores: expected some of {', '.join(CLASS_SCORES)}, got {unknown[0]!r}")
+        for name in bounds or {}:
+            if name in CLASS_SCORES and name not in self.scores:
+                raise UserError(f"evaluate.stop_if_worse_than: {name} is not measured; name it in evaluate.scores")
 
-    def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
-        """Evaluate the network, log the result, and return it as a line, with the cost of the checkpoint."""
-        found = self.measure(network)
-        better = {f"validation/{name}": "higher" if name.startswith("accuracy") else "lower" for name in found}
-        monitor.scalars(step, {f"validation/{name}": value for name, value in found.items()}, better)
-        best = [name for name in found if name.startswith("accuracy")][-1]
-        words = ", ".join(f"{name} {value:{'.2%' if 'accuracy' in name else '.4g'}}" for name, value in found.items())
-        hopeless = beyond(found, self.bounds, {"accuracy": False, "loss": True})
-        return Result(f"step {step}: validation {words}", f"validation/{best}", -found[best], hopeless)
+    def scored(self, outputs: Tensor) -> dict[str, float]:
+        """``accuracy``, ``loss`` and the further scores."""
+        found = {
+            "accuracy": correct(outputs, self.labels).mean().item(),
+            "loss": cross_entropy(outputs, self.labels).item(),
+        }
+        return found | {name: CLASS_SCORES[name](outputs, self.labels) for name in self.scores}
 
-    @torch.no_grad()
-    def measure(self, network: nn.Module) -> dict[str, float]:
-        """The share of correct classifications and the mean cross-entropy (without smoothing), in evaluation mode.
-
-        Returns:
-            The values ``accuracy`` and ``loss``, and for each attack ``accuracy[ATTACK]`` and ``loss[ATTACK]``.
-        """
-        found = {}
-        with eval_mode(network):
-            for name, attack in {"": None, **self.attacks}.items():
-                logits = torch.cat([network(samples) for samples in self._samples(network, attack)])
-                label = f"[{name}]" if name else ""
-                found[f"accuracy{label}"] = correct(logits, self.labels).mean().item()
-                found[f"loss{label}"] = cross_entropy(logits, self.labels).item()
-        return found
-
-    def _samples(self, network: nn.Module, attack: Attack | None) -> Iterator[Tensor]:
-        """The samples in chunks, as they are or under an attack."""
-        size, first = self.chunk if attack is None else min(self.chunk, _ATTACKED), 0
-        for stored in self.data.samples.split(size):
-            between_batches()
-            samples = self.data.decode(stored.to(self.device))
-            batch = FixedBatch(samples, self.labels[first : first + len(samples)], first, _SEED)
-            first += len(samples)
-            yield samples if attack is None else attack(network, batch)
-
-
-def require_known_classes(data: DataSet, learned: DataSpec, source: str) -> None:
-    """Check that a classifier's accuracy can be measured on a data set.
-
-    Args:
-        data: the data set.
-        learned: the spec of the data from which the classifier learns.
-        source: the key or option that named the data set, for messages.
-
-    Raises:
-        UserError: the data have no labels, more classes than the classifier knows, or samples of another shape.
-    """
-    if data.labels is None:
-        raise UserError(f"{source}: the data have no labels, and accuracy is measured by them; choose labelled data")
-    here, there = data.spec, learned
-    if here.classes > there.classes:
-        raise UserError(
-            f"{source}: has {here.classes} classes, and the classifier knows {there.classes}; choose other data"
-        )
-    # Texts may be shorter or longer than those from which the classifier learns.
-    if not there.vocabulary and tuple(here.shape) != tuple(there.shape):
-        raise UserError(
-            f"{source}: samples of shape {tuple(here.shape)}, the classifier is for {tuple(there.shape)}; choose other "
-            "data"
-        )
+    @property
+    def best(self) -> str:
+        return self.scores[0] if self.scores else "accuracy"

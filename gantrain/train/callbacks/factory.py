@@ -11,18 +11,20 @@ import torch
 
 from gantrain.config.parts import Part, build, part_maker
 from gantrain.config.schema import Config, wrong_weights
-from gantrain.config.sections import Accuracy, Advice, Diagnose, Evaluate, Pictures, Samples, Scalars
+from gantrain.config.sections import Accuracy, Advice, Correlation, Diagnose, Evaluate, Pictures, Samples, Scalars
 from gantrain.config.types import Period
 from gantrain.config.user_code import described, name_of
 from gantrain.data.dataset import DataSet
 from gantrain.errors import UserError
-from gantrain.games.base import ClassifyingGame, Game, GenerativeGame
-from gantrain.train.callbacks.accuracy import AccuracyEvaluation, require_known_classes
+from gantrain.games.base import Game, GenerativeGame, PredictingGame
+from gantrain.train.callbacks.accuracy import AccuracyEvaluation
 from gantrain.train.callbacks.advice import TrainingAdvice
 from gantrain.train.callbacks.base import Callback
+from gantrain.train.callbacks.correlation import CorrelationEvaluation
 from gantrain.train.callbacks.diagnosis import GameDiagnosis
 from gantrain.train.callbacks.metrics import MetricEvaluation
 from gantrain.train.callbacks.own import GamePictures, GameScalars
+from gantrain.train.callbacks.predictions import require_known_labels
 from gantrain.train.callbacks.samples import SampleGrid
 
 
@@ -114,9 +116,19 @@ def _advice(section: Advice, config: Config, game: Game, data: DataSet, device: 
 
 def _accuracy(section: Accuracy, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
     other = build("data", section.data)
-    require_known_classes(other, data.spec, "evaluate.data")
-    attacks = game.attacks() if isinstance(game, ClassifyingGame) else {}
-    return AccuracyEvaluation(other, section.every, device, attacks=attacks, bounds=section.stop_if_worse_than)
+    require_known_labels(other, data.spec, "evaluate.data")
+    attacks = game.attacks() if isinstance(game, PredictingGame) else {}
+    bounds, scores = section.stop_if_worse_than, section.scores
+    return AccuracyEvaluation(other, section.every, device, attacks=attacks, bounds=bounds, scores=scores)
+
+
+def _correlation(
+    section: Correlation, config: Config, game: Game, data: DataSet, device: torch.device | str
+) -> Callback:
+    other = build("data", section.data)
+    require_known_labels(other, data.spec, "evaluate.data")
+    attacks = game.attacks() if isinstance(game, PredictingGame) else {}
+    return CorrelationEvaluation(other, section.every, device, attacks=attacks, bounds=section.stop_if_worse_than)
 
 
 def _scalars(section: Scalars, config: Config, game: Game, data: DataSet, device: torch.device | str) -> list[Callback]:
@@ -135,6 +147,7 @@ _MAKERS: dict[str, Maker] = {
     "samples": _samples,
     "advice": _advice,
     "accuracy": _accuracy,
+    "correlation": _correlation,
     "scalars": _scalars,
     "pictures": _pictures,
 }

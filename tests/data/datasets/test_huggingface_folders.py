@@ -182,5 +182,7 @@ def test_what_is_wrong_with_a_folder_is_one_line(tmp_path, monkeypatch):
 
 def test_without_pyarrow_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UserError, match="^data: huggingface needs the package pyarrow, .*pip install 'gantrain\\[hugg"):
+    with pytest.raises(
+        UserError, match="^data: Arrow and Parquet files need .*pyarrow, .*pip install 'gantrain\\[hugg"
+    ):
         images("anywhere")

@@ -45,7 +45,7 @@ def test_a_row_over_several_lines_counts_from_its_first(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "columns", "message"),
     [
-        ("a.txt", "", ["a"], r"expected a file whose name ends in \.csv, \.tsv or \.jsonl"),
+        ("a.txt", "", ["a"], r"expected a file whose name ends in \.csv, \.tsv, \.jsonl, \.parquet or \.arrow"),
         ("a.csv", "", ["a"], "has no rows"),
         ("a.csv", "a,b\n", ["a"], "has no rows"),
         ("a.csv", "a,b\n1,2\n", ["a", 1], "expected columns all by name, or all by position in a file without header"),

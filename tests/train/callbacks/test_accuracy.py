@@ -9,7 +9,7 @@ import torch
 
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
-from gantrain.train.callbacks.accuracy import require_known_classes
+from gantrain.train.callbacks.predictions import require_known_labels
 
 IMAGES = DataSpec((1, 8, 8), classes=10)
 
@@ -28,10 +28,10 @@ def data(spec: DataSpec, labelled: bool = True) -> SimpleNamespace:
 )
 def test_others_are_refused(other, message):
     with pytest.raises(UserError, match=message):
-        require_known_classes(other, IMAGES, "--against")
+        require_known_labels(other, IMAGES, "--against")
 
 
 def test_fewer_classes_and_texts_of_another_length_are_not():
-    require_known_classes(data(IMAGES), IMAGES, "")
-    require_known_classes(data(DataSpec((1, 8, 8), classes=2)), IMAGES, "")
-    require_known_classes(data(DataSpec((20,), 2, vocabulary=99)), DataSpec((30,), 2, vocabulary=99), "")
+    require_known_labels(data(IMAGES), IMAGES, "")
+    require_known_labels(data(DataSpec((1, 8, 8), classes=2)), IMAGES, "")
+    require_known_labels(data(DataSpec((20,), 2, vocabulary=99)), DataSpec((30,), 2, vocabulary=99), "")

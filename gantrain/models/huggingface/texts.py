@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from gantrain.config.types import shown
-from gantrain.data.pretrained import load
 from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
+from gantrain.models.huggingface.loading import config_of, network_of
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
     from gantrain.config.types import HubPath
 
 _WHO = "model huggingface"
-_FILES = "config.json and model.safetensors"
 
 
 class HuggingFace(nn.Module):
@@ -50,11 +48,10 @@ class HuggingFace(nn.Module):
     def __init__(self, spec: DataSpec, checkpoint: HubPath, pretrained: bool = True):
         super().__init__()
         if not spec.vocabulary:
-            raise UserError(f"{_WHO}: reads texts, as of the data set text, and these data are numbers")
+            advice = "; use huggingface_images" if spec.image else ""
+            raise UserError(f"{_WHO}: reads texts, as of the data set text, and these data are numbers{advice}")
         self.padding = spec.padding
-        files = _FILES if pretrained else "config.json"
-        config = load(f"{_WHO}: checkpoint", "AutoConfig", checkpoint, files, num_labels=spec.classes)
-        _require_no_kernels(config, checkpoint)
+        config = config_of(_WHO, checkpoint, pretrained, spec.classes)
         if config.is_encoder_decoder:
             raise UserError(f"{_WHO}: {checkpoint} is an encoder-decoder; choose an encoder or a decoder alone")
         if config.pad_token_id is None:
@@ -64,8 +61,7 @@ class HuggingFace(nn.Module):
                 f"{_WHO}: {checkpoint} fills up texts with token {config.pad_token_id}, the data with "
                 f"{spec.padding}; use the model's own tokenizer"
             )
-        self.network = _pretrained(checkpoint, config) if pretrained else _from_scratch(config)
-        self.network.train()  # transformers loads networks in evaluation mode
+        self.network = network_of(_WHO, "AutoModelForSequenceClassification", checkpoint, config, pretrained)
         vocabulary = cast(nn.Embedding, self.network.get_input_embeddings()).num_embeddings
         if spec.vocabulary > vocabulary:
             raise UserError(
@@ -96,47 +92,6 @@ class HuggingFace(nn.Module):
             raise UserError(
                 f"{_WHO}: takes texts of at most {self.longest} tokens, got one of {length}; lower data.max_length"
             )
-
-
-def _require_no_kernels(config: PretrainedConfig, checkpoint: str) -> None:
-    """Refuse a config.json that names attention by a kernel of the hub, which transformers would download and run."""
-    inner = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
-    for each in (config, *inner):
-        attention = str(getattr(each, "_attn_implementation", None))
-        if "/" in attention:
-            raise UserError(
-                f"{_WHO}: checkpoint: {checkpoint}: its config.json names the kernel {shown(attention)}, which is code "
-                "of the Hugging Face hub; take the key out"
-            )
-
-
-def _pretrained(checkpoint: str, config: PretrainedConfig) -> PreTrainedModel:
-    network, info = load(
-        f"{_WHO}: checkpoint",
-        "AutoModelForSequenceClassification",
-        checkpoint,
-        _FILES,
-        config=config,
-        dtype=torch.float32,
-        use_safetensors=True,
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
-    # A missing pooler is accepted as part of the head: checkpoints of masked language models have none.
-    drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-    body = [k for k in sorted(drawn) if k.startswith(f"{network.base_model_prefix}.") and "pooler" not in k.split(".")]
-    if body:
-        raise UserError(
-            f"{_WHO}: {checkpoint}: {len(body)} of the weights that its config.json describes are not in its files, or "
-            f"have another shape there, {body[0]} for one"
-        )
-    return network
-
-
-def _from_scratch(config: PretrainedConfig) -> PreTrainedModel:
-    from transformers import AutoModelForSequenceClassification
-
-    return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, trust_remote_code=False)
 
 
 def _longest(network: PreTrainedModel) -> float:
