@@ -343,10 +343,10 @@ class Results:
         columns = {"distance": DISTANCE, **SHAPE}
         lines = [
             f"{loop}, lr {rate:g}: shape of the game at equal steps, mean ± standard error",
-            f"{'method':<21}" + "".join(f"{name:>16}" for name in columns),
+            f"{'method':<21}" + "".join(f"{name:>18}" for name in columns),
         ]
         for method in (PLAIN, *METHODS):
-            cells = "".join(f"{self.mean(cell, method, column, 'steps', 3):>16}" for column in columns.values())
+            cells = "".join(f"{self.mean(cell, method, column, 'steps', 3):>18}" for column in columns.values())
             lines.append(f"{method.name:<21}{cells}")
         return lines
 
