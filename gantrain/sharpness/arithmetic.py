@@ -20,6 +20,17 @@ def combination(a: float, left: Gradient, b: float, right: Gradient) -> Gradient
 
 
 @torch.no_grad()
+def combine_(a: float | Tensor, left: Gradient, b: float, right: Gradient) -> Gradient:
+    """``a left + b right``, in the memory of ``left``; ``a`` may be a 0-d tensor."""
+    sums, rights = _filled(left, right), _filled(right, left)
+    if sums:
+        torch._foreach_mul_(sums, a)
+    add_(sums, rights, b)
+    found = iter(sums)
+    return [None if one is None and other is None else next(found) for one, other in zip(left, right, strict=True)]
+
+
+@torch.no_grad()
 def add_multiple(left: Gradient, factor: Tensor, right: Gradient) -> Gradient:
     """``left + factor right``, in the memory of ``left``, for a 0-d tensor ``factor``."""
     sums, rights = _filled(left, right), _filled(right, left)
@@ -37,12 +48,17 @@ def orthogonal_unit(left: Gradient, right: Gradient) -> Gradient:
     error, and gives zeros.
     """
     component = combination(1.0, left, -1.0, right)
-    square, size = product(right, right), length(component)
-    along = torch.where(square > 0, product(component, right) / square, 0.0)
-    component = add_multiple(component, -along, right)
+    size = length(component)
+    component = add_multiple(component, -share(component, right), right)
     rest, least = length(component), size * torch.finfo(size.dtype).eps ** 0.5
     factor = torch.where(rest > least, 1 / rest, 0.0)
     return [None if g is None else g.mul_(factor.to(g.dtype)) for g in component]
+
+
+def share(left: Gradient, right: Gradient) -> Tensor:
+    """``<left, right> / ||right||^2``, as a 0-d tensor; 0 if ``right`` is zero."""
+    square = product(right, right)
+    return torch.where(square > 0, product(left, right) / square, 0.0)
 
 
 def length(gradient: Gradient) -> Tensor:

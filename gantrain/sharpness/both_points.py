@@ -5,9 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
 from gantrain.games.base import Gradient
 from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.perturbation import Perturbation
@@ -55,15 +52,3 @@ class BothPoints(Oracle):
         plain = gradients[1] if self._plain is None else self._plain
         self._plain = None
         return self.joined(plain, gradients[0])
-
-
-@torch.no_grad()
-def combination(perturbed: Gradient, a: float | Tensor, plain: Gradient, b: float) -> Gradient:
-    """``a perturbed + b plain`` in the memory of ``perturbed``; None stands for zero."""
-    held = [p if p is not None or g is None else torch.zeros_like(g) for p, g in zip(perturbed, plain, strict=True)]
-    if any(p is not None for p in held):
-        torch._foreach_mul_([p for p in held if p is not None], a)
-    pairs = [(p, g) for p, g in zip(held, plain, strict=True) if p is not None and g is not None]
-    if pairs:
-        torch._foreach_add_([p for p, _ in pairs], [g for _, g in pairs], alpha=b)
-    return held

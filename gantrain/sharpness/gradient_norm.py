@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from gantrain.games.base import Gradient
-from gantrain.sharpness.both_points import BothPoints, combination
+from gantrain.sharpness.arithmetic import combine_
+from gantrain.sharpness.both_points import BothPoints
 
 if TYPE_CHECKING:
     from gantrain.config.types import NonNegativeFloat
@@ -42,4 +43,4 @@ class GradientNorm(BothPoints):
     def joined(self, plain: Gradient, perturbed: Gradient) -> Gradient:
         if self.rho == 0:
             return perturbed  # which is the plain gradient, without the rounding of a sum
-        return combination(perturbed, self.alpha, plain, 1 - self.alpha)
+        return combine_(self.alpha, perturbed, 1 - self.alpha, plain)

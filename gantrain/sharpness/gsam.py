@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
 from gantrain.games.base import Gradient
-from gantrain.sharpness.both_points import BothPoints, combination
-from gantrain.utils.tensors import dot
+from gantrain.sharpness.arithmetic import combine_, share
+from gantrain.sharpness.both_points import BothPoints
 
 if TYPE_CHECKING:
     from gantrain.config.types import NonNegativeFloat
@@ -47,16 +44,4 @@ class GSAM(BothPoints):
     def joined(self, plain: Gradient, perturbed: Gradient) -> Gradient:
         if self.rho == 0:
             return perturbed  # which is the plain gradient, without the rounding of the decomposition
-        return combination(perturbed, 1 + self.alpha * _along(plain, perturbed), plain, -self.alpha)
-
-
-@torch.no_grad()
-def _along(plain: Gradient, perturbed: Gradient) -> Tensor:
-    """``<g, g_p> / ||g_p||^2``; 0 if ``g_p`` is zero."""
-    known = [p for p in perturbed if p is not None]
-    if not known:
-        return torch.zeros(())
-    pairs = [(g, p) for g, p in zip(plain, perturbed, strict=True) if g is not None and p is not None]
-    square = dot(known, known)
-    product = dot([g for g, _ in pairs], [p for _, p in pairs]) if pairs else torch.zeros_like(square)
-    return torch.where(square == 0, 0.0, product / square)
+        return combine_(1 + self.alpha * share(plain, perturbed), perturbed, -self.alpha, plain)
