@@ -18,6 +18,7 @@ from gantrain.data.spec import DataSpec
 from gantrain.errors import UserError
 from gantrain.games.base import Attack, Objective, Player
 from gantrain.games.calls import output_of
+from gantrain.games.class_losses import WithLosses
 from gantrain.games.classification import Classification
 from gantrain.games.perturbation import L2, LInf, ProjectedAscent
 from gantrain.models.base import Classifier, Perturber
@@ -100,8 +101,11 @@ class AdversarialTraining(Classification):
             return self.classified(self._perturbed(samples, labels, batch), labels)
         with self.constant("classifier"):
             found = self.classified(self._perturbed(samples, labels, batch, learning=True), labels)
-        assert found.losses is not None
-        return Objective(-found.loss, scores=found.scores, losses=-found.losses)
+
+        def losses() -> Tensor | None:
+            return None if found.losses is None else -found.losses
+
+        return WithLosses(-found.loss, None, None, found.scores, losses)
 
     def attacks(self) -> Mapping[str, Attack]:
         """The attack ``pgd``: gradient ascent with twice the steps, and with random numbers of the evaluation."""

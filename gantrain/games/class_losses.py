@@ -1,12 +1,16 @@
-"""Losses of a classification among many classes, as functions of logits ``(n, classes)`` and labels ``(n,)``."""
+"""Losses of a classification among many classes, of logits ``(n, classes)`` and labels ``(n,)``, and losses of rows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, relu
+
+from gantrain.games.base import Objective
 
 ClassLoss = Literal["cross_entropy", "hinge"]
 
@@ -42,3 +46,22 @@ def class_loss(
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
     """``(n,)`` float32: 1 where the label has the largest logit, else 0."""
     return (logits.argmax(dim=1) == labels).float()
+
+
+class WithLosses(Objective):
+    """An objective whose losses of rows are computed when an oracle asks for them, which most do not."""
+
+    def __init__(
+        self,
+        loss: Tensor,
+        logits: Tensor | None,
+        targets: Tensor | None,
+        scores: dict[str, Tensor],
+        losses: Callable[[], Tensor | None],
+    ):
+        self.loss, self.logits, self.targets, self.scores = loss, logits, targets, scores
+        self._losses = losses
+
+    @cached_property
+    def losses(self) -> Tensor | None:  # type: ignore[override]
+        return self._losses()

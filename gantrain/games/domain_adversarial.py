@@ -24,7 +24,7 @@ from gantrain.errors import UserError
 from gantrain.games.base import ClassifyingGame, Objective, Player
 from gantrain.games.calls import augmented, output_of
 from gantrain.games.checks import require_classes, require_output
-from gantrain.games.class_losses import correct
+from gantrain.games.class_losses import WithLosses, correct
 from gantrain.models.base import Classifier, Discriminator
 from gantrain.models.last_linear import FeaturesAndHead, last_linear
 
@@ -118,16 +118,18 @@ class DomainAdversarial(ClassifyingGame):
             domains = upcast(self._domains(features))
         n = len(batch)
         loss = softplus(-domains[:n]).mean() + softplus(domains[n:]).mean()
-        losses = softplus(-domains[:n]) + softplus(domains[n:])
         is_source = (torch.arange(len(samples), device=samples.device) < n).long()
         scores = {"domain_accuracy": ((domains > 0).long() == is_source).float().detach()}
         if not learning:
-            return Objective(loss, domains, is_source, scores, losses)
+            return WithLosses(loss, domains, is_source, scores, lambda: _domain_losses(domains))
         logits = upcast(logits[:n])
         scores["accuracy"] = correct(logits, batch.labels)
-        weight = self._weight(batch)
-        losses = cross_entropy(logits, batch.labels, reduction="none") - weight * losses
-        return Objective(cross_entropy(logits, batch.labels) - weight * loss, logits, batch.labels, scores, losses)
+        weight, labels = self._weight(batch), batch.labels
+
+        def losses() -> Tensor:
+            return cross_entropy(logits, labels, reduction="none") - weight * _domain_losses(domains)
+
+        return WithLosses(cross_entropy(logits, labels) - weight * loss, logits, labels, scores, losses)
 
     def _classified(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """The logits ``(n, classes)`` and the features ``(n, d)``."""
@@ -166,6 +168,12 @@ class DomainAdversarial(ClassifyingGame):
             self._domains(features)
         key, shape = "game.classifier.model", (len(samples), None if spec is None else spec.classes)
         require_output(logits, shape, samples, key, self.classifier.features, "one logit per class for each sample")
+
+
+def _domain_losses(domains: Tensor) -> Tensor:
+    """The loss of each pair of a source and a target sample, from the logits of both halves."""
+    source, target = domains.chunk(2)
+    return softplus(-source) + softplus(target)
 
 
 def _check_data(source: DataSpec, target: DataSpec) -> None:

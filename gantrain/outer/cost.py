@@ -40,6 +40,11 @@ class Pace:
         """The mean cost of a step after the first."""
         return sum(self.turn) / len(self.turn)
 
+    @property
+    def least(self) -> float:
+        """The least cost of a step after the first."""
+        return min(self.turn)
+
     def of(self, step: int) -> float:
         """The cost of a step; the steps are counted from 0."""
         return self.turn[(step - 1) % len(self.turn)] if step else self.first
@@ -61,6 +66,39 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class Highest:
+    """What the player that has used most so far has used, where that is not always the same player.
+
+    Attributes:
+        paces: those of the players, as in :class:`Pace`.
+    """
+
+    paces: tuple[Pace, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean cost of a step after many of them."""
+        return max(pace.mean for pace in self.paces)
+
+    @property
+    def least(self) -> float:
+        """A bound below which no step after the first costs."""
+        return min(pace.least for pace in self.paces)
+
+    def of(self, step: int) -> float:
+        """The cost of a step; the steps are counted from 0."""
+        return float(self.used(step + 1) - self.used(step))
+
+    def used(self, steps: int) -> Fraction:
+        """The cost of so many steps together, from the first on."""
+        return max(pace.used(steps) for pace in self.paces)
+
+    def steps_within(self, budget: float) -> int:
+        """The number of steps that use up a budget; at least one."""
+        return min(pace.steps_within(budget) for pace in self.paces)
+
+
+@dataclass(frozen=True)
 class Cost:
     """The costs of training steps.
 
@@ -69,7 +107,7 @@ class Cost:
         draws: the batches that are drawn.
     """
 
-    gradients: Pace
+    gradients: Pace | Highest
     draws: Pace
 
 
@@ -92,12 +130,12 @@ def cost_of_a_step(outer: Outer, learners: Sequence[Learner]) -> Cost | None:
         flat, steep = (_used(outer, learners, scale, steps) for scale, steps in ((1.0, 1 + turn), (1e6, 2)))
     except Exception:
         return None
-    gradients, draws = map(_pace, flat)
-    return Cost(gradients, draws) if [used[:3] for used in flat] == steep else None
+    *gradients, draws = map(_pace, flat)
+    return Cost(_highest(gradients), draws) if [used[:3] for used in flat] == steep else None
 
 
 def _used(outer: Outer, learners: Sequence[Learner], scale: float, steps: int) -> list[list[int]]:
-    """The gradients and the draws that have been used before the first of some steps, and after each."""
+    """What has been used before the first of some steps, and after each: the players' gradients, and last the draws."""
     players = [Player(learner.name, _Point()) for learner in learners]
     evaluator = Evaluator(_Bowls(players, scale), lambda draw, step: None)
     twins = [
@@ -108,18 +146,26 @@ def _used(outer: Outer, learners: Sequence[Learner], scale: float, steps: int) -
     for twin in twins:
         twin.oracle.parallel = "off"
     loop, field = copy.deepcopy(outer), Field(evaluator, twins)
-    gradients, draws = [0], [0]
+    used = [[0] * (len(players) + 1)]
     for _ in range(steps):
         loop.step(field)
         evaluator.step += 1
-        gradients.append(max(evaluator.evaluations.values()))
-        draws.append(evaluator.draws)
-    return [gradients, draws]
+        used.append([*evaluator.evaluations.values(), evaluator.draws])
+    return [list(each) for each in zip(*used, strict=True)]
 
 
 def _pace(used: Sequence[int]) -> Pace:
     first, *turn = (later - before for before, later in itertools.pairwise(used))
     return Pace(first, tuple(turn))
+
+
+def _highest(paces: Sequence[Pace]) -> Pace | Highest:
+    """The highest of the paces at every step, which all have turns of one length."""
+    turn = range(len(paces[0].turn) + 2)
+    largest = max(paces, key=lambda pace: (pace.mean, pace.first))
+    if all(largest.used(steps) >= pace.used(steps) for pace in paces for steps in turn):
+        return largest
+    return Highest(tuple(paces))
 
 
 class _Point(nn.LayerNorm):

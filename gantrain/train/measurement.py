@@ -14,7 +14,7 @@ import torch
 
 from gantrain.config.clock import unit_and_amount
 from gantrain.config.types import Interval
-from gantrain.outer.cost import Cost, Pace, cost_of_a_step, period
+from gantrain.outer.cost import Cost, Highest, Pace, cost_of_a_step, period
 from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.progress import Progress
@@ -52,7 +52,7 @@ class Occasion:
     every: Interval
     seconds: float | None
     more_at_first: float = 0.0
-    pace: Pace = _STEPS
+    pace: Pace | Highest = _STEPS
     at_end: bool = True
 
     def times(self, steps: int, after: int = 0) -> int:
@@ -60,7 +60,7 @@ class Occasion:
         if steps <= after:
             return 0
         _, amount = unit_and_amount(self.every)
-        if min(self.pace.turn) >= amount:
+        if self.pace.least >= amount:
             return steps - after
         done, before, last = (self.pace.used(step) // amount for step in (after, steps - 1, steps))
         return int(last - done) + (self.at_end and before == last)
@@ -221,7 +221,7 @@ def _checkpoint(trainer: Trainer, step: float, cost: Cost) -> Occasion:
     return Occasion("checkpoint", every, max(copy, written - between * step), pace=pace)
 
 
-def _pace_on(every: Interval, trainer: Trainer, cost: Cost) -> Pace:
+def _pace_on(every: Interval, trainer: Trainer, cost: Cost) -> Pace | Highest:
     """How much of what an interval counts the steps take."""
     size = trainer.batches.batch_size
     images = Pace(cost.draws.first * size, tuple(draws * size for draws in cost.draws.turn))

@@ -100,7 +100,8 @@ def test_a_run_is_evaluated_diagnosed_and_compared_and_has_no_samples(tmp_path, 
         sample_run(str(run), 4, 0, None, None, None, False)
 
 
-@pytest.mark.parametrize("game", [pytest.param(g, marks=[pytest.mark.slow] * (g != "domain")) for g in GAMES])
+@pytest.mark.slow
+@pytest.mark.parametrize("game", GAMES)
 def test_it_computes_the_same_compiled_and_nearly_the_same_in_half_precision(tmp_path, monkeypatch, game):
     monkeypatch.setattr(compile, "compile_options", lambda: {"backend": "aot_eager", "dynamic": False})
     # Gradients at perturbed weights are passes like any other.

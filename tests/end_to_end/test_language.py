@@ -105,6 +105,7 @@ def test_every_oracle_learns_to_tell_opinions(files, tmp_path, oracle):
     assert accuracy(train(checked)) > 0.95
 
 
+@pytest.mark.slow
 def test_pairs_are_told_apart_from_scratch(files, tmp_path):
     """The label depends on both texts, and on neither alone."""
     data = {"train": str(files / "pairs.jsonl"), "test": str(files / "more_pairs.jsonl")}

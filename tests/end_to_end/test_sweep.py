@@ -60,6 +60,7 @@ def checkpoints(place):
     return [path for path in place.glob("*/step_*") if path.name.removeprefix("step_").isdecimal()]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_goes_on_as_if_never_killed_and_is_compared(tmp_path):
     config = write(tmp_path, RING, "run.steps=null", "log.every=3", "checkpoint.every=4", "checkpoint.keep=1")
     decoys(tmp_path)
@@ -272,6 +273,7 @@ def test_each_alternative_of_an_axis_may_have_a_config_of_its_own(tmp_path):
     assert [run.config.ema.decay for run in planned] == [0.9, 0.25]
 
 
+@pytest.mark.slow
 def test_a_sweep_file_is_trained(tmp_path):
     path = write_sweep(tmp_path, ONE_BASE)
     part = ("--over", "data=ring", "--over", "lr=0.001", "--seeds", "1", "run.steps=2")

@@ -281,7 +281,7 @@ class TestSample:
 class TestWrongUse:
     def test_conditional_on_data_without_labels(self):
         spec = RING.spec.unconditional()
-        with pytest.raises(UserError, match="game.conditional: the data have no labels"):
+        with pytest.raises(UserError, match="game.conditional: the data have no classes"):
             GAN(*networks(spec), Hinge(), conditional=True, spec=spec)
         game = GAN(*networks(), Hinge(), conditional=True)
         with pytest.raises(UserError, match="game.conditional: the data have no labels"):

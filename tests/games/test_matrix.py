@@ -91,6 +91,7 @@ def test_mirror_prox_finds_the_value_of_a_random_game():
     assert found["value"] == pytest.approx(value_by_linear_program(payoff), abs=1e-2)
 
 
+@pytest.mark.slow
 def test_mirror_runs_away_from_the_equilibrium_where_mirror_prox_goes_to_it():
     start = moved(trainer_of(matrix()), 0)["duality_gap"]
     assert moved(trainer_of(matrix(), outer={"name": "gda", "order": "simultaneous"}), 200)["duality_gap"] > start

@@ -1,5 +1,6 @@
 import copy
 
+import pytest
 import torch
 from torch import nn
 
@@ -259,6 +260,14 @@ class TestDenseNet(ClassifierContract):
 
     def make(self):
         return models.DenseNet(self.spec, growth=4, blocks=(2, 1, 1))
+
+
+@pytest.mark.slow
+class TestImageNetResNet(ClassifierContract):
+    spec, couples_samples = LARGE, True
+
+    def make(self):
+        return models.ImageNetResNet(self.spec, depth=18)
 
 
 class TestConvClassifier(ClassifierContract):

@@ -87,7 +87,7 @@ def test_the_cost_of_a_line_search_and_of_ae_sam_is_not_known_before(ring):
         trainer = make_trainer(ring(method, *plain), torch.device("cpu"))
         assert cost_of_a_step(trainer.outer, trainer.learners) is None
     trainer = make_trainer(ring("game.discriminator.sharpness=esam"), torch.device("cpu"))
-    assert cost_of_a_step(trainer.outer, trainer.learners).gradients == (2, 2)
+    assert cost_of_a_step(trainer.outer, trainer.learners).gradients == Pace(2, (2,))
 
 
 def test_the_cost_of_looksam_comes_in_turns(ring):
@@ -98,7 +98,11 @@ def test_the_cost_of_looksam_comes_in_turns(ring):
         return cost_of_a_step(trainer.outer, trainer.learners)
 
     assert cost("sam, every: 3", "sam, every: 3").gradients == Pace(2, (1, 1, 2))
-    assert cost("sam, every: 3, other_batch: true, direction: friendly", "sam").gradients == Pace(3, (2, 2, 2))
+    # The generator leads at first, 3 to 2, and the discriminator in the long run, 6 to 5 in three steps.
+    changing = cost("sam, every: 3, other_batch: true, direction: friendly", "sam").gradients
+    assert [changing.used(steps) for steps in range(7)] == [0, 3, 4, 6, 8, 10, 12] and changing.mean == 2
+    assert [changing.of(step) for step in range(6)] == [3, 1, 2, 2, 2, 2]
+    assert [changing.steps_within(budget) for budget in (1, 3, 4, 5, 6, 12)] == [1, 1, 2, 3, 3, 6]
     assert cost("sam, every: 1001", "sam") is None
 
 

@@ -61,6 +61,7 @@ class TestExtragradientWithCriticSteps(OuterContract):
         return Extragradient(critic_steps=3)
 
 
+@pytest.mark.slow
 class TestOptimisticWithCriticSteps(OuterContract):
     copies = 2  # two gradients more of one of the two players
     critic_steps = 3
@@ -86,6 +87,7 @@ class TestRAPP(OuterContract):
         return RAPP(inner_steps=4, relaxation=0.5)
 
 
+@pytest.mark.slow
 class TestAlternatingRAPPOnTheSameSamples(OuterContract):
     copies = 1
     gradients = 4
@@ -110,6 +112,7 @@ class TestAdaptiveCEGPlus(OuterContract):
         return CEGPlus(relaxation=1.0, adaptive=True)
 
 
+@pytest.mark.slow
 class TestAnchoredExtragradient(OuterContract):
     copies = 2
     gradients = 2
@@ -134,6 +137,7 @@ class TestRAMPAGE(OuterContract):
         return RAMPAGE()
 
 
+@pytest.mark.slow
 class TestRAMPAGEPlus(OuterContract):
     copies = 2
     gradients = 3
@@ -166,6 +170,7 @@ class TestLookaheadOverExtragradient(OuterContract):
         return Lookahead(inner_steps=3, base=Extragradient())
 
 
+@pytest.mark.slow
 class TestLookaheadOverOptimistic(OuterContract):
     copies = 2
     cycle = 2

@@ -53,6 +53,7 @@ class TestRandSAM(OracleContract):
         return SAM(rho=0.0, direction="random")
 
 
+@pytest.mark.slow
 class TestMSAM(OracleContract):
     gradients = 1
 
@@ -60,6 +61,7 @@ class TestMSAM(OracleContract):
         return SAM(rho=0.1, direction="momentum")
 
 
+@pytest.mark.slow
 class TestVaSSO(OracleContract):
     copies = 3
 
@@ -166,6 +168,7 @@ class TestSAMPa02(OracleContract):
         return SAMPa(rho=0.1, mix=0.2, cosine=True)
 
 
+@pytest.mark.slow
 class TestSAMPa1(OracleContract):
     copies = 2
     first = 1
@@ -185,6 +188,7 @@ class TestSAMPaTanh(OracleContract):
         return SAMPa(rho=0.0, mix=0.0, climb="tanh")
 
 
+@pytest.mark.slow
 class TestSAMPaElementwise(OracleContract):
     copies = 2
     first = 1
