@@ -192,7 +192,7 @@ def test_advice_keeps_to_the_ranges_of_the_theorems(rotation, product, dominates
     assert advice.changes
 
 
-@pytest.mark.parametrize("product", [-0.15, -0.4, -0.6])
+@pytest.mark.parametrize("product", [-0.15, pytest.param(-0.4, marks=pytest.mark.slow), -0.6])
 def test_what_is_suggested_converges_on_the_quadratic_game(product):
     # L = 2: the hypotheses of the theorems hold, since the field is linear and its Krylov space is the whole.
     advice = advise(diagnose(Quadratic(2.0, product / 2), lambda index: None, number=1))

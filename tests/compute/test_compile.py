@@ -181,6 +181,7 @@ def draw_vectors(network):
 NOISY = "game.discriminator.model={target: 'test_compile:Noisy'}"
 
 
+@pytest.mark.slow
 def test_the_real_compiler_draws_and_differentiates_the_same_and_resumes_to_the_last_bit(tmp_path):
     """The discriminator sees real and fake samples before either is differentiated."""
     uncompiled = train(config_of(RING, tmp_path, "run.name=plain", NOISY, "run.steps=6"))
@@ -223,7 +224,10 @@ def test_a_run_goes_on_with_channels_last_to_the_last_bit(name, tmp_path):
     assert same(state(run), whole)
 
 
-@pytest.mark.parametrize(("first", "then"), [((), (LAID_OUT, COMPILED)), ((LAID_OUT, COMPILED), ())])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [((), (LAID_OUT, COMPILED)), pytest.param((LAID_OUT, COMPILED), (), marks=pytest.mark.slow)],
+)
 @pytest.mark.usefixtures("aot")
 def test_a_run_goes_on_in_another_way_from_a_checkpoint_of_either(first, then, tmp_path, plain):
     """Wrong strides would give a fused Adam the moments of other weights."""

@@ -249,6 +249,7 @@ def test_workers_that_are_stuck_in_a_read_end_when_they_are_closed(log, alive, m
     assert not alive()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("open_pipe")
 def test_a_process_ends_even_if_its_workers_are_stuck_in_a_read(log):
     program = unclosed(log, "prefetch._PATIENCE = 0.5; sys.exit(3)", stuck=True)

@@ -367,6 +367,7 @@ def waited_for(wrong: bool = False, stop: bool = False) -> str:
             os.kill(first, signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_a_first_process_that_computes_for_longer_than_the_timeout_is_waited_for_while_it_lives():
     host = socket.gethostname()
     assert together(waited_for, True) == ["KeyError: 'no such metric'", "UserError: KeyError: 'no such metric'"]

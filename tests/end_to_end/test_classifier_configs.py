@@ -38,7 +38,7 @@ NARROW = {
     "conv": [],
 }
 # Those of which the default trials train another with the same network or the same data.
-QUICK = ("sampa/vgg19", "bisam/flowers")
+QUICK = ("sampa/vgg19",)
 
 
 def test_the_networks_are_those_of_the_published_code():

@@ -58,6 +58,7 @@ def test_only_the_first_host_has_the_run_which_goes_on_there(folders):
     assert not (second / "ring").exists()
 
 
+@pytest.mark.slow
 def test_what_the_first_host_finds_is_said_once_on_each(folders):
     for folder in folders:
         write(folder, RING)

@@ -44,9 +44,7 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=[pytest.mark.slow] * (m not in ("gda", "sharpness"))) for m in METHODS]
-)
+@pytest.mark.parametrize("method", [pytest.param(m, marks=[pytest.mark.slow] * (m != "sharpness")) for m in METHODS])
 def test_a_run_killed_again_and_again_ends_as_one_never_interrupted(tmp_path, method):
     base, *overrides = METHODS[method]
     config = write(tmp_path, base, "run.name=killed", "run.steps=1000000", "samples.every=6", *overrides)

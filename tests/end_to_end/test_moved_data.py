@@ -185,6 +185,7 @@ def test_a_damaged_record_is_none(project):
             load_run(lost(project))
 
 
+@pytest.mark.slow
 def test_points_are_drawn_without_data_that_are_gone(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -359,6 +359,7 @@ def test_the_processes_of_a_launcher_that_is_killed_while_they_start_end_by_them
     assert psutil.wait_procs(ranks, timeout=60)[1] == []
 
 
+@pytest.mark.slow
 def test_the_wait_for_a_process_that_is_stopped_ends(tmp_path):
     """Whichever it is: the first, which has the store that the processes share, or the second."""
     waiting = []

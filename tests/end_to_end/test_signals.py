@@ -101,7 +101,7 @@ def straight(tmp_path_factory) -> Path:
     return folder / "ring"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 def test_a_signal_does_not_wait_for_the_end_of_an_evaluation(tmp_path, straight, number):
     config = slow(tmp_path)
     run = tmp_path / "ring"

@@ -114,7 +114,8 @@ def test_a_resumed_run_goes_on_with_it(tmp_path, overrides):
     assert all(row["score/lecam"] == 0 for row in log[:3]) and log[5]["score/lecam"] > 0
 
 
-@pytest.mark.parametrize("method", [RAPP, pytest.param(SAMPA, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [RAPP, SAMPA])
 def test_two_processes_keep_what_one_keeps(tmp_path, method):
     """With SAMPa each of them evaluates at another point, and the first one's counts."""
     file = write(tmp_path, DIGITS, *KEPT, method, "run.steps=6")

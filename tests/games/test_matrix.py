@@ -83,6 +83,7 @@ def test_gradients_are_those_of_the_payoffs_and_differentiable_in_both_players()
     assert torch.equal(at_y, -game.payoff[0])
 
 
+@pytest.mark.slow
 def test_mirror_prox_finds_the_value_of_a_random_game():
     payoff = np.random.default_rng(3).normal(size=(4, 5)).round(2).tolist()
     trainer = trainer_of(matrix(payoff, lr=0.5), outer="extragradient")

@@ -239,7 +239,8 @@ def test_a_run_goes_on_to_the_bit_and_its_mean_style_moves_once_in_a_step(tmp_pa
     assert torch.equal(straight["ema"]["w_avg"], straight["generator"]["w_avg"])
 
 
-@pytest.mark.parametrize("noise", [pytest.param("constant", marks=pytest.mark.slow), "random"])
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", ["constant", "random"])
 def test_an_exported_graph_needs_no_operation_of_gantrains_and_takes_batches_of_any_size(noise):
     g = small(noise=noise, mapping_layers=1).eval().requires_grad_(False)
     program = torch.export.export(g, (torch.randn(3, 6),), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))

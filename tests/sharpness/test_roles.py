@@ -21,7 +21,7 @@ def serial():
     return results
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def parallel(request, serial, tmp_path_factory):
     path = tmp_path_factory.mktemp("roles") / "serial.pt"
     torch.save(serial, path)
