@@ -45,6 +45,7 @@ def test_a_run_starts_without_what_it_does_not_need_and_is_the_same_to_the_bit(b
     assert same(state(tmp_path / "light"), state(whole)) and rows(tmp_path / "light") == rows(whole)
 
 
+@pytest.mark.slow
 def test_a_second_call_changes_nothing_and_the_compiler_is_told_what_not_to_trace_once_it_is_there():
     postpone_compiler()
     before = {name: vars(torch.optim.Optimizer)[name] for name in ("add_param_group", "state_dict")}

@@ -89,6 +89,7 @@ def test_eval_says_it(greedy):
         evaluate_run(str(folder), Request(against="digits"))
 
 
+@pytest.mark.slow
 def test_a_real_limit_of_memory(tmp_path):
     (message,) = together(trained_with_little_memory, str(tmp_path), world=1)
     assert re.fullmatch(

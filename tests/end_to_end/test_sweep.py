@@ -125,6 +125,7 @@ def test_ctrl_c_stops_the_runs_at_a_checkpoint_and_starts_no_other(tmp_path):
     assert "seed=2" not in folders(tmp_path / "ring")
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_stops_no_other_and_is_not_tried_again(tmp_path):
     config = write(tmp_path, RING, "game.loss=wasserstein", "run.steps=4")
     sgd = "--over=game.generator.optimizer={name: sgd, lr: 1.0e+30},{name: sgd, lr: 0.1}"

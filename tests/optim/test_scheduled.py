@@ -113,6 +113,7 @@ def _two(folder):
     return state(folder / "ring") | {"rows": rows(folder / "ring")}
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_same_numbers_and_resume_to_the_bit(tmp_path):
     whole, other = together(_two, tmp_path)
     assert same(whole, other)

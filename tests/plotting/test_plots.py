@@ -184,6 +184,7 @@ def test_the_colours_are_distinct_also_to_the_colour_blind():
         assert distances.min() > 0.15
 
 
+@pytest.mark.slow
 def test_pyplot_stays_out():
     source = (
         "import sys, torch; from gantrain.plotting import figures, images; assert 'matplotlib' not in sys.modules;"
