@@ -130,11 +130,8 @@ def draw(found: dict[str, list[Run]], path: str) -> None:
         left.plot(seconds, errors.mean(axis=0), color=colour, linewidth=1.4, label=method)
         spread = errors[:, -1].std(ddof=1) / len(errors) ** 0.5 if len(errors) > 1 else 0.0
         right.errorbar(seconds[-1], errors[:, -1].mean(), yerr=spread, fmt="o", color=colour, capsize=3)
-        place = (seconds[-1], errors[:, -1].mean())
-        right.annotate(method, place, (5, 4), textcoords="offset points", fontsize=8, color=colour)
     left.set(xlabel="seconds of training", ylabel="test error in %", yscale="log")
     right.set(xlabel="seconds of a run", ylabel="test error at its end in %")
-    right.margins(x=0.2)
     for axes in (left, right):
         axes.tick_params(colors=GREY, labelsize=8)
         axes.grid(color="#eeeeee")
