@@ -113,7 +113,7 @@ class FastExtragradient(AnchoredExtragradient):
 
     def _extrapolate(self, field: Field, anchor: Anchor, rest: float) -> Anchor:
         if self.comonotonicity != 0:
-            with step_sizes(field.learners, lambda lr: rest * 2 * self.comonotonicity):
+            with step_sizes(field.learners, lambda lr: rest * 2 * self.comonotonicity if lr else 0.0):
                 field.advance(field.learners, anchor, resolve=False)
             anchor = field.snapshot(into=anchor)
         with step_sizes(field.learners, lambda lr: rest * lr):
@@ -124,7 +124,8 @@ class FastExtragradient(AnchoredExtragradient):
 def require_comonotonicity(comonotonicity: float, share: float, field: Field) -> None:
     """Refuse a key ``comonotonicity`` that is not above ``-share`` times each learning rate.
 
-    A learning rate that begins with a warm-up counts with what it rises to.
+    A learning rate that begins with a warm-up counts with what it rises to. A player whose learning rate is 0 stays
+    where it is, with any key.
 
     Raises:
         UserError: the learning rate of a player is too small for the key.
@@ -132,7 +133,7 @@ def require_comonotonicity(comonotonicity: float, share: float, field: Field) ->
     for learner in field.learners:
         for group in learner.optimizer.param_groups:
             lr = float(group.get("initial_lr", group["lr"]))
-            if not comonotonicity > -share * lr:
+            if lr and not comonotonicity > -share * lr:
                 raise UserError(
                     f"outer.comonotonicity: expected more than {-share:g} times the learning rate of player "
                     f"{learner.name}, which is {lr:g}, got {comonotonicity:g}; raise the learning rate or the key"

@@ -41,6 +41,9 @@ class SAM(Oracle):
     - "friendly": ``g_t - sigma m_t`` with ``m_t = decay m_{t-1} + (1 - decay) g_t`` and ``m_{-1} = 0``, F-SAM, arXiv
       2403.12350.
 
+    The published code of F-SAM takes ``m_{t-1}`` in the place of ``m_t``, and begins with ``m_0 = g_0``: with sigma = 1
+    the direction is the same, apart from what the beginning leaves in m.
+
     A move costs one gradient with "previous", "random" and "momentum". The first one has no perturbation with
     "previous" and "momentum".
 

@@ -184,6 +184,20 @@ def test_a_comonotonicity_that_the_learning_rate_does_not_reach_is_refused(outer
 
 
 @pytest.mark.parametrize(
+    "outer",
+    [
+        {"name": "fast_extragradient"},
+        {"name": "fast_extragradient", "comonotonicity": 0.03},
+        {"name": "corrected_proximal_point", "comonotonicity": -0.01},
+    ],
+)
+def test_a_player_with_the_learning_rate_0_stays_where_it_is(outer):
+    path = solved(outer, {"x": 0.05, "y": 0.0}, steps=4)
+    assert (path[:, 2] == 0.5).all()
+    assert (path[-1, :2] != path[0, :2]).all()
+
+
+@pytest.mark.parametrize(
     "name", ["anchored_extragradient", "fast_extragradient", "rampage", "corrected_proximal_point"]
 )
 def test_alternation_is_refused(name):
