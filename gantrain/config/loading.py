@@ -148,9 +148,11 @@ def _load(
 
 
 def _place(overrides: Sequence[merge.Override], key: str) -> str:
-    """Where the override stands that says a key, or keys above it."""
-    settings = (each for each in reversed(overrides) if isinstance(each, merge.Setting))
-    return next((each.place for each in settings if f"{key}.".startswith(f"{each.key}.")), "command line")
+    """Where the override stands that says a key, or keys above it, or else keys below it."""
+    settings = [each for each in reversed(overrides) if isinstance(each, merge.Setting)]
+    says = [each.place for each in settings if f"{key}.".startswith(f"{each.key}.")]
+    below = [each.place for each in settings if each.key.startswith(f"{key}.")]
+    return next(iter(says + below), "command line")
 
 
 def _is_valid(schema: type[Schema], content: dict[str, Any]) -> bool:

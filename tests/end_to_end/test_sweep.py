@@ -254,6 +254,18 @@ def test_a_sweep_file_names_its_axes_and_says_what_their_alternatives_set(tmp_pa
         assert resolved(load(run.arguments[0], run.arguments[1:])) == resolved(run.config)
 
 
+def test_axes_have_names_of_their_own_and_spaces_between_keys_mean_nothing(tmp_path):
+    path = write_sweep(tmp_path, ONE_BASE, ("data:\n", "lr:\n"), ("lr,game", "lr, game"))
+    (run, *_) = grid(path, [], ["optimizer.lr=0.001"], 1)
+    assert run.name == "method=gda,lr=ring,optimizer.lr=0.001,seed=5"
+
+
+def test_an_override_that_makes_runs_the_same_is_refused(tmp_path):
+    path = write_sweep(tmp_path, ONE_BASE)
+    with pytest.raises(UserError, match="method=gda,.* and method=rapp-2,.* would train the same run"):
+        grid(path, ["outer={name: rapp, inner_steps: 2}"], ["data=ring"], 1)
+
+
 def test_a_part_of_a_sweep_file_is_taken_and_added_to_on_the_command_line(tmp_path):
     path = write_sweep(tmp_path, ONE_BASE)
     rates = "game.generator.optimizer.lr,game.discriminator.optimizer.lr"
@@ -311,6 +323,21 @@ def test_a_sweep_file_is_trained(tmp_path):
         ("base: config.yaml", "", "sweep.yaml: base: nothing says which config the runs take"),
         ("ring: {}", "ring: {base: config.yaml}", "sweep.yaml: base: two say it; expected base here, or in all"),
         ("base: config.yaml", "base: 3", "sweep.yaml: base: expected the path of a config, got 3"),
+        (
+            "rapp-2: {outer.name: rapp, outer.inner_steps: 2}",
+            "same: {outer: gda}",
+            "method=gda,data=ring,lr=0.001 and m",
+        ),
+        (
+            "ring: {}",
+            "ring: {outer: optimistic}",
+            "method=gda,data=ring,lr=0.001 and method=rapp-2,data=ring,lr=0.001 w",
+        ),
+        ("method:", "seed:", "over.seed: sweep.csv has a column of this name already; choose another name"),
+        ("seeds: 2", "  emma.decay: [0.9]", "sweep.yaml: over.emma.decay: emma: unknown key; .*did you mean 'ema'"),
+        ("seeds: 2", "  ema.decay,ema.decay: [0.9]", "over.ema.decay,ema.decay: ema.decay is given twice"),
+        ("seeds: 2", "  game.generator.optimizer.lr: [1]", "game.generator.optimizer.lr is given twice"),
+        ("seeds: 2", "  method2: {}", "over.method2: expected alternatives .*, got an empty mapping"),
     ],
 )
 def test_a_bad_sweep_file_is_one_line(tmp_path, old, new, message):

@@ -19,6 +19,8 @@ from gantrain.errors import NotFound, UserError
 
 # The keys of a sweep file. No config has over, so that it tells the two apart.
 _KEYS = ("base", "set", "over", "seeds")
+# The columns that sweep.csv has for every sweep.
+_COLUMNS = ("name", "seed", "outcome", "step", "gradients", "seconds", "reason")
 # Keys that a sweep sets, and what the user is told instead.
 _SWEEP_KEYS = {
     "run.name": "the runs are named by their values",
@@ -113,18 +115,22 @@ def read_sweep(path: str | Path) -> SweepFile:
             raise UserError(f"{where}: {key}: expected {one_of(_KEYS)}{advice}")
     over, seeds = content["over"], content.get("seeds", 1)
     if not isinstance(over, dict) or not over:
-        raise UserError(f"{where}: over: expected a mapping from axes to their alternatives, got {shown(over)}")
+        got = "an empty mapping" if over == {} else shown(over)
+        raise UserError(f"{where}: over: expected a mapping from axes to their alternatives, got {got}")
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise UserError(f"{where}: seeds: expected a whole number from 1, got {shown(seeds)}")
     base = _base(content.get("base"), found, f"{where}: base")
     settings = _settings(content.get("set", {}), f"{where}: set", ())
-    keyed = {name: tuple(name.split(",")) for name, values in over.items() if isinstance(values, list)}
+    groups = {name: _keys(name) for name in over}
     axes = []
     for name, values in over.items():
         at = f"{where}: over.{name}"
-        if name in keyed:
-            _require_free(keyed[name], at)
-            axes.append(_keyed_axis(keyed[name], values, keyed.values(), at, at))
+        if isinstance(values, list):
+            for key in groups[name]:
+                if [each for keys in groups.values() for each in keys].count(key) > 1:
+                    raise UserError(f"{at}: {key} is given twice; put all its values into one list")
+            _require_free(groups[name], at)
+            axes.append(_keyed_axis(groups[name], values, groups.values(), at, at))
         else:
             axes.append(_named_axis(name, values, found, at))
     based = [axis.name for axis in axes if any(a.base is not None for a in axis.alternatives.values())]
@@ -201,8 +207,11 @@ def _keyed_axis(
 
 def _named_axis(name: str, values: Any, path: Path, where: str) -> Axis:
     if not isinstance(values, dict) or not values:
-        raise UserError(f"{where}: expected alternatives by name, or a list of values of the key, got {shown(values)}")
+        got = "an empty mapping" if values == {} else shown(values)
+        raise UserError(f"{where}: expected alternatives by name, or a list of values of the key, got {got}")
     _require_word(name, where)
+    if name in _COLUMNS:
+        raise UserError(f"{where}: sweep.csv has a column of this name already; choose another name")
     alternatives = {}
     for word, content in values.items():
         at = f"{where}.{word}"
@@ -252,7 +261,7 @@ def _part(axis: Axis, words: Sequence[str]) -> Axis:
 
 def _alternatives(entry: str) -> tuple[tuple[str, ...], list[Any]]:
     left, equals, values = entry.partition("=")
-    keys = tuple(left.split(","))
+    keys = _keys(left)
     if not equals or not all(all(key.split(".")) for key in keys):
         raise UserError(f"--over {entry!r}: expected KEY=VALUE,VALUE,..., as in outer=gda,extragradient")
     _require_free(keys, f"--over {left}")
@@ -260,6 +269,10 @@ def _alternatives(entry: str) -> tuple[tuple[str, ...], list[Any]]:
     if not isinstance(alternatives, list) or not alternatives:
         raise UserError(f"--over {left}: expected one value or more, separated by commas")
     return keys, alternatives
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    return tuple(key.strip() for key in text.split(","))
 
 
 def _require_free(keys: Sequence[str], where: str) -> None:

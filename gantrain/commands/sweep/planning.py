@@ -78,7 +78,9 @@ def grid(config: str, overrides: Sequence[str], over: Sequence[str], seeds: int 
     if is_run(folder):
         run, folder = folder, folder.with_name(f"{folder.name}_sweep")
         warnings.warn(f"{run}: is a run, so the sweep's runs lie in {folder}", Notice, stacklevel=2)
-    return plan(folder, points, range(first.seed, first.seed + (seeds or file.seeds)), differing)
+    runs = plan(folder, points, range(first.seed, first.seed + (seeds or file.seeds)), differing)
+    _require_different(dict(zip(points, runs, strict=False)))
+    return runs
 
 
 def plan(
@@ -116,6 +118,24 @@ def plan(
     for run, content in zip(planned, contents, strict=True):
         require_startable(run.folder, content, resume=True, overwrite=False)
     return planned
+
+
+def _require_different(runs: Mapping[str, PlannedRun]) -> None:
+    """Refuse runs of one seed that compute the same, since a comparison would take them for runs of their own.
+
+    Args:
+        runs: the runs of one seed by the names of their points.
+    """
+    names: dict[str, str] = {}
+    for name, run in runs.items():
+        content = resolved(run.config)
+        content["run"] = {key: value for key, value in content["run"].items() if key != "name"}
+        other = names.setdefault(json.dumps(content, sort_keys=True, default=str), name)
+        if other != name:
+            raise UserError(
+                f"{other} and {name} would train the same run; leave one out, or give them different values of a key "
+                "that neither another axis nor KEY=VALUE sets"
+            )
 
 
 def argument(override: Override, config: Mapping[str, Any]) -> str:
