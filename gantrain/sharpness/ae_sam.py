@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from gantrain.games.base import Gradient
+from gantrain.sharpness.arithmetic import length
 from gantrain.sharpness.base import Oracle
 from gantrain.sharpness.perturbation import Perturbation
-from gantrain.utils.tensors import norm
 
 if TYPE_CHECKING:
     from gantrain.config.types import Float, FractionBelowOne, NonNegativeFloat
@@ -60,9 +60,9 @@ class AESAM(Oracle):
 
     def start(self, context: GradientContext) -> None:
         (plain,) = context.averaged(lambda: [context.gradient()])
-        length = norm([g for g in plain if g is not None])
-        context.require_finite("the norm of the gradient that sharpness climbs", length)
-        agreed = context.agreed(length)
+        norm = length(plain)
+        context.require_finite("the norm of the gradient that sharpness climbs", norm)
+        agreed = context.agreed(norm)
         square = agreed * agreed
         mean, variance, self._moved = self.mean, self.variance, None
         if context.step != self._moved_in:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,7 @@ def combination(a: float, left: Gradient, b: float, right: Gradient) -> Gradient
     lefts, rights = _filled(left, right), _filled(right, left)
     sums = list(torch._foreach_mul(lefts, a)) if lefts else []
     add_(sums, rights, b)
-    found = iter(sums)
-    return [None if one is None and other is None else next(found) for one, other in zip(left, right, strict=True)]
+    return _laid_out(sums, left, right)
 
 
 @torch.no_grad()
@@ -26,8 +27,7 @@ def combine_(a: float | Tensor, left: Gradient, b: float, right: Gradient) -> Gr
     if sums:
         torch._foreach_mul_(sums, a)
     add_(sums, rights, b)
-    found = iter(sums)
-    return [None if one is None and other is None else next(found) for one, other in zip(left, right, strict=True)]
+    return _laid_out(sums, left, right)
 
 
 @torch.no_grad()
@@ -36,8 +36,7 @@ def add_multiple(left: Gradient, factor: Tensor, right: Gradient) -> Gradient:
     sums, rights = _filled(left, right), _filled(right, left)
     for total, r in zip(sums, rights, strict=True):
         total.addcmul_(r, factor.to(r.dtype))
-    found = iter(sums)
-    return [None if one is None and other is None else next(found) for one, other in zip(left, right, strict=True)]
+    return _laid_out(sums, left, right)
 
 
 @torch.no_grad()
@@ -82,3 +81,9 @@ def _filled(gradient: Gradient, other: Gradient) -> list[Tensor]:
     """The tensors of a gradient, with zeros where only the other one has a tensor."""
     pairs = zip(gradient, other, strict=True)
     return [g if g is not None else torch.zeros_like(o) for g, o in pairs if not (g is None and o is None)]  # type: ignore[arg-type]
+
+
+def _laid_out(sums: Iterable[Tensor], left: Gradient, right: Gradient) -> Gradient:
+    """The results for the tensors of :func:`_filled`, with None where both gradients have none."""
+    found = iter(sums)
+    return [None if one is None and other is None else next(found) for one, other in zip(left, right, strict=True)]
