@@ -33,7 +33,7 @@ COMPUTED: dict[str, dict[str, float]] = {
         # The variance of a normal variable between -T and T, at T = 0.7.
         "0.153": 1 - 2 * 0.7 * exp(-(0.7**2) / 2) / sqrt(2 * pi) / erf(0.7 / sqrt(2)),
     },
-    "docs/training.md": {"0.0128": 0.0002 * 32 * 32 / 16, "0.41": 0.0002 * 256 * 256 / 32},
+    "docs/methods.md": {"0.0128": 0.0002 * 32 * 32 / 16, "0.41": 0.0002 * 256 * 256 / 32},
 }
 
 NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"

@@ -83,7 +83,7 @@ _REMEDIES = {
     "config": "correct the key; gantrain schema prints all keys with their meaning",
     "run": "change the key or the file that the line names; gantrain schema prints all keys with their meaning",
     "data": "check the path, its permissions and its files; docs/data.md has the data sets and their keys",
-    "game": "change the key; docs/training.md has the parts, gantrain schema their keys",
+    "game": "change the key; docs/methods.md has the parts, gantrain schema their keys",
     "evaluate": "change the key, or evaluate: null; docs/evaluation.md has the features and the metrics",
     "step": "change the part that the line names; the first step of gantrain train would fail alike",
     "environment": "unset the variables that the line names",
