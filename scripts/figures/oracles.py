@@ -36,7 +36,7 @@ ORACLES: dict[str, tuple[dict[str, Any] | None, Sequence[str]]] = {
     "sampa": ({"name": "sampa", "mix": 0.2}, ["x", "x + ε", "y′"]),
     "gsam": ({"name": "gsam", "alpha": 0.8}, ["w", "w + ε"]),
     "gradient_norm": ({"name": "gradient_norm", "alpha": 0.5}, ["w", "w + ε"]),
-    "esam": ({"name": "esam", "gamma": 1.0}, ["w", "w + ε"]),
+    "esam": ({"name": "esam", "beta": 0.7, "gamma": 1.0}, ["w", "w + ε"]),
     "ae_sam": ({"name": "ae_sam", "threshold": -1.0}, ["w", "w + ε"]),
 }
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -97,14 +97,15 @@ def draw(name: str) -> Figure:
     figure = Figure(figsize=(5.6, 2.7), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
     (w, after), (points,) = path(sharpness, 1, LR)
-    _contours(left, (-2.15, 0.15), (-0.9, 1.4))
+    _contours(left, (-2.2, 0.2), (-0.8, 1.6))
     if sharpness is not None:
         _arrow(left, w, w - LR * CURVATURES.numpy() * w, GREY, "plain step", (6, 4), "--")
     for point, label in zip(points, labels, strict=True):
         if not np.allclose(point, w):
             left.plot(*np.stack([w, point]).T, color=COLOUR, linewidth=1.0)
         left.plot(*point, "o", color="white", markeredgecolor=COLOUR, markersize=7, markeredgewidth=1.4, zorder=4)
-        beside = (-20, -4) if label == "y′" else (6, 5)
+        # To the left where a label to the right would lie on another point.
+        beside = {"y′": (-20, -4), "w + ε": (-18, 8)}.get(label, (6, 5)) if point[1] <= w[1] else (6, 5)
         left.annotate(label, point, beside, textcoords="offset points", fontsize=10, color=COLOUR, zorder=6)
     _arrow(left, w, after, COLOUR, "step", (-28, -4))
     left.set_title("one move", fontsize=10)
