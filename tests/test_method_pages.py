@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from tiny import RING
@@ -124,3 +126,21 @@ def test_the_tables_to_choose_by_have_every_page_and_its_cost():
             place = header.split(" | ").index("gradients a step" if folder == "loops" else "gradients a move")
             assert cells[place].partition(",")[0] == ("1 or 2" if cost is None else f"{cost.gradients.mean:g}"), name
     assert sorted(found) == sorted(PAGES)
+
+
+def test_the_maps_agree_with_closed_forms_and_hold_what_is_guaranteed(monkeypatch):
+    """With ``mu = gamma (rho + i sqrt(1 - rho^2))`` a step of the quadratic game multiplies by a polynomial of mu."""
+    monkeypatch.syspath_prepend(DOCS.parent / "scripts" / "figures")
+    loops = importlib.import_module("loops")
+    rho, gamma = np.meshgrid(loops.RHO[::5], loops.GAMMA[::5])
+    mu = gamma * (rho + 1j * np.sqrt(1 - rho**2))
+    factors = {"gda": 1 - mu, "extragradient": 1 - mu + mu**2, "extragradient_plus": 1 - (mu - mu**2) / 2}
+    for name, factor in factors.items():
+        np.testing.assert_allclose(loops.rates(name, rho, gamma), abs(factor), atol=1e-12)
+    for name in (*factors, "lookahead", "lookahead_extragradient", "ceg_plus"):
+        proven = loops.guaranteed(name, rho, gamma)
+        assert proven.any() and (loops.rates(name, rho, gamma)[proven] < 1).all()
+    iterates, points = loops.path({"name": "extragradient"}, "simultaneous")
+    assert len(points) == loops.GRADIENTS and len(iterates) == 1 + loops.GRADIENTS // 2
+    factor = abs(1 - 1j * loops.STEP - loops.STEP**2)
+    np.testing.assert_allclose(np.hypot(*iterates.T), factor ** np.arange(len(iterates)), rtol=1e-12)
