@@ -49,14 +49,14 @@ LOOPS: dict[str, tuple[dict[str, Any], Order]] = {
     "lookahead_extragradient": ({"name": "lookahead", "base": {"name": "extragradient"}}, "simultaneous"),
 }
 # Loops without an iteration matrix, and the outer steps of the runs in its place. Where each step multiplies by the
-# same number, two steps are enough.
-RUNS = {"anchored_extragradient": 400, "fast_extragradient": 40, "corrected_proximal_point": 2, "ceg_plus_adaptive": 2}
+# same number, two steps are enough. The linear ones run on many games at once.
+RUNS = {"anchored_extragradient": 400, "fast_extragradient": 60, "corrected_proximal_point": 2, "ceg_plus_adaptive": 2}
+LINEAR = ("anchored_extragradient", "fast_extragradient")
 # Loops that are told the game's cohypomonotonicity where it is negative, and the share of the step size below which
 # they refuse it.
 TOLD = {"fast_extragradient": 0.5, "corrected_proximal_point": 1.0}
 
 RHO, GAMMA = np.linspace(-0.8, 1.0, 46), np.linspace(0.03, 1.5, 40)
-COARSE = 2  # every second place, for the one loop that takes long runs on each game by itself
 STEP, GRADIENTS, START = 0.4, 24, (1.0, 0.0)
 
 
@@ -68,8 +68,7 @@ def draw(name: str) -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=(1.22, 1))
     iterates, points = path(spec, order)
     cost = len(points) / (len(iterates) - 1)
-    every = COARSE if name == "fast_extragradient" else 1
-    rho, gamma = np.meshgrid(RHO[::every], GAMMA[::every])
+    rho, gamma = np.meshgrid(RHO, GAMMA)
     rate = np.minimum(rates(name, rho, gamma), 10) ** (1 / cost)
     _draw_map(figure, left, rho, gamma, rate, guaranteed(name, rho, gamma))
     _draw_path(right, iterates, points, colour)
@@ -105,13 +104,19 @@ def rates(name: str, rho: np.ndarray, gamma: np.ndarray) -> np.ndarray:
         gamma: values of ``gamma L``, in the same shape.
     """
     spec, order = LOOPS[name]
+    fields = gamma[..., None, None] * quadratic(rho)
     if name not in RUNS:
-        return contraction(build("outer", spec), gamma[..., None, None] * quadratic(rho), (1, 1), order)
-    if name == "anchored_extragradient":  # which is linear, so that one run has all games
-        fields = (gamma[..., None, None] * quadratic(rho)).reshape(-1, 2, 2)
-        return measured_rate(build("outer", spec), fields, order, RUNS[name]).reshape(rho.shape)
-    found = [_rate_of_one(name, r, g) for r, g in zip(rho.ravel().tolist(), gamma.ravel().tolist(), strict=True)]
-    return np.array(found).reshape(rho.shape)
+        return contraction(build("outer", spec), fields, (1, 1), order)
+    # The step size 1 and the field gamma M are the same as gamma and M.
+    keys = np.minimum(rho, 0.0) / gamma if name in TOLD else np.zeros_like(rho)
+    groups = keys if name in LINEAR else np.arange(rho.size).reshape(rho.shape)
+    found = np.full(rho.shape, np.nan)
+    for group in np.unique(groups):
+        where = groups == group
+        key = keys[where].max()
+        if name not in TOLD or key > -TOLD[name]:
+            found[where] = measured_rate(told(name, key), fields[where], order, RUNS[name])
+    return found
 
 
 def guaranteed(name: str, rho: np.ndarray, gamma: np.ndarray) -> np.ndarray | None:
@@ -121,23 +126,15 @@ def guaranteed(name: str, rho: np.ndarray, gamma: np.ndarray) -> np.ndarray | No
         return None
     if name not in TOLD:
         return None if name == "rapp" else convergence_guaranteed(build("outer", spec), rho, gamma)
-    columns = [convergence_guaranteed(told(name, r), r, gamma[:, 0]) for r in rho[0].tolist()]
+    columns = [convergence_guaranteed(told(name, min(r, 0.0)), r, gamma[:, 0]) for r in rho[0].tolist()]
     return np.stack([column for column in columns if column is not None], 1)
 
 
-def told(name: str, rho: float, scale: float = 1.0) -> Outer:
-    """A loop that knows the game's cohypomonotonicity, where it is negative, divided by ``scale``."""
+def told(name: str, comonotonicity: float) -> Outer:
+    """The loop; if it can know the game's cohypomonotonicity, one that knows this."""
     spec = LOOPS[name][0]
-    outer: Outer = build("outer", spec | {"comonotonicity": min(rho, 0.0) / scale} if name in TOLD else spec)
+    outer: Outer = build("outer", spec | {"comonotonicity": float(comonotonicity)} if name in TOLD else spec)
     return outer
-
-
-def _rate_of_one(name: str, rho: float, gamma: float) -> float:
-    """The contraction in a run on one game; the step size 1 and the field ``gamma M`` are the same as gamma and M."""
-    if name in TOLD and not min(rho, 0.0) > -TOLD[name] * gamma:
-        return float("nan")
-    field = gamma * quadratic(np.array([rho]))
-    return float(measured_rate(told(name, rho, gamma), field, "simultaneous", RUNS[name])[0])
 
 
 def _draw_map(
