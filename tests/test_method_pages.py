@@ -108,10 +108,11 @@ def test_a_page_has_an_equation_its_sections_and_its_picture(page):
         assert picture.startswith(f"images/{folder}/") and (DOCS / picture).stat().st_size < 60_000
 
 
-def test_every_picture_is_shown():
+def test_every_picture_is_shown_and_differs_from_the_others():
     shown = {name for page in PAGES for name in re.findall(r"\(\.\./images/([^)]+)\.png\)", text_of(page))}
     found = [path for folder in ("loops", "oracles") for path in (DOCS / "images" / folder).iterdir()]
     assert {str(path.relative_to(DOCS / "images").with_suffix("")) for path in found} == shown
+    assert len({path.read_bytes() for path in found}) == len(found)
 
 
 def test_the_tables_to_choose_by_have_every_page_and_its_cost():

@@ -37,7 +37,7 @@ ORACLES: dict[str, tuple[dict[str, Any] | None, Sequence[str]]] = {
     "gsam": ({"name": "gsam", "alpha": 0.8}, ["w", "w + ε"]),
     "gradient_norm": ({"name": "gradient_norm", "alpha": 0.5}, ["w", "w + ε"]),
     "esam": ({"name": "esam", "beta": 0.7, "gamma": 1.0}, ["w", "w + ε"]),
-    "ae_sam": ({"name": "ae_sam", "threshold": -1.0}, ["w", "w + ε"]),
+    "ae_sam": ({"name": "ae_sam"}, ["w", "w + ε"]),
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "SAM": {},
@@ -109,7 +109,9 @@ def draw(name: str) -> Figure:
         left.annotate(label, point, beside, textcoords="offset points", fontsize=10, color=COLOUR, zorder=6)
     _arrow(left, w, after, COLOUR, "step", (-28, -4))
     left.set_title("one move", fontsize=10)
-    _draw_path(right, *path(sharpness, PATH, LR / 2))
+    # Exact gradients only become shorter, so that AE-SAM would leave off once and for all.
+    noise = 1.0 if name == "ae_sam" else 0.0
+    _draw_path(right, *path(sharpness, PATH, LR / 2, noise=noise))
     right.set_title(f"{PATH} moves", fontsize=10)
     return figure
 
