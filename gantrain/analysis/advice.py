@@ -90,14 +90,14 @@ def _behaviour(diagnosis: Diagnosis, dominates: str) -> str:
     """What the players do, for a reader who does not know the theory."""
     if len(diagnosis.hessians) == 1:
         return (
-            "There is only one player, so this is ordinary training of a network: nobody answers its steps, and nothing "
-            "can go round in circles."
+            "There is only one player, so this is ordinary training of a network: nobody answers its steps, and "
+            "nothing can go round in circles."
         )
     return {
-        "rotation": "The players mostly chase each other: what one gains by a step, the next step of another undoes, so "
-        "that plain gradient steps go round in circles, or away in widening ones, rather than settle.",
-        "sharpness": "Each player mostly goes downhill on its own loss, and the chase between the players matters less: "
-        "plain gradient steps settle if the learning rate is small enough for the steepest direction.",
+        "rotation": "The players mostly chase each other: what one gains by a step, the next step of another undoes, "
+        "so that plain gradient steps go round in circles, or away in widening ones, rather than settle.",
+        "sharpness": "Each player mostly goes downhill on its own loss, and the chase between the players matters "
+        "less: plain gradient steps settle if the learning rate is small enough for the steepest direction.",
         "undecided": "On some batches the players mostly chase each other, and on others each mostly goes downhill on "
         "its own loss, so that these batches do not tell what would hold the training up.",
     }[dominates]
@@ -105,8 +105,8 @@ def _behaviour(diagnosis: Diagnosis, dominates: str) -> str:
 
 # What an outer loop that is advised does, for a reader who does not know the theory.
 _DOES = {
-    "lookahead": "it takes a few ordinary steps and then goes only a part of the way from where they began to where they "
-    "led, which damps the circling",
+    "lookahead": "it takes a few ordinary steps and then goes only a part of the way from where they began to where "
+    "they led, which damps the circling",
     "rapp": "it takes a few inner steps that look for a point at which all players would agree, and then goes only a "
     "part of the way to it, which damps the circling",
 }
@@ -128,8 +128,9 @@ def _trust(diagnosis: Diagnosis) -> str:
     unsteady = any(sample.spread > abs(sample.mean) / 2 for sample in (diagnosis.lipschitz, diagnosis.rho))
     seen = f"on {count} batches, which differ widely" if unsteady else f"on {count} batch{'es' * (count > 1)}"
     return (
-        f"This is a look at one moment of the training, {seen}, and the theory behind it is about plain gradient steps, "
-        "not adam: train with and without the change at equal gradient evaluations, and believe that comparison instead."
+        f"This is a look at one moment of the training, {seen}, and the theory behind it is about plain gradient "
+        "steps, not adam: train with and without the change at equal gradient evaluations, and believe that comparison "
+        "instead."
     )
 
 
