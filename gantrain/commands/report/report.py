@@ -23,7 +23,7 @@ from gantrain.commands.report.pictures import Pictures, pictures
 from gantrain.commands.report.plot import colour, dashes
 from gantrain.commands.report.quality import Table, tables
 from gantrain.commands.report.reading import Reading, ReportedRun, read_runs
-from gantrain.commands.report.words import words
+from gantrain.commands.report.words import were_sought, words
 from gantrain.compute.device import exact_arithmetic, find_device
 from gantrain.config import shipped
 from gantrain.errors import UserError
@@ -148,14 +148,13 @@ def _said(reading: Reading) -> list[tuple[ReportedRun, list[str]]]:
 
 
 def _quiet(said: Sequence[tuple[ReportedRun, list[str]]]) -> str:
-    """A sentence about the runs about which there is nothing to say."""
-    count = sum(not lines for _, lines in said)
-    if not count:
+    """A sentence about the runs about which there is nothing else to say."""
+    runs = [run for run, lines in said if not lines]
+    if not runs:
         return ""
-    who = (
-        "All runs have" if count == len(said) else "The other run has" if count == 1 else f"The other {count} runs have"
-    )
-    return f"{who} used up {'its' if count == 1 else 'their'} budget without a sign of trouble."
+    who = "All runs" if len(runs) == len(said) else f"The other {len(runs)} runs" if len(runs) > 1 else "The other run"
+    sought = ", and showed no sign of trouble" if all(map(were_sought, runs)) else ""
+    return f"{who} used up the budget{sought}."
 
 
 def _hash(text: str) -> str:

@@ -58,6 +58,11 @@ def words(run: ReportedRun, at: str) -> list[Remark]:
     return [*_state(run), *_quality(run, at), *_signs(run), *_game(run.folder)]
 
 
+def were_sought(run: ReportedRun) -> bool:
+    """Whether signs of trouble were looked for while the run was trained."""
+    return any(f"advice/{sign.name}" in run.series.values for sign in SIGNS)
+
+
 def _state(run: ReportedRun) -> Iterator[Remark]:
     found = run.summary
     if found.state == "diverged":
@@ -97,9 +102,9 @@ def _quality(run: ReportedRun, at: str) -> Iterator[Remark]:
 
 def _signs(run: ReportedRun) -> Iterator[Remark]:
     """The signs of trouble that gantrain looked for while it trained, in its own words."""
-    looks = {sign.name: run.series.values.get(f"advice/{sign.name}") for sign in SIGNS}
-    if not any(looks.values()):
+    if not were_sought(run):
         return
+    looks = {sign.name: run.series.values.get(f"advice/{sign.name}") for sign in SIGNS}
     parts = _parts(run.content)
     now = [sign for sign in SIGNS if (found := looks[sign.name]) is not None and found[1][-1] == 1]
     for sign in now:
