@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gantrain.commands.comparison.tables import shown
-from gantrain.commands.report.reading import Reading, ReportedGroup
+from gantrain.commands.report.reading import Reading
 from gantrain.config import yaml_files
 from gantrain.utils.nested import flatten
 
@@ -32,20 +32,15 @@ class Configs:
 
 def configs(reading: Reading) -> Configs:
     """The configs of the groups."""
-    flat = [{k: v for k, v in flatten(_short(group)).items() if k not in _OF_A_RUN} for group in reading.groups]
+    flat = [{k: v for k, v in flatten(group.runs[0].short).items() if k not in _OF_A_RUN} for group in reading.groups]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     apart = [key for key in keys if any(one.get(key) != flat[0].get(key) for one in flat)]
     rows = [
         (group.label, [shown(one[key]) if key in one else "" for key in apart])
         for group, one in zip(reading.groups, flat, strict=True)
     ]
-    texts = [(group.label, _text(_short(group)), _text(group.runs[0].content)) for group in reading.groups]
+    texts = [(group.label, _text(group.runs[0].short), _text(group.runs[0].content)) for group in reading.groups]
     return Configs(texts, apart, rows)
-
-
-def _short(group: ReportedGroup) -> Mapping[str, Any]:
-    run = group.runs[0]
-    return run.content if run.short is None else run.short
 
 
 def _text(content: Mapping[str, Any]) -> str:

@@ -13,8 +13,7 @@ _MOST = 8
 
 def facts(run: ReportedRun) -> dict[str, str]:
     """What was trained, by the names of the parts; settings that have their defaults are left out."""
-    content = run.content
-    short = content if run.short is None else run.short
+    content, short = run.content, run.short
     found = {"data": ", ".join(_data(run))} if "data" in content else {}
     game = short.get("game", {})
     players = _players(content)
@@ -75,7 +74,7 @@ def _player(section: Mapping[str, Any], short: Mapping[str, Any]) -> Iterator[st
 
 def _data(run: ReportedRun) -> Iterator[str]:
     data = run.content["data"]
-    short = (run.short or run.content).get("data", {})
+    short = run.short.get("data", {})
     if not isinstance(data, Mapping):
         return
     yield described({key: value for key, value in short.items() if key != "batch_size"}) or "given in Python"

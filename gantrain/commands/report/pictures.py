@@ -18,7 +18,7 @@ from torch import Tensor
 from gantrain.commands.nearest_real import features_of
 from gantrain.commands.nearest_real import picture as beside_neighbours
 from gantrain.commands.network import offline
-from gantrain.commands.report.reading import ReportedRun
+from gantrain.commands.report.reading import ReportedRun, one_line
 from gantrain.compute import memory
 from gantrain.data.dataset import DataSet
 from gantrain.errors import Notice, UserError
@@ -35,7 +35,7 @@ _WIDEST, _EXACT = 720, 40_000
 _LARGEST = 50_000_000
 # The number of samples where the run has drawn none; of images on a path, and of paths; of samples with neighbours, and
 # of the neighbours of each.
-_SAMPLES, _STEPS, _PATHS, _NEIGHBOURLY, _NEAREST = 64, 8, 6, 8, 5
+_SAMPLES, _STEPS, _PATHS, _NEIGHBOURLY, _NEAREST = 36, 8, 5, 8, 5
 # Training samples are searched for neighbours if they have at most so many numbers in all, and by the features of a
 # large network if there are at most so many samples: the search should take seconds.
 _MOST_NUMBERS, _MOST_SAMPLES = 400_000_000, 2000
@@ -96,7 +96,7 @@ def pictures(run: ReportedRun, frames: int, device: torch.device, trust: bool, d
     found = Pictures()
     found.frames, found.over_time = _frames(run.folder / "samples", frames), _file(run.folder / "samples/over_time.png")
     saved = None
-    with _noting(found.notes, "There are no pictures from a checkpoint"):
+    with _noting(found, run.folder, "There are no pictures from a checkpoint"):
         saved = load(str(run.folder), device=device, trust=trust, data=data)
         found.step = saved.step
         found.parameters = {
@@ -104,23 +104,23 @@ def pictures(run: ReportedRun, frames: int, device: torch.device, trust: bool, d
         }
     if saved is None or not isinstance(saved.game, GenerativeGame):
         return found
-    with _noting(found.notes, "No samples were drawn"):
-        samples = _finite(saved.sample(_SAMPLES, seed=0))
+    with _noting(found, run.folder, "No samples were drawn"):
+        samples = _finite(saved.sample(_NEIGHBOURLY if found.frames else _SAMPLES, seed=0))
         if not found.frames:
             found.drawn = _embedded(_image(draw(samples.cpu(), saved.spec, None)), f"step {saved.step}")
         if saved.spec.image:
-            _of_checkpoint(found, saved, samples, run.samples, trust)
+            _of_checkpoint(found, saved, samples, run, trust)
     return found
 
 
-def _of_checkpoint(found: Pictures, saved: SavedRun, samples: Tensor, count: int | None, trust: bool) -> None:
+def _of_checkpoint(found: Pictures, saved: SavedRun, samples: Tensor, run: ReportedRun, trust: bool) -> None:
     """Add the paths and the neighbours."""
-    with _noting(found.notes, "No paths were drawn"):
+    with _noting(found, run.folder, "No paths were drawn"):
         paths = _finite(saved.interpolate(_STEPS, _PATHS, seed=0, closed=True))
         found.paths = _embedded(_image(grid(paths.flatten(0, 1).cpu(), _STEPS)))
-    with _noting(found.notes, "The nearest training samples were not looked for"):
-        if count is not None and count * samples[0].numel() > _MOST_NUMBERS:
-            raise UserError(f"there are {count} of them; gantrain sample {saved.folder} --neighbours does")
+    with _noting(found, run.folder, "The nearest training samples were not looked for"):
+        if run.samples is not None and run.samples * samples[0].numel() > _MOST_NUMBERS:
+            raise UserError(f"there are {run.samples} of them, and gantrain sample --neighbours takes the time for it")
         first, data = samples[:_NEIGHBOURLY], saved.data
         k = min(_NEAREST, len(data.samples))
         found.near["pixels"] = _beside(first, data, k, None)
@@ -192,7 +192,7 @@ def _finite(samples: Tensor) -> Tensor:
 
 
 @contextmanager
-def _noting(notes: list[str], missing: str) -> Iterator[None]:
+def _noting(found: Pictures, folder: Path, missing: str) -> Iterator[None]:
     """Turn an error of the block into a line that says what is missing, and notices into lines."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", Notice)
@@ -200,6 +200,6 @@ def _noting(notes: list[str], missing: str) -> Iterator[None]:
             with offline(), memory.out_of_memory(lambda: "memory", lambda: "try --device cpu"):
                 yield
         except (UserError, OSError) as error:
-            notes.append(f"{missing}: {' '.join(str(error).split())}.")
-    said = [" ".join(str(each.message).split()) for each in caught if issubclass(each.category, Notice)]
-    notes += [f"{line[:1].upper()}{line[1:]}." for line in said]
+            found.notes.append(f"{missing}: {one_line(error, folder)}.")
+    said = [one_line(each.message, folder) for each in caught if issubclass(each.category, Notice)]
+    found.notes += [f"{line[:1].upper()}{line[1:]}." for line in said]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class ReportedRun:
         series: what it has logged; empty if that cannot be read.
         content: the config of the run with all defaults; of a run that was built in Python, the description of its
             parts.
-        short: the config without the keys that have their defaults; None where the defaults are not known.
+        from_config: whether the run was built from a config, and not in Python.
         samples: the number of training samples; None if it is not on record.
         form: the form of the training data; None if it is not on record.
         note: what is wrong with the log, in one line; else empty.
@@ -38,10 +39,18 @@ class ReportedRun:
     summary: Summary
     series: Series
     content: Mapping[str, Any]
-    short: Mapping[str, Any] | None
+    from_config: bool
     samples: int | None
     form: DataForm | None
     note: str = ""
+
+    @cached_property
+    def short(self) -> Mapping[str, Any]:
+        """The config without the keys that have their defaults, or all of it where these are not known."""
+        try:
+            return without_defaults(self.content, str(self.folder / CONFIG)) if self.from_config else self.content
+        except UserError:
+            return self.content
 
     @property
     def folder(self) -> Path:
@@ -97,13 +106,18 @@ def read_runs(folders: Sequence[Path], at: str | None = None) -> Reading:
     return _read(folders, "gradients") if at is None and len(found.groups) > 1 else found
 
 
+def one_line(error: object, folder: Path) -> str:
+    """What an error or a notice says, with the names of files as they are in a folder."""
+    return " ".join(str(error).replace(f"{folder}/", "").split())
+
+
 def _read(folders: Sequence[Path], at: str) -> Reading:
     members, runs, failures = [], {}, []
     for folder in folders:
         try:
             member, run = _run(folder, at)
         except UserError as error:
-            failures.append(" ".join(str(error).split()))
+            failures.append(one_line(error, folder.parent))
             continue
         members.append(member)
         runs[folder] = run
@@ -114,24 +128,22 @@ def _read(folders: Sequence[Path], at: str) -> Reading:
 
 
 def _run(folder: Path, at: str) -> tuple[Member, ReportedRun]:
-    config, content, short = _config(folder)
+    content: dict[str, Any] = yaml_files.read(folder / CONFIG)
+    from_config = yaml_files.first_line(folder / CONFIG) != BUILT_IN_PYTHON
+    config = comparable_config(folder) if from_config else _described(content, f"{folder / CONFIG}: run")
     seed = config["run"]["seed"]
     series, note = Series(folder, seed, 0.0, {}), ""
     try:
         series = read_series(folder, seed, at)
     except UserError as error:
         there = (folder / METRICS).exists()
-        note = " ".join(str(error).split()) if there else f"{folder}: has no log, so that there are no curves"
+        note = one_line(error, folder) if there else "It has no log, so that there are no curves"
     digest = data_digest(folder)
     samples = None if digest is None else digest.samples
-    run = ReportedRun(summarise(folder), series, content, short, samples, recorded_form(folder), note)
+    run = ReportedRun(summarise(folder), series, content, from_config, samples, recorded_form(folder), note)
     return Member(series, config, digest), run
 
 
-def _config(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:
-    """The config as runs are compared by it, as it was written, and without defaults."""
-    content: dict[str, Any] = yaml_files.read(folder / CONFIG)
-    if yaml_files.first_line(folder / CONFIG) == BUILT_IN_PYTHON:
-        run = resolved(validate(Run, content.get("run"), f"{folder / CONFIG}: run"))
-        return {**content, "run": run}, content, None
-    return comparable_config(folder), content, without_defaults(content, str(folder / CONFIG))
+def _described(content: dict[str, Any], where: str) -> dict[str, Any]:
+    """The description of a run that was built in Python, as configs of runs are compared."""
+    return {**content, "run": resolved(validate(Run, content.get("run"), where))}
