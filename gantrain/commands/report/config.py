@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gantrain.commands.comparison.tables import shown
-from gantrain.commands.report.reading import Reading
+from gantrain.commands.report.reading import Reading, ReportedRun
 from gantrain.config import yaml_files
 from gantrain.utils.nested import flatten
 
@@ -20,11 +20,13 @@ class Configs:
     """The configs of a report.
 
     Attributes:
+        about: what the config of a single group is.
         texts: for each group its name, the config without defaults as YAML, and the same with all defaults.
         keys: the keys in whose values the groups differ.
         rows: for each group its name and its values of ``keys``; an empty text stands for the default.
     """
 
+    about: str
     texts: Sequence[tuple[str, str, str]]
     keys: Sequence[str]
     rows: Sequence[tuple[str, list[str]]]
@@ -40,7 +42,15 @@ def configs(reading: Reading) -> Configs:
         for group, one in zip(reading.groups, flat, strict=True)
     ]
     texts = [(group.label, _text(group.runs[0].short), _text(group.runs[0].content)) for group in reading.groups]
-    return Configs(texts, apart, rows)
+    return Configs(_about(reading.groups[0].runs[0]), texts, apart, rows)
+
+
+def _about(run: ReportedRun) -> str:
+    if not run.from_config:
+        return "What the trainer was given in Python."
+    if run.short == run.content:
+        return "The whole config. The defaults of code outside gantrain are not known."
+    return "The keys that differ from their defaults. A file with them trains the run again."
 
 
 def _text(content: Mapping[str, Any]) -> str:

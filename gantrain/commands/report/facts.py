@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,7 +40,8 @@ def described(value: Any) -> str:
             return ", ".join(settings)
         return f"{name} ({', '.join(settings)})" if settings else str(name)
     if isinstance(value, list | tuple):
-        return ", ".join(map(described, value)) if value else "none"
+        inner = [f"[{described(one)}]" if isinstance(one, list | tuple) else described(one) for one in value]
+        return ", ".join(inner) if inner else "none"
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -73,11 +75,12 @@ def _player(section: Mapping[str, Any], short: Mapping[str, Any]) -> Iterator[st
 
 
 def _data(run: ReportedRun) -> Iterator[str]:
-    data = run.content["data"]
-    short = run.short.get("data", {})
-    if not isinstance(data, Mapping):
-        return
-    yield described({key: value for key, value in short.items() if key != "batch_size"}) or "given in Python"
+    data, short = run.content["data"], run.short.get("data", {})
+    if not isinstance(data, Mapping) or run.form is not None and not math.prod(run.form.spec.shape):
+        return  # the game takes no data
+    chosen = described({key: value for key, value in short.items() if key not in ("batch_size", "accumulation")})
+    if chosen:
+        yield chosen
     if run.samples is not None:
         yield f"{run.samples} samples"
     if run.form is not None:

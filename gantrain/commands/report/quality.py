@@ -47,8 +47,11 @@ def tables(reading: Reading) -> tuple[list[Table], list[str]]:
         comparisons = [compare_groups(groups, None, reading.at)]
         notes = []
     except UserError as error:
-        comparisons, notes = [], [f"The runs are not compared: {error}."] if len(groups) > 1 else []
+        comparisons, notes = [], [f"The groups are not compared: {error}."] if len(groups) > 1 else []
         for group in groups:
+            if all(run.diverged for run in group.runs):
+                notes.append(f"{group.label} diverged, so that it has no value at the end.")
+                continue
             try:
                 comparisons.append(compare_groups([group], None, reading.at))
             except UserError as alone:
@@ -84,18 +87,17 @@ def _values(comparison: Comparison) -> list[Table]:
 def _of_one_group(comparison: Comparison) -> Table:
     """A row for each value of a single group."""
     (group,) = comparison.groups
+    several = len(group.runs) > 1
     rows = []
     for metric, better in comparison.metrics.items():
         last, best = comparison.last(group, metric), comparison.best(group, metric)
-        numbers = [
-            f"{last.mean:.4g}" if last.count else "diverged",
-            str(best) if best is not None and best.count else "",
-        ]
-        rows.append([metric, numbers[0], interval(last), numbers[1], better or "not ranked"])
+        cells = [f"{last.mean:.4g}" if last.count else "diverged", *([interval(last)] if several else [])]
+        cells.append(str(best) if best is not None and best.count else "")
+        rows.append([metric, *cells, better or "not ranked"])
     lost = sum(run.diverged for run in group.runs)
-    title = f"{group.label}, {seeds(len(group.runs), lost, None)} seeds" if len(group.runs) > 1 else group.label
-    head = ["", "at the end", f"{100 * CONFIDENCE:g} % interval", "best", "better"]
-    note = _about(comparison) if len(group.runs) > 1 else _ALONE
+    title = f"{group.label}, {seeds(len(group.runs), lost, None)} seeds" if several else group.label
+    head = ["", "at the end", *([f"{100 * CONFIDENCE:g} % interval"] if several else []), "best", "better"]
+    note = _about(comparison) if several else _ALONE
     return Table(title, head, rows, note)
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -91,7 +92,8 @@ def page(reading: Reading, named: Sequence[Path], device: str, trust: bool, data
             for group in reading.groups[:_PICTURED]
         ]
     said = _said(reading)
-    title = reading.groups[0].label if not several else f"{len(reading.runs)} runs in {len(reading.groups)} groups"
+    count = f"{len(reading.runs)} runs in {len(reading.groups)} groups"
+    title = (f"{named[0].name}: {count}" if len(named) == 1 else count) if several else reading.groups[0].label
     return _MARK + environment.get_template("page.html").render(
         title=title,
         version=__version__,
@@ -197,24 +199,29 @@ def _runs(reading: Reading) -> Table:
 
 
 def _cost(reading: Reading) -> Table:
-    """What each group has cost so far, as means over its runs."""
-    head = ["", "steps", "gradient evaluations", "thousand samples", "images per second", "time"]
-    rows = []
+    """What each group has cost so far, as means over its runs; of a single group a row for each kind of cost."""
+    columns: dict[str, list[str]] = {}
     for group in reading.groups:
         last = [LastRows(run.folder).last("gradients/") or {} for run in group.runs if not run.note]
-        columns: list[list[Any]] = [
-            [row.get("step") for row in last],
-            [max((v for k, v in row.items() if k.startswith("gradients/")), default=None) for row in last],
-            [row.get("kimg") for row in last],
-        ]
-        speed = [
-            float(sorted(values[1])[len(values[1]) // 2])
-            for run in group.runs
-            if (values := run.series.values.get("images_per_second")) is not None
-        ]
-        cells = [_mean(column) for column in [*columns, speed]]
-        rows.append([group.label, *cells, _clock(_average([run.summary.seconds for run in group.runs]))])
-    return Table("", head, rows)
+        spent = [[v for k, v in row.items() if k.startswith("gradients/")] for row in last]
+        speeds = [run.series.values.get("images_per_second") for run in group.runs]
+        found = {
+            "steps": _mean([row.get("step") for row in last]),
+            "gradient evaluations": _mean([max(counts, default=None) for counts in spent]),
+            "thousand samples": _mean([row.get("kimg") for row in last]),
+            "samples per second": _mean([float(np.median(values[1])) for values in speeds if values is not None]),
+            "time": _clock(_average([run.summary.seconds for run in group.runs])),
+        }
+        for name, text in found.items():
+            columns.setdefault(name, []).append(text)
+    columns = {name: texts for name, texts in columns.items() if any(texts)}
+    labels = [group.label for group in reading.groups]
+    note = "Gradient evaluations are those of the player that takes most; the time is that of the training with its "
+    note += "evaluations, over all resumptions." + " Numbers are means over the runs." * (len(reading.runs) > 1)
+    if len(labels) == 1:
+        return Table("", ["", labels[0]], [[name, *texts] for name, texts in columns.items()], note)
+    rows = [[label, *(texts[i] for texts in columns.values())] for i, label in enumerate(labels)]
+    return Table("", ["", *columns], rows, note)
 
 
 def _average(values: Sequence[Any]) -> float | None:

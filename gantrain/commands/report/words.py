@@ -66,7 +66,8 @@ def were_sought(run: ReportedRun) -> bool:
 def _state(run: ReportedRun) -> Iterator[Remark]:
     found = run.summary
     if found.state == "diverged":
-        yield Remark(f"The training diverged at step {found.step}: {found.note}.")
+        reason = found.note.removeprefix(f"step {found.step}: ")
+        yield Remark(f"The training diverged at step {found.step}: {reason}.")
     else:
         far = "" if found.step is None else f": step {found.step}" + (f" of {found.steps}" if found.steps else "")
         note = f" {found.note}." if found.note else ""
