@@ -32,7 +32,7 @@ from gantrain.config.schema import Config
 from gantrain.config.shortened import without_defaults
 from gantrain.errors import UserError
 from gantrain.runs.divergence import Divergence, record_divergence
-from gantrain.runs.folder import CONFIG, prepare_folder
+from gantrain.runs.folder import BUILT_IN_PYTHON, CONFIG, config_text, prepare_folder
 from gantrain.runs.trust import state_folder
 
 FID = "frechet_distance[x]"
@@ -82,7 +82,7 @@ def trained(tmp_path_factory) -> Path:
             DIGITS,
             folder,
             *("run.steps=10", "game.conditional=true", "log.every=2", "samples={every: 2, count: 16}"),
-            *("evaluate={metrics: [fid], features: digits-classifier, samples: 128, every: 5}", "advice={every: 5}"),
+            *("evaluate={metrics: [prc], features: digits-classifier, samples: 64, every: 5}", "advice={every: 5}"),
         )
     )
 
@@ -126,7 +126,7 @@ def test_a_report_of_one_run_shows_all_of_it_in_one_file(trained):
     assert ["hidden" in image for image in images] == [True] * 4 + [False] * 5
     assert "digits, 1797 samples, of the shape 1 × 8 × 8, 10 classes, batches of 32" in page.text
     assert "nearest by the features of digits-classifier" in page.text
-    for name in ("frechet_distance[digits-classifier], lower is better", "loss/generator", "score/real"):
+    for name in ("precision[digits-classifier], higher is better", "loss/generator", "score/real"):
         assert name in page.text
     assert "It has used up its budget: step 10 of 10." in page.text and "seed 0" in page.text
     # Again, over the earlier one.
@@ -153,6 +153,31 @@ def test_runs_that_differ_in_the_seed_are_one_group_with_intervals(run, tmp_path
     assert f"{FID}: each group minus gda (negative is better)" in page.text and "rapp -1 -1 to -1" in page.text
     assert "outer. name" in page.text and "Over gradient evaluations" in page.text
     assert "There are no pictures from a checkpoint" in page.text and "samples" not in page.sections
+
+
+def test_one_group_has_a_row_for_each_value_with_bands_over_its_seeds(run, tmp_path):
+    for seed, end in enumerate((2.0, 4.0, 1e300)):
+        run(f"gda,seed={seed}", {10: 8.0, 20: end}, f"run.seed={seed}")
+    page = Page(report_runs([tmp_path], device="cpu"))
+    # The third run has logged a number beyond any use, and keeps the value that it had before.
+    assert "gda, 3 seeds at the end 95 % interval best better" in page.text
+    assert f"{FID} 4.667 -2.922 to 12.26 4.667 ± 1.8 lower" in page.text
+    assert "bands are one standard error" in page.text and "fill-opacity" in page.source and "legend" not in page.text
+
+
+def test_a_run_that_was_built_in_python_is_described(run, tmp_path):
+    folder = run("built", {10: 8.0, 20: 2.0})
+    shutil.rmtree(folder / "samples", ignore_errors=True)
+    described = {
+        "run": {"name": "built", "seed": 3, "steps": 20},
+        "data": {"batch_size": 8, "accumulation": 1},
+        "game": {"target": "mine:Game", "solver": {"optimizer": {"target": "torch.optim.adam:Adam", "lr": 0.1}}},
+        "outer": {"target": "gantrain.outer.gda:GDA", "order": "alternating"},
+    }
+    (folder / CONFIG).write_text(config_text(described, BUILT_IN_PYTHON))
+    page = Page(report_runs([folder], device="cpu"))
+    assert "solver optimizer torch.optim.adam:Adam (lr 0.1)" in page.text and "batches of 8" in page.text
+    assert "What the trainer was given in Python." in page.text and "seed 3" in page.text and FID in page.text
 
 
 def test_what_a_run_lacks_is_said_in_one_line(run, tmp_path):

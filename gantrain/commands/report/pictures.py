@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from PIL import Image
-from PIL.Image import DecompressionBombError
 from torch import Tensor
 
 from gantrain.commands.nearest_real import features_of
 from gantrain.commands.nearest_real import picture as beside_neighbours
 from gantrain.commands.network import offline
+from gantrain.commands.report.embedded import Picture, embedded, opened
 from gantrain.commands.report.reading import ReportedRun, one_line
 from gantrain.compute import memory
 from gantrain.data.dataset import DataSet
@@ -27,35 +24,13 @@ from gantrain.metrics import Classifier, Extractor, neighbours
 from gantrain.plotting.images import grid
 from gantrain.runs.saved import SavedRun, load
 from gantrain.train.callbacks.samples import GRID, draw
-from gantrain.utils.io import open_regular
 
-# The largest width of a picture in pixels; and the size in bytes above which a picture is compressed with losses.
-_WIDEST, _EXACT = 720, 40_000
-# A file with more pixels than this is no grid of samples.
-_LARGEST = 50_000_000
 # The number of samples where the run has drawn none; of images on a path, and of paths; of samples with neighbours, and
 # of the neighbours of each.
 _SAMPLES, _STEPS, _PATHS, _NEIGHBOURLY, _NEAREST = 36, 8, 5, 8, 5
 # Training samples are searched for neighbours if they have at most so many numbers in all, and by the features of a
 # large network if there are at most so many samples: the search should take seconds.
 _MOST_NUMBERS, _MOST_SAMPLES = 400_000_000, 2000
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture inside the page.
-
-    Attributes:
-        source: the content as a data URI.
-        width: the width in pixels.
-        height: the height in pixels.
-        label: a few words about it, such as the step.
-    """
-
-    source: str
-    width: int
-    height: int
-    label: str = ""
 
 
 @dataclass
@@ -83,19 +58,22 @@ class Pictures:
     notes: list[str] = field(default_factory=list)
 
 
-def pictures(run: ReportedRun, frames: int, device: torch.device, trust: bool, data: str | None) -> Pictures:
+def pictures(
+    run: ReportedRun, frames: int, widest: int, device: torch.device, trust: bool, data: str | None
+) -> Pictures:
     """The pictures of a run. Nothing is downloaded.
 
     Args:
         run: the run.
         frames: the largest number of grids over the training.
+        widest: the width in pixels to which wider pictures are reduced.
         device: where the generator computes.
         trust: whether code outside gantrain is executed though the run was not trained here.
         data: where the training data lie now, if not where the config says.
     """
-    found = Pictures()
-    found.frames, found.over_time = _frames(run.folder / "samples", frames), _file(run.folder / "samples/over_time.png")
-    saved = None
+    found, saved = Pictures(_frames(run.folder / "samples", frames, widest)), None
+    if (history := opened(run.folder / "samples" / "over_time.png")) is not None:
+        found.over_time = embedded(history, widest)
     with _noting(found, run.folder, "There are no pictures from a checkpoint"):
         saved = load(str(run.folder), device=device, trust=trust, data=data)
         found.step = saved.step
@@ -107,41 +85,46 @@ def pictures(run: ReportedRun, frames: int, device: torch.device, trust: bool, d
     with _noting(found, run.folder, "No samples were drawn"):
         samples = _finite(saved.sample(_NEIGHBOURLY if found.frames else _SAMPLES, seed=0))
         if not found.frames:
-            found.drawn = _embedded(_image(draw(samples.cpu(), saved.spec, None)), f"step {saved.step}")
+            found.drawn = embedded(draw(samples.cpu(), saved.spec, None), widest, f"step {saved.step}")
         if saved.spec.image:
-            _of_checkpoint(found, saved, samples, run, trust)
+            _of_checkpoint(found, saved, samples, run, widest, trust)
     return found
 
 
-def _of_checkpoint(found: Pictures, saved: SavedRun, samples: Tensor, run: ReportedRun, trust: bool) -> None:
+def _of_checkpoint(
+    found: Pictures, saved: SavedRun, samples: Tensor, run: ReportedRun, widest: int, trust: bool
+) -> None:
     """Add the paths and the neighbours."""
     with _noting(found, run.folder, "No paths were drawn"):
         paths = _finite(saved.interpolate(_STEPS, _PATHS, seed=0, closed=True))
-        found.paths = _embedded(_image(grid(paths.flatten(0, 1).cpu(), _STEPS)))
+        found.paths = embedded(grid(paths.flatten(0, 1).cpu(), _STEPS), widest)
     with _noting(found, run.folder, "The nearest training samples were not looked for"):
         if run.samples is not None and run.samples * samples[0].numel() > _MOST_NUMBERS:
             raise UserError(f"there are {run.samples} of them, and gantrain sample --neighbours takes the time for it")
         first, data = samples[:_NEIGHBOURLY], saved.data
         k = min(_NEAREST, len(data.samples))
-        found.near["pixels"] = _beside(first, data, k, None)
+        found.near["pixels"] = embedded(_beside(first, data, k, None), widest)
         features = features_of(saved, None, samples.device, trust)
         if isinstance(features, Classifier) or features is not None and len(data.samples) <= _MOST_SAMPLES:
-            found.near[f"the features of {features.name}"] = _beside(first, data, k, features)
+            found.near[f"the features of {features.name}"] = embedded(_beside(first, data, k, features), widest)
 
 
-def _beside(samples: Tensor, data: DataSet, k: int, features: Extractor | None) -> Picture:
-    near = neighbours(samples, data, k, features)
-    return _embedded(_image(beside_neighbours(samples, data, near)))
+def _beside(samples: Tensor, data: DataSet, k: int, features: Extractor | None) -> Tensor:
+    return beside_neighbours(samples, data, neighbours(samples, data, k, features))
 
 
-def _frames(folder: Path, most: int) -> list[Picture]:
+def _frames(folder: Path, most: int, widest: int) -> list[Picture]:
     """The grids of a run, spread evenly over its training, and the last of them in any case."""
     grids = {int(match[1]): path for path in _entries(folder) if (match := GRID.fullmatch(path.name))}
     steps = sorted(grids)
     chosen = torch.linspace(0, len(steps) - 1, min(len(steps), most)).round().int().tolist()
-    read = [(steps[i], image) for i in chosen if (image := _opened(grids[steps[i]])) is not None]
+    read = [
+        (image.size, embedded(image, widest, f"step {steps[i]}"))
+        for i in chosen
+        if (image := opened(grids[steps[i]])) is not None
+    ]
     # A run may go on with another number of samples, and so with larger grids.
-    return [_embedded(image, f"step {step}") for step, image in read if image.size == read[-1][1].size]
+    return [picture for size, picture in read if size == read[-1][0]]
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -149,40 +132,6 @@ def _entries(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError:
         return []
-
-
-def _file(path: Path) -> Picture | None:
-    image = _opened(path)
-    return None if image is None else _embedded(image)
-
-
-def _opened(path: Path) -> Image.Image | None:
-    """The picture of a file; None for what is no picture, or damaged, or much too large."""
-    try:
-        with open_regular(path) as stream, Image.open(stream, formats=["PNG"]) as image:
-            return image.convert("RGBA") if image.width * image.height <= _LARGEST else None
-    except (OSError, SyntaxError, ValueError, DecompressionBombError):
-        return None
-
-
-def _image(picture: Tensor) -> Image.Image:
-    """A picture, uint8 CHW, as an image."""
-    return Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).convert("RGBA")
-
-
-def _embedded(image: Image.Image, label: str = "") -> Picture:
-    """An image over white as part of the page: exact if it is small, and else with the losses of WebP."""
-    if image.width > _WIDEST:
-        image = image.resize((_WIDEST, max(1, round(image.height * _WIDEST / image.width))))
-    white = Image.new("RGBA", image.size, "white")
-    flat = Image.alpha_composite(white, image).convert("RGB")
-    exact, small = io.BytesIO(), io.BytesIO()
-    flat.save(exact, format="WEBP", lossless=True)
-    content = exact.getvalue()
-    if len(content) > _EXACT:
-        flat.save(small, format="WEBP", quality=80)
-        content = min(content, small.getvalue(), key=len)
-    return Picture(f"data:image/webp;base64,{base64.b64encode(content).decode()}", *flat.size, label)
 
 
 def _finite(samples: Tensor) -> Tensor:

@@ -70,6 +70,12 @@ class ReportedGroup:
         """The name of the group in tables and pictures."""
         return self.group.label
 
+    @property
+    def pictured(self) -> ReportedRun:
+        """The run that is pictured: the first with a checkpoint that did not diverge, or else the first."""
+        states = ("finished", "stopped", "running", "running?")
+        return next((run for run in self.runs if run.summary.state in states), self.runs[0])
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -34,8 +34,10 @@ from gantrain.utils.io import make_folder, open_regular, write_file
 REPORT = "report.html"
 # What the file of a report begins with, by which it is told apart from other files.
 _MARK = "<!DOCTYPE html>\n<!-- A report of gantrain. -->\n"
-# Pictures are shown of so many groups, with so many grids over the training each if there is one group, or several.
-_PICTURED, _FRAMES, _FRAMES_OF_SEVERAL = 8, 16, 6
+# Pictures are shown of so many groups. If there is one group, or if there are several, each has so many grids over the
+# training, and pictures of at most this width in pixels: even of noise, all of them take less than 8 MB.
+_PICTURED = 8
+_ONE, _SEVERAL = (12, 720), (4, 400)
 
 
 def report_runs(
@@ -88,7 +90,7 @@ def page(reading: Reading, named: Sequence[Path], device: str, trust: bool, data
     several = len(reading.groups) > 1
     with exact_arithmetic(place):
         pictured = [
-            (group, pictures(group.runs[0], _FRAMES_OF_SEVERAL if several else _FRAMES, place, trust, data))
+            (group, pictures(group.pictured, *(_SEVERAL if several else _ONE), place, trust, data))
             for group in reading.groups[:_PICTURED]
         ]
     said = _said(reading)
