@@ -165,6 +165,18 @@ def test_one_group_has_a_row_for_each_value_with_bands_over_its_seeds(run, tmp_p
     assert "bands are one standard error" in page.text and "fill-opacity" in page.source and "legend" not in page.text
 
 
+def test_groups_that_measured_nothing_in_common_are_compared_apart(run, tmp_path):
+    runs = [run("a", {10: 8.0}), run("b", {10: 9.0}, "outer=rapp")]
+    for name, outer in (("c", "optimistic"), ("d", "extragradient")):
+        runs.append(run(name, {10: 0.5}, f"outer={outer}"))
+        log = runs[-1] / "metrics.jsonl"
+        log.write_text(log.read_text().replace(FID, "game/gap"))
+        (runs[-1] / "better.json").write_text(json.dumps({"game/gap": "lower"}))
+    page = Page(report_runs(runs, tmp_path / "apart.html", device="cpu"))
+    assert "b minus" not in page.text and f"{FID}: each group minus a" in page.text
+    assert "game/gap: each group minus c" in page.text and "Not all groups are compared with each other" in page.text
+
+
 def test_a_run_that_was_built_in_python_is_described(run, tmp_path):
     folder = run("built", {10: 8.0, 20: 2.0})
     shutil.rmtree(folder / "samples", ignore_errors=True)

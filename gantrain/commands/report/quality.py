@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 from gantrain.commands.comparison.compare import Comparison, compare_groups
 from gantrain.commands.comparison.differences import Contrast, contrasts, tested
+from gantrain.commands.comparison.groups import Group
+from gantrain.commands.comparison.metrics import evaluated
 from gantrain.commands.comparison.series import UNITS
 from gantrain.commands.comparison.tables import seeds, verdict
 from gantrain.commands.report.reading import Reading
@@ -38,27 +40,45 @@ class Table:
 def tables(reading: Reading) -> tuple[list[Table], list[str]]:
     """The tables about how good the runs are, and lines that say why something is missing.
 
-    Groups that have measured the same are compared at the cost that all have reached; others stand alone.
+    All groups are compared at the cost that all have reached, if they have measured some value of quality in common.
+    Otherwise those are compared that have measured the same.
     """
     groups = [group.group for group in reading.groups if any(run.values for run in group.group.runs)]
     if not groups:
         return [], ["Nothing was logged that says how good the runs are."]
-    try:
-        comparisons = [compare_groups(groups, None, reading.at)]
-        notes = []
-    except UserError as error:
-        comparisons, notes = [], [f"The groups are not compared: {error}."] if len(groups) > 1 else []
+    comparisons, notes = _comparisons(groups, reading.at)
+    if len(groups) > 1 and (not comparisons or comparisons[0].advice):
+        alike: dict[tuple[str, ...], list[Group]] = {}
         for group in groups:
-            if all(run.diverged for run in group.runs):
-                notes.append(f"{group.label} diverged, so that it has no value at the end.")
-                continue
-            try:
-                comparisons.append(compare_groups([group], None, reading.at))
-            except UserError as alone:
-                notes.append(f"{group.label}: {alone}.")
+            alike.setdefault(tuple(sorted(_measured(group))), []).append(group)
+        apart = [_comparisons(members, reading.at) for members in alike.values()]
+        comparisons, notes = (
+            [one for found, _ in apart for one in found],
+            [line for _, lines in apart for line in lines],
+        )
+        if len(alike) > 1:
+            notes.append(
+                "Not all groups are compared with each other, since they have measured no value of quality in common."
+            )
     notes += list(dict.fromkeys(_sentence(each.advice) for each in comparisons if each.advice))
     found = [table for comparison in comparisons for table in _values(comparison)]
     return found + [table for comparison in comparisons for table in _differences(comparison)], notes
+
+
+def _comparisons(groups: Sequence[Group], at: str) -> tuple[list[Comparison], list[str]]:
+    """The groups compared, in one comparison or in none, and why they are not."""
+    if all(run.diverged for group in groups for run in group.runs):
+        return [], [f"{group.label} diverged, so that it has no value at the end." for group in groups]
+    try:
+        return [compare_groups(groups, None, at)], []
+    except UserError as error:
+        return [], [f"{', '.join(group.label for group in groups)}: {error}."]
+
+
+def _measured(group: Group) -> set[str]:
+    """The values of quality that all runs of a group have which did not diverge."""
+    whole = [run for run in group.runs if not run.diverged] or group.runs
+    return set.intersection(*(set(evaluated(run.values, [run])) for run in whole))
 
 
 def interval(estimate: Estimate) -> str:
