@@ -41,9 +41,10 @@ def diagnose(
 ) -> None:
     """Measure the game of RUN at a checkpoint: spectrum, share of rotation, L and rho, sharpness of each player.
 
-    RUN is the folder of a run or of one of its checkpoints, such as RUN/best. The output ends in plain words: whether
-    rotation or sharpness dominates, which outer loop the theory suggests, and which evidence would change that. The
-    command writes a picture of the spectrum, the numbers and TensorBoard events into RUN/diagnosis/step_N.
+    RUN is the folder of a run or of one of its checkpoints, such as RUN/best. The output begins with three sentences in
+    plain words: what the players do, what to try, and how far to trust that. Below are the numbers, and what the theory
+    says: whether rotation or sharpness dominates, which outer loop it suggests, and which evidence would change that.
+    The command writes a picture of the spectrum, the numbers and TensorBoard events into RUN/diagnosis/step_N.
 
     \b
     gantrain diagnose checkpoints/quickstart

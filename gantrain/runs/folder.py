@@ -46,7 +46,7 @@ _HALF_WRITTEN = re.compile(
 _BEGINNINGS = re.compile(rf"{LOCK}(\..+)?|{_HALF_WRITTEN.pattern}")
 _OWN = re.compile(
     rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|(data|init|better|trackers|diverged)\.json|metrics\.jsonl|events\.out\.tfevents\..+|"
-    r"step_[0-9]+(\..+)?|samples|best|diagnosis|wandb"
+    r"step_[0-9]+(\..+)?|samples|best|diagnosis|wandb|report\.html"
 )
 # The folder inside the run's folder that holds the checkpoint of the best evaluation.
 BEST = "best"
