@@ -119,23 +119,30 @@ class OneLine:
         return _SECONDS_BETWEEN_MESSAGES
 
     def show(self, frame: Frame) -> None:
-        self._write(f"\r{_one_line(frame)}", "")
+        self._replace(_one_line(frame))
 
     def note(self, text: str) -> None:
         shown = self._shown
-        self._write(f"\r{text}" if shown else text, "\n")
-        if shown:
-            self._write(shown, "")
+        self._replace("")
+        self._write(f"{text}\n")
+        self._replace(shown)
 
     def close(self) -> None:
         if self._shown:
-            self._write("", "\n")
+            self._write("\n")
+        self._shown = ""
 
-    def _write(self, text: str, end: str) -> None:
-        blank = " " * max(0, cell_len(self._shown.strip()) - cell_len(text.strip())) if text.startswith("\r") else ""
-        self._shown = "" if end else text
+    def _replace(self, text: str) -> None:
+        """Write a line over the one that is shown, which may be longer."""
+        if self._shown:
+            self._write(f"\r{' ' * cell_len(self._shown)}\r")
+        self._write(text)
+        self._shown = text
+
+    def _write(self, text: str) -> None:
         with _UNWRITABLE:
-            print(text + blank, end=end, file=self._stream, flush=True)
+            self._stream.write(text)
+            self._stream.flush()
 
 
 class Terminal:
@@ -214,11 +221,12 @@ class _Drawn:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         frame, width = self.frame, options.max_width
-        beside = width - _NARROWEST - 1  # where the words about the step begin in the line of the bar
-        first, *others = flowed(frame.head, beside if beside >= _NARROWEST else width)
-        size = min(_WIDEST, width - cell_len(first) - 1 if beside >= _NARROWEST else width)
+        room = width - _NARROWEST - 1
+        beside = cell_len(frame.head[0]) <= room  # whether words stand in the line of the bar
+        first, *others = flowed(frame.head, room if beside else width)
+        size = min(_WIDEST, width - cell_len(first) - 1 if beside else width)
         bar = ProgressBar(total=1.0, completed=min(frame.done, 1.0), width=size)
-        if beside >= _NARROWEST:
+        if beside:
             row = Table.grid(padding=(0, 1))
             row.add_row(bar, Text(first, no_wrap=True))
             yield row
