@@ -226,13 +226,10 @@ class _Drawn:
         first, *others = flowed(frame.head, room if beside else width)
         size = min(_WIDEST, width - cell_len(first) - 1 if beside else width)
         bar = ProgressBar(total=1.0, completed=min(frame.done, 1.0), width=size)
-        if beside:
-            row = Table.grid(padding=(0, 1))
-            row.add_row(bar, Text(first, no_wrap=True))
-            yield row
-        else:
-            yield bar
-            others = [first, *others]
+        row = Table.grid(padding=(0, 1))
+        row.add_row(bar, *([Text(first, no_wrap=True)] if beside else []))
+        yield row
+        others = others if beside else [first, *others]
         indent = size + 1
         if len(others) + len(list(flowed(frame.values, width - indent))) > 1:
             indent = 0

@@ -17,11 +17,12 @@ from gantrain.config.sections import TENSORBOARD, Checkpoint, Log, Run
 from gantrain.config.types import Interval
 from gantrain.data.batch import Batches
 from gantrain.distributed.processes import Processes
-from gantrain.errors import Diverged, Hopeless, Notice, UserError, lost_another
+from gantrain.errors import Diverged, Hopeless, Misplaced, Notice, UserError, lost_another
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.runs.divergence import Divergence, record_divergence
 from gantrain.runs.monitor import Monitor
+from gantrain.runs.place import Place
 from gantrain.runs.tracking import Trackers
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.description import described_error
@@ -55,6 +56,7 @@ class Loop(ABC):
         kept: the :meth:`stage` of the newest checkpoint.
         since: the clock before the last step, or at the newest checkpoint where the run went back to it.
         reached: the clock after the last step.
+        place: the place of the run's folder in the first process while the run trains, or None.
         finite_draws: the number of draws up to which the training is known to have been finite.
         begun: the time at which starting the run began, in seconds since 1970, by default that at which this object was
             made; None once the first step is taken.
@@ -86,6 +88,7 @@ class Loop(ABC):
         self.finite_draws = 0
         self.begun: float | None = time.time()
         self.trackers = Trackers(log.to, self.folder, self.main)
+        self.place: Place | None = None
         self._named = _named(callbacks)
         self._rows: int | None = None
 
@@ -185,6 +188,22 @@ class Loop(ABC):
         finally:
             self.trackers.finish()
 
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Lets the first process write into the run's folder in the block, if the folder is where it was.
+
+        Raises:
+            Misplaced: the folder was deleted, moved or replaced, be it during the block, whose error this explains.
+        """
+        if self.place is not None:
+            self.place.require()
+        try:
+            yield
+        except Exception:
+            if self.place is not None:
+                self.place.require()
+            raise
+
     def stage(self) -> tuple[Any, ...]:
         """What makes a checkpoint of this run another one than the last."""
         return self.step, tuple(self.pending), self.unlogged is None, self.rollbacks
@@ -271,7 +290,7 @@ class Loop(ABC):
             try:
                 with abandonable(self._interrupt.asked):
                     hopeless = self.run_callback(self._named[name])
-            except Diverged:
+            except (Diverged, Misplaced):
                 raise
             except Exception as error:
                 if lost_another(error):
@@ -291,7 +310,10 @@ class Loop(ABC):
         try:
             with self.processes.raise_on_all():
                 if self.main:
-                    work()
+                    with self.in_place():
+                        work()
+        except Misplaced:
+            raise
         except Exception as error:
             if lost_another(error):
                 raise
@@ -323,7 +345,7 @@ class Loop(ABC):
         """
         # Whoever ends first has a launcher end the others.
         self._settle()
-        with self.processes.raise_on_all():
+        with self.processes.raise_on_all(), self.in_place():
             require_finite_batches(self.batches, range(self.finite_draws, self.evaluator.draws))
         if self.settings.on_nonfinite == "stop":
             raise error
@@ -346,7 +368,8 @@ class Loop(ABC):
         # Whoever ends first has a launcher end the others.
         with suppress(UserError), self.processes.raise_on_all():
             if self.main:
-                record_divergence(self.folder, Divergence(self.step, str(error)))
+                with self.in_place():
+                    record_divergence(self.folder, Divergence(self.step, str(error)))
 
     def _due(self) -> list[str]:
         """The names of the callbacks that are due at this step."""

@@ -50,6 +50,7 @@ from gantrain.runs.folder import (
 from gantrain.runs.initial import Initial, record_initial
 from gantrain.runs.lock import RunLock
 from gantrain.runs.monitor import require_rows
+from gantrain.runs.place import Place
 from gantrain.runs.restore import (
     part_of,
     require_fit,
@@ -67,6 +68,7 @@ from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
 from gantrain.train.rehearsal import rehearse_step, take_step
 from gantrain.train.resuming import best_result, newest_state, undone_work
+from gantrain.utils.io import make_folder
 from gantrain.utils.nested import Maybe, flatten
 from gantrain.utils.seeding import derive
 from gantrain.utils.tensors import norm, preserve
@@ -255,6 +257,7 @@ class Trainer(Loop):
             with self.processes.raise_on_all():
                 if self.main:
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
+                    self.place = held.enter_context(Place(self.folder))
                     record_data(self.folder, data, DataForm.of(self.batches))
                     if self.initial and not found:
                         record_initial(self.folder, self.initial)
@@ -439,7 +442,7 @@ class Trainer(Loop):
         with self.processes.raise_on_all() if together else self.processes.first_works():
             if self.main or together:
                 network = self.evaluated_network(callback.weights)
-                with reference_arithmetic(), self._unchanged():
+                with self.in_place(), reference_arithmetic(), self._unchanged():
                     found = callback.run(self.folder, self.monitor, self.step, network)
                 if found is not None and not isinstance(found, Result | str):
                     wanted = f"{name_of(callback)}.run: expected a gantrain.Result, a text or None"
@@ -589,11 +592,14 @@ class Trainer(Loop):
         step, count = self.step, self.trackers.count
 
         def write(copy: dict[str, Any]) -> None:
-            if self._lock is not None:
-                self._lock.require()
-            # No checkpoint may be on the disk before the rows that it does not write again.
-            self.monitor.synchronise()
-            checkpoint.save(folder, step, copy, keep, config_text(self.config, self._mark))
+            with self.in_place():
+                if self._lock is not None:
+                    self._lock.require()
+                # No checkpoint may be on the disk before the rows that it does not write again.
+                self.monitor.synchronise()
+                if folder != self.folder:
+                    make_folder(folder, durable=True, parents=False)
+                checkpoint.save(folder, step, copy, keep, config_text(self.config, self._mark))
             if folder == self.folder:
                 self.trackers.safe = count
 

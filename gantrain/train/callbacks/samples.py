@@ -63,7 +63,7 @@ class SampleGrid(Callback):
         """Draw the samples of ``network`` into the run's folder and into TensorBoard."""
         samples = self.game.sample(self.count, self.seed, network=network).cpu()
         path = folder / "samples" / f"step_{step:06d}.png"
-        make_folder(path.parent)
+        make_folder(path.parent, parents=False)
         image = draw(samples, self.data.spec, self.data)
         save_png(image, path)
         monitor.image("samples", step, image)
