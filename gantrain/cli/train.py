@@ -62,7 +62,7 @@ def train(
     """
     from gantrain.config.loading import load
     from gantrain.distributed.environment import check_processes, launched_place
-    from gantrain.distributed.launch import before_joining, launch
+    from gantrain.distributed.launch import before_joining, launch, started_by_gantrain
     from gantrain.train.interrupt import ignore_requests
 
     ignore_requests()
@@ -92,4 +92,9 @@ def train(
         return
     from gantrain.commands import train
 
-    train.train(checked, resume, overwrite, processes, accept_data, trust)
+    started_here = place is None or started_by_gantrain()
+    options = [*([] if processes is None else ["--processes", str(processes)]), *(["--trust"] if trust else [])]
+    options += [] if data is None else ["--data", data]
+    program = click.get_current_context().command_path.split()
+    again = [*program, config, "--resume", *options, *overrides] if started_here else None
+    train.train(checked, resume, overwrite, processes, accept_data, trust, again)

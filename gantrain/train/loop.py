@@ -136,6 +136,10 @@ class Loop(ABC):
     def over(self) -> bool:
         """Whether the budget is used up."""
 
+    @abstractmethod
+    def further(self) -> str:
+        """A line that says how the finished run is trained further; empty if it cannot be."""
+
     @property
     @abstractmethod
     def last(self) -> bool:
@@ -147,6 +151,7 @@ class Loop(ABC):
         Args:
             interrupt: of the processes of the run, which is entered for the time of the steps.
         """
+        over = self.over
         with interrupt as self._interrupt, CheckpointWriter() as self.writer:
             try:
                 if self.settings.on_nonfinite == "rollback" and self.step == 0:
@@ -166,7 +171,11 @@ class Loop(ABC):
         self._guarded("the log", partial(self.monitor.hparams, self.config, self.monitor.last or {}))
         self._guarded("the log", self.monitor.close)
         self.progress.close()
-        self.progress.note(f"finished at step {self.step}; the run is in {self.folder}")
+        already = "already " if over else ""
+        self.progress.note(f"{already}finished at step {self.step}; the run is in {self.folder}")
+        further = self.further()
+        if further:
+            self.progress.note(further)
 
     @contextmanager
     def monitored(self) -> Iterator[None]:

@@ -61,6 +61,7 @@ from gantrain.runs.restore import (
 )
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.train.description import describe
+from gantrain.train.further import how_to_go_on, larger_budgets
 from gantrain.train.initial_distance import InitialDistance
 from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
@@ -112,6 +113,7 @@ class Trainer(Loop):
         scheduled: the numbers of the parts that follow schedules, by key, with their present values.
         averages: the averages of the weights by name.
         best: the name and the cost of the best evaluation so far, or None.
+        command: the words of the command that resumes the run, which a finished run shows; None if it is not known.
 
     Raises:
         UserError: a player has no learner, the data do not fit ``run`` or hold NaN, a schedule ends before the run, the
@@ -212,6 +214,7 @@ class Trainer(Loop):
             else dict(config)
         )
         self._mark = BUILT_IN_PYTHON if config is None else RESOLVED_CONFIG
+        self.command: Sequence[str] | None = None
         self.best: dict[str, Any] | None = None
         self.outer_steps = 0
         self._followed: dict[str, float] = {}
@@ -396,6 +399,16 @@ class Trainer(Loop):
         """The share of the budget that is used up: 1 or more when the run is over."""
         clock = self.clock
         return self.settings.used(clock.steps, clock.gradients, clock.images / 1000)
+
+    def further(self) -> str:
+        """A line that says how the finished run is trained further; empty if the learning rates are at their end."""
+        try:
+            for name, scheduler in self.schedulers.items():
+                schedules.require_schedule(scheduler, 2 * self.step, f"game.{name}.scheduler")
+        except UserError:
+            return ""
+        budgets = larger_budgets(self.settings, self.clock)
+        return how_to_go_on(budgets, self.command, self._mark == BUILT_IN_PYTHON)
 
     def log(self, seconds: float, steps: int, draws: int) -> None:
         """Write the scalars of the step that was just taken.
