@@ -27,6 +27,7 @@ from gantrain.runs.tracking import Trackers
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.description import described_error
 from gantrain.train.interrupt import Interrupt
+from gantrain.train.looking_back import draw_curves
 from gantrain.train.nonfinite import require_finite_batches
 from gantrain.train.progress import Progress
 from gantrain.utils.abandon import abandonable
@@ -166,10 +167,12 @@ class Loop(ABC):
                     self._save_once()
                     self._settle()
                     self._send()
+                self._look_back()
                 raise
         self._send()
         self._guarded("the log", partial(self.monitor.hparams, self.config, self.monitor.last or {}))
         self._guarded("the log", self.monitor.close)
+        self._look_back()
         self.progress.close()
         already = "already " if over else ""
         self.progress.note(f"{already}finished at step {self.step}; the run is in {self.folder}")
@@ -282,6 +285,7 @@ class Loop(ABC):
                 self._settle()
                 self._send()
             if asked == "stop":
+                self._look_back()
                 self.progress.close()
                 self.progress.note(f"stopped at step {self.step}; go on with --resume")
                 sys.exit(128 + self._interrupt.received)
@@ -332,6 +336,21 @@ class Loop(ABC):
         """Send the rows that checkpoints hold to the trackers, if there are any."""
         if self.trackers.wanted:
             self._guarded("the log", self.trackers.send)
+
+    def _look_back(self) -> None:
+        """Draw the pictures of the whole run in the first process. An error in that is told and fails nothing."""
+        works = {name: partial(callback.finish, self.folder) for name, callback in self._named.items()}
+        if self.log_settings.curves:
+            works["the curves"] = partial(draw_curves, self.folder)
+        with self.processes.first_works():
+            for name, work in works.items() if self.main else ():
+                try:
+                    with self.in_place():
+                        work()
+                except Misplaced:
+                    raise
+                except Exception as error:
+                    warnings.warn(f"step {self.step}: {name}: {described_error(error)}", Notice, stacklevel=2)
 
     def _failed(self, what: str, error: Exception) -> None:
         """Deal with an error beside the training, as ``run.on_error`` says. All processes must call this together."""
