@@ -75,14 +75,17 @@ def _draw(axes: Axes, panel: Panel) -> None:
             smooth = _running_mean(values, round(len(values) * _WINDOW))
             axes.plot(steps[::stride], smooth[::stride], color=colour, linewidth=1.6, linestyle=dashes, label=label)
     finite = np.concatenate([values[np.isfinite(values)] for _, values in panel.lines.values()])
-    if len(finite) and finite.min() > 0 and finite.max() > _WIDE * finite.min():
+    # Values of which higher ones are better are mostly shares, and a share near zero is not what matters.
+    if panel.better != "higher" and len(finite) and finite.min() > 0 and finite.max() > _WIDE * finite.min():
         axes.set_yscale("log")
     best = _best(panel)
     words = "" if best is None else f"{panel.better} is better; best {best[1]:.4g} at step {best[0]}"
     if best is not None:
-        axes.plot(*best, "o", markersize=7, markerfacecolor="none", markeredgecolor="black", zorder=5)
+        axes.plot(*best, "o", markersize=7, markerfacecolor="none", markeredgecolor="black", zorder=5, clip_on=False)
     axes.set_title(panel.title, fontsize=11, loc="left", pad=16 if words else 6)
     axes.text(0, 1.02, words, transform=axes.transAxes, fontsize=8, color=GREY, va="bottom")
+    if list(panel.lines) == [panel.title]:
+        return
     more = len(panel.lines) - _MOST_NAMES
     title = f"and {more} more" if more > 0 else None
     axes.legend(fontsize=8, frameon=True, framealpha=0.7, edgecolor="none", title=title, title_fontsize=8)
