@@ -155,7 +155,7 @@ class Terminal:
 
     def __init__(self, console: Console, done: float):
         self._console = console
-        self._live = Live(_Drawn(Frame(done, ["starting"])), console=console, auto_refresh=False)
+        self._live = Live(Drawn(Frame(done, ["starting"])), console=console, auto_refresh=False)
         with _UNWRITABLE:
             self._live.start(refresh=True)
 
@@ -164,7 +164,7 @@ class Terminal:
 
     def show(self, frame: Frame) -> None:
         with _UNWRITABLE:
-            self._live.update(_Drawn(frame), refresh=True)
+            self._live.update(Drawn(frame), refresh=True)
 
     def note(self, text: str) -> None:
         with _UNWRITABLE:
@@ -214,8 +214,8 @@ class Notebook:
 
 
 @dataclass(frozen=True)
-class _Drawn:
-    """A frame as lines no wider than the console, which may change its width between two frames."""
+class Drawn:
+    """Draws a frame as lines no wider than the console, which may change its width between two frames."""
 
     frame: Frame
 
