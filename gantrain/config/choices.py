@@ -29,7 +29,8 @@ def choices(config: Schema, key: str) -> list[str]:
     if last not in _fields(place):
         return []
     schema = _class(place).model_json_schema()
-    return list(dict.fromkeys(_words(schema["properties"][last], schema)))
+    words = list(dict.fromkeys(_words(schema["properties"][last], schema)))
+    return [] if words == ["null"] else words  # beside numbers or texts, which are more than some
 
 
 def _inside(place: Any, name: str) -> Any:

@@ -197,10 +197,13 @@ def test_in_a_notebook_the_bar_is_one_output_and_notes_stay(tmp_path):
 @pytest.mark.slow
 def test_a_run_in_a_notebook(tmp_path):
     (tmp_path / "gantrain_here.py").write_text("from gantrain.cli import main\nmain()\n")
-    train = 'import gantrain.config.loading as l, gantrain.commands.train as t\nt.train(l.load("configs/quickstart.yaml", {}))'
-    small = '["run.steps=200", "evaluate.every=100", "samples.every=100"]'
+    train = """
+from gantrain.commands.train import train
+from gantrain.config.loading import load
+train(load("configs/quickstart.yaml", ["run.steps=200", "evaluate.every=100", "samples.every=100"]))
+"""
     command = f"!{sys.executable} gantrain_here.py train configs/quickstart.yaml run.name=c run.steps=200 evaluate=null"
-    inside, started = executed(tmp_path, train.replace("{}", small), command)
+    inside, started = executed(tmp_path, train, command)
     bar, text = bar_and_text(inside)
     assert bar["text/plain"].startswith("step 200/200  loss/")
     assert text.count("frechet_distance") == 2 and "finished at step 200" in text and len(text.splitlines()) < 15
