@@ -143,6 +143,29 @@ def _deleted(run: Path) -> None:
         shutil.rmtree(run, ignore_errors=True)
 
 
+def losing(folder: str) -> tuple[str, int]:
+    """A run that this process shares with another, whose folder is deleted at step 5; its error and its step."""
+    steps = []
+
+    def took(trainer):
+        steps.append(trainer.step)
+        if trainer.step == 5 and trainer.main:
+            _deleted(Path(folder) / "ring")
+
+    with pytest.MonkeyPatch.context() as patched:
+        after_each_step(patched, took)
+        with pytest.raises(Misplaced) as caught:
+            train(config_of(RING, Path(folder), "run.steps=1000000", "log.every=4"))
+    assert caught.value.shared
+    return str(caught.value), steps[-1]
+
+
+def test_a_folder_that_is_deleted_stops_all_processes_at_the_same_step(tmp_path):
+    first, second = together(losing, str(tmp_path))
+    assert first == second and first[1] == 8 and "was deleted while the run trained" in first[0]
+    assert not (tmp_path / "ring").exists()
+
+
 def _moved(run: Path) -> None:
     run.rename(run.with_name("elsewhere"))
 
@@ -175,6 +198,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::gantrain.errors.Notice")  # that so few samples say little
 @pytest.mark.parametrize(
     ("take", "moment"),
     [
