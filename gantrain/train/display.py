@@ -27,6 +27,8 @@ _SECONDS_BETWEEN_FRAMES = 0.1
 _SECONDS_BETWEEN_MESSAGES = 0.5
 # The seconds between two lines: at first, at most, and as a share of the time that the run takes already.
 _FIRST_PAUSE, _LONGEST_PAUSE, _SHARE = 1.0, 60.0, 1 / 60
+# The most seconds between two lines that are written over one another; a notebook's file keeps them all.
+_LONGEST_SILENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -116,16 +118,16 @@ class OneLine:
         self._shown = ""
 
     def pause(self, elapsed: float) -> float:
-        return _SECONDS_BETWEEN_MESSAGES
+        return min(max(_SECONDS_BETWEEN_MESSAGES, elapsed * _SHARE), _LONGEST_SILENCE)
 
     def show(self, frame: Frame) -> None:
         self._replace(_one_line(frame))
 
     def note(self, text: str) -> None:
-        shown = self._shown
-        self._replace("")
-        self._write(f"{text}\n")
-        self._replace(shown)
+        shown, (first, *others) = self._shown, text.split("\n")
+        self._replace(first)
+        self._write("".join(f"\n{line}" for line in (*others, shown)))
+        self._shown = shown
 
     def close(self) -> None:
         if self._shown:
@@ -133,10 +135,9 @@ class OneLine:
         self._shown = ""
 
     def _replace(self, text: str) -> None:
-        """Write a line over the one that is shown, which may be longer."""
-        if self._shown:
-            self._write(f"\r{' ' * cell_len(self._shown)}\r")
-        self._write(text)
+        """Write a line over the one that is shown, which may be longer, at once: some pages show every return."""
+        rest = " " * (cell_len(self._shown) - cell_len(text))
+        self._write(f"\r{text}{rest}" if self._shown else text)
         self._shown = text
 
     def _write(self, text: str) -> None:

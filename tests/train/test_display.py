@@ -204,6 +204,7 @@ train(load("configs/quickstart.yaml", ["run.steps=200", "evaluate.every=100", "s
 """
     command = f"!{sys.executable} gantrain_here.py train configs/quickstart.yaml run.name=c run.steps=200 evaluate=null"
     inside, started = executed(tmp_path, train, command)
+    assert not [output for output in inside if output.get("name") == "stderr"]
     bar, text = bar_and_text(inside)
     assert bar["text/plain"].startswith("step 200/200  loss/")
     assert text.count("frechet_distance") == 2 and "finished at step 200" in text and len(text.splitlines()) < 15
