@@ -134,7 +134,7 @@ class _Zsh(ZshComplete):
     source_template = ZshComplete.source_template.replace(
         "compadd -U -V unsorted -a completions",
         """local -a ending=(); [[ ${completions[1]} == *[=.] ]] && ending=(-S '')
-        compadd -U -V unsorted $ending -a completions""",
+        compadd -U -V unsorted "${ending[@]}" -a completions""",
     )
 
 
