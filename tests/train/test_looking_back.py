@@ -13,7 +13,7 @@ from tiny import DIGITS, RING, write
 from gantrain.commands.train import train
 from gantrain.config.clock import Clock
 from gantrain.config.sections import Run
-from gantrain.errors import Notice
+from gantrain.errors import Diverged, Notice
 from gantrain.runs.summary import summarise
 from gantrain.train import loop
 from gantrain.train.callbacks.samples import SampleGrid
@@ -41,6 +41,12 @@ def test_a_run_that_ends_shows_its_history_also_what_was_before_it_was_resumed(d
     with Image.open(folder / "curves.png") as image:
         assert image.width > 1000
     assert (folder / "curves.png").read_bytes() != curves
+
+
+def test_a_run_that_diverged_shows_its_history_too(ring, tmp_path):
+    with pytest.raises(Diverged):
+        train(ring("run.steps=400", "log.curves=true", "game.discriminator.optimizer={name: sgd, lr: 30}"))
+    assert (tmp_path / "ring" / "curves.png").exists()
 
 
 def test_where_they_are_off_there_are_none(digits):
