@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from gantrain.cli.completion import complete_run
 from gantrain.cli.options import PATH, data_option, print_result, require_run, step_option, trust_option
 
 
 @click.command(short_help="Measure a run's game, and suggest a method for it.")
-@click.argument("run", type=PATH)
+@click.argument("run", type=PATH, shell_complete=complete_run)
 @step_option
 @click.option(
     "--to",
