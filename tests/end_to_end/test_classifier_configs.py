@@ -53,6 +53,15 @@ def test_the_runs_of_all_configs_have_folders_of_their_own():
     assert len(set(names)) == len(names)
 
 
+def test_a_tenth_of_the_target_goes_to_the_other_classes_as_in_the_published_code():
+    configs = [load(path) for path in FILES if "vit" not in path.stem]
+    cifar = [config for config in configs if config.data.part.name.startswith("cifar")]
+    assert len(cifar) == 14
+    for config in cifar:
+        classes = {"cifar10": 10, "cifar100": 100}[config.data.part.name]
+        assert config.game.label_smoothing * (1 - 1 / classes) == pytest.approx(0.1), config.run.name
+
+
 @pytest.mark.slow
 def test_the_tables_have_all_their_runs():
     runs = grid(str(SAMPA / "sweep_cifar.yaml"), [], [], 1)
