@@ -79,13 +79,18 @@ class Schema(BaseModel):
         try:
             return handler(value)
         except ValidationError as error:
-            details = [cls._explained(e) for e in error.errors(include_url=False)]
+            details = [cls._explained(e) for e in cls.told(error.errors(include_url=False))]
             raise ValidationError.from_exception_data(cls.__name__, details) from None
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
         """The value of the section with shorthands written out; subclasses that have shorthands override this."""
         return value
+
+    @classmethod
+    def told(cls, errors: list[ErrorDetails]) -> list[ErrorDetails]:
+        """Those of the errors that the user is told; subclasses whose sections repeat others override this."""
+        return errors
 
     @classmethod
     def absent(cls, key: str | int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from gantrain.config import merge
 from gantrain.config.base import Schema, extended, nearest, one_of, problem_at
@@ -122,6 +123,12 @@ class Config(Schema):
                 data = _over_training_data(value.get("data"), section["data"], key)
                 value = {**value, key: {**section, "data": data}}
         return value
+
+    @classmethod
+    def told(cls, errors: list[ErrorDetails]) -> list[ErrorDetails]:
+        # The data set of another section takes over what is wrong with that of the training.
+        wrong = {e["loc"][2:] for e in errors if e["loc"][:2] == ("data", "part")}
+        return [e for e in errors if e["loc"][1:2] != ("data",) or e["loc"][2:] not in wrong]
 
     @model_validator(mode="wrap")
     @classmethod

@@ -135,6 +135,6 @@ def require_comonotonicity(comonotonicity: float, share: float, field: Field) ->
             lr = float(group.get("initial_lr", group["lr"]))
             if lr and not comonotonicity > -share * lr:
                 raise UserError(
-                    f"outer.comonotonicity: expected more than {-share:g} times the learning rate of player "
+                    f"outer: comonotonicity: expected more than {-share:g} times the learning rate of player "
                     f"{learner.name}, which is {lr:g}, got {comonotonicity:g}; raise the learning rate or the key"
                 )

@@ -24,11 +24,12 @@ class CorrectedProximalPoint(Mover):
     game whose solutions satisfy the weak Minty inequality with rho has all of them in the half-space ``{u: <v, w_tau -
     u> >= rho ||v||^2}``, and ``z - alpha v`` is the projection of z onto it, however inexact ``w_tau`` is. So no step
     leads away from a solution for lambda in (0, 2). With ``rho > -gamma`` and ``gamma < 1/L`` it converges if tau is
-    large enough, which is ``rho > -1/L``; tau = 1 is adaptive EG+. All players move simultaneously; different learning
-    rates count as a metric. A step costs tau + 1 gradients for each player. The optimizers must have no state (SGD
-    without momentum). Source: Solodov and Svaiter, A hybrid projection-proximal point algorithm, 1999, for rho = 0.
-    Pethick et al., ICLR 2025, take this projection for the weak Minty inequality, and choose the number of inner steps
-    by a rule that was not at hand.
+    large enough, which is ``rho > -1/L``; tau = 1 is adaptive EG+. The points ``w`` lie in the constraint set, while
+    the iterates ``z`` may lie outside. All players move simultaneously; different learning rates count as a metric. A
+    step costs tau + 1 gradients for each player. The optimizers must have no state (SGD without momentum). Source:
+    Solodov and Svaiter, A hybrid projection-proximal point algorithm, 1999, for rho = 0. Pethick et al., ICLR 2025,
+    take this projection for the weak Minty inequality, and choose the number of inner steps by a rule that was not at
+    hand.
 
     Args:
         inner_steps: tau, the number of inner steps.
@@ -91,10 +92,11 @@ class CorrectedProximalPoint(Mover):
         """``alpha / gamma``, 0-d, from ``gamma v`` and ``w - z``, in the metric of the learning rates."""
         along, length, euclidean = torch.zeros(3)
         for learner in field.learners:
-            gamma, v = learner.step_size, gamma_v[learner.name]
-            if gamma:  # a player whose learning rate is 0 stays where it is
+            rates, vs, ws = learner.step_sizes, gamma_v[learner.name], gap[learner.name]
+            for gamma in dict.fromkeys(rate for rate in rates if rate):  # what has a learning rate of 0 stays
+                v, w = ([t for t, rate in zip(part, rates, strict=True) if rate == gamma] for part in (vs, ws))
                 squared = dot(v, v)
-                along = along - dot(v, gap[learner.name]) / gamma
+                along = along - dot(v, w) / gamma
                 length = length + squared / gamma
                 euclidean = euclidean + squared / gamma**2
         alpha = (along + self.comonotonicity * euclidean) / length

@@ -98,6 +98,12 @@ class Learner:
         """The learning rate of the first parameter group, which is the step size of the resolvent."""
         return float(self.optimizer.param_groups[0]["lr"])
 
+    @property
+    def step_sizes(self) -> list[float]:
+        """The learning rate of each parameter; parameter groups may have different ones."""
+        rates = {id(p): float(group["lr"]) for group in self.optimizer.param_groups for p in group["params"]}
+        return [rates[id(p)] for p in self.parameters]
+
 
 @contextmanager
 def step_sizes(learners: Sequence[Learner], changed: Callable[[float], float]) -> Iterator[None]:

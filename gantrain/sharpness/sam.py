@@ -165,9 +165,9 @@ class SAM(Oracle):
         slope = point[0] if towards.climbs else towards.instead(context)
         direction = towards.of(slope, self._past)
         if context.last_micro_batch:
-            # So that the memory is free for the gradient at the perturbed point.
-            self._component = None
-            self._past = self._past if towards.remembers else None
+            # So that the memory is free for the gradient at the perturbed point. All or nothing is given up.
+            if not towards.remembers:
+                self._component = self._past = None
             self._averaged = later if self._averaged else []
         return direction
 

@@ -262,7 +262,8 @@ def _equal(left: Any, right: Any) -> bool:
     if isinstance(left, Tensor):
         return isinstance(right, Tensor) and torch.equal(left, right)
     if isinstance(left, dict):
-        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
+        same = isinstance(right, dict) and left.keys() == right.keys()
+        return same and all(_equal(left[key], right[key]) for key in left)
     if isinstance(left, (list, tuple)):
-        return len(left) == len(right) and all(map(_equal, left, right))
-    return left == right
+        return isinstance(right, (list, tuple)) and len(left) == len(right) and all(map(_equal, left, right))
+    return bool(left == right)

@@ -26,7 +26,7 @@ from gantrain.models.resnet import ResNet
 from gantrain.optim.optimizers import make_optimizer
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner
-from gantrain.sharpness import SAM, Oracle, SAMPa
+from gantrain.sharpness import AESAM, ESAM, GSAM, SAM, GradientNorm, Oracle, SAMPa
 from gantrain.testing.copies import LiveBytes
 
 STEPS = 6
@@ -43,6 +43,10 @@ METHODS: dict[str, Callable[[], Oracle | None]] = {
     "VaSSO": partial(SAM, direction="smoothed"),
     "F-SAM": partial(SAM, direction="friendly"),
     "LookSAM": partial(SAM, every=5),
+    "GSAM": GSAM,
+    "gradient norm": GradientNorm,
+    "ESAM": ESAM,
+    "AE-SAM": AESAM,
     "SAMPa": SAMPa,
     "SAMPa, BiSAM": partial(SAMPa, climb="tanh"),
     "SAMPa, VaSSO": partial(SAMPa, direction="smoothed"),

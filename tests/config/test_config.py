@@ -259,6 +259,13 @@ def test_a_mistake_in_a_base_is_said_to_be_there(write):
     ]
 
 
+@pytest.mark.parametrize("change", ["data.size=0", "data.crop_ratio=[0, 1]", "data.label_nois=0.1"])
+def test_what_is_wrong_with_the_training_data_is_not_told_again_of_those_of_the_evaluation(change):
+    changes = ["data={name: image_folder, path: ., size: 16}", "evaluate.data={split: validation}", change]
+    with pytest.raises(UserError, match=f"^command line: {change.partition('=')[0]}[^\n]*$"):
+        load(CONFIGS / "sampa" / "digits.yaml", changes)
+
+
 def test_a_missing_file(tmp_path):
     assert refused(tmp_path / "no.yaml") == [f"no.yaml: there is nothing at no.yaml in {tmp_path}"]
 

@@ -118,6 +118,14 @@ def test_the_settings_for_extra_adam_are_the_published_ones():
             assert (config.run.steps, config.data.batch_size, config.game.loss.name) == (500_000, 64, "wasserstein")
 
 
+def test_the_discriminator_of_lookahead_minmax_takes_the_published_number_of_steps():
+    for path in sorted((CONFIGS / "lookahead_minimax").glob("*.yaml")):
+        loop = load(path).outer
+        while hasattr(loop, "base"):
+            loop = loop.base
+        assert loop.critic_steps == (1 if path.stem.startswith("mnist") else 5), path
+
+
 def test_the_runs_of_all_configs_have_folders_of_their_own():
     names = [load(path).run.name for path in FILES]
     assert len(set(names)) == len(names)

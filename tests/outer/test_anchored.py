@@ -10,7 +10,12 @@ from test_rates import many_scales, slope
 import gantrain as gt
 from gantrain.errors import UserError
 from gantrain.games import VectorField
+from gantrain.games.base import Player
 from gantrain.games.toy import Bilinear, Quadratic
+from gantrain.gradients.evaluator import Evaluator
+from gantrain.outer import CorrectedProximalPoint
+from gantrain.outer.field import Field
+from gantrain.outer.learner import Learner
 from gantrain.utils.seeding import generator
 
 GAMMA = {"x": 0.05, "y": 0.05}
@@ -103,6 +108,29 @@ def test_the_projection_takes_learning_rates_as_a_metric():
     torch.testing.assert_close(path, expected, rtol=1e-12, atol=1e-14)
 
 
+class Grouped(gt.Game):
+    """The same field for one player of two parameters, which may have learning rates of their own."""
+
+    def __init__(self):
+        parts = {name: torch.tensor(at, dtype=torch.float64) for name, at in START.items()}
+        super().__init__([Player("z", torch.nn.ParameterDict(parts))])
+
+    def objective(self, player, batch):
+        z = torch.cat(self.players[player].parameters)
+        return gt.Objective(z @ field(z.detach()))
+
+
+def test_the_projection_takes_the_learning_rates_of_parameter_groups_as_a_metric():
+    game = Grouped()
+    groups = [{"params": [p], "lr": lr} for p, lr in zip(game.players["z"].parameters, (0.05, 0.02), strict=True)]
+    learner = Learner(game.players["z"], torch.optim.SGD(groups))
+    moved, loop = Field(Evaluator(game, lambda draw, step: None), [learner]), CorrectedProximalPoint()
+    for _ in range(12):
+        loop.step(moved)
+    expected = iterated(corrected(3, 1.0, 0.0, (0.05, 0.05, 0.02)))[-1]
+    torch.testing.assert_close(torch.cat(learner.parameters).detach(), expected, rtol=1e-12, atol=1e-14)
+
+
 def test_one_inner_step_is_adaptive_eg_plus_also_with_a_constraint():
     constraint = {"joint": {"name": "l2_ball", "radius": 0.6}}
     own = {"name": "corrected_proximal_point", "inner_steps": 1, "comonotonicity": -0.495 * 0.05}
@@ -169,11 +197,11 @@ def test_optimizers_with_state_are_refused(name):
     [
         (
             {"name": "fast_extragradient", "comonotonicity": -0.05},
-            "outer.comonotonicity: expected more than -0.5 times the learning rate of player x, which is 0.1, got",
+            "outer: comonotonicity: expected more than -0.5 times the learning rate of player x, which is 0.1, got",
         ),
         (
             {"name": "corrected_proximal_point", "comonotonicity": -0.1},
-            "outer.comonotonicity: expected more than -1 times the learning rate of player x, which is 0.1, got -0.1",
+            "outer: comonotonicity: expected more than -1 times the learning rate of player x, which is 0.1, got -0.1",
         ),
     ],
 )

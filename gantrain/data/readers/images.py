@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,8 +16,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import get_worker_info
 
+from gantrain.config.types import shown
 from gantrain.data.readers.magic import START, kind_of
 from gantrain.data.readers.windows import RandomWindows
+from gantrain.errors import UserError
 
 Key = TypeVar("Key")
 
@@ -43,12 +46,20 @@ class Geometry:
         resize: the length to which the shorter side is scaled; ``size`` is then cut out around the centre. None scales
             as ``size`` says.
         windows: the windows that training sees in place of all this, scaled to ``size``; None for no others.
+
+    Raises:
+        UserError: an image would have more than ``PIXELS`` pixels.
     """
 
     size: int | tuple[int, int] | None = None
     crop: int | None = None
     resize: int | None = None
     windows: RandomWindows | None = None
+
+    def __post_init__(self) -> None:
+        for key, value in (("size", self.size), ("resize", self.resize)):
+            if value is not None and math.prod(sides(value)) > PIXELS:
+                raise UserError(f"data.{key}: expected images of at most {PIXELS} pixels, got {shown(value)}")
 
 
 AS_IT_IS = Geometry()
@@ -208,6 +219,8 @@ def _part(image: Image.Image, geometry: Geometry, numbers: Sequence[float] | Non
     if geometry.resize is not None:
         long = geometry.resize * max(image.size) // min(image.size)
         scaled = (geometry.resize, long) if image.width <= image.height else (long, geometry.resize)
+        if geometry.resize * long > PIXELS:
+            raise ValueError(f"data.resize scales it to {scaled[0]} x {scaled[1]} pixels, more than {PIXELS}")
         image = image.resize(scaled, Image.Resampling.BICUBIC)
         left, top = round((image.width - width) / 2), round((image.height - height) / 2)
         return image.crop((left, top, left + width, top + height))

@@ -9,6 +9,7 @@ from PIL import Image
 from gantrain.data.pixels import opaque
 from gantrain.data.readers.images import Geometry, load, load_all
 from gantrain.data.readers.windows import RandomWindows
+from gantrain.errors import UserError
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
 GREY = COLOUR[:, :, 0]
@@ -176,6 +177,14 @@ def test_the_shorter_side_is_scaled_and_the_centre_cut_out_as_by_torchvision(hei
     for size in (16, (12, 20), (20, 9)):
         expected = np.asarray(functional.center_crop(scaled, size))
         assert np.array_equal(load(encoded(image), 3, Geometry(size, resize=20)), expected), size
+
+
+def test_a_size_that_no_memory_holds_is_refused():
+    for settings, key in (({"size": 10**5}, "size"), ({"size": 16, "resize": 10**5}, "resize")):
+        with pytest.raises(UserError, match=f"^data.{key}: expected images of at most 134217728 pixels, got 100000$"):
+            Geometry(**settings)
+    with pytest.raises(ValueError, match=r"^data.resize scales it to 3000000 x 1000 pixels, more than 134217728$"):
+        load(encoded(np.zeros((1, 3000), np.uint8)), 1, Geometry(8, resize=1000))
 
 
 @pytest.mark.parametrize(
