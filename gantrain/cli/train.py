@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import click
@@ -60,7 +61,7 @@ def train(
     gantrain train configs/quickstart.yaml --dry-run
     gantrain train configs/photos.yaml --resume --data /new/place/photographs
     """
-    from gantrain.config.loading import load
+    from gantrain.config.loading import load, sources
     from gantrain.distributed.environment import check_processes, launched_place
     from gantrain.distributed.launch import before_joining, launch
     from gantrain.train.interrupt import ignore_requests
@@ -78,11 +79,12 @@ def train(
         place = launched_place()
         if place is not None:
             check_processes(processes, place.world_size)
+    flags = {"--resume": resume, "--overwrite": overwrite, "--accept-data": accept_data, "--trust": trust}
+    flags |= {"--dry-run": dry_run, "--json": as_json}
+    given = [flag for flag, wanted in flags.items() if wanted] + ([] if data is None else ["--data", data])
+    given += [] if processes is None else ["--processes", str(processes)]
     if place is None and processes is not None and processes > 1:
-        flags = {"--resume": resume, "--overwrite": overwrite, "--accept-data": accept_data, "--trust": trust}
-        flags |= {"--dry-run": dry_run, "--json": as_json}
-        given = [flag for flag, wanted in flags.items() if wanted] + ([] if data is None else ["--data", data])
-        sys.exit(launch(["train", "--processes", str(processes), *given, "--", config, *overrides], processes))
+        sys.exit(launch(["train", *given, "--", config, *overrides], processes))
     if dry_run:
         from gantrain.commands.dry_run import lines, run
 
@@ -91,5 +93,8 @@ def train(
             print_result(lines.as_json(report) if as_json else lines.text(report))
         return
     from gantrain.commands import train
+    from gantrain.runs.about import Source
 
-    train.train(checked, resume, overwrite, processes, accept_data, trust)
+    command = shlex.join(["gantrain", "train", config, *overrides, *given])
+    source = Source(command, *sources(config, overrides))
+    train.train(checked, resume, overwrite, processes, accept_data, trust, source)
