@@ -11,7 +11,7 @@ import yaml
 from gantrain.config.chosen import chosen
 from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
-from gantrain.runs.hyper_parameters import CHANGES, Cell, hyper_parameters, worded
+from gantrain.runs.hyper_parameters import CHANGES, Cell, hyper_parameters, is_setting, worded
 from gantrain.utils.nested import flatten
 
 # Stands for a key that is not there.
@@ -76,16 +76,17 @@ class About:
     @classmethod
     def config(cls, config: Config, source: Source | None = None) -> About:
         """What is to be said of a run from a config."""
-        words = [] if source is None else [f"{change.key}={change.after}" for change in source.changes]
-        changes = " ".join(words)
-        changes = changes if len(changes) <= _LONGEST else f"{changes[:_LONGEST]} …"
-        return cls({CHANGES: changes or "none", **hyper_parameters(resolved(config), chosen(config))}, source)
+        changes = [] if source is None else [each for each in source.changes if is_setting(each.key)]
+        words = [f"{change.key}={change.after or 'null'}" for change in changes]
+        said = " ".join(words) or "none"
+        said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"
+        return cls({CHANGES: said, **hyper_parameters(resolved(config), chosen(config))}, source)
 
     def markdown(self, config: Mapping[str, Any]) -> str:
         """The command, the changes, and the resolved config as Markdown."""
         parts = []
         if self.source is not None:
-            parts.append(f"**Command**\n\n```\n{self.source.command}\n```")
+            parts.append(f"**Command**\n\n`` {self.source.command} ``")
             changes = self.source.changes
             rows = [f"| {_cell(c.key)} | {_cell(c.before)} | {_cell(c.after)} |" for c in changes]
             table = "\n".join([f"| key | in {_cell(self.source.base)} | in this run |", "|---|---|---|", *rows])

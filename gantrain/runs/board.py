@@ -43,7 +43,7 @@ class Board:
 
         self._events = Events(folder, forgotten_from)
         self._summary = summary
-        self._known: set[str] = set()
+        self._tags: list[str] = []
         self._lay_out(known)
 
     def scalars(self, step: int, numbers: Mapping[str, float], seconds: float) -> None:
@@ -94,7 +94,10 @@ class Board:
             else:
                 column.type, start.hparams[name].number_value = api_pb2.DATA_TYPE_FLOAT64, cell
             columns.append(column)
-        shown = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag(name))) for name in metrics]
+        shown = [
+            api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag(name)), display_name=name.removeprefix("game/"))
+            for name in metrics
+        ]
         experiment = api_pb2.Experiment(hparam_infos=columns, metric_infos=shown)
         self._table(metadata.EXPERIMENT_TAG, experiment=experiment)
         self._table(metadata.SESSION_START_INFO_TAG, session_start_info=start)
@@ -121,12 +124,13 @@ class Board:
 
     def _lay_out(self, names: Collection[str]) -> None:
         """Write the custom charts anew if there are new scalars."""
-        if self._known.issuperset(names):
+        new = [name for name in map(tag, names) if name not in self._tags]
+        if not new:
             return
-        self._known.update(names)
-        tags = sorted(map(tag, self._known))
-        charts = {
-            category: {name: ["Multiline", [f"^{re.escape(name)}$"]] for name in tags if wanted.fullmatch(name)}
+        self._tags += new
+        layout = {
+            category: {name: ["Multiline", [f"^{re.escape(name)}$"]] for name in self._tags if wanted.fullmatch(name)}
             for category, wanted in _CHARTS.items()
         }
-        self._events.add(self._summary.custom_scalars({category: each for category, each in charts.items() if each}))
+        shown = {category: charts for category, charts in layout.items() if charts}
+        self._events.add(self._summary.custom_scalars(shown))

@@ -18,6 +18,8 @@ Cell = bool | int | float | str
 
 # The column with what a run changes of the config that it is based on.
 CHANGES = "changes"
+# The sections that say how a run trains.
+_SECTIONS = ("data", "game", "outer", "ema")
 # Keys of the section run that say where, how long and how safely a run trains, and change no gradient.
 _NO_SETTINGS = (
     *("name", "folder", "steps", "gradients", "kimg", "device", "processes", "threads", "timeout"),
@@ -58,9 +60,17 @@ def hyper_parameters(config: Mapping[str, Any], chosen: Mapping[str, Any] | None
             columns |= _of_player(place, player, _at(chosen, place))
         if not any(_players(f"game.{key}", value)):
             columns[f"game.{key}"] = value if _is_number(value) else worded(own_game.get(key, value))
-    sections = {key: chosen[key] for key in ("data", "game", "outer", "ema") if key in chosen}
+    sections = {key: chosen[key] for key in _SECTIONS if key in chosen}
     numbers = {key: value for key, value in flatten(sections).items() if _is_number(value)}
     return columns | {key: value for key, value in numbers.items() if key not in columns}
+
+
+def is_setting(key: str) -> bool:
+    """Whether a key of a config says how the run trains, and not where, how long or how it is observed."""
+    first, _, rest = key.partition(".")
+    if first == "run":
+        return rest == "seed" or rest not in _NO_SETTINGS
+    return first in _SECTIONS and not (first == "data" and rest in _BESIDE_DATA and rest != "batch_size")
 
 
 def worded(value: Any) -> str:

@@ -268,11 +268,11 @@ class Loop(ABC):
                 return
 
     def _write_row(self, values: Mapping[str, float]) -> None:
-        """Write the scalars of this step, and with them the histograms."""
-        self.monitor.scalars(self.step, values)
+        """Write the scalars of this step. The histograms come before: no row is written twice if they fail."""
         for name, scores in self.distributions.items():
             self.monitor.histogram(f"score/distribution/{name}", self.step, scores)
         self.distributions = {}
+        self.monitor.scalars(self.step, values)
 
     def _run_pending(self) -> Literal["stop", "save"] | None:
         """Run the callbacks that are due. What a signal asks for meanwhile comes first; the others are then left."""
