@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,9 +76,9 @@ class About:
     @classmethod
     def config(cls, config: Config, source: Source | None = None) -> About:
         """What is to be said of a run from a config."""
-        changes = [] if source is None else [each for each in source.changes if is_setting(each.key)]
-        words = [f"{change.key}={change.after or 'null'}" for change in changes]
-        said = " ".join(words) or "none"
+        changes = [] if source is None else source.changes
+        after = {change.key.removesuffix(".name"): change.after for change in changes if is_setting(change.key)}
+        said = " ".join(f"{_short(key, after)}={value or 'null'}" for key, value in after.items()) or "none"
         said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"
         return cls({CHANGES: said, **hyper_parameters(resolved(config), chosen(config))}, source)
 
@@ -94,6 +94,13 @@ class About:
             parts.append("**Changes**\n\n" + (table if changes else unchanged))
         parts.append(f"**Config**, with all defaults\n\n```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```")
         return "\n\n".join(parts)
+
+
+def _short(key: str, keys: Collection[str]) -> str:
+    """The shortest end of a dotted key by which it is told from other keys, since cells of the table are narrow."""
+    parts = key.split(".")
+    ends = (".".join(parts[first:]) for first in range(len(parts) - 1, -1, -1))
+    return next(end for end in ends if end == key or not any(f".{k}".endswith(f".{end}") for k in keys if k != key))
 
 
 def _with_names_like(tree: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
