@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -37,6 +36,7 @@ EVERY = (
     "advice.every=4",
     "game.conditional=true",
 )
+BASE = DIGITS | {"game": DIGITS["game"] | {"conditional": True}}
 MEASURED = f"evaluate={{every: 4, metrics: [prc, fid], samples: 64, features: {FEATURES}}}"
 RUNS = {
     "finished": (),
@@ -63,9 +63,9 @@ def runs(tmp_path_factory) -> Path:
     """A run that finished, one that went on after it had finished, and one that a signal has stopped."""
     folder = tmp_path_factory.mktemp("runs")
     for name, overrides in RUNS.items():
-        config = config_of(DIGITS, folder, *EVERY, MEASURED, f"run.name={name}", *overrides)
+        config = config_of(BASE, folder, *EVERY, MEASURED, f"run.name={name}", *overrides)
         if name == "resumed":
-            train(config_of(DIGITS, folder, *EVERY, MEASURED, f"run.name={name}", *overrides, "run.steps=4"))
+            train(config_of(BASE, folder, *EVERY, MEASURED, f"run.name={name}", *overrides, "run.steps=4"))
             train(config, resume=True, source=source_of(config))
         elif name == "interrupted":
             with pytest.MonkeyPatch.context() as patched, pytest.raises(SystemExit):
@@ -83,8 +83,7 @@ def runs(tmp_path_factory) -> Path:
 
 
 def source_of(config: Config) -> Source:
-    content = copy.deepcopy(DIGITS)
-    return Source(f"gantrain train base.yaml run.name={config.run.name}", "base.yaml", DIGITS, content)
+    return Source(f"gantrain train base.yaml run.name={config.run.name}", "base.yaml", BASE, BASE)
 
 
 @pytest.fixture(scope="module")
