@@ -78,7 +78,7 @@ def worded(value: Any) -> str:
     if value is None or value in ([], {}):
         return "none"
     if isinstance(value, Mapping):
-        name = value.get("name", value.get("target", ""))
+        name = value.get("name", str(value.get("target", "")).rpartition(":")[2])
         rest = ", ".join(f"{key} {worded(v)}" for key, v in value.items() if key not in ("name", "target"))
         return f"{name} ({rest})" if name and rest else str(name or rest)
     if isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):
