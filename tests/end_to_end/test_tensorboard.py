@@ -17,11 +17,16 @@ from typing import Any
 import pytest
 from browser import browser, console_errors, needs_browser
 from forked import until
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 from tiny import DIGITS, config_of
 
 from gantrain.commands.train import train
+from gantrain.config.loading import load
 from gantrain.config.schema import Config
 from gantrain.runs.about import Source
+from gantrain.runs.better import read_better
+from gantrain.runs.tags import tag
 from gantrain.train.callbacks.samples import SampleGrid
 
 # A server, a browser and four runs.
@@ -155,6 +160,21 @@ def test_the_custom_charts_show_one_scalar_each(server):
         query = urllib.parse.urlencode({"run": "finished", "tag": regex})
         found = ask(server, f"data/plugin/custom_scalars/scalars?{query}")
         assert found["regex_valid"] and list(found["tag_to_events"]) == [chart["title"]]
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        ("quickstart", (MEASURED, "evaluate.weights=[ema, live]", "evaluate.infinity=true", "evaluate.samples=300")),
+        ("adversarial/digits", ("evaluate.every=2",)),
+        ("games/cournot", ("scalars.every=2",)),
+    ],
+)
+def test_the_metrics_of_the_table_are_those_by_which_runs_are_compared(tmp_path, config, settings):
+    run = train(load(f"configs/{config}.yaml", ["run.steps=2", f"run.folder={tmp_path}", *settings]))
+    content = EventAccumulator(str(run)).Reload().SummaryMetadata("_hparams_/experiment").plugin_data.content
+    metrics = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
+    assert {metric.name.tag for metric in metrics} == {tag(name) for name in [*read_better(run), "time"]}
 
 
 @pytest.fixture(scope="module")
