@@ -76,9 +76,10 @@ class About:
     @classmethod
     def config(cls, config: Config, source: Source | None = None) -> About:
         """What is to be said of a run from a config."""
-        changes = [] if source is None else source.changes
+        # Keys that went with a part that was replaced say nothing more.
+        changes = [] if source is None else [change for change in source.changes if change.after]
         after = {change.key.removesuffix(".name"): change.after for change in changes if is_setting(change.key)}
-        said = " ".join(f"{_short(key, after)}={value or 'null'}" for key, value in after.items()) or "none"
+        said = " ".join(f"{_short(key, after)}={value}" for key, value in after.items()) or "none"
         said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]} …"
         return cls({CHANGES: said, **hyper_parameters(resolved(config), chosen(config))}, source)
 

@@ -117,6 +117,9 @@ def test_the_column_of_changes_is_short_and_names_what_changes_the_training(tmp_
     overrides = ("run.name=other", "log.every=7", "game.generator.optimizer.lr=0.1", "outer.name=rapp", "ema.decay=0.5")
     about = About.config(config_of(RING, tmp_path, *overrides), source_of(tmp_path, RING, *overrides))
     assert about.hyper_parameters["changes"] == "decay=0.5 lr=0.1 outer=rapp"
+    base = RING | {"outer": {"name": "gda", "order": "alternating"}}
+    source = source_of(tmp_path, base, "outer.name=rapp", "ema=null")
+    assert About.config(config_of(base, tmp_path), source).hyper_parameters["changes"] == "outer=rapp ema=none"
     both = ("game.generator.optimizer.lr=0.1", "game.discriminator.optimizer.lr=0.2")
     about = About.config(config_of(RING, tmp_path, *both), source_of(tmp_path, RING, *both))
     assert about.hyper_parameters["changes"] == "discriminator.optimizer.lr=0.2 generator.optimizer.lr=0.1"
