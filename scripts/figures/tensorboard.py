@@ -29,7 +29,7 @@ PAGES = {
     "histograms": ("histograms&regexInput=RUN", (0, 0, 1500, 420)),
     "text": ("text&regexInput=RUN", (0, 0, 1500, 640)),
 }
-COLOURS = 64
+COLOURS = 256
 
 
 def main() -> None:
