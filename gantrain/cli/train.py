@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import click
@@ -61,7 +62,7 @@ def train(
     gantrain train configs/quickstart.yaml --dry-run
     gantrain train configs/photos.yaml --resume --data /new/place/photographs
     """
-    from gantrain.config.loading import load
+    from gantrain.config.loading import load, sources
     from gantrain.distributed.environment import check_processes, launched_place
     from gantrain.distributed.launch import before_joining, launch, started_by_gantrain
     from gantrain.train.interrupt import ignore_requests
@@ -79,11 +80,12 @@ def train(
         place = launched_place()
         if place is not None:
             check_processes(processes, place.world_size)
+    flags = {"--resume": resume, "--overwrite": overwrite, "--accept-data": accept_data, "--trust": trust}
+    flags |= {"--dry-run": dry_run, "--json": as_json}
+    given = [flag for flag, wanted in flags.items() if wanted] + ([] if data is None else ["--data", data])
+    given += [] if processes is None else ["--processes", str(processes)]
     if place is None and processes is not None and processes > 1:
-        flags = {"--resume": resume, "--overwrite": overwrite, "--accept-data": accept_data, "--trust": trust}
-        flags |= {"--dry-run": dry_run, "--json": as_json}
-        given = [flag for flag, wanted in flags.items() if wanted] + ([] if data is None else ["--data", data])
-        sys.exit(launch(["train", "--processes", str(processes), *given, "--", config, *overrides], processes))
+        sys.exit(launch(["train", *given, "--", config, *overrides], processes))
     if dry_run:
         from gantrain.commands.dry_run import lines, run
 
@@ -92,10 +94,13 @@ def train(
             print_result(lines.as_json(report) if as_json else lines.text(report))
         return
     from gantrain.commands import train
+    from gantrain.runs.about import Source
 
+    command = shlex.join(["gantrain", "train", config, *overrides, *given])
+    source = Source(command, *sources(config, overrides))
     started_here = place is None or started_by_gantrain()
     options = [*([] if processes is None else ["--processes", str(processes)]), *(["--trust"] if trust else [])]
     options += [] if data is None else ["--data", data]
     program = click.get_current_context().command_path.split()
     again = [*program, config, "--resume", *options, *overrides] if started_here else None
-    train.train(checked, resume, overwrite, processes, accept_data, trust, again)
+    train.train(checked, resume, overwrite, processes, accept_data, trust, again, source)

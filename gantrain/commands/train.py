@@ -34,6 +34,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import NotFound, Notice
 from gantrain.games.base import Game
+from gantrain.runs.about import About, Source
 from gantrain.runs.checkpoint_files import found
 from gantrain.runs.folder import is_run, require_available, require_same_config
 from gantrain.runs.initial import Initial, initialised
@@ -50,6 +51,7 @@ def train(
     accept_data: bool = False,
     trust: bool = False,
     command: Sequence[str] | None = None,
+    source: Source | None = None,
 ) -> Path:
     """Train the game that ``config`` describes and return the run's folder.
 
@@ -62,6 +64,7 @@ def train(
         trust: whether the run that the features of evaluations come from is opened though it names code outside
             gantrain and was not trained here.
         command: the words of the command that resumes this run, which are shown at its end; None if they are not known.
+        source: where the config comes from, as TensorBoard shows it.
 
     Raises:
         UserError: the parts do not fit together, the run exists, fewer processes started than were asked for, or the
@@ -74,7 +77,8 @@ def train(
                 require_available(folder, resolved(config), resume, overwrite)
         with everyone.raise_on_all():
             try:
-                trainer = make_trainer(config, device, trust=trust, begins=not (resume and found(folder)))
+                begins = not (resume and found(folder))
+                trainer = make_trainer(config, device, trust=trust, begins=begins, source=source)
             except NotFound as error:
                 raise NotFound(f"{error}; {MOVED}") if resume and is_run(folder) else error from error
         trainer.command = command
@@ -111,7 +115,12 @@ def joined(config: Config, processes: int | None = None) -> Iterator[tuple[Proce
 
 
 def make_trainer(
-    config: Config, device: torch.device, kind: type[Trainer] = Trainer, trust: bool = False, begins: bool = True
+    config: Config,
+    device: torch.device,
+    kind: type[Trainer] = Trainer,
+    trust: bool = False,
+    begins: bool = True,
+    source: Source | None = None,
 ) -> Trainer:
     """The trainer that a config describes, in processes that have joined.
 
@@ -121,6 +130,7 @@ def make_trainer(
         kind: the class of the trainer.
         trust: as in :func:`train`.
         begins: whether networks that begin with the weights of another run get them; else a checkpoint will be loaded.
+        source: as in :func:`train`.
 
     Raises:
         UserError: the parts do not fit together, or need more memory than there is; or the weights of another run
@@ -162,6 +172,7 @@ def make_trainer(
             config=resolved(config),
             processes=everyone,
             initial=initial,
+            about=About.config(config, source),
         )
         require_followed(config, trainer.scheduled)
         return trainer

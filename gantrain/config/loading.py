@@ -59,6 +59,23 @@ def load_any(command: Command, path: str | Path, overrides: Sequence[str] = ()) 
     return _load(_SCHEMAS[command], path, overrides)
 
 
+def sources(path: str | Path, overrides: Sequence[merge.Override] = ()) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """What a config is based on, and what it says itself, both before defaults are filled in.
+
+    Args:
+        path: as in :func:`load`.
+        overrides: as in :func:`load`.
+
+    Returns:
+        The names of the files that the file inherits from, or of the file itself if it inherits from none; what these
+        say; and what the file and the overrides make of it.
+    """
+    files = merge.read_files(shipped.find(path))
+    below = files[1:] or files
+    content = merge.merge(merge.merge_files(files), merge.parse_overrides(overrides)[0])
+    return ", ".join(shipped.shown(file) for file, _ in reversed(below)), merge.merge_files(below), content
+
+
 def resolved(config: Schema) -> dict[str, Any]:
     """The config as dicts, lists and scalars, with every default filled in."""
     return config.model_dump(mode="json")

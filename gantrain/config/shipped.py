@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -26,6 +27,13 @@ def find(path: str | Path, folder: str | Path = "") -> Path:
     """
     here = Path(folder, path)
     return ROOT / path if is_missing(here) and may_be_shipped(path) and not is_missing(ROOT / path) else here
+
+
+def shown(path: Path) -> str:
+    """The path of a file as a config would name it: of a shipped one without the place of the installation."""
+    path = Path(os.path.abspath(path))
+    below = next((folder for folder in (ROOT, Path.cwd()) if path.is_relative_to(folder)), Path("/"))
+    return str(path.relative_to(below) if below != Path("/") else path)
 
 
 def find_run(run: str | Path, folder: str | Path = "") -> Path:

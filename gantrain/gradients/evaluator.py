@@ -60,6 +60,9 @@ class Evaluator:
         observing: whether the next evaluations are recorded in ``observed``.
         observed: the scalars that were recorded in each player's last evaluation, by player and name: ``loss``,
             ``score/NAME`` (means), ``gradient_norm``, and those of the oracle. They are 0-d tensors.
+        distributed: the names of scores that are recorded sample by sample, too; by default none.
+        scores: these scores of each player's last observed evaluation, by player and name: one tensor ``(n,)`` for each
+            micro-batch.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Evaluator:
         self.evaluations = dict.fromkeys(game.players, 0)
         self.observing = False
         self.observed: dict[str, dict[str, Tensor]] = {}
+        self.distributed: tuple[str, ...] = ()
+        self.scores: dict[str, dict[str, list[Tensor]]] = {}
         self._unchecked: list[tuple[str, Tensor]] = []
         self._batch: tuple[tuple[int, ...], Any] | None = None
 
@@ -353,6 +358,16 @@ class Evaluator:
             if observing:
                 for name, value in self._means(objective).items():
                     self.observe(player, name, value)
+                self._record_scores(player, objective)
+
+    def _record_scores(self, player: str, objective: Objective) -> None:
+        """Record single scores of a micro-batch, after those of the micro-batches before."""
+        recorded = self.scores.setdefault(player, {})
+        for name in self.distributed:
+            score = objective.scores.get(name)
+            if score is not None and score.dim() == 1:
+                before = recorded.get(name, []) if self.accumulation.current[0] else []
+                recorded[name] = [*before, score.detach()]
 
     def _means(self, objective: Objective) -> dict[str, Tensor]:
         """What is logged of an objective: the loss, and the means of the scores."""

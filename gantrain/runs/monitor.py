@@ -8,19 +8,19 @@ import os
 import sys
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from torch import Tensor
 
 from gantrain.errors import UserError
+from gantrain.runs.about import About
 from gantrain.runs.better import record_better
-from gantrain.runs.events import Events
+from gantrain.runs.board import Board
 from gantrain.runs.last_rows import METRICS
-from gantrain.runs.tracking import Trackers, settings
+from gantrain.runs.tracking import Trackers
 from gantrain.utils.io import append, explaining_write_errors, open_regular, write_file
 
 if TYPE_CHECKING:
@@ -30,14 +30,13 @@ if TYPE_CHECKING:
 WALL_CLOCK = frozenset({"time", "images_per_second", "steps_per_second"})
 # More steps than any run takes; a number of this size in a file is none of ours.
 _MANY = 2**63
-# Charts that show several scalars together; TensorBoard matches the tags as regular expressions.
-LAYOUT = {"game": {"losses": ["Multiline", ["loss/.*"]], "scores": ["Multiline", ["score/.*"]]}}
 
 
 class Monitor:
     """Scalars, pictures and texts of a run, written into its folder.
 
-    TensorBoard events lie directly in the folder. ``metrics.jsonl`` has the same scalars, one JSON object a line:
+    TensorBoard events lie directly in the folder. ``metrics.jsonl`` has the same scalars, under the names that
+    :func:`~gantrain.runs.tags.tag` makes tags of, one JSON object a line:
     ``step``, ``time`` (seconds of training so far, over all resumptions) and the scalars by name. A line is handed to
     the system as soon as it is complete, so that a killed process loses at most the line that it was writing. JSON
     knows no infinity: a value that is not finite is ``null`` in ``metrics.jsonl`` and itself in TensorBoard.
@@ -56,6 +55,9 @@ class Monitor:
         rows: the number of rows so far; None for all of those steps.
         events: whether TensorBoard's events are written.
         trackers: what else the rows and pictures go to; nothing by default.
+        about: what TensorBoard shows of the run beside its rows; by default the config alone.
+        metrics: the scalars that have columns in TensorBoard's table of hyper-parameters, in which a run has a line
+            if ``about`` is given.
 
     Attributes:
         last: the latest value of each scalar, or None before the first.
@@ -71,6 +73,8 @@ class Monitor:
         rows: int | None = None,
         events: bool = True,
         trackers: Trackers | None = None,
+        about: About | None = None,
+        metrics: Sequence[str] = (),
     ):
         self.enabled = enabled
         self.trackers = trackers or Trackers((), Path(folder))
@@ -79,7 +83,7 @@ class Monitor:
         if not enabled:
             return
         earlier, forgotten = _forget_rows(Path(folder) / METRICS, step, rows)
-        again = [_scalars(row) for row in earlier if row["step"] == step] if step in forgotten else []
+        again = [row for row in earlier if row["step"] == step] if step in forgotten else []
         self.rows = len(earlier)
         for row in earlier:
             self.last = (self.last or {}) | _scalars(row)
@@ -89,18 +93,16 @@ class Monitor:
         with explaining_write_errors(self._path):
             self._rows = self._path.open("ab", buffering=0)
         self.trackers.take_up(earlier)
-        self._events: Events | None = None
+        self._board: Board | None = None
         if not events:
             return
-        from torch.utils.tensorboard import summary
-
         # TensorBoard forgets whole steps: what stays of a step is written again if something of it goes.
-        self._events = Events(Path(folder), forgotten_from=step if step in forgotten else step + 1)
-        self._summary = summary
-        for numbers in again:
-            self._add_scalars(step, numbers)
-        self._events.add(summary.custom_scalars(LAYOUT))
-        self.text("config", f"```yaml\n{yaml.safe_dump(dict(config), sort_keys=False)}```", step)
+        self._board = Board(Path(folder), step if step in forgotten else step + 1, self.last or ())
+        for row in again:
+            self._board.scalars(step, _scalars(row), row["time"])
+        self._board.text("config", step, (about or About()).markdown(config))
+        if about is not None:
+            self._board.begin(about.hyper_parameters, metrics)
 
     def scalars(self, step: int, values: Mapping[str, Any], better: Mapping[str, str] = MappingProxyType({})) -> None:
         """Write the values of a step: numbers of Python or numpy, or tensors of one element.
@@ -119,7 +121,8 @@ class Monitor:
         row: dict[str, Any] = {"step": step, "time": round(time.monotonic() - self._began, 3)}
         row |= {name: number if math.isfinite(number) else None for name, number in numbers.items()}
         append(self._rows, (json.dumps(row, allow_nan=False) + "\n").encode(), self._path)
-        self._add_scalars(step, numbers)
+        if self._board is not None:
+            self._board.scalars(step, numbers, row["time"])
         self.trackers.row(row)
         self.last = (self.last or {}) | numbers
         self.rows += 1
@@ -129,8 +132,8 @@ class Monitor:
         if not self.enabled:
             return
         self.trackers.image(tag, step, image)
-        if self._events is not None:
-            self._events.add(self._summary.image(tag, image, dataformats="CHW"), step=step)
+        if self._board is not None:
+            self._board.image(tag, step, image)
 
     def figure(self, tag: str, step: int, figure: Figure) -> None:
         """Write a matplotlib figure where pictures go."""
@@ -141,25 +144,19 @@ class Monitor:
 
     def text(self, tag: str, text: str, step: int = 0) -> None:
         """Write Markdown into TensorBoard."""
-        if self.enabled and self._events is not None:
-            self._events.add(self._summary.text(tag, text), step=step)
+        if self.enabled and self._board is not None:
+            self._board.text(tag, step, text)
 
-    def hparams(self, config: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """Enter the run into TensorBoard's table of hyper-parameters.
+    def histogram(self, tag: str, step: int, values: Sequence[float]) -> None:
+        """Write into TensorBoard how values are distributed."""
+        if self.enabled and self._board is not None:
+            self._board.histogram(tag, step, values)
 
-        The table takes the value of a metric from the scalars of that name. It lies in the run's own events, where
-        SummaryWriter's method would open a second run.
-
-        Args:
-            config: nested; its leaves become ``game.generator.optimizer.lr`` and so on.
-            metrics: value by name; the names are the columns of the table.
-        """
-        if self.enabled and self._events is not None:
-            self._events.add(*self._summary.hparams(settings(config), dict(metrics)))
-
-    def _add_scalars(self, step: int, numbers: Mapping[str, float]) -> None:
-        if self._events is not None:
-            self._events.add(*(self._summary.scalar(name, number) for name, number in numbers.items()), step=step)
+    def finish(self) -> None:
+        """Write down that the run is finished, and close the files."""
+        if self.enabled and self._board is not None:
+            self._board.finish()
+        self.close()
 
     def synchronise(self) -> None:
         """Bring the rows of ``metrics.jsonl`` to the disk, so that they survive a failure of the power.
@@ -180,8 +177,8 @@ class Monitor:
     def close(self) -> None:
         """Write out everything and close the files. A second call does nothing."""
         if self.enabled:
-            if self._events is not None:
-                self._events.close()
+            if self._board is not None:
+                self._board.close()
             self._rows.close()
 
 

@@ -19,6 +19,7 @@ from gantrain.data.batch import Batches
 from gantrain.distributed.processes import Processes
 from gantrain.errors import Diverged, Hopeless, Misplaced, Notice, UserError, lost_another
 from gantrain.gradients.evaluator import Evaluator
+from gantrain.runs.about import About
 from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.runs.divergence import Divergence, record_divergence
 from gantrain.runs.monitor import Monitor
@@ -54,6 +55,9 @@ class Loop(ABC):
         trackers: what the rows of the log are sent to.
         pending: the names of the callbacks that are due at this step and have not been run yet.
         unlogged: the scalars of this step while they are not written yet, or None.
+        distributions: the scores of this step by name, of which TensorBoard is given histograms together with the
+            scalars.
+        about: what TensorBoard shows of the run beside its rows.
         kept: the :meth:`stage` of the newest checkpoint.
         since: the clock before the last step, or at the newest checkpoint where the run went back to it.
         reached: the clock after the last step.
@@ -84,6 +88,8 @@ class Loop(ABC):
         self.rollbacks = 0
         self.pending: list[str] = []
         self.unlogged: dict[str, float] | None = None
+        self.distributions: dict[str, list[float]] = {}
+        self.about = About()
         self.kept = self.stage()
         self.since = self.reached = Clock()
         self.finite_draws = 0
@@ -170,8 +176,7 @@ class Loop(ABC):
                 self._look_back()
                 raise
         self._send()
-        self._guarded("the log", partial(self.monitor.hparams, self.config, self.monitor.last or {}))
-        self._guarded("the log", self.monitor.close)
+        self._guarded("the log", self.monitor.finish)
         self._look_back()
         self.progress.close()
         already = "already " if over else ""
@@ -271,7 +276,7 @@ class Loop(ABC):
         """Do what is due after a step: the log, callbacks, a checkpoint; then stop if a signal has asked for it."""
         logged = self.reached.passed(self.log_settings.every, self.since)
         if self.unlogged is not None:
-            self._guarded("the log", partial(self.monitor.scalars, self.step, self.unlogged))
+            self._guarded("the log", partial(self._write_row, self.unlogged))
             self.unlogged = None
             self._send()
         while True:
@@ -293,6 +298,13 @@ class Loop(ABC):
                 self.progress.note(f"step {self.step}: wrote a checkpoint because of a signal")
             if not self.pending:
                 return
+
+    def _write_row(self, values: Mapping[str, float]) -> None:
+        """Write the scalars of this step. The histograms come before: no row is written twice if they fail."""
+        for name, scores in self.distributions.items():
+            self.monitor.histogram(f"score/distribution/{name}", self.step, scores)
+        self.distributions = {}
+        self.monitor.scalars(self.step, values)
 
     def _run_pending(self) -> Literal["stop", "save"] | None:
         """Run the callbacks that are due. What a signal asks for meanwhile comes first; the others are then left."""
@@ -438,7 +450,16 @@ class Loop(ABC):
             enabled=self.main,
             events=TENSORBOARD in self.log_settings.to,
             trackers=self.trackers,
+            about=self.about,
+            metrics=self._columns(),
         )
+
+    def _columns(self) -> list[str]:
+        """The scalars that TensorBoard's table of hyper-parameters shows: FID first, and the time last."""
+        found = [name for callback in self.callbacks for name in callback.columns]
+        found.sort(key=lambda name: not name.startswith(("fid", "frechet_distance")))
+        losses = [f"loss/{player}" for player in self.evaluator.game.players]
+        return list(dict.fromkeys([*(found or losses), "time"]))
 
 
 def _named(callbacks: Sequence[Callback]) -> dict[str, Callback]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import astuple
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +21,7 @@ from gantrain.compute.precision import autocast
 from gantrain.compute.threads import threads
 from gantrain.config.clock import Clock, in_images
 from gantrain.config.schema import wrong_weights
-from gantrain.config.sections import Checkpoint, Log, Run
+from gantrain.config.sections import TENSORBOARD, Checkpoint, Log, Run
 from gantrain.config.types import Interval
 from gantrain.config.user_code import UserCode, described, is_users, name_of
 from gantrain.data.batch import Batch, Batches
@@ -37,6 +38,7 @@ from gantrain.outer.cost import cost_of_a_step
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner, scheduled_numbers
 from gantrain.runs import checkpoint
+from gantrain.runs.about import About
 from gantrain.runs.data_record import DataForm, check_data, record_data
 from gantrain.runs.folder import (
     BEST,
@@ -47,6 +49,7 @@ from gantrain.runs.folder import (
     prepare_folder,
     require_available,
 )
+from gantrain.runs.hyper_parameters import hyper_parameters
 from gantrain.runs.initial import Initial, record_initial
 from gantrain.runs.lock import RunLock
 from gantrain.runs.monitor import require_rows
@@ -76,6 +79,8 @@ from gantrain.utils.tensors import norm, preserve
 
 # The part of a checkpoint that holds the weights with which the run began, if their distance is logged.
 _INITIAL_WEIGHTS = "log.initial_weights"
+# The scores whose distributions TensorBoard shows.
+_DISTRIBUTED = ("real", "fake")
 # The parts of a checkpoint that are no player's.
 _CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation", "undone")
 
@@ -105,6 +110,7 @@ class Trainer(Loop):
             default all processes that were launched.
         initial: what networks have taken over from other runs, by player, as :func:`gantrain.initialise` returns it.
             The run shows it and keeps it in ``init.json``. Default nothing.
+        about: what TensorBoard shows of the run beside its rows; by default the settings in ``config``.
 
     Attributes:
         step: the number of training steps taken; a training step is a step of the innermost outer loop.
@@ -153,6 +159,7 @@ class Trainer(Loop):
         config: Mapping[str, Any] | None = None,
         processes: Processes | None = None,
         initial: Mapping[str, Initial] = MappingProxyType({}),
+        about: About | None = None,
     ):
         _require("game", game, Game, "a gantrain.Game")
         _require("outer", outer, Outer, "a gantrain.Outer, such as gantrain.outer.Extragradient()")
@@ -196,6 +203,8 @@ class Trainer(Loop):
             accumulation=batches.accumulation,
             scaled=run.precision == "fp16",
         )
+        if self.main and TENSORBOARD in self.log_settings.to:
+            self.evaluator.distributed = _DISTRIBUTED
         self.field = Field(self.evaluator, self.learners)
         require_finite_samples(batches.samples)
         if run.kimg is not None and batches.spec.empty:
@@ -213,6 +222,7 @@ class Trainer(Loop):
             if config is None
             else dict(config)
         )
+        self.about = about or About(hyper_parameters(self.config))
         self._mark = BUILT_IN_PYTHON if config is None else RESOLVED_CONFIG
         self.command: Sequence[str] | None = None
         self.best: dict[str, Any] | None = None
@@ -689,7 +699,15 @@ class Trainer(Loop):
         """The losses, mean scores and gradient norms of the last observed step, averaged over the processes."""
         observed = self.evaluator.observed
         values = {(player, name): value for player, scalars in observed.items() for name, value in scalars.items()}
-        numbers = dict(zip(values, torch.stack([v.double() for v in values.values()]).tolist(), strict=True))
+        scores: dict[str, list[torch.Tensor]] = {}
+        for player in observed:
+            scores = self.evaluator.scores.get(player, {}) | scores
+        # Everything that is logged comes from the device at once, since the step waits for it.
+        means = torch.stack([v.double() for v in values.values()])
+        read = torch.cat([means, *(part.double() for parts in scores.values() for part in parts)]).tolist()
+        rest = iter(read[len(values) :])
+        self.distributions = {name: list(islice(rest, sum(map(len, parts)))) for name, parts in scores.items()}
+        numbers = dict(zip(values, read[: len(values)], strict=True))
         numbers = self.processes.gather_means(numbers)
         observations: dict[str, float] = {}
         for player in observed:

@@ -57,7 +57,7 @@ def test_a_run_is_the_same_with_and_without_diagnosis(tmp_path, base, overrides)
     assert [row["step"] for row in rows(with_it) if name in row] == [3, 4]
     events = EventAccumulator(str(with_it))
     events.Reload()
-    assert "diagnose/spectrum" in events.Tags()["images"] and name in events.Tags()["scalars"]
+    assert "diagnose/spectrum" in events.Tags()["images"] and f"health/{name}" in events.Tags()["scalars"]
     assert "diagnose/advice/text_summary" in events.Tags()["tensors"]
 
 

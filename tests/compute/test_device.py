@@ -21,6 +21,7 @@ from gantrain.commands.train import make_trainer
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.runs.checkpoint_writer import CheckpointWriter
+from gantrain.train.progress import Progress
 
 CPU = torch.device("cpu")
 FEATURES = Path(__file__).parents[2] / "checkpoints/digits-classifier"
@@ -346,6 +347,20 @@ def test_a_run_waits_for_the_device_at_its_logs_alone(tmp_path, settings):
                 make_trainer(config_of(RING, tmp_path, *small, *settings), device).fit()
             waits.append(counts.waits)
     assert waits[1] == waits[2]
+
+
+def test_a_row_of_the_log_waits_for_the_device_once(tmp_path):
+    """For all numbers together, and the scores of which TensorBoard is given histograms."""
+    with emulated() as device:
+        trainer = make_trainer(config_of(RING, tmp_path, "run.steps=2"), device)
+        trainer.train_step(observe=True)
+        trainer.progress = Progress(enabled=False)
+        with counted() as counts:
+            trainer.log(1.0, 1, 1)
+    assert counts.waits == {"tolist at train/trainer.py:_observations": 1}
+    assert {name: len(scores) for name, scores in trainer.distributions.items()} == {"real": 32, "fake": 32}
+    mean = sum(trainer.distributions["real"]) / 32
+    assert mean == pytest.approx(trainer.unlogged["score/real"], rel=1e-5)
 
 
 def test_nccl_divides_on_the_way_and_gloo_does_not(monkeypatch):

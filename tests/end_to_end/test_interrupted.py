@@ -79,7 +79,7 @@ def newest(run: Path) -> int:
 
 def scalars(run: Path) -> dict[str, list]:
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
-    tags = set(events.Tags()["scalars"]) - {"images_per_second"}
+    tags = [name for name in events.Tags()["scalars"] if not name.endswith(("/time", "images_per_second"))]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 

@@ -122,6 +122,7 @@ def test_two_processes_train_what_one_trains(two, tmp_path, name):
         assert list(found[part]) == list(expected[part])
         for key, tensor in expected[part].items():
             torch.testing.assert_close(found[part][key], tensor, atol=1e-5, rtol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+    assert len(list((folder / name).glob("events.*"))) == 1
     logged, again = read_metrics(one), read_metrics(folder / name)
     assert [row["step"] for row in again] == [row["step"] for row in logged] and len(logged) == STEPS // 2
     for row, other_row in zip(logged, again, strict=True):

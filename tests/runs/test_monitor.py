@@ -20,17 +20,21 @@ from forked import SECONDS
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 from gantrain.errors import UserError
 from gantrain.plotting.images import load_png
+from gantrain.runs.about import About
 from gantrain.runs.monitor import WALL_CLOCK, Monitor, read_metrics
+from gantrain.runs.tags import tag
 
+# How much of its files TensorBoard's reader keeps.
+EVERYTHING = dict.fromkeys(("scalars", "images", "tensors", "histograms"), 0)
 CONFIG = {"run": {"name": "digits", "steps": 4}, "game": {"optimizer": {"lr": 1e-3, "betas": [0.0, 0.9]}}}
 
 
 def events(folder: Path) -> EventAccumulator:
-    return EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+    return EventAccumulator(str(folder), size_guidance=EVERYTHING).Reload()
 
 
 def strict(line: str) -> dict:
@@ -68,9 +72,9 @@ def test_scalars_are_the_same_in_both_files(tmp_path):
         "norm": 2.5,
     }
     written = events(tmp_path)
-    assert sorted(written.Tags()["scalars"]) == sorted(values)
+    assert sorted(written.Tags()["scalars"]) == sorted(map(tag, [*values, "time"]))
     for name in values:
-        assert [(e.step, e.value) for e in written.Scalars(name)] == [
+        assert [(e.step, e.value) for e in written.Scalars(tag(name))] == [
             (5, np.float32(first[name])),
             (10, np.float32(second[name])),
         ]
@@ -101,7 +105,7 @@ def test_values_that_are_not_finite_are_null(tmp_path):
     row = strict((tmp_path / "metrics.jsonl").read_text())
     assert (row["a"], row["b"], row["c"], row["d"]) == (None, None, None, 1.0)
     assert math.isnan(read_metrics(tmp_path)[0]["b"])
-    assert events(tmp_path).Scalars("b")[0].value == math.inf
+    assert events(tmp_path).Scalars("quality/b")[0].value == math.inf
 
 
 def test_a_disabled_monitor_writes_nothing(tmp_path):
@@ -110,8 +114,8 @@ def test_a_disabled_monitor_writes_nothing(tmp_path):
     monitor.image("samples", 1, torch.zeros(3, 4, 4, dtype=torch.uint8))
     monitor.figure("plot", 1, Figure())
     monitor.text("note", "text")
-    monitor.hparams(CONFIG, {"loss/x": 1.0})
-    monitor.close()
+    monitor.histogram("scores", 1, [1.0])
+    monitor.finish()
     assert monitor.last is None
     assert list(tmp_path.iterdir()) == []
 
@@ -131,27 +135,66 @@ def test_pictures_texts_and_charts(tmp_path):
     (plot,) = written.Images("path")
     assert (plot.step, plot.width, plot.height) == (4, 100, 50)
     text = written.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert text.startswith("```yaml\n") and text.endswith("```")
-    assert yaml.safe_load(text.removeprefix("```yaml").removesuffix("```")) == CONFIG
-    layout = layout_pb2.Layout.FromString(written.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
-    charts = {chart.title: chart.multiline.tag[0] for chart in layout.category[0].chart}
-    shown = {t: [s for s in written.Tags()["scalars"] if re.match(tag, s)] for t, tag in charts.items()}
+    assert yaml.safe_load(text.partition("```yaml")[2].removesuffix("```")) == CONFIG
+    layout = layout_pb2.Layout.FromString(written.Tensors("custom_scalars__config__")[-1].tensor_proto.string_val[0])
+    charts = {category.title: [chart.multiline.tag[0] for chart in category.chart] for category in layout.category}
+    tags = written.Tags()["scalars"]
+    shown = {title: [t for regex in regexes for t in tags if re.match(regex, t)] for title, regexes in charts.items()}
     assert shown == {"losses": ["loss/generator", "loss/discriminator"], "scores": ["score/real"]}
 
 
-def test_hyper_parameters_lie_in_the_runs_own_events(tmp_path):
+def test_the_charts_grow_with_the_scalars_of_the_run(tmp_path):
     monitor = Monitor(tmp_path, CONFIG)
-    monitor.scalars(4, {"fid": 12.5})
-    monitor.hparams(CONFIG, monitor.last)
+    monitor.scalars(1, {"loss/x": 1.0})
+    monitor.scalars(2, {"loss/x": 1.0, "cost": 1.0})
+    monitor.scalars(2, {"precision[a.b]": 1.0, "game/distance": 2.0, "advice/spread": 1.0})
     monitor.close()
+    Monitor(tmp_path, CONFIG, step=2).close()
+    written = events(tmp_path).Tensors("custom_scalars__config__")
+    layouts = [layout_pb2.Layout.FromString(each.tensor_proto.string_val[0]) for each in written]
+    titles = [{each.title: [chart.title for chart in each.chart] for each in layout.category} for layout in layouts]
+    assert titles[0] == {"losses": ["loss/x"]}
+    assert titles[-1] == titles[-2]
+    assert titles[-1] == {
+        "quality": ["quality/cost", "quality/precision[a.b]", "game/distance"],
+        "losses": ["loss/x"],
+        "health": ["health/advice/spread"],
+    }
+    (regex,) = layouts[-1].category[0].chart[1].multiline.tag
+    assert re.match(regex, "quality/precision[a.b]") and not re.match(regex, "quality/precision[acb]")
+
+
+def test_a_histogram_counts_all_finite_values(tmp_path):
+    monitor = Monitor(tmp_path, CONFIG)
+    monitor.histogram("score/distribution/real", 3, [0.0, 1.0, 1.0, 4.0, math.nan, math.inf])
+    monitor.histogram("score/distribution/real", 6, [2.0, 2.0])
+    monitor.histogram("score/distribution/real", 9, [math.nan])
+    monitor.close()
+    first, second = events(tmp_path).Histograms("score/distribution/real")
+    value = first.histogram_value
+    assert (first.step, value.min, value.max, value.num, value.sum) == (3, 0.0, 4.0, 4, 6.0)
+    assert sum(value.bucket) == 4 and value.bucket_limit[-1] == 4.0
+    assert (second.step, sum(second.histogram_value.bucket)) == (6, 2)
+
+
+def test_the_table_of_hyper_parameters_has_the_run_from_its_first_step(tmp_path):
+    about = About({"outer": "gda", "game.generator.optimizer.lr": 1e-3, "run.seed": 0})
+    monitor = Monitor(tmp_path, CONFIG, about=about, metrics=["fid", "time"])
     assert sorted(re.sub(r"\.tfevents.*", "", p.name) for p in tmp_path.iterdir()) == ["events.out", "metrics.jsonl"]
-    content = events(tmp_path).SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
-    assert start["game.optimizer.lr"].number_value == 1e-3
-    assert start["game.optimizer.betas"].string_value == "[0.0, 0.9]"
-    content = events(tmp_path).SummaryMetadata("_hparams_/experiment").plugin_data.content
-    metrics = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
-    assert [metric.name.tag for metric in metrics] == ["fid"]
+    start = table(tmp_path, "session_start_info").hparams
+    assert (start["outer"].string_value, start["game.generator.optimizer.lr"].number_value) == ("gda", 1e-3)
+    experiment = table(tmp_path, "experiment")
+    assert [metric.name.tag for metric in experiment.metric_infos] == ["quality/fid", "cost/time"]
+    assert [metric.display_name for metric in experiment.metric_infos] == ["fid", "time"]
+    assert {column.name for column in experiment.hparam_infos} == set(start)
+    assert "_hparams_/session_end_info" not in events(tmp_path).summary_metadata
+    monitor.finish()
+    assert table(tmp_path, "session_end_info").status == api_pb2.STATUS_SUCCESS
+
+
+def table(folder: Path, part: str):
+    content = events(folder).SummaryMetadata(f"_hparams_/{part}").plugin_data.content
+    return getattr(plugin_data_pb2.HParamsPluginData.FromString(content), part)
 
 
 def write(folder: Path, first: int, last: int, resume_at: int = 0) -> None:
@@ -198,7 +241,7 @@ def test_a_step_of_which_only_some_rows_stay_is_written_once_in_both_files(tmp_p
     assert [row.get("loss/x", row.get("fid")) for row in read_metrics(tmp_path)] == [1.0, 3.0]
     found = events(tmp_path)
     assert [(e.step, e.value) for e in found.Scalars("loss/x")] == [(4, 1.0)]
-    assert [(e.step, e.value) for e in found.Scalars("fid")] == [(4, 3.0)]
+    assert [(e.step, e.value) for e in found.Scalars("quality/fid")] == [(4, 3.0)]
 
 
 def test_time_goes_on_where_the_kept_rows_end(tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ def test_with_warn_the_run_goes_on(ring, fails):
     assert same(state(folder), state(train(ring("samples.every=1000", "samples=null", "run.name=without"))))
 
 
-@pytest.mark.parametrize("method", ["scalars", "hparams", "close"])
+@pytest.mark.parametrize("method", ["scalars", "finish", "close"])
 def test_a_log_that_fails_loses_no_training(ring, monkeypatch, method):
     before, calls = getattr(Monitor, method), []
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import re
@@ -23,8 +24,11 @@ from gantrain.errors import Notice, UserError
 from gantrain.plotting.images import load_png, row_height
 from gantrain.runs import checkpoint
 from gantrain.runs.monitor import read_metrics
+from gantrain.runs.tags import tag
 from gantrain.train.trainer import Trainer
 
+# How much of its files TensorBoard's reader keeps.
+EVERYTHING = dict.fromkeys(("scalars", "images", "tensors", "histograms"), 0)
 GDA = "outer={name: gda, order: alternating}"
 EXTRAGRADIENT = "outer=extragradient"
 CRITICS = "outer={name: gda, critic_steps: 3}"
@@ -224,7 +228,7 @@ def test_tensorboard_and_metrics_have_the_same_of_a_run(digits):
         "game.penalties=[{name: r1, every: 2}]",
     )
     folder = train(config)
-    written = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+    written = EventAccumulator(str(folder), size_guidance=EVERYTHING).Reload()
     logged = read_metrics(folder)
     assert [row["step"] for row in logged] == [4, 8, 10]
     names = {f"{kind}/{player}" for kind in ("loss", "gradient_norm", "lr", "gradients") for player in config_players}
@@ -237,23 +241,33 @@ def test_tensorboard_and_metrics_have_the_same_of_a_run(digits):
         "outer_steps",
         "kimg",
     }
-    assert names <= set(written.Tags()["scalars"])
-    for name in written.Tags()["scalars"]:
+    assert set(map(tag, names)) <= set(written.Tags()["scalars"])
+    for name in {name for row in logged for name in row} - {"step"}:
         single = torch.tensor([row[name] for row in logged if name in row], dtype=torch.float32).tolist()
-        assert [event.value for event in written.Scalars(name)] == single, name
-        assert [event.step for event in written.Scalars(name)] == [row["step"] for row in logged if name in row]
-    assert set(written.Tags()["scalars"]) == {name for row in logged for name in row} - {"step", "time"}
+        assert [event.value for event in written.Scalars(tag(name))] == single, name
+        assert [event.step for event in written.Scalars(tag(name))] == [row["step"] for row in logged if name in row]
+    assert set(written.Tags()["scalars"]) == {tag(name) for row in logged for name in row} - {tag("step")}
     assert [row["lr/generator"] for row in logged] == [1e-3 * 0.5**step for step in (4, 8, 10)]
     assert [event.step for event in written.Images("samples")] == [5, 10]
     assert written.Images("samples")[1].encoded_image_string.startswith(b"\x89PNG")
+    (real,) = written.Images("samples/real")
+    assert torch.equal(load_png(io.BytesIO(real.encoded_image_string)), load_png(folder / "samples" / "real.png"))
+    assert (real.height, real.width) == (written.Images("samples")[0].height, written.Images("samples")[0].width)
+    for name in ("real", "fake"):
+        shown = written.Histograms(f"score/distribution/{name}")
+        means = [event.histogram_value.sum / event.histogram_value.num for event in shown]
+        assert [(event.step, event.histogram_value.num) for event in shown] == [(4, 32), (8, 32), (10, 32)]
+        assert means == pytest.approx([row[f"score/{name}"] for row in logged], rel=1e-4, abs=1e-6)
     (text,) = written.Tensors("config/text_summary")
     assert dump(config).strip() in text.tensor_proto.string_val[0].decode()
     (summary,) = (written.SummaryMetadata("_hparams_/session_start_info").plugin_data.content,)
     session = plugin_data_pb2.HParamsPluginData.FromString(summary).session_start_info
     assert session.hparams["game.generator.optimizer.lr"].number_value == 1e-3
+    assert session.hparams["game.penalties"].string_value == "r1 (every 2)"
     summary = written.SummaryMetadata("_hparams_/experiment").plugin_data.content
     experiment = plugin_data_pb2.HParamsPluginData.FromString(summary).experiment
-    assert {info.name.tag for info in experiment.metric_infos} == set(logged[-1]) - {"step", "time"}
+    shown = [info.name.tag for info in experiment.metric_infos]
+    assert shown == ["loss/discriminator", "loss/generator", "cost/time"]
 
 
 config_players = ("generator", "discriminator")

@@ -64,5 +64,5 @@ class AccuracyEvaluation(PredictionEvaluation):
         return found | {name: CLASS_SCORES[name](outputs, self.labels) for name in self.scores}
 
     @property
-    def best(self) -> str:
-        return self.scores[0] if self.scores else "accuracy"
+    def names(self) -> tuple[str, ...]:
+        return (*self.scores, "accuracy", "loss")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -76,6 +76,8 @@ class Callback(ABC):
             if the run keeps one, and for "live" otherwise.
         at_end: whether the last step has a call, too, if none is due.
         all_processes: whether all processes call the callback, or the first process alone.
+        columns: the names of scalars that the callback logs and by which runs are compared. TensorBoard's table of
+            hyper-parameters has a column for each; by default none.
         writes: the files and folders in the run's folder that the callback writes, and what lies there:
             ``{"pictures": "curves"}``. ``gantrain train --dry-run`` shows them.
     """
@@ -83,6 +85,7 @@ class Callback(ABC):
     weights: str | None = None
     at_end = True
     all_processes = False
+    columns: Sequence[str] = ()
     writes: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, every: Interval = 500):

@@ -15,7 +15,7 @@ class CorrelationEvaluation(PredictionEvaluation):
     Checkpoints are compared by Pearson's correlation. The arguments are those of :class:`PredictionEvaluation`.
     """
 
-    best = "pearson_correlation"
+    names = ("pearson_correlation", *(name for name in NUMBER_SCORES if name != "pearson_correlation"), "loss")
 
     def scored(self, outputs: Tensor) -> dict[str, float]:
         """``pearson_correlation``, ``spearman_correlation`` and ``loss``."""

@@ -110,6 +110,16 @@ class MetricEvaluation(Callback):
         twin.weights, twin.label, twin.best = weights, f"[{weights}]", False
         return twin
 
+    @property
+    def columns(self) -> list[str]:  # type: ignore[override]
+        """The names of the values that the metrics report."""
+        return [
+            f"{value.full_name(metric.label(metric.extractor) if metric.extractor else None)}{self.label}"
+            for metric in self.metrics
+            for value in metric.description.values
+            if value.best is not None or self.section.infinity
+        ]
+
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
         """Measure the metrics, log them, and return them as a line, with the cost of the checkpoint."""
         try:

@@ -43,6 +43,12 @@ class GameScalars(Callback):
         self.weights = weights
         self.best = best
 
+    @property
+    def columns(self) -> list[str]:  # type: ignore[override]
+        """The names of the scalars that may be better or worse."""
+        label = "" if self.weights == "live" else f"[{self.weights}]"
+        return [f"game/{name}{label}" for name in self.game.better]
+
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result | None:
         """Measure and log the scalars; the first of those that may be better or worse decides about the checkpoint.
 

@@ -78,8 +78,14 @@ class PredictionEvaluation(Callback):
 
     @property
     @abstractmethod
-    def best(self) -> str:
-        """The score by which checkpoints are compared."""
+    def names(self) -> tuple[str, ...]:
+        """The names of what :meth:`scored` returns; first the score by which checkpoints are compared."""
+
+    @property
+    def columns(self) -> list[str]:  # type: ignore[override]
+        """The names of the values in the log."""
+        under = ["", *(f"[{attack}]" for attack in self.attacks)]
+        return [f"validation/{name}{attack}" for attack in under for name in self.names]
 
     def words(self, found: Mapping[str, float]) -> str:
         """The values as the line of an evaluation says them."""
@@ -90,7 +96,7 @@ class PredictionEvaluation(Callback):
         found = self.measure(network)
         better = {f"validation/{name}": "lower" if name.startswith("loss") else "higher" for name in found}
         monitor.scalars(step, {f"validation/{name}": value for name, value in found.items()}, better)
-        best = [name for name in found if name.partition("[")[0] == self.best][-1]
+        best = [name for name in found if name.partition("[")[0] == self.names[0]][-1]
         hopeless = beyond(found, self.bounds, {name: name == "loss" for name in found})
         return Result(f"step {step}: validation {self.words(found)}", f"validation/{best}", -found[best], hopeless)
 

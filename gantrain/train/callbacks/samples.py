@@ -21,18 +21,20 @@ from gantrain.plotting.images import film, grid, load_png, rendered, row_height,
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback
 from gantrain.utils.io import make_folder, write_file
-from gantrain.utils.seeding import derive
+from gantrain.utils.seeding import derive, generator
 
 ROWS_OVER_TIME = 10
 # The most frames of the GIF, and the longest side of a frame in pixels: it has a few megabytes at most.
 FRAMES, LARGEST = 50, 512
+REAL = "real.png"
 GRID = re.compile(r"step_([0-9]{6,18})\.png")
 
 
 class SampleGrid(Callback):
     """Draws samples of the same latent vectors at different times of a run, into ``samples/step_N.png``.
 
-    Images are drawn as a grid; ``samples/over_time.png`` shows the first row of the grid over the run. Points are drawn
+    Images are drawn as a grid; ``samples/over_time.png`` shows the first row of the grid over the run, and
+    ``samples/real.png`` training images in the same places, in a conditional game of the same classes. Points are drawn
     as a plot. When the run ends, ``samples/over_time.gif`` shows up to fifty of the pictures one after the other.
 
     Args:
@@ -61,6 +63,7 @@ class SampleGrid(Callback):
         self.count = count
         self.seed = derive(seed, "gallery")
         self.weights = weights
+        self._compared: Monitor | None = None
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> None:
         """Draw the samples of ``network`` into the run's folder and into TensorBoard."""
@@ -72,6 +75,16 @@ class SampleGrid(Callback):
         monitor.image("samples", step, image)
         if self.data.spec.image:
             self._over_time(path.parent)
+            self._compare(path.parent, monitor, step)
+
+    def _compare(self, folder: Path, monitor: Monitor, step: int) -> None:
+        """Draw training images beside the first samples that the log gets."""
+        if self._compared is monitor:
+            return
+        image = grid(real_images(self.data, self.count, self.seed, by_class=self.game.conditional))
+        save_png(image, folder / REAL)
+        monitor.image("samples/real", step, image)
+        self._compared = monitor
 
     def _over_time(self, folder: Path) -> None:
         """Write the first rows of up to ten grids, spread evenly over the run so far, below one another."""
@@ -122,6 +135,32 @@ def _read(path: Path) -> Tensor | None:
         return load_png(path) if path.is_file() else None
     except (OSError, SyntaxError, ValueError, DecompressionBombError):
         return None
+
+
+def real_images(data: DataSet, count: int, seed: int, by_class: bool = False) -> Tensor:
+    """``(n, *shape)``: training images at the places at which a grid has samples; at most ``count``.
+
+    Args:
+        data: the training data set.
+        count: the number of samples in the grid.
+        seed: the seed of the choice.
+        by_class: whether the images are of all classes in turn, as the samples of a conditional game are. The images of
+            a class that has too few come again, and the place of one that has none is grey.
+    """
+    order = torch.randperm(len(data.samples), generator=generator(seed, "real"))
+    if not by_class or data.labels is None:
+        return _decoded(data, order[:count])
+    labels, places = data.labels.cpu()[order], torch.arange(count)
+    images = data.spec.zeros(count)
+    for label in range(data.spec.classes):
+        rows, here = order[labels == label], places[places % data.spec.classes == label]
+        if len(rows) and len(here):
+            images[here] = _decoded(data, rows[torch.arange(len(here)) % len(rows)])
+    return images
+
+
+def _decoded(data: DataSet, rows: Tensor) -> Tensor:
+    return data.decode(data.samples[rows].to("cpu"))
 
 
 def draw(samples: Tensor, spec: DataSpec, data: DataSet | None) -> Tensor:

@@ -127,7 +127,7 @@ def test_a_collapse_is_said_once_in_a_run_that_is_resumed(tmp_path, capsys):
     assert run(14, "parts", resume=True)[1] == [] and rows(parts) == rows(whole)
     assert [row["advice/collapse"] for row in rows(whole) if "advice/spread" in row] == [0.0, 1.0, 1.0]
     events = EventAccumulator(str(whole)).Reload()
-    assert [e.value for e in events.Scalars("advice/collapse")] == [0.0, 1.0, 1.0]
+    assert [e.value for e in events.Scalars("health/advice/collapse")] == [0.0, 1.0, 1.0]
     assert [e.step for e in events.Tensors("advice/collapse/text_summary")] == [8]
     silent = train(config_of(base, tmp_path, "advice=null", "run.steps=14", "run.name=silent"))
     assert "advice:" not in capsys.readouterr().out
