@@ -140,7 +140,7 @@ def table(names: Sequence[str], link: Link, entries: Mapping[str, str] = Mapping
         cells = (
             f"<code>{key}</code>",
             words(kinds, link),
-            default(first["default"]) if "default" in first else "required",
+            _default(names[0], key, first),
             prose(first.get("description") or entries.get(key, "")),
         )
         marked = zip(("key", "type", "default", "meaning"), cells, strict=True)
@@ -148,6 +148,17 @@ def table(names: Sequence[str], link: Link, entries: Mapping[str, str] = Mapping
     head = "<tr><th>Key</th><th>Values</th><th>Default</th><th>Meaning</th></tr>"
     rows_of = "\n".join(lines)
     return f'<table class="keys">\n<thead>{head}</thead>\n<tbody>\n{rows_of}\n</tbody>\n</table>' if lines else ""
+
+
+def _default(name: str, key: str, schema: dict[str, Any]) -> str:
+    """The default of a key, or whether it is required; at the top of a config, that may depend on the game."""
+    options = [schema] if "default" in schema else schema.get("anyOf", [{}])
+    if all("default" in option and option["default"] == options[0]["default"] for option in options):
+        return default(options[0]["default"])
+    if name not in FILES or key in definitions()[name]["then"]["required"]:
+        return "required"
+    some = (rule["then"]["required"] for rule in definitions()[name]["then"].get("allOf", []))
+    return "required by some games" if any(key in keys for keys in some) else ""
 
 
 def properties(name: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""How Markdown is read: headings have the anchors that they have on a forge, and Sphinx's roles are shown as code.
+"""How Markdown is read: as on a forge where the two differ, with Sphinx's roles as code.
 
-Docstrings name classes and functions as Sphinx does, ``:class:`Game```; pages show ``Game``.
+Headings have the anchors that they have on a forge. In code in a table, a bar is written ``\\|`` there. Docstrings name
+classes and functions as Sphinx does, ``:class:`Game```; pages show ``Game``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc|ref|math):`(~?)([^`]+
 def on_config(config: MkDocsConfig) -> None:
     """Let all pages, and the docstrings in them, be read so."""
     config.mdx_configs.setdefault("toc", {})["slugify"] = slug
-    config.markdown_extensions.append(Roles())
+    config.markdown_extensions.append(Dialect())
 
 
 def as_code(text: str) -> str:
@@ -32,13 +33,21 @@ def as_code(text: str) -> str:
     return _ROLE.sub(lambda found: f"`{found[2].rpartition('.')[2] if found[1] else found[2]}`", text)
 
 
-class Roles(Extension):
-    """The extension of Markdown by :func:`as_code`."""
+def with_bars(line: str) -> str:
+    """A row of a table with plain bars in its code, where they separate no cells anyway; other lines as they are."""
+    if not line.startswith("|"):
+        return line
+    return re.sub(r"`[^`]+`", lambda code: code[0].replace("\\|", "|"), line)
+
+
+class Dialect(Extension):
+    """The extension of Markdown by :func:`as_code` and :func:`with_bars`, outside blocks of code."""
 
     def extendMarkdown(self, md: Markdown) -> None:
-        md.preprocessors.register(_Roles(md), "roles", 30)
+        # Blocks of code are taken out at 25.
+        md.preprocessors.register(_Lines(md), "dialect", 22)
 
 
-class _Roles(Preprocessor):
+class _Lines(Preprocessor):
     def run(self, lines: list[str]) -> list[str]:
-        return as_code("\n".join(lines)).split("\n")
+        return [with_bars(line) for line in as_code("\n".join(lines)).split("\n")]

@@ -20,6 +20,9 @@ _CALLED = {
     "Init": "a section init",
     "PublishedNetwork": "a published network",
     "EMA": "an average",
+    "Evaluate": "an evaluation of a GAN",
+    "Accuracy": "of a classifier",
+    "Correlation": "of a regression",
 }
 
 
@@ -60,11 +63,11 @@ def _of_type(schema: dict[str, Any], link: Link) -> str:
         case "array":
             each = words(schema["items"], link) if "items" in schema else "values"
             exactly = schema.get("minItems") if schema.get("minItems") == schema.get("maxItems") else None
-            return f"list of {exactly}: {each}" if exactly else f"list of: {each}"
+            return f"list of {exactly} times {each}" if exactly else f"list of {each}"
         case "object" if schema.get("properties") and not any(v is False for v in schema["properties"].values()):
             return f"{{{', '.join(f'<code>{k}</code>: {words(v, link)}' for k, v in schema['properties'].items())}}}"
         case "object" if isinstance(schema.get("additionalProperties"), dict):
-            return f"mapping from names to: {words(schema['additionalProperties'], link)}"
+            return f"mapping from names to {words(schema['additionalProperties'], link)}"
         case "object":
             return "mapping"
     return "any value"

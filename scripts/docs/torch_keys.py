@@ -27,4 +27,4 @@ def address(path: str) -> str:
 def _plain(text: str) -> str:
     """The text without Sphinx's links and directives."""
     text = re.split(r"\n\s*\.\. ", text)[0]
-    return re.sub(r"`([^`<]+?)\s*(?:<[^>]*>)?`_+", r"\1", text)
+    return re.sub(r":ref:`([^`<]+?)(?:<[^>]*>)?`|`([^`<]+?)\s*(?:<[^>]*>)?`_+", r"\1\2", text).strip()
