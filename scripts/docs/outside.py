@@ -74,7 +74,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Let the links of a page that leave ``docs/``, or come from outside, lead to their places in the site."""
     _, docs = roots(config)
     here = page.file.src_uri
-    source = here.removeprefix(f"{FOLDER}/") if here.startswith(f"{FOLDER}/") else f"{docs}/{here}"
+    from_outside = here.startswith(f"{FOLDER}/")
+    source = here.removeprefix(f"{FOLDER}/") if from_outside else f"{docs}/{here}"
+    if from_outside:
+        # Code and tables of numbers would be most of what a search finds.
+        page.meta["search"] = {"exclude": True}
     parts, end = [], 0
     for link in links(markdown):
         target = resolved(source, link.target)
@@ -113,7 +117,7 @@ def place(target: str) -> str:
 
 
 def shown(name: str, text: str) -> str:
-    """A page that shows a text, outside the search, for a table of numbers would be most of what it finds."""
+    """A page that shows a text."""
     fence = "`" * max(3, *(len(ticks) + 1 for ticks in re.findall("`+", text)), 3)
     language = LANGUAGES.get(os.path.splitext(name)[1], "text")
-    return f"---\nsearch:\n  exclude: true\n---\n\n# {name}\n\n{fence}{language}\n{text}\n{fence}\n"
+    return f"# {name}\n\n{fence}{language}\n{text}\n{fence}\n"
