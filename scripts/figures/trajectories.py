@@ -99,10 +99,10 @@ def save(figure: Figure, path: Path) -> None:
     few.save(path, optimize=True)
 
 
-def chosen_folder(description: str | None) -> Path:
+def chosen_folder(description: str | None, default: Path = Path("scripts/bench/results/figures")) -> Path:
     """The folder that the command line names for the figures, which is made where it is missing."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("scripts/bench/results/figures"))
+    parser.add_argument("folder", nargs="?", type=Path, default=default)
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     return folder
