@@ -23,7 +23,7 @@ for package in ("material", "mkdocstrings_handlers.python"):
     pytest.importorskip(package, reason="the generator of the site is not installed; install gantrain[docs]")
 
 from nav import expanded, pages  # noqa: E402
-from outside import links, place, resolved, shown  # noqa: E402
+from outside import links, on_files, place, resolved, shown  # noqa: E402
 from schema_words import default, prose, words  # noqa: E402
 from torch_keys import meanings  # noqa: E402
 
@@ -178,6 +178,28 @@ def test_links_to_files_are_found_outside_code_and_lead_into_the_site():
     assert place("examples/loss.py") == "repository/examples/loss.py.md"
     assert place("README.md") == "repository/README.md" and place("a/b.png") == "repository/a/b.png"
     assert "````text\n```\n````" in shown("a.txt", "```")
+
+
+@pytest.mark.parametrize(
+    ("link", "problem"),
+    [
+        ("../gone.py", "docs/index.md links to ../gone.py, which is not there"),
+        ("../examples", "docs/index.md links to ../examples, which is a folder; link a file in it"),
+        ("../../outside.py", "docs/index.md links to ../../outside.py, which lies outside the repository"),
+    ],
+)
+def test_a_link_to_a_file_that_the_site_cannot_have_ends_the_build(link, problem, tmp_path):
+    from mkdocs.config import load_config
+    from mkdocs.exceptions import PluginError
+    from mkdocs.structure.files import get_files
+
+    for folder in ("docs", "examples"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "docs" / "index.md").write_text(f"[a file]({link})\n")
+    (tmp_path / "mkdocs.yml").write_text("site_name: site\n")
+    config = load_config(str(tmp_path / "mkdocs.yml"))
+    with pytest.raises(PluginError, match=re.escape(problem)):
+        on_files(get_files(config), config)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from mkdocs.utils import get_relative_url
 from schema_words import Link, default, prose, words
 from torch_keys import address, meanings
 
-from gantrain.config.loading import json_schema
+from gantrain.config.loading import Command, json_schema
 from gantrain.config.registry import kind
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
-FILES = ("train", "solve", "map")
+FILES: tuple[Command, ...] = ("train", "solve", "map")
 """The commands whose configs have schemas. Their names stand for the keys at the top of a config."""
 _MARK = re.compile(r"^<!-- (keys|parts): (.+?) -->$|^(#+) (.+)$", re.MULTILINE)
 _places: dict[str, Place] = {}

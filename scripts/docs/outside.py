@@ -56,7 +56,9 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
             if target.startswith(docs + "/") or files.get_file_from_path(place(target)):
                 continue
             found = root / target
-            if target.startswith("../") or not found.is_file():
+            if target.startswith("../"):
+                raise PluginError(f"{source} links to {link.target}, which lies outside the repository")
+            if not found.is_file():
                 missing = "is a folder; link a file in it" if found.is_dir() else "is not there"
                 raise PluginError(f"{source} links to {link.target}, which {missing}")
             if found.suffix in PICTURES:
