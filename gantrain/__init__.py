@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -64,6 +65,8 @@ _PUBLIC = {
     "load_network": "gantrain.exporting.weights",
     "solve": "gantrain.solver",
 }
+# In a notebook tqdm, which other packages import, advises to install ipywidgets for bars that nobody has asked for.
+warnings.filterwarnings("ignore", message="IProgress not found")
 # The folders whose own names are public.
 _FOLDERS = {
     "callbacks": "gantrain.train.callbacks",

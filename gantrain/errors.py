@@ -45,6 +45,10 @@ class Hopeless(Diverged):
     """An evaluation has found a value beyond the bound at which the run ends. No earlier checkpoint helps."""
 
 
+class Misplaced(UserError):
+    """The folder into which a run writes was deleted, moved or replaced. Nothing more can be saved."""
+
+
 class Notice(UserWarning):
     """A line for the user about something that does not stop the command; it is printed without its source."""
 

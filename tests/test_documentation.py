@@ -24,7 +24,9 @@ INLINE = re.compile(r"`(gantrain [^`]*(?:configs|checkpoints)/[^`]+)`")
 PLACEHOLDER = re.compile(r"\b(CONFIG|RUN|NAME|PATH|KEY|COMMAND|FOLDER|N)\b|…")
 # Commands that write runs, and those that read them.
 WRITERS = ("train", "sweep")
-READERS = ("sample", "export", "eval", "diagnose", "compare")
+READERS = ("sample", "export", "eval", "diagnose", "compare", "report")
+# Of these, those that take several runs, and folders of runs.
+OF_SEVERAL = ("compare", "report")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -96,9 +98,9 @@ def test_no_command_of_the_documentation_stands_in_the_way_of_another(tmp_path, 
                 for run in grid(given["config"], given["overrides"], given["over"], given["seeds"]):
                     begin(run.folder, resolved(run.config), resume=True)
             elif name in READERS:
-                runs = given["runs"] if name == "compare" else [given["run"]] if given.get("run") else []
+                runs = given["runs"] if name in OF_SEVERAL else [given["run"]] if given.get("run") else []
                 for place in map(shipped.find_run, runs):
-                    there = [place, *place.parents[:2], *(place.glob("*") if name == "compare" else ())]
+                    there = [place, *place.parents[:2], *(place.glob("*") if name in OF_SEVERAL else ())]
                     assert any(map(is_run, there)), f"{page}: {name} {place}: no command before makes this run"
     assert {"train", "sweep", *READERS} <= set(followed)
 

@@ -83,8 +83,9 @@ def test_the_wheel_holds_what_users_need_and_nothing_else(wheel):
     code = {str(path.relative_to(ROOT)) for path in (ROOT / "gantrain").rglob("*.py")}
     configs = {f"gantrain/shipped/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
     runs = [{name for name in names if name.startswith(f"gantrain/shipped/{run}/")} for run in SHIPPED]
-    licence = f"{folder}/licenses/LICENSE"
-    assert names - set().union(*runs) == code | configs | described | {"gantrain/py.typed", licence}
+    others = {"gantrain/py.typed", f"{folder}/licenses/LICENSE"}
+    others |= {f"gantrain/commands/report/page.{kind}" for kind in ("html", "css", "js")}
+    assert names - set().union(*runs) == code | configs | described | others
     files = {"config.yaml", "manifest.json", "state.json", "classifier.safetensors"}
     assert {Path(name).name for name in runs[0]} == files | {"optimizer.classifier.safetensors"}
     assert {Path(name).name for name in runs[1]} == files | {"data.json"}
@@ -129,6 +130,7 @@ def test_the_quickstart_runs_from_the_wheel_alone(run, tmp_path):
     measured = json.loads(run("eval", "checkpoints/quickstart", "--samples", "100", "--json"))
     assert "frechet_distance[digits-classifier]" in json.dumps(measured)
     run("diagnose", "checkpoints/quickstart", "--batches", "1", "--eigenvalues", "1")
+    assert run("report", "checkpoints/quickstart") == "checkpoints/quickstart/report.html\n"
     swept = ("sweep", "configs/quickstart.yaml", "--over", "outer=gda,extragradient", "run.steps=2", "evaluate=null")
     run(*swept, "run.name=swept")
     assert len(list((tmp_path / "checkpoints" / "swept").glob("outer=*"))) == 2

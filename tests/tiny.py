@@ -26,7 +26,7 @@ RING = {
         "discriminator": {"model": {"name": "mlp", "width": 16}, "optimizer": ADAM},
     },
     "ema": {"decay": 0.9},
-    "log": {"every": 2},
+    "log": {"every": 2, "curves": False},
     "samples": {"every": 1000, "count": 16},
     "checkpoint": {"every": 1000},
 }

@@ -26,6 +26,8 @@ class Advice:
         dominates: "rotation", "sharpness", or "undecided" if the batches disagree.
         outer: the outer loop, as a config has it.
         step: gamma, the step size of plain gradient steps under this loop; None if L could not be measured.
+        plain: three sentences for a reader who knows the game and not the theory: what the players do, what to try, and
+            how far to trust that.
         why: the reasons, sentences each of which says what it rests on.
         changes: evidence that would change the advice.
     """
@@ -33,17 +35,17 @@ class Advice:
     dominates: str
     outer: Mapping[str, Any]
     step: float | None
+    plain: tuple[str, str, str]
     why: tuple[str, ...]
     changes: tuple[str, ...]
 
     @property
     def lines(self) -> list[str]:
-        """The advice in plain words, as lines for a terminal."""
-        keys = ", ".join(f"{key}: {_shown(value)}" for key, value in self.outer.items())
+        """The advice and what it rests on, as lines for a terminal."""
         step = "" if self.step is None else f", with gamma = {self.step:.3g} (the learning rate of plain sgd)"
         return [
             f"{self.dominates} dominates" if self.dominates != "undecided" else "neither rotation nor sharpness leads",
-            f"try outer: {{{keys}}}{step}",
+            f"try {_as_config(self.outer)}{step}",
             *self.why,
             "What would change this:",
             *(f"- {change}" for change in self.changes),
@@ -74,13 +76,62 @@ def advise(diagnosis: Diagnosis) -> Advice:
         "evaluation mode; an optimizer such as adam rescales the directions, and gamma is not its learning rate."
     )
     why = (_measurement(diagnosis, dominates), *reasons, caution)
-    return Advice(dominates, outer, step, why, tuple(_changes(diagnosis, known, largest)))
+    plain = _behaviour(diagnosis, dominates), _attempt(diagnosis, dominates, outer), _trust(diagnosis)
+    return Advice(dominates, outer, step, plain, why, tuple(_changes(diagnosis, known, largest)))
 
 
 def _dominant(diagnosis: Diagnosis) -> str:
     if len(diagnosis.hessians) == 1 or not diagnosis.rotation.most >= HALF:
         return "sharpness"
     return "rotation" if diagnosis.rotation.least > HALF else "undecided"
+
+
+def _behaviour(diagnosis: Diagnosis, dominates: str) -> str:
+    """What the players do, for a reader who does not know the theory."""
+    if len(diagnosis.hessians) == 1:
+        return (
+            "There is only one player, so this is ordinary training of a network: nobody answers its steps, and "
+            "nothing can go round in circles."
+        )
+    return {
+        "rotation": "The players mostly chase each other: what one gains by a step, the next step of another undoes, "
+        "so that plain gradient steps go round in circles, or away in widening ones, rather than settle.",
+        "sharpness": "Each player mostly goes downhill on its own loss, and the chase between the players matters "
+        "less: plain gradient steps settle if the learning rate is small enough for the steepest direction.",
+        "undecided": "On some batches the players mostly chase each other, and on others each mostly goes downhill on "
+        "its own loss, so that these batches do not tell what would hold the training up.",
+    }[dominates]
+
+
+# What an outer loop that is advised does, for a reader who does not know the theory.
+_DOES = {
+    "lookahead": "it takes a few ordinary steps and then goes only a part of the way from where they began to where "
+    "they led, which damps the circling",
+    "rapp": "it takes a few inner steps that look for a point at which all players would agree, and then goes only a "
+    "part of the way to it, which damps the circling",
+}
+
+
+def _attempt(diagnosis: Diagnosis, dominates: str, outer: Mapping[str, Any]) -> str:
+    """What to try, for a reader who does not know the theory."""
+    if outer["name"] in _DOES:
+        return f"Try {_as_config(outer)}: {_DOES[outer['name']]}."
+    flatter = f"sharpness: sam for the player {_sharpest(diagnosis)}, whose loss is the sharpest, is the first to try"
+    if len(diagnosis.hessians) == 1:
+        return f"An outer loop cannot help here; {flatter} if the network does well in training and badly on new data."
+    return f"Stay with plain steps, {_as_config(outer)}, since an outer loop has little to damp here; {flatter}."
+
+
+def _trust(diagnosis: Diagnosis) -> str:
+    """How far to trust the advice, for a reader who does not know the theory."""
+    count = len(diagnosis.lipschitz.values)
+    unsteady = any(sample.spread > abs(sample.mean) / 2 for sample in (diagnosis.lipschitz, diagnosis.rho))
+    seen = f"on {count} batches, which differ widely" if unsteady else f"on {count} batch{'es' * (count > 1)}"
+    return (
+        f"This is a look at one moment of the training, {seen}, and the theory behind it is about plain gradient "
+        "steps, not adam: train with and without the change at equal gradient evaluations, and believe that comparison "
+        "instead."
+    )
 
 
 def _measurement(diagnosis: Diagnosis, dominates: str) -> str:
@@ -95,11 +146,10 @@ def _measurement(diagnosis: Diagnosis, dominates: str) -> str:
 
 def _gradient_steps(diagnosis: Diagnosis, largest: float | None) -> tuple[dict[str, Any], float | None, list[str]]:
     """Gradient steps with a sharpness-aware oracle; ``largest`` is L, None if it could not be measured."""
-    sharpest = max(diagnosis.sharpness, key=lambda name: diagnosis.sharpness[name].mean)
     outer = {"name": "gda", "order": "alternating" if len(diagnosis.hessians) > 1 else "simultaneous"}
     reasons = [
         "rule of thumb: where the symmetric part leads, gradient steps contract without an outer loop; player "
-        f"{sharpest} has the sharpest objective, which sam or sampa with rho {diagnosis.radius:g} flattens."
+        f"{_sharpest(diagnosis)} has the sharpest objective, which sam or sampa with rho {diagnosis.radius:g} flattens."
     ]
     if largest is None:
         return outer, None, reasons
@@ -164,6 +214,16 @@ def _changes(diagnosis: Diagnosis, known: bool, largest: float) -> list[str]:
         changes.append("L and rho, which could not be measured on these batches")
     changes.append("a run with the advised loop that is no better than plain gda at equal gradient evaluations")
     return changes
+
+
+def _sharpest(diagnosis: Diagnosis) -> str:
+    """The player with the sharpest objective."""
+    return max(diagnosis.sharpness, key=lambda name: diagnosis.sharpness[name].mean)
+
+
+def _as_config(outer: Mapping[str, Any]) -> str:
+    """An outer loop as a config has it."""
+    return f"outer: {{{', '.join(f'{key}: {_shown(value)}' for key, value in outer.items())}}}"
 
 
 def _rounded(value: float) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gantrain.cli.completion import complete_run
 from gantrain.cli.options import PATH, print_result
 
 
@@ -33,7 +34,7 @@ class Confidence(Finite):
 
 
 @click.command(short_help="Compare runs at equal cost, over their seeds.")
-@click.argument("runs", type=PATH, nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", type=PATH, shell_complete=complete_run, nargs=-1, required=True, metavar="RUN...")
 @click.option(
     "--metrics",
     metavar="LIST",

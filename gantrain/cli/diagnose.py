@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from gantrain.cli.completion import complete_run
 from gantrain.cli.options import PATH, data_option, print_result, require_run, step_option, trust_option
 
 
 @click.command(short_help="Measure a run's game, and suggest a method for it.")
-@click.argument("run", type=PATH)
+@click.argument("run", type=PATH, shell_complete=complete_run)
 @step_option
 @click.option(
     "--to",
@@ -41,9 +42,10 @@ def diagnose(
 ) -> None:
     """Measure the game of RUN at a checkpoint: spectrum, share of rotation, L and rho, sharpness of each player.
 
-    RUN is the folder of a run or of one of its checkpoints, such as RUN/best. The output ends in plain words: whether
-    rotation or sharpness dominates, which outer loop the theory suggests, and which evidence would change that. The
-    command writes a picture of the spectrum, the numbers and TensorBoard events into RUN/diagnosis/step_N.
+    RUN is the folder of a run or of one of its checkpoints, such as RUN/best. The output begins with three sentences in
+    plain words: what the players do, what to try, and how far to trust that. Below are the numbers, and what the theory
+    says: whether rotation or sharpness dominates, which outer loop it suggests, and which evidence would change that.
+    The command writes a picture of the spectrum, the numbers and TensorBoard events into RUN/diagnosis/step_N.
 
     \b
     gantrain diagnose checkpoints/quickstart

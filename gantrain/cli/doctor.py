@@ -7,12 +7,13 @@ import sys
 import click
 
 from gantrain.cli.assignments import ConfigCommand
+from gantrain.cli.completion import complete_config, complete_setting
 from gantrain.cli.options import print_result
 
 
 @click.command(cls=ConfigCommand, short_help="Say whether this machine and a config could train.")
-@click.argument("config", required=False)
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("config", required=False, shell_complete=complete_config)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gantrain.cli.completion import complete_run
 from gantrain.cli.options import (
     PATH,
     data_option,
@@ -22,7 +23,7 @@ from gantrain.errors import UserError
 
 
 @click.command(name="eval", short_help="Measure how good a run is.")
-@click.argument("run", type=PATH, required=False)
+@click.argument("run", type=PATH, shell_complete=complete_run, required=False)
 @click.option("--images", type=PATH, metavar="PATH", help="Measure this folder or archive of images, instead of a run.")
 @click.option(
     "--against", type=PATH, metavar="DATA", help="Folder, archive or data set to compare with; by default the run's."

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from gantrain.cli.completion import complete_run
 from gantrain.cli.options import PATH, data_option, print_result, require_run, step_option, trust_option, weights_option
 
 
 @click.command(short_help="Export the network of a run for other programs.")
-@click.argument("run", type=PATH)
+@click.argument("run", type=PATH, shell_complete=complete_run)
 @click.option(
     "--to",
     type=click.Choice(["onnx", "torch", "safetensors"]),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from gantrain.cli.assignments import ConfigCommand
+from gantrain.cli.completion import complete_config, complete_setting
 from gantrain.cli.options import PATH, print_result, results_option
 
 
 @click.command(name="map", cls=ConfigCommand, schema="map", short_help="Draw where outer loops converge.")
-@click.argument("config", type=PATH)
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("config", type=PATH, shell_complete=complete_config)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting)
 @results_option
 def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     """Draw for which games and settings the outer loops of the file CONFIG converge.

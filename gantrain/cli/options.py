@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 import click
+from click.shell_completion import CompletionItem
 
 from gantrain.distributed.environment import shown_ranks
 from gantrain.errors import UserError
@@ -15,6 +16,9 @@ class PathType(click.ParamType):
     """A path, in which ``~`` and variables are expanded where the shell has not done it, as in ``--output=~/x``."""
 
     name = "path"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from gantrain.config.types import CONTROL, expanded

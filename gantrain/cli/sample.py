@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from gantrain.cli.completion import complete_run
 from gantrain.cli.options import PATH, data_option, print_result, require_run, step_option, trust_option, weights_option
 
 
 @click.command(short_help="Sample the generator of a run.")
-@click.argument("run", type=PATH)
+@click.argument("run", type=PATH, shell_complete=complete_run)
 @click.option(
     "--number", type=click.IntRange(min=1), metavar="N", help="Number of samples; by default 64, and 8 to interpolate."
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from gantrain.cli.assignments import ConfigCommand
+from gantrain.cli.completion import complete_config, complete_setting
 from gantrain.cli.options import PATH, print_result, results_option
 
 
 @click.command(cls=ConfigCommand, schema="solve", short_help="Solve a toy game and draw its path.")
-@click.argument("config", type=PATH)
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("config", type=PATH, shell_complete=complete_config)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting)
 @results_option
 def solve(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     """Solve the toy game that the file CONFIG describes, and print the distance between the end of the path and the

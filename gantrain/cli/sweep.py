@@ -7,14 +7,15 @@ import sys
 import click
 
 from gantrain.cli.assignments import ConfigCommand
+from gantrain.cli.completion import complete_config, complete_setting
 from gantrain.cli.entry import main
 from gantrain.cli.options import PATH, trust_option
 from gantrain.errors import UserError
 
 
 @click.command(cls=ConfigCommand, short_help="Train a grid of configs with several seeds.")
-@click.argument("config", type=PATH)
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("config", type=PATH, shell_complete=complete_config)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting)
 @click.option("--over", multiple=True, metavar="KEY=VALUES", help="A key, or keys that change together, and values.")
 @click.option(
     "--seeds", type=click.IntRange(min=1), metavar="N", help="Number of seeds; by default that of the sweep file, or 1."

@@ -7,13 +7,14 @@ import sys
 import click
 
 from gantrain.cli.assignments import ConfigCommand
+from gantrain.cli.completion import complete_config, complete_setting
 from gantrain.cli.options import PATH, data_option, print_result, trust_option
 from gantrain.errors import UserError
 
 
 @click.command(cls=ConfigCommand, short_help="Train the game that a config describes.")
-@click.argument("config", type=PATH)
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("config", type=PATH, shell_complete=complete_config)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting)
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name first.")
 @click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
@@ -62,7 +63,7 @@ def train(
     """
     from gantrain.config.loading import load
     from gantrain.distributed.environment import check_processes, launched_place
-    from gantrain.distributed.launch import before_joining, launch
+    from gantrain.distributed.launch import before_joining, launch, started_by_gantrain
     from gantrain.train.interrupt import ignore_requests
 
     ignore_requests()
@@ -92,4 +93,9 @@ def train(
         return
     from gantrain.commands import train
 
-    train.train(checked, resume, overwrite, processes, accept_data, trust)
+    started_here = place is None or started_by_gantrain()
+    options = [*([] if processes is None else ["--processes", str(processes)]), *(["--trust"] if trust else [])]
+    options += [] if data is None else ["--data", data]
+    program = click.get_current_context().command_path.split()
+    again = [*program, config, "--resume", *options, *overrides] if started_here else None
+    train.train(checked, resume, overwrite, processes, accept_data, trust, again)

@@ -72,6 +72,7 @@ def diagnose_run(
     report = {
         "about": about,
         **diagnosis.as_dict(),
+        "plain": list(advice.plain),
         "dominates": advice.dominates,
         "outer": dict(advice.outer),
         "step_size": advice.step,
@@ -82,11 +83,11 @@ def diagnose_run(
     folder = _write(saved, content, diagnosis, advice)
     if as_json:
         return content
-    head = (
+    how = (
         f"{saved.path}: {diagnosis.size} parameters, live weights in evaluation mode, {section.batches} batches of "
         f"{config.data.batch_size}, {diagnosis.products} Jacobian-vector products; mean ± deviation over the batches"
     )
-    return "\n".join([head, "", *diagnosis.lines, "", *advice.lines, "", f"written to {folder}"])
+    return "\n".join([*advice.plain, "", how, "", *diagnosis.lines, "", *advice.lines, "", f"written to {folder}"])
 
 
 def _later_point(saved: SavedRun, to: int, device: torch.device, trust: bool) -> dict[str, list[Tensor]]:

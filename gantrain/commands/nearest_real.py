@@ -46,21 +46,21 @@ def nearest_real(
         UserError: the training data or the features that are asked for cannot be had.
     """
     data = saved.data
-    extractor = _extractor(saved, features, samples.device, trust)
+    extractor = features_of(saved, features, samples.device, trust)
     found = {"pixels" if saved.spec.image else "values": neighbours(samples, data, k)}
     if extractor is not None:
         found[extractor.name] = neighbours(samples, data, k, extractor)
     files = {}
     if saved.spec.image:
         for name, near in zip(("pixels", "features"), found.values(), strict=False):
-            files[base.with_name(f"{base.name}_neighbours_{name}.png")] = png(_picture(samples, data, near))
+            files[base.with_name(f"{base.name}_neighbours_{name}.png")] = png(picture(samples, data, near))
     stream = io.StringIO()
     rows = (row for space, near in found.items() for row in _rows(space, near, file_names(data)))
     csv.writer(stream, lineterminator="\n").writerows([HEADER, *rows])
     return files | {base.with_name(f"{base.name}_neighbours.csv"): stream.getvalue().encode()}
 
 
-def _picture(samples: Tensor, data: DataSet, near: Neighbours) -> Tensor:
+def picture(samples: Tensor, data: DataSet, near: Neighbours) -> Tensor:
     """A row for each sample: the sample, then its neighbours with their distances."""
     n, k = near.rows.shape
     real = decode(encode(data.decode(data.samples[near.rows.flatten()].to("cpu"))))
@@ -81,7 +81,18 @@ def file_names(data: DataSet) -> list[str] | None:
     return names if names is not None and len(names) == len(data.samples) else None
 
 
-def _extractor(saved: SavedRun, asked: str | None, device: torch.device, trust: bool) -> Extractor | None:
+def features_of(saved: SavedRun, asked: str | None, device: torch.device, trust: bool) -> Extractor | None:
+    """The network of the features in which neighbours are looked for; None where there is none, which a notice says.
+
+    Args:
+        saved: the run.
+        asked: the features, or None for those of the run's section ``evaluate``.
+        device: where the network is.
+        trust: as in :func:`~gantrain.runs.saved.load`.
+
+    Raises:
+        UserError: the features that are asked for cannot be had.
+    """
     if asked is not None:
         return Extractors(device, trust).make(asked)
     if not saved.spec.image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,6 +49,7 @@ def train(
     processes: int | None = None,
     accept_data: bool = False,
     trust: bool = False,
+    command: Sequence[str] | None = None,
 ) -> Path:
     """Train the game that ``config`` describes and return the run's folder.
 
@@ -60,6 +61,7 @@ def train(
         accept_data: whether a resumed run may go on with other data than it began with.
         trust: whether the run that the features of evaluations come from is opened though it names code outside
             gantrain and was not trained here.
+        command: the words of the command that resumes this run, which are shown at its end; None if they are not known.
 
     Raises:
         UserError: the parts do not fit together, the run exists, fewer processes started than were asked for, or the
@@ -75,6 +77,7 @@ def train(
                 trainer = make_trainer(config, device, trust=trust, begins=not (resume and found(folder)))
             except NotFound as error:
                 raise NotFound(f"{error}; {MOVED}") if resume and is_run(folder) else error from error
+        trainer.command = command
         trainer.begun = psutil.Process().create_time()
         return trainer.fit(resume, overwrite, accept_data)
 

@@ -54,6 +54,11 @@ def load_map(path: str | Path, overrides: Sequence[str] = ()) -> MapConfig:
     return _load(MapConfig, path, overrides)
 
 
+def load_any(command: Command, path: str | Path, overrides: Sequence[str] = ()) -> Schema:
+    """Load the config of a command; see :func:`load`."""
+    return _load(_SCHEMAS[command], path, overrides)
+
+
 def resolved(config: Schema) -> dict[str, Any]:
     """The config as dicts, lists and scalars, with every default filled in."""
     return config.model_dump(mode="json")

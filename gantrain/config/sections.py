@@ -442,6 +442,9 @@ class Log(Schema):
     """Where the rows go beside metrics.jsonl: a list of tensorboard, wandb and mlflow, each by its name or with keys of
     its own, or a tracker of your own by its target. Others than tensorboard get a row once a checkpoint holds it. An
     empty list writes metrics.jsonl alone. Default [tensorboard]."""
+    curves: Bool = True
+    """Whether curves.png is drawn into the run's folder when the run ends: losses, scores and metrics over the steps.
+    Default true."""
     initial_distance: Bool = False
     """Whether each row has initial_distance/PLAYER: the Euclidean distance of the player's trained parameters, all
     together, from those with which the run began, which are those of the seed or of the player's init. Memory and

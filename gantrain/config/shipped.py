@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 # A wheel has them inside the package, see setup.py; in a clone they lie beside it.
 ROOT = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.parent
 CLASSIFIERS = ("checkpoints/digits-classifier", "checkpoints/photos-classifier")
-_RUNS = (*CLASSIFIERS, "checkpoints/cifar10-sngan")
+SHIPPED_RUNS = (*CLASSIFIERS, "checkpoints/cifar10-sngan")
 RUNS = "checkpoints"
 """The folder that holds runs, unless run.folder says otherwise."""
 
@@ -46,7 +46,7 @@ def find_run(run: str | Path, folder: str | Path = "") -> Path:
         places.append(Path.cwd() / path)
     if may_be_shipped(path):
         places.append(ROOT / path)
-    elif path.is_absolute() and str(Path(*path.parts[-2:])) in _RUNS:
+    elif path.is_absolute() and str(Path(*path.parts[-2:])) in SHIPPED_RUNS:
         places.append(ROOT / Path(*path.parts[-2:]))  # shipped with another installation, whose path a config has kept
     return next((place for place in places if not is_missing(place)), places[0])
 
@@ -65,7 +65,7 @@ def is_missing(path: str | Path) -> bool:
 def may_be_shipped(path: str | Path) -> bool:
     """Whether a path can be the name of a shipped file or folder."""
     path = Path(path)
-    return ".." not in path.parts and any(path.is_relative_to(folder) for folder in ("configs", *_RUNS))
+    return ".." not in path.parts and any(path.is_relative_to(folder) for folder in ("configs", *SHIPPED_RUNS))
 
 
 def outputs(run: Path) -> Path:
@@ -78,7 +78,7 @@ def outputs(run: Path) -> Path:
         The folder of the run; for a shipped run outside the current directory, in whose folder nothing belongs that a
         command writes, the current directory. A folder of the run's name there would be taken for the run.
     """
-    elsewhere = run in [ROOT / name for name in _RUNS] and not run.is_relative_to(Path.cwd())
+    elsewhere = run in [ROOT / name for name in SHIPPED_RUNS] and not run.is_relative_to(Path.cwd())
     return Path() if elsewhere else run
 
 

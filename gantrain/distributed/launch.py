@@ -129,6 +129,11 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     return 0
 
 
+def started_by_gantrain() -> bool:
+    """Whether :func:`launch` has started this process, and no other launcher."""
+    return _LAUNCHER in os.environ
+
+
 def _hang_up(number: int, _frame: object) -> None:
     """Let torch's launcher pass SIGHUP on and wait. A lost connection may send it twice: the second is ignored."""
     from torch.distributed.elastic.multiprocessing import SignalException

@@ -194,7 +194,7 @@ def comparison(
     figure = Figure(figsize=(4.8 * len(panels), 3.8), dpi=100, layout="constrained")
     for position, (name, drawn) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), position)
-        _soften(axes)
+        soften(axes)
         for curve, style in zip(drawn, _styles(curve.method for curve in drawn), strict=True):
             x, mean, error = map(_drawable, (curve.x, curve.mean, curve.error))
             marker = "o" if len(x) <= 30 else None
@@ -259,7 +259,7 @@ def grid(
     figure = Figure(figsize=(5.2 * len(panels) + 1.5, 3.9), dpi=100, layout="constrained")
     for position, (name, drawn) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), position)
-        _soften(axes)
+        soften(axes)
         above = axes.get_xaxis_transform()
         marked = 0
         means = np.concatenate([_drawable(line.mean) for line in drawn])
@@ -334,7 +334,7 @@ def forest(panels: Mapping[str, Sequence[Interval]], labels: Mapping[str, str]) 
     figure = Figure(figsize=(6.4 * len(panels), 1.2 + 0.36 * rows), dpi=100, layout="constrained")
     for position, (title, drawn) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(1, len(panels), position)
-        _soften(axes)
+        soften(axes)
         axes.axvline(0, color=GREY, linewidth=0.9)
         for row, each in enumerate(drawn):
             colour = COLOURS.get(each.method, GREY)
@@ -411,7 +411,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.set_aspect("equal", adjustable="box")
-    _soften(axes)
+    soften(axes)
     return figure, axes
 
 
@@ -419,7 +419,8 @@ def _scatter(axes: Axes, points: np.ndarray, **style: Any) -> None:
     axes.scatter(points[:, 0], points[:, 1], **style)
 
 
-def _soften(axes: Axes) -> None:
+def soften(axes: Axes) -> None:
+    """Draw the frame and the numbers of axes in grey, so that the data stand out."""
     axes.tick_params(colors=GREY, labelsize=8)
     for spine in axes.spines.values():
         spine.set_color(LIGHT_GREY)

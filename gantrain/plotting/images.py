@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,9 +119,40 @@ def gif(images: Tensor, milliseconds: int = 100) -> bytes:
     """
     scale = magnification(images.shape[2])
     enlarged = quantised(images).repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
-    first, *others = map(_of_pixels, enlarged)
+    return _gif([_of_pixels(image) for image in enlarged], [milliseconds] * len(images))
+
+
+def film(pictures: Iterable[tuple[int, Tensor]], largest: int) -> bytes:
+    """Pictures of a run one after the other, each with its step below it, as the content of a GIF file.
+
+    Each is shown for a sixth of a second, or shorter if there are many; the last one stays for two seconds.
+
+    Args:
+        pictures: the step and the picture, uint8 ``(3, H, W)`` or with alpha ``(4, H, W)``; all of one size.
+        largest: the longest side in pixels; larger pictures are made smaller.
+    """
+    font = ImageFont.load_default(13)
+
+    def frames() -> Iterator[Image.Image]:
+        for step, picture in pictures:
+            image = Image.new("RGB", (picture.shape[2], picture.shape[1]), "white")
+            pixels = _of_pixels(picture)
+            image.paste(pixels, mask=pixels if pixels.mode == "RGBA" else None)
+            image.thumbnail((largest, largest), Image.Resampling.BOX)
+            frame = Image.new("RGB", (image.width, image.height + 18), "white")
+            frame.paste(image)
+            text = f"step {step:,}".replace(",", " ")
+            ImageDraw.Draw(frame).text((frame.width / 2, image.height + 9), text, "black", font, "mm")
+            yield frame
+
+    shown = list(frames())
+    return _gif(shown, [*[min(160, 8000 // len(shown))] * (len(shown) - 1), 2000])
+
+
+def _gif(frames: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
+    first, *others = frames
     stream = io.BytesIO()
-    first.save(stream, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    first.save(stream, format="GIF", save_all=True, append_images=others, duration=list(milliseconds), loop=0)
     return stream.getvalue()
 
 

@@ -46,7 +46,6 @@ from gantrain.utils.io import (
     Piece,
     bring_back,
     delete,
-    make_folder,
     remove_folder,
     replacing_folder,
     set_aside,
@@ -62,7 +61,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, confi
     is one of this step with the same content, it stays.
 
     Args:
-        folder: the folder of the run.
+        folder: the folder of the run, which exists.
         step: training steps taken.
         state: part -> tree of dict (keys str or int), list, tuple, int, float, str, bool, None and tensors, as
             ``state_dict()`` returns them. Tensors may lie on any device, be strided and share memory.
@@ -78,11 +77,10 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, confi
     folder = Path(folder)
     skeletons, tensors = _encode_parts(state)
     document = {"format": FORMAT, "step": step, "parts": skeletons}
-    make_folder(folder, durable=True)
     clear_remains(folder)
     path = folder / f"step_{step}"
     if not path.exists() or _manifest_if_whole(path) != {n: sha256(*c) for n, c in _files(document, tensors, config)}:
-        with replacing_folder(path, durable=True) as temporary:
+        with replacing_folder(path, durable=True, parents=False) as temporary:
             manifest = {}
             for name, content in _files(document, tensors, config):
                 between_batches()

@@ -86,6 +86,8 @@ class CheckpointWriter:
         except Exception as late:
             if kind is None:
                 raise
+            if str(late) == str(error):  # the error of the run says the same
+                return
             warnings.warn(f"the last checkpoint is not written: {late}", Notice, stacklevel=2)
         self._copies = []
 

@@ -41,12 +41,12 @@ BUILT_IN_PYTHON = f"{marks.RUN} that was built in Python: what its trainer was g
 _DELETED = "deleted.tmp"
 # What a process that was killed may leave of a run that had not begun; and all that a run has.
 _HALF_WRITTEN = re.compile(
-    r"(config\.yaml|metrics\.jsonl|.+\.png|(data|init|better|trackers|diverged)\.json)(\.[0-9a-f]{8})?\.tmp"
+    r"(config\.yaml|metrics\.jsonl|.+\.(png|gif)|(data|init|better|trackers|diverged)\.json)(\.[0-9a-f]{8})?\.tmp"
 )
 _BEGINNINGS = re.compile(rf"{LOCK}(\..+)?|{_HALF_WRITTEN.pattern}")
 _OWN = re.compile(
     rf"{_BEGINNINGS.pattern}|config\.yaml(\..+)?|(data|init|better|trackers|diverged)\.json|metrics\.jsonl|events\.out\.tfevents\..+|"
-    r"step_[0-9]+(\..+)?|samples|best|diagnosis|wandb"
+    r"step_[0-9]+(\..+)?|curves\.png|report\.html|samples|pictures|best|diagnosis|exported|wandb"
 )
 # The folder inside the run's folder that holds the checkpoint of the best evaluation.
 BEST = "best"

@@ -107,14 +107,12 @@ class RunLock:
         """Check that this process still holds the lock, before it writes what others would miss.
 
         Raises:
-            UserError: another process has taken the lock over.
+            UserError: another process has taken the lock over, or the folder is gone.
         """
         if self._held():
             return
-        if not self.path.exists():  # somebody has cleared the folder
-            make_folder(self.folder)
-            if _create(self.path, self._content):
-                return
+        if not self.path.exists() and _create(self.path, self._content):  # somebody has deleted the file
+            return
         found = _read(self.path) or Holder("", 0, "")
         raise UserError(
             f"{self.folder}: {found} has taken this run over, since this process gave no sign of life for "

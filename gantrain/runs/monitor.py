@@ -7,7 +7,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -194,6 +195,29 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     if not path.exists():
         raise UserError(f"{path}: no such file; has this run logged anything yet?")
     return [{name: _finite_or_nan(value) for name, value in row.items()} for _, row in _rows(path)]
+
+
+def scalars_over_steps(
+    folder: str | Path, wanted: Callable[[str], bool]
+) -> dict[str, tuple[array[float], array[float]]]:
+    """The scalars of a run by name: the steps and the values, with NaN for null. The rows are read one by one.
+
+    Args:
+        folder: the folder of the run.
+        wanted: whether a scalar of a name is read.
+
+    Raises:
+        UserError: one of the lines is not a row.
+    """
+    found: dict[str, tuple[array[float], array[float]]] = {}
+    path = Path(folder) / METRICS
+    for _, row in _rows(path) if path.exists() else ():
+        for name, value in row.items():
+            if wanted(name):
+                steps, values = found.setdefault(name, (array("d"), array("d")))
+                steps.append(row["step"])
+                values.append(_finite_or_nan(value))
+    return found
 
 
 def require_rows(folder: Path) -> None:

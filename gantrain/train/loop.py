@@ -17,15 +17,17 @@ from gantrain.config.sections import TENSORBOARD, Checkpoint, Log, Run
 from gantrain.config.types import Interval
 from gantrain.data.batch import Batches
 from gantrain.distributed.processes import Processes
-from gantrain.errors import Diverged, Hopeless, Notice, UserError, lost_another
+from gantrain.errors import Diverged, Hopeless, Misplaced, Notice, UserError, lost_another
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.runs.divergence import Divergence, record_divergence
 from gantrain.runs.monitor import Monitor
+from gantrain.runs.place import Place
 from gantrain.runs.tracking import Trackers
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.description import described_error
 from gantrain.train.interrupt import Interrupt
+from gantrain.train.looking_back import draw_curves
 from gantrain.train.nonfinite import require_finite_batches
 from gantrain.train.progress import Progress
 from gantrain.utils.abandon import abandonable
@@ -55,6 +57,7 @@ class Loop(ABC):
         kept: the :meth:`stage` of the newest checkpoint.
         since: the clock before the last step, or at the newest checkpoint where the run went back to it.
         reached: the clock after the last step.
+        place: the place of the run's folder in the first process while the run trains, or None.
         finite_draws: the number of draws up to which the training is known to have been finite.
         begun: the time at which starting the run began, in seconds since 1970, by default that at which this object was
             made; None once the first step is taken.
@@ -86,6 +89,7 @@ class Loop(ABC):
         self.finite_draws = 0
         self.begun: float | None = time.time()
         self.trackers = Trackers(log.to, self.folder, self.main)
+        self.place: Place | None = None
         self._named = _named(callbacks)
         self._rows: int | None = None
 
@@ -133,6 +137,10 @@ class Loop(ABC):
     def over(self) -> bool:
         """Whether the budget is used up."""
 
+    @abstractmethod
+    def further(self) -> str:
+        """A line that says how the finished run is trained further; empty if it cannot be."""
+
     @property
     @abstractmethod
     def last(self) -> bool:
@@ -144,6 +152,7 @@ class Loop(ABC):
         Args:
             interrupt: of the processes of the run, which is entered for the time of the steps.
         """
+        over = self.over
         with interrupt as self._interrupt, CheckpointWriter() as self.writer:
             try:
                 if self.settings.on_nonfinite == "rollback" and self.step == 0:
@@ -158,12 +167,18 @@ class Loop(ABC):
                     self._save_once()
                     self._settle()
                     self._send()
+                self._look_back()
                 raise
         self._send()
         self._guarded("the log", partial(self.monitor.hparams, self.config, self.monitor.last or {}))
         self._guarded("the log", self.monitor.close)
+        self._look_back()
         self.progress.close()
-        self.progress.note(f"finished at step {self.step}; the run is in {self.folder}")
+        already = "already " if over else ""
+        self.progress.note(f"{already}finished at step {self.step}; the run is in {self.folder}")
+        further = self.further()
+        if further:
+            self.progress.note(further)
 
     @contextmanager
     def monitored(self) -> Iterator[None]:
@@ -184,6 +199,22 @@ class Loop(ABC):
             yield
         finally:
             self.trackers.finish()
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Lets the first process write into the run's folder in the block, if the folder is where it was.
+
+        Raises:
+            Misplaced: the folder was deleted, moved or replaced, be it during the block, whose error this explains.
+        """
+        if self.place is not None:
+            self.place.require()
+        try:
+            yield
+        except Exception:
+            if self.place is not None:
+                self.place.require()
+            raise
 
     def stage(self) -> tuple[Any, ...]:
         """What makes a checkpoint of this run another one than the last."""
@@ -254,6 +285,7 @@ class Loop(ABC):
                 self._settle()
                 self._send()
             if asked == "stop":
+                self._look_back()
                 self.progress.close()
                 self.progress.note(f"stopped at step {self.step}; go on with --resume")
                 sys.exit(128 + self._interrupt.received)
@@ -271,7 +303,7 @@ class Loop(ABC):
             try:
                 with abandonable(self._interrupt.asked):
                     hopeless = self.run_callback(self._named[name])
-            except Diverged:
+            except (Diverged, Misplaced):
                 raise
             except Exception as error:
                 if lost_another(error):
@@ -291,7 +323,10 @@ class Loop(ABC):
         try:
             with self.processes.raise_on_all():
                 if self.main:
-                    work()
+                    with self.in_place():
+                        work()
+        except Misplaced:
+            raise
         except Exception as error:
             if lost_another(error):
                 raise
@@ -301,6 +336,21 @@ class Loop(ABC):
         """Send the rows that checkpoints hold to the trackers, if there are any."""
         if self.trackers.wanted:
             self._guarded("the log", self.trackers.send)
+
+    def _look_back(self) -> None:
+        """Draw the pictures of the whole run in the first process. An error in that is told and fails nothing."""
+        works = {name: partial(callback.finish, self.folder) for name, callback in self._named.items()}
+        if self.log_settings.curves:
+            works["the curves"] = partial(draw_curves, self.folder)
+        with self.processes.first_works():
+            for name, work in works.items() if self.main else ():
+                try:
+                    with self.in_place():
+                        work()
+                except Misplaced:
+                    raise
+                except Exception as error:
+                    warnings.warn(f"step {self.step}: {name}: {described_error(error)}", Notice, stacklevel=2)
 
     def _failed(self, what: str, error: Exception) -> None:
         """Deal with an error beside the training, as ``run.on_error`` says. All processes must call this together."""
@@ -323,7 +373,7 @@ class Loop(ABC):
         """
         # Whoever ends first has a launcher end the others.
         self._settle()
-        with self.processes.raise_on_all():
+        with self.processes.raise_on_all(), self.in_place():
             require_finite_batches(self.batches, range(self.finite_draws, self.evaluator.draws))
         if self.settings.on_nonfinite == "stop":
             raise error
@@ -346,7 +396,8 @@ class Loop(ABC):
         # Whoever ends first has a launcher end the others.
         with suppress(UserError), self.processes.raise_on_all():
             if self.main:
-                record_divergence(self.folder, Divergence(self.step, str(error)))
+                with self.in_place():
+                    record_divergence(self.folder, Divergence(self.step, str(error)))
 
     def _due(self) -> list[str]:
         """The names of the callbacks that are due at this step."""

@@ -50,6 +50,7 @@ from gantrain.runs.folder import (
 from gantrain.runs.initial import Initial, record_initial
 from gantrain.runs.lock import RunLock
 from gantrain.runs.monitor import require_rows
+from gantrain.runs.place import Place
 from gantrain.runs.restore import (
     part_of,
     require_fit,
@@ -60,6 +61,7 @@ from gantrain.runs.restore import (
 )
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.train.description import describe
+from gantrain.train.further import how_to_go_on, larger_budgets
 from gantrain.train.initial_distance import InitialDistance
 from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
@@ -67,6 +69,7 @@ from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
 from gantrain.train.rehearsal import rehearse_step, take_step
 from gantrain.train.resuming import best_result, newest_state, undone_work
+from gantrain.utils.io import make_folder
 from gantrain.utils.nested import Maybe, flatten
 from gantrain.utils.seeding import derive
 from gantrain.utils.tensors import norm, preserve
@@ -110,6 +113,7 @@ class Trainer(Loop):
         scheduled: the numbers of the parts that follow schedules, by key, with their present values.
         averages: the averages of the weights by name.
         best: the name and the cost of the best evaluation so far, or None.
+        command: the words of the command that resumes the run, which a finished run shows; None if it is not known.
 
     Raises:
         UserError: a player has no learner, the data do not fit ``run`` or hold NaN, a schedule ends before the run, the
@@ -210,6 +214,7 @@ class Trainer(Loop):
             else dict(config)
         )
         self._mark = BUILT_IN_PYTHON if config is None else RESOLVED_CONFIG
+        self.command: Sequence[str] | None = None
         self.best: dict[str, Any] | None = None
         self.outer_steps = 0
         self._followed: dict[str, float] = {}
@@ -255,6 +260,7 @@ class Trainer(Loop):
             with self.processes.raise_on_all():
                 if self.main:
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
+                    self.place = held.enter_context(Place(self.folder))
                     record_data(self.folder, data, DataForm.of(self.batches))
                     if self.initial and not found:
                         record_initial(self.folder, self.initial)
@@ -394,6 +400,16 @@ class Trainer(Loop):
         clock = self.clock
         return self.settings.used(clock.steps, clock.gradients, clock.images / 1000)
 
+    def further(self) -> str:
+        """A line that says how the finished run is trained further; empty if the learning rates are at their end."""
+        try:
+            for name, scheduler in self.schedulers.items():
+                schedules.require_schedule(scheduler, 2 * self.step, f"game.{name}.scheduler")
+        except UserError:
+            return ""
+        budgets = larger_budgets(self.settings, self.clock)
+        return how_to_go_on(budgets, self.command, self._mark == BUILT_IN_PYTHON)
+
     def log(self, seconds: float, steps: int, draws: int) -> None:
         """Write the scalars of the step that was just taken.
 
@@ -439,7 +455,7 @@ class Trainer(Loop):
         with self.processes.raise_on_all() if together else self.processes.first_works():
             if self.main or together:
                 network = self.evaluated_network(callback.weights)
-                with reference_arithmetic(), self._unchanged():
+                with self.in_place(), reference_arithmetic(), self._unchanged():
                     found = callback.run(self.folder, self.monitor, self.step, network)
                 if found is not None and not isinstance(found, Result | str):
                     wanted = f"{name_of(callback)}.run: expected a gantrain.Result, a text or None"
@@ -589,11 +605,14 @@ class Trainer(Loop):
         step, count = self.step, self.trackers.count
 
         def write(copy: dict[str, Any]) -> None:
-            if self._lock is not None:
-                self._lock.require()
-            # No checkpoint may be on the disk before the rows that it does not write again.
-            self.monitor.synchronise()
-            checkpoint.save(folder, step, copy, keep, config_text(self.config, self._mark))
+            with self.in_place():
+                if self._lock is not None:
+                    self._lock.require()
+                # No checkpoint may be on the disk before the rows that it does not write again.
+                self.monitor.synchronise()
+                if folder != self.folder:
+                    make_folder(folder, durable=True, parents=False)
+                checkpoint.save(folder, step, copy, keep, config_text(self.config, self._mark))
             if folder == self.folder:
                 self.trackers.safe = count
 

@@ -125,25 +125,26 @@ def write_csv(path: str | Path, rows: Iterable[Iterable[Any]]) -> None:
     write_file(path, stream.getvalue())
 
 
-def make_folder(folder: Path, durable: bool = False) -> None:
+def make_folder(folder: Path, durable: bool = False, parents: bool = True) -> None:
     """Make a folder and those above it, where they are missing.
 
     Args:
         folder: the folder.
         durable: whether the new folders are synchronised to the disk.
+        parents: whether folders above it are made. If false, a folder comes only into one that exists.
 
     Raises:
         UserError: the system does not let the folder be made.
     """
     with explaining_write_errors(folder):
         missing = [each for each in (folder, *folder.parents) if not each.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=parents, exist_ok=True)
         for each in missing if durable else ():
             _synchronise(each.parent)
 
 
 @contextmanager
-def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
+def replacing_folder(path: Path, durable: bool = False, parents: bool = True) -> Iterator[Path]:
     """Give the block an empty folder ``NAME.tmp`` to fill, which takes the place of ``path`` when the block ends.
 
     If the block raises, the folder ``NAME.tmp`` is deleted and the one at ``path`` stays. Only one process may do this
@@ -151,9 +152,9 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
     places, the earlier one is at ``NAME.old.tmp``; see :func:`bring_back`.
 
     Args:
-        path: the path of the folder; an earlier folder is replaced, and anything else there is set aside. Missing
-            folders above it are made.
+        path: the path of the folder; an earlier folder is replaced, and anything else there is set aside.
         durable: whether files and folder are synchronised to the disk before the rename.
+        parents: whether missing folders above it are made.
 
     Raises:
         UserError: the folder cannot be written.
@@ -162,7 +163,7 @@ def replacing_folder(path: Path, durable: bool = False) -> Iterator[Path]:
     bring_back(path)
     delete(temporary)
     try:
-        make_folder(temporary, durable)
+        make_folder(temporary, durable, parents)
         yield temporary
         with explaining_write_errors(path):
             if durable:

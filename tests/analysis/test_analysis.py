@@ -190,6 +190,12 @@ def test_advice_keeps_to_the_ranges_of_the_theorems(rotation, product, dominates
     theorems = [line for line in advice.why if line.startswith("theorem: ")]
     assert len(theorems) == 1 and ("none applies" in theorems[0]) == (product < -1)
     assert advice.changes
+    # A reader who knows GANs and no operator theory is told the same, in three sentences.
+    does, attempt, _ = advice.plain
+    begins = {"rotation": "The players mostly chase", "sharpness": "Each player mostly goes downhill"}
+    assert does.startswith(begins.get(dominates, "On some batches")) and f"outer: {{name: {outer}" in attempt
+    words = " ".join(advice.plain).lower()
+    assert not [word for word in ("rho", "jacobian", "operator", "monotone", "lipschitz", "spectr") if word in words]
 
 
 @pytest.mark.parametrize("product", [-0.15, pytest.param(-0.4, marks=pytest.mark.slow), -0.6])
@@ -204,6 +210,7 @@ def test_what_is_suggested_converges_on_the_quadratic_game(product):
 def test_one_player_is_never_said_to_turn():
     advice = advise(found((0.0, 0.0), 0.3, ("classifier",)))
     assert advice.dominates == "sharpness" and advice.outer["order"] == "simultaneous"
+    assert advice.plain[0].startswith("There is only one player") and "outer loop cannot help" in advice.plain[1]
 
 
 def test_constants_that_could_not_be_measured_are_said():

@@ -85,17 +85,18 @@ def test_the_command_says_what_training_logs(finished, tmp_path):
     assert found["about"]["step"] == 6 and found["angles"] == []
 
 
-def test_the_command_ends_in_plain_words_and_leaves_a_picture(finished):
+def test_the_command_begins_in_plain_words_and_leaves_a_picture(finished):
     rows_before = rows(finished)
     options = ["--step", "3", "--to", "6", "--batches", "2", "--eigenvalues", "2"]
     said = gantrain(finished.parent, "diagnose", str(finished), *options).output
+    report = json.loads((finished / "diagnosis" / "step_3" / "report.json").read_text())
+    assert said.splitlines()[:4] == [*report["plain"], ""] and len(report["plain"]) == 3
     assert "dominates" in said or "neither rotation" in said
     assert "try outer: {name: " in said and "What would change this:" in said and "along the path" in said
     folder = finished / "diagnosis" / "step_3"
     # Once more, in the place of the first.
     assert diagnose_run(str(finished), step=3, to=6, batches=2, eigenvalues=2) + "\n" == said
     assert (folder / "spectrum.png").read_bytes().startswith(b"\x89PNG")
-    report = json.loads((folder / "report.json").read_text())
     assert report["about"]["to"] == 6 and len(report["batches"]["rho"]) == 2
     assert len(list(folder.glob("events.*"))) == 1 and not list(folder.parent.glob("*.tmp"))
     assert rows(finished) == rows_before

@@ -153,7 +153,7 @@ WRONG = {
     "ruin=3": "ruin: unknown key; expected one of run, data, game, .*; did you mean 'run'?",
     "game.generator.model.widht=3": "game.generator.model.widht: unknown key; .*; did you mean 'width'?",
     "data.batchsize=3": "data.batchsize: unknown key; expected .*, batch_size, .*; did you mean 'batch_size'?",
-    "log.foo=3": "log.foo: unknown key; expected one of every, to, initial_distance",
+    "log.foo=3": "log.foo: unknown key; expected one of every, to, curves, initial_distance",
     "game.loss=hing": "game.loss: unknown loss 'hing'; expected one of minimax, .*; did you mean 'hinge'?",
     "game.generator.optimizer.name=Adm": "game.generator.optimizer.name: unknown optimizer 'Adm'; .* 'adam'?",
     "outer.base.name=rap": "outer.base.name: unknown outer loop 'rap'; expected one of gda, .*; did you mean 'rapp'?",
@@ -255,7 +255,7 @@ def test_a_mistake_in_a_base_is_said_to_be_there(write):
     write(MINIMAL + "log: {evry: 3}\n", "base.yaml")
     assert refused(write("base: base.yaml\nlog: {every: 0}\n")) == [
         "c.yaml: log.every: expected a whole number of at least 1, got 0",
-        "base.yaml: log.evry: unknown key; expected one of every, to, initial_distance; did you mean 'every'?",
+        "base.yaml: log.evry: unknown key; expected one of every, to, curves, initial_distance; did you mean 'every'?",
     ]
 
 

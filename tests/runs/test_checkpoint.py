@@ -510,6 +510,7 @@ def die_at_each_call(parent: Path) -> None:
 
     for fatal in range(100):
         folder = parent / str(fatal)
+        folder.mkdir()
         save(folder, 1, None)
         save(folder, 2, None)
         child = os.fork()

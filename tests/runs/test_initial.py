@@ -115,6 +115,7 @@ def test_what_cannot_be_had_is_one_line(source, tmp_path, init, said):
 def test_weights_that_are_not_finite_are_refused(source, tmp_path):
     found = state(source)
     found["generator"]["dense.weight"][0, 0] = float("inf")
+    (tmp_path / "broken").mkdir()
     checkpoint.save(tmp_path / "broken", 4, found, None)
     with pytest.raises(UserError, match="step_4: dense.weight of generator is not finite; take another checkpoint$"):
         gt.initialise(

@@ -43,6 +43,7 @@ def test_the_time_left_follows_the_recent_speed(monkeypatch):
         clock.now += seconds
         done += 0.01
         bar.update(1, done, {})
+    bar.close()
     left = [line.split("  ")[1] for line in stream.getvalue().splitlines()]
     assert left[0] == "1 day, 0:43:20 left"
     assert left[-1] == "0:01:58 left"  # 59 more of 2 seconds

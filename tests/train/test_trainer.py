@@ -437,6 +437,7 @@ def test_a_signal_at_the_step_of_a_checkpoint_saves_once(ring, monkeypatch):
 def test_a_damaged_best_is_set_aside(tmp_path):
     config = config_of(RING, tmp_path, "run.steps=4", "checkpoint.every=2")
     folder = train(config)
+    (folder / "best").mkdir()
     checkpoint.save(folder / "best", 2, {"evaluation": {"name": "fid", "cost": 1.0}}, 1)
     (folder / "best" / "step_2" / "state.json").write_text("")
     with pytest.warns(Notice, match="best/step_2: kept as step_2.damaged"):

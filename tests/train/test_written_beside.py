@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -11,9 +12,11 @@ from forked import SECONDS, together
 from tiny import RING, config_of, rows, same, state
 
 from gantrain.commands.train import train
-from gantrain.errors import UserError
+from gantrain.errors import Misplaced, UserError
 from gantrain.runs import checkpoint
 from gantrain.runs.checkpoint_writer import CheckpointWriter
+from gantrain.runs.monitor import Monitor
+from gantrain.train.callbacks.metrics import MetricEvaluation
 from gantrain.train.callbacks.samples import SampleGrid
 from gantrain.train.trainer import Trainer
 
@@ -130,6 +133,112 @@ def test_a_run_whose_folder_is_deleted_meanwhile_ends_with_a_line(ring, monkeypa
         write_file(path, content)
 
     monkeypatch.setattr(checkpoint, "write_file", delete)
-    with pytest.raises(UserError, match=r"ring/step_5.tmp/state.json: cannot be written: No such file or directory$"):
+    with pytest.raises(Misplaced, match="ring: was deleted while the run trained, so the run ends here$"):
         train(ring("checkpoint.every=5"))
-    assert checkpoint.newest(tmp_path / "ring") is None
+    assert not (tmp_path / "ring").exists()
+
+
+def _deleted(run: Path) -> None:
+    while run.exists():  # a checkpoint may be in work
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def losing(folder: str) -> tuple[str, int]:
+    """A run that this process shares with another, whose folder is deleted at step 5; its error and its step."""
+    steps = []
+
+    def took(trainer):
+        steps.append(trainer.step)
+        if trainer.step == 5 and trainer.main:
+            _deleted(Path(folder) / "ring")
+
+    with pytest.MonkeyPatch.context() as patched:
+        after_each_step(patched, took)
+        with pytest.raises(Misplaced) as caught:
+            train(config_of(RING, Path(folder), "run.steps=1000000", "log.every=4"))
+    assert caught.value.shared
+    return str(caught.value), steps[-1]
+
+
+def test_a_folder_that_is_deleted_stops_all_processes_at_the_same_step(tmp_path):
+    first, second = together(losing, str(tmp_path))
+    assert first == second and first[1] == 8 and "was deleted while the run trained" in first[0]
+    assert not (tmp_path / "ring").exists()
+
+
+def _moved(run: Path) -> None:
+    run.rename(run.with_name("elsewhere"))
+
+
+def _replaced(run: Path) -> None:
+    run.rename(run.with_name("elsewhere"))
+    run.mkdir()
+    (run / "config.yaml").write_text("of somebody else")
+
+
+def _copied(run: Path) -> None:
+    run.rename(run.with_name("elsewhere"))
+    shutil.copytree(run.with_name("elsewhere"), run)
+
+
+def _emptied(run: Path) -> None:
+    for entry in run.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+# Where the folder is taken away: the place in the code that is called for it next, and how often it is called before.
+MOMENTS = {
+    "before a step": ("train_step", 3),
+    "before a row": ("monitor", 3),
+    "before samples": ("samples", 1),
+    "in an evaluation": ("evaluation", 1),
+    "before a checkpoint": ("save", 1),
+    "in a checkpoint": ("write_file", 5),
+    "before the end": ("hparams", 0),
+}
+
+
+@pytest.mark.filterwarnings("ignore::gantrain.errors.Notice")  # that so few samples say little
+@pytest.mark.parametrize(
+    ("take", "moment"),
+    [
+        (_deleted, "in an evaluation"),
+        (_deleted, "in a checkpoint"),
+        (_moved, "before a row"),
+        *(pytest.param(take, each, marks=pytest.mark.slow) for take in (_deleted, _moved) for each in MOMENTS),
+        *(pytest.param(take, "before a step", marks=pytest.mark.slow) for take in (_replaced, _copied, _emptied)),
+    ],
+)
+def test_a_run_whose_folder_is_taken_away_ends_with_a_line_and_writes_nothing_there(
+    digits, monkeypatch, tmp_path, take, moment
+):
+    run, (place, calls) = tmp_path / "digits", MOMENTS[moment]
+    owner, name = {
+        "train_step": (Trainer, "train_step"),
+        "monitor": (Monitor, "scalars"),
+        "samples": (SampleGrid, "run"),
+        "evaluation": (MetricEvaluation, "run"),
+        "save": (checkpoint, "save"),
+        "write_file": (checkpoint, "write_file"),
+        "hparams": (Monitor, "hparams"),
+    }[place]
+    original, left = getattr(owner, name), []
+
+    def everything() -> set[Path]:
+        return {path.relative_to(run) for path in run.rglob("*")} - {Path("lock")}
+
+    def called(*arguments, **keywords):
+        if len(left) == calls:
+            take(run)
+            left.append(everything())
+        elif len(left) < calls:
+            left.append(None)
+        return original(*arguments, **keywords)
+
+    monkeypatch.setattr(owner, name, called)
+    evaluate = "evaluate={every: 4, metrics: [fid], samples: 64, features: digits-classifier}"
+    with pytest.raises(Misplaced) as caught:
+        train(digits("checkpoint.every=5", "samples.every=3", evaluate, "run.on_error=warn"))
+    what = {"_emptied": "emptied", "_deleted": "deleted"}.get(take.__name__, rf"moved to {tmp_path}/elsewhere")
+    assert re.fullmatch(rf"{run}: was {what} while the run trained, so the run ends here.*", str(caught.value))
+    assert everything() == left[-1]

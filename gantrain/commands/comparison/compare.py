@@ -89,7 +89,13 @@ def compare(
         UserError: there are no runs, or all have diverged; nothing that all others have logged; the same run twice; or
             a ceiling for several metrics, or for one that ranks no runs.
     """
-    groups = read_groups(runs, at)
+    return compare_groups(read_groups(runs, at), metrics, at, ceiling)
+
+
+def compare_groups(
+    groups: Sequence[Group], metrics: Sequence[str] | None, at: str, ceiling: float | None = None
+) -> Comparison:
+    """Bring groups of runs, at least one, to equal cost; see :func:`compare`."""
     whole = [run for group in groups for run in group.runs if not run.diverged]
     if not whole:
         raise UserError(

@@ -65,11 +65,17 @@ class Group:
 
 
 @dataclass(frozen=True)
-class _Member:
-    """A run of a group that is being made: its values, its config and the digest of its data."""
+class Member:
+    """A run that a group is made of.
+
+    Attributes:
+        series: its logged values.
+        config: its config as plain data, see :func:`~gantrain.runs.folder.comparable_config`.
+        digest: the digest of its data; None without a whole record of them.
+    """
 
     series: Series
-    config: dict[str, Any]
+    config: Mapping[str, Any]
     digest: Digest | None
 
 
@@ -88,18 +94,32 @@ def read_groups(runs: Sequence[str | Path], at: str) -> list[Group]:
     Raises:
         UserError: there is no run, two are the same, or one cannot be read.
     """
-    by_config: dict[str, list[list[_Member]]] = {}
-    for folder in _run_folders(runs):
+    members = []
+    for folder in run_folders(runs):
         config = comparable_config(folder)
-        member = _Member(read_series(folder, config["run"]["seed"], at), config, _digest(folder))
-        alike = by_config.setdefault(as_text(_without_seed(config)), [])
+        members.append(Member(read_series(folder, config["run"]["seed"], at), config, data_digest(folder)))
+    if not members:
+        raise UserError("no run to compare; name the folder of a run, or of runs")
+    return grouped(members)
+
+
+def grouped(members: Sequence[Member]) -> list[Group]:
+    """Runs in groups of one config and one data set, each with a label of its own.
+
+    Args:
+        members: the runs, at least one.
+
+    Raises:
+        UserError: two runs of a group have the same seed.
+    """
+    by_config: dict[str, list[list[Member]]] = {}
+    for member in members:
+        alike = by_config.setdefault(as_text(_without_seed(member.config)), [])
         same = next((members for members in alike if same_data(members[0].digest, member.digest)), None)
         if same is None:
             alike.append([member])
         else:
             same.append(member)
-    if not by_config:
-        raise UserError("no run to compare; name the folder of a run, or of runs")
     groups = [_group(members) for members in itertools.chain(*by_config.values())]
     labels = distinct([(group.label, group.runs[0].folder) for group in groups])
     return [replace(group, label=label) for group, label in zip(groups, labels, strict=True)]
@@ -132,7 +152,7 @@ def as_text(config: Mapping[str, Any]) -> str:
     return json.dumps(config, sort_keys=True, default=repr)
 
 
-def _group(members: Sequence[_Member]) -> Group:
+def _group(members: Sequence[Member]) -> Group:
     members = sorted(members, key=lambda member: member.series.seed)
     runs = tuple(member.series for member in members)
     for one, two in itertools.pairwise(runs):
@@ -146,8 +166,12 @@ def _group(members: Sequence[_Member]) -> Group:
     return Group(label, _method(config), _game(config, runs), runs, _without_seed(config), digest)
 
 
-def _run_folders(runs: Sequence[str | Path]) -> list[Path]:
-    """The folders of runs among ``runs`` and in them, each once."""
+def run_folders(runs: Sequence[str | Path]) -> list[Path]:
+    """The folders of runs among ``runs`` and in them, each once.
+
+    Raises:
+        UserError: there is no run at a path, and none in it.
+    """
     folders: dict[Path, Path] = {}
     for run in map(Path, runs):
         inside = [run] if is_run(run) else sorted(p for p in run.glob("*") if is_run(p))
@@ -168,7 +192,7 @@ def _without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _digest(folder: Path) -> Digest | None:
+def data_digest(folder: Path) -> Digest | None:
     """The digest of the data of a run, wherever they lay; None without a whole record."""
     try:
         return recorded_digest(folder)

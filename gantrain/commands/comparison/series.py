@@ -16,6 +16,8 @@ from gantrain.runs.last_rows import METRICS
 from gantrain.runs.monitor import read_metrics
 from gantrain.utils.direction import Direction
 
+# The squares of larger values, of which standard errors are made, are beyond what a number can hold.
+_LARGEST = 1e150
 UNITS = {"gradients": "gradient evaluations", "kimg": "thousand samples", "step": "training steps"}
 
 
@@ -27,7 +29,7 @@ class Series:
         folder: the folder of the run.
         seed: the seed of the run.
         reached: the cost of the run so far.
-        values: metric -> (costs, values), ascending in cost, without values that are not finite.
+        values: metric -> (costs, values), ascending in cost, without values that are not finite or beyond any use.
         better: "lower" or "higher" by the names of those values for which the run recorded it.
         diverged: whether the training ended because it diverged.
         step: the cost of a step. A run whose budget is no multiple of it ends beyond, and is measured there.
@@ -91,7 +93,7 @@ def read_series(folder: Path, seed: int, at: str) -> Series:
     values: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         for name, value in row.items():
-            if name not in ("step", "time") and math.isfinite(value):
+            if name not in ("step", "time") and abs(value) < _LARGEST:  # which NaN is not
                 values.setdefault(name, []).append((cost(row["step"]), value))
     columns = {}
     for name, pairs in values.items():

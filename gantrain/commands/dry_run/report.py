@@ -23,6 +23,7 @@ from gantrain.data.storage import describe_samples, size_in_bytes
 from gantrain.games.penalties import R1
 from gantrain.runs.summary import summarise
 from gantrain.sharpness.base import Plain
+from gantrain.train.looking_back import CURVES
 from gantrain.train.measurement import Measurement
 from gantrain.train.trainer import Trainer
 
@@ -178,6 +179,8 @@ def _writes(trainer: Trainer, folder: Path) -> dict[str, str]:
         str(folder / "config.yaml"): "the resolved config",
         str(folder / "metrics.jsonl"): f"scalars, every {logged}{also}",
     }
+    if trainer.log_settings.curves:
+        found[str(folder / CURVES)] = "the scalars over the steps, at the end"
     for callback in trainer.callbacks:
         for name, content in callback.writes.items():
             found[str(folder / name)] = f"{content}, every {in_words(callback.every)}"

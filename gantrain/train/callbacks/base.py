@@ -104,3 +104,12 @@ class Callback(ABC):
         Returns:
             The result by which checkpoints are compared; lines that are shown; or None.
         """
+
+    def finish(self, folder: Path) -> None:  # noqa: B027 - most callbacks have nothing to do then
+        """Look back on the run when it ends: at its last step, by a signal, or because it diverged.
+
+        Only the first process calls this, once what there is to save is saved. An error is told, and fails nothing.
+
+        Args:
+            folder: the folder of the run.
+        """

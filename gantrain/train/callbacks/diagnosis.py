@@ -77,4 +77,4 @@ def log(monitor: Monitor, step: int, found: Diagnosis, advice: Advice) -> None:
     """Write a diagnosis as scalars, a picture and a text."""
     monitor.scalars(step, found.scalars)
     monitor.figure("diagnose/spectrum", step, figures.spectrum(found.jacobian, found.hessians))
-    monitor.text("diagnose/advice", "\n\n".join(advice.lines), step)
+    monitor.text("diagnose/advice", "\n\n".join([*advice.plain, *advice.lines]), step)

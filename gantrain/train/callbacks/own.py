@@ -96,7 +96,7 @@ class GamePictures(Callback):
         """
         for name, picture in _asked(self.game, "pictures", network, self.seed).items():
             image = _image(self.game, name, picture)
-            make_folder(folder / "pictures")
+            make_folder(folder / "pictures", parents=False)
             save_png(image, folder / "pictures" / f"{name}_step_{step:06d}.png")
             monitor.image(f"pictures/{name}", step, image)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import torch
+from PIL import Image
 from PIL.Image import DecompressionBombError
 from torch import Tensor, nn
 
@@ -16,13 +17,15 @@ from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.games.base import GenerativeGame
 from gantrain.plotting import figures
-from gantrain.plotting.images import grid, load_png, rendered, row_height, save_png, timeline
+from gantrain.plotting.images import film, grid, load_png, rendered, row_height, save_png, timeline
 from gantrain.runs.monitor import Monitor
 from gantrain.train.callbacks.base import Callback
-from gantrain.utils.io import make_folder
+from gantrain.utils.io import make_folder, write_file
 from gantrain.utils.seeding import derive
 
 ROWS_OVER_TIME = 10
+# The most frames of the GIF, and the longest side of a frame in pixels: it has a few megabytes at most.
+FRAMES, LARGEST = 50, 512
 GRID = re.compile(r"step_([0-9]{6,18})\.png")
 
 
@@ -30,7 +33,7 @@ class SampleGrid(Callback):
     """Draws samples of the same latent vectors at different times of a run, into ``samples/step_N.png``.
 
     Images are drawn as a grid; ``samples/over_time.png`` shows the first row of the grid over the run. Points are drawn
-    as a plot.
+    as a plot. When the run ends, ``samples/over_time.gif`` shows up to fifty of the pictures one after the other.
 
     Args:
         game: the game whose generator is sampled.
@@ -63,7 +66,7 @@ class SampleGrid(Callback):
         """Draw the samples of ``network`` into the run's folder and into TensorBoard."""
         samples = self.game.sample(self.count, self.seed, network=network).cpu()
         path = folder / "samples" / f"step_{step:06d}.png"
-        make_folder(path.parent)
+        make_folder(path.parent, parents=False)
         image = draw(samples, self.data.spec, self.data)
         save_png(image, path)
         monitor.image("samples", step, image)
@@ -72,14 +75,45 @@ class SampleGrid(Callback):
 
     def _over_time(self, folder: Path) -> None:
         """Write the first rows of up to ten grids, spread evenly over the run so far, below one another."""
-        grids = {int(match[1]): path for path in folder.iterdir() if (match := GRID.fullmatch(path.name))}
-        steps = sorted(grids)
-        chosen = torch.linspace(0, len(steps) - 1, min(len(steps), ROWS_OVER_TIME)).round().int().tolist()
+        grids = _grids(folder)
+        chosen = _spread(sorted(grids), ROWS_OVER_TIME)
         height = row_height(self.data.spec.shape[1])
-        rows = [(steps[i], picture[:, :height]) for i in chosen if (picture := _read(grids[steps[i]])) is not None]
+        rows = [(step, picture[:, :height]) for step in chosen if (picture := _read(grids[step])) is not None]
         # A run may go on with another number of samples, and so with wider rows.
         rows = [(step, row) for step, row in rows if row.shape == rows[-1][1].shape]
         save_png(timeline(rows), folder / "over_time.png")
+
+    def finish(self, folder: Path) -> None:
+        """Write the pictures of the run as a GIF, if there are two or more; its frames have the size of the last."""
+        grids = _grids(folder / "samples")
+        sizes = {step: size for step, path in grids.items() if (size := _size(path)) is not None}
+        # A run may go on with another number of samples, and so with other grids.
+        alike = [step for step, size in sizes.items() if size == list(sizes.values())[-1]]
+        if len(alike) > 1:
+            chosen = _spread(alike, FRAMES)
+            pictures = ((step, picture) for step in chosen if (picture := _read(grids[step])) is not None)
+            write_file(folder / "samples" / "over_time.gif", film(pictures, LARGEST))
+
+
+def _grids(folder: Path) -> dict[int, Path]:
+    """The files of a run's pictures by their steps, which ascend."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    grids = {int(match[1]): path for path in found if (match := GRID.fullmatch(path.name))}
+    return dict(sorted(grids.items()))
+
+
+def _spread(steps: Sequence[int], most: int) -> list[int]:
+    """Up to so many of the steps, the first and the last among them, spread evenly."""
+    return [steps[i] for i in torch.linspace(0, len(steps) - 1, min(len(steps), most)).round().int().tolist()]
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """The width and the height of a picture; None for what is no picture."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError, DecompressionBombError):
+        return None
 
 
 def _read(path: Path) -> Tensor | None:
