@@ -1,4 +1,4 @@
-"""The README and the pages of docs, read from top to bottom: no command stands in the way of another, examples run."""
+"""The README and the pages of docs, read one after the other: no command stands in the way of another, examples run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pages import DOCS, INCLUDE, PAGES, ROOT, read
 
 from gantrain.cli import cli
 from gantrain.commands.sweep import grid
@@ -17,10 +18,6 @@ from gantrain.config import shipped
 from gantrain.config.loading import load, resolved
 from gantrain.runs.folder import is_run, prepare_folder
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-# In the order in which the README names them.
-PAGES = ["README.md", *dict.fromkeys(re.findall(r"\]\((docs/\w+\.md)\)", README))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(gantrain [^`]*(?:configs|checkpoints)/[^`]+)`")
 # What a user replaces by something else.
@@ -33,13 +30,15 @@ OF_SEVERAL = ("compare", "report")
 
 
 def blocks(page: str, language: str) -> list[str]:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return [content for found, content in BLOCK.findall(text) if found == language]
+    """The blocks of code of a page in a language, without those of a file that the site includes."""
+    return [
+        content for found, content in BLOCK.findall(read(page)) if found == language and not INCLUDE.search(content)
+    ]
 
 
 def commands(page: str) -> Iterator[list[str]]:
     """The arguments of every command of a page that can be typed as it stands."""
-    text = (ROOT / page).read_text(encoding="utf-8")
+    text = read(page)
     lines = [line for block in blocks(page, "") for line in block.replace("\\\n", " ").splitlines()]
     lines += [" ".join(found.split()) for found in INLINE.findall(BLOCK.sub("", text))]
     for line in lines:
@@ -51,8 +50,16 @@ def commands(page: str) -> Iterator[list[str]]:
             yield words[1:]
 
 
-def test_every_page_is_named_in_the_readme():
-    assert set(PAGES) - {"README.md"} == {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+def test_every_page_is_in_the_navigation_and_the_main_pages_in_the_readme():
+    there = {path.relative_to(ROOT).as_posix() for path in DOCS.rglob("*.md")}
+    assert sorted(PAGES) == sorted({"README.md"} | there)
+    main = {page for page in there if page.count("/") == 1} - {"docs/index.md"}
+    assert main <= set(re.findall(r"\]\((docs/\w+\.md)\)", read("README.md")))
+
+
+def test_what_a_page_includes_is_an_example_which_the_tests_of_examples_run():
+    included = {name for page in PAGES for name in INCLUDE.findall(read(page))}
+    assert included <= {path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").glob("*.py")}
 
 
 @pytest.mark.filterwarnings("error::gantrain.errors.Notice")

@@ -23,9 +23,8 @@ from math import erf, exp, pi, sqrt
 from pathlib import Path
 
 import pytest
+from pages import PAGES, ROOT
 
-ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 # Numbers that are computed from published or explained ones, beside their computation.
 COMPUTED: dict[str, dict[str, float]] = {
     "docs/games.md": {"0.0627": 2 * 8 / 255},
