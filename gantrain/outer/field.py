@@ -157,8 +157,8 @@ class Field:
                     returned: Any = learner.constraint.apply_(learner.parameters, learner.step_size)
                 if returned is not None:
                     raise UserError(
-                        f"game.{learner.name}.constraint: {name_of(learner.constraint)}.apply_: expected None, since it "
-                        f"changes the parameters in place, got {described(returned)}"
+                        f"game.{learner.name}.constraint: {name_of(learner.constraint)}.apply_: expected None, since "
+                        f"it changes the parameters in place, got {described(returned)}"
                     )
         if self.constraint is not None:
             everyone = [p for learner in self.learners for p in learner.parameters]
