@@ -31,7 +31,7 @@ READERS = ("sample", "export", "eval", "diagnose", "compare")
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The blocks of a page in a language, without those that include a file: an example, which has a test of its own."""
+    """The blocks of a page in a language, without those that include an example, which has a test."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return [content for found, content in BLOCK.findall(text) if found == language and not content.startswith("--8<--")]
 

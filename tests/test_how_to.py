@@ -8,9 +8,10 @@ import sys
 
 import pytest
 from test_documentation import ROOT, blocks
-from tiny import DIGITS, RING, config_of
+from tiny import DIGITS, RING, write
 
 from gantrain.commands.train import train
+from gantrain.config.loading import load
 from gantrain.errors import UserError
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "trainer")
@@ -133,13 +134,14 @@ class Named(Integers):
     def label(self, i):
         return "cat"
 class Stream(torch.utils.data.IterableDataset):
-    pass
+    def __iter__(self):
+        yield 0
 class Unlabelled(Named):
     def __getitem__(self, i):
         return self.image(i)
 class Broken(Named):
     def __getitem__(self, i):
-        return self.image(i), 1 // (i - 30)
+        return self.image(i), 1 + round(1 / (i - 30))
 """,
     "my_metrics": """
 class Other(gt.Metric):
@@ -220,7 +222,7 @@ class Graph(gt.Resolvent):
             p.clamp_(-1, 1)
 """,
     "my_games": """
-class Bare(gt.games.GenerativeGame):
+class Unnamed(gt.games.GenerativeGame):
     def __init__(self, generator: gt.Generator, discriminator: gt.Discriminator):
         super().__init__([gt.Player("discriminator", discriminator), gt.Player("generator", generator)])
         self.generator, self.discriminator = generator, discriminator
@@ -228,6 +230,8 @@ class Bare(gt.games.GenerativeGame):
         return self.discriminator(self.generator(batch.normal("z", self.latent_dim)))
     def objective(self, player, batch):
         return self.logits(batch).mean()
+class Bare(Unnamed):
+    evaluated_player = "generator"
 class Rows(Bare):
     def objective(self, player, batch):
         return gt.Objective(self.logits(batch))
@@ -295,7 +299,10 @@ MISTAKES = {
     "oracle": [f"game.generator.sharpness={{target: my_oracles:{name}}}" for name in ("Bare", "Nothing")],
     "constraint": [f"game.generator.constraint={{target: my_constraints:{name}}}" for name in ("Returns", "Graph")],
     "game": [
-        *(f"game.target=my_games:{name}" for name in ("Bare", "Rows", "Detached", "OtherNames", "Labelled", "Fails")),
+        *(
+            f"game.target=my_games:{name}"
+            for name in ("Bare", "Rows", "Detached", "OtherNames", "Unnamed", "Labelled", "Fails")
+        ),
         "game.target=my_games:Bare samples.every=5",
     ],
 }
@@ -307,18 +314,20 @@ def test_a_mistake_ends_in_the_line_of_its_page(name, mistake, tmp_path, monkeyp
     for module, code in MODULES.items():
         (tmp_path / f"{module}.py").write_text(HEAD + code)
         monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     base = copy.deepcopy(DIGITS)
+    base["data"]["batch_size"] = 64
     if name == "game":
-        base = copy.deepcopy(RING if "Labelled" not in mistake else DIGITS) | {"game": copy.deepcopy(RING["game"])}
-        del base["game"]["loss"], base["game"]["name"], base["samples"], base["checkpoint"]
+        base = copy.deepcopy(DIGITS if "Labelled" in mistake else RING) | {"game": copy.deepcopy(RING["game"])}
+        base["data"]["batch_size"] = 16
+        del base["game"]["loss"], base["game"]["name"], base["samples"]
     if "OtherNames" in mistake:
         base["game"]["maker"] = base["game"].pop("generator")
     with pytest.raises(UserError) as error:
-        train(config_of(base, tmp_path, "run.steps=2", *re.split(r" (?=\w+[.=])", mistake)))
-    assert plain(str(error.value).removeprefix("command line: ")) in plain(
-        "\n".join(blocks(f"docs/how_to/own_{name}.md", "text"))
-    )
+        train(load(write(tmp_path, base), ["run.steps=2", *re.split(r" (?=[\w.]+=)", mistake)]))
+    said = plain(str(error.value).removeprefix("command line: "))
+    assert said in plain("\n".join(blocks(f"docs/how_to/own_{name}.md", "text")))
 
 
 def test_each_line_of_a_how_to_page_is_tried():
