@@ -82,7 +82,8 @@ def test_no_command_of_the_documentation_stands_in_the_way_of_another(tmp_path, 
                 load(given["config"], given["overrides"])
             elif name in WRITERS and not shipped.find(given["config"]).exists():
                 # A file of the user's own, which is called like its run.
-                begin(Path("checkpoints") / Path(given["config"]).stem, {"run": {}}, given.get("resume", False))
+                own = load("configs/quickstart.yaml", [f"run.name={Path(given['config']).stem}"])
+                begin(Path(own.run.folder) / own.run.name, resolved(own), given.get("resume", False))
             elif name == "train":
                 config = load(given["config"], given["overrides"])
                 begin(Path(config.run.folder) / config.run.name, resolved(config), given["resume"])
