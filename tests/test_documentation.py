@@ -59,12 +59,13 @@ def test_every_page_is_in_the_navigation_and_the_main_pages_in_the_readme():
 
 def test_what_a_page_includes_is_an_example_which_the_tests_of_examples_run():
     included = {name for page in PAGES for name in INCLUDE.findall(read(page))}
-    assert included <= {path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").glob("*.py")}
+    assert included <= {path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").glob("*.*")}
 
 
 @pytest.mark.filterwarnings("error::gantrain.errors.Notice")
 def test_no_command_of_the_documentation_stands_in_the_way_of_another(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     followed = []
 
     def begin(folder: Path, config: dict, resume: bool = False) -> None:
@@ -90,7 +91,8 @@ def test_no_command_of_the_documentation_stands_in_the_way_of_another(tmp_path, 
                 load(given["config"], given["overrides"])
             elif name in WRITERS and not shipped.find(given["config"]).exists():
                 # A file of the user's own, which is called like its run.
-                begin(Path("checkpoints") / Path(given["config"]).stem, {"run": {}}, given.get("resume", False))
+                own = load("configs/quickstart.yaml", [f"run.name={Path(given['config']).stem}"])
+                begin(Path(own.run.folder) / own.run.name, resolved(own), given.get("resume", False))
             elif name == "train":
                 config = load(given["config"], given["overrides"])
                 begin(Path(config.run.folder) / config.run.name, resolved(config), given["resume"])

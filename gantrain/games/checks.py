@@ -63,13 +63,18 @@ def require_augmented(value: Any, samples: Tensor, key: str, part: Any) -> Tenso
     """What an augmentation made of samples, if it is of the same shape and device, and of the same kind of numbers.
 
     Raises:
-        UserError: it is something else.
+        UserError: it is something else, or it does not depend on samples that are differentiated.
     """
     same = isinstance(value, Tensor) and value.shape == samples.shape and value.device == samples.device
     if not same or value.is_floating_point() != samples.is_floating_point() or value.is_complex():
         raise UserError(
             f"{key}: {name_of(part)}: expected samples like those it was given, {described(samples)}, "
             f"got {described(value)}"
+        )
+    if samples.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
+        raise UserError(
+            f"{key}: {name_of(part)}: expected samples that can be differentiated in those it was given, since a "
+            "generator learns through them; do without detach, no_grad and numpy"
         )
     return value
 

@@ -154,7 +154,12 @@ class Field:
         for learner in learners:
             if learner.constraint is not None:
                 with UserCode(f"game.{learner.name}.constraint", learner.constraint):
-                    learner.constraint.apply_(learner.parameters, learner.step_size)
+                    returned: Any = learner.constraint.apply_(learner.parameters, learner.step_size)
+                if returned is not None:
+                    raise UserError(
+                        f"game.{learner.name}.constraint: {name_of(learner.constraint)}.apply_: expected None, since "
+                        f"it changes the parameters in place, got {described(returned)}"
+                    )
         if self.constraint is not None:
             everyone = [p for learner in self.learners for p in learner.parameters]
             self.constraint.apply_(everyone, self.learners[0].step_size)

@@ -20,7 +20,6 @@ from gantrain.commands.train import train
 from gantrain.compute.compiler_import import postpone_compiler
 from gantrain.config.loading import load
 from gantrain.runs.monitor import read_metrics
-from gantrain.testing import LossContract, OracleContract
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # The file of each example -> its commands.
@@ -99,18 +98,6 @@ def test_the_parts_of_all_examples_resume_together_to_the_bit(tmp_path, monkeypa
     found = state(straight)
     assert found["outer"]["taken"] == 2 and len(found["optimizer.generator"]["state"]) == 4
     assert read_metrics(straight)[-1]["outer_steps"] == 1
-
-
-class TestSmoothed(LossContract):
-    def make(self):
-        return runpy.run_path(str(EXAMPLES / "loss.py"))["Smoothed"](smoothing=0.2)
-
-
-class TestClipped(OracleContract):
-    gradients = 1
-
-    def make(self):
-        return runpy.run_path(str(EXAMPLES / "oracle.py"))["Clipped"](limit=1e-3)
 
 
 def test_examples_are_short_and_each_has_its_command():

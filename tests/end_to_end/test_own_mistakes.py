@@ -140,8 +140,12 @@ class MyOracle(Oracle):
 
 
 class MyConstraint(Resolvent):
+    def __init__(self, wrong: str):
+        self.wrong = wrong
+
     def apply_(self, parameters, step_size):
-        raise LookupError
+        assert self.wrong != "raises"
+        return parameters
 
 
 class MyOptimizer(torch.optim.SGD):
@@ -182,6 +186,11 @@ class MyGame(GAN):
 class Cut(Augmentation):
     def __call__(self, samples, batch):
         return samples[1:]
+
+
+class Detached(Augmentation):
+    def __call__(self, samples, batch):
+        return samples.detach()
 """
 SCALAR = r"expected a scalar, a real tensor of shape \(\) on cpu, got "
 ENTRIES = "expected a gradient with an entry for each of the 6 parameters"
@@ -247,7 +256,10 @@ MISTAKES = {
         "MyOracle, wrong: shape": r"MyOracle.evaluate: expected for parameter 0 None or .*, got .*\(1, 16, 4\).*",
         "MyOracle, wrong: combined": f"MyOracle.combine: {ENTRIES}, got a list of 1",
     },
-    "game.generator.constraint": {"MyConstraint": r"MyConstraint raised LookupError \(mistakes.py:\d+\)"},
+    "game.generator.constraint": {
+        "MyConstraint, wrong: raises": f"MyConstraint {ASSERTED}",
+        "MyConstraint, wrong: returns": "MyConstraint.apply_: expected None, since .* in place, got a list of 6",
+    },
     "game.generator.optimizer": {
         "MyOptimizer": r"MyOptimizer raised LookupError \(mistakes.py:\d+\)",
         "Closing": "Closing.step needs an argument, such as a closure, .*; expected step.. without arguments",
@@ -300,6 +312,8 @@ def test_parts_in_lists_are_numbered(mistakes):
     assert re.fullmatch(f"game.penalties.1: MyPenalty {RAISED}", found)
     found = refused(mistakes, "game.augmentations=[{target: 'mistakes:Cut'}]")
     assert re.fullmatch("game.augmentations.0: Cut: expected samples like those it was given, .*", found)
+    found = refused(mistakes, "game.augmentations=[{target: 'mistakes:Detached'}]")
+    assert re.fullmatch("game.augmentations.0: Detached: expected samples that can be differentiated in .*", found)
 
 
 def test_the_command_prints_one_line(mistakes):
