@@ -436,7 +436,7 @@ class Trainer(Loop):
         self._check_weights()
         found = None
         together = callback.all_processes
-        with self.processes.raise_on_all() if together else self.processes.first_works():
+        with self.processes.raise_on_all() if together else self.processes.all_work():
             if self.main or together:
                 network = self.evaluated_network(callback.weights)
                 with reference_arithmetic(), self._unchanged():

@@ -351,7 +351,7 @@ def waited_for(wrong: bool = False, stop: bool = False) -> str:
         with process_group(cpu=True, timeout=1):
             processes = Processes.launched()
             first = processes.broadcast_object(os.getpid())
-            with processes.first_works():
+            with processes.all_work():
                 end = time.monotonic() + 1.5
                 while processes.rank == 0 and time.monotonic() < end:
                     pass
