@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -205,32 +206,19 @@ class _Work:
 
     def __init__(self, game: Game, count: int, radius: float, later: Mapping[str, Sequence[Tensor]] | None):
         self.game = game
+        self.count = count
+        self.radius = radius
         self.later = later
         self.products = 0
         # Those that change parameters, and must not have a graph beside them.
-        self._moving: dict[str, Callable[[Any, int], Any]] = {
-            f"sharpness/{name}": lambda batch, index, name=name: sharpness(game, name, batch, radius)
-            for name in game.players
+        self._moving: dict[str, Callable[[Any], Any]] = {
+            f"sharpness/{name}": partial(self._sharpness, name) for name in game.players
         }
         self._moving["angles"] = self._angles
-        self._spectra: dict[str, Callable[[Linearised, int], Any]] = {}
+        self._spectra: dict[str, Callable[[Linearised], np.ndarray]] = {}
         if len(game.players) > 1:
-            # The transpose has the same eigenvalues, and its products cost less.
-            self._spectra = {
-                f"jacobian/{order}": lambda here, index, order=order: eigenvalues(
-                    here.transposed, here.value, count, order, restarts=3
-                )
-                for order in _ORDERS
-            }
-        self._spectra |= {
-            f"hessian/{name}": lambda here, index, name=name: extremes(*_own(here, name), count=count, restarts=3)
-            for name in game.players
-        }
-        self._constants: dict[str, Callable[[Linearised, int], Any]] = {
-            "lipschitz": lambda here, index: lipschitz(here),
-            "rho": lambda here, index: cohypomonotonicity(here),
-            "rotation": lambda here, index: rotation_share(here, probes=4, seed=index),
-        }
+            self._spectra |= {f"jacobian/{order}": partial(self._jacobian, order) for order in _ORDERS}
+        self._spectra |= {f"hessian/{name}": partial(self._hessian, name) for name in game.players}
 
     def measurements(self, number: int) -> list[tuple[str, int]]:
         """The names of all measurements on ``number`` batches with the numbers of the batches: the longest first, so
@@ -249,22 +237,34 @@ class _Work:
         for name in names:
             if name in self._moving:
                 torch.manual_seed(index)
-                found[name] = self._moving[name](batch, index)
-        linear = self._spectra | self._constants
+                found[name] = self._moving[name](batch)
+        rotation = partial(rotation_share, probes=4, seed=index)
+        linear: dict[str, Callable[[Linearised], Any]] = {
+            "lipschitz": lipschitz,
+            "rho": cohypomonotonicity,
+            "rotation": rotation,
+            **self._spectra,
+        }
         if any(name in linear for name in names):
             torch.manual_seed(index)
             here = Linearised(self.game, batch)
-            found |= {name: linear[name](here, index) for name in names if name in linear}
+            found |= {name: linear[name](here) for name in names if name in linear}
             self.products += here.products
         return found
 
-    def _angles(self, batch: Any, index: int) -> dict[float, float]:
+    def _sharpness(self, player: str, batch: Any) -> float:
+        return sharpness(self.game, player, batch, self.radius)
+
+    def _angles(self, batch: Any) -> dict[float, float]:
         assert self.later is not None  # or it is no measurement
         return dict(zip(PATH_PLACES, path_angles(self.game, batch, self.later, PATH_PLACES), strict=True))
 
+    def _jacobian(self, which: Literal["LM", "LI"], here: Linearised) -> np.ndarray:
+        # The transpose has the same eigenvalues, and its products cost less.
+        return eigenvalues(here.transposed, here.value, self.count, which, restarts=3)
 
-def _own(here: Linearised, name: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    return lambda v: here.hessian(name, v), here.value[here.slices[name]]
+    def _hessian(self, player: str, here: Linearised) -> np.ndarray:
+        return extremes(partial(here.hessian, player), here.value[here.slices[player]], self.count, restarts=3)
 
 
 def _spectrum(hessians: Mapping[str, np.ndarray], found: Sequence[np.ndarray]) -> np.ndarray:
