@@ -8,7 +8,7 @@ import pytest
 import torch
 from forked import together
 from image_sets import CLASSIFICATION, game
-from tiny import RING, config_of, rows
+from tiny import DIGITS, RING, config_of, rows
 from torch import nn
 
 from gantrain.commands.train import train
@@ -62,6 +62,19 @@ def runs(folder: Path) -> tuple[dict, dict]:
     return rows(diagnosed)[-1], rows(validated)[-1]
 
 
+def statistics(folder: Path) -> list[float]:
+    """What a callback of all processes sees of the running statistics, of which each process has its own."""
+    seen = []
+
+    def look(self, *_):
+        seen.extend(b.double().sum().item() for p in self.game.players.values() for b in p.module.buffers())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GameDiagnosis, "run", look)
+        train(config_of(DIGITS, folder, "run.batch_norm=local", "run.steps=2", DIAGNOSE))
+    return seen
+
+
 def in_a_process(folder):
     with process_group(cpu=True):
         processes = Processes.launched()
@@ -71,14 +84,14 @@ def in_a_process(folder):
         except UserError as error:
             said = str(error)
         found = validated(processes), diagnosed(processes), said
-    return *found, runs(folder)
+    return *found, runs(folder), statistics(folder)
 
 
 @pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_processes_find_what_one_finds(tmp_path, world):
     answers = together(in_a_process, tmp_path / "shared", world=world)
     (values, seen), diagnosis = validated(), diagnosed()
-    for (found, _), same, said, _ in answers:
+    for (found, _), same, said, *_ in answers:
         assert found == values and said.endswith("no such layer") and "process 1" in said
         assert same.keys() == diagnosis.keys() and same["products"] == diagnosis["products"]
         for name, numbers in diagnosis["batches"].items():
@@ -87,6 +100,7 @@ def test_processes_find_what_one_finds(tmp_path, world):
             assert same["hessians"][name] == pytest.approx(ends, rel=1e-4, abs=1e-6), name
     shares = [share for (_, share), *_ in answers]
     assert sum(shares) == seen and max(shares) < seen
+    assert len({tuple(answer[4]) for answer in answers}) == 1
     alone = runs(tmp_path / "alone")
     for one, shared in zip(alone, answers[0][3], strict=True):
         assert one.keys() == shared.keys()
