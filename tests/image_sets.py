@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from gantrain.data import Digits
 from gantrain.data.pixels import decode
+from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
 from gantrain.games.gan import GAN
 from gantrain.games.losses import Hinge
-from gantrain.metrics import Extractor, Generated, Images, Output
+from gantrain.metrics import Extractor, Generated, Images, Output, Source
+from gantrain.metrics.digest import digest_of
 from gantrain.models import ConvDiscriminator, ConvGenerator
 from gantrain.plotting.images import save_png
 
@@ -39,6 +41,10 @@ class Stack:
 
 def images(samples: Tensor, name: str = "data") -> Images:
     return Images(Stack(samples), name)
+
+
+def digest(source: Source) -> str | None:
+    return digest_of(source, source.count or 0, Processes(), None)
 
 
 def written(folder: Path, samples: Tensor) -> Path:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gantrain.analysis.curvature import cohypomonotonicity, lipschitz, path_angles, rotation_share, sharpness
 from gantrain.analysis.linearised import Linearised, undisturbed
 from gantrain.analysis.spectrum import eigenvalues, extremes
+from gantrain.distributed.processes import Processes
 from gantrain.games.base import Game
 
 # The places on the path to a later point at which its angle is measured. The path is prolonged at both ends by half of
@@ -145,6 +148,7 @@ def diagnose(
     count: int = 4,
     radius: float = 0.05,
     later: Mapping[str, Sequence[Tensor]] | None = None,
+    processes: Processes | None = None,
 ) -> Diagnosis:
     """Measure a game at its current point, in evaluation mode, and leave everything as it was.
 
@@ -155,52 +159,120 @@ def diagnose(
         count: the number of eigenvalues of each kind.
         radius: the radius of the sharpness, in units of the parameters' norm.
         later: a later point, as in :func:`~gantrain.analysis.curvature.path_angles`.
+        processes: the processes that share the measurements, all of which call this with the same arguments and get the
+            same diagnosis: that of one process. None (the default) for this process alone.
     """
-    measured: dict[str, list[float]] = {"rotation": [], "lipschitz": [], "rho": []}
-    sharp: dict[str, list[float]] = {name: [] for name in game.players}
-    products = 0
-    with undisturbed(game):
-        for index in range(number):
-            batch = batches(index)
-            for name, values in sharp.items():
-                values.append(sharpness(game, name, batch, radius))
-            here = Linearised(game, batch)
-            measured["rotation"].append(rotation_share(here, probes=4, seed=index))
-            measured["lipschitz"].append(lipschitz(here))
-            measured["rho"].append(cohypomonotonicity(here))
-            if index == 0:
-                hessians = {name: extremes(*_own(here, name), count=count, restarts=3) for name in game.players}
-                jacobian = _spectrum(here, hessians, count)
-                size = here.size
-            products += here.products
-            del here  # and its graph with it, before parameters are changed
-        angles: dict[float, float] = {}
-        if later is not None:
-            angles = dict(zip(PATH_PLACES, path_angles(game, batches(0), later, PATH_PLACES), strict=True))
+    processes = processes or Processes()
+    work = _Work(game, count, radius, later)
+    found: dict[tuple[str, int], Any] = {}
+    with processes.all_work(), undisturbed(game):
+        mine = work.measurements(number)[processes.rank :: processes.group_size]
+        for index in sorted({index for _, index in mine}):
+            names = [name for name, of in mine if of == index]
+            found |= {(name, index): value for name, value in work.measure(batches(index), index, names).items()}
+    gathered = processes.gather((found, work.products))
+    found = {key: value for each, _ in gathered for key, value in each.items()}
+
+    def sample(name: str) -> Sample:
+        return Sample(tuple(found[name, index] for index in range(number)))
+
+    hessians = {name: found[f"hessian/{name}", 0] for name in game.players}
     return Diagnosis(
-        size=size,
-        jacobian=jacobian,
+        size=sum(p.numel() for player in game.players.values() for p in player.parameters),
+        jacobian=_spectrum(hessians, [found[f"jacobian/{order}", 0] for order in _ORDERS if len(hessians) > 1]),
         hessians=hessians,
-        sharpness={name: Sample(tuple(values)) for name, values in sharp.items()},
+        rotation=sample("rotation"),
+        lipschitz=sample("lipschitz"),
+        rho=sample("rho"),
+        sharpness={name: sample(f"sharpness/{name}") for name in game.players},
         radius=radius,
-        products=products,
-        angles=angles,
-        **{name: Sample(tuple(values)) for name, values in measured.items()},
+        products=sum(products for _, products in gathered),
+        angles=found.get(("angles", 0), {}),
     )
 
 
-def _own(here: Linearised, name: str) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    return lambda v: here.hessian(name, v), here.value[here.slices[name]]
+class _Work:
+    """The measurements of a diagnosis, each of which is a function of the game's point and of one batch.
+
+    Args:
+        game: the game.
+        count: the number of eigenvalues of each kind.
+        radius: the radius of the sharpness.
+        later: a later point; None for none.
+
+    Attributes:
+        products: the number of products computed so far.
+    """
+
+    def __init__(self, game: Game, count: int, radius: float, later: Mapping[str, Sequence[Tensor]] | None):
+        self.game = game
+        self.count = count
+        self.radius = radius
+        self.later = later
+        self.products = 0
+        # Those that change parameters, and must not have a graph beside them.
+        self._moving: dict[str, Callable[[Any], Any]] = {
+            f"sharpness/{name}": partial(self._sharpness, name) for name in game.players
+        }
+        self._moving["angles"] = self._angles
+        self._spectra: dict[str, Callable[[Linearised], np.ndarray]] = {}
+        if len(game.players) > 1:
+            self._spectra |= {f"jacobian/{order}": partial(self._jacobian, order) for order in _ORDERS}
+        self._spectra |= {f"hessian/{name}": partial(self._hessian, name) for name in game.players}
+
+    def measurements(self, number: int) -> list[tuple[str, int]]:
+        """The names of all measurements on ``number`` batches with the numbers of the batches: the longest first, so
+        that processes that take turns have about the same to do."""
+        names = ["lipschitz", *(name for name in self._moving if name != "angles"), "rho", "rotation"]
+        first = [(name, 0) for name in self._spectra]
+        last = [] if self.later is None else [("angles", 0)]
+        return [*first, *((name, index) for name in names for index in range(number)), *last]
+
+    def measure(self, batch: Any, index: int, names: Sequence[str]) -> dict[str, Any]:
+        """Some of the measurements on the batch of number ``index``, by their names.
+
+        Networks that draw noise draw the same in each measurement, wherever it is made.
+        """
+        found: dict[str, Any] = {}
+        for name in names:
+            if name in self._moving:
+                torch.manual_seed(index)
+                found[name] = self._moving[name](batch)
+        rotation = partial(rotation_share, probes=4, seed=index)
+        linear: dict[str, Callable[[Linearised], Any]] = {
+            "lipschitz": lipschitz,
+            "rho": cohypomonotonicity,
+            "rotation": rotation,
+            **self._spectra,
+        }
+        if any(name in linear for name in names):
+            torch.manual_seed(index)
+            here = Linearised(self.game, batch)
+            found |= {name: linear[name](here) for name in names if name in linear}
+            self.products += here.products
+        return found
+
+    def _sharpness(self, player: str, batch: Any) -> float:
+        return sharpness(self.game, player, batch, self.radius)
+
+    def _angles(self, batch: Any) -> dict[float, float]:
+        assert self.later is not None  # or it is no measurement
+        return dict(zip(PATH_PLACES, path_angles(self.game, batch, self.later, PATH_PLACES), strict=True))
+
+    def _jacobian(self, which: Literal["LM", "LI"], here: Linearised) -> np.ndarray:
+        # The transpose has the same eigenvalues, and its products cost less.
+        return eigenvalues(here.transposed, here.value, self.count, which, restarts=3)
+
+    def _hessian(self, player: str, here: Linearised) -> np.ndarray:
+        return extremes(partial(here.hessian, player), here.value[here.slices[player]], self.count, restarts=3)
 
 
-def _spectrum(here: Linearised, hessians: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+def _spectrum(hessians: Mapping[str, np.ndarray], found: Sequence[np.ndarray]) -> np.ndarray:
     """The eigenvalues largest in modulus and in imaginary part, each once; with one player those of its Hessian."""
     if len(hessians) == 1:
         return next(iter(hessians.values())).astype(complex)[::-1]
-    # The transpose has the same eigenvalues, and its products cost less.
-    largest, fastest = (eigenvalues(here.transposed, here.value, count, which, restarts=3) for which in _ORDERS)
     distinct: list[complex] = []
-    for value in np.concatenate([largest, fastest]):
+    for value in np.concatenate(found):
         if all(abs(value - other) > 1e-3 * abs(value) for other in distinct):
             distinct.append(value)
     return np.array(distinct, complex)

@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 from gantrain.cli.completion import complete_run
-from gantrain.cli.options import PATH, data_option, print_result, require_run, step_option, trust_option
+from gantrain.cli.options import (
+    PATH,
+    data_option,
+    is_first_process,
+    print_result,
+    require_run,
+    step_option,
+    trust_option,
+)
 
 
 @click.command(short_help="Measure a run's game, and suggest a method for it.")
@@ -55,4 +63,6 @@ def diagnose(
     require_run(run)
     from gantrain.commands.diagnose import diagnose_run
 
-    print_result(diagnose_run(run, step, to, as_json, trust, data, **options))
+    found = diagnose_run(run, step, to, as_json, trust, data, **options)
+    if is_first_process():
+        print_result(found)

@@ -15,6 +15,7 @@ from gantrain.compute.device import exact_arithmetic
 from gantrain.config.loading import resolved
 from gantrain.config.sections import Diagnose
 from gantrain.config.shipped import outputs
+from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
 from gantrain.plotting import figures
@@ -37,6 +38,8 @@ def diagnose_run(
 ) -> str:
     """Diagnose a checkpoint, write the diagnosis into ``RUN/diagnosis/step_N``, and return it as text.
 
+    Processes that a launcher started share the measurements; the first of them writes.
+
     Args:
         run: the run, as in :func:`~gantrain.runs.saved.load`.
         step: the step of the checkpoint; the newest by default.
@@ -50,17 +53,22 @@ def diagnose_run(
         UserError: there is no such run or checkpoint, ``to`` is not later than ``step``, or weights are not finite.
     """
     with process_group(not torch.cuda.is_available()) as accelerator, exact_arithmetic(accelerator.device):
-        saved = load(run, weights="live", step=step, device=accelerator.device, trust=trust, data=data, plays=True)
-        for name, player in saved.game.players.items():
-            if not norm(player.parameters).isfinite():
-                raise UserError(f"{saved.path}: the weights of player {name} hold NaN or infinity; the run diverged")
-        later = None if to is None else _later_point(saved, to, accelerator.device, trust)
-        given = {key: value for key, value in options.items() if value is not None}
-        section = Diagnose.model_validate((saved.settings.diagnose or Diagnose()).model_dump() | given)
-        config = saved.settings
-        diagnosis = GameDiagnosis(
-            saved.game, saved.data, section, config.data.batch_size, config.run.seed, accelerator.device
-        ).measure(later)
+        processes = Processes.launched()
+        with processes.raise_on_all():
+            saved = load(run, weights="live", step=step, device=accelerator.device, trust=trust, data=data, plays=True)
+            for name, player in saved.game.players.items():
+                if not norm(player.parameters).isfinite():
+                    raise UserError(
+                        f"{saved.path}: the weights of player {name} hold NaN or infinity; the run diverged"
+                    )
+            later = None if to is None else _later_point(saved, to, accelerator.device, trust)
+            given = {key: value for key, value in options.items() if value is not None}
+            section = Diagnose.model_validate((saved.settings.diagnose or Diagnose()).model_dump() | given)
+            config = saved.settings
+            measured = GameDiagnosis(
+                saved.game, saved.data, section, config.data.batch_size, config.run.seed, accelerator.device
+            )
+        diagnosis = measured.measure(later, processes)
     advice = advise(diagnosis)
     about = {
         "checkpoint": str(saved.path),
@@ -80,7 +88,9 @@ def diagnose_run(
         "changes": list(advice.changes),
     }
     content = json.dumps(report, indent=2, allow_nan=False)
-    folder = _write(saved, content, diagnosis, advice)
+    folder = _place(saved)
+    if processes.rank == 0:
+        _write(folder, saved, content, diagnosis, advice)
     if as_json:
         return content
     how = (
@@ -98,9 +108,13 @@ def _later_point(saved: SavedRun, to: int, device: torch.device, trust: bool) ->
     return {name: [t.detach() for t in (*p.parameters, *p.statistics)] for name, p in players.items()}
 
 
-def _write(saved: SavedRun, report: str, diagnosis: Diagnosis, advice: Advice) -> Path:
+def _place(saved: SavedRun) -> Path:
+    """The folder of the diagnosis."""
+    return outputs(saved.folder) / "diagnosis" / saved.path.name
+
+
+def _write(folder: Path, saved: SavedRun, report: str, diagnosis: Diagnosis, advice: Advice) -> None:
     """Write the folder of the diagnosis, which replaces an earlier one of the same step as a whole."""
-    folder = outputs(saved.folder) / "diagnosis" / saved.path.name
     with replacing_folder(folder) as temporary:
         monitor = Monitor(temporary, resolved(saved.settings), saved.step)
         try:
@@ -109,4 +123,3 @@ def _write(saved: SavedRun, report: str, diagnosis: Diagnosis, advice: Advice) -
             monitor.close()
         write_file(temporary / "report.json", report + "\n")
         figure_to_png(figures.spectrum(diagnosis.jacobian, diagnosis.hessians), temporary / "spectrum.png")
-    return folder

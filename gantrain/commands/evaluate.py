@@ -89,12 +89,14 @@ def evaluate_run(run: str, request: Request) -> Report:
     """
     with _measuring(request) as accelerator:
         device = accelerator.device
-        with Processes.launched().raise_on_all():
+        processes = Processes.launched()
+        with processes.raise_on_all():
             saved = load(
                 run, weights=request.weights, step=request.step, device=device, trust=request.trust, data=request.data
             )
-            if isinstance(saved.game, PredictingGame):
-                return _predictions(saved, saved.game, request, device)
+        if isinstance(saved.game, PredictingGame):
+            return _predictions(saved, saved.game, request, device, processes)
+        with processes.raise_on_all():
             if not isinstance(saved.game, GenerativeGame):
                 raise UserError(
                     f"{saved.folder}: the game {part_name(saved.settings.game)} neither makes samples nor predicts "
@@ -271,7 +273,19 @@ def _data_of(section: Evaluate | Accuracy | Correlation) -> DataSet:
         raise NotFound(f"{error}; {MOVED}, or with --against what to compare with") from error
 
 
-def _predictions(saved: SavedRun, game: PredictingGame, request: Request, device: torch.device) -> Report:
+def _predictions(
+    saved: SavedRun, game: PredictingGame, request: Request, device: torch.device, processes: Processes
+) -> Report:
+    with processes.raise_on_all():
+        evaluation = _evaluation_of_predictions(saved, game, request, device)
+    found = evaluation.measure(saved.network, processes)
+    values = {name: Value(value, lower_is_better=name.startswith("loss")) for name, value in found.items()}
+    return Report(values, _origin(saved) | {"samples": len(evaluation.data.samples)})
+
+
+def _evaluation_of_predictions(
+    saved: SavedRun, game: PredictingGame, request: Request, device: torch.device
+) -> PredictionEvaluation:
     sections = saved.settings.game_callbacks
     section: Accuracy | Correlation | None = sections.get("accuracy", sections.get("correlation"))
     if request.against is not None:
@@ -283,12 +297,7 @@ def _predictions(saved: SavedRun, game: PredictingGame, request: Request, device
         raise UserError(f"{saved.folder}: the run names no data to be evaluated on; name some with --against")
     require_known_labels(data, saved.form.spec, "evaluate.data" if request.against is None else "--against")
     size, attacks = request.batch_size, game.attacks()
-    evaluation: PredictionEvaluation
     if data.spec.numeric:
-        evaluation = CorrelationEvaluation(data, 1, device, size, attacks)
-    else:
-        scores = section.scores if isinstance(section, Accuracy) else None
-        evaluation = AccuracyEvaluation(data, 1, device, size, attacks, scores=scores)
-    found = evaluation.measure(saved.network)
-    values = {name: Value(value, lower_is_better=name.startswith("loss")) for name, value in found.items()}
-    return Report(values, _origin(saved) | {"samples": len(data.samples)})
+        return CorrelationEvaluation(data, 1, device, size, attacks)
+    scores = section.scores if isinstance(section, Accuracy) else None
+    return AccuracyEvaluation(data, 1, device, size, attacks, scores=scores)

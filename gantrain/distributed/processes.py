@@ -280,12 +280,13 @@ class Processes:
             raise told from error
 
     @contextmanager
-    def first_works(self) -> Iterator[None]:
-        """Let the first process work in the block for as long as it takes, while the others wait for it.
+    def all_work(self) -> Iterator[None]:
+        """Let each process work in the block for as long as it takes, while those that are done wait for it.
 
-        All processes must enter the block, in which only the first one has anything to do. A thread of that process
-        tells the others that it lives. They wait in vain for at most ``run.timeout``, as everywhere: if it was stopped,
-        or its host is unreachable. Errors are those of :meth:`raise_on_all`.
+        All processes must enter the block, and leave it at the same time; some may have nothing to do in it. A thread
+        of each process tells the others that it lives. They wait in vain for at most ``run.timeout``, as everywhere: if
+        a process was stopped, or its host is unreachable. The block must not contain a collective. Errors are those of
+        :meth:`raise_on_all`.
 
         Raises:
             UserError: see :meth:`raise_on_all`.
@@ -294,13 +295,12 @@ class Processes:
             if self.world_size == 1:
                 yield
                 return
-            keep = self._beating() if dist.get_rank() == 0 else self._waiting()
-            with keep:
+            with self._beating():
                 yield
 
     @contextmanager
     def _beating(self) -> Iterator[None]:
-        """Give the others a sign of life every now and then, and one for the end of the block."""
+        """Give the others a sign of life every now and then, until all have come to the end of the block."""
         ended, errors, place = threading.Event(), list[Exception](), self._place()
 
         def beat() -> None:
@@ -312,27 +312,20 @@ class Processes:
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
-        if errors:
-            raise errors[0]
-
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        """Wait, after the block, for the sign that the first process has come to its end."""
         abandoned = None
         try:
             yield
         finally:
-            while self._beat(False, self._place()):
+            ended.set()
+            while thread.is_alive():
+                thread.join(_BEAT)
                 try:
                     between_batches()
                 except Abandoned as error:
-                    # The first process finds the same request, and gives up as soon as it can.
+                    # Those that still work find the same request, and give up as soon as they can.
                     abandoned = error
+        if errors:
+            raise errors[0]
         if abandoned is not None:
             raise abandoned
 

@@ -264,7 +264,7 @@ def _values(
     wanted = [group.wanted() for group in groups]
     found = collect_statistics(fake, samples, wanted, batch_size, processes, options)
     values: dict[str, Value] = {}
-    with processes.first_works():
+    with processes.all_work():
         for group, statistics, reference in zip(groups, found, references, strict=True):
             for metric in group.metrics if processes.rank == 0 else ():
                 values |= metric.named_values(statistics, reference, group.extractor)

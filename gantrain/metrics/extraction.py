@@ -49,7 +49,7 @@ def extract(
     Raises:
         UserError: an image of some process cannot be had or does not fit; the error is raised in all processes.
     """
-    with processes.raise_on_all():
+    with processes.all_work():
         for rows, images in _batches(source, samples, [each.extractor for each in passes], batch_size, processes):
             between_batches()
             if pictures is not None:

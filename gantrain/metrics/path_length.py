@@ -35,7 +35,7 @@ def path_lengths(source: Source, samples: int, distance: PathDistance, epsilon: 
     """
     generator_source, paths = require_generator(source)
     distances = torch.zeros(samples, dtype=torch.float64)
-    with processes.raise_on_all():
+    with processes.all_work():
         for index in range(processes.rank, -(-samples // PIECE), processes.group_size):
             between_batches()
             rows = torch.arange(index * PIECE, min((index + 1) * PIECE, samples))

@@ -15,6 +15,7 @@ from gantrain.metrics.accumulators.features import Features
 from gantrain.metrics.accumulators.moments import Moments
 from gantrain.metrics.accumulators.pictures import Pictures
 from gantrain.metrics.cache import Cache
+from gantrain.metrics.digest import digest_of
 from gantrain.metrics.extraction import Accumulator, Pass, extract
 from gantrain.metrics.extractors.base import Extractor
 from gantrain.metrics.sources.base import Source
@@ -68,9 +69,9 @@ def make_references(
     # What has been found or is being computed: by the number of the extractor and the kind of the statistics.
     tensors: dict[tuple[int, str], dict[str, Tensor]] = {}
     entries = {(i, kind): entry for i, each in enumerate(wanted) for kind, entry in _entries(each, count).items()}
-    with processes.first_works():
-        if cache is not None and processes.rank == 0 and entries:
-            digest = real.digest()
+    digest = digest_of(real, count, processes, cache) if cache is not None and entries else None
+    with processes.all_work():
+        if cache is not None and processes.rank == 0 and digest is not None:
             entries = {at: replace(entry, key=entry.key | {"images": digest}) for at, entry in entries.items()}
             cached = {at: Cache(cache).load(entry.key, entry.shapes) for at, entry in entries.items()}
             tensors = {at: found for at, found in cached.items() if found is not None}
@@ -83,7 +84,7 @@ def make_references(
         passes = [Pass(each.extractor, [made[at] for at in missing if at[0] == i]) for i, each in enumerate(wanted)]
         extract(real, count, passes, batch_size, processes, pictures)
         tensors |= {at: vars(accumulator) for at, accumulator in made.items()}
-        if cache is not None and processes.rank == 0:
+        if cache is not None and processes.rank == 0 and digest is not None:
             for at in missing:
                 Cache(cache).save(entries[at].key, tensors[at])
     references = [Reference() for _ in wanted]

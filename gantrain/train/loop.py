@@ -354,7 +354,7 @@ class Loop(ABC):
         works = {name: partial(callback.finish, self.folder) for name, callback in self._named.items()}
         if self.log_settings.curves:
             works["the curves"] = partial(draw_curves, self.folder)
-        with self.processes.first_works():
+        with self.processes.all_work():
             for name, work in works.items() if self.main else ():
                 try:
                     with self.in_place():

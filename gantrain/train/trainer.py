@@ -462,10 +462,13 @@ class Trainer(Loop):
         self._check_weights()
         found = None
         together = callback.all_processes
-        with self.processes.raise_on_all() if together else self.processes.first_works():
+        with self.processes.raise_on_all() if together else self.processes.all_work():
             if self.main or together:
                 network = self.evaluated_network(callback.weights)
-                with self.in_place(), reference_arithmetic(), self._unchanged():
+                with self.in_place(), reference_arithmetic(), self._unchanged(network):
+                    if together:
+                        # If each process has its own running statistics, all look at those of the first.
+                        self.processes.broadcast_(self._buffers(network))
                     found = callback.run(self.folder, self.monitor, self.step, network)
                 if found is not None and not isinstance(found, Result | str):
                     wanted = f"{name_of(callback)}.run: expected a gantrain.Result, a text or None"
@@ -486,17 +489,25 @@ class Trainer(Loop):
         return found.hopeless
 
     @contextmanager
-    def _unchanged(self) -> Iterator[None]:
-        """At the end of the block all networks have the modes and the buffers that they had before."""
-        networks = [player.module for player in self.game.players.values()]
-        networks += [average.module for average in self.averages.values()]
-        modes = [(module, module.training) for network in networks for module in network.modules()]
-        with preserve([buffer for network in networks for buffer in network.buffers()]):
+    def _unchanged(self, network: nn.Module) -> Iterator[None]:
+        """At the end of the block all networks, and this one, have the modes and the buffers that they had before."""
+        modes = [(module, module.training) for each in self._networks(network) for module in each.modules()]
+        with preserve(self._buffers(network)):
             try:
                 yield
             finally:
                 for module, training in modes:
                     module.training = training
+
+    def _networks(self, evaluated: nn.Module) -> list[nn.Module]:
+        """All networks of the run, and the one that is evaluated, which may be a copy."""
+        players = [player.module for player in self.game.players.values()]
+        return [*players, *(average.module for average in self.averages.values()), evaluated]
+
+    def _buffers(self, evaluated: nn.Module) -> list[torch.Tensor]:
+        """The buffers of :meth:`_networks`, each once."""
+        buffers = [buffer for network in self._networks(evaluated) for buffer in network.buffers()]
+        return list({id(buffer): buffer for buffer in buffers}.values())
 
     def evaluated_network(self, weights: str | None = None) -> nn.Module:
         """The game's evaluated network, with the weights that are asked for.

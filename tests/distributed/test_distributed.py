@@ -344,16 +344,16 @@ def test_what_is_wrong_in_one_process_is_wrong_in_all():
     assert together(agreed, {2: IndexError(7)}, world=3) == bug
 
 
-def waited_for(wrong: bool = False, stop: bool = False) -> str:
-    """What each process says of a first process that computes for longer than the others wait for one."""
+def waited_for(wrong: bool = False, stop: bool = False, works: int = 0) -> str:
+    """What each process says of a process that computes for longer than the others wait for one."""
     first = 0
     try:
         with process_group(cpu=True, timeout=1):
             processes = Processes.launched()
             first = processes.broadcast_object(os.getpid())
-            with processes.first_works():
+            with processes.all_work():
                 end = time.monotonic() + 1.5
-                while processes.rank == 0 and time.monotonic() < end:
+                while processes.rank == works and time.monotonic() < end:
                     pass
                 if processes.rank == 0 and wrong:
                     raise KeyError("no such metric")
@@ -368,8 +368,9 @@ def waited_for(wrong: bool = False, stop: bool = False) -> str:
 
 
 @pytest.mark.slow
-def test_a_first_process_that_computes_for_longer_than_the_timeout_is_waited_for_while_it_lives():
+def test_a_process_that_computes_for_longer_than_the_timeout_is_waited_for_while_it_lives():
     host = socket.gethostname()
+    assert together(waited_for, False, False, 1) == ["done with 2", "done with 2"]
     assert together(waited_for, True) == ["KeyError: 'no such metric'", "UserError: KeyError: 'no such metric'"]
     _, second = together(waited_for, False, True)
     assert second.startswith(f"UserError: process 1 on {host}: process 0") and "did not answer for 1 s" in second

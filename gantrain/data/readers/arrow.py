@@ -177,6 +177,7 @@ class ArrowImages(RandomAccess):
 
     def __init__(self, path: Path, files: Sequence[ArrowFile], column: str):
         super().__init__(path)
+        self._places = [file.path for file in files]
         self._chunks = [chunk for file in files for chunk in _binary(file.column(column)).chunks]
         self._starts = np.cumsum([0, *(len(chunk) for chunk in self._chunks)])
 
@@ -196,6 +197,9 @@ class ArrowImages(RandomAccess):
         values = map(self._value, names)
         return [value.as_buffer().size if value.is_valid else -1 for value in values]
 
+    def places(self, names: Sequence[str]) -> list[Path]:
+        return self._places
+
     def _value(self, name: str) -> Any:
         row = row_of(name)
         chunk = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -211,6 +215,7 @@ class ArrowFile:
     """A table in a file, of which columns are read one by one: Arrow files stay on disk, Parquet files are unpacked.
 
     Attributes:
+        path: the path of the file.
         schema: the columns.
     """
 
@@ -218,7 +223,7 @@ class ArrowFile:
         import pyarrow as pa
         from pyarrow import parquet
 
-        self._path = path
+        self.path = path
         self._table: Any = None
         if path.suffix == ".parquet":
             self._parquet = parquet.ParquetFile(path, memory_map=True)
@@ -250,7 +255,7 @@ class ArrowFile:
             values.validate(full=True)
             return values
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise _damaged(self._path, error) from error
+            raise _damaged(self.path, error) from error
 
 
 def require_pyarrow() -> None:

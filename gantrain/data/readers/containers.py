@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import lzma
 import os
 import stat
 import tarfile
+import time
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -37,6 +39,8 @@ LARGEST = 2**28
 _RATIO, _AT_LEAST = 200, 2**30
 # The number of ways on which links may lead to one folder; without a bound they could be more than can be counted.
 _WAYS = 100
+# Nanoseconds after which a further change of a file shows in its times, however coarse the clock of a file system.
+_SETTLED = 2 * 10**9
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 # Readers of the compressions of a tar, by the bytes with which a file begins.
 _COMPRESSIONS: dict[bytes, Callable[[BinaryIO], Any]] = {
@@ -71,6 +75,7 @@ class Container(ABC):
 
     def __init__(self, path: Path):
         self.path = path
+        self._opened_at = time.time_ns()
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
@@ -89,6 +94,31 @@ class Container(ABC):
     @abstractmethod
     def sizes(self, names: Sequence[str]) -> list[int]:
         """The size of each of these files in bytes; -1 for a file that is missing. The files are not read."""
+
+    def places(self, names: Sequence[str]) -> list[Path]:
+        """The files on the disk in which these files lie: by default the container itself."""
+        return [self.path]
+
+    def stamp(self, names: Sequence[str]) -> bytes | None:
+        """A digest of these names, and of the sizes and times of the files in which they lie; nothing is read.
+
+        As long as it stays the same, so does the content of the files. The times are those of the last change of the
+        content and of the last change of either content or attributes: the latter cannot be set back.
+
+        Returns:
+            The digest; None if a file is missing, or has changed since two seconds before the container was opened:
+            it might have changed again without a trace.
+        """
+        found = hashlib.sha256("\0".join(names).encode("utf-8", "surrogateescape"))
+        for place in self.places(names):
+            try:
+                status = os.stat(place)
+            except OSError:
+                return None
+            if max(status.st_mtime_ns, status.st_ctime_ns) > self._opened_at - _SETTLED:
+                return None
+            found.update(f"\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}".encode())
+        return found.digest()
 
 
 class RandomAccess(Container):
@@ -164,6 +194,9 @@ class Folder(RandomAccess):
 
     def sizes(self, names: Sequence[str]) -> list[int]:
         return [_size(self.path / name) for name in names]
+
+    def places(self, names: Sequence[str]) -> list[Path]:
+        return [self.path / name for name in names]
 
 
 class Zip(RandomAccess):
@@ -308,6 +341,9 @@ class Databases(RandomAccess):
 
     def sizes(self, names: Sequence[str]) -> list[int]:
         return [self._place(name)[1] for name in names]
+
+    def places(self, names: Sequence[str]) -> list[Path]:
+        return [*self._files.values()]
 
     def _place(self, name: str) -> tuple[int, int]:
         database, _, key = name.partition("/")

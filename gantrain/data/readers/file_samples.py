@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
+import PIL
 import torch
 from torch import Tensor
 
@@ -132,6 +134,19 @@ class FileSamples:
     def sizes(self) -> list[int]:
         """The size of each file in bytes; -1 for a file that is missing."""
         return self._container.sizes(self.names)
+
+    def stamp(self) -> bytes | None:
+        """What the images depend on, without reading them: their files and how these are decoded.
+
+        Returns:
+            A digest; None where the files have changed too lately, see
+            :meth:`gantrain.data.readers.containers.Container.stamp`.
+        """
+        files = self._container.stamp(self.names)
+        if files is None:
+            return None
+        decoding = f"{self._channels} {self._geometry} {self._height} {self._width} Pillow {PIL.__version__}"
+        return hashlib.sha256(files + decoding.encode()).digest()
 
     def _unreadable(self, position: int, error: Exception) -> UserError:
         """The error about a file that cannot be read, which also counts the files that are no images at all."""

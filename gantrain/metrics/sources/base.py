@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from gantrain.data.dataset import DataSet
 from gantrain.data.pixels import encode, opaque
+from gantrain.data.readers.file_samples import FileSamples
 from gantrain.errors import Diverged, UserError
-from gantrain.utils.abandon import between_batches
 from gantrain.utils.seeding import derive, generator
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 # The number of samples in a piece. The randomness of a generator is a function of the piece, so that neither the number
 # of processes nor the size of batches matters.
 PIECE = 64
-# The number of samples of a data set that are read at once for its digest.
-_CHUNK = 1000
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,17 @@ class Source(ABC):
             raise UserError(f"{self.name}: is one draw; only a generator can be drawn from repeatedly, use draws=1")
         return self
 
-    def digest(self) -> str | None:
-        """The SHA-256 of all images; None for a generator."""
+    def content(self, first: int, last: int) -> bytes | None:
+        """The SHA-256 of the images from number ``first`` to ``last - 1`` and their form; None where they have none."""
+        return None
+
+    def stamp(self, first: int, last: int) -> bytes | None:
+        """What :meth:`content` depends on, if that is known without reading the images: it says which files they are in
+        and when these changed.
+
+        Returns:
+            A digest; None where the images are not in files, or these have changed too lately.
+        """
         return None
 
 
@@ -224,7 +231,6 @@ class Images(Source):
         if not len(self.samples):
             raise UserError(f"{name}: holds no image")
         self.count: int = len(self.samples)
-        self._digest: str | None = None
 
     def piece(self, index: int, size: int, device: torch.device | str) -> Tensor:
         return self._levels(self.samples[index * PIECE : index * PIECE + size].to(device))
@@ -234,21 +240,21 @@ class Images(Source):
         if rows is None:
             return self
         subset = copy.copy(self)
-        subset.samples, subset.count, subset._digest = self.samples[rows], len(rows), None
+        subset.samples, subset.count = self.samples[rows], len(rows)
         subset._labels = self.labels_of(rows)
         return subset
 
     def labels_of(self, rows: Tensor) -> Tensor | None:
         return None if self._labels is None else self._labels[rows.to(self._labels.device)]
 
-    def digest(self) -> str:
-        if self._digest is None:
-            content = hashlib.sha256(str(tuple(self.samples.shape)).encode())
-            for chunk in self.samples.split(_CHUNK):
-                between_batches()
-                content.update(self._levels(chunk.to("cpu")).contiguous().numpy())
-            self._digest = content.hexdigest()
-        return self._digest
+    def content(self, first: int, last: int) -> bytes:
+        content = hashlib.sha256(str(tuple(self.samples.shape[1:])).encode())
+        content.update(self._levels(self.samples[first:last].to("cpu")).contiguous().numpy())
+        return content.digest()
+
+    def stamp(self, first: int, last: int) -> bytes | None:
+        # Samples in memory may be what a data set of the user's own made of those in its files.
+        return self.samples[first:last].stamp() if isinstance(self.samples, FileSamples) else None
 
     def _levels(self, stored: Any) -> Any:
         return opaque(stored if self._decode is None else encode(self._decode(stored)))

@@ -9,7 +9,6 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,7 +118,6 @@ class Folder(Source):
         if rows is None:
             return self
         subset = copy.copy(self)
-        subset.__dict__.pop("_digest", None)
         subset._files = [self._files[i] for i in rows.tolist()]
         subset.count = len(subset._files)
         return subset
@@ -130,17 +128,22 @@ class Folder(Source):
         numbers = {name: i for i, name in enumerate(self.class_names)}
         return torch.tensor([numbers[self._class_of[self._files[i]]] for i in rows.tolist()])
 
-    def digest(self) -> str:
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
-        content = hashlib.sha256(f"{self._channels} channels".encode())
-        for i, file in self._container.contents(self._files):
+    def content(self, first: int, last: int) -> bytes:
+        names = self._files[first:last]
+        content = hashlib.sha256(self._form)
+        for i, file in self._container.contents(names):
             if isinstance(file, Exception):
-                raise UserError(f"{self._path / self._files[i]}: cannot be read ({reason(file)})")
+                raise UserError(f"{self._path / names[i]}: cannot be read ({reason(file)})")
             content.update(hashlib.sha256(file).digest())
-        return content.hexdigest()
+        return content.digest()
+
+    def stamp(self, first: int, last: int) -> bytes | None:
+        found = self._container.stamp(self._files[first:last])
+        return None if found is None else hashlib.sha256(self._form + found).digest()
+
+    @property
+    def _form(self) -> bytes:
+        return f"{self._channels} channels".encode()
 
     def _look_for_transparency(self, name: str, content: bytes) -> None:
         if self._transparent:

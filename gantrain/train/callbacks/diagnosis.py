@@ -13,6 +13,7 @@ from gantrain.analysis.diagnosis import Diagnosis, diagnose
 from gantrain.config.sections import Diagnose
 from gantrain.data.batch import Batches
 from gantrain.data.dataset import DataSet
+from gantrain.distributed.processes import Processes
 from gantrain.games.base import Game
 from gantrain.plotting import figures
 from gantrain.runs.monitor import Monitor
@@ -24,7 +25,8 @@ class GameDiagnosis(Callback):
     """Measures spectrum, rotation, L, rho and sharpness of the game at the current weights of all players.
 
     Every diagnosis takes the same batches, so that differences come from the weights alone. The scalars are logged
-    under names ``diagnose/…``; TensorBoard also gets the spectrum as a picture and the advice as a text.
+    under names ``diagnose/…``; TensorBoard also gets the spectrum as a picture and the advice as a text. The processes
+    share the measurements.
 
     Args:
         game: the game.
@@ -36,6 +38,7 @@ class GameDiagnosis(Callback):
     """
 
     weights = "live"
+    all_processes = True
 
     def __init__(
         self,
@@ -53,14 +56,17 @@ class GameDiagnosis(Callback):
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> None:
         """Diagnose the game, and log the diagnosis."""
-        found = self.measure()
-        log(monitor, step, found, advise(found))
+        processes = Processes.launched()
+        found = self.measure(processes=processes)
+        if processes.rank == 0:
+            log(monitor, step, found, advise(found))
 
-    def measure(self, there: Any = None) -> Diagnosis:
+    def measure(self, there: Any = None, processes: Processes | None = None) -> Diagnosis:
         """The diagnosis of the game. Lazy penalties enter with their average over the steps.
 
         Args:
             there: the point ``later`` of :func:`~gantrain.analysis.diagnosis.diagnose`; None for no such point.
+            processes: the processes that share the measurements, as in that function.
         """
         section = self.section
         return diagnose(
@@ -70,6 +76,7 @@ class GameDiagnosis(Callback):
             section.eigenvalues,
             section.radius,
             there,
+            processes,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +17,7 @@ from gantrain.data.batch import FixedBatch
 from gantrain.data.dataset import DataSet
 from gantrain.data.spec import DataSpec
 from gantrain.data.storage import place_samples
+from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
 from gantrain.games.base import Attack
 from gantrain.runs.monitor import Monitor
@@ -31,7 +32,7 @@ _ATTACKED = 100
 
 
 class PredictionEvaluation(Callback):
-    """Measures loss and scores on a data set, and logs each as ``validation/NAME``.
+    """Measures loss and scores on a data set, and logs each as ``validation/NAME``. The processes share the samples.
 
     Under an attack of the game they are called ``validation/NAME[ATTACK]``.
 
@@ -46,6 +47,8 @@ class PredictionEvaluation(Callback):
     Raises:
         UserError: the data have no labels.
     """
+
+    all_processes = True
 
     def __init__(
         self,
@@ -93,7 +96,7 @@ class PredictionEvaluation(Callback):
 
     def run(self, folder: Path, monitor: Monitor, step: int, network: nn.Module) -> Result:
         """Evaluate the network, log the result, and return it as a line, with the cost of the checkpoint."""
-        found = self.measure(network)
+        found = self.measure(network, Processes.launched())
         better = {f"validation/{name}": "lower" if name.startswith("loss") else "higher" for name in found}
         monitor.scalars(step, {f"validation/{name}": value for name, value in found.items()}, better)
         best = [name for name in found if name.partition("[")[0] == self.names[0]][-1]
@@ -101,25 +104,43 @@ class PredictionEvaluation(Callback):
         return Result(f"step {step}: validation {self.words(found)}", f"validation/{best}", -found[best], hopeless)
 
     @torch.no_grad()
-    def measure(self, network: nn.Module) -> dict[str, float]:
-        """The values of :meth:`scored` in evaluation mode, and for each attack those called ``NAME[ATTACK]``."""
+    def measure(self, network: nn.Module, processes: Processes | None = None) -> dict[str, float]:
+        """The values of :meth:`scored` in evaluation mode, and for each attack those called ``NAME[ATTACK]``.
+
+        Args:
+            network: the network, which is the same in all processes.
+            processes: the processes that share the samples, all of which call this and get the same values: those of
+                one process, since the chunks are the same. None (the default) for this process alone.
+        """
+        processes = processes or Processes()
         found: dict[str, float] = {}
-        with eval_mode(network):
-            for name, attack in {"": None, **self.attacks}.items():
-                outputs = torch.cat([network(samples) for samples in self._samples(network, attack)])
-                label = f"[{name}]" if name else ""
-                found |= {f"{score}{label}": value for score, value in self.scored(outputs).items()}
+        for name, attack in {"": None, **self.attacks}.items():
+            outputs = self._outputs(network, attack, processes)
+            label = f"[{name}]" if name else ""
+            found |= {f"{score}{label}": value for score, value in self.scored(outputs).items()}
         return found
 
-    def _samples(self, network: nn.Module, attack: Attack | None) -> Iterator[Tensor]:
-        """The samples in chunks, as they are or under an attack."""
-        size, first = self.chunk if attack is None else min(self.chunk, _ATTACKED), 0
-        for stored in self.data.samples.split(size):
-            between_batches()
-            samples = self.data.decode(stored.to(self.device))
-            batch = FixedBatch(samples, self.labels[first : first + len(samples)], first, _SEED)
-            first += len(samples)
-            yield samples if attack is None else attack(network, batch)
+    def _outputs(self, network: nn.Module, attack: Attack | None, processes: Processes) -> Tensor:
+        """What the network returns for all samples, as they are or under an attack: with n processes, each of them runs
+        every n-th chunk."""
+        count, size = len(self.data.samples), self.chunk if attack is None else min(self.chunk, _ATTACKED)
+        mine: dict[int, Tensor] = {}
+        with processes.all_work(), eval_mode(network):
+            for first in range(0, count, size)[processes.rank :: processes.group_size]:
+                between_batches()
+                last = min(first + size, count)
+                samples = self.data.decode(self.data.samples[first:last].to(self.device))
+                batch = FixedBatch(samples, self.labels[first:last], first, _SEED)
+                mine[first] = network(samples if attack is None else attack(network, batch))
+        # The first process has a chunk, and the others may have none.
+        example = next(iter(mine.values()), None)
+        form = processes.broadcast_object(None if example is None else (example.shape[1:], example.dtype))
+        assert form is not None  # as there is at least one sample
+        outputs = torch.zeros(count, *form[0], dtype=form[1], device=self.device)
+        for first, part in mine.items():
+            outputs[first : first + len(part)] = part
+        # The rows that other processes have are zero, so that the sum of the bytes puts all rows together as they are.
+        return processes.all_reduce_sum(outputs.view(torch.uint8)).view(outputs.dtype)
 
 
 def require_known_labels(data: DataSet, learned: DataSpec, source: str) -> None:

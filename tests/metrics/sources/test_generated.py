@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from image_sets import DIGITS, Stack, game, gaussian, generated, images
+from image_sets import DIGITS, Stack, digest, game, gaussian, generated, images
 from PIL import Image
 
 from gantrain.data import GaussianRing, as_data_set
@@ -99,17 +99,17 @@ def test_a_subset_of_sorted_data_is_random_and_always_the_same():
     levels = few.piece(0, 20, "cpu")[:, 0, 0, 0].tolist()
     assert few.count == 20 and levels == sorted(set(levels)) and max(levels) > 70
     assert torch.equal(few.piece(0, 20, "cpu"), again.piece(0, 20, "cpu"))
-    assert few.digest() == again.digest() != images(samples).digest()
+    assert digest(few) == digest(again) != digest(images(samples))
     assert images(samples).take(100).count == 100
 
 
 def test_the_digest_is_of_the_content():
     samples = DIGITS.samples.clone()
-    before = Images(Stack(samples)).digest()
-    assert before == Images(DIGITS).digest()
+    before = digest(Images(Stack(samples)))
+    assert before == digest(Images(DIGITS))
     samples[7, 0, 3, 3] ^= 1
-    assert Images(Stack(samples)).digest() != before
-    assert Images(Stack(DIGITS.samples.view(-1, 1, 4, 16))).digest() != before
+    assert digest(Images(Stack(samples))) != before
+    assert digest(Images(Stack(DIGITS.samples.view(-1, 1, 4, 16)))) != before
 
 
 @pytest.mark.parametrize(
