@@ -34,6 +34,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import NotFound, Notice
 from gantrain.games.base import Game
+from gantrain.games.sharded import shard_players
 from gantrain.runs.checkpoint_files import found
 from gantrain.runs.folder import is_run, require_available, require_same_config
 from gantrain.runs.initial import Initial, initialised
@@ -144,6 +145,8 @@ def make_trainer(
         # Before the optimizers and the average are made, which take over the layout of the weights.
         networks = [player.module for player in game.players.values()]
         Arithmetic(run).prepare(networks, dataset.spec.shape, device)
+        callbacks = make_callbacks(config, game, dataset, device, trust)
+        shard_players(game, run.sharding, everyone)
         learners, schedulers = make_learners(config, game)
         trainer = kind(
             game,
@@ -153,7 +156,7 @@ def make_trainer(
             run,
             schedulers=schedulers,
             ema=make_averages(config, game.evaluated_network),
-            callbacks=make_callbacks(config, game, dataset, device, trust),
+            callbacks=callbacks,
             log=config.log,
             checkpoints=config.checkpoint,
             config=resolved(config),

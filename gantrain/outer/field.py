@@ -256,7 +256,14 @@ class Field:
         """Whether one pass gives the gradients of these learners: of all players, in any order, each by itself."""
         game = self.evaluator.game
         everyone = sorted(learner.name for learner in learners) == sorted(game.players)
-        return game.shares_a_pass and everyone and all(declares(learner.oracle, "plain") for learner in learners)
+        # The gradients of a sharded network are taken by its own hooks, which know no gradients upstream of it.
+        alone = bool(self.evaluator.gathering)
+        return (
+            not alone
+            and game.shares_a_pass
+            and everyone
+            and all(declares(learner.oracle, "plain") for learner in learners)
+        )
 
     @staticmethod
     def _start(learner: Learner, context: GradientContext) -> None:
@@ -293,9 +300,16 @@ class Field:
                 f"player {learner.name}: sharpness.parallel: on needs {parts} processes or a multiple of it, got "
                 f"{processes.world_size}; start so many processes (--processes), or use parallel: auto"
             )
-        if fits and parallel != "off":
+        together = bool(self.evaluator.gathering)
+        if parallel == "on" and together:
+            raise UserError(
+                f"player {learner.name}: sharpness.parallel: on divides the processes into halves, and run.sharding "
+                "needs all of them for each gradient; use parallel: auto"
+            )
+        divides = fits and parallel != "off" and not together
+        if divides:
             processes.divide(parts)
-        return fits and parallel != "off"
+        return divides
 
 
 @contextmanager

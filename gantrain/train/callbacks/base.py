@@ -76,6 +76,8 @@ class Callback(ABC):
             if the run keeps one, and for "live" otherwise.
         at_end: whether the last step has a call, too, if none is due.
         all_processes: whether all processes call the callback, or the first process alone.
+        runs_game: whether it runs other networks of the game than the one that it is given. A sharded run gathers all
+            of them for such a callback; by default true.
         writes: the files and folders in the run's folder that the callback writes, and what lies there:
             ``{"pictures": "curves"}``. ``gantrain train --dry-run`` shows them.
     """
@@ -83,6 +85,7 @@ class Callback(ABC):
     weights: str | None = None
     at_end = True
     all_processes = False
+    runs_game = True
     writes: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, every: Interval = 500):
