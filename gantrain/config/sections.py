@@ -132,9 +132,7 @@ class Run(Schema):
         if self.steps is None and self.gradients is None and self.kimg is None:
             raise problem("says nowhere when to stop; expected at least one of steps, gradients, kimg")
         if self.compile and self.sharding != "none":
-            raise problem_at(
-                ("compile",), "networks that are divided among processes (sharding) run uncompiled; set it to false"
-            )
+            raise problem_at(("compile",), "networks that sharding divides run uncompiled; set it to false")
         return self
 
     def used(self, steps: int, gradients: int, kimg: float) -> float:

@@ -1,9 +1,8 @@
 """Networks whose parameters are divided among the processes, by FSDP2 (``torch.distributed.fsdp.fully_shard``).
 
 Each process holds a shard of every parameter, and therefore of every gradient, optimizer state and copy. A network is
-gathered in *units*, while they compute: a unit is a layer or a block with a million parameters or more, and all the rest
-of the network is one more, its root. torch is asked for FSDP2 only where a network is sharded, since importing it takes
-seconds.
+gathered in *units*, while they compute: a unit is a layer or a block with a million parameters or more, and all the
+rest of the network is one more, its root. FSDP2 is imported only where a network is sharded, since that takes seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from gantrain.distributed.environment import launched_place
 from gantrain.distributed.processes import Processes
@@ -60,9 +60,9 @@ def mesh_of(kind: Kind, processes: Processes, device: torch.device) -> DeviceMes
     here = 1 if place is None else place.local_world_size
     numbers = processes.gather(here)
     if len(set(numbers)) > 1:
+        found = ", ".join(map(str, sorted(set(numbers))))
         raise UserError(
-            f"run.sharding: hybrid needs as many processes on each host, got {', '.join(map(str, sorted(set(numbers))))}"
-            "; start equally many, or use full"
+            f"run.sharding: hybrid needs as many processes on each host, got {found}; start equally many, or use full"
         )
     return init_device_mesh(device.type, (processes.world_size // here, here), mesh_dim_names=("hosts", "shards"))
 
@@ -87,8 +87,10 @@ def shard(network: nn.Module, mesh: DeviceMesh, processes: Processes) -> None:
     _forms[network] = copy.deepcopy(network, memo)
     numbers = {p for p in network.parameters() if p.dim() == 0}  # which cannot be divided, and stay whole
     for unit in _units(network):
+        unit.register_forward_hook(_no_views)
         fully_shard(unit, mesh=mesh, reshard_after_forward=True, ignored_params=numbers)
         unit.register_forward_hook(_watch)
+    network.register_forward_hook(_no_views)
     root = fully_shard(network, mesh=mesh, reshard_after_forward=False, ignored_params=numbers)
     root.set_reshard_after_backward(False, recurse=False)
     # Its methods may be called before it is, and a unit that ran first would take itself for the root.
@@ -267,6 +269,15 @@ def _sharded_modules(network: nn.Module) -> list[Any]:
 _objective = False
 
 
+def _no_views(_: nn.Module, __: Any, output: Any) -> Any:
+    """Give what a module returns memory of its own: torch loses sight of views that are written into."""
+
+    def own(t: Any) -> Any:
+        return t.clone() if isinstance(t, Tensor) and t._base is not None and t.requires_grad else t
+
+    return tree_map(own, output)
+
+
 def _watch(unit: Any, _: Any, output: Any) -> None:
     """Notice gradients that are taken through a unit inside an objective, as gradient penalties take them."""
 
@@ -275,7 +286,7 @@ def _watch(unit: Any, _: Any, output: Any) -> None:
             unit.set_reshard_after_forward(False, recurse=False)
             unit.set_reshard_after_backward(False, recurse=False)
 
-    for t in torch.utils._pytree.tree_leaves(output):
+    for t in tree_leaves(output):
         if isinstance(t, Tensor) and t.requires_grad:
             t.register_hook(keep)
 

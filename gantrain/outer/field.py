@@ -257,13 +257,8 @@ class Field:
         game = self.evaluator.game
         everyone = sorted(learner.name for learner in learners) == sorted(game.players)
         # The gradients of a sharded network are taken by its own hooks, which know no gradients upstream of it.
-        alone = bool(self.evaluator.gathering)
-        return (
-            not alone
-            and game.shares_a_pass
-            and everyone
-            and all(declares(learner.oracle, "plain") for learner in learners)
-        )
+        shares = game.shares_a_pass and not self.evaluator.gathering
+        return shares and everyone and all(declares(learner.oracle, "plain") for learner in learners)
 
     @staticmethod
     def _start(learner: Learner, context: GradientContext) -> None:

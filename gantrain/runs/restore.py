@@ -188,9 +188,7 @@ def _divided_state(saved: dict[str, Any], optimizer: Optimizer) -> dict[str, Any
     state = {}
     for number, each in saved["state"].items():
         p = parameters[number] if isinstance(number, int) and number < len(parameters) else None
-        form = (
-            {k: p if getattr(v, "shape", None) == p.shape else None for k, v in each.items()} if p is not None else {}
-        )
+        form = {key: p for key, t in each.items() if p is not None and isinstance(t, Tensor) and t.shape == p.shape}
         state[number] = _divided(each, form)
     return {**saved, "state": state}
 

@@ -322,7 +322,7 @@ class Trainer(Loop):
         if self.sharded:
             newest = self.processes.broadcast_object(newest)
             with self.processes.raise_on_all():
-                state = None if newest is None else checkpoint.load_share(newest, self._a_shard())
+                state = None if newest is None else checkpoint.load_share(newest, self._a_shard())[1]
         else:
             state = checkpoint.broadcast(state, self.processes)
         if state is None:

@@ -1,7 +1,7 @@
 """Lists of tensors that are copied, restored and interpolated in place.
 
-A parameter keeps its storage for life. Only its optimizer and the functions of this file write to it. Of sharded tensors
-each process writes its own shards.
+A parameter keeps its storage for life. Only its optimizer and the functions of this file write to it. Of a sharded
+tensor each process writes its own shard.
 """
 
 from __future__ import annotations
