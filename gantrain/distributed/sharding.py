@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils._pytree import tree_leaves, tree_map
 
 from gantrain.distributed.environment import launched_place
@@ -30,8 +31,8 @@ Kind = Literal["none", "full", "hybrid"]
 _LEAST = 1_000_000
 # Modules that read the weights of modules inside them, which therefore must be gathered with them.
 _ATOMIC = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.RNNBase)
-# Modules whose ``forward`` is not how what they hold is called.
-_CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
+# Modules whose ``forward`` is not how what they hold is called, or that belong to the layer around them.
+_CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential, ParametrizationList)
 
 # By network: the same network without numbers, from which copies are made; torch cannot copy one that is sharded.
 _forms: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
@@ -246,7 +247,7 @@ def _units(network: nn.Module) -> list[nn.Module]:
 
     def rest(module: nn.Module) -> int:
         """The number of parameters in a module that are in no unit."""
-        # A hook of the user's own, or that of spectral norm, may read all weights before the layers are called.
+        # A hook may read all weights inside before the layers are called.
         whole = isinstance(module, _ATOMIC) or bool(module._forward_pre_hooks)
         number = sum(p.numel() for p in module.parameters(recurse=whole))
         number += 0 if whole else sum(rest(child) for child in module.children())

@@ -9,6 +9,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.distributed.sharding import Kind, is_sharded, mesh_of, shard, whole_in_place
 from gantrain.errors import UserError
 from gantrain.games.base import Game
+from gantrain.models.layers.spectral_norm import divide_one_by_one
 from gantrain.models.strategy import Strategy
 
 
@@ -34,6 +35,7 @@ def shard_players(game: Game, kind: Kind = "full", processes: Processes | None =
         return
     for player in game.players.values():
         if not isinstance(player.module, Strategy):
+            divide_one_by_one(player.module)
             shard(player.module, mesh, processes)
             player.take_parameters()
 
