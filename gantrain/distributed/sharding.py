@@ -49,7 +49,7 @@ def mesh_of(kind: Kind, processes: Processes, device: torch.device) -> DeviceMes
         device: the device of this process.
 
     Raises:
-        UserError: with "hybrid", the hosts have different numbers of processes.
+        UserError: with "hybrid", the hosts have different numbers of processes, or one each.
     """
     if kind == "none" or processes.world_size == 1:
         return None
@@ -64,6 +64,10 @@ def mesh_of(kind: Kind, processes: Processes, device: torch.device) -> DeviceMes
         found = ", ".join(map(str, sorted(set(numbers))))
         raise UserError(
             f"run.sharding: hybrid needs as many processes on each host, got {found}; start equally many, or use full"
+        )
+    if here == 1:
+        raise UserError(
+            "run.sharding: hybrid divides parameters among the processes of a host, and each host has one; use full"
         )
     return init_device_mesh(device.type, (processes.world_size // here, here), mesh_dim_names=("hosts", "shards"))
 
@@ -83,7 +87,8 @@ def shard(network: nn.Module, mesh: DeviceMesh, processes: Processes) -> None:
     for t in network.parameters():
         # FSDP2 takes no other layout.
         t.data = t.data.contiguous()
-    processes.broadcast_([*network.parameters(), *network.buffers()])
+    for t in (*network.parameters(), *network.buffers()):
+        processes.broadcast_([t])  # one by one, since there may be no memory for a second network
     memo: dict[int, Any] = {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in network.parameters()}
     _forms[network] = copy.deepcopy(network, memo)
     numbers = {p for p in network.parameters() if p.dim() == 0}  # which cannot be divided, and stay whole
@@ -94,6 +99,14 @@ def shard(network: nn.Module, mesh: DeviceMesh, processes: Processes) -> None:
     network.register_forward_hook(_no_views)
     root = fully_shard(network, mesh=mesh, reshard_after_forward=False, ignored_params=numbers)
     root.set_reshard_after_backward(False, recurse=False)
+    for module in _sharded_modules(network):
+        # torch has put a class of its own in the place of the network's, whose name messages would show.
+        _, _, cls, *_ = type(module).__mro__
+        type(module).__name__, type(module).__qualname__, type(module).__module__ = (
+            cls.__name__,
+            cls.__qualname__,
+            cls.__module__,
+        )
     # Its methods may be called before it is, and a unit that ran first would take itself for the root.
     network._get_fsdp_state()._lazy_init()  # type: ignore[operator]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -148,14 +149,15 @@ CASES: dict[str, tuple[Any, ...]] = {
 }
 
 
-def distances(steps: int) -> dict[str, float]:
-    """How far each case ends from one process that holds everything: parameters, norms and cosines."""
+def distances(names: list[str], steps: int) -> dict[str, float]:
+    """How far each of some cases ends from one process that holds everything: parameters, norms and cosines."""
     sharding._LEAST = 10
     torch.set_num_threads(1)
     with process_group(True, 60):
         everyone = Processes.launched()
         found = {}
-        for name, case in CASES.items():
+        for name in names:
+            case = CASES[name]
             one, many = _moved(case, Processes(), steps, everyone.world_size), _moved(case, everyone, steps, 1)
             found[name] = max((a - b).abs().max().item() for a, b in zip(one, many, strict=True))
         return found
@@ -201,3 +203,15 @@ def _moved(case: tuple[Any, ...], processes: Processes, steps: int, times: int) 
         v.double() for each in evaluator.observed.values() for k, v in each.items() if "norm" in k or "cos" in k
     ]
     return [whole(p).detach().clone() for learner in learners for p in learner.parameters] + observed
+
+
+def grown(folder: str, *runs: tuple[dict[str, Any], tuple[str, ...], bool]) -> int:
+    """By how many bytes the runs raise the most memory that this process had; a small run has loaded the programs."""
+    small = (runs[0][0], (*runs[0][1], "run.name=small", "game.generator.model.width=4"), False)
+    refused = trained(folder, small)
+    sharding._LEAST = 1_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for base, overrides, resume in runs:
+        train(config_of(base, Path(folder), *overrides), resume=resume)
+    assert refused == [""]
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from forked import together
-from sharded_worker import CASES, distances, on_hosts, trained
+from sharded_worker import CASES, distances, grown, on_hosts, trained
 from tiny import DIGITS, RING, config_of, rows, same, state
 from torch import nn
 
@@ -17,6 +17,7 @@ import gantrain as gt
 from gantrain.commands.train import train
 from gantrain.config.schema import Config
 from gantrain.distributed import sharding
+from gantrain.errors import Notice
 from gantrain.runs import checkpoint
 from gantrain.utils.shards import joint_norm, joint_sum, local
 
@@ -87,7 +88,7 @@ def test_two_processes_train_as_one_and_checkpoints_go_on_in_either_kind(tmp_pat
     content = bytearray(shards[1].read_bytes())
     content[-1] ^= 1
     shards[1].write_bytes(content)
-    with pytest.warns(gt.Notice, match="damaged"):
+    with pytest.warns(Notice, match="damaged"):
         assert checkpoint.newest(tmp_path / "straight") == tmp_path / "straight/step_6"
 
 
@@ -111,7 +112,7 @@ def test_units_are_layers_with_many_parameters_and_what_is_read_together_is_one(
 def test_without_shards_nothing_is_asked_of_other_processes():
     tensors = [torch.ones(2), torch.full((3,), 2.0)]
     assert local(tensors) is tensors
-    assert joint_norm([t.norm() for t in tensors], tensors) == torch.cat(tensors).norm()
+    assert torch.allclose(joint_norm([t.norm() for t in tensors], tensors), torch.cat(tensors).norm())
     assert joint_sum([t.sum() for t in tensors], tensors) == 8
 
 
@@ -128,10 +129,9 @@ def test_networks_that_are_divided_are_not_compiled():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", [2, 4])
-def test_every_part_moves_shards_as_one_process_moves_all(world):
-    found = together(distances, 12, world=world)[0]
-    assert found.keys() == CASES.keys()
+@pytest.mark.parametrize(("world", "start"), [(2, 0), (2, 1), (2, 2), (4, 0), (4, 1), (4, 2)])
+def test_every_part_moves_shards_as_one_process_moves_all(world, start):
+    found = together(distances, list(CASES)[start::3], 12, world=world)[0]
     assert {name: value for name, value in found.items() if not value < 1e-5} == {}
 
 
@@ -147,7 +147,7 @@ VARIANTS: dict[str, tuple[dict, tuple[str, ...]]] = {
             "outer={name: lookahead, inner_steps: 3, base: {name: rapp, inner_steps: 2}}",
             "game.generator.sharpness={name: sam, ascent: global}",
             "game.discriminator.clip=0.5",
-            "ema=[{name: anchor, decay: 0.9, of: anchor}, {name: mean, uniform: true}]",
+            "ema=[{name: slow, decay: 0.9, of: anchor}, {name: mean, uniform: true}]",
         ),
     ),
     "muon": (DIGITS, ("game.generator.optimizer={name: muon}",)),
@@ -198,3 +198,14 @@ def test_parameters_are_divided_within_hosts_and_checkpoints_fit_any_number_of_p
     alone(tmp_path, RING, R1, *TWELVE, "run.name=one")
     assert distance(state(tmp_path / "one"), state(tmp_path / "hybrid")) < 1e-5
     assert distance(state(tmp_path / "one"), state(tmp_path / "other")) < 1e-5
+
+
+@pytest.mark.slow
+def test_a_process_needs_less_memory_also_while_it_writes_and_reads_a_checkpoint(tmp_path):
+    wide = (*SIX, "game.generator.model={name: mlp, width: 2048, depth: 5}")
+
+    def most(kind: str) -> int:
+        overrides = (*wide, f"run.name={kind}", f"run.sharding={kind}")
+        return max(together(grown, str(tmp_path), (RING, overrides, False), (RING, (*overrides, "run.steps=8"), True)))
+
+    assert most("full") < 0.6 * most("none")
