@@ -84,9 +84,8 @@ def shard(network: nn.Module, mesh: DeviceMesh, processes: Processes) -> None:
     """
     from torch.distributed.fsdp import fully_shard
 
-    for t in network.parameters():
-        # FSDP2 takes no other layout.
-        t.data = t.data.contiguous()
+    for p in network.parameters():
+        p.data = p.data.contiguous()  # FSDP2 takes no other layout
     for t in (*network.parameters(), *network.buffers()):
         processes.broadcast_([t])  # one by one, since there may be no memory for a second network
     memo: dict[int, Any] = {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in network.parameters()}
