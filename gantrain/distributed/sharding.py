@@ -94,6 +94,7 @@ def shard(network: nn.Module, mesh: DeviceMesh, processes: Processes) -> None:
     for unit in _units(network):
         unit.register_forward_hook(_no_views)
         fully_shard(unit, mesh=mesh, reshard_after_forward=True, ignored_params=numbers)
+        unit.register_forward_pre_hook(_SameGradients(unit))
         unit.register_forward_hook(_watch)
     network.register_forward_hook(_no_views)
     root = fully_shard(network, mesh=mesh, reshard_after_forward=False, ignored_params=numbers)
@@ -166,22 +167,56 @@ class Gathering:
             parameters: the parameters of a player.
             retain_graph: whether the graph is differentiated once more.
         """
-        global _objective
         for p in self._parameters:
             p.grad = None
-        _objective = False
-        # Not in the parameters alone: the graph has those that were gathered, which torch does not know for the same.
-        torch.autograd.backward(value, retain_graph=retain_graph)
+        with self.backward():
+            # Not in the parameters alone: in the graph are those that were gathered, which are other tensors.
+            torch.autograd.backward(value, retain_graph=retain_graph)
         found = [p.grad for p in parameters]
         for p in self._parameters:
             p.grad = None
+        return found
+
+    @contextmanager
+    def backward(self) -> Iterator[None]:
+        """The part of an evaluation, after the objectives, in which the players' own gradients are taken."""
+        global _objective
+        _objective = False
+        yield
+        held = {id(p) for p in self._parameters}
         for network in self.networks:
-            if any(p.grad is not None for p in network.parameters()):
+            if any(p.grad is not None for p in network.parameters() if id(p) not in held):
                 raise UserError(
                     "run.sharding: a weight is used before the module that holds it is called, and its gradient came "
                     "after those of all others; call modules as a whole, or use run.sharding: none"
                 )
-        return found
+
+
+def backward_into(
+    ends: Sequence[Tensor],
+    starts: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    others: Sequence[Tensor],
+    retain_graph: bool = False,
+) -> None:
+    """``torch.autograd.backward(ends, starts, inputs=inputs)``, also for sharded parameters.
+
+    Args:
+        ends: what is differentiated.
+        starts: the gradients in ``ends``.
+        inputs: the leaves whose ``.grad`` gets the gradient.
+        others: the parameters of other players, whose ``.grad`` stays as it is.
+        retain_graph: whether the graph is differentiated once more.
+    """
+    if not any(map(is_shard, inputs)):
+        torch.autograd.backward(ends, starts, inputs=inputs, retain_graph=retain_graph)
+        return
+    before = [p.grad for p in others]
+    for p in others:
+        p.grad = None
+    torch.autograd.backward(ends, starts, retain_graph=retain_graph)
+    for p, gradient in zip(others, before, strict=True):
+        p.grad = gradient
 
 
 @contextmanager
@@ -289,6 +324,30 @@ def _no_views(_: nn.Module, __: Any, output: Any) -> Any:
         return t.clone() if isinstance(t, Tensor) and t._base is not None and t.requires_grad else t
 
     return tree_map(own, output)
+
+
+class _SameGradients:
+    """A hook by which the gathered parameters of a unit require a gradient where its shards do.
+
+    A game may switch that off and on, and the unit may have been gathered in between and still be.
+
+    Args:
+        unit: the unit, which holds its shards.
+    """
+
+    def __init__(self, unit: nn.Module):
+        self._shards = [
+            (module._parameters, name, p)
+            for module in unit.modules()
+            for name, p in module._parameters.items()
+            if p is not None
+        ]
+
+    def __call__(self, *_: object) -> None:
+        for present, name, shard in self._shards:
+            p = present[name]
+            if p is not None and p is not shard and p.requires_grad != shard.requires_grad:
+                p.requires_grad_(shard.requires_grad)
 
 
 def _watch(unit: Any, _: Any, output: Any) -> None:

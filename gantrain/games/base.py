@@ -321,9 +321,9 @@ class Game(ABC):
         This saves the memory for the gradients of the parameters, which a compiled network would even compute. If the
         game is ``joint``, the context does nothing.
         """
-        # Those that its module has now: a sharded network has others while it is gathered.
-        module = self.players[player].module
-        parameters = [] if self.joint else [p for p in module.parameters() if p.requires_grad]
+        # Those that its module has now, too: a sharded network has others while it is gathered.
+        of = self.players[player]
+        parameters = [] if self.joint else [p for p in {*of.parameters, *of.module.parameters()} if p.requires_grad]
         try:
             for p in parameters:
                 p.requires_grad_(False)

@@ -328,12 +328,14 @@ class Evaluator:
 
     def _differentiated_together(self, draw: int, scales: Mapping[str, float]) -> Evaluated:
         """The objectives of all players and their gradients, each multiplied by its player's scale."""
-        with self._seeded_batch(draw) as batch:
-            shared = self.game.shared_pass(batch)
         players = self.game.players
-        for p in (p for player in players.values() for p in player.parameters):
-            p.grad = None
-        shared.backward({name: scales.get(name, 1.0) for name in players})
+        with self.gathering.evaluation():
+            with self._seeded_batch(draw) as batch:
+                shared = self.game.shared_pass(batch)
+            for p in (p for player in players.values() for p in player.parameters):
+                p.grad = None
+            with self.gathering.backward():
+                shared.backward({name: scales.get(name, 1.0) for name in players})
         return {
             name: (shared.objectives[name], [[p.grad for p in player.parameters]]) for name, player in players.items()
         }

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gantrain.config.types import Draws, Order
-from gantrain.config.user_code import UserCode, described, name_of
+from gantrain.config.user_code import UserCode, described, is_users, name_of
 from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Gradient
 from gantrain.gradients.buffers import BufferSync
@@ -256,8 +256,8 @@ class Field:
         """Whether one pass gives the gradients of these learners: of all players, in any order, each by itself."""
         game = self.evaluator.game
         everyone = sorted(learner.name for learner in learners) == sorted(game.players)
-        # The gradients of a sharded network are taken by its own hooks, which know no gradients upstream of it.
-        shares = game.shares_a_pass and not self.evaluator.gathering
+        # A user's own pass knows nothing of shards, and might find no gradient of one.
+        shares = game.shares_a_pass and not (self.evaluator.gathering and is_users(game))
         return shares and everyone and all(declares(learner.oracle, "plain") for learner in learners)
 
     @staticmethod

@@ -7,6 +7,7 @@ belongs. Nothing in them is ever unpickled. Each process writes its own pieces, 
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,9 @@ def read_shards(folder: Path, like: Tensor | None = None) -> dict[str, Tensor]:
     try:
         found: Any = reader.read_metadata().state_dict_metadata
         tensors = {name: _empty(each.size, each.properties.dtype, like) for name, each in found.items()}
-        load(dict(tensors), storage_reader=reader, no_dist=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that no other process takes part
+            load(dict(tensors), storage_reader=reader, no_dist=True)
     except (CheckpointException, ValueError, KeyError) as error:
         raise Damaged(f"{folder / SHARDS}: not the shards of a checkpoint: {' '.join(str(error).split())}") from error
     return tensors
