@@ -10,7 +10,7 @@ import pytest
 import torch
 from forked import together
 from sharded_worker import CASES, distances, grown, on_hosts, trained
-from tiny import DIGITS, RING, config_of, rows, same, state
+from tiny import DIGITS, RING, back_to, config_of, rows, same, state
 from torch import nn
 
 import gantrain as gt
@@ -24,6 +24,7 @@ from gantrain.utils.shards import joint_norm, joint_sum, local
 FULL = "run.sharding=full"
 TWELVE = ("run.steps=12", "samples=null", "checkpoint.every=6", "checkpoint.keep=9")
 SIX = (*TWELVE, "run.steps=6")
+SAMPA = "game.discriminator.sharpness={name: sampa, direction: smoothed}"
 R1 = "game.penalties=[{name: r1, weight: 0.5}]"
 
 
@@ -44,52 +45,68 @@ def alone(folder: Path, base: dict, *overrides: str, resume: bool = False) -> Pa
     return train(config_of(base, folder, *overrides), resume=resume)
 
 
-def test_two_processes_train_as_one_and_checkpoints_go_on_in_either_kind(tmp_path):
-    def run(name: str, *overrides: str, resume: bool = False) -> tuple[dict, tuple[str, ...], bool]:
-        return RING, (R1, f"run.name={name}", *overrides), resume
-
+def test_two_processes_train_as_one_and_their_checkpoints_go_on_in_both_kinds(tmp_path):
     lines = together(
         trained,
         str(tmp_path),
-        run("straight", *TWELVE, FULL, "samples={every: 6, count: 4}"),
-        run("again", *SIX, FULL),
-        run("again", *TWELVE, FULL, resume=True),
-        run("widened", *SIX),
-        run("widened", *TWELVE, FULL, resume=True),
-        run("narrowed", *SIX, FULL),
-        run("refused", *TWELVE, FULL, "game.discriminator.sharpness=sam"),
-        run("rprop", *TWELVE, FULL, "game.generator.optimizer={name: rprop}"),
+        (RING, (R1, "run.name=straight", *TWELVE, FULL, "samples={every: 6, count: 4}"), False),
+        (RING, (R1, "run.name=stopped", *SIX, FULL), False),
+        (RING, (R1, "run.name=stopped", *TWELVE, FULL), True),
     )[0]
-    assert lines[:6] == [""] * 6
-    assert lines[6] == (
-        "game.discriminator.sharpness: SAM climbs each process' own gradient, and with "
-        "run.sharding there is the mean of all only; use ascent: global"
-    )
-    assert lines[7].startswith("game.generator.optimizer: Rprop cannot move parameters that are")
-    alone(tmp_path, RING, R1, "run.name=one", *TWELVE)
-    alone(tmp_path, RING, R1, "run.name=narrowed", *TWELVE, resume=True)
-    one, straight = state(tmp_path / "one"), state(tmp_path / "straight")
-    assert distance(one, straight) < 1e-5 and distance(rows(tmp_path / "one"), rows(tmp_path / "straight")) < 1e-5
-    assert same(state(tmp_path / "again"), straight)
-    assert distance(state(tmp_path / "widened"), one) < 1e-5 and distance(state(tmp_path / "narrowed"), one) < 1e-5
-    assert {file.name for file in (tmp_path / "straight/samples").glob("*.png")} >= {
-        "step_000006.png",
-        "step_000012.png",
-    }
-    saved = gt.load(tmp_path / "straight").sample(3, seed=0)
-    assert torch.allclose(saved, gt.load(tmp_path / "one").sample(3, seed=0), atol=1e-4)
-    # The optimizers' states lie in shards, each of which is a part; a damaged one is noticed.
-    path = tmp_path / "straight/step_12"
+    assert lines == [""] * 3
+    one, straight = alone(tmp_path, RING, R1, "run.name=one", *TWELVE), tmp_path / "straight"
+    assert distance(state(one), state(straight)) < 1e-5 and distance(rows(one), rows(straight)) < 1e-5
+    assert same(state(tmp_path / "stopped"), state(straight))
+    pictures = {file.name for file in (straight / "samples").iterdir()}
+    assert pictures >= {"step_000006.png", "step_000012.png"}
+    samples = [gt.load(run).sample(3, seed=0) for run in (one, straight)]
+    assert torch.allclose(*samples, atol=1e-4)
+    # The optimizers' states lie in shards, of which each process has written its own; a damaged one is noticed.
+    path = straight / "step_12"
     shards = sorted((path / "shards").iterdir())
-    assert {name for name in json.loads((path / "manifest.json").read_text()) if name.startswith("shards/")} == {
-        f"shards/{file.name}" for file in shards
-    }
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert {name for name in manifest if name.startswith("shards/")} == {f"shards/{file.name}" for file in shards}
     assert max(file.stat().st_size for file in shards) < 0.6 * sum(file.stat().st_size for file in shards)
     content = bytearray(shards[1].read_bytes())
     content[-1] ^= 1
     shards[1].write_bytes(content)
     with pytest.warns(Notice, match="damaged"):
-        assert checkpoint.newest(tmp_path / "straight") == tmp_path / "straight/step_6"
+        assert checkpoint.newest(straight) == straight / "step_6"
+    # From where it stands one process goes on, which holds everything.
+    back_to(tmp_path / "stopped", 6)
+    alone(tmp_path, RING, R1, "run.name=stopped", *TWELVE, resume=True)
+    assert distance(state(tmp_path / "stopped"), state(one)) < 1e-5
+
+
+@pytest.mark.slow
+def test_whole_checkpoints_go_on_divided_and_what_cannot_be_divided_is_refused(tmp_path):
+    def run(name: str, *overrides: str, resume: bool = False) -> tuple[dict, tuple[str, ...], bool]:
+        return RING, (f"run.name={name}", "outer={name: lookahead, inner_steps: 4}", SAMPA, *overrides), resume
+
+    lines = together(
+        trained,
+        str(tmp_path),
+        run("widened", *SIX, "game.discriminator.sharpness.parallel=off"),
+        run("widened", *TWELVE, FULL, "game.discriminator.sharpness.parallel=off", resume=True),
+        run("sam", *TWELVE, FULL, "game.discriminator.sharpness=sam"),
+        run("esam", *TWELVE, FULL, "game.discriminator.sharpness=esam"),
+        run("roles", *TWELVE, FULL, "game.discriminator.sharpness.parallel=on"),
+        run("rprop", *TWELVE, FULL, "game.generator.optimizer={name: rprop}"),
+        run("adafactor", *TWELVE, FULL, "game.generator.optimizer={name: adafactor}"),
+        run("hybrid", *TWELVE, "run.sharding=hybrid"),
+    )[0]
+    alone(tmp_path, *run("one", *TWELVE)[:1], *run("one", *TWELVE)[1])
+    assert lines[:2] == ["", ""]
+    assert distance(state(tmp_path / "widened"), state(tmp_path / "one")) < 1e-5
+    own = "game.discriminator.sharpness: {} climbs each process' own gradient, and with run.sharding there is the mean "
+    assert lines[2:4] == [
+        own.format("SAM") + "of all only; use ascent: global",
+        own.format("ESAM") + "of all only; use sam with ascent: global",
+    ]
+    assert lines[4].startswith("player discriminator: sharpness.parallel: on divides the processes into halves")
+    for line, name in zip(lines[5:7], ("Rprop", "Adafactor"), strict=True):
+        assert line.startswith(f"game.generator.optimizer: {name} cannot move parameters that are divided among")
+    assert lines[7].startswith("run.sharding: hybrid divides parameters among the processes of a host, and each host")
 
 
 def test_units_are_layers_with_many_parameters_and_what_is_read_together_is_one():
@@ -129,9 +146,9 @@ def test_networks_that_are_divided_are_not_compiled():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("world", "start"), [(2, 0), (2, 1), (2, 2), (4, 0), (4, 1), (4, 2)])
+@pytest.mark.parametrize(("world", "start"), [(world, start) for world in (2, 4) for start in range(4 * world // 2)])
 def test_every_part_moves_shards_as_one_process_moves_all(world, start):
-    found = together(distances, list(CASES)[start::3], 12, world=world)[0]
+    found = together(distances, list(CASES)[start :: 4 * world // 2], 12, world=world)[0]
     assert {name: value for name, value in found.items() if not value < 1e-5} == {}
 
 
@@ -206,6 +223,9 @@ def test_a_process_needs_less_memory_also_while_it_writes_and_reads_a_checkpoint
 
     def most(kind: str) -> int:
         overrides = (*wide, f"run.name={kind}", f"run.sharding={kind}")
-        return max(together(grown, str(tmp_path), (RING, overrides, False), (RING, (*overrides, "run.steps=8"), True)))
+        (tmp_path / kind).mkdir()
+        return max(
+            together(grown, str(tmp_path / kind), (RING, overrides, False), (RING, (*overrides, "run.steps=8"), True))
+        )
 
     assert most("full") < 0.6 * most("none")
