@@ -93,7 +93,7 @@ def joined(config: Config, processes: int | None = None) -> Iterator[tuple[Proce
             have different configs, other software, or the same GPU.
     """
     postpone_compiler()
-    keep_freed_memory()
+    keep_freed_memory(config.run.sharding == "none")
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
     with process_group(cpu, config.run.timeout) as accelerator:
         everyone, device = Processes.launched(), accelerator.device

@@ -224,8 +224,7 @@ def test_a_process_needs_less_memory_also_while_it_writes_and_reads_a_checkpoint
     def most(kind: str) -> int:
         overrides = (*wide, f"run.name={kind}", f"run.sharding={kind}")
         (tmp_path / kind).mkdir()
-        return max(
-            together(grown, str(tmp_path / kind), (RING, overrides, False), (RING, (*overrides, "run.steps=8"), True))
-        )
+        runs = (RING, overrides, False), (RING, (*overrides, "run.steps=8"), True)
+        return max(together(grown, str(tmp_path / kind), *runs, world=4))
 
     assert most("full") < 0.6 * most("none")
