@@ -126,7 +126,8 @@ def make_trainer(
     """
     everyone = Processes.launched(config.run.timeout)
     data, run = config.data, config.run
-    advice = memory.training_advice(data.batch_size, data.accumulation, run.precision, everyone.world_size)
+    many = everyone.world_size
+    advice = memory.training_advice(data.batch_size, data.accumulation, run.precision, many, run.sharding)
     with threads(run.threads), memory.out_of_memory(lambda: "before the first step", lambda: advice):
         dataset = make_data(config)
         batches = make_batches(config, dataset, everyone, device)

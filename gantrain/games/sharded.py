@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.sharding import Kind, is_sharded, mesh_of, shard, whole_in_place
 from gantrain.errors import UserError
-from gantrain.games.base import Game
+from gantrain.games.base import Game, Player
 from gantrain.models.layers.spectral_norm import divide_one_by_one
 from gantrain.models.strategy import Strategy
 
@@ -33,11 +33,10 @@ def shard_players(game: Game, kind: Kind = "full", processes: Processes | None =
     mesh = mesh_of(kind, processes, device)
     if mesh is None:
         return
-    for player in game.players.values():
-        if not isinstance(player.module, Strategy):
-            divide_one_by_one(player.module)
-            shard(player.module, mesh, processes)
-            player.take_parameters()
+    for player in filter(_divisible, game.players.values()):
+        divide_one_by_one(player.module)
+        shard(player.module, mesh, processes)
+        player.take_parameters()
 
 
 def require_shards(game: Game, kind: Kind, processes: Processes) -> None:
@@ -46,13 +45,18 @@ def require_shards(game: Game, kind: Kind, processes: Processes) -> None:
     Raises:
         UserError: the message says what to call.
     """
-    networks = [player.module for player in game.players.values() if not isinstance(player.module, Strategy)]
+    networks = [player.module for player in game.players.values() if _divisible(player)]
     sharded = any(map(is_sharded, networks))
     if networks and processes.world_size > 1 and sharded != (kind != "none"):
         raise UserError(
             f"run.sharding: is {kind}, and the networks of the game are {'divided' if sharded else 'whole'}; call "
             "gantrain.games.shard_players(game, run.sharding) before the optimizers are made"
         )
+
+
+def _divisible(player: Player) -> bool:
+    """Whether the parameters of a player are divided: they are no strategy, and no numbers only."""
+    return not isinstance(player.module, Strategy) and any(p.dim() for p in player.parameters)
 
 
 @contextmanager

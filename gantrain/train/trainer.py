@@ -668,7 +668,8 @@ class Trainer(Loop):
     def computing(self) -> Iterator[None]:
         """Sets the threads, precision and compiler that the run asks for; reports a lack of memory in one line."""
         batch_size, parts = self.batches.batch_size, self.batches.accumulation
-        advice = memory.training_advice(batch_size, parts, self.settings.precision, self.processes.world_size)
+        run, many = self.settings, self.processes.world_size
+        advice = memory.training_advice(batch_size, parts, run.precision, many, run.sharding)
         with (
             threads(self.settings.threads),
             self.arithmetic.applied(self.device),
