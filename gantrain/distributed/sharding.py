@@ -263,7 +263,7 @@ def whole_copy(module: nn.Module, wanted: bool = True) -> nn.Module | None:
     if not any(is_shard(p) for p in module.parameters()):
         return module if wanted else None
     if wanted:
-        return copied(module, lambda p: whole(p).clone())
+        return copied(module, lambda p: whole(p) if is_shard(p) else p.clone())
     for p in module.parameters():
         whole(p)
     return None
