@@ -368,10 +368,12 @@ def _explaining() -> Iterator[None]:
     """Explains what torch says where a network is used in another way than by calling its modules."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, UserError) as error:
         if "mixed torch.Tensor and DTensor" not in str(error):
             raise
+        # What goes wrong in a part of the user's own is an error of the user's already, which begins with the part.
+        who = str(error).partition(" raised ")[0] if isinstance(error, UserError) else "run.sharding: the game"
         raise UserError(
-            "run.sharding: a weight is read where the module that holds it is not called, and this process has a shard "
-            "of it only; call modules as a whole, or use run.sharding: none"
+            f"{who} reads a weight without calling the module that holds it, and with run.sharding this process has a "
+            "shard of it only; call modules as a whole, or use run.sharding: none"
         ) from error

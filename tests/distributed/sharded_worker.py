@@ -13,6 +13,7 @@ import torch
 from tiny import config_of
 
 from gantrain.commands.train import train
+from gantrain.data.spec import DataSpec
 from gantrain.distributed import sharding
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
@@ -44,6 +45,22 @@ from gantrain.utils.shards import whole
 # So few parameters make a unit of their own, so that small networks have several.
 UNIT = 50
 _OF_THE_MEAN = ("gradient_norm", "cosine", "gradient_distance")
+
+
+class Reading(torch.nn.Module):
+    """A generator that reads the weight of a layer without calling the layer.
+
+    Args:
+        spec: the description of the data.
+    """
+
+    def __init__(self, spec: DataSpec):
+        super().__init__()
+        self.latent_dim = 4
+        self.wide, self.last = torch.nn.Linear(4, 32), torch.nn.Linear(32, spec.shape[0])
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.nn.functional.linear(z, self.wide.weight))
 
 
 def trained(folder: str, *runs: tuple[dict[str, Any], tuple[str, ...], bool]) -> list[str]:

@@ -94,6 +94,7 @@ def test_whole_checkpoints_go_on_divided_and_what_cannot_be_divided_is_refused(t
         run("rprop", *TWELVE, FULL, "game.generator.optimizer={name: rprop}"),
         run("adafactor", *TWELVE, FULL, "game.generator.optimizer={name: adafactor}"),
         run("hybrid", *TWELVE, "run.sharding=hybrid"),
+        run("reading", *TWELVE, FULL, "game.generator.model={target: 'sharded_worker:Reading'}"),
     )[0]
     alone(tmp_path, *run("one", *TWELVE)[:1], *run("one", *TWELVE)[1])
     assert lines[:2] == ["", ""]
@@ -107,6 +108,7 @@ def test_whole_checkpoints_go_on_divided_and_what_cannot_be_divided_is_refused(t
     for line, name in zip(lines[5:7], ("Rprop", "Adafactor"), strict=True):
         assert line.startswith(f"game.generator.optimizer: {name} cannot move parameters that are divided among")
     assert lines[7].startswith("run.sharding: hybrid divides parameters among the processes of a host, and each host")
+    assert lines[8].startswith("game.generator.model: Reading reads a weight without calling the module that holds it")
 
 
 def test_units_are_layers_with_many_parameters_and_what_is_read_together_is_one():
