@@ -4,8 +4,7 @@
 
 The run is GDA with Adam and an average of the weights, and writes a checkpoint and samples at its end. For each value
 of ``run.sharding`` it says the most memory that each process had resident, by the system's count, and the seconds of
-the whole run for a step. The memory has the programs in it: before the networks are made a process has about 0.6 GB,
-and FSDP2 imports torch's compiler, which takes 0.3 GB more. The processes share this machine's cores, so the seconds
+the whole run for a step. The memory has the programs in it. The processes share this machine's cores, so the seconds
 are no promise.
 """
 
