@@ -34,6 +34,7 @@ from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import NotFound, Notice
 from gantrain.games.base import Game
+from gantrain.games.sharded import shard_players
 from gantrain.runs.about import About, Source
 from gantrain.runs.checkpoint_files import found
 from gantrain.runs.folder import is_run, require_available, require_same_config
@@ -99,7 +100,7 @@ def joined(config: Config, processes: int | None = None) -> Iterator[tuple[Proce
             have different configs, other software, or the same GPU.
     """
     postpone_compiler()
-    keep_freed_memory()
+    keep_freed_memory(config.run.sharding == "none")
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
     with process_group(cpu, config.run.timeout) as accelerator:
         everyone, device = Processes.launched(), accelerator.device
@@ -138,7 +139,8 @@ def make_trainer(
     """
     everyone = Processes.launched(config.run.timeout)
     data, run = config.data, config.run
-    advice = memory.training_advice(data.batch_size, data.accumulation, run.precision, everyone.world_size)
+    many = everyone.world_size
+    advice = memory.training_advice(data.batch_size, data.accumulation, run.precision, many, run.sharding)
     with threads(run.threads), memory.out_of_memory(lambda: "before the first step", lambda: advice):
         dataset = make_data(config)
         batches = make_batches(config, dataset, everyone, device)
@@ -157,6 +159,8 @@ def make_trainer(
         # Before the optimizers and the average are made, which take over the layout of the weights.
         networks = [player.module for player in game.players.values()]
         Arithmetic(run).prepare(networks, dataset.spec.shape, device)
+        callbacks = make_callbacks(config, game, dataset, device, trust)
+        shard_players(game, run.sharding, everyone)
         learners, schedulers = make_learners(config, game)
         trainer = kind(
             game,
@@ -166,7 +170,7 @@ def make_trainer(
             run,
             schedulers=schedulers,
             ema=make_averages(config, game.evaluated_network),
-            callbacks=make_callbacks(config, game, dataset, device, trust),
+            callbacks=callbacks,
             log=config.log,
             checkpoints=config.checkpoint,
             config=resolved(config),

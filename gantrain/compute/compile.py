@@ -18,6 +18,7 @@ from gantrain.compute.compiler_import import compiler_imported
 from gantrain.compute.device import every_operation, gpu_algorithms
 from gantrain.compute.precision import single_precision
 from gantrain.errors import UserError
+from gantrain.utils.shards import is_shard
 from gantrain.utils.tensors import Tree, tree_to
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Arithmetic:
             with self.applied(device):  # a try, so that the error comes before the first step
                 torch.compile(_one_more, dynamic=False, options={"fx_graph_cache": False})(torch.ones(2, device=device))
         for network in networks:
-            for t in [*network.parameters(), *network.buffers()]:
+            # A sharded weight lies in rows.
+            for t in (t for t in [*network.parameters(), *network.buffers()] if not is_shard(t)):
                 t.data = self.to_memory_format(t.data)
         for network in new:
             network.compile(**compile_options())

@@ -44,7 +44,7 @@ def out_of_memory(where: Callable[[], str], advice: Callable[[], str]) -> Iterat
         raise UserError(f"{where()}: {out_of_memory_message(error)}, {advice()}") from error
 
 
-def training_advice(batch: int, parts: int, precision: str, processes: int) -> str:
+def training_advice(batch: int, parts: int, precision: str, processes: int, sharding: str = "none") -> str:
     """The size of a training run's batch, and the settings with which the run needs less memory.
 
     Args:
@@ -52,14 +52,15 @@ def training_advice(batch: int, parts: int, precision: str, processes: int) -> s
         parts: micro-batches into which each process cuts its share.
         precision: "fp32", "bf16" or "fp16".
         processes: the number of processes.
+        sharding: "none" where each process holds all parameters.
     """
     share = max(1, batch // processes // parts)
     cut = f", {parts} micro-batches of them," if parts > 1 else ""
     smaller = f"data.batch_size={max(1, batch // 2)}, or data.accumulation={2 * parts} for the same batch, or "
     half = "" if precision != "fp32" else "run.precision=bf16, or "
-    return (
-        f"with {share} samples per process{cut} in {precision}; try {smaller if share > 1 else ''}{half}more processes"
-    )
+    divided = "run.sharding=full, or " if sharding == "none" and processes > 1 else ""
+    advice = f"{smaller if share > 1 else ''}{half}{divided}more processes"
+    return f"with {share} samples per process{cut} in {precision}; try {advice}"
 
 
 def _readable(number: str, unit: str) -> str:

@@ -21,6 +21,7 @@ _SYNONYMS = {
         "batch_size": "batch bs",
         "workers": "num_workers n_workers",
         "processes": "gpus num_gpus num_processes nproc nproc_per_node",
+        "sharding": "fsdp zero shard sharded fully_shard",
         "path": "data dataroot data_dir data_path",
     }.items()
     for word in words.split()

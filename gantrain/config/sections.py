@@ -111,6 +111,10 @@ class Run(Schema):
     timeout: Annotated[int, Number(whole=True, least=1, most=86400)] = TIMEOUT
     """The number of seconds for which a process waits for others, or for a worker that reads data, before the run stops
     with an error. Default 240."""
+    sharding: Literal["none", "full", "hybrid"] = "none"
+    """Whether each process holds all parameters, gradients, optimizer states and averages (none, the default), or a
+    share of them: full divides them among all processes, hybrid among the processes of each host. It saves memory and
+    costs time; one process holds everything. See docs/scale.md."""
     batch_norm: Literal["sync", "local"] = "sync"
     """Whether batch norm takes its mean and variance over the batch of all processes together (sync, the default) or in
     each process over its own share (local). If shares are cut into micro-batches, batch norm takes one at a time."""
@@ -127,6 +131,8 @@ class Run(Schema):
     def _usable(self) -> Run:
         if self.steps is None and self.gradients is None and self.kimg is None:
             raise problem("says nowhere when to stop; expected at least one of steps, gradients, kimg")
+        if self.compile and self.sharding != "none":
+            raise problem_at(("compile",), "networks that sharding divides run uncompiled; set it to false")
         return self
 
     def used(self, steps: int, gradients: int, kimg: float) -> float:

@@ -10,6 +10,7 @@ from gantrain.games.function import FunctionGame, GeneralSum, Minimize, VectorFi
 from gantrain.games.gan import GAN
 from gantrain.games.matrix import Matrix
 from gantrain.games.regression import Regression
+from gantrain.games.sharded import shard_players
 
 __all__ = [
     "GAN",
@@ -32,4 +33,5 @@ __all__ = [
     "ZeroSum",
     "losses",
     "penalties",
+    "shard_players",
 ]

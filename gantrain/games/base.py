@@ -103,13 +103,17 @@ class Player:
             )
         self.name = name
         self.module = module
-        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.take_parameters()
         self.buffers = list(module.buffers())
         running = (getattr(m, key, None) for m in module.modules() for key in ("running_mean", "running_var"))
         self.statistics = [b for b in running if isinstance(b, Tensor)]
         self.once_per_step = [b for m in module.modules() for b in _once_per_step(name, m)]
         if not self.parameters:
             raise UserError(f"player {name}: no trainable parameter; unfreeze at least one (requires_grad)")
+
+    def take_parameters(self) -> None:
+        """Take the parameters that the module has now, after others have been put in their places."""
+        self.parameters: list[nn.Parameter] = [p for p in self.module.parameters() if p.requires_grad]
 
 
 def _once_per_step(player: str, module: nn.Module) -> list[Tensor]:
@@ -317,7 +321,9 @@ class Game(ABC):
         This saves the memory for the gradients of the parameters, which a compiled network would even compute. If the
         game is ``joint``, the context does nothing.
         """
-        parameters = [] if self.joint else self.players[player].parameters
+        # Those that its module has now, too: a sharded network has others while it is gathered.
+        of = self.players[player]
+        parameters = [] if self.joint else [p for p in {*of.parameters, *of.module.parameters()} if p.requires_grad]
         try:
             for p in parameters:
                 p.requires_grad_(False)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gantrain.config.user_code import UserCode, is_users
+from gantrain.distributed.sharding import backward_into
 from gantrain.games.base import Objective, Player, SharedPass
 from gantrain.games.checks import require_scalar
 from gantrain.games.losses import Loss
@@ -151,7 +152,7 @@ class GANPass(SharedPass):
             upstream = self._through_discriminator(start, scale, also=[self._fake.samples])
             factor = slopes / torch.where(start == 0, 1.0, start)
             upstream = upstream * factor.view(-1, *[1] * (upstream.dim() - 1)).to(upstream.dtype)
-            torch.autograd.backward(self._fakes, upstream, inputs=self._generator.parameters)
+            backward_into([self._fakes], [upstream], self._generator.parameters, self._discriminator.parameters)
             return
         self._through_discriminator(self._fake_slopes * scale, scale)
         own = self._generator_terms
@@ -159,7 +160,8 @@ class GANPass(SharedPass):
         (upstream,) = torch.autograd.grad(
             [self._fake.logits, *own], self._fake.samples, [slopes, *scaled], retain_graph=bool(own)
         )
-        torch.autograd.backward([self._fakes, *own], [upstream, *scaled], inputs=self._generator.parameters)
+        generator, discriminator = self._generator.parameters, self._discriminator.parameters
+        backward_into([self._fakes, *own], [upstream, *scaled], generator, discriminator)
 
     def _through_discriminator(self, start: Tensor, scale: float, also: Sequence[Tensor] = ()) -> Tensor:
         """Fill ``.grad`` of the discriminator's parameters, and return that of ``also``, which is one tensor or none.
@@ -172,7 +174,7 @@ class GANPass(SharedPass):
         ends = [self._real.logits, self._fake.logits, *self._terms]
         starts = [self._real_slopes * scale, start, *(torch.full_like(term, scale) for term in self._terms)]
         inputs = [*self._discriminator.parameters, *also]
-        torch.autograd.backward(ends, starts, inputs=inputs, retain_graph=not also)
+        backward_into(ends, starts, inputs, self._generator.parameters, retain_graph=not also)
         return also[0].grad if also and also[0].grad is not None else torch.zeros_like(self._fake.samples)
 
 

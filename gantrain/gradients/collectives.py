@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gantrain.distributed.processes import Processes
 from gantrain.games.base import Gradient
+from gantrain.utils.shards import is_shard
 
 
 def begin_mean(processes: Processes, gradients: Sequence[Gradient]) -> Callable[[], list[Gradient]]:
@@ -21,8 +22,14 @@ def begin_mean(processes: Processes, gradients: Sequence[Gradient]) -> Callable[
         processes: the processes, all of which must call this.
         gradients: the gradients that this process has found.
     """
-    finish = processes.begin_mean(_tensors(gradients))
-    return lambda: _filled(gradients, finish())
+    # The gradient of a sharded network is the mean already.
+    finish = processes.begin_mean([g for g in _tensors(gradients) if not is_shard(g)])
+
+    def finished() -> list[Gradient]:
+        means = iter(finish())
+        return _filled(gradients, [g if is_shard(g) else next(means) for g in _tensors(gradients)])
+
+    return finished
 
 
 def begin_exchange(processes: Processes, gradients: Sequence[Sequence[Gradient]]) -> Callable[[], list[Gradient]]:

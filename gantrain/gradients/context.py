@@ -15,6 +15,7 @@ from gantrain.games.base import Gradient, Objective, Player
 from gantrain.gradients.collectives import begin_mean
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.utils.seeding import generator
+from gantrain.utils.shards import is_shard, shard_like
 
 
 class GradientContext:
@@ -167,7 +168,10 @@ class GradientContext:
         source = generator(self.evaluator.seed, f"direction/{self.player.name}", self.draw)
         direction: Gradient = []
         # The numbers are drawn on the CPU, and neighbours of one data type go to the device in one piece.
-        for dtype, group in itertools.groupby(self.parameters, key=lambda p: p.dtype):
+        for (dtype, sharded), group in itertools.groupby(self.parameters, key=lambda p: (p.dtype, is_shard(p))):
+            if sharded:  # no process has room for all
+                direction += [shard_like(torch.empty(p.shape, dtype=dtype).normal_(generator=source), p) for p in group]
+                continue
             shapes = [p.shape for p in group]
             sizes = [shape.numel() for shape in shapes]
             drawn = torch.empty(sum(sizes), dtype=dtype)

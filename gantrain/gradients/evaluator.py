@@ -17,6 +17,7 @@ from gantrain.compute.compile import uncompiled
 from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.data.batch import Batch
 from gantrain.distributed.processes import Processes
+from gantrain.distributed.sharding import Gathering
 from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Gradient, Objective, Player
 from gantrain.games.checks import require_scalar
@@ -54,6 +55,7 @@ class Evaluator:
         draws: the number of batches drawn so far.
         evaluations: the number of gradient evaluations so far, by player.
         loss_scales: the scale of each player's loss, by player; empty if losses are not scaled.
+        gathering: the players' networks that are sharded; false if none is.
         buffers: the buffers of all players' modules.
         once_per_step: those among the buffers that move once in a training step.
         running: all other buffers.
@@ -88,6 +90,7 @@ class Evaluator:
         self.running = [b for b in self.buffers if id(b) not in once]
         self.accumulation = GradientAccumulation(accumulation, self.buffers)
         self.loss_scales = {name: LossScale() for name in game.players} if scaled else {}
+        self.gathering = Gathering(player.module for player in game.players.values())
         self.step = 0
         self.draws = 0
         self.evaluations = dict.fromkeys(game.players, 0)
@@ -167,7 +170,7 @@ class Evaluator:
             target: the function of the objective.
         """
         # With a graph, since penalties differentiate inside of objectives.
-        with self.aside():
+        with self.aside(), self.gathering.evaluation():
             return target(self._objective(player, draw)).detach()
 
     def gradients_of_all(self, draw: int, observing: bool = False) -> list[Gradient]:
@@ -308,13 +311,15 @@ class Evaluator:
         selected: Callable[[Any], Any] | None = None,
     ) -> Evaluated:
         """The player's objective, and the gradients of the targets, multiplied by the player's scale."""
-        objective = self._objective(player, draw, selected)
-        wanted = [target(objective) for target in targets] or [objective.loss]
-        scale = scales.get(player.name, 1.0)
-        if scale != 1.0:
-            wanted = [value * scale for value in wanted]
-        last = wanted[-1]
-        gradients = [_differentiate(value, player.parameters, retain_graph=value is not last) for value in wanted]
+        differentiate = self.gathering.differentiate if self.gathering else _differentiate
+        with self.gathering.evaluation():
+            objective = self._objective(player, draw, selected)
+            wanted = [target(objective) for target in targets] or [objective.loss]
+            scale = scales.get(player.name, 1.0)
+            if scale != 1.0:
+                wanted = [value * scale for value in wanted]
+            last = wanted[-1]
+            gradients = [differentiate(value, player.parameters, retain_graph=value is not last) for value in wanted]
         return {player.name: (objective, gradients)}
 
     def _objective(self, player: Player, draw: int, selected: Callable[[Any], Any] | None = None) -> Objective:
@@ -328,12 +333,14 @@ class Evaluator:
 
     def _differentiated_together(self, draw: int, scales: Mapping[str, float]) -> Evaluated:
         """The objectives of all players and their gradients, each multiplied by its player's scale."""
-        with self._seeded_batch(draw) as batch:
-            shared = self.game.shared_pass(batch)
         players = self.game.players
-        for p in (p for player in players.values() for p in player.parameters):
-            p.grad = None
-        shared.backward({name: scales.get(name, 1.0) for name in players})
+        with self.gathering.evaluation():
+            with self._seeded_batch(draw) as batch:
+                shared = self.game.shared_pass(batch)
+            for p in (p for player in players.values() for p in player.parameters):
+                p.grad = None
+            with self.gathering.backward():
+                shared.backward({name: scales.get(name, 1.0) for name in players})
         return {
             name: (shared.objectives[name], [[p.grad for p in player.parameters]]) for name, player in players.items()
         }

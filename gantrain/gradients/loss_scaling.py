@@ -11,6 +11,7 @@ from torch import Tensor
 from gantrain.distributed.processes import Processes
 from gantrain.errors import Diverged
 from gantrain.games.base import Gradient, Objective
+from gantrain.utils.shards import local
 from gantrain.utils.tensors import copy_, snapshot
 
 # The values of torch.amp.GradScaler. A power of two changes no bit of a gradient that stays within the range.
@@ -109,7 +110,7 @@ def evaluate_in_range(
         found = evaluate({name: scale.scale for name, scale in scales.items()})
         checks = []
         for name, (objective, gradients) in found.items():
-            flat = [g for gradient in gradients for g in gradient if g is not None]
+            flat = local([g for gradient in gradients for g in gradient if g is not None])
             torch._foreach_mul_(flat, 1 / scales[name].scale)
             checks.append(_outcome(objective.loss.detach(), flat))
         outcomes = dict(zip(found, processes.all_reduce_min(torch.stack(checks)).tolist(), strict=True))
@@ -127,8 +128,9 @@ def evaluate_in_range(
         copy_(buffers, before)
 
 
-def _outcome(loss: Tensor, gradients: list[Tensor]) -> Tensor:
+def _outcome(loss: Tensor, gradients: Sequence[Tensor]) -> Tensor:
     """A 0-d tensor: 1 if all is finite, 0 if the gradients are not finite, -1 if the loss is not finite."""
-    sizes = torch._foreach_norm(gradients, float("inf")) if gradients else [torch.zeros_like(loss)]
+    held = [g for g in gradients if g.numel()]  # a process may have no row of a tensor that is sharded
+    sizes = torch._foreach_norm(held, float("inf")) if held else [torch.zeros_like(loss)]
     finite = torch.stack(sizes).isfinite().all().to(torch.float32)
     return torch.where(loss.isfinite(), finite, -1.0)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gantrain.errors import UserError
+from gantrain.utils.shards import shard_like, whole
 from gantrain.utils.tensors import copy_, norm
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Simplex(Resolvent):
 
     @torch.no_grad()
     def apply_(self, parameters: Sequence[Tensor], step_size: float) -> None:
-        v = torch.cat([p.reshape(-1) for p in parameters])
+        v = torch.cat([whole(p).reshape(-1) for p in parameters])
         descending = v.sort(descending=True).values
         excess = descending.cumsum(0) - self.total
         count = torch.arange(1, len(v) + 1, device=v.device, dtype=v.dtype)
@@ -103,7 +104,7 @@ class Simplex(Resolvent):
         last = (descending * count > excess).sum(0, keepdim=True) - 1
         projected = (v - excess.gather(0, last) / count.gather(0, last)).clamp_(min=0.0)
         parts = projected.split([p.numel() for p in parameters])
-        copy_(parameters, [part.view_as(p) for p, part in zip(parameters, parts, strict=True)])
+        copy_(parameters, [shard_like(part.view(p.shape), p) for p, part in zip(parameters, parts, strict=True)])
 
 
 class L1(Resolvent):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from gantrain.config.clock import Clock
 from gantrain.config.schedules import ended
 from gantrain.config.sections import AVERAGED, AverageName
 from gantrain.config.types import Period
+from gantrain.distributed.sharding import copied
 from gantrain.utils.tensors import copy_, lerp_from_
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class EMA:
         self.name = name
         self.updates = 0
         self._images = 0  # since the last outer iterate
-        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+        self.module = copied(module).requires_grad_(False).eval()
         self._own, self._source = _divided(self.module), _divided(module)
 
     def update(
@@ -210,7 +210,7 @@ def with_tensors(module: nn.Module, others: Mapping[int, Tensor]) -> nn.Module:
         module: the module, which is not changed.
         others: the other values by the ``id`` of the module's tensors.
     """
-    twin = copy.deepcopy(module)
+    twin = copied(module)
     for t, own in zip((*module.parameters(), *module.buffers()), (*twin.parameters(), *twin.buffers()), strict=True):
         own.copy_(others.get(id(t), t))
     return twin

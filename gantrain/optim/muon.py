@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
+from gantrain.utils.shards import shard_like, whole
+
 if TYPE_CHECKING:
     from gantrain.config.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -104,12 +106,14 @@ class Muon(Optimizer):
             state["momentum_buffer"] = torch.zeros_like(p)
         average = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
         update = gradient.lerp(average, group["momentum"]) if group["nesterov"] else average
+        update = whole(update)  # of a sharded matrix each process orthogonalises all
         update = update.transpose(0, 1) if group["transposed"] else update
         matrix = orthogonalised(update.flatten(1), group["ns_coefficients"], group["ns_steps"], group["eps"])
         factor = _factor(group["adjust_lr_fn"], *matrix.shape)
         matrix = matrix.view(update.shape)
         p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.add_(matrix.transpose(0, 1) if group["transposed"] else matrix, alpha=-group["lr"] * factor)
+        matrix = matrix.transpose(0, 1) if group["transposed"] else matrix
+        p.add_(shard_like(matrix, p), alpha=-group["lr"] * factor)
 
     def _take_over(self) -> None:
         """Make the groups and the state of the rest this optimizer's, without what this optimizer moves itself."""

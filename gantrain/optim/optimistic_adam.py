@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gantrain.utils.tensors import copy_
+
 if TYPE_CHECKING:
     from gantrain.config.types import NonNegativeFloat
 
@@ -62,7 +64,7 @@ class OptimisticAdam(Optimizer):
                 before = [self.state[p]["direction"] for p in moved]
                 torch._foreach_add_(moved, before, alpha=group["lr"])
                 torch._foreach_add_(moved, directions, alpha=-2 * group["lr"])
-                torch._foreach_copy_(before, directions)
+                copy_(before, directions)
         return loss
 
     def _directions(self, parameters: list[Tensor], group: dict[str, Any]) -> list[Tensor]:

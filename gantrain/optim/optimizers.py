@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from gantrain.config.parts import Part, at_the_end, build, checked, part_arguments
+from gantrain.config.parts import Part, at_the_end, build, checked, part_arguments, part_name
 from gantrain.config.user_code import UserCode, described, is_users, name_of
 from gantrain.errors import Notice, UserError
 from gantrain.optim.matrices import hidden, matrices
 from gantrain.optim.scheduled import ScheduledNumbers
+from gantrain.utils.shards import is_shard
 from gantrain.utils.tensors import preserve
 
 
@@ -131,6 +132,37 @@ def require_steps(optimizer: Optimizer, numbers: ScheduledNumbers, key: str) -> 
             numbers.follow(0)
 
 
+def require_sharded_steps(optimizer: Optimizer, key: str) -> None:
+    """Refuse an optimizer that cannot move sharded parameters; it is found by a step that is then undone.
+
+    All processes must call this together.
+
+    Args:
+        optimizer: an optimizer. One that has taken steps already is not tried.
+        key: where the optimizer stands in the config, for messages.
+
+    Raises:
+        UserError: it fails.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if optimizer.state or not any(map(is_shard, parameters)):
+        return
+    with preserve(parameters):
+        for p in parameters:
+            p.grad = torch.zeros_like(p)
+        try:
+            optimizer.step()
+        except Exception as error:
+            what = " ".join(str(error).split()).partition(".")[0]
+            raise UserError(
+                f"{key}: {name_of(optimizer)} cannot move parameters that are divided among processes ({what}); use "
+                "another optimizer, such as adam or sgd, or run.sharding: none"
+            ) from error
+        finally:
+            optimizer.zero_grad()
+            optimizer.state.clear()
+
+
 def _muon(part: Part, network: nn.Module, parameters: list[Tensor], key: str) -> Optimizer:
     """Muon over the hidden matrices, and the optimizer that ``part.rest`` describes over all other parameters."""
     rest = part_arguments(part)["rest"]
@@ -171,4 +203,6 @@ def _fusible(part: Part, parameters: Sequence[Tensor]) -> bool:
     # None is torch's own "not chosen"; false chooses the other implementation.
     chosen = any(settings.get(key) is not None for key in ("foreach", "fused"))
     chosen = chosen or any(settings.get(key) for key in ("differentiable", "capturable"))
-    return "fused" in settings and not chosen and all(torch.is_floating_point(p) for p in parameters)
+    # Of sharded tensors torch fuses no other steps than Adam's.
+    able = part_name(part) in ("adam", "adamw") or not any(map(is_shard, parameters))
+    return able and "fused" in settings and not chosen and all(torch.is_floating_point(p) for p in parameters)

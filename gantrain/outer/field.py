@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gantrain.config.types import Draws, Order
-from gantrain.config.user_code import UserCode, described, name_of
+from gantrain.config.user_code import UserCode, described, is_users, name_of
 from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Gradient
 from gantrain.gradients.buffers import BufferSync
@@ -261,7 +261,9 @@ class Field:
         """Whether one pass gives the gradients of these learners: of all players, in any order, each by itself."""
         game = self.evaluator.game
         everyone = sorted(learner.name for learner in learners) == sorted(game.players)
-        return game.shares_a_pass and everyone and all(declares(learner.oracle, "plain") for learner in learners)
+        # A user's own pass knows nothing of shards, and might find no gradient of one.
+        shares = game.shares_a_pass and not (self.evaluator.gathering and is_users(game))
+        return shares and everyone and all(declares(learner.oracle, "plain") for learner in learners)
 
     @staticmethod
     def _start(learner: Learner, context: GradientContext) -> None:
@@ -298,9 +300,16 @@ class Field:
                 f"player {learner.name}: sharpness.parallel: on needs {parts} processes or a multiple of it, got "
                 f"{processes.world_size}; start so many processes (--processes), or use parallel: auto"
             )
-        if fits and parallel != "off":
+        together = bool(self.evaluator.gathering)
+        if parallel == "on" and together:
+            raise UserError(
+                f"player {learner.name}: sharpness.parallel: on divides the processes into halves, and run.sharding "
+                "needs all of them for each gradient; use parallel: auto"
+            )
+        divides = fits and parallel != "off" and not together
+        if divides:
             processes.divide(parts)
-        return fits and parallel != "off"
+        return divides
 
 
 @contextmanager

@@ -6,6 +6,9 @@ Nothing in it is ever unpickled.
 
 In ``state.json`` numbers, strings, booleans, null and lists stand for themselves; every JSON object has one key that
 says what it is: ``{"dict": [[key, value], ...]}``, ``{"tuple": [...]}``, ``{"float": "inf"}``, ``{"tensor": "name"}``.
+
+Of a run whose parameters are divided among processes, the tensors that no process has whole lie in the folder
+``shards``, named ``PART/NAME``; see :mod:`gantrain.runs.checkpoint_shards`.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,7 @@ from gantrain.runs.checkpoint_files import (
     MANIFEST,
     PART,
     REMAINS,
+    SHARDS,
     STATE,
     Damaged,
     decode,
@@ -39,7 +44,9 @@ from gantrain.runs.checkpoint_files import (
     parse_json,
     read_file,
     sha256,
+    sha256_of_file,
 )
+from gantrain.runs.checkpoint_shards import read_shards, write_shards
 from gantrain.runs.safetensors_file import safetensors_file
 from gantrain.utils.abandon import between_batches
 from gantrain.utils.io import (
@@ -51,6 +58,7 @@ from gantrain.utils.io import (
     set_aside,
     write_file,
 )
+from gantrain.utils.shards import is_shard
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, config: str | None = None) -> None:
@@ -81,14 +89,49 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, confi
     path = folder / f"step_{step}"
     if not path.exists() or _manifest_if_whole(path) != {n: sha256(*c) for n, c in _files(document, tensors, config)}:
         with replacing_folder(path, durable=True, parents=False) as temporary:
-            manifest = {}
-            for name, content in _files(document, tensors, config):
-                between_batches()
-                write_file(temporary / name, content)
-                manifest[name] = sha256(*content)
-            write_file(temporary / MANIFEST, json.dumps(manifest, indent=1))
-            between_batches()
+            _fill(temporary, _files(document, tensors, config), {})
     _prune(folder, step, keep)
+
+
+def save_together(
+    folder: Path, step: int, state: dict[str, Any], keep: int | None, processes: Processes, config: str | None = None
+) -> None:
+    """Write the checkpoint of a run whose parameters are divided among processes; all call this together.
+
+    Each process writes its own shards, and the first one everything else. The checkpoint appears once all have written,
+    whole or not at all, as with :func:`save`. The state is not copied.
+
+    Args:
+        folder: the folder of the run, which exists and which all processes must see.
+        step: as for :func:`save`.
+        state: as for :func:`save`; all processes have the same state, with shards of their own.
+        keep: as for :func:`save`.
+        processes: all processes.
+        config: as for :func:`save`.
+
+    Raises:
+        UserError: as :func:`save`, in all processes; or a process does not see the folder.
+    """
+    folder = Path(folder)
+    skeletons, tensors = _encode_parts(state)
+    document = {"format": FORMAT, "step": step, "parts": skeletons}
+    shards = {f"{part}/{name}": t for part, each in tensors.items() for name, t in each.items() if is_shard(t)}
+    rest = {part: {name: t for name, t in each.items() if not is_shard(t)} for part, each in tensors.items()}
+    first, path = processes.rank == 0, folder / f"step_{step}"
+    temporary = path.with_name(f"{path.name}.tmp")
+    with ExitStack() as held:
+        with processes.raise_on_all():
+            if first:
+                clear_remains(folder)
+                temporary = held.enter_context(replacing_folder(path, durable=True, parents=False))
+        manifest = write_shards(temporary, shards, processes)
+        with processes.raise_on_all():
+            if first:
+                _fill(temporary, _files(document, rest, config), manifest)
+                held.close()
+    with processes.raise_on_all():
+        if first:
+            _prune(folder, step, keep)
 
 
 def load(path: Path) -> tuple[int, dict[str, Any]]:
@@ -103,7 +146,11 @@ def load(path: Path) -> tuple[int, dict[str, Any]]:
     path = Path(path)
     document: Any = None
     tensors: dict[str, dict[str, Tensor]] = {}
-    for name, content in _verified(path):
+    for name, digest in manifest_of(path).items():
+        if name.startswith(f"{SHARDS}/"):
+            _require_digest(path / name, digest)
+            continue
+        content = _verified(path / name, digest)
         if name == STATE:
             document = parse_json(path / name, content)
         elif name.endswith(".safetensors"):
@@ -111,7 +158,34 @@ def load(path: Path) -> tuple[int, dict[str, Any]]:
                 tensors[name.removesuffix(".safetensors")] = safetensors.torch.load(content)
             except (SafetensorError, ValueError, TypeError, KeyError) as error:
                 raise Damaged(f"{path / name}: not a safetensors file: {error}") from error
+    _add(tensors, read_shards(path))
     return document_of(path, document, tensors)
+
+
+def load_share(path: Path, like: Tensor) -> tuple[int, dict[str, Any]]:
+    """Read what this process needs of a checkpoint that is known to be whole.
+
+    Args:
+        path: the folder of the checkpoint.
+        like: a sharded tensor.
+
+    Returns:
+        The step and the state. What is stored in shards is divided as ``like`` is, and this process has its own rows.
+        What is stored whole lies in the files, of which as much comes into memory as is used.
+
+    Raises:
+        UserError: a file is missing or cannot be read.
+    """
+    path = Path(path)
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for name in manifest_of(path):
+        if name.endswith(".safetensors") and not name.startswith(f"{SHARDS}/"):
+            try:
+                tensors[name.removesuffix(".safetensors")] = safetensors.torch.load_file(path / name)
+            except (SafetensorError, OSError, ValueError) as error:
+                raise Damaged(f"{path / name}: cannot be read: {error}") from error
+    _add(tensors, read_shards(path, like))
+    return document_of(path, parse_json(path / STATE, read_file(path / STATE)), tensors)
 
 
 def broadcast(state: dict[str, Any] | None, processes: Processes) -> dict[str, Any] | None:
@@ -246,15 +320,36 @@ def _manifest_if_whole(path: Path) -> dict[str, str] | None:
         return None
 
 
+def _fill(folder: Path, files: Iterable[tuple[str, list[Piece]]], manifest: dict[str, str]) -> None:
+    """Write the files of a checkpoint and its manifest, which has digests of those that are written already."""
+    for name, content in files:
+        between_batches()
+        write_file(folder / name, content)
+        manifest[name] = sha256(*content)
+    write_file(folder / MANIFEST, json.dumps(manifest, indent=1))
+    between_batches()
+
+
+def _add(tensors: dict[str, dict[str, Tensor]], shards: Mapping[str, Tensor]) -> None:
+    """Put tensors that are named ``PART/NAME`` among the others."""
+    for key, t in shards.items():
+        part, _, name = key.partition("/")
+        tensors.setdefault(part, {})[name] = t
+
+
 def _require_whole(path: Path) -> None:
-    for _ in _verified(path):
-        pass
-
-
-def _verified(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file, yielded once its content is known to be what the manifest says."""
     for name, digest in manifest_of(path).items():
-        content = read_file(path / name)
-        if sha256(content) != digest:
-            raise Damaged(f"{path / name}: damaged; its content is not what was written")
-        yield name, content
+        _require_digest(path / name, digest)
+
+
+def _require_digest(file: Path, digest: str) -> None:
+    if sha256_of_file(file) != digest:
+        raise Damaged(f"{file}: damaged; its content is not what was written")
+
+
+def _verified(file: Path, digest: str) -> bytes:
+    """The content of a file, which is known to be what was written."""
+    content = read_file(file)
+    if sha256(content) != digest:
+        raise Damaged(f"{file}: damaged; its content is not what was written")
+    return content

@@ -21,6 +21,11 @@ CHECKPOINT = re.compile(r"step_(?P<step>0|[1-9][0-9]*)")
 # What a process that was killed while it wrote or deleted a checkpoint has left.
 REMAINS = re.compile(rf"{CHECKPOINT.pattern}(\.deleted|\.old)?\.tmp")
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# The folder in a checkpoint that holds what no process had whole, and the names of the files in it.
+SHARDS = "shards"
+_SHARD = re.compile(rf"{SHARDS}/{PART.pattern}")
+# Read at once where a file is only looked through.
+_CHUNK = 2**20
 
 
 class Damaged(UserError):
@@ -145,7 +150,7 @@ def manifest_of(path: Path) -> dict[str, str]:
     if not isinstance(manifest, dict) or STATE not in manifest:
         raise Damaged(f"{path / MANIFEST}: not the manifest of a checkpoint")
     for name, digest in manifest.items():
-        if not PART.fullmatch(name) or name == MANIFEST or not isinstance(digest, str):
+        if not (PART.fullmatch(name) or _SHARD.fullmatch(name)) or name == MANIFEST or not isinstance(digest, str):
             raise Damaged(f"{path / MANIFEST}: {name[:80]!r} is not a file of a checkpoint")
     return manifest
 
@@ -163,6 +168,25 @@ def read_file(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
+
+
+def sha256_of_file(file: Path) -> str:
+    """The digest of a file's content, which is not kept in memory.
+
+    Raises:
+        Damaged: the file is missing.
+        UserError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        if not file.is_file():
+            raise Damaged(f"{file}: missing, so the checkpoint is not whole")
+        with file.open("rb") as stream:
+            while piece := stream.read(_CHUNK):
+                digest.update(piece)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest()
 
 
 def parse_json(file: Path, content: bytes) -> Any:

@@ -54,7 +54,7 @@ BEST = "best"
 # nothing that it computes.
 CHANGEABLE = (
     *("run.steps", "run.gradients", "run.kimg", "run.device", "run.processes", "run.threads", "run.folder"),
-    *("run.timeout", "run.compile", "run.channels_last", "run.deterministic"),
+    *("run.timeout", "run.compile", "run.channels_last", "run.deterministic", "run.sharding"),
     *("data.accumulation", "data.storage", "data.workers"),
     *("data.path", "data.root", "data.train", "data.test", "data.download"),  # the data's digest is compared instead
     *("run.on_error", "run.on_nonfinite", "run.rollbacks"),

@@ -23,7 +23,7 @@ from gantrain.config.shipped import is_missing
 from gantrain.config.types import expanded, shown
 from gantrain.errors import UserError
 from gantrain.runs import checkpoint
-from gantrain.runs.checkpoint_files import manifest_of
+from gantrain.runs.checkpoint_files import MANIFEST, SHARDS, manifest_of, sha256_of_file
 from gantrain.runs.folder import BEST
 from gantrain.runs.saved import find_checkpoint
 from gantrain.utils.io import explaining_write_errors, write_file
@@ -121,7 +121,9 @@ def initialise(
             own[name].copy_(saved[name])
     others = [name for name in own if name not in taken]
     differ, missing = (tuple(n for n in others if (n in saved) is there) for there in (True, False))
-    sha256 = digests.get(f"{part}.safetensors", "")
+    # Shards lie in several files; the manifest has the digests of all.
+    sharded = any(name.startswith(f"{SHARDS}/") for name in digests)
+    sha256 = sha256_of_file(path / MANIFEST) if sharded else digests.get(f"{part}.safetensors", "")
     return Initial(os.path.abspath(path), number, player, weights, sha256, len(taken), len(own), differ, missing)
 
 

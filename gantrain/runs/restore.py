@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from gantrain.config.user_code import is_users
 from gantrain.errors import UserError
 from gantrain.utils.nested import Maybe
+from gantrain.utils.shards import is_shard, shard_like
 from gantrain.utils.tensors import tree_to
 
 _ADVICE = (
@@ -73,7 +74,7 @@ def restore(module: nn.Module, state: dict[str, Any], name: str, folder: Path) -
         raise UserError(
             f"{folder}/{name}.safetensors: {key} {in_checkpoint}, and in the network it {in_network}{others}; {_ADVICE}"
         )
-    module.load_state_dict(saved)
+    module.load_state_dict({key: shard_like(t, own[key]) for key, t in saved.items()})
 
 
 def restore_part(
@@ -95,6 +96,7 @@ def restore_part(
     saved = part_of(state, name, folder)
     require_fit(saved, form, name, folder, counts=True)
     with _explaining(name, folder):
+        saved = _divided(saved, form)
         part.load_state_dict(saved if device is None else tree_to(saved, device))
 
 
@@ -106,6 +108,7 @@ def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Any], name: str,
     """
     saved, own = part_of(state, name, folder), optimizer.state_dict()
     require_fit(saved, {"state": None, "param_groups": None}, name, folder)
+    saved = _divided_state(saved, optimizer)
     twin = _twin(optimizer)
     with _explaining(name, folder):
         # A twin loads it first, since optimizers add keys of groups that are newer than the checkpoint.
@@ -163,6 +166,31 @@ def require_fit(saved: Any, form: Any, name: str, folder: Path, counts: bool = F
     found = _misfit(saved, form, name, counts)
     if found is not None:
         raise UserError(f"{folder}: {found}; {_OTHER}")
+
+
+def _divided(saved: Any, form: Any) -> Any:
+    """The tree with the tensors divided among the processes that are divided in ``form``; each keeps its own rows."""
+    form = form.value if isinstance(form, Maybe) else form
+    if isinstance(saved, Tensor) and isinstance(form, Tensor):
+        return shard_like(saved, form)
+    if isinstance(saved, Mapping) and isinstance(form, Mapping):
+        return {key: _divided(value, form.get(key)) for key, value in saved.items()}
+    if isinstance(saved, (list, tuple)) and isinstance(form, (list, tuple)) and len(saved) == len(form):
+        return type(saved)(_divided(a, b) for a, b in zip(saved, form, strict=True))
+    return saved
+
+
+def _divided_state(saved: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """The state of an optimizer with what is shaped as a parameter divided as the parameter is."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if not isinstance(saved["state"], Mapping) or not any(map(is_shard, parameters)):
+        return saved
+    state = {}
+    for number, each in saved["state"].items():
+        p = parameters[number] if isinstance(number, int) and number < len(parameters) else None
+        form = {key: p for key, t in each.items() if p is not None and isinstance(t, Tensor) and t.shape == p.shape}
+        state[number] = _divided(each, form)
+    return {**saved, "state": state}
 
 
 def _misfit(saved: Any, form: Any, place: str, counts: bool) -> str | None:

@@ -37,6 +37,8 @@ class Oracle(ABC):
             evaluation, and only the last part may move buffers.
         parallel: whether the processes divide into roles, one for each part: "on", "off", or "auto" for on if the
             number of processes is a multiple of ``parts``. The processes of one role share the whole batch.
+        local_ascent: whether each process climbs its own gradient. A run whose parameters are divided among processes
+            has the mean of all gradients only, and refuses it.
         period: the number of training steps after which moves cost the same numbers of gradients again.
     """
 
@@ -44,6 +46,7 @@ class Oracle(ABC):
     data_dependent: bool = False
     parts: int = 1
     parallel: str = "auto"
+    local_ascent: bool = False
     period: int = 1
 
     def require(self, player: Player, optimizer: Optimizer) -> None:  # noqa: B027 - most oracles take any

@@ -29,6 +29,10 @@ class BothPoints(Oracle):
         self.rho, self.geometry, self.ascent = rho, geometry, ascent
         self._plain: Gradient | None = None  # with ascent "global", during an evaluation
 
+    @property
+    def local_ascent(self) -> bool:  # type: ignore[override]
+        return self.ascent == "local"
+
     @abstractmethod
     def joined(self, plain: Gradient, perturbed: Gradient) -> Gradient:
         """The gradient for the optimizer; it may be in the memory of ``perturbed``.

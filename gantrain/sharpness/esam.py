@@ -55,6 +55,8 @@ class ESAM(Oracle):
         geometry: the shape of the perturbation: "l2", or "elementwise" as in ASAM.
     """
 
+    local_ascent = True
+
     def __init__(
         self,
         rho: NonNegativeFloat = 0.05,

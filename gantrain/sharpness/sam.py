@@ -120,6 +120,10 @@ class SAM(Oracle):
         """The direction of the ascent step with its present numbers."""
         return make_direction(self.direction, self.theta, self.sigma, self.decay)
 
+    @property
+    def local_ascent(self) -> bool:  # type: ignore[override]
+        return self.towards.climbs and self.ascent == "local"
+
     def require(self, player: Player, optimizer: Optimizer) -> None:
         self.perturbation.require(player)
         self.towards.require(player, optimizer)

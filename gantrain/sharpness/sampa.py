@@ -113,6 +113,10 @@ class SAMPa(Oracle):
         """The direction of the ascent step with its present numbers."""
         return make_direction(self.direction, self.theta)
 
+    @property
+    def local_ascent(self) -> bool:  # type: ignore[override]
+        return self.ascent == "local"
+
     def require(self, player: Player, optimizer: Optimizer) -> None:
         self.perturbation.require(player)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gantrain.outer.learner import Learner
+from gantrain.utils.shards import joint_norm, local
 from gantrain.utils.tensors import copy_, snapshot
 
 
@@ -25,12 +26,10 @@ class InitialDistance:
     @torch.no_grad()
     def scalars(self) -> dict[str, float]:
         """The distances by the names ``initial_distance/PLAYER``."""
-        distances = [
-            torch.linalg.vector_norm(
-                torch.stack([torch.dist(p, q) for p, q in zip(each.parameters, self.initial[each.name], strict=True)])
-            )
-            for each in self.learners
-        ]
+        distances = []
+        for each in self.learners:
+            pairs = zip(local(each.parameters), local(self.initial[each.name]), strict=True)
+            distances.append(joint_norm([torch.dist(p, q) for p, q in pairs], each.parameters))
         names = [f"initial_distance/{each.name}" for each in self.learners]
         return dict(zip(names, torch.stack(distances).tolist(), strict=True))
 

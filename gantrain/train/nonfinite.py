@@ -12,6 +12,7 @@ from torch import Tensor
 from gantrain.data.batch import Batches
 from gantrain.data.dataset import Samples
 from gantrain.errors import UserError
+from gantrain.utils.shards import local
 
 # Samples that are looked at together.
 _CHUNK = 1000
@@ -19,8 +20,13 @@ _CHUNK = 1000
 
 @torch.no_grad()
 def not_finite(state: Mapping[str, Any]) -> dict[str, float]:
-    """The tensors that hold NaN or infinity, by their paths in nested dicts and lists, with their largest moduli."""
-    tensors = {path: t for path, t in _tensors(state, ()) if t.is_floating_point() and t.numel()}
+    """The tensors that hold NaN or infinity, by their paths in nested dicts and lists, with their largest moduli.
+
+    Of what is sharded this process looks at its own shards.
+    """
+    tensors = dict(_tensors(state, ()))
+    tensors = dict(zip(tensors, local(list(tensors.values())), strict=True))
+    tensors = {path: t for path, t in tensors.items() if t.is_floating_point() and t.numel()}
     largest: dict[str, Tensor] = {}
     for device in {t.device for t in tensors.values()}:
         here = {path: t for path, t in tensors.items() if t.device == device}

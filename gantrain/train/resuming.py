@@ -12,22 +12,22 @@ from gantrain.runs.restore import part_of, require_fit
 from gantrain.utils.nested import Maybe
 
 
-def newest_state(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
-    """The newest whole checkpoint in the folder of a run, and its state; None and None if there is no checkpoint.
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint in the folder of a run; None if there is no checkpoint.
 
     Raises:
         UserError: there are checkpoints, and none is whole.
     """
     path = checkpoint.newest(folder)
     if path is not None:
-        return path, checkpoint.load(path)[1]
+        return path
     damaged = [each.name for _, each in sorted(checkpoint_files.found(folder).items())]
     if damaged:
         raise UserError(
             f"{folder}: none of its checkpoints is whole ({', '.join(damaged)}), and they are left as they are; bring "
             "one back from a copy, or start over with --overwrite or another run.name"
         )
-    return None, None
+    return None
 
 
 def best_result(folder: Path) -> dict[str, Any] | None:
@@ -42,7 +42,7 @@ def best_result(folder: Path) -> dict[str, Any] | None:
     if path is None:
         checkpoint.forget(folder, -1)
         return None
-    step, state = checkpoint.load(path)
+    step, state = checkpoint_files.numbers_of(path)
     best = part_of(state, "evaluation", path)
     require_fit(best, {"name": "", "cost": 0.0}, "evaluation", path)
     checkpoint.forget(folder, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import astuple
 from itertools import islice
 from pathlib import Path
@@ -28,11 +28,14 @@ from gantrain.data.batch import Batch, Batches
 from gantrain.data.digest import Digest, difference
 from gantrain.data.storage import describe_samples
 from gantrain.distributed.processes import Processes
+from gantrain.distributed.sharding import whole_copy
 from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game
+from gantrain.games.sharded import require_shards, whole_players
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim import schedules
 from gantrain.optim.ema import EMA, average_part, with_tensors
+from gantrain.optim.optimizers import require_sharded_steps
 from gantrain.outer.base import Outer, stand_ins
 from gantrain.outer.cost import cost_of_a_step
 from gantrain.outer.field import Field
@@ -71,10 +74,11 @@ from gantrain.train.loop import Loop
 from gantrain.train.nonfinite import not_finite, require_finite_samples
 from gantrain.train.progress import Progress
 from gantrain.train.rehearsal import rehearse_step, take_step
-from gantrain.train.resuming import best_result, newest_state, undone_work
+from gantrain.train.resuming import best_result, newest_checkpoint, undone_work
 from gantrain.utils.io import make_folder
 from gantrain.utils.nested import Maybe, flatten
 from gantrain.utils.seeding import derive
+from gantrain.utils.shards import is_shard
 from gantrain.utils.tensors import norm, preserve
 
 # The part of a checkpoint that holds the weights with which the run began, if their distance is logged.
@@ -191,6 +195,7 @@ class Trainer(Loop):
             raise UserError("ema: two averages have the same name; give each another one, as in gt.EMA(…, name='slow')")
         self.scheduled = scheduled_numbers(game, self.learners, outer, several[0] if len(several) == 1 else several)
         self.device = self.learners[0].parameters[0].device
+        require_shards(game, run.sharding, processes)
         self.arithmetic = Arithmetic(run)
         self.arithmetic.prepare([player.module for player in game.players.values()], batches.spec.shape, self.device)
         self.evaluator = Evaluator(
@@ -206,6 +211,10 @@ class Trainer(Loop):
         if self.main and TENSORBOARD in self.log_settings.to:
             self.evaluator.distributed = _DISTRIBUTED
         self.field = Field(self.evaluator, self.learners)
+        self.sharded = bool(self.evaluator.gathering)
+        for learner in self.learners if self.sharded else ():
+            require_sharded_steps(learner.optimizer, f"game.{learner.name}.optimizer")
+            self._require_joint_ascent(learner)
         require_finite_samples(batches.samples)
         if run.kimg is not None and batches.spec.empty:
             raise UserError("run.kimg: the game sees no samples; use run.steps or run.gradients")
@@ -302,12 +311,16 @@ class Trainer(Loop):
             UserError: the data differ, or a part of the user's own is wrong.
         """
         self.processes.compare_with_first(lambda: self.batches.digest, _require_same_data)
-        self.processes.broadcast_([t for t in flatten(self.state()).values() if isinstance(t, torch.Tensor)])
+        tensors = [t for t in flatten(self.state()).values() if isinstance(t, torch.Tensor)]
+        self.processes.broadcast_([t for t in tensors if not is_shard(t)])  # shards were made of the first's
         self.evaluator.rehearse()
         rehearse_step(self.outer, self.field)
 
     def restore(self) -> bool:
-        """Load the newest whole checkpoint in the run's folder. Only the first process needs to see the folder.
+        """Load the newest whole checkpoint in the run's folder.
+
+        Only the first process needs to see the folder, unless the parameters are divided among the processes: each then
+        reads its own share.
 
         Later checkpoints, which are damaged, are set aside under names that say so.
 
@@ -320,8 +333,14 @@ class Trainer(Loop):
         newest = state = None
         with self.processes.raise_on_all():
             if self.main:
-                newest, state = newest_state(self.folder)
-        state = checkpoint.broadcast(state, self.processes)
+                newest = newest_checkpoint(self.folder)
+                state = checkpoint.load(newest)[1] if newest is not None and not self.sharded else None
+        if self.sharded:
+            newest = self.processes.broadcast_object(newest)
+            with self.processes.raise_on_all():
+                state = None if newest is None else checkpoint.load_share(newest, self._a_shard())[1]
+        else:
+            state = checkpoint.broadcast(state, self.processes)
         if state is None:
             return False
         with self.processes.raise_on_all():
@@ -462,9 +481,13 @@ class Trainer(Loop):
         self._check_weights()
         found = None
         together = callback.all_processes
-        with self.processes.raise_on_all() if together else self.processes.all_work():
-            if self.main or together:
-                network = self.evaluated_network(callback.weights)
+        runs = self.main or together
+        with (
+            self._shown(callback, runs) as network,
+            self.processes.raise_on_all() if together else self.processes.all_work(),
+        ):
+            if runs:
+                network = network or self.evaluated_network(callback.weights)
                 with self.in_place(), reference_arithmetic(), self._unchanged(network):
                     if together:
                         # If each process has its own running statistics, all look at those of the first.
@@ -487,6 +510,26 @@ class Trainer(Loop):
             self._write(self.folder / BEST, {"evaluation": self.best}, 1)
             self._settle()
         return found.hopeless
+
+    @contextmanager
+    def _shown(self, callback: Callback, runs: bool) -> Iterator[nn.Module | None]:
+        """In the block a callback can run the networks of a sharded run without the other processes.
+
+        Args:
+            callback: the callback.
+            runs: whether it runs in this process.
+
+        Yields:
+            The network that the callback is given, whole; None where it does not run, or nothing is sharded.
+        """
+        if not self.sharded:
+            yield None
+            return
+        network: nn.Module | None = self.evaluated_network(callback.weights)
+        if not callback.runs_game or network is not self.game.evaluated_network:
+            network = whole_copy(self.evaluated_network(callback.weights), runs)
+        with whole_players(self.game) if callback.runs_game else nullcontext():
+            yield network if runs else None
 
     @contextmanager
     def _unchanged(self, network: nn.Module) -> Iterator[None]:
@@ -623,34 +666,52 @@ class Trainer(Loop):
         Raises:
             UserError: numbers of the state are not finite, or the checkpoint before could not be written.
         """
-        step, count = self.step, self.trackers.count
+        step, count, text = self.step, self.trackers.count, config_text(self.config, self._mark)
 
-        def write(copy: dict[str, Any]) -> None:
-            with self.in_place():
-                if self._lock is not None:
-                    self._lock.require()
-                # No checkpoint may be on the disk before the rows that it does not write again.
-                self.monitor.synchronise()
-                if folder != self.folder:
-                    make_folder(folder, durable=True, parents=False)
-                checkpoint.save(folder, step, copy, keep, config_text(self.config, self._mark))
+        def begin() -> None:
+            if self._lock is not None:
+                self._lock.require()
+            # No checkpoint may be on the disk before the rows that it does not write again.
+            self.monitor.synchronise()
+            if folder != self.folder:
+                make_folder(folder, durable=True, parents=False)
+
+        def end() -> None:
             if folder == self.folder:
                 self.trackers.safe = count
 
+        def write(copy: dict[str, Any]) -> None:
+            with self.in_place():
+                begin()
+                checkpoint.save(folder, step, copy, keep, text)
+            end()
+
         with self.processes.raise_on_all():
-            if self.main:
-                state = self.state()
+            if self.main or self.sharded:
+                state = self.state() | more
                 for name, value in not_finite(state).items():
                     if name not in self._never_finite:
                         raise self._diverged(f"{name} holds {value}")
-                self.writer.save(state | more, write)
+            if self.main and not self.sharded:
+                self.writer.save(state, write)
+            elif self.main:
+                with self.in_place():
+                    begin()
+        if self.sharded:  # without a copy, for which there may be no memory
+            with self.in_place():
+                checkpoint.save_together(folder, step, state, keep, self.processes, text)
+            end()
         self.finite_draws = self.evaluator.draws
+
+    def _a_shard(self) -> torch.Tensor:
+        return next(p for learner in self.learners for p in learner.parameters if is_shard(p))
 
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Sets the threads, precision and compiler that the run asks for; reports a lack of memory in one line."""
         batch_size, parts = self.batches.batch_size, self.batches.accumulation
-        advice = memory.training_advice(batch_size, parts, self.settings.precision, self.processes.world_size)
+        run, many = self.settings, self.processes.world_size
+        advice = memory.training_advice(batch_size, parts, run.precision, many, run.sharding)
         with (
             threads(self.settings.threads),
             self.arithmetic.applied(self.device),
@@ -681,6 +742,16 @@ class Trainer(Loop):
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+
+    def _require_joint_ascent(self, learner: Learner) -> None:
+        """Refuse an oracle that climbs each process' own gradient: the gradient of a sharded network is the mean."""
+        oracle = learner.oracle
+        if oracle.local_ascent:
+            instead = "ascent: global" if hasattr(oracle, "ascent") else "sam with ascent: global"
+            raise UserError(
+                f"game.{learner.name}.sharpness: {name_of(oracle)} climbs each process' own gradient, and with "
+                f"run.sharding there is the mean of all only; use {instead}"
+            )
 
     def _require_averages(self) -> None:
         """Refuse averages that this run cannot keep."""

@@ -1,6 +1,7 @@
 """Lists of tensors that are copied, restored and interpolated in place.
 
-A parameter keeps its storage for life. Only its optimizer and the functions of this file write to it.
+A parameter keeps its storage for life. Only its optimizer and the functions of this file write to it. Of a sharded
+tensor each process writes its own shard.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from gantrain.utils.shards import is_shard, joint_norm, joint_sum, local
 
 Tree = TypeVar("Tree")
 
@@ -38,7 +41,7 @@ def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
             chosen = [t.dtype == dtype for t in targets]
             copy_(list(compress(targets, chosen)), list(compress(sources, chosen)))
     elif targets:
-        torch._foreach_copy_(_listed(targets), _listed(sources))
+        torch._foreach_copy_(local(targets), local(sources))
 
 
 @contextmanager
@@ -55,7 +58,7 @@ def preserve(tensors: Sequence[Tensor]) -> Iterator[None]:
 def lerp_from_(targets: Sequence[Tensor], anchor: Sequence[Tensor], relaxation: float) -> None:
     """Set the targets ``w`` to ``z + relaxation * (w - z)`` with the anchor ``z``; a relaxation of 1 is exact."""
     if targets:
-        torch._foreach_lerp_(_listed(targets), _listed(anchor), 1.0 - relaxation)
+        torch._foreach_lerp_(local(targets), local(anchor), 1.0 - relaxation)
 
 
 @torch.no_grad()
@@ -64,9 +67,9 @@ def add_(targets: Sequence[Tensor], directions: Sequence[Tensor], scale: float |
     if not targets:
         return
     if isinstance(scale, Tensor):
-        torch._foreach_add_(_listed(targets), torch._foreach_mul(_listed(directions), scale))
+        torch._foreach_add_(local(targets), torch._foreach_mul(local(directions), scale))
     else:
-        torch._foreach_add_(_listed(targets), _listed(directions), alpha=scale)
+        torch._foreach_add_(local(targets), local(directions), alpha=scale)
 
 
 def set_gradient(parameters: Sequence[Tensor], gradient: Sequence[Tensor | None]) -> None:
@@ -78,9 +81,14 @@ def set_gradient(parameters: Sequence[Tensor], gradient: Sequence[Tensor | None]
 def tree_to(
     tree: Tree, device: torch.device | None = None, memory_format: torch.memory_format = torch.preserve_format
 ) -> Tree:
-    """A copy of nested dicts, lists and tuples with all tensors on ``device``, 4-d ones in ``memory_format``."""
+    """A copy of nested dicts, lists and tuples with all tensors on ``device``, 4-d ones in ``memory_format``.
+
+    Shards stay as they are: they lie where they belong.
+    """
 
     def moved(t: Tensor) -> Tensor:
+        if is_shard(t):
+            return t
         return t.to(device, memory_format=memory_format if t.dim() == 4 else torch.preserve_format)
 
     return map_tensors(tree, moved)
@@ -104,18 +112,13 @@ def norm(tensors: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm of ``tensors`` taken as one vector, as a 0-d tensor; zero for an empty list."""
     if not tensors:
         return torch.zeros(())
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(_listed(tensors))))
+    return joint_norm(torch._foreach_norm(local(tensors)), tensors)
 
 
 def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """The inner product of two lists of tensors, each taken as one vector, as a 0-d tensor."""
-    return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()
+    return joint_sum([(a * b).sum() for a, b in zip(local(left), local(right), strict=True)], left)
 
 
 def _form(t: Tensor) -> tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]:
     return t.shape, t.stride(), t.dtype, t.device
-
-
-def _listed(tensors: Sequence[Tensor]) -> list[Tensor] | tuple[Tensor, ...]:
-    """``tensors`` as one of the two kinds of sequences that torch's foreach functions take."""
-    return tensors if isinstance(tensors, (list, tuple)) else list(tensors)

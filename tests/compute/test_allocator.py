@@ -16,7 +16,7 @@ def faults(kept, settings, answer):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        done = keep_freed_memory() if kept else None
+        done = keep_freed_memory(kept)
     torch.set_num_threads(1)
     for _ in range(16):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -40,3 +40,4 @@ def test_memory_is_kept_unless_the_environment_says_otherwise():
         pytest.skip("this machine has no glibc")
     assert number < 400  # a block has 2048 pages
     assert not found(MALLOC_TRIM_THRESHOLD_="131072")[0]
+    assert found(kept=False)[1] > 8 * 2048

@@ -154,7 +154,9 @@ def test_other_errors_stay_what_they_are():
 
 def test_the_advice_fits_the_run(ring):
     alone = memory.training_advice(4, 1, "bf16", processes=4)
-    assert alone == "with 1 samples per process in bf16; try more processes"
+    assert alone == "with 1 samples per process in bf16; try run.sharding=full, or more processes"
+    divided = memory.training_advice(4, 1, "bf16", processes=4, sharding="full")
+    assert divided == "with 1 samples per process in bf16; try more processes"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gantrain.games.penalties.base import Penalty, Score, Scored
+from gantrain.utils.shards import whole
 
 if TYPE_CHECKING:
     from gantrain.config.types import PositiveFloat, PositiveInt
@@ -56,7 +57,7 @@ def _overlaps(network: nn.Module, like: Tensor) -> Tensor:
     with torch.autocast(like.device.type, enabled=False):
         for p in network.parameters():
             if p.dim() > 1 and id(p) not in left_out:
-                rows = p.flatten(1)
+                rows = whole(p).flatten(1)
                 products = rows @ rows.T
                 total = total + (products - products.diag().diag()).square().sum()
     return total

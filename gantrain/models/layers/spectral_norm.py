@@ -90,6 +90,18 @@ def spectrally_normalised(network: nn.Module) -> nn.Module:
     return network
 
 
+def divide_one_by_one(network: nn.Module) -> None:
+    """Let each spectrally normalised layer take its step when its weight is read, which gives the same up to rounding.
+
+    The weights of a network that is divided among processes are in this process only while their layers compute.
+    """
+    for module in network.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for number in [n for n, hook in hooks.items() if isinstance(getattr(hook, "__self__", None), _Together)]:
+                del hooks[number]
+                module._forward_hooks_always_called.pop(number, None)
+
+
 class _Together:
     """Hooks that divide the weights of several layers when a forward pass of their network begins.
 

@@ -78,6 +78,8 @@ class Callback(ABC):
         all_processes: whether all processes call the callback, or the first process alone.
         columns: the names of scalars that the callback logs and by which runs are compared. TensorBoard's table of
             hyper-parameters has a column for each; by default none.
+        runs_game: whether it runs other networks of the game than the one that it is given. A sharded run gathers all
+            of them for such a callback; by default true.
         writes: the files and folders in the run's folder that the callback writes, and what lies there:
             ``{"pictures": "curves"}``. ``gantrain train --dry-run`` shows them.
     """
@@ -86,6 +88,7 @@ class Callback(ABC):
     at_end = True
     all_processes = False
     columns: Sequence[str] = ()
+    runs_game = True
     writes: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, every: Interval = 500):

@@ -51,6 +51,7 @@ class MetricEvaluation(Callback):
     """
 
     all_processes = True
+    runs_game = False
 
     def __init__(
         self,

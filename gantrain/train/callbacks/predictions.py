@@ -68,6 +68,7 @@ class PredictionEvaluation(Callback):
         self.device = device
         self.labels = data.labels.to(device)
         self.chunk = chunk
+        self.runs_game = bool(attacks)
         self.attacks = attacks
         self.bounds = bounds
 

@@ -48,6 +48,8 @@ class SampleGrid(Callback):
 
     writes: ClassVar[Mapping[str, str]] = {"samples": "pictures of samples"}
 
+    runs_game = False
+
     def __init__(
         self,
         game: GenerativeGame,
