@@ -39,13 +39,14 @@ class Place:
         """Check that the folder lies where it was, with what every run has in it.
 
         Raises:
-            Misplaced: it was deleted, emptied, moved or replaced.
+            Misplaced: it was deleted, moved or replaced. While its files are deleted it counts as deleted.
         """
         with suppress(FileNotFoundError, NotADirectoryError):
             if os.path.samestat(os.stat(self.folder), os.fstat(self._descriptor)):
-                if any((self.folder / name).exists() for name in (CONFIG, METRICS)):
+                # Asked of the open folder, so that one that is moved at this moment is not taken for an empty one.
+                if {CONFIG, METRICS} & set(os.listdir(self._descriptor)):
                     return
-                raise self._error("emptied")
+                raise self._error("deleted")
         now = self._now()
         if now is None:
             raise self._error("deleted")

@@ -129,7 +129,7 @@ def test_a_run_whose_folder_is_deleted_meanwhile_ends_with_a_line(ring, monkeypa
     def delete(path, content):
         if path.name == "state.json" and not deleted:
             deleted.append(path)
-            shutil.rmtree(tmp_path / "ring")
+            _deleted(tmp_path / "ring")
         write_file(path, content)
 
     monkeypatch.setattr(checkpoint, "write_file", delete)
@@ -194,7 +194,7 @@ MOMENTS = {
     "in an evaluation": ("evaluation", 1),
     "before a checkpoint": ("save", 1),
     "in a checkpoint": ("write_file", 5),
-    "before the end": ("hparams", 0),
+    "before the end": ("finish", 0),
 }
 
 
@@ -220,7 +220,7 @@ def test_a_run_whose_folder_is_taken_away_ends_with_a_line_and_writes_nothing_th
         "evaluation": (MetricEvaluation, "run"),
         "save": (checkpoint, "save"),
         "write_file": (checkpoint, "write_file"),
-        "hparams": (Monitor, "hparams"),
+        "finish": (Monitor, "finish"),
     }[place]
     original, left = getattr(owner, name), []
 
@@ -239,6 +239,6 @@ def test_a_run_whose_folder_is_taken_away_ends_with_a_line_and_writes_nothing_th
     evaluate = "evaluate={every: 4, metrics: [fid], samples: 64, features: digits-classifier}"
     with pytest.raises(Misplaced) as caught:
         train(digits("checkpoint.every=5", "samples.every=3", evaluate, "run.on_error=warn"))
-    what = {"_emptied": "emptied", "_deleted": "deleted"}.get(take.__name__, rf"moved to {tmp_path}/elsewhere")
+    what = {"_emptied": "deleted", "_deleted": "deleted"}.get(take.__name__, rf"moved to {tmp_path}/elsewhere")
     assert re.fullmatch(rf"{run}: was {what} while the run trained, so the run ends here.*", str(caught.value))
     assert everything() == left[-1]
