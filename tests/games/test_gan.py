@@ -311,6 +311,16 @@ class TestWrongUse:
         ):
             GAN(Unlabelled(), Unlabelled(), Hinge(), conditional=True)
 
+    def test_networks_for_labels_in_a_game_without(self):
+        class Labelled(nn.Linear):
+            latent_dim = 2
+
+            def forward(self, x, labels):
+                return super().forward(x + labels[:, None])
+
+        with pytest.raises(UserError, match=r"^game.generator.model: Labelled raised .*; labels is None here, as .*"):
+            GAN(Labelled(2, 2), networks(DataSpec((2,)))[1], Hinge())
+
     def test_a_generator_without_latent_dim(self):
         with pytest.raises(UserError, match="Linear.latent_dim: expected the length of a latent vector"):
             GAN(nn.Linear(2, 2), networks(DataSpec((2,)))[1], Hinge())
