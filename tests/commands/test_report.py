@@ -144,11 +144,8 @@ def test_the_config_without_its_defaults_is_the_config(trained, run):
 
 def test_a_config_with_own_code_is_shown_without_its_defaults_if_it_was_trained_here(run, tmp_path):
     loss = "game.loss={target: 'examples.loss:Smoothed', smoothing: 0.2}"
-    for name, short in (("own", True), ("received", False)):
-        if name == "own":
-            folder = run(name, {1: 1.0}, loss)
-        else:
-            folder = shutil.copytree(tmp_path / "own", tmp_path / name)
+    own = run("own", {1: 1.0}, loss)
+    for folder, short in ((own, True), (shutil.copytree(own, tmp_path / "received"), False)):
         (reported,) = read_runs([folder]).runs
         assert reported.short["game"]["loss"] == {"target": "examples.loss:Smoothed", "smoothing": 0.2}
         assert ("critic_steps" not in json.dumps(reported.short)) == short
