@@ -77,6 +77,13 @@ class Column(nn.Module):
         self.layer = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
     def forward(self, samples):
         return self.layer(samples)
+class Labelled(gt.Generator):
+    def __init__(self, spec):
+        super().__init__()
+        self.latent_dim = 4
+        self.embedding = nn.Embedding(10, 4)
+    def forward(self, z, labels):
+        return z + self.embedding(labels)
 class NoLatent(gt.Generator):
     def __init__(self, spec):
         super().__init__()
@@ -269,7 +276,10 @@ MISTAKES = {
     "network": [
         f"{UNTOLD} game.discriminator.model={{target: my_networks:Column}}",
         f"{TOLD} game.discriminator.model={{target: my_networks:Column}}",
-        *(f"{UNTOLD} game.generator.model={{target: my_networks:{name}}}" for name in ("NoLatent", "Flat", "NoSpec")),
+        *(
+            f"{UNTOLD} game.generator.model={{target: my_networks:{name}}}"
+            for name in ("Labelled", "NoLatent", "Flat", "NoSpec")
+        ),
     ],
     "penalty": [
         f"game.penalties=[{{target: my_penalties:{name}, weight: 1}}]" for name in ("NoMean", "Slope", "Empty")

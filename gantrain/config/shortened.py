@@ -15,20 +15,21 @@ from gantrain.config.targets import foreign_targets
 from gantrain.errors import UserError
 
 
-def without_defaults(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+def without_defaults(content: Mapping[str, Any], where: str, own_code: bool = False) -> dict[str, Any]:
     """The keys of a config that cannot be left out without changing it, in their order.
 
-    The defaults of a part of one's own are known only to its code, which is not imported: a config that names code
+    The defaults of a part of one's own are known only to its code. Without ``own_code``, a config that names code
     outside gantrain is returned whole.
 
     Args:
         content: the config of a training run as plain data.
         where: where it comes from, for messages.
+        own_code: whether code outside gantrain that the config names may be imported. Default false.
 
     Raises:
         UserError: the config is wrong.
     """
-    if foreign_targets(content):
+    if not own_code and foreign_targets(content):
         return dict(content)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the config has been read before, and what it warns of was said then

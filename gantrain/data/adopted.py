@@ -110,11 +110,15 @@ class AdoptedDataSet(DataSet):
         labels: ``(n,)`` int64, or None.
         classes: the number of classes; 0 without labels.
         form: the form of the items.
+        class_names: the names of the classes in the order of their numbers; empty where they have none.
     """
 
-    def __init__(self, samples: ItemSamples, labels: Tensor | None, classes: int, form: Form):
+    def __init__(
+        self, samples: ItemSamples, labels: Tensor | None, classes: int, form: Form, class_names: Sequence[str] = ()
+    ):
         super().__init__(samples, labels, DataSpec(form.sample_shape, classes))
         self.form = form
+        self.class_names = tuple(class_names)
 
     def decode(self, stored: Tensor) -> Tensor:
         """Levels of images, and images in [0, 1], become float32 in [-1, 1]; other samples are as they are stored."""
@@ -205,7 +209,8 @@ def _adopted(
     elif labelled and known is None:
         known = np.concatenate([part.read()[1] for part in samples.split(_CHUNK)])
     numbers = None if known is None else torch.as_tensor(known)
-    data = AdoptedDataSet(unread, numbers, _classes(source, classes, numbers, who), form)
+    count = _classes(source, classes, numbers, who)
+    data = AdoptedDataSet(unread, numbers, count, form, _names(source, classes, count))
     if held is not None:
         data.samples = held
         if not isinstance(source, np.memmap) and isinstance(source, list | np.ndarray | Tensor):
@@ -295,11 +300,23 @@ def _classes(source: Any, given: Any, labels: Tensor | None, who: str) -> int:
 
 
 def _named(source: Any) -> int | None:
-    """The number of classes that a data set declares, also behind torch's Subset."""
+    """The number of classes that a data set declares."""
+    return next((number for number in map(_number_of, _declarations(source)) if number), None)
+
+
+def _names(source: Any, given: Any, count: int) -> tuple[str, ...]:
+    """The names of so many classes, of those that were given or that a data set declares; none if it has others."""
+    for names in (given, *_declarations(source)):
+        if isinstance(names, list | tuple) and len(names) == count and all(isinstance(name, str) for name in names):
+            return tuple(names) if len(set(names)) == count else ()
+    return ()
+
+
+def _declarations(source: Any) -> list[Any]:
+    """What a data set says of its classes, also behind torch's Subset."""
     while isinstance(source, Subset):
         source = source.dataset
-    found = (_number_of(getattr(source, name, None)) for name in ("classes", "class_names", "num_classes"))
-    return next((number for number in found if number), None)
+    return [getattr(source, name, None) for name in ("classes", "class_names", "num_classes")]
 
 
 def _number_of(classes: Any) -> int | None:

@@ -398,11 +398,18 @@ class GenerativeGame(Game):
         """The length of a latent vector.
 
         Raises:
-            UserError: the network has no attribute ``latent_dim``.
+            UserError: the network has no attribute ``latent_dim``, or it is that of another player.
         """
         network = self.evaluated_network
         length = getattr(network, "latent_dim", None)
         if not isinstance(length, int) or isinstance(length, bool) or length < 1:
+            others = [name for name, player in self.players.items() if hasattr(player.module, "latent_dim")]
+            if length is None and others:
+                raise UserError(
+                    f"game: {name_of(self)}.evaluated_player: expected the player that makes samples, got "
+                    f"{self.evaluated_player!r}, whose {name_of(network)} has no latent_dim; write evaluated_player = "
+                    f'"{others[0]}" in the class'
+                )
             raise UserError(
                 f"game.{self.evaluated_player}.model: {name_of(network)}.latent_dim: expected the length of a latent "
                 f"vector, which its constructor sets, got {described(length)}"

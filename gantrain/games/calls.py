@@ -42,13 +42,14 @@ def output_of(
     Raises:
         UserError: the network raises an error or returns something else, or takes no labels and there are some.
     """
-    accepted, _ = _labels_of(type(network).forward)
+    accepted, required = _labels_of(type(network).forward)
     if labels is not None and not accepted:
         raise UserError(
             f"{key}: {name_of(network)}.forward takes no labels, and this game gives some; expected "
             f"forward(x, labels){advice}"
         )
-    with UserCode(key, network):
+    untold = "labels is None here, as the game gives this network none; in a gan set game.conditional: true"
+    with UserCode(key, network, untold if required and labels is None else ""):
         output = called(network, x, labels)
     shape = tuple(getattr(output, "shape", ()))[1:] if shape is None else shape
     return require_output(output, (x.shape[0], *shape), x, key, network, what)

@@ -27,7 +27,8 @@ class KernelDistance(Metric):
         if count < options.subset_size:
             raise UserError(
                 f"{source.name}: kid compares subsets of {options.subset_size} images and there are {count}; take more "
-                "samples, or a smaller subset_size, whose values compare only with each other"
+                "samples, or a smaller evaluate.subset_size (gantrain eval: --subset-size), whose values compare "
+                "only with each other"
             )
 
     def measure(self, fake: SampleStatistics, real: Reference) -> dict[str, Value]:

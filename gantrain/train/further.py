@@ -1,4 +1,4 @@
-"""How a finished run is trained further: the command that the user can paste."""
+"""How a run goes on that was finished or stopped: the command that the user can paste."""
 
 from __future__ import annotations
 
@@ -38,6 +38,19 @@ def how_to_go_on(budgets: dict[str, int | float], command: Sequence[str] | None,
         return f"to train it further, start it as before with --resume {' '.join(settings)}"
     kept = [word for word in command if word.partition("=")[0] not in {f"run.{key}" for key in budgets}]
     return f"to train it further: {shlex.join([*kept, *settings])}"
+
+
+def how_to_resume(command: Sequence[str] | None, in_python: bool) -> str:
+    """How a run goes on that was stopped, for the end of a line.
+
+    Args:
+        command: the words of the command that resumes the run; None if a launcher started it, whose command is not
+            known.
+        in_python: whether a program has built the run.
+    """
+    if in_python:
+        return "go on with fit(resume=True)"
+    return "go on with --resume" if command is None else f"to go on: {shlex.join(command)}"
 
 
 def _plain(amount: float) -> int | float:

@@ -147,6 +147,10 @@ class Loop(ABC):
     def further(self) -> str:
         """A line that says how the finished run is trained further; empty if it cannot be."""
 
+    @abstractmethod
+    def resumption(self) -> str:
+        """How the run goes on once it was stopped, for the end of a line."""
+
     @property
     @abstractmethod
     def last(self) -> bool:
@@ -292,7 +296,7 @@ class Loop(ABC):
             if asked == "stop":
                 self._look_back()
                 self.progress.close()
-                self.progress.note(f"stopped at step {self.step}; go on with --resume")
+                self.progress.note(f"stopped at step {self.step}; {self.resumption()}")
                 sys.exit(128 + self._interrupt.received)
             if asked == "save":
                 self.progress.note(f"step {self.step}: wrote a checkpoint because of a signal")

@@ -67,7 +67,7 @@ from gantrain.runs.restore import (
 )
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.train.description import describe
-from gantrain.train.further import how_to_go_on, larger_budgets
+from gantrain.train.further import how_to_go_on, how_to_resume, larger_budgets
 from gantrain.train.initial_distance import InitialDistance
 from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
@@ -123,7 +123,7 @@ class Trainer(Loop):
         scheduled: the numbers of the parts that follow schedules, by key, with their present values.
         averages: the averages of the weights by name.
         best: the name and the cost of the best evaluation so far, or None.
-        command: the words of the command that resumes the run, which a finished run shows; None if it is not known.
+        command: the words of the command that resumes the run, which a run shows at its end; None if it is not known.
 
     Raises:
         UserError: a player has no learner, the data do not fit ``run`` or hold NaN, a schedule ends before the run, the
@@ -438,6 +438,10 @@ class Trainer(Loop):
             return ""
         budgets = larger_budgets(self.settings, self.clock)
         return how_to_go_on(budgets, self.command, self._mark == BUILT_IN_PYTHON)
+
+    def resumption(self) -> str:
+        """How the run goes on once it was stopped, for the end of a line."""
+        return how_to_resume(self.command, self._mark == BUILT_IN_PYTHON)
 
     def log(self, seconds: float, steps: int, draws: int) -> None:
         """Write the scalars of the step that was just taken.

@@ -121,9 +121,9 @@ def test_a_report_of_one_run_shows_all_of_it_in_one_file(trained):
     assert [link["href"] for link in page.all("a")] == [f"#{name}" for name in page.sections]
     images = page.all("img")
     assert all(str(image["src"]).startswith("data:image/webp;base64,") and image["alt"] for image in images)
-    # Five grids, of which the last is shown; the history; paths; neighbours by pixels and by features.
-    assert [image.get("data-label") for image in images] == [*(f"step {n}" for n in (2, 4, 6, 8, 10)), *[None] * 4]
-    assert ["hidden" in image for image in images] == [True] * 4 + [False] * 5
+    # Five grids, of which the last is shown; real samples; the history; paths; neighbours by pixels and by features.
+    assert [image.get("data-label") for image in images] == [*(f"step {n}" for n in (2, 4, 6, 8, 10)), *[None] * 5]
+    assert ["hidden" in image for image in images] == [True] * 4 + [False] * 6
     assert "digits, 1797 samples, of the shape 1 × 8 × 8, 10 classes, batches of 32" in page.text
     assert "nearest by the features of digits-classifier" in page.text
     for name in ("precision[digits-classifier], higher is better", "loss/generator", "score/real"):
@@ -140,6 +140,15 @@ def test_the_config_without_its_defaults_is_the_config(trained, run):
         assert resolved(validate(Config, short, "here")) == whole
         assert "critic_steps" not in json.dumps(short) and short["run"]["steps"] == whole["run"]["steps"]
         assert list(short) == [key for key in whole if key in short]
+
+
+def test_a_config_with_own_code_is_shown_without_its_defaults_if_it_was_trained_here(run, tmp_path):
+    loss = "game.loss={target: 'examples.loss:Smoothed', smoothing: 0.2}"
+    own = run("own", {1: 1.0}, loss)
+    for folder, short in ((own, True), (shutil.copytree(own, tmp_path / "received"), False)):
+        (reported,) = read_runs([folder]).runs
+        assert reported.short["game"]["loss"] == {"target": "examples.loss:Smoothed", "smoothing": 0.2}
+        assert ("critic_steps" not in json.dumps(reported.short)) == short
 
 
 def test_runs_that_differ_in_the_seed_are_one_group_with_intervals(run, tmp_path):
@@ -242,7 +251,7 @@ def test_code_that_a_received_run_names_is_not_imported(trained, tmp_path, monke
     page = Page(report_runs([folder], device="cpu"))
     assert "evil" not in sys.modules and not list(state_folder().glob("trained/*received*"))
     assert "game.loss.target: 'evil:Loss'" in page.text and "add --trust" in page.text
-    assert len(page.all("img")) == 6 and page.all("svg") and "paths" not in page.sections
+    assert len(page.all("img")) == 7 and page.all("svg") and "paths" not in page.sections
 
 
 def test_without_the_data_only_the_neighbours_are_missing(trained, tmp_path):

@@ -200,6 +200,9 @@ def test_classes_are_those_that_the_data_set_names():
     assert as_data_set(Items(labelled, num_classes=np.int64(9))).spec.classes == 9
     assert as_data_set(Items(labelled), classes=6).spec.classes == 6
     assert as_data_set(Items(labelled), classes=("a", "b", "c", "d", "e")).spec.classes == 5
+    assert as_data_set(Items(labelled, classes=list("abcdefg"))).class_names == tuple("abcdefg")
+    assert as_data_set(Items(labelled), classes=list("abcde")).class_names == tuple("abcde")
+    assert as_data_set(Items(labelled, num_classes=9)).class_names == ()
     part, _ = random_split(Items(lambda i: (GREY[i], 0), classes=list("abc")), [5, 15])
     assert as_data_set(part).spec.classes == 3
     with pytest.raises(UserError, match="classes were given, and the items have no labels"):

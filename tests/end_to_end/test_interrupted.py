@@ -94,7 +94,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path, number):
     assert command.errors == ""
     step = newest(tmp_path / "ring")
     *_, shown, last = command.output.splitlines()
-    assert last == f"stopped at step {step}; go on with --resume"
+    assert last == f"stopped at step {step}; to go on: gantrain train {config} --resume"
     assert shown.startswith(f"step {step - step % 2}/1000000  loss/discriminator ") and shown.endswith(" left")
     steps = f"run.steps={step + 5}"
     gantrain(tmp_path, "train", config, "--resume", steps)

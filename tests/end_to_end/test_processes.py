@@ -154,7 +154,8 @@ def test_a_signal_stops_two_processes_which_go_on_as_if_nothing_had_been(tmp_pat
     command.kill(signal.SIGTERM)
     assert command.wait() == 128 + signal.SIGTERM, command.errors
     assert command.errors == ""
-    step = re.fullmatch(r"stopped at step (\d+); go on with --resume", command.output.splitlines()[-1])[1]
+    last = command.output.splitlines()[-1]
+    step = re.fullmatch(rf"stopped at step (\d+); to go on: gantrain train {config} --resume --processes 2", last)[1]
     assert checkpoint.newest(run).name == f"step_{step}"
     together(train_on, str(tmp_path), int(step) + 4)
     assert same(state(run), state(tmp_path / "straight")) and rows(run) == rows(tmp_path / "straight")

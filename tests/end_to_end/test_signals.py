@@ -58,7 +58,7 @@ def test_a_lost_connection_leaves_a_checkpoint(tmp_path):
     command.kill(signal.SIGHUP)
     assert command.wait() == 128 + signal.SIGHUP and command.errors == ""
     step = newest(tmp_path / "ring")
-    assert command.output.splitlines()[-1] == f"stopped at step {step}; go on with --resume"
+    assert command.output.splitlines()[-1] == f"stopped at step {step}; to go on: gantrain train {config} --resume"
     ends_as_one_never_stopped(tmp_path, config, step + 5)
 
 

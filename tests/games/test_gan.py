@@ -6,6 +6,7 @@ from torch import nn
 
 from gantrain.data import Augmentation, Batch, Batches, Color, Crop, Cutout, DataSpec, Digits, GaussianRing
 from gantrain.errors import UserError
+from gantrain.games.base import GenerativeGame, Player
 from gantrain.games.gan import GAN
 from gantrain.games.gan_pass import discriminator_scores
 from gantrain.games.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein
@@ -311,9 +312,29 @@ class TestWrongUse:
         ):
             GAN(Unlabelled(), Unlabelled(), Hinge(), conditional=True)
 
+    def test_networks_for_labels_in_a_game_without(self):
+        class Labelled(nn.Linear):
+            latent_dim = 2
+
+            def forward(self, x, labels):
+                return super().forward(x + labels[:, None])
+
+        with pytest.raises(UserError, match=r"^game.generator.model: Labelled raised .*; labels is None here, as .*"):
+            GAN(Labelled(2, 2), networks(DataSpec((2,)))[1], Hinge())
+
     def test_a_generator_without_latent_dim(self):
         with pytest.raises(UserError, match="Linear.latent_dim: expected the length of a latent vector"):
             GAN(nn.Linear(2, 2), networks(DataSpec((2,)))[1], Hinge())
+
+    def test_a_game_that_does_not_say_which_player_makes_samples(self):
+        class Nameless(GenerativeGame):
+            def objective(self, player, batch):
+                raise AssertionError
+
+        generator, discriminator = networks(DataSpec((2,)))
+        game = Nameless([Player("discriminator", discriminator), Player("generator", generator)])
+        with pytest.raises(UserError, match=r"^game: Nameless.evaluated_player: .* evaluated_player = \"generator\""):
+            _ = game.latent_dim
 
     def test_a_shared_parameter(self):
         generator, discriminator = networks(DataSpec((2,)))

@@ -17,7 +17,7 @@ from gantrain.errors import Diverged, Notice
 from gantrain.runs.summary import summarise
 from gantrain.train import loop
 from gantrain.train.callbacks.samples import SampleGrid
-from gantrain.train.further import how_to_go_on, larger_budgets
+from gantrain.train.further import how_to_go_on, how_to_resume, larger_budgets
 
 
 def frames(gif) -> list[tuple[tuple[int, int], int]]:
@@ -116,6 +116,13 @@ def test_a_run_of_a_launcher_or_of_a_program_says_what_to_change():
     assert how_to_go_on({"kimg": 0.5}, None, in_python=True).endswith(
         "build it with gt.Run(…, kimg=0.5) and call fit(resume=True)"
     )
+
+
+def test_a_stopped_run_says_how_it_goes_on():
+    words = ["gantrain", "train", "my config.yaml", "--resume"]
+    assert how_to_resume(words, in_python=False) == "to go on: gantrain train 'my config.yaml' --resume"
+    assert how_to_resume(None, in_python=False) == "go on with --resume"
+    assert how_to_resume(None, in_python=True) == "go on with fit(resume=True)"
 
 
 def test_a_run_whose_learning_rates_are_at_their_end_is_not_trained_further(ring, capsys):

@@ -173,4 +173,5 @@ def _report(
         f"  gantrain train {config}",
         f"  {after}",
         "  tensorboard --logdir checkpoints",
+        f"  gantrain report {run}",
     ]

@@ -40,6 +40,7 @@ class Pictures:
     Attributes:
         frames: the samples at different times of the training.
         over_time: the first row of samples over the training; None without such a file.
+        real: training samples in the layout of the frames; None without such a file.
         step: the step of the checkpoint from which the following were made; None without one.
         parameters: the number of parameters of each player.
         drawn: samples of the checkpoint, where the run has drawn none.
@@ -50,6 +51,7 @@ class Pictures:
 
     frames: list[Picture] = field(default_factory=list)
     over_time: Picture | None = None
+    real: Picture | None = None
     step: int | None = None
     parameters: dict[str, int] = field(default_factory=dict)
     drawn: Picture | None = None
@@ -74,6 +76,8 @@ def pictures(
     found, saved = Pictures(_frames(run.folder / "samples", frames, widest)), None
     if (history := opened(run.folder / "samples" / "over_time.png")) is not None:
         found.over_time = embedded(history, widest)
+    if (real := opened(run.folder / "samples" / "real.png")) is not None:
+        found.real = embedded(real, widest)
     with _noting(found, run.folder, "There are no pictures from a checkpoint"):
         saved = load(str(run.folder), device=device, trust=trust, data=data)
         found.step = saved.step

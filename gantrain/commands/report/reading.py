@@ -1,4 +1,4 @@
-"""The runs of a report, and their groups. What is damaged in a run is said in the report, and nothing is imported."""
+"""The runs of a report, and their groups. What is damaged in a run is said in the report."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gantrain.runs.data_record import DataForm, recorded_form
 from gantrain.runs.folder import BUILT_IN_PYTHON, CONFIG, comparable_config
 from gantrain.runs.last_rows import METRICS
 from gantrain.runs.summary import Summary, summarise
+from gantrain.runs.trust import require_trusted
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ReportedRun:
         samples: the number of training samples; None if it is not on record.
         form: the form of the training data; None if it is not on record.
         note: what is wrong with the log, in one line; else empty.
+        own_code: whether code outside gantrain that the config names may be imported.
     """
 
     summary: Summary
@@ -43,12 +45,14 @@ class ReportedRun:
     samples: int | None
     form: DataForm | None
     note: str = ""
+    own_code: bool = False
 
     @cached_property
     def short(self) -> Mapping[str, Any]:
         """The config without the keys that have their defaults, or all of it where these are not known."""
         try:
-            return without_defaults(self.content, str(self.folder / CONFIG)) if self.from_config else self.content
+            where = str(self.folder / CONFIG)
+            return without_defaults(self.content, where, self.own_code) if self.from_config else self.content
         except UserError:
             return self.content
 
@@ -97,19 +101,20 @@ class Reading:
         return [run for group in self.groups for run in group.runs]
 
 
-def read_runs(folders: Sequence[Path], at: str | None = None) -> Reading:
+def read_runs(folders: Sequence[Path], at: str | None = None, trust: bool = False) -> Reading:
     """Read runs, and put those that differ only in the seed into groups, as ``gantrain compare`` does.
 
     Args:
         folders: the folders of runs, at least one.
         at: the kind of cost over which curves are drawn: "gradients", "kimg" or "step". None takes training steps for a
             single group, and gradient evaluations for several.
+        trust: whether code outside gantrain is imported though the run was not trained here.
 
     Raises:
         UserError: no run can be read, or two runs are the same.
     """
-    found = _read(folders, at or "step")
-    return _read(folders, "gradients") if at is None and len(found.groups) > 1 else found
+    found = _read(folders, at or "step", trust)
+    return _read(folders, "gradients", trust) if at is None and len(found.groups) > 1 else found
 
 
 def one_line(error: object, folder: Path) -> str:
@@ -117,11 +122,11 @@ def one_line(error: object, folder: Path) -> str:
     return " ".join(str(error).replace(f"{folder}/", "").split())
 
 
-def _read(folders: Sequence[Path], at: str) -> Reading:
+def _read(folders: Sequence[Path], at: str, trust: bool) -> Reading:
     members, runs, failures = [], {}, []
     for folder in folders:
         try:
-            member, run = _run(folder, at)
+            member, run = _run(folder, at, trust)
         except UserError as error:
             failures.append(one_line(error, folder.parent))
             continue
@@ -133,7 +138,7 @@ def _read(folders: Sequence[Path], at: str) -> Reading:
     return Reading(tuple(groups), at, tuple(failures))
 
 
-def _run(folder: Path, at: str) -> tuple[Member, ReportedRun]:
+def _run(folder: Path, at: str, trust: bool) -> tuple[Member, ReportedRun]:
     content: dict[str, Any] = yaml_files.read(folder / CONFIG)
     from_config = yaml_files.first_line(folder / CONFIG) != BUILT_IN_PYTHON
     config = comparable_config(folder) if from_config else _described(content, f"{folder / CONFIG}: run")
@@ -146,8 +151,17 @@ def _run(folder: Path, at: str) -> tuple[Member, ReportedRun]:
         note = one_line(error, folder) if there else "It has no log, so that there are no curves"
     digest = data_digest(folder)
     samples = None if digest is None else digest.samples
-    run = ReportedRun(summarise(folder), series, content, from_config, samples, recorded_form(folder), note)
+    own_code = _is_trusted(folder / CONFIG, content, trust)
+    run = ReportedRun(summarise(folder), series, content, from_config, samples, recorded_form(folder), note, own_code)
     return Member(series, config, digest), run
+
+
+def _is_trusted(file: Path, content: dict[str, Any], trust: bool) -> bool:
+    try:
+        require_trusted(file, content, trust)
+    except UserError:
+        return False
+    return True
 
 
 def _described(content: dict[str, Any], where: str) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def report_runs(
     folders = run_folders(named)
     place = Path(output) if output else (shipped.outputs(named[0]) if len(named) == 1 else Path()) / REPORT
     _require_replaceable(place)
-    content = page(read_runs(folders, at), named, device, trust, data)
+    content = page(read_runs(folders, at, trust), named, device, trust, data)
     make_folder(place.parent)
     write_file(place, content)
     return place
