@@ -61,7 +61,8 @@ class Group:
         first, last = max(costs[0] for costs in measured), min(costs[-1] for costs in measured)
         costs = np.unique(np.concatenate(measured))
         costs = costs[(costs >= first) & (costs <= last)]
-        return costs, [Estimate.of([run.value(metric, cost) for run in runs]) for cost in costs]
+        values = np.array([np.interp(costs, *run.values[metric]) for run in runs])
+        return costs, [Estimate.of(at_cost) for at_cost in values.T.tolist()]
 
 
 @dataclass(frozen=True)
