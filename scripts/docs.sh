@@ -9,7 +9,8 @@ install_gantrain "[docs]"
 # Material for MkDocs would print at each build what it thinks of the next MkDocs.
 export NO_MKDOCS_2_WARNING=1
 if [ "${1:-build}" = build ]; then
-    python -m mkdocs build --strict --quiet
+    # With --quiet, MkDocs would not count the warnings either, and --strict would let them pass.
+    python -m mkdocs build --strict
     echo "open site/index.html in a browser"
 else
     python -m mkdocs "$@"

@@ -34,7 +34,15 @@ def file_completion(*words: str) -> str:
 def here(tmp_path, monkeypatch):
     """A working directory with configs and runs."""
     monkeypatch.chdir(tmp_path)
-    for file in ("mine.yaml", "deep/er/own.yml", "deep/notes.txt", ".hidden/not.yaml", "two words.yaml"):
+    for file in (
+        "mine.yaml",
+        "deep/er/own.yml",
+        "deep/notes.txt",
+        ".hidden/not.yaml",
+        "two words.yaml",
+        "$(a).yaml",
+        "b\udcff.yaml",
+    ):
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).write_text(f"base: {ROOT / QUICKSTART}\n")
     for run in ("checkpoints/first", "checkpoints/sweep/first_0", "elsewhere/second"):
@@ -52,6 +60,7 @@ def test_configs_of_the_directory_and_those_shipped(here):
     assert proposed("train", "de") == ["deep/er/own.yml"]
     assert proposed("train", "deep/") == ["deep/er/own.yml"]
     assert proposed("train", f"{here}/mi") == [f"{here}/mine.yaml"]
+    assert not {"two words.yaml", "$(a).yaml", "b\udcff.yaml"} & set(proposed("train", ""))
     assert QUICKSTART in proposed("train", "configs/") and QUICKSTART in proposed("doctor", "conf")
     assert "checkpoints/first/config.yaml" not in proposed("train", "")
     assert file_completion("train", "nothing") == "file"
@@ -62,6 +71,7 @@ def test_runs(here):
     assert proposed("sample", "fi") == ["first"]
     assert {"checkpoints/first", "checkpoints/sweep/first_0", "checkpoints/cifar10-sngan"} <= set(proposed("eval", ""))
     assert proposed("compare", "checkpoints/first", "else") == ["elsewhere/second"]
+    assert proposed("report", "checkpoints/f") == ["checkpoints/first"]
     assert file_completion("export", "nothing") == "dir" and file_completion("sample", "first", "--gif", "a") == "file"
 
 

@@ -6,6 +6,8 @@ import html
 import importlib
 import logging
 import re
+import subprocess
+import sys
 from collections import Counter
 from types import FunctionType
 from urllib.parse import unquote, urldefrag
@@ -61,6 +63,16 @@ def anchors(site):
 
 def test_it_is_built_without_a_warning(built):
     assert built[1] == []
+
+
+def test_the_script_fails_where_a_link_leads_nowhere(tmp_path):
+    (options,) = re.findall(r"mkdocs (build .*)", (ROOT / "scripts/docs.sh").read_text("utf-8"))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.md").write_text("[there](nowhere.md)\n")
+    (tmp_path / "mkdocs.yml").write_text("site_name: one\n")
+    command = [sys.executable, "-m", "mkdocs", *options.split()]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1 and "nowhere.md" in ended.stderr
 
 
 def test_every_link_leads_to_a_place_in_the_site_and_nothing_is_loaded_from_elsewhere(built, site, anchors):

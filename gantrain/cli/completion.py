@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # How deep folders are searched for configs and runs below the one that is typed, and the most entries looked at.
 _DEPTH, _MOST = 4, 20_000
+# Names that mean themselves wherever a shell inserts them; all others are left to it.
+_PLAIN = re.compile(r"[\w@%+=:,.-]+")
 
 
 def complete_config(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -108,7 +111,7 @@ def _below(incomplete: str, wanted: Callable[[Path], bool]) -> list[str]:
             for entry in entries:
                 left -= 1
                 hidden = entry.name.startswith(".") and not start.startswith(".")
-                if hidden or not entry.name.startswith(start) or any(c.isspace() for c in entry.name):
+                if hidden or not entry.name.startswith(start) or not _PLAIN.fullmatch(entry.name):
                     continue
                 path = place / entry.name
                 if wanted(path):

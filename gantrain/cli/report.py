@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from gantrain.cli.completion import complete_run
 from gantrain.cli.options import PATH, data_option, print_result, trust_option
 
 
 @click.command(short_help="Write a report about runs as one HTML file.")
-@click.argument("runs", type=PATH, nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", type=PATH, shell_complete=complete_run, nargs=-1, required=True, metavar="RUN...")
 @click.option(
     "--output",
     type=PATH,

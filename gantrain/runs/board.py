@@ -27,6 +27,7 @@ _CHARTS = {
 }
 # The number of bars of a histogram.
 _BARS = 30
+_LARGEST = float(np.finfo(float).max)
 
 
 class Board:
@@ -58,8 +59,9 @@ class Board:
         numbers = numbers[np.isfinite(numbers)]
         if not numbers.size:
             return
-        counts, edges = np.histogram(numbers, bins=_BARS)
-        moments = {"sum": float(numbers.sum()), "sum_squares": float((numbers**2).sum())}
+        counts, edges = np.histogram(numbers, bins=_edges(numbers))
+        with np.errstate(over="ignore"):
+            moments = {"sum": float(numbers.sum()), "sum_squares": float((numbers**2).sum())}
         extent = {"min": float(numbers.min()), "max": float(numbers.max()), "num": numbers.size}
         bars = {"bucket_limits": edges[1:].tolist(), "bucket_counts": counts.tolist()}
         self._events.add(self._summary.histogram_raw(name, **extent, **moments, **bars), step=step)
@@ -134,3 +136,13 @@ class Board:
         }
         shown = {category: charts for category, charts in layout.items() if charts}
         self._events.add(self._summary.custom_scalars(shown))
+
+
+def _edges(numbers: np.ndarray) -> np.ndarray:
+    """The ends of the bars of a histogram: as many as there are numbers for, since scores of any size are shown."""
+    low, high = float(numbers.min()), float(numbers.max())
+    if low == high:
+        half = max(0.5, float(np.spacing(abs(low))))
+        low, high = max(low - half, -_LARGEST), min(high + half, _LARGEST)
+    inner = 2 * np.linspace(low / 2, high / 2, _BARS + 1)[1:-1]  # the distance of the halves is finite
+    return np.unique([low, *inner[(low < inner) & (inner < high)], high])

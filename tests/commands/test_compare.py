@@ -6,12 +6,14 @@ import csv
 import json
 import math
 
+import numpy as np
 import pytest
 from tiny import RING, config_of
 
 from gantrain.commands.compare import compare_runs
 from gantrain.commands.comparison.compare import compare
 from gantrain.commands.comparison.grid import Range, make_grid
+from gantrain.commands.comparison.groups import read_groups
 from gantrain.commands.comparison.pictures import curves as picture
 from gantrain.config.loading import resolved
 from gantrain.data.digest import Digest
@@ -97,6 +99,15 @@ def test_a_budget_that_is_no_multiple_of_a_step_is_reached_at_the_next(run):
     assert [comparison.last(group, FID).mean for group in comparison.groups] == [5.0, 2.0]
     with pytest.raises(UserError, match=r"a: has reached only 20 gradient evaluations, and .*c begins at 24; leave"):
         compare([even, run("c", 3, {8: 2.0}, "outer=rapp")])
+
+
+def test_a_long_log_is_read_and_drawn_at_once(run, monkeypatch):
+    looked, interp = [], np.interp
+    monkeypatch.setattr(np, "interp", lambda *arguments: (looked.append(1), interp(*arguments))[1])
+    (group,) = read_groups([run("long", 1, {step: float(step) for step in range(1, 201)})], "step")
+    costs, estimates = group.curve(FID, 200)
+    assert costs.tolist() == [estimate.mean for estimate in estimates] == list(range(1, 201))
+    assert len(looked) == 2
 
 
 def test_tables_and_picture(run, tmp_path):

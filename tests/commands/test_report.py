@@ -206,10 +206,16 @@ def test_what_a_run_lacks_is_said_in_one_line(run, tmp_path):
     prepare_folder(tmp_path / "lost", resolved(config_of(RING, tmp_path, "run.name=lost", "run.seed=1")), False, False)
     record_divergence(tmp_path / "lost", Divergence(7, "loss/generator is nan"))
     (run("torn", {1: 2.0}, "run.seed=5") / "metrics.jsonl").write_text("no row\n")
+    (run("silent", {1: 2.0}, "run.seed=7") / "metrics.jsonl").write_text("")
     damaged = run("damaged", {1: 1.0}, "run.seed=6")
     (damaged / CONFIG).write_text(f"{(damaged / CONFIG).read_text()}\nwrong: key\n")
-    page = Page(report_runs([tmp_path / name for name in ("new", "lost", "torn", "damaged")], tmp_path / "all.html"))
+    page = Page(
+        report_runs([tmp_path / name for name in ("new", "lost", "torn", "damaged", "silent")], tmp_path / "all.html")
+    )
     assert "It has no checkpoint yet" in page.text and "It has no log, so that there are no curves" in page.text
+    assert "leave the run out" not in page.text and str(tmp_path) not in re.sub(
+        "gantrain [a-z]+ .*|tensorboard .*", "", page.text
+    )
     assert "The training diverged at step 7: loss/generator is nan." in page.text
     assert "metrics.jsonl:1: not valid JSON" in page.text
     assert re.search(r"Left out: .*damaged/config.yaml: wrong: unknown key", page.text)
@@ -324,19 +330,25 @@ def test_a_picture_of_curves_has_an_axis_that_fits():
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere: no run here"),
+        (["EDITED"], "config.yaml: is not what gantrain wrote"),
         (["RUN", "--output", "FOLDER"], "is a folder; name a file with --output"),
         (["RUN", "--output", "notes.html"], "notes.html: exists and is no report of gantrain; choose another --output"),
         (["RUN", "COPY"], "have the same config and the same seed, 0; leave one out"),
         (["RUN", "--at", "hours"], "Invalid value for '--at'"),
     ],
-    ids=["no run", "folder", "other file", "twice", "at"],
+    ids=["no run", "edited", "folder", "other file", "twice", "at"],
 )
 def test_what_cannot_be_reported_is_one_line(run, tmp_path, monkeypatch, arguments, message):
     one, two = run("one", {1: 1.0}), tmp_path / "two"
     shutil.copytree(one, two)
+    shutil.copytree(one, tmp_path / "edited")
+    (tmp_path / "edited" / "config.yaml").write_text("run: [\n")
+    (tmp_path / "edited" / "step_3").mkdir()
+    for file in ("manifest.json", "state.json"):
+        (tmp_path / "edited" / "step_3" / file).touch()
     (tmp_path / "notes.html").write_text("mine")
     monkeypatch.chdir(tmp_path)
-    places = {"RUN": str(one), "COPY": str(two), "FOLDER": str(tmp_path)}
+    places = {"RUN": str(one), "COPY": str(two), "EDITED": str(tmp_path / "edited"), "FOLDER": str(tmp_path)}
     result = CliRunner().invoke(cli, ["report", *(places.get(a, a) for a in arguments)], standalone_mode=False)
     error = result.exception
     assert error is not None and message in (str(error) if isinstance(error, UserError) else error.format_message())

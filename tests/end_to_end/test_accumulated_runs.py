@@ -73,7 +73,7 @@ SHARED = {
 # Enough for every loop, lazy penalty and kept gradient to come round.
 STEPS = 2
 # The oracles on one player differ in nothing that has to do with micro-batches, and many loops in little.
-SLOW = ("asam", "bisam", "optsam", "gsam", "anchored", "rampage", "corrected", "vasso", "variants")
+SLOW = ("asam", "bisam", "optsam", "gsam", "anchored", "rampage", "corrected", "vasso", "variants", "rivals", "wgan_gp")
 
 
 def steps(name: str, folder: str, accelerator: Accelerator, *overrides: str) -> dict[str, Any]:

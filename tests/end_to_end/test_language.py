@@ -99,7 +99,8 @@ def accuracy(run):
 
 
 # Without an oracle, pairs are told apart below.
-@pytest.mark.parametrize("oracle", [pytest.param(o, marks=[pytest.mark.slow] * (o != "bisam")) for o in ORACLES])
+@pytest.mark.slow
+@pytest.mark.parametrize("oracle", ORACLES)
 def test_every_oracle_learns_to_tell_opinions(files, tmp_path, oracle):
     checked = config(files, tmp_path, **{"game.classifier.sharpness": ORACLES[oracle]})
     assert accuracy(train(checked)) > 0.95

@@ -44,6 +44,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [2, 4, "changing"])
 @pytest.mark.parametrize("name", RUNS)
 def test_weights_and_losses_are_those_of_one_process(folder, name, kind):

@@ -177,6 +177,28 @@ def test_a_histogram_counts_all_finite_values(tmp_path):
     assert (second.step, sum(second.histogram_value.bucket)) == (6, 2)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0, 1.0 + 2.0**-52],
+        [1e17, 1e17],
+        [-1e290, 1e290],
+        [1.7e308, 1.7e308],
+        [0.0, 5e-324],
+        [1e16, 1e16 + 2, 1e16 + 4],
+    ],
+    ids=["close", "large", "far", "largest", "smallest", "large-and-close"],
+)
+def test_a_histogram_of_numbers_of_any_size_is_written(tmp_path, values):
+    monitor = Monitor(tmp_path, CONFIG)
+    monitor.histogram("score/distribution/real", 3, values)
+    monitor.close()
+    (found,) = events(tmp_path).Histograms("score/distribution/real")
+    limits = found.histogram_value.bucket_limit
+    assert sum(found.histogram_value.bucket) == len(values) and max(values) <= limits[-1]
+    assert limits == sorted(set(limits))
+
+
 def test_the_table_of_hyper_parameters_has_the_run_from_its_first_step(tmp_path):
     about = About({"outer": "gda", "game.generator.optimizer.lr": 1e-3, "run.seed": 0})
     monitor = Monitor(tmp_path, CONFIG, about=about, metrics=["fid", "time"])

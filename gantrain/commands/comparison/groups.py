@@ -15,11 +15,11 @@ import numpy as np
 from gantrain.commands.comparison.series import Series, read_series
 from gantrain.config.base import nearest, one_of
 from gantrain.config.paths import nothing_at
-from gantrain.config.shipped import is_missing
+from gantrain.config.shipped import find_run, is_missing
 from gantrain.data.digest import Digest, difference
 from gantrain.errors import UserError
 from gantrain.runs.data_record import recorded_digest
-from gantrain.runs.folder import CHANGEABLE, comparable_config, is_run
+from gantrain.runs.folder import CHANGEABLE, comparable_config, has_other_config, is_run, other_config
 from gantrain.utils.nested import flatten
 from gantrain.utils.statistics import Estimate
 
@@ -61,7 +61,8 @@ class Group:
         first, last = max(costs[0] for costs in measured), min(costs[-1] for costs in measured)
         costs = np.unique(np.concatenate(measured))
         costs = costs[(costs >= first) & (costs <= last)]
-        return costs, [Estimate.of([run.value(metric, cost) for run in runs]) for cost in costs]
+        values = np.array([np.interp(costs, *run.values[metric]) for run in runs])
+        return costs, [Estimate.of(at_cost) for at_cost in values.T.tolist()]
 
 
 @dataclass(frozen=True)
@@ -169,11 +170,16 @@ def _group(members: Sequence[Member]) -> Group:
 def run_folders(runs: Sequence[str | Path]) -> list[Path]:
     """The folders of runs among ``runs`` and in them, each once.
 
+    Args:
+        runs: paths of runs or of folders of runs, or bare names of those in ``checkpoints``.
+
     Raises:
-        UserError: there is no run at a path, and none in it.
+        UserError: there is no run at a path, and none in it; or the config of a run is not its own.
     """
     folders: dict[Path, Path] = {}
-    for run in map(Path, runs):
+    for run in map(find_run, runs):
+        if has_other_config(run):
+            raise other_config(run)
         inside = [run] if is_run(run) else sorted(p for p in run.glob("*") if is_run(p))
         if not inside:
             nothing = f": {nothing_at(run)}" if is_missing(run) else " and none in it"

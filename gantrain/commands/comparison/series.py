@@ -86,20 +86,18 @@ def read_series(folder: Path, seed: int, at: str) -> Series:
             f"{folder}/metrics.jsonl: steps or their {at} do not go up; it is damaged, so leave the run out"
         )
     slope = costs[-1] / steps[-1]
-
-    def cost(step: float) -> float:
-        return slope * step if step > steps[-1] else float(np.interp(step, steps, costs))
-
+    measured = np.array([row["step"] for row in rows], dtype=float)
+    spent = np.where(measured > steps[-1], slope * measured, np.interp(measured, steps, costs)).tolist()
     values: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
+    for row, cost in zip(rows, spent, strict=True):
         for name, value in row.items():
             if name not in ("step", "time") and abs(value) < _LARGEST:  # which NaN is not
-                values.setdefault(name, []).append((cost(row["step"]), value))
+                values.setdefault(name, []).append((cost, value))
     columns = {}
     for name, pairs in values.items():
         costs_of, numbers = np.array(pairs, dtype=float).T
         columns[name] = costs_of, numbers
-    return Series(folder, seed, cost(rows[-1]["step"]), columns, read_better(folder), diverged, slope)
+    return Series(folder, seed, spent[-1], columns, read_better(folder), diverged, slope)
 
 
 def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:

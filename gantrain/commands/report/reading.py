@@ -118,8 +118,8 @@ def read_runs(folders: Sequence[Path], at: str | None = None, trust: bool = Fals
 
 
 def one_line(error: object, folder: Path) -> str:
-    """What an error or a notice says, with the names of files as they are in a folder."""
-    return " ".join(str(error).replace(f"{folder}/", "").split())
+    """What an error or a notice says, with the names of files as they are in a folder, and without the folder's own."""
+    return " ".join(str(error).removeprefix(f"{folder}: ").replace(f"{folder}/", "").split())
 
 
 def _read(folders: Sequence[Path], at: str, trust: bool) -> Reading:
@@ -147,8 +147,9 @@ def _run(folder: Path, at: str, trust: bool) -> tuple[Member, ReportedRun]:
     try:
         series = read_series(folder, seed, at)
     except UserError as error:
-        there = (folder / METRICS).exists()
-        note = one_line(error, folder) if there else "It has no log, so that there are no curves"
+        log = folder / METRICS
+        empty = not log.exists() or log.is_file() and not log.stat().st_size
+        note = "It has no log, so that there are no curves" if empty else one_line(error, folder)
     digest = data_digest(folder)
     samples = None if digest is None else digest.samples
     own_code = _is_trusted(folder / CONFIG, content, trust)
