@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +27,12 @@ postpone_compiler()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs in processes of their own come first: they take longest, and other tests fill the time that they wait."""
-    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+    """What takes longest comes first, and other tests fill the time that it waits.
+
+    These are runs in processes of their own, and the tests of the whole package: its documentation, its wheel.
+    """
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.parent not in (here, here / "end_to_end"))
 
 
 @pytest.hookimpl(tryfirst=True)

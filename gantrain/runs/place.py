@@ -44,13 +44,20 @@ class Place:
         with suppress(FileNotFoundError, NotADirectoryError):
             if os.path.samestat(os.stat(self.folder), os.fstat(self._descriptor)):
                 # Asked of the open folder, so that one that is moved at this moment is not taken for an empty one.
-                if {CONFIG, METRICS} & set(os.listdir(self._descriptor)):
+                if any(self._holds(name) for name in (CONFIG, METRICS)):
                     return
                 raise self._error("deleted")
         now = self._now()
         if now is None:
             raise self._error("deleted")
         raise self._error(f"moved to {now}", "; move it back and go on with --resume")
+
+    def _holds(self, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=self._descriptor)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _now(self) -> str | None:
         """Where the folder lies now; None if it is deleted."""

@@ -156,6 +156,7 @@ def test_a_network_for_something_else_is_one_line(tmp_path):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_to_the_last_bit_with_dropout_and_sampa(tmp_path):
     keys = {"data": "{name: digits, batch_size: 16}", "evaluate.every": 1000, "run.folder": tmp_path / "runs"}
     keys |= {"game.classifier.model.checkpoint": vit(tmp_path / "vit", hidden_dropout_prob=0.1), "run.device": "cpu"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from gantrain.errors import Misplaced, UserError
 from gantrain.runs import checkpoint
 from gantrain.runs.checkpoint_writer import CheckpointWriter
 from gantrain.runs.monitor import Monitor
+from gantrain.runs.place import Place
 from gantrain.train.callbacks.metrics import MetricEvaluation
 from gantrain.train.callbacks.samples import SampleGrid
 from gantrain.train.trainer import Trainer
@@ -242,3 +244,9 @@ def test_a_run_whose_folder_is_taken_away_ends_with_a_line_and_writes_nothing_th
     what = {"_emptied": "deleted", "_deleted": "deleted"}.get(take.__name__, rf"moved to {tmp_path}/elsewhere")
     assert re.fullmatch(rf"{run}: was {what} while the run trained, so the run ends here.*", str(caught.value))
     assert everything() == left[-1]
+
+
+def test_threads_that_look_for_the_folder_at_the_same_time_find_it(tmp_path):
+    (tmp_path / "config.yaml").touch()
+    with Place(tmp_path) as place, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: place.require(), range(4000)))
