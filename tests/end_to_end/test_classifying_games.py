@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from cases import few
 from forked import Command, together
 from tiny import DIGITS, config_of, rows, same, state, write
 
@@ -64,7 +63,8 @@ def trained(game: str, folder: str, name: str, *overrides: str) -> None:
     train(config(game, folder, name, *overrides))
 
 
-@pytest.mark.parametrize("game", few(GAMES, "pgd"))
+@pytest.mark.slow
+@pytest.mark.parametrize("game", GAMES)
 def test_a_run_resumes_to_the_bit_and_two_processes_or_micro_batches_do_what_one_does(tmp_path, game):
     straight = train(config(game, tmp_path, "straight"))
     train(config(game, tmp_path, "stopped", "run.steps=1"))

@@ -109,7 +109,11 @@ CHASE = {
 RUN = {"name": "straight", "steps": 30}
 
 
-@pytest.mark.parametrize(("config", "compared"), [(INVERTED, "encoder"), (CHASE, "cem")], ids=["networks", "no data"])
+@pytest.mark.parametrize(
+    ("config", "compared"),
+    [(INVERTED, "encoder"), pytest.param(CHASE, "cem", marks=pytest.mark.slow)],
+    ids=["networks", "no data"],
+)
 def test_killed_and_resumed_it_ends_with_the_same_bits_and_two_processes_train_the_same(tmp_path, config, compared):
     (tmp_path / "three.py").write_text(MODULE)
     file = write(tmp_path, config | {"run": RUN, "checkpoint": {"every": 3}, "log": {"every": 3}})
