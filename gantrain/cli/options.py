@@ -49,6 +49,13 @@ results_option = click.option(
     metavar="FOLDER",
     help="Where to write; checkpoints/NAME by default, with the config's name.",
 )
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the generator computes; auto takes a GPU if there is one. Samples of GPU and CPU differ by rounding.",
+)
 trust_option = click.option(
     "--trust",
     is_flag=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gantrain.cli.completion import complete_run
-from gantrain.cli.options import PATH, data_option, print_result, trust_option
+from gantrain.cli.options import PATH, data_option, device_option, print_result, trust_option
 
 
 @click.command(short_help="Write a report about runs as one HTML file.")
@@ -21,13 +21,7 @@ from gantrain.cli.options import PATH, data_option, print_result, trust_option
     type=click.Choice(["gradients", "kimg", "step"]),
     help="What curves are drawn over; by default steps, and gradient evaluations if runs with other configs differ.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the generator computes; auto takes a GPU if there is one.",
-)
+@device_option
 @data_option
 @trust_option
 def report(

@@ -7,7 +7,16 @@ from typing import Any
 import click
 
 from gantrain.cli.completion import complete_run
-from gantrain.cli.options import PATH, data_option, print_result, require_run, step_option, trust_option, weights_option
+from gantrain.cli.options import (
+    PATH,
+    data_option,
+    device_option,
+    print_result,
+    require_run,
+    step_option,
+    trust_option,
+    weights_option,
+)
 
 
 @click.command(short_help="Sample the generator of a run.")
@@ -66,13 +75,7 @@ from gantrain.cli.options import PATH, data_option, print_result, require_run, s
 )
 @click.option("--images", is_flag=True, help="Write a folder with one PNG file for each sample, instead of one grid.")
 @click.option("--overwrite", is_flag=True, help="Replace earlier files; with --images, delete earlier samples first.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the generator computes; auto takes a GPU if there is one. Samples of GPU and CPU differ by rounding.",
-)
+@device_option
 @data_option
 @trust_option
 def sample(run: str, classes: str | None, neighbours: bool, nearest: int, **options: Any) -> None:

@@ -10,7 +10,11 @@ from gantrain.config.parts import Part
 
 
 def chosen(config: Schema) -> dict[str, Any]:
-    """A config as plain data without the keys that have their defaults. A part keeps its name or target."""
+    """A config as plain data without the keys that have their defaults, to be read and not to be loaded.
+
+    A part keeps its name or target also where that is the default. A default that depends on another key counts as one
+    although it was written down; :func:`gantrain.config.shortened.without_defaults` keeps such keys.
+    """
     found: dict[str, Any] = _chosen(config, config.model_dump(mode="json"))
     return found
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -87,15 +88,9 @@ def keeps_state(optimizer: Optimizer) -> bool:
     Args:
         optimizer: an optimizer that has not taken a step yet.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    with preserve(parameters):
-        for p in parameters:
-            p.grad = torch.zeros_like(p)
+    with _on_trial(optimizer):
         optimizer.step()
-        optimizer.zero_grad()
-    found = bool(optimizer.state)
-    optimizer.state.clear()
-    return found
+        return bool(optimizer.state)
 
 
 def require_steps(optimizer: Optimizer, numbers: ScheduledNumbers, key: str) -> None:
@@ -111,12 +106,9 @@ def require_steps(optimizer: Optimizer, numbers: ScheduledNumbers, key: str) -> 
     Raises:
         UserError: it fails.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if optimizer.state or is_users(optimizer) or not numbers:
         return
-    with preserve(parameters):
-        for p in parameters:
-            p.grad = torch.zeros_like(p)
+    with _on_trial(optimizer):
         try:
             optimizer.step()
             numbers.follow(math.inf)
@@ -127,8 +119,6 @@ def require_steps(optimizer: Optimizer, numbers: ScheduledNumbers, key: str) -> 
                 f"({type(error).__name__}: {error}); choose other first values, or another optimizer"
             ) from error
         finally:
-            optimizer.zero_grad()
-            optimizer.state.clear()
             numbers.follow(0)
 
 
@@ -144,12 +134,9 @@ def require_sharded_steps(optimizer: Optimizer, key: str) -> None:
     Raises:
         UserError: it fails.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if optimizer.state or not any(map(is_shard, parameters)):
+    if optimizer.state or not any(map(is_shard, _parameters(optimizer))):
         return
-    with preserve(parameters):
-        for p in parameters:
-            p.grad = torch.zeros_like(p)
+    with _on_trial(optimizer):
         try:
             optimizer.step()
         except Exception as error:
@@ -158,9 +145,24 @@ def require_sharded_steps(optimizer: Optimizer, key: str) -> None:
                 f"{key}: {name_of(optimizer)} cannot move parameters that are divided among processes ({what}); use "
                 "another optimizer, such as adam or sgd, or run.sharding: none"
             ) from error
+
+
+@contextmanager
+def _on_trial(optimizer: Optimizer) -> Iterator[None]:
+    """All gradients are zero in the block, whose steps are undone at its end: weights, gradients and state."""
+    parameters = _parameters(optimizer)
+    with preserve(parameters):
+        for p in parameters:
+            p.grad = torch.zeros_like(p)
+        try:
+            yield
         finally:
             optimizer.zero_grad()
             optimizer.state.clear()
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def _muon(part: Part, network: nn.Module, parameters: list[Tensor], key: str) -> Optimizer:
