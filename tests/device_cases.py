@@ -1,0 +1,246 @@
+"""Short runs of every part, for tests to train on the CPU, on an emulated device and on a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tiny import DIGITS, RING, config_of, rows, state
+
+from gantrain.commands.train import make_trainer
+
+CPU = torch.device("cpu")
+FEATURES = Path(__file__).parents[2] / "checkpoints/digits-classifier"
+
+PLAYERS = ("generator", "discriminator")
+RAPP = "outer={name: rapp, inner_steps: 3}"
+ALTERNATING = "outer={name: gda, order: alternating}"
+
+
+def both(setting: str) -> tuple[str, ...]:
+    return tuple(f"game.{player}.{setting}" for player in PLAYERS)
+
+
+def sharp(setting: str) -> tuple[str, ...]:
+    return both(f"sharpness={{{setting}}}")
+
+
+def images(name: str, generator: str = "", discriminator: str = "") -> tuple[str, ...]:
+    return (
+        f"game.generator.model={{name: {name}, latent_dim: 4, width: 4{generator}}}",
+        f"game.discriminator.model={{name: {name}, width: 4{discriminator}}}",
+    )
+
+
+SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9}
+
+
+def classifying(game: str, model: dict[str, Any], size: int = 8, **more: Any) -> dict[str, Any]:
+    """The base of a run on labelled digits."""
+    base = {key: value for key, value in DIGITS.items() if key not in ("game", "samples", "ema")}
+    base["data"] = {"name": "digits", "batch_size": 8, "size": size}
+    return base | {"game": {"name": game, "classifier": {"model": model, "optimizer": SGD}, **more}}
+
+
+DOMAINS = classifying(
+    "domain_adversarial",
+    {"name": "conv", "width": 4},
+    target_data={"name": "digits", "shift": 1},
+    domain_classifier={"model": {"name": "mlp", "width": 8, "spectral_norm": True}, "optimizer": SGD},
+)
+
+# The tests that everybody runs; each of them takes several parts at once.
+FEW = {
+    "gda": (RING,),
+    "a bit of everything": (
+        *(DIGITS, "outer={name: rapp, inner_steps: 2}", "run.steps=2", "data.accumulation=2"),
+        *("game.conditional=true", *sharp("name: sam, direction: random")),
+        *("game.penalties=[{name: r1, weight: 1.0, every: 2}]", "game.augmentations=[flip, cutout, color, crop]"),
+    ),
+    "bf16": (DIGITS, "outer={name: lookahead, base: extragradient}", "run.precision=bf16"),
+    "fp16": (RING, "run.precision=fp16", *sharp("name: sampa, climb: tanh")),
+    "constraints": (RING, "outer={name: ceg_plus, adaptive: true}", *both("constraint={name: simplex, total: 20.0}")),
+}
+
+MANY = {
+    # Loops.
+    "alternating": (DIGITS, ALTERNATING),
+    "critic steps": (DIGITS, "outer={name: gda, critic_steps: 3, samples: same}"),
+    "extragradient": (DIGITS, "outer=extragradient", "game.penalties=[r1, r2, wgan_gp]"),
+    "extragradient alternating": (DIGITS, "outer={name: extragradient, order: alternating, samples: same}"),
+    "eg plus": (DIGITS, "outer={name: extragradient_plus, relaxation: 0.4}"),
+    "rapp": (DIGITS, RAPP),
+    "optimistic": (DIGITS, "outer=optimistic"),
+    "extragradient critic steps": (DIGITS, "outer={name: extragradient, critic_steps: 2}"),
+    "optimistic critic steps": (DIGITS, "outer={name: optimistic, critic_steps: 2}"),
+    "lookahead twice": (
+        *(DIGITS, "outer={name: lookahead, inner_steps: 2, base: {name: lookahead, inner_steps: 2, base: gda}}"),
+        "run.steps=5",
+    ),
+    "ceg plus": (RING, "outer=ceg_plus"),
+    "anchored": (RING, "outer=anchored_extragradient", *both("optimizer={name: sgd, lr: 0.1}")),
+    "fast": (
+        *(RING, "outer={name: fast_extragradient, comonotonicity: -0.01}", *both("optimizer={name: sgd, lr: 0.1}")),
+        *both("constraint={name: l2_ball, radius: 2.0}"),
+    ),
+    "rampage": (DIGITS, "outer=rampage"),
+    "rampage plus": (DIGITS, "outer={name: rampage, antithetic: true, relaxation: 0.5}"),
+    "corrected": (
+        *(RING, "outer={name: corrected_proximal_point, comonotonicity: -0.01}"),
+        *both("optimizer={name: sgd, lr: 0.1}"),
+        *both("constraint={name: l2_ball, radius: 2.0}"),
+    ),
+    "line search": (
+        *(RING, "outer={name: ceg_plus, curvature: true}", *both("optimizer={name: sgd, lr: 0.1}")),
+        *both("constraint={name: l2_ball, radius: 2.0}"),
+    ),
+    # Oracles.
+    "sam": (DIGITS, *sharp("name: sam, rho: 0.1")),
+    "asam": (DIGITS, *sharp("name: sam, geometry: elementwise")),
+    "bisam": (DIGITS, *sharp("name: sam, climb: log, ascent: global"), "data.accumulation=2"),
+    "optsam": (DIGITS, *sharp("name: sam, direction: previous")),
+    "randsam": (DIGITS, *sharp("name: sam, direction: random")),
+    "msam": (DIGITS, *sharp("name: sam, direction: momentum")),
+    "looksam": (DIGITS, *sharp("name: sam, direction: friendly, every: 2, other_batch: true")),
+    "sampa": (DIGITS, *sharp("name: sampa, cosine: true, direction: smoothed"), RAPP),
+    "local sampa": (DIGITS, *sharp("name: sampa, climb: log, ascent: local"), "data.accumulation=2"),
+    # Losses and penalties.
+    **{
+        loss: (DIGITS, f"game.loss={loss}", "outer=extragradient")
+        for loss in ("minimax", "hinge", "wasserstein", "least_squares", "relativistic")
+    },
+    **{
+        f"{penalty} {loop}": (DIGITS, f"game.penalties=[{{name: {penalty}, every: 2}}]", f"outer={loop}")
+        for penalty in ("r1", "r2", "wgan_gp", "approximate_r1")
+        for loop in ("gda", "extragradient")
+    },
+    # Augmentations.
+    **{each: (DIGITS, f"game.augmentations=[{each}]") for each in ("flip", "cutout", "color", "crop")},
+    # Constraints and optimizers.
+    **{
+        each: (RING, *both(f"constraint={each}"), "outer=extragradient") for each in ("box", "l2_ball", "simplex", "l1")
+    },
+    **{
+        each: (DIGITS, *both(f"optimizer={{name: {each}, lr: 1.0e-3}}"), "outer=extragradient")
+        for each in (
+            "sgd",
+            "adam",
+            "adamw",
+            "rmsprop",
+            "adagrad",
+            "adadelta",
+            "nadam",
+            "radam",
+            "adamax",
+            "muon",
+            "optimistic_adam",
+        )
+    },
+    "schedules": (DIGITS, *both("scheduler={name: cosineannealinglr, T_max: 4}")),
+    # Networks.
+    "dcgan": (DIGITS, *images("dcgan"), "data={name: digits, batch_size: 32, size: 16}"),
+    "sndcgan": (DIGITS, *images("sndcgan"), "data={name: digits, batch_size: 8, size: 16}", "game.conditional=true"),
+    "sngan": (DIGITS, *images("sngan"), "data={name: digits, batch_size: 8, size: 32}", "game.conditional=true"),
+    "sngan attention": (
+        *(DIGITS, *images("sngan", ", attention: 8", ", attention: 8")),
+        "data={name: digits, batch_size: 8, size: 32}",
+    ),
+    "r3gan": (
+        *(DIGITS, *images("r3gan", ", group_width: 4", ", group_width: 4")),
+        *("data={name: digits, batch_size: 32, size: 16}", "game.loss=relativistic", "game.penalties=[r1, r2]"),
+    ),
+    "mlp spectral norm": (RING, "game.discriminator.model.spectral_norm=true", "game.conditional=true"),
+    **{
+        f"{model['name']} classifier": (classifying("classification", model, size),)
+        for size, model in (
+            (8, {"name": "conv", "width": 4}),
+            (8, {"name": "mlp", "width": 8}),
+            (8, {"name": "resnet", "width": 4, "depth": 8}),
+            (32, {"name": "vgg", "width": 4, "depth": 11}),
+            (8, {"name": "wide_resnet", "width": 1, "depth": 10, "dropout": 0.3}),
+            (8, {"name": "densenet", "growth": 4, "blocks": [1, 1]}),
+        )
+    },
+    # Games of more players.
+    "adversarial": (classifying("adversarial_training", {"name": "conv", "width": 4}, radius=0.2, ascent_steps=2),),
+    "perturber": (
+        classifying(
+            "adversarial_training",
+            {"name": "conv", "width": 4, "norm": "group"},
+            norm="l2",
+            radius=0.2,
+            perturber={"model": {"name": "conv", "width": 4}, "optimizer": SGD},
+        ),
+        RAPP,
+    ),
+    "domains": (DOMAINS, "outer=extragradient", "evaluate={every: 2, data: {split: test, shift: 1}}"),
+    # Precision and places of the data.
+    **{
+        f"{precision} {name}": (DIGITS, f"run.precision={precision}", *more)
+        for precision in ("bf16", "fp16")
+        for name, more in {
+            "gda": (),
+            "rapp": (RAPP,),
+            "sampa": sharp("name: sampa"),
+            "penalty": ("game.penalties=[wgan_gp]", "outer=extragradient"),
+            "accumulation": ("data.accumulation=2", ALTERNATING),
+        }.items()
+    },
+    "tf32": (DIGITS, "run.tf32=true"),
+    "channels last": (DIGITS, "run.channels_last=true", "outer=extragradient"),
+    "in memory": (DIGITS, "data.storage=memory", "game.conditional=true"),
+    "on the device": (DIGITS, "data.storage=device", "game.conditional=true"),
+    # Callbacks.
+    "diagnosis": (RING, "diagnose={every: 2}"),
+    **{
+        metric: (
+            DIGITS,
+            f"evaluate={{every: 2, metrics: [{metric}], samples: 128, subset_size: 50, features: {FEATURES}}}",
+            f"evaluate.infinity={str(metric == 'fid').lower()}",
+        )
+        for metric in ("fid", "isc", "kid", "prc", "ppl")
+    },
+}
+
+
+def trained(folder: Path, device: torch.device, case: tuple, *overrides: str, resume: bool = False):
+    """The state and the log of a short run."""
+    base, *settings = case
+    folder.mkdir(exist_ok=True)
+    config = config_of(base, folder, "run.name=run", "run.steps=4", "log.every=2", *settings, *overrides)
+    make_trainer(config, device).fit(resume=resume)
+    return state(folder / "run"), rows(folder / "run")
+
+
+def pictures(folder: Path) -> Path:
+    """A folder of 40 small images of two classes."""
+    numbers = np.random.default_rng(0)
+    for i in range(40):
+        path = folder / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(numbers.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+# By configuration: what a step that is not logged waits for, and the most operations that it launches.
+FINITE = "tolist at gradients/loss_scaling.py:evaluate_in_range"
+STEPS = {
+    "gda": (RING, (), {}, 94),
+    "alternating": (DIGITS, (ALTERNATING,), {}, 167),
+    "rapp": (DIGITS, (RAPP,), {}, 452),
+    "lookahead": (DIGITS, ("outer={name: lookahead, inner_steps: 1, base: extragradient}",), {}, 304),
+    "accumulation": (DIGITS, ("data.accumulation=2", "data.storage=memory"), {}, 358),
+    "bf16": (DIGITS, ("run.precision=bf16",), {}, 215),
+    # Once for each evaluation: whether the gradients are finite decides whether they are taken again.
+    "fp16": (DIGITS, ("run.precision=fp16",), {FINITE: 2}, 255),
+    "randsam": (DIGITS, sharp("name: sam, direction: random"), {}, 193),
+    "friendly looksam": (DIGITS, sharp("name: sam, direction: friendly, every: 2"), {}, 476),
+    "sampa": (DIGITS, sharp("name: sampa"), {}, 393),
+    "constraint": (RING, both("constraint=simplex"), {}, 124),
+    "penalty": (DIGITS, ("game.penalties=[r1]",), {}, 202),
+    "sngan": (DIGITS, (*images("sngan"), "data={name: digits, batch_size: 8, size: 32}"), {}, 547),
+    "domains": (DOMAINS, (), {}, 176),
+}
