@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from tiny import DIGITS, RING, config_of, rows, state
 
 from gantrain.commands.train import make_trainer
+from gantrain.data.dataset import DataSet
+from gantrain.data.datasets.image_set import ImageSet
+from gantrain.data.spec import DataSpec
 
 CPU = torch.device("cpu")
-FEATURES = Path(__file__).parents[2] / "checkpoints/digits-classifier"
+ROOT = Path(__file__).parents[1]
+FEATURES = ROOT / "checkpoints/digits-classifier"
+GAMES = ROOT / "configs/games"
 
 PLAYERS = ("generator", "discriminator")
 RAPP = "outer={name: rapp, inner_steps: 3}"
 ALTERNATING = "outer={name: gda, order: alternating}"
+
+
+class Points(DataSet):
+    """Fifty points with a number each."""
+
+    def __init__(self) -> None:
+        points = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+        super().__init__(points, points.square().sum(1), DataSpec((3,), classes=1, numeric=True))
+
+
+class Colours(ImageSet):
+    """Forty colour images of four classes."""
+
+    def __init__(self) -> None:
+        images = torch.randint(256, (40, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        super().__init__(images, torch.arange(40) % 4, 4)
 
 
 def both(setting: str) -> tuple[str, ...]:
@@ -107,6 +130,10 @@ MANY = {
     "looksam": (DIGITS, *sharp("name: sam, direction: friendly, every: 2, other_batch: true")),
     "sampa": (DIGITS, *sharp("name: sampa, cosine: true, direction: smoothed"), RAPP),
     "local sampa": (DIGITS, *sharp("name: sampa, climb: log, ascent: local"), "data.accumulation=2"),
+    "gsam": (DIGITS, *sharp("name: gsam")),
+    "esam": (DIGITS, *sharp("name: esam")),
+    "ae_sam": (DIGITS, *sharp("name: ae_sam")),
+    "gradient norm": (DIGITS, *sharp("name: gradient_norm")),
     # Losses and penalties.
     **{
         loss: (DIGITS, f"game.loss={loss}", "outer=extragradient")
@@ -117,8 +144,16 @@ MANY = {
         for penalty in ("r1", "r2", "wgan_gp", "approximate_r1")
         for loop in ("gda", "extragradient")
     },
+    **{
+        penalty: (DIGITS, f"game.penalties=[{penalty}]", "outer=extragradient")
+        for penalty in ("dragan", "approximate_r2", "lecam", "orthogonal", "path_length", "feature_matching")
+    },
+    "consistency": (DIGITS, "game.penalties=[consistency]", "game.augmentations=[flip]"),
+    "auxiliary_classifier": (DIGITS, "game.penalties=[auxiliary_classifier]", "game.conditional=true"),
     # Augmentations.
-    **{each: (DIGITS, f"game.augmentations=[{each}]") for each in ("flip", "cutout", "color", "crop")},
+    **{each: (DIGITS, f"game.augmentations=[{each}]") for each in ("flip", "cutout", "color", "crop", "diffaugment")},
+    "ada": (DIGITS, "game.augmentations=[{name: ada, p: 0.9}]", "game.penalties=[{name: r1, every: 2}]"),
+    "ada kimg": (DIGITS, "game.augmentations=[ada]"),
     # Constraints and optimizers.
     **{
         each: (RING, *both(f"constraint={each}"), "outer=extragradient") for each in ("box", "l2_ball", "simplex", "l1")
@@ -135,6 +170,9 @@ MANY = {
             "nadam",
             "radam",
             "adamax",
+            "asgd",
+            "adafactor",
+            "rprop",
             "muon",
             "optimistic_adam",
         )
@@ -152,6 +190,12 @@ MANY = {
         *(DIGITS, *images("r3gan", ", group_width: 4", ", group_width: 4")),
         *("data={name: digits, batch_size: 32, size: 16}", "game.loss=relativistic", "game.penalties=[r1, r2]"),
     ),
+    "stylegan2": (DIGITS, *images("stylegan2", ", mapping_layers: 2, style_mixing: 0.5"), "game.penalties=[r1]"),
+    "biggan": (
+        *(DIGITS, *images("biggan", "", ""), "game.generator.model.latent_dim=null", "game.conditional=true"),
+        "data={name: digits, batch_size: 8, size: 32}",
+    ),
+    "fastgan": (DIGITS, *images("fastgan"), "data={name: digits, batch_size: 8, size: 64}"),
     "mlp spectral norm": (RING, "game.discriminator.model.spectral_norm=true", "game.conditional=true"),
     **{
         f"{model['name']} classifier": (classifying("classification", model, size),)
@@ -164,7 +208,20 @@ MANY = {
             (8, {"name": "densenet", "growth": 4, "blocks": [1, 1]}),
         )
     },
-    # Games of more players.
+    "regression": (
+        {key: value for key, value in DIGITS.items() if key not in ("game", "samples", "ema", "data")}
+        | {
+            "data": {"target": f"{__name__}:Points", "batch_size": 8},
+            "game": {"name": "regression", "regressor": {"model": {"name": "mlp", "width": 8}, "optimizer": SGD}},
+        },
+    ),
+    "imagenet_resnet classifier": (
+        classifying("classification", {"name": "imagenet_resnet", "depth": 18}),
+        *("data=null", f"data={{target: '{__name__}:Colours', batch_size: 8}}"),
+    ),
+    # Games of more players, and without data.
+    "matrix": (yaml.safe_load((GAMES / "matrix.yaml").read_text()), "scalars=null"),
+    "cournot": (yaml.safe_load((GAMES / "cournot.yaml").read_text()),),
     "adversarial": (classifying("adversarial_training", {"name": "conv", "width": 4}, radius=0.2, ascent_steps=2),),
     "perturber": (
         classifying(
@@ -200,10 +257,15 @@ MANY = {
             DIGITS,
             f"evaluate={{every: 2, metrics: [{metric}], samples: 128, subset_size: 50, features: {FEATURES}}}",
             f"evaluate.infinity={str(metric == 'fid').lower()}",
+            f"game.conditional={str(metric == 'intra_class_fid').lower()}",
         )
-        for metric in ("fid", "isc", "kid", "prc", "ppl")
+        for metric in ("fid", "isc", "kid", "prc", "prdc", "authenticity", "intra_class_fid", "ppl")
     },
 }
+
+
+# Some sums of these have another order in other layouts of memory.
+ROUNDED = {"fastgan"}
 
 
 def trained(folder: Path, device: torch.device, case: tuple, *overrides: str, resume: bool = False):
@@ -213,6 +275,23 @@ def trained(folder: Path, device: torch.device, case: tuple, *overrides: str, re
     config = config_of(base, folder, "run.name=run", "run.steps=4", "log.every=2", *settings, *overrides)
     make_trainer(config, device).fit(resume=resume)
     return state(folder / "run"), rows(folder / "run")
+
+
+def far(found: tuple, expected: tuple) -> tuple[float, float]:
+    """How far two runs lie apart: the players' states as vectors, relative to those expected, and what was logged."""
+    apart = logged = 0.0
+    for player, weights in expected[0].items():
+        if isinstance(weights, dict) and weights and all(isinstance(t, torch.Tensor) for t in weights.values()):
+            left, right = (
+                torch.cat([t.double().cpu().flatten() for t in run[0][player].values() if t.is_floating_point()])
+                for run in (found, expected)
+            )
+            apart = max(apart, float((left - right).norm() / right.norm()))
+    for here, there in zip(found[1], expected[1], strict=True):
+        for key, value in there.items():
+            if math.isfinite(value):
+                logged = max(logged, abs(here[key] - value) / max(abs(value), 0.1))
+    return apart, logged
 
 
 def pictures(folder: Path) -> Path:

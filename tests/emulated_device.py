@@ -314,7 +314,7 @@ def emulated() -> Iterator[torch.device]:
         clear = torch.clear_autocast_cache
         patch.setattr(torch, "clear_autocast_cache", lambda: (_casts.clear(), clear()))
         patch.setattr(dist, "batch_isend_irecv", _messages)
-        for function in (torch.tensor, torch.as_tensor):
+        for function in (torch.tensor, torch.as_tensor, torch.eye):
             patch.setattr(torch, function.__name__, _then_moved(function))
         # A thread of its own for the device would not know what this thread counts.
         with torch.autograd.set_multithreading_enabled(False):
@@ -328,7 +328,7 @@ def _messages(messages: list[dist.P2POp]) -> list[Any]:
 
 
 def _then_moved(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """``torch.tensor``, which cannot write to a device whose operations are in Python."""
+    """A function of torch that makes tensors, which cannot write to a device whose operations are in Python."""
 
     def made(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
         if device is None or torch.device(device).type != NAME:

@@ -30,18 +30,21 @@ def upcast(x: Tensor) -> Tensor:
     return x.float() if x.dtype in _HALF.values() else x
 
 
+def autocasting(device: torch.device) -> bool:
+    """Whether autocast is on for a device."""
+    kind = device.type
+    # The compiler of torch 2.11 cannot trace the question, which is needed for devices of other kinds alone.
+    return (kind in ("cpu", "cuda") or torch.amp.is_autocast_available(kind)) and torch.is_autocast_enabled(kind)
+
+
 def in_float16(device: torch.device) -> bool:
     """Whether networks on the device now compute in float16, whose range is small."""
-    kind = device.type
-    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return on and torch.get_autocast_dtype(kind) == torch.float16
+    return autocasting(device) and torch.get_autocast_dtype(device.type) == torch.float16
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     """A context in which networks on the device compute without autocast, in the precision of their weights."""
-    kind = device.type
-    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return torch.autocast(kind, enabled=False) if on else nullcontext()
+    return torch.autocast(device.type, enabled=False) if autocasting(device) else nullcontext()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Source: Karras et al., Training generative adversarial networks with limited dat
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from typing import Any
 
@@ -51,8 +52,7 @@ def warped(images: Tensor, inverse: Tensor) -> Tensor:
     """
     height, width = images.shape[2:]
     left, right, above, below = _margins(inverse, height, width)
-    images = pad(images, (left, right, above, below), mode="reflect")
-    images = _upsampled(images)
+    images = _upsampled(_mirrored(_mirrored(images, left, right, dim=3), above, below, dim=2))
     x, y = torch.tensor((left - right) / 2.0), torch.tensor((above - below) / 2.0)
     inverse = translation(x, y).to(inverse) @ inverse
     # Lengths are now halves of pixels, and the old middle lies half of one further.
@@ -100,6 +100,14 @@ def _filtered(images: Tensor, taps: Tensor, stride: int) -> Tensor:
     return conv2d(images, taps.transpose(2, 3), stride=(stride, 1), groups=channels)
 
 
+def _mirrored(images: Tensor, before: int, after: int, dim: int) -> Tensor:
+    """Images with mirrored margins along an axis; the derivative of torch's own padding has no order on a GPU."""
+    size = images.shape[dim]
+    start = images.narrow(dim, 1, before).flip(dim)
+    end = images.narrow(dim, size - 1 - after, after).flip(dim)
+    return torch.cat([start, images, end], dim)
+
+
 def _upsampled(images: Tensor) -> Tensor:
     n, channels, height, width = images.shape
     spread = torch.stack([images, torch.zeros_like(images)], dim=-1).view(n, channels, height, 2 * width)
@@ -135,6 +143,8 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, slopes: Tensor, grid: Tensor, size: torch.Size) -> Tensor:
         ctx.save_for_backward(grid)
+        if slopes.is_cuda and torch.are_deterministic_algorithms_enabled():
+            return spread_in_order(slopes, grid, size)
         images = slopes.new_zeros(()).expand(size)  # their values do not matter
         found, _ = torch.ops.aten.grid_sampler_2d_backward(slopes, images, grid, 0, 0, False, (True, False))
         return found
@@ -143,3 +153,28 @@ class _Spread(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
         (grid,) = ctx.saved_tensors
         return _Sampled.apply(slopes[0], grid), None, None
+
+
+def spread_in_order(slopes: Tensor, grid: Tensor, size: torch.Size) -> Tensor:
+    """The transpose of bilinear sampling, of which torch's own kernel on a GPU adds up in another order each time.
+
+    Args:
+        slopes: ``(n, c, rows, columns)``, what is spread.
+        grid: ``(n, rows, columns, 2)``, where it was sampled, as for ``grid_sample`` without aligned corners.
+        size: ``(n, c, h, w)``, that of the images.
+
+    Returns:
+        Images of this size.
+    """
+    n, channels, height, width = size
+    x, y = ((grid + 1) * torch.tensor((width, height), device=grid.device) - 1).div(2).unbind(-1)
+    image = torch.arange(n, device=grid.device).view(n, 1, 1)
+    values = slopes.permute(0, 2, 3, 1)
+    found = slopes.new_zeros(n * height * width, channels)
+    for right, below in itertools.product((0, 1), repeat=2):
+        column, row = x.floor() + right, y.floor() + below
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        share = (1 - (x - column).abs()) * (1 - (y - row).abs()) * inside
+        place = (image * height + row.clamp(0, height - 1)) * width + column.clamp(0, width - 1)
+        found.index_add_(0, place.long().flatten(), (values * share[..., None]).flatten(0, 2).to(found.dtype))
+    return found.view(n, height, width, channels).permute(0, 3, 1, 2).contiguous()

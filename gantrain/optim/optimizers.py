@@ -25,8 +25,8 @@ from gantrain.utils.tensors import preserve
 def make_optimizer(spec: Any, network: nn.Module, key: str = "optimizer") -> Optimizer:
     """The optimizer that ``spec`` describes, over the trainable parameters of ``network``.
 
-    Where torch has a fused implementation and the spec does not choose between ``fused`` and ``foreach``, the fused one
-    is taken: it is the fastest on CPU and on GPU.
+    Where torch has a fused implementation for every device, and the spec does not choose between ``fused`` and
+    ``foreach``, the fused one is taken: it is the fastest on CPU and on GPU.
 
     Args:
         spec: a name, a mapping or a validated part.
@@ -205,6 +205,7 @@ def _fusible(part: Part, parameters: Sequence[Tensor]) -> bool:
     # None is torch's own "not chosen"; false chooses the other implementation.
     chosen = any(settings.get(key) is not None for key in ("foreach", "fused"))
     chosen = chosen or any(settings.get(key) for key in ("differentiable", "capturable"))
-    # Of sharded tensors torch fuses no other steps than Adam's.
-    able = part_name(part) in ("adam", "adamw") or not any(map(is_shard, parameters))
-    return able and "fused" in settings and not chosen and all(torch.is_floating_point(p) for p in parameters)
+    # Of sharded tensors torch fuses no other steps than Adam's, and it fuses Adagrad's on CPUs alone.
+    sharded = any(map(is_shard, parameters))
+    able = part_name(part) in (("adam", "adamw") if sharded else ("adam", "adamw", "sgd"))
+    return able and not chosen and all(torch.is_floating_point(p) for p in parameters)

@@ -5,15 +5,14 @@ They are skipped where torch finds no GPU.
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import pytest
 import torch
 import torch.distributed as dist
-from device_cases import CPU, FEATURES, FEW, MANY, RAPP, STEPS, pictures, sharp, trained
+from device_cases import CPU, FEATURES, FEW, MANY, RAPP, STEPS, far, pictures, sharp, trained
 from forked import Command, gantrain
-from tiny import DIGITS, RING, config_of, rows, same, state, write
+from tiny import DIGITS, RING, config_of, same, write
 from torch import nn
 
 from gantrain.commands.train import make_trainer
@@ -26,45 +25,22 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 GPU = torch.device("cuda", 0)
 # What the network itself draws comes from the device's own generator, and a GPU's is another than the CPU's.
-DRAWING = {"wide_resnet classifier"}
+DRAWING = {"wide_resnet classifier", "fastgan", "stylegan2"}
+# Checkpoints do not hold the gradient of each micro-batch (docs/determinism.md).
+NOT_RESUMED = {"local sampa"}
 CASES = FEW | MANY
-PLAYERS = {"generator", "discriminator", "classifier", "perturber", "domain_classifier"}
-
-
-def relative(left: torch.Tensor, right: torch.Tensor) -> float:
-    left, right = left.double().cpu(), right.double().cpu()
-    return float((left - right).norm() / right.norm().clamp_min(1e-3))
-
-
-def tensors(tree, path: str = "") -> dict[str, torch.Tensor]:
-    if isinstance(tree, torch.Tensor):
-        return {path: tree} if tree.is_floating_point() else {}
-    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list | tuple) else ()
-    return {name: t for key, value in pairs for name, t in tensors(value, f"{path}/{key}").items()}
-
-
-def far(found: tuple, expected: tuple) -> tuple[float, float]:
-    """How far two runs lie apart: their parameters, and what they logged; relative to the second."""
-    left, right = (
-        tensors({player: run[0][player] for player in run[0] if player in PLAYERS}) for run in (found, expected)
-    )
-    assert list(left) == list(right)
-    apart = max((relative(left[name], right[name]) for name in right), default=0.0)
-    logged = 0.0
-    for of_found, of_expected in zip(found[1], expected[1], strict=True):
-        assert set(of_found) >= set(of_expected)
-        for key, value in of_expected.items():
-            if math.isfinite(value):
-                logged = max(logged, abs(of_found[key] - value) / max(abs(value), 0.1))
-    return apart, logged
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in FEW else pytest.mark.slow) for n in CASES])
 def test_runs_are_the_cpus_up_to_rounding_and_the_same_bits_again(tmp_path, name):
     case = CASES[name]
     straight = trained(tmp_path / "straight", GPU, case)
-    trained(tmp_path / "resumed", GPU, case, "run.steps=2")
-    assert same(trained(tmp_path / "resumed", GPU, case, resume=True), straight)
+    if name in NOT_RESUMED:
+        found = trained(tmp_path / "again", GPU, case)
+    else:
+        trained(tmp_path / "resumed", GPU, case, "run.steps=2")
+        found = trained(tmp_path / "resumed", GPU, case, resume=True)
+    assert same(found, straight)
     weights, logged = far(straight, trained(tmp_path / "cpu", CPU, case))
     print(f"FAR {name}: weights {weights:.1e}, logged {logged:.1e}")
     if name not in DRAWING:
@@ -136,21 +112,20 @@ def test_compiled_runs_resume_to_the_bit(tmp_path):
     assert same(trained(tmp_path / "resumed", GPU, case, resume=True), straight)
 
 
-class Resized(nn.Module):
+class Pooled(nn.Module):
     """A discriminator with a layer of which the derivative has no deterministic algorithm on a GPU."""
 
     def __init__(self, spec):
         super().__init__()
-        self.out = nn.Linear(16 * 16, 1)
+        self.out = nn.Linear(9, 1)
 
     def forward(self, x, y=None):
-        x = nn.functional.interpolate(x, size=16, mode="bilinear")
-        return self.out(x.flatten(1)).squeeze(1)
+        return self.out(nn.functional.adaptive_avg_pool2d(x, 3).flatten(1)).squeeze(1)
 
 
 def test_a_layer_without_a_deterministic_algorithm_is_refused_by_name(tmp_path):
-    case = (DIGITS, f"game.discriminator.model={{target: '{__name__}:Resized'}}")
-    with pytest.raises(UserError, match="^run.deterministic: torch has no algorithm for upsample_bilinear2d_backward"):
+    case = (DIGITS, "game.discriminator.model=null", f"game.discriminator.model={{target: '{__name__}:Pooled'}}")
+    with pytest.raises(UserError, match="^run.deterministic: torch has no algorithm for adaptive_avg_pool2d_backward"):
         trained(tmp_path / "strict", GPU, case)
     trained(tmp_path / "lenient", GPU, case, "run.deterministic=false")
 
@@ -198,21 +173,20 @@ def test_a_group_of_one_process_speaks_nccl(monkeypatch):
 @pytest.mark.slow
 def test_commands_take_the_gpu(tmp_path):
     evaluate = f"evaluate={{every: 3, samples: 100, metrics: [fid, kid], subset_size: 50, features: {FEATURES}}}"
-    write(tmp_path, DIGITS, "run.device=auto", "run.steps=6", evaluate)
-    assert torch.cuda.get_device_name() in gantrain(tmp_path, "train", "config.yaml", "--dry-run").output
-    gantrain(tmp_path, "train", "config.yaml")
-    gantrain(tmp_path, "sample", "digits", "--count", "9")
-    gantrain(tmp_path, "diagnose", "digits")
-    gantrain(tmp_path, "eval", "digits")
-    print(gantrain(tmp_path, "doctor", "config.yaml").output)
-    gantrain(tmp_path, "sweep", "config.yaml", "--over", "outer=gda,rapp", "--seeds", "2", "--workers", "2")
-    assert rows(tmp_path / "digits") and state(tmp_path / "digits")
+    write(tmp_path, DIGITS, "run.steps=6", evaluate)
+    config = ("config.yaml", "run.device=auto")
+    assert torch.cuda.get_device_name() in gantrain(tmp_path, "train", *config, "--dry-run").output
+    gantrain(tmp_path, "train", *config)
+    for command in (("sample", "digits", "--number", "9"), ("diagnose", "digits"), ("eval", "digits")):
+        gantrain(tmp_path, *command)
+    assert torch.cuda.get_device_name() in gantrain(tmp_path, "doctor", *config).output
+    gantrain(tmp_path, "sweep", *config, "--over", "outer=gda,rapp", "--seeds", "2", "--workers", "2")
+    assert len(list((tmp_path / "digits_sweep").glob("*/step_6"))) == 4
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 1, reason="several GPUs")
 def test_two_processes_on_one_gpu_are_refused_in_one_line(tmp_path):
-    write(tmp_path, RING, "run.device=auto")
-    command = Command(tmp_path, "train", "--processes", "2", "config.yaml")
-    code = command.wait()
+    write(tmp_path, RING)
+    command = Command(tmp_path, "train", "--processes", "2", "config.yaml", "run.device=cuda")
+    assert command.wait() == 2 and not (tmp_path / "ring").exists()
     print(command.errors)
-    assert code == 2 and not (tmp_path / "ring").exists()

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import pad
+from torch.nn.functional import grid_sample, pad
 
 from gantrain.data import ADA, Batch
-from gantrain.data.geometry import rotation, scaling, translation, warped
+from gantrain.data.geometry import rotation, scaling, spread_in_order, translation, warped
 from gantrain.errors import UserError
 
 ONLY = {"flip": 0.0, "rotate90": 0.0, "shift": 0.0, "geometry": 0.0, "color": 0.0, "cutout": 0.0}
@@ -151,3 +151,11 @@ def test_what_cannot_be_coloured_is_refused():
     ADA(p=1.0, color=0.0)(images, batch_of(images))
     with pytest.raises(UserError, match="expected images"):
         ADA(p=1.0)(torch.zeros(2, 5), batch_of(torch.zeros(2, 5)))
+
+
+def test_spreading_in_order_is_the_transpose_of_sampling():
+    images = torch.randn(3, 2, 7, 9, dtype=torch.float64, requires_grad=True)
+    grid = 2.4 * torch.rand(3, 5, 6, 2, dtype=torch.float64) - 1.2  # some of it outside of the images
+    slopes = torch.randn(3, 2, 5, 6, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(grid_sample(images, grid, align_corners=False), images, slopes)
+    torch.testing.assert_close(spread_in_order(slopes, grid, images.shape), expected, atol=1e-12, rtol=0)

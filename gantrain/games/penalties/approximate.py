@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import Tensor
 
+from gantrain.compute.precision import autocasting, full_precision
 from gantrain.games.penalties.base import Penalty, Score, Scored
 
 if TYPE_CHECKING:
@@ -29,10 +28,9 @@ class _Approximate(Penalty):
         here = {"real": real, "fake": fake}[self.side]
         samples = here.samples.detach()
         noise = batch.normal(f"approximate/{self.side}", *samples.shape[1:]).to(samples.dtype)
-        device = samples.device.type
-        half = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        half = autocasting(samples.device)
         # The difference of two logits would lose most of its digits in half precision.
-        with torch.autocast(device, enabled=False) if half else nullcontext():
+        with full_precision(samples.device):
             # One function at two points: what is drawn or moved between two passes would be divided by sigma.
             again = here.again or (lambda x: discriminator(x, here.labels))
             logits = again(samples) if half else here.logits
