@@ -15,9 +15,12 @@ from tiny import DIGITS, RING, config_of
 
 from gantrain.compute.compiler_import import postpone_compiler
 
-# Shells let what they start in the background ignore Ctrl-C, and the commands under test would inherit that.
+# Shells let what they start in the background ignore Ctrl-C, and nohup the end of the connection; the commands under test
+# would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # One thread on every machine, in this process and those that tests start: sums depend on how many there are.
 if "OMP_NUM_THREADS" not in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
