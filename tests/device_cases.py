@@ -221,7 +221,7 @@ MANY = {
     ),
     # Games of more players, and without data.
     "matrix": (yaml.safe_load((GAMES / "matrix.yaml").read_text()), "scalars=null"),
-    "cournot": (yaml.safe_load((GAMES / "cournot.yaml").read_text()),),
+    "cournot": (yaml.safe_load((GAMES / "cournot.yaml").read_text()), "scalars.every=2"),
     "adversarial": (classifying("adversarial_training", {"name": "conv", "width": 4}, radius=0.2, ascent_steps=2),),
     "perturber": (
         classifying(
