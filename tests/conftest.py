@@ -15,7 +15,7 @@ from tiny import DIGITS, RING, config_of
 
 from gantrain.compute.compiler_import import postpone_compiler
 
-# Shells let what they start in the background ignore Ctrl-C, and nohup the end of the connection; the commands under test
+# Shells let what they start in the background ignore Ctrl-C, and nohup the end of the connection; commands under test
 # would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
