@@ -251,6 +251,31 @@ class _Stream:
         _on_their_way.clear()
 
 
+class _Event:
+    """A point in what the device was told, which it has reached unless it :func:`stands_still`."""
+
+    def __init__(self, device: torch.device):
+        assert device.type == NAME
+        self._reached = False
+
+    def record(self) -> None:
+        self._reached = not _still
+
+    def query(self) -> bool:
+        return self._reached or not _still
+
+
+@contextmanager
+def stands_still() -> Iterator[None]:
+    """The device reaches no event in the block, as if it waited for another process."""
+    _still.append(None)
+    try:
+        yield
+    finally:
+        _still.pop()
+
+
+_still: list[None] = []
 # What was sent to the CPU, with the numbers that it had then.
 _on_their_way: list[tuple[Tensor, Tensor]] = []
 
@@ -311,6 +336,7 @@ def emulated() -> Iterator[torch.device]:
         patch.setattr(torch.cuda, "mem_get_info", lambda device=None: (60 << 30, 80 << 30))
         patch.setattr(Tensor, "pin_memory", lambda tensor, *_: tensor)
         patch.setattr(torch.accelerator, "current_stream", lambda device: _Stream())
+        patch.setattr(torch, "Event", _Event)
         clear = torch.clear_autocast_cache
         patch.setattr(torch, "clear_autocast_cache", lambda: (_casts.clear(), clear()))
         patch.setattr(dist, "batch_isend_irecv", _messages)

@@ -97,11 +97,11 @@ def decoys(folder: Path) -> None:
         )
 
 
-def hosts(folders: Sequence[Path], *arguments: str) -> list[Command]:
-    """The command once in each folder, as a launcher starts it on as many hosts with one process each."""
+def hosts(folders: Sequence[Path], *arguments: str, target: Callable[..., None] | None = None) -> list[Command]:
+    """The command, or ``target``, once in each folder, as a launcher starts it on hosts with one process each."""
     held, port = hold_port()
     commands = [
-        Command(folder, *arguments, LOCAL_RANK="0", **_place(rank, len(folders), port))
+        Command(folder, *arguments, target=target, LOCAL_RANK="0", **_place(rank, len(folders), port))
         for rank, folder in enumerate(folders)
     ]
     commands[0].port = held  # as long as the first process may listen there

@@ -32,6 +32,7 @@ from gantrain.distributed.agreement import require_agreement
 from gantrain.distributed.environment import check_processes, expected_processes, ignored_settings
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
+from gantrain.distributed.store import begun_earlier
 from gantrain.errors import NotFound, Notice
 from gantrain.games.base import Game
 from gantrain.games.sharded import shard_players
@@ -56,6 +57,8 @@ def train(
 ) -> Path:
     """Train the game that ``config`` describes and return the run's folder.
 
+    If a launcher such as torchrun has started all processes anew, a run that they had begun goes on.
+
     Args:
         config: a validated training config.
         resume: go on from the newest whole checkpoint of the run, where there is one.
@@ -73,6 +76,8 @@ def train(
     """
     with joined(config, processes) as (everyone, device):
         folder = Path(config.run.folder) / config.run.name
+        if everyone.broadcast_object(everyone.rank == 0 and begun_earlier(folder)):
+            resume, overwrite = True, False
         with everyone.raise_on_all():
             if everyone.rank == 0:
                 require_available(folder, resolved(config), resume, overwrite)

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gantrain.config.sections import TIMEOUT
+from gantrain.distributed.watch import require_others
 from gantrain.errors import UserError, lost_another
 from gantrain.utils.abandon import Abandoned, between_batches
 from gantrain.utils.waiting import within
@@ -73,6 +74,17 @@ class Processes:
         """The role of this process, from 0 to ``roles - 1``, in a division that :meth:`divide` has prepared."""
         return self._roles[roles]
 
+    def own_group(self, ranks: Sequence[Sequence[int]]) -> dist.ProcessGroup:
+        """The group of torch.distributed that this process has in a division; all processes must make it together.
+
+        Args:
+            ranks: the numbers of the processes of each group; this process is in one of them.
+        """
+        # torch would give the groups its own timeout of half an hour, not that of the group of all processes.
+        groups = [dist.new_group(list(each), timeout=self._timeout) for each in ranks]
+        (own,) = (group for group in groups if isinstance(group, dist.ProcessGroup))  # others are placeholders
+        return own
+
     @contextmanager
     def within(self, roles: int) -> Iterator[None]:
         """Make the processes with this process' role the current group inside the block.
@@ -83,15 +95,9 @@ class Processes:
         if roles not in self._groups:
             # The groups are made here and not in divide, since making them waits for all processes.
             ranks = [list(range(each * size, (each + 1) * size)) for each in range(roles)]
-            # torch would give the groups its own timeout of half an hour, not that of the group of all processes.
-            groups = [dist.new_group(each, timeout=self._timeout) for each in ranks]
-            own = groups[role]
-            assert isinstance(own, dist.ProcessGroup)  # not torch's placeholder for groups of other processes
-            self._groups[roles] = own
+            self._groups[roles] = self.own_group(ranks)
             # Messages of different divisions must not be taken for each other, so each division has ways of its own.
-            route = dist.new_group(timeout=self._timeout)
-            assert isinstance(route, dist.ProcessGroup)
-            self._routes[roles] = route
+            self._routes[roles] = self.own_group([list(range(self.world_size))])
         outside = self.rank, self.group_size, self.group
         self.rank, self.group_size, self.group = self.rank - role * size, size, self._groups[roles]
         try:
@@ -258,6 +264,7 @@ class Processes:
                 An error that is no UserError is re-raised unchanged in the process where it occurred, and one that says
                 that another process is lost is raised at once.
         """
+        require_others()
         error = None
         try:
             yield

@@ -53,7 +53,7 @@ def mesh_of(kind: Kind, processes: Processes, device: torch.device) -> DeviceMes
     """
     if kind == "none" or processes.world_size == 1:
         return None
-    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
     if kind == "full":
         return init_device_mesh(device.type, (processes.world_size,))
@@ -69,7 +69,10 @@ def mesh_of(kind: Kind, processes: Processes, device: torch.device) -> DeviceMes
         raise UserError(
             "run.sharding: hybrid divides parameters among the processes of a host, and each host has one; use full"
         )
-    return init_device_mesh(device.type, (processes.world_size // here, here), mesh_dim_names=("hosts", "shards"))
+    ranks = torch.arange(processes.world_size).view(-1, here)
+    # torch would give the groups of the mesh its own timeout of half an hour.
+    groups = [processes.own_group(each.tolist()) for each in (ranks.T, ranks)]
+    return DeviceMesh.from_group(groups, device.type, ranks, mesh_dim_names=("hosts", "shards"))
 
 
 def shard(network: nn.Module, mesh: DeviceMesh, processes: Processes) -> None:

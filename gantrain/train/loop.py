@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from gantrain.compute.pace import Pace
 from gantrain.config.clock import Clock
 from gantrain.config.sections import TENSORBOARD, Checkpoint, Log, Run
 from gantrain.config.types import Interval
@@ -68,6 +69,7 @@ class Loop(ABC):
     """
 
     evaluator: Evaluator
+    pace: Pace
     batches: Batches
     config: Mapping[str, Any]
     monitor: Monitor
@@ -251,10 +253,12 @@ class Loop(ABC):
             while not self.over:
                 began = time.time()
                 self.train_step(observe=self.may_pass(every) or self.last)
+                self.pace.step()
                 if self.begun is not None:
                     self._report_start(began)
                 self.pending = self._due()
                 if self.evaluator.observing and self._is_due(every):
+                    self.pace.settle()
                     now = time.perf_counter(), self.step, self.evaluator.draws
                     self.log(now[0] - last[0], now[1] - last[1], now[2] - last[2])
                     last = now
@@ -313,6 +317,7 @@ class Loop(ABC):
     def _run_pending(self) -> Literal["stop", "save"] | None:
         """Run the callbacks that are due. What a signal asks for meanwhile comes first; the others are then left."""
         if self.pending:
+            self.pace.settle()
             self._settle()  # they may read the run's folder
         while self.pending:
             name, hopeless = self.pending[0], ""
@@ -430,6 +435,7 @@ class Loop(ABC):
     def _save_once(self) -> None:
         """Have a checkpoint written, unless the last one is the same."""
         if self.kept != self.stage():
+            self.pace.settle()
             self.save()
 
     def _settle(self) -> None:

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from gantrain.compute import memory
 from gantrain.compute.compile import Arithmetic, reference_arithmetic
+from gantrain.compute.pace import Pace
 from gantrain.compute.precision import autocast
 from gantrain.compute.threads import threads
 from gantrain.config.clock import Clock, in_images
@@ -29,6 +30,8 @@ from gantrain.data.digest import Digest, difference
 from gantrain.data.storage import describe_samples
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.sharding import whole_copy
+from gantrain.distributed.store import mark_begun
+from gantrain.distributed.watch import require_others
 from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game
 from gantrain.games.sharded import require_shards, whole_players
@@ -195,6 +198,7 @@ class Trainer(Loop):
             raise UserError("ema: two averages have the same name; give each another one, as in gt.EMA(…, name='slow')")
         self.scheduled = scheduled_numbers(game, self.learners, outer, several[0] if len(several) == 1 else several)
         self.device = self.learners[0].parameters[0].device
+        self.pace = Pace(self.device, require_others)
         require_shards(game, run.sharding, processes)
         self.arithmetic = Arithmetic(run)
         self.arithmetic.prepare([player.module for player in game.players.values()], batches.spec.shape, self.device)
@@ -279,6 +283,7 @@ class Trainer(Loop):
             with self.processes.raise_on_all():
                 if self.main:
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
+                    mark_begun(self.folder)
                     self.place = held.enter_context(Place(self.folder))
                     record_data(self.folder, data, DataForm.of(self.batches))
                     if self.initial and not found:
@@ -673,6 +678,7 @@ class Trainer(Loop):
         step, count, text = self.step, self.trackers.count, config_text(self.config, self._mark)
 
         def begin() -> None:
+            require_others()  # else the numbers that were copied from a GPU may mean nothing
             if self._lock is not None:
                 self._lock.require()
             # No checkpoint may be on the disk before the rows that it does not write again.

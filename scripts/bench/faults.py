@@ -7,6 +7,8 @@ Every trial runs real processes of ``gantrain train`` on a tiny GAN and does one
     kill      SIGKILL at random times, again and again
     write     SIGKILL just before a random one of all the file operations in the run's folder
     ranks     two processes; SIGKILL, at a random time, to one of them or to their launcher
+    stop      two processes; SIGSTOP, at a random time, to one of them
+    restart   two processes of torchrun --max-restarts; SIGKILL to one of them, and again to one of the next two
     full      a disk that becomes full at a random size (a file system in memory; needs the right to mount one)
     damage    files of the run cut off, changed, emptied or deleted, and files of others put beside them
     signal    SIGINT, SIGTERM, SIGHUP, SIGUSR1 or a closed pipe at a random time
@@ -138,14 +140,42 @@ def ranks(place: Path, straight: Path) -> str:
             raise Bad(f"{victim} was killed, and {len(left)} processes still run after {SECONDS_TO_END} s: {left}")
         time.sleep(0.05)
     _good(_train(place, "--processes", "2", "--resume"))
-    whole = Path(place, "whole")
-    if not _whole.get("two"):
-        whole.mkdir()
-        _good(_train(whole, "--processes", "2"))
-        _whole["two"] = state(whole / "ring"), rows(whole / "ring")
-    expected, logged = _whole["two"]
-    _require(same(state(place / "ring"), expected), "the run of two processes ended with other bits")
-    _require(rows(place / "ring") == logged, "the run of two processes has other metrics")
+    _compare_two(place)
+    return SAME
+
+
+def stop(place: Path, straight: Path) -> str:
+    """SIGSTOP to one of two processes, which the other notices after five seconds."""
+    command = _train(place, "--processes", "2", "run.timeout=5", wait=False)
+    limit = random.randrange(5, STEPS)
+    until(lambda: _newest(place / "ring") >= limit or not command.running())
+    family = _children(command)
+    victim = random.choice(family)
+    with suppress(psutil.NoSuchProcess):
+        victim.suspend()
+    code = command.wait()
+    _require(all(map(ended, family)), f"{victim} was stopped, and the launcher has left {family}")
+    if code != 0:
+        _require_line(command)
+    _good(_train(place, "--processes", "2", "--resume"))
+    _compare_two(place)
+    return SAME
+
+
+def restart(place: Path, straight: Path) -> str:
+    """SIGKILL to one of two processes of torchrun, and again to one of those that it starts anew."""
+    config = write(place, RING, *RUN, f"run.steps={STEPS}")
+    command = Command(place, config, target=_torchrun)
+    limits = sorted(random.sample(range(5, STEPS), 2))
+    known: set[psutil.Process] = set()
+    for limit in limits:
+        until(lambda limit=limit: _newest(place / "ring") >= limit or not command.running())
+        with suppress(psutil.NoSuchProcess):
+            family = [each for each in _children(command) if each not in known]
+            known |= set(family)
+            random.choice(family or _children(command)).kill()
+    _good(command)
+    _compare_two(place)
     return SAME
 
 
@@ -254,6 +284,8 @@ KINDS: dict[str, Callable[[Path, Path], str]] = {
     "kill": kill,
     "write": write_,
     "ranks": ranks,
+    "stop": stop,
+    "restart": restart,
     "full": full,
     "damage": damage,
     "signal": signal_,
@@ -301,6 +333,28 @@ def _goes_on(place: Path, straight: Path) -> str:
     _good(_train(place, "--resume"))
     _compare(place / "ring", straight / "ring")
     return SAME
+
+
+def _compare_two(place: Path) -> None:
+    """Compare a run of two processes with another one that nothing has disturbed."""
+    if not _whole.get("two"):
+        whole = Path(place, "whole")
+        whole.mkdir()
+        _good(_train(whole, "--processes", "2"))
+        _whole["two"] = state(whole / "ring"), rows(whole / "ring")
+    expected, logged = _whole["two"]
+    _require(same(state(place / "ring"), expected), "the run of two processes ended with other bits")
+    _require(rows(place / "ring") == logged, "the run of two processes has other metrics")
+
+
+def _torchrun(folder: str, arguments: tuple[str, ...], files: list[str], env: dict) -> None:
+    for descriptor, file in zip((1, 2), files, strict=True):
+        os.dup2(os.open(file, os.O_WRONLY), descriptor)
+    os.chdir(folder)
+    os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} | env
+    options = ["--nproc_per_node", "2", "--max-restarts", "3"]
+    program = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "gantrain", "train", *arguments]
+    os.execv(sys.executable, program)
 
 
 def _compare(run: Path, straight: Path) -> None:

@@ -219,7 +219,9 @@ def test_a_host_that_is_killed_ends_the_other_and_the_run_goes_on(folders, launc
     second.kill()
     assert first.wait() != 0
     (line,) = first.said
-    assert re.fullmatch(rf"gantrain: process 0 on {HERE}: another process has ended \(.+\); go on with --resume", line)
+    assert re.fullmatch(
+        rf"gantrain: process 0 on {HERE}: process 1 on {HERE} has ended \(.+\); go on with --resume", line
+    )
     newest = int(checkpoint.newest(folders[0] / "ring").name.removeprefix("step_"))
     resumed = hosts(folders, "train", "config.yaml", "--resume", f"run.steps={newest + 4}")
     assert [command.wait() for command in resumed] == [0, 0] and not (folders[1] / "ring").exists()
@@ -234,17 +236,58 @@ def test_the_end_of_the_host_with_the_run_ends_the_other(folders, launched):
     first.kill()
     assert second.wait() != 0
     (line,) = second.said
-    assert line.startswith(f"gantrain: process 1 on {HERE}: another process has ended (")
+    assert line.startswith(f"gantrain: process 1 on {HERE}: process 0, or its launcher, has ended (")
     assert checkpoint.newest(folders[0] / "ring") is not None
 
 
+@pytest.mark.slow
+def test_hosts_whose_network_is_cut_end_within_the_timeout_and_the_run_goes_on(folders):
+    networks = namespaces()
+    address, names = next(networks)
+    held, port = hold_port()
+    started = []
+    try:
+        for folder in folders:
+            write(folder, RING, "checkpoint.every=5", "run.timeout=20")
+        for number in range(2):
+            arguments = (number, address, port, folders[number], "run.steps=1000000")
+            started.append(Host(*arguments, network=names[number]))
+        first, second = started
+        until(lambda: (folders[0] / "ring" / "step_10").exists() or first.process.poll() is not None)
+        for name in names:
+            device = next(line for line in _links(name) if line.startswith("gt"))
+            subprocess.run(["ip", "-n", name, "link", "set", device, "down"], check=True)
+        assert first.wait() != 0 and second.wait() != 0
+        waited = "did not answer for 20 s; go on with --resume, or wait longer"
+        assert [len(host.said) for host in started] == [1, 1]
+        assert first.said[0].startswith(f"gantrain: process 0 on {HERE}: process 1 on {HERE} {waited}")
+        assert second.said[0].startswith(f"gantrain: process 1 on {HERE}: process 0, or its launcher, {waited}")
+    finally:
+        for host in started:
+            if host.process.poll() is None:
+                host.kill()
+        held.close()
+        networks.close()
+    newest = int(checkpoint.newest(folders[0] / "ring").name.removeprefix("step_"))
+    resumed = hosts(folders, "train", "config.yaml", "--resume", f"run.steps={newest + 4}")
+    assert [command.wait() for command in resumed] == [0, 0]
+
+
+def _links(network: str) -> list[str]:
+    """The names of the network interfaces in a network namespace."""
+    said = subprocess.run(["ip", "-n", network, "-brief", "link"], capture_output=True, text=True, check=True).stdout
+    return [line.split()[0].partition("@")[0] for line in said.splitlines()]
+
+
 TOLD = """
+import signal
 from pathlib import Path
 from gantrain.outer import GDA
 
 class Told(GDA):
     def step(self, field):
-        Path("step").touch()
+        if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # no more the step that is tried before the run
+            Path("step").touch()
         return super().step(field)
 """
 

@@ -309,7 +309,7 @@ def test_a_process_that_is_killed_is_said_to_be_and_the_run_goes_on(tmp_path):
     *others, last = command.errors.splitlines()
     assert last == "gantrain: process 1 was ended by SIGKILL; go on with --resume"
     # The other may have noticed before it was ended.
-    assert all("another process has ended" in line for line in others) and len(others) <= 1, command.errors
+    assert all("process 1 on" in line and "has ended" in line for line in others) and len(others) <= 1, command.errors
     gantrain(tmp_path, "train", config, "--resume", f"run.steps={newest(run) + 2}")
 
 
