@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 
 import click
 
 from gantrain.cli.assignments import ConfigCommand
 from gantrain.cli.completion import complete_config, complete_setting
 from gantrain.cli.options import PATH, data_option, print_result, trust_option
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 
 
 @click.command(cls=ConfigCommand, short_help="Train the game that a config describes.")
@@ -62,6 +63,7 @@ def train(
     gantrain train configs/quickstart.yaml --dry-run
     gantrain train configs/photos.yaml --resume --data /new/place/photographs
     """
+    from gantrain.config.launch_settings import settings_for, spelt
     from gantrain.config.loading import load, sources
     from gantrain.distributed.environment import check_processes, launched_place
     from gantrain.distributed.launch import before_joining, launch, started_by_gantrain
@@ -77,6 +79,9 @@ def train(
             raise UserError("--json goes with --dry-run; a run that trains prints its progress")
         asked = [] if processes is None else [f"run.processes={processes}"]
         checked = load(config, [*overrides, *asked], data=data)
+        settings = settings_for(checked)
+        if settings:
+            checked = load(config, [*settings, *overrides, *asked], data=data)
         place = launched_place()
         if place is not None:
             check_processes(processes, place.world_size)
@@ -86,6 +91,9 @@ def train(
     given += [] if processes is None else ["--processes", str(processes)]
     if place is None and processes is not None and processes > 1:
         sys.exit(launch(["train", *given, "--", config, *overrides], processes))
+    handed_on = list(map(spelt, settings))
+    if handed_on:
+        warnings.warn(f"taken from accelerate: {', '.join(handed_on)}", Notice, stacklevel=2)
     if dry_run:
         from gantrain.commands.dry_run import lines, run
 
@@ -96,11 +104,11 @@ def train(
     from gantrain.commands import train
     from gantrain.runs.about import Source
 
-    command = shlex.join(["gantrain", "train", config, *overrides, *given])
-    source = Source(command, *sources(config, overrides))
+    command = shlex.join(["gantrain", "train", config, *handed_on, *overrides, *given])
+    source = Source(command, *sources(config, [*settings, *overrides]))
     started_here = place is None or started_by_gantrain()
     options = [*([] if processes is None else ["--processes", str(processes)]), *(["--trust"] if trust else [])]
     options += [] if data is None else ["--data", data]
     program = click.get_current_context().command_path.split()
-    again = [*program, config, "--resume", *options, *overrides] if started_here else None
+    again = [*program, config, "--resume", *options, *handed_on, *overrides] if started_here else None
     train.train(checked, resume, overwrite, processes, accept_data, trust, again, source)

@@ -52,21 +52,21 @@ def diagnose_run(
     Raises:
         UserError: there is no such run or checkpoint, ``to`` is not later than ``step``, or weights are not finite.
     """
-    with process_group(not torch.cuda.is_available()) as accelerator, exact_arithmetic(accelerator.device):
+    with process_group(not torch.cuda.is_available()) as state, exact_arithmetic(state.device):
         processes = Processes.launched()
         with processes.raise_on_all():
-            saved = load(run, weights="live", step=step, device=accelerator.device, trust=trust, data=data, plays=True)
+            saved = load(run, weights="live", step=step, device=state.device, trust=trust, data=data, plays=True)
             for name, player in saved.game.players.items():
                 if not norm(player.parameters).isfinite():
                     raise UserError(
                         f"{saved.path}: the weights of player {name} hold NaN or infinity; the run diverged"
                     )
-            later = None if to is None else _later_point(saved, to, accelerator.device, trust)
+            later = None if to is None else _later_point(saved, to, state.device, trust)
             given = {key: value for key, value in options.items() if value is not None}
             section = Diagnose.model_validate((saved.settings.diagnose or Diagnose()).model_dump() | given)
             config = saved.settings
             measured = GameDiagnosis(
-                saved.game, saved.data, section, config.data.batch_size, config.run.seed, accelerator.device
+                saved.game, saved.data, section, config.data.batch_size, config.run.seed, state.device
             )
         diagnosis = measured.measure(later, processes)
     advice = advise(diagnosis)

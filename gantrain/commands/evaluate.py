@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
 
 from gantrain.compute import memory
 from gantrain.compute.device import exact_arithmetic
@@ -87,8 +87,8 @@ def evaluate_run(run: str, request: Request) -> Report:
     Raises:
         UserError: there is no such run or checkpoint, or the request does not fit it.
     """
-    with _measuring(request) as accelerator:
-        device = accelerator.device
+    with _measuring(request) as state:
+        device = state.device
         processes = Processes.launched()
         with processes.raise_on_all():
             saved = load(
@@ -122,9 +122,9 @@ def evaluate_images(images: str, request: Request) -> Report:
     Raises:
         UserError: the images cannot be read, there is nothing to compare them with, or the request does not fit them.
     """
-    with _measuring(request) as accelerator:
+    with _measuring(request) as state:
         with Processes.launched().raise_on_all():
-            metrics = _metrics(request, None, accelerator.device)
+            metrics = _metrics(request, None, state.device)
             real = _real(request.against, metrics)
             if real is None and _compares(metrics):
                 raise UserError("--against: name what the images are compared with; only isc does without")
@@ -161,12 +161,12 @@ def as_json(report: Report) -> str:
 
 
 @contextmanager
-def _measuring(request: Request) -> Iterator[Accelerator]:
+def _measuring(request: Request) -> Iterator[PartialState]:
     """Join the processes for the block, which computes in full single precision and explains a lack of memory."""
     if request.metrics is not None:
         require_known(request.metrics)  # before weights are downloaded
     joined = process_group(not torch.cuda.is_available(), request.timeout or TIMEOUT)
-    with joined as accelerator, exact_arithmetic(accelerator.device):
+    with joined as state, exact_arithmetic(state.device):
         half = max(1, request.batch_size // 2)
         smaller = f"--batch-size {half}, or " if half < request.batch_size else ""
         with memory.out_of_memory(
@@ -176,8 +176,8 @@ def _measuring(request: Request) -> Iterator[Accelerator]:
                 "of fid and isc, which do not keep all features"
             ),
         ):
-            require_agreement(Processes.launched(), accelerator.device)
-            yield accelerator
+            require_agreement(Processes.launched(), state.device)
+            yield state
 
 
 def _evaluate(

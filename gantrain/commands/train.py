@@ -26,10 +26,11 @@ from gantrain.compute.compile import Arithmetic
 from gantrain.compute.compiler_import import postpone_compiler
 from gantrain.compute.device import find_device
 from gantrain.compute.threads import threads
+from gantrain.config.launch_settings import ignored
 from gantrain.config.loading import resolved
 from gantrain.config.schema import Config
 from gantrain.distributed.agreement import require_agreement
-from gantrain.distributed.environment import check_processes, expected_processes, ignored_settings
+from gantrain.distributed.environment import check_processes, expected_processes
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.distributed.store import begun_earlier
@@ -43,6 +44,7 @@ from gantrain.runs.initial import Initial, initialised
 from gantrain.runs.saved import MOVED
 from gantrain.train.callbacks.factory import make_callbacks
 from gantrain.train.trainer import Trainer
+from gantrain.utils.shared_work import sharing
 
 
 def train(
@@ -81,7 +83,7 @@ def train(
         with everyone.raise_on_all():
             if everyone.rank == 0:
                 require_available(folder, resolved(config), resume, overwrite)
-        with everyone.raise_on_all():
+        with everyone.sharing():
             try:
                 begins = not (resume and found(folder))
                 trainer = make_trainer(config, device, trust=trust, begins=begins, source=source)
@@ -107,16 +109,16 @@ def joined(config: Config, processes: int | None = None) -> Iterator[tuple[Proce
     postpone_compiler()
     keep_freed_memory(config.run.sharding == "none")
     cpu = config.run.device == "cpu" or not torch.cuda.is_available()
-    with process_group(cpu, config.run.timeout) as accelerator:
-        everyone, device = Processes.launched(), accelerator.device
+    with process_group(cpu, config.run.timeout) as state:
+        everyone, device = Processes.launched(), state.device
         with everyone.raise_on_all():
             find_device(config.run.device, "run.device")
             check_processes(expected_processes(processes, config), everyone.world_size)
         require_agreement(everyone, device)
         everyone.compare_with_first(lambda: resolved(config) | {"device": device.type}, require_same_config)
-        ignored = ignored_settings(config.run, config.data.accumulation, device.type == "cpu")
-        if ignored is not None:
-            warnings.warn(ignored, Notice, stacklevel=3)
+        line = ignored(config, device.type == "cpu")
+        if line is not None:
+            warnings.warn(line, Notice, stacklevel=3)
         yield everyone, device
 
 
@@ -156,7 +158,8 @@ def make_trainer(
             for name, (key, section) in player_sections(config.game).items():
                 if section.init is not None:
                     module = game.players[name].module
-                    initial[name] = initialised(module, section.init, name, f"{key}.init")
+                    with sharing(None):  # the other processes do not read
+                        initial[name] = initialised(module, section.init, name, f"{key}.init")
 
         # All processes take over the weights of the first before the first step.
         reads = begins and everyone.rank == 0

@@ -13,6 +13,8 @@ from torch import Tensor
 from gantrain.data.dataset import DataSet, Samples
 from gantrain.distributed.environment import launched_place
 from gantrain.errors import UserError
+from gantrain.utils.shared_memory import can_share, shared_tensor
+from gantrain.utils.shared_work import everywhere, others
 
 Storage = Literal["auto", "device", "memory", "disk"]
 
@@ -21,6 +23,8 @@ _OF_DEVICE = 0.25
 _OF_HOST = 0.5
 # Number of samples that are read at once.
 _CHUNK = 1000
+# The bytes of a tensor in memory from which on the processes of a host keep one together.
+_WORTH_SHARING = 2**24
 
 
 def place_samples(data: DataSet, storage: Storage = "auto", device: torch.device | str = "cpu") -> None:
@@ -28,7 +32,8 @@ def place_samples(data: DataSet, storage: Storage = "auto", device: torch.device
 
     ``data.samples`` becomes one tensor on the device, becomes one tensor in memory, or stays unread in its files. With
     "auto" the first of these is taken for which enough memory is free. The users of samples select some and call
-    ``to`` on them, and so need not know where they are.
+    ``to`` on them, and so need not know where they are. Processes that share work read each sample once on a host, and
+    have one tensor in memory together.
 
     Args:
         data: the data set, which is changed in place.
@@ -59,20 +64,21 @@ def place_samples(data: DataSet, storage: Storage = "auto", device: torch.device
         return
     if device.type != "cpu" and storage != "memory":
         free = _free(device)
-        if size <= (free if storage == "device" else _OF_DEVICE * free):
-            data.samples = _held(samples, device)
+        if everywhere(size <= (free if storage == "device" else _OF_DEVICE * free)):
+            data.samples = held(samples, device)
             return
         if storage == "device":
             raise UserError(
                 f"data.storage: {amount(size)} of samples do not fit into the {amount(free)} left on {device}; "
                 "use auto, memory or disk"
             )
-    if isinstance(samples, Tensor):
+    if not isinstance(samples, Tensor):
+        if storage == "auto" and not everywhere(fits_in_memory(samples)):
+            return
+        require_memory(samples, "data.storage", "use auto or disk")
+    elif samples.device.type != "cpu":
         return
-    if storage == "auto" and not fits_in_memory(samples):
-        return
-    require_memory(samples, "data.storage", "use auto or disk")
-    data.samples = _held(samples, torch.device("cpu"))
+    data.samples = held(samples)
 
 
 def on_device(samples: Samples, device: torch.device) -> Tensor:
@@ -106,7 +112,7 @@ def size_in_bytes(samples: Samples) -> int:
 
 def fits_in_memory(samples: Samples) -> bool:
     """Whether the samples take at most half of the memory that is left."""
-    return size_in_bytes(samples) <= _OF_HOST * available()
+    return size_in_bytes(samples) <= _OF_HOST * available(_copies(samples))
 
 
 def require_memory(samples: Samples, key: str, advice: str) -> None:
@@ -120,13 +126,21 @@ def require_memory(samples: Samples, key: str, advice: str) -> None:
     Raises:
         UserError: the samples do not fit.
     """
-    size, free = size_in_bytes(samples), available()
+    size, free = size_in_bytes(samples), available(_copies(samples))
     if size > free:
         raise UserError(f"{key}: {amount(size)} of samples do not fit into the {amount(free)} of memory left; {advice}")
 
 
-def available() -> int:
+def _copies(samples: Samples) -> int:
+    """The number of copies of samples that this host would hold."""
+    return 1 if can_share() and not isinstance(samples, Tensor) else local_processes()
+
+
+def available(copies: int | None = None) -> int:
     """The bytes of memory left for this process, assuming that all processes of the run on this host take the same.
+
+    Args:
+        copies: the number of processes that take memory; by default all of the run on this host.
 
     The limit of a control group, which containers and batch systems set, counts as if none of its memory were in use.
     """
@@ -140,7 +154,7 @@ def available() -> int:
                 limits.append(int(text))
     except OSError:
         pass
-    return min(limits) // local_processes()
+    return min(limits) // (local_processes() if copies is None else copies)
 
 
 def local_processes() -> int:
@@ -153,14 +167,44 @@ def _free(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0]
 
 
-def _held(samples: Samples, device: torch.device) -> Tensor:
-    """All samples in one tensor; they are read in parts so that they are not in memory twice."""
-    if isinstance(samples, Tensor):
+def held(samples: Samples, device: torch.device | None = None, at_once: int = _CHUNK) -> Tensor:
+    """All samples in one tensor. Processes that share work read a part each and, on a CPU, have one tensor together.
+
+    Args:
+        samples: the samples; a tensor is taken as it is, unless it is worth to be shared.
+        device: the device of the tensor; None for the CPU.
+        at_once: the number of samples that are read at once, so that they are not in memory twice.
+    """
+    device = torch.device("cpu") if device is None else device
+    if isinstance(samples, Tensor) and not _worth_sharing(samples, device):
         return samples.to(device)
-    held = torch.empty(samples.shape, dtype=samples.dtype, device=device)
-    for chunk, part in zip(held.split(_CHUNK), samples.split(_CHUNK), strict=True):
+    # All processes must ask alike, whatever their host has.
+    room = everywhere(can_share() and size_in_bytes(samples) <= available(1))
+    shared, found = shared_tensor(samples.shape, samples.dtype) if room else None, others()
+    if shared is None or found is None:
+        return samples if isinstance(samples, Tensor) else _read(samples, device, at_once)
+    turn, turns = found.local_rank, found.local_world_size
+
+    def fill() -> None:
+        for number, (chunk, part) in enumerate(zip(shared.split(at_once), samples.split(at_once), strict=True)):
+            if number % turns == turn:
+                chunk.copy_(part.to("cpu"))
+
+    found.share(fill)
+    return shared.to(device)
+
+
+def _worth_sharing(samples: Tensor, device: torch.device) -> bool:
+    """Whether the processes of a host should hold a tensor together that each of them has already."""
+    return device.type == "cpu" and not samples.is_shared() and samples.nbytes >= _WORTH_SHARING
+
+
+def _read(samples: Samples, device: torch.device, at_once: int) -> Tensor:
+    """All samples in a tensor of this process' own."""
+    read = torch.empty(samples.shape, dtype=samples.dtype, device=device)
+    for chunk, part in zip(read.split(at_once), samples.split(at_once), strict=True):
         chunk.copy_(part.to("cpu"))
-    return held
+    return read
 
 
 def amount(size: float) -> str:

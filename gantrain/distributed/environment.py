@@ -10,24 +10,12 @@ from gantrain.errors import UserError
 
 if TYPE_CHECKING:
     from gantrain.config.schema import Config
-    from gantrain.config.sections import Run
 
 
 # The variables that a launcher sets in each process that it starts: those of all hosts, and those of the process' host.
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _LOCAL = ("LOCAL_RANK", "LOCAL_WORLD_SIZE")
 LAUNCHER = (*_NEEDED, *_LOCAL)
-# The settings that `accelerate launch` hands on as ACCELERATE_NAME and that are on or off, in words.
-_SWITCHES = {
-    "USE_FSDP": "FSDP",
-    "USE_DEEPSPEED": "DeepSpeed",
-    "USE_MEGATRON_LM": "Megatron-LM",
-    "USE_PARALLELISM_CONFIG": "parallelism",
-    "CPU_AFFINITY": "CPU affinity",
-}
-_ON = ("1", "true", "yes", "on")
-# The values of its other settings that ask for nothing.
-_NOTHING = ("", "no", "1", "auto")
 
 
 @dataclass(frozen=True)
@@ -156,37 +144,6 @@ def check_processes(expected: int | None, actual: int) -> None:
             f"`torchrun --nproc_per_node {expected} -m gantrain train CONFIG` "
             "(on CPUs, `accelerate launch` starts only one)"
         )
-
-
-def ignored_settings(run: Run, accumulation: int, cpu: bool) -> str | None:
-    """One line that names the settings of ``accelerate config`` which do not hold, since the config decides; or None.
-
-    Args:
-        run: the section of the config.
-        accumulation: the number of micro-batches that the config asks for.
-        cpu: whether the run computes on the CPU.
-    """
-
-    def given(name: str) -> str:
-        return os.environ.get(f"ACCELERATE_{name}", "").strip().lower()
-
-    named, keys = [words for name, words in _SWITCHES.items() if given(name) in _ON], []
-    if given("USE_CPU") in _ON and not cpu:
-        named.append("the CPU")
-        keys.append("run.device")
-    compiler = given("DYNAMO_BACKEND")
-    for value, own, words, key in (
-        (given("MIXED_PRECISION"), run.precision, "mixed precision", "run.precision"),
-        (given("GRADIENT_ACCUMULATION_STEPS"), str(accumulation), "gradient accumulation", "data.accumulation"),
-        (compiler, compiler if run.compile else "no", "compiler", "run.compile"),
-    ):
-        if value not in (*_NOTHING, own):
-            named.append(f"{words} {value}")
-            keys.append(key)
-    if not named:
-        return None
-    instead = f", by {', '.join(keys)}" if keys else ""
-    return f"settings of accelerate that change nothing: {', '.join(named)}; the config decides{instead}"
 
 
 def _asked_of_accelerate() -> int | None:

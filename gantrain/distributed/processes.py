@@ -16,9 +16,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from gantrain.config.sections import TIMEOUT
+from gantrain.distributed.environment import launched_place
 from gantrain.distributed.watch import require_others
 from gantrain.errors import UserError, lost_another
 from gantrain.utils.abandon import Abandoned, between_batches
+from gantrain.utils.shared_work import Sharing, sharing
 from gantrain.utils.waiting import within
 
 Value = TypeVar("Value")
@@ -26,6 +28,18 @@ Value = TypeVar("Value")
 _PATIENCE = 5.0
 # Seconds between two signs of life of a process that the others wait for; run.timeout is at least 1.
 _BEAT = 0.25
+
+
+class _Told(BaseException):
+    """All processes know that one has failed. It is no Exception, which the work that it ends might take for its own.
+
+    Args:
+        own: the error of this process, if it has failed.
+    """
+
+    def __init__(self, own: Exception | None):
+        super().__init__()
+        self.own = own
 
 
 class Processes:
@@ -58,12 +72,25 @@ class Processes:
 
         Args:
             timeout: the seconds that the processes of a role wait for each other.
+
+        Raises:
+            UserError: Accelerate, over which objects are exchanged, knows of another number of processes.
         """
         processes = cls()
         processes._timeout = timedelta(seconds=timeout)
         if dist.is_available() and dist.is_initialized():
             processes.rank, processes.group_size = dist.get_rank(), dist.get_world_size()
             processes.world_size = processes.group_size
+        if processes.world_size > 1:
+            from accelerate import PartialState
+
+            known = PartialState(cpu=not torch.cuda.is_available()).num_processes
+            if known != processes.world_size:
+                raise UserError(
+                    f"torch.distributed has {processes.world_size} processes, and Accelerate {known}; set RANK, "
+                    "WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT in each, as torchrun does, and on CPUs make "
+                    "its first Accelerator with cpu=True"
+                )
         return processes
 
     def divide(self, roles: int) -> None:
@@ -93,7 +120,8 @@ class Processes:
         """
         role, size = self._roles[roles], self.world_size // roles
         if roles not in self._groups:
-            # The groups are made here and not in divide, since making them waits for all processes.
+            # Accelerate has no groups, so those of roles are torch's, and so are their collectives. They are made here
+            # and not in divide, since making them waits for all processes.
             ranks = [list(range(each * size, (each + 1) * size)) for each in range(roles)]
             self._groups[roles] = self.own_group(ranks)
             # Messages of different divisions must not be taken for each other, so each division has ways of its own.
@@ -147,6 +175,7 @@ class Processes:
                 messages.append(dist.P2POp(dist.isend, flats[role], other * size + place, route))
             if tensors[other]:
                 messages.append(dist.P2POp(dist.irecv, flats[other], other * size + place, route))
+        # By torch: Accelerate sends nothing from one process to another.
         works = dist.batch_isend_irecv(messages) if messages else []
 
         def finish() -> list[list[Tensor]]:
@@ -162,6 +191,7 @@ class Processes:
         """The elementwise minimum over the processes of the current group."""
         if self.group_size > 1:
             tensor = tensor.clone()
+            # By torch, in the group of a role.
             dist.all_reduce(tensor, dist.ReduceOp.MIN, group=self.group)
         return tensor
 
@@ -173,18 +203,19 @@ class Processes:
 
     def gather(self, value: Value) -> list[Value]:
         """The values of all processes in the order of their numbers; they are pickled on the way."""
-        gathered = [value] * self.world_size
-        if self.world_size > 1:
-            dist.all_gather_object(gathered, value)
-        return gathered
+        if self.world_size == 1:
+            return [value]
+        from accelerate.utils import gather_object
+
+        return gather_object([value])
 
     def broadcast_object(self, value: Value) -> Value:
         """The value that the first process passes, returned in all processes; it is pickled on the way."""
-        if self.world_size > 1:
-            box = [value]
-            dist.broadcast_object_list(box, src=0)
-            return box[0]
-        return value
+        if self.world_size == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over the processes of the current group; the tensor itself is not changed."""
@@ -192,7 +223,7 @@ class Processes:
             return tensor
         # gantrain's own groups have gloo for tensors on the CPU; a group that others made may have NCCL alone.
         total = tensor.to("cuda" if dist.get_backend() == "nccl" else tensor.device, copy=True)
-        dist.all_reduce(total, group=self.group)
+        dist.all_reduce(total, group=self.group)  # by torch, in the group of a role
         return total.to(tensor.device)
 
     def mean_of_first_role(self, tensor: Tensor) -> Tensor:
@@ -208,11 +239,24 @@ class Processes:
         return _begin_mean(flat, None, self.group_size, everyone=roles == 1)()
 
     def all_reduce_max(self, *numbers: float) -> list[float]:
-        """The maximum of each number over all processes, exchanged on the CPU so that no one waits for a GPU."""
+        """The maximum of each number over all processes, exchanged on the CPU so that no one waits for a GPU.
+
+        The numbers go up and down a tree, in which each process has at most two below it. Among N processes they take
+        about 2 log2 N messages one after the other, where an ``all_reduce`` of gloo takes 2 N.
+        """
         found = torch.tensor(numbers, dtype=torch.float64)
-        if self.world_size > 1:
-            dist.all_reduce(found, dist.ReduceOp.MAX)
-        return found.tolist()
+        if self.world_size == 1:
+            return found.tolist()
+        from accelerate.utils import broadcast
+
+        rank, received = dist.get_rank(), torch.empty_like(found)
+        # By torch: Accelerate sends nothing from one process to another.
+        for below in range(2 * rank + 1, min(2 * rank + 3, self.world_size)):
+            dist.recv(received, below)
+            torch.maximum(found, received, out=found)
+        if rank > 0:
+            dist.send(found, (rank - 1) // 2)
+        return broadcast(found).tolist()
 
     @torch.no_grad()
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:
@@ -222,14 +266,31 @@ class Processes:
         """
         if self.world_size == 1:
             return
+        from accelerate.utils import broadcast
+
         alike: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
         for t in tensors:
             alike.setdefault((t.dtype, t.device), []).append(t)
         for group in alike.values():
-            flat = torch.cat([t.reshape(-1) for t in group])
-            dist.broadcast(flat, 0)
+            flat = broadcast(torch.cat([t.reshape(-1) for t in group]))
             for t, part in zip(group, flat.split([t.numel() for t in group]), strict=True):
                 t.copy_(part.view(t.shape))
+
+    @torch.no_grad()
+    def broadcast_to_hosts(self, tensor: Tensor) -> None:
+        """Overwrite a tensor on the CPU in the first process of each host with that of the first process of all.
+
+        All processes must call this; in the others nothing happens to the tensor.
+        """
+        place = launched_place()
+        first = place is None or place.local_rank == 0
+        firsts = [rank for rank, is_first in enumerate(self.gather(first)) if is_first]
+        if len(firsts) > 1:
+            # By torch, which has groups; only processes of this one connect.
+            group = dist.new_group(firsts, timeout=self._timeout)
+            if first:
+                assert isinstance(group, dist.ProcessGroup)  # not torch's placeholder for groups of other processes
+                dist.broadcast(tensor, 0, group=group)
 
     def post(self, notice: str) -> None:
         """Leave a notice that the other processes find by :meth:`posted`. None of them waits for it."""
@@ -272,11 +333,21 @@ class Processes:
             if lost_another(found):
                 raise  # nobody is there to be told
             error = found
+        if self._some(error is not None):
+            self._tell(error)
+
+    def _some(self, failed: bool) -> bool:
+        """Whether some process has failed."""
+        return any(self.all_reduce_max(failed))
+
+    def _tell(self, error: Exception | None) -> None:
+        """Raise the error of the first process that has one; see :meth:`raise_on_all`.
+
+        Args:
+            error: that of this process, if it has one.
+        """
         kind = type(error) if isinstance(error, UserError) else UserError
-        lines = [None if error is None else (kind, error_line(error, self.rank))]
-        if self.world_size > 1:
-            own, lines = lines[0], [None] * self.world_size
-            dist.all_gather_object(lines, own)
+        lines = self.gather(None if error is None else (kind, error_line(error, self.rank)))
         if error is not None and (self.world_size == 1 or not isinstance(error, UserError)):
             raise error
         first = next((line for line in lines if line is not None), None)
@@ -285,6 +356,53 @@ class Processes:
             told = kind(line)
             told.shared = self.world_size > 1
             raise told from error
+
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Let the processes share the work of :mod:`gantrain.utils.shared_work` in the block.
+
+        All processes must enter the block, and build the same objects in the same order in it. They leave it at the
+        same time. As in :meth:`all_work`, work may take as long as it takes. The block must not contain a collective.
+
+        Raises:
+            UserError: see :meth:`raise_on_all`.
+        """
+        place = launched_place()
+        local = (0, 1) if place is None or self.world_size == 1 else (place.local_rank, place.local_world_size)
+        require_others()
+        error, told = None, False
+        try:
+            with sharing(Sharing(self.rank, self.world_size, *local, self._share)):
+                yield
+        except _Told as found:
+            error, told = found.own, True
+        except Exception as found:
+            if lost_another(found):
+                raise
+            error = found
+        if not told:
+            if self.world_size > 1:
+                self._arrive()
+            told = self._some(error is not None)
+        if told:
+            self._tell(error)
+
+    def _share(self, work: Callable[[], Value]) -> list[Value]:
+        """What the work returns in each process. A process that has given up before takes part in the first lines."""
+        error = None
+        with self._beating():
+            try:
+                own = work()
+            except Exception as found:
+                error = found
+        if self._some(error is not None):
+            raise _Told(error)
+        return self.gather(own)
+
+    def _arrive(self) -> None:
+        """Wait for the processes that still work."""
+        while self._beat(False, self._place()):
+            pass
 
     @contextmanager
     def all_work(self) -> Iterator[None]:
@@ -339,7 +457,7 @@ class Processes:
     def _beat(self, works: bool, place: torch.device) -> bool:
         """Whether some process works."""
         sign = torch.tensor([int(works)], device=place)
-        dist.all_reduce(sign, dist.ReduceOp.MAX)
+        dist.all_reduce(sign, dist.ReduceOp.MAX)  # by torch: Accelerate's reduce has no maximum before its 1.14
         return bool(sign.item())
 
     @staticmethod
@@ -382,7 +500,8 @@ def _begin_mean(
         size: the divisor.
         everyone: whether ``size`` is the number of processes in the group.
     """
-    # NCCL divides on the way; gloo cannot.
+    # By torch: Accelerate's reduce copies the tensor first, and the program waits for it. NCCL divides on the way; gloo
+    # cannot.
     divides = flat.device.type != "cpu" and "nccl" in dist.get_backend() and everyone
     work = dist.all_reduce(flat, dist.ReduceOp.AVG if divides else dist.ReduceOp.SUM, group=group, async_op=True)
 

@@ -13,14 +13,13 @@ from datetime import timedelta
 import psutil
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate import PartialState
 
 from gantrain.compute.device import prepare_cublas
 from gantrain.config.sections import TIMEOUT
 from gantrain.distributed.absence import PATIENCE, absent, explained, leave_error, unreachable
 from gantrain.distributed.environment import LAUNCHER, Place, launched_place
-from gantrain.distributed.processes import error_line
+from gantrain.distributed.processes import Processes, error_line
 from gantrain.distributed.store import Meeting, shared_store
 from gantrain.distributed.watch import Watch, abort, end_at_once
 from gantrain.errors import UserError, lost_another
@@ -31,8 +30,10 @@ _BACKENDS = "cpu:gloo,cuda:nccl"
 
 
 @contextmanager
-def process_group(cpu: bool, timeout: float = TIMEOUT) -> Iterator[Accelerator]:
+def process_group(cpu: bool, timeout: float = TIMEOUT) -> Iterator[PartialState]:
     """Join the processes that a launcher started, or set up this process alone, for the duration of the block.
+
+    The block gets Accelerate's state of this process, which says the process' device.
 
     Args:
         cpu: whether to use CPUs even if there are GPUs.
@@ -45,15 +46,33 @@ def process_group(cpu: bool, timeout: float = TIMEOUT) -> Iterator[Accelerator]:
     place = launched_place()
     if not cpu:
         prepare_cublas()
+    with nullcontext() if place is None else _communication(place, cpu, timeout), _state(cpu, place) as state:
+        # Nobody may leave before all have come: the store may lie in the first process.
+        Processes.launched(timeout).all_reduce_max(0)
+        yield state
+
+
+@contextmanager
+def _state(cpu: bool, place: Place | None) -> Iterator[PartialState]:
+    """Accelerate's state of this process, whose device is inside the block the one that the run wants.
+
+    The state lives as long as the process, which may train one run on a GPU and the next on the CPU, and may have an
+    Accelerator of the user's own.
+    """
+    with _environment_for_accelerate(place):
+        # Without a GPU, Accelerate takes this process to be alone unless it is told to use CPUs.
+        state = PartialState(cpu=cpu or not torch.cuda.is_available())
+    before = state.device
+    if cpu:
+        state.device = torch.device("cpu")
+    elif before.type == "cpu" and state.default_device.type != "cpu":
+        local_rank = 0 if place is None else place.local_rank
+        state.device = torch.device(state.default_device.type, local_rank % torch.accelerator.device_count())
+        torch.accelerator.set_device_index(state.device)
     try:
-        with nullcontext() if place is None else _communication(place, cpu, timeout):
-            with _environment_for_accelerate(place):
-                # The config, not the launcher, chooses autocast.
-                accelerator = Accelerator(cpu=cpu, mixed_precision="no")
-            yield accelerator
+        yield state
     finally:
-        # Accelerate's state outlives its Accelerator, and the next run in this process may want another device.
-        AcceleratorState._reset_state(reset_partial_state=True)
+        state.device = before
 
 
 @contextmanager
@@ -132,6 +151,8 @@ def _join(place: Place, cpu: bool, timeout: float) -> dist.Store:
     interface = None if chosen else _interface(place.address)
     if interface is not None:
         os.environ["GLOO_SOCKET_IFNAME"] = interface
+    # Two processes connect when they first exchange something. gloo by itself connects each with each, in every group.
+    os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
     deadline = time.monotonic() + timeout
     try:
         # A store that has stopped does not answer, not even in the time that it is given.
@@ -142,6 +163,7 @@ def _join(place: Place, cpu: bool, timeout: float) -> dist.Store:
 
     def meet() -> None:
         meeting.join(deadline)
+        # By torch: Accelerate would make a store of its own, in which nobody says who has not come.
         dist.init_process_group(
             "gloo" if cpu else _BACKENDS,
             store=meeting.store,

@@ -3,6 +3,9 @@
 Each process holds a shard of every parameter, and therefore of every gradient, optimizer state and copy. A network is
 gathered in *units*, while they compute: a unit is a layer or a block with a million parameters or more, and all the
 rest of the network is one more, its root. FSDP2 is imported only where a network is sharded, since that takes seconds.
+
+It is torch's and not that of Accelerate's plugin, which divides the last network of a call of ``prepare`` only, and on
+CPUs none.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def _moments(x: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, Tensor
     first, squares, sums = first.double(), squares.double(), sums.double()
     own = x.numel() // x.shape[1]
     total = torch.cat([own * first + sums, squares + first * (own * first + 2 * sums), first.new_full((1,), own)])
-    dist.all_reduce(total, group=group)
+    dist.all_reduce(total, group=group)  # by torch, in the group of a role
     mean, square = (total[:-1] / total[-1]).chunk(2)
     return mean.to(x.dtype), (square - mean.square()).clamp(min=0).to(x.dtype), total[-1].to(x.dtype)
 
@@ -195,7 +195,7 @@ def _sums(u: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, 
 def _means(sums: list[Tensor], count: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     """The means over the samples of all processes, given this process' sums; stacked, in one collective."""
     total = torch.stack(sums)
-    dist.all_reduce(total, group=group)
+    dist.all_reduce(total, group=group)  # by torch, in the group of a role
     return total / count
 
 

@@ -55,6 +55,8 @@ class Watch:
         self._everyone = dist.group.WORLD  # kept, since whoever drops a group waits for what it does
         signs = dist.new_group(backend="gloo", timeout=timedelta(seconds=self.seconds))
         assert isinstance(signs, dist.ProcessGroup)  # not torch's placeholder for groups of other processes
+        # Processes connect when they first exchange something, and the loss of one shows at once in a connection only.
+        dist.all_reduce(torch.tensor([_STAYS]), dist.ReduceOp.MAX, group=signs)
         self._signs = signs
         self._thread = threading.Thread(target=self._exchange, daemon=True)
         _watches.append(self)

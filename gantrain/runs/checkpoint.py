@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -37,7 +36,6 @@ from gantrain.runs.checkpoint_files import (
     SHARDS,
     STATE,
     Damaged,
-    decode,
     document_of,
     found,
     manifest_of,
@@ -83,7 +81,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int | None, confi
             checkpoints are as they were.
     """
     folder = Path(folder)
-    skeletons, tensors = _encode_parts(state)
+    skeletons, tensors = encode_parts(state)
     document = {"format": FORMAT, "step": step, "parts": skeletons}
     clear_remains(folder)
     path = folder / f"step_{step}"
@@ -113,7 +111,7 @@ def save_together(
         UserError: as :func:`save`, in all processes; or a process does not see the folder.
     """
     folder = Path(folder)
-    skeletons, tensors = _encode_parts(state)
+    skeletons, tensors = encode_parts(state)
     document = {"format": FORMAT, "step": step, "parts": skeletons}
     shards = {f"{part}/{name}": t for part, each in tensors.items() for name, t in each.items() if is_shard(t)}
     rest = {part: {name: t for name, t in each.items() if not is_shard(t)} for part, each in tensors.items()}
@@ -188,27 +186,6 @@ def load_share(path: Path, like: Tensor) -> tuple[int, dict[str, Any]]:
     return document_of(path, parse_json(path / STATE, read_file(path / STATE)), tensors)
 
 
-def broadcast(state: dict[str, Any] | None, processes: Processes) -> dict[str, Any] | None:
-    """Send the state that the first process passes to all processes, tensor by tensor; the others need no folder.
-
-    Returns:
-        The state, in every process; None if the first process passes None.
-    """
-    if processes.world_size == 1:
-        return state
-    skeletons, parts = _encode_parts(state or {})
-    described = {part: {name: (t.shape, t.dtype) for name, t in tensors.items()} for part, tensors in parts.items()}
-    exists, skeletons, described = processes.broadcast_object((state is not None, skeletons, described))
-    if not exists:
-        return None
-    if processes.rank > 0:
-        parts = {part: {name: torch.empty(t[0], dtype=t[1]) for name, t in d.items()} for part, d in described.items()}
-    for tensors in parts.values():
-        # Tensors are sent as bytes, since gloo does not know every type.
-        processes.broadcast_([t.reshape(-1).view(torch.uint8) for t in tensors.values() if t.numel()])
-    return {part: decode(skeleton, parts[part]) for part, skeleton in skeletons.items()}
-
-
 def newest(folder: Path) -> Path | None:
     """The whole checkpoint of the highest step in ``folder``, or None. A notice names each newer damaged one.
 
@@ -247,7 +224,12 @@ def forget(folder: Path, step: int) -> None:
             warnings.warn(f"{path}: kept as {aside.name}", Notice, stacklevel=2)
 
 
-def _encode_parts(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+def encode_parts(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """The parts of a state as JSON without their tensors, and the tensors of each part by name.
+
+    Raises:
+        UserError: a part cannot name a file, or holds what cannot be saved.
+    """
     skeletons: dict[str, Any] = {}
     tensors: dict[str, dict[str, Tensor]] = {}
     for part, tree in state.items():

@@ -49,7 +49,7 @@ def part_of(state: Mapping[str, Any], name: str, folder: Path) -> Any:
     return state[name]
 
 
-def restore(module: nn.Module, state: dict[str, Any], name: str, folder: Path) -> None:
+def restore(module: nn.Module, state: Mapping[str, Any], name: str, folder: Path) -> None:
     """Load the part ``name`` of a checkpoint's state into ``module``; nothing is loaded if a tensor does not fit.
 
     Args:

@@ -55,6 +55,7 @@ from gantrain.runs.folder import (
     prepare_folder,
     require_available,
 )
+from gantrain.runs.handing_over import hand_over
 from gantrain.runs.hyper_parameters import hyper_parameters
 from gantrain.runs.initial import Initial, record_initial
 from gantrain.runs.lock import RunLock
@@ -335,7 +336,8 @@ class Trainer(Loop):
         Raises:
             UserError: there are checkpoints and none is whole, or the checkpoint belongs to other networks.
         """
-        newest = state = None
+        newest: Path | None = None
+        state: Mapping[str, Any] | None = None
         with self.processes.raise_on_all():
             if self.main:
                 newest = newest_checkpoint(self.folder)
@@ -345,7 +347,7 @@ class Trainer(Loop):
             with self.processes.raise_on_all():
                 state = None if newest is None else checkpoint.load_share(newest, self._a_shard())[1]
         else:
-            state = checkpoint.broadcast(state, self.processes)
+            state = hand_over(state, self.processes)
         if state is None:
             return False
         with self.processes.raise_on_all():
@@ -623,7 +625,7 @@ class Trainer(Loop):
             state[_INITIAL_WEIGHTS] = self.initial_distance.state_dict()
         return state
 
-    def load(self, state: dict[str, Any], folder: Path) -> None:
+    def load(self, state: Mapping[str, Any], folder: Path) -> None:
         """Set the run to the state of a checkpoint.
 
         Args:
@@ -661,7 +663,7 @@ class Trainer(Loop):
         self.resumed(**undone)
 
     @staticmethod
-    def _restore_initial_weights(initial: InitialDistance, state: dict[str, Any], folder: Path) -> None:
+    def _restore_initial_weights(initial: InitialDistance, state: Mapping[str, Any], folder: Path) -> None:
         if _INITIAL_WEIGHTS not in state:
             raise UserError(
                 f"log.initial_distance: {folder} does not hold the weights with which the run began, since the key was "

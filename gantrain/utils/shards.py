@@ -103,7 +103,7 @@ def own_rows(t: Any) -> tuple[int, int]:
 def _total(value: Tensor, t: Any) -> Tensor:
     """The sum of a number over the processes among which a sharded tensor is divided."""
     (across,) = (i for i, placement in enumerate(t.placements) if placement.is_shard())
-    dist.all_reduce(value, group=t.device_mesh.get_group(across))
+    dist.all_reduce(value, group=t.device_mesh.get_group(across))  # by torch, in the group of a mesh
     return value
 
 

@@ -6,7 +6,7 @@ tensor each process writes its own shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import compress
 from typing import Any, TypeVar
@@ -81,7 +81,7 @@ def set_gradient(parameters: Sequence[Tensor], gradient: Sequence[Tensor | None]
 def tree_to(
     tree: Tree, device: torch.device | None = None, memory_format: torch.memory_format = torch.preserve_format
 ) -> Tree:
-    """A copy of nested dicts, lists and tuples with all tensors on ``device``, 4-d ones in ``memory_format``.
+    """A copy of nested mappings, lists and tuples with all tensors on ``device``, 4-d ones in ``memory_format``.
 
     Shards stay as they are: they lie where they belong.
     """
@@ -95,11 +95,11 @@ def tree_to(
 
 
 def map_tensors(tree: Tree, function: Callable[[Tensor], Any]) -> Tree:
-    """A copy of nested dicts, lists and tuples in which ``function(t)`` takes the place of each tensor ``t``."""
+    """A copy of nested mappings, lists and tuples in which ``function(t)`` takes the place of each tensor ``t``."""
     mapped: Any = tree
     if isinstance(tree, Tensor):
         mapped = function(tree)
-    elif isinstance(tree, dict):
+    elif isinstance(tree, Mapping):
         mapped = {key: map_tensors(value, function) for key, value in tree.items()}
     elif isinstance(tree, list):
         mapped = [map_tensors(value, function) for value in tree]

@@ -259,8 +259,9 @@ def _together(n: int, names: Sequence[str], rounds: int) -> tuple[dict[str, floa
 def _worker(rank: int, n: int, port: int, names: Sequence[str], rounds: int, results: Any) -> None:
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(n)}
     if n > 1:
-        dist.init_process_group("gloo", rank=rank, world_size=n)
+        dist.init_process_group("gloo")
     times, sizes = {}, {}
     for name in names:
         outer, oracle = METHODS[name]

@@ -12,6 +12,7 @@ All processes keep the memory that they free, as those of `gantrain train` do.
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 import statistics
 import time
@@ -70,7 +71,9 @@ def measure(rank: int, port: int, arguments: argparse.Namespace, answers: Simple
     """Measure as one of two processes; the first one measures the candidates for one process alone."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    dist.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=2)
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    dist.init_process_group("gloo")
     if rank == 0:
         print(machine(), flush=True)
     sizes = arguments.depth, arguments.batch

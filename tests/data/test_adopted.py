@@ -238,7 +238,7 @@ def test_data_that_do_not_fit_into_memory_are_read_as_batches_need_them(monkeypa
         return COLOUR[i], LABELS[i]
 
     held = Batches(Items(labelled), 5, seed=1)
-    monkeypatch.setattr(storage, "available", lambda: 100)
+    monkeypatch.setattr(storage, "available", lambda *_: 100)
     unread = Items(labelled, targets=LABELS)
     data = as_data_set(unread)
     assert len(unread.reads) == 1 + 2 * 16  # the attribute says the labels of the others

@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 def left(monkeypatch, host, device=0):
     """So many bytes are left on the host and on the device."""
-    monkeypatch.setattr(storage, "available", lambda: host)
+    monkeypatch.setattr(storage, "available", lambda *_: host)
     monkeypatch.setattr(storage, "_free", lambda _: device)
 
 
@@ -63,7 +63,12 @@ def test_what_is_in_memory_stays_there(made, monkeypatch):
 
 def test_auto_takes_the_device_where_three_times_as_much_is_left_for_networks(folder, monkeypatch):
     taken = []
-    monkeypatch.setattr(storage, "_held", lambda samples, device: taken.append(device.type) or samples.to("cpu"))
+
+    def read(samples, device=None):
+        taken.append("cpu" if device is None else device.type)
+        return samples.to("cpu")
+
+    monkeypatch.setattr(storage, "held", read)
     for free, host, expected in ((4 * SIZE, 0, "cuda"), (4 * SIZE - 1, 2 * SIZE, "cpu"), (4 * SIZE - 1, 0, None)):
         left(monkeypatch, host, free)
         data = ImageFolder(folder)

@@ -20,7 +20,6 @@ from gantrain.distributed.environment import (
     check_processes,
     distributed,
     expected_processes,
-    ignored_settings,
     launched_place,
     shown_ranks,
 )
@@ -129,39 +128,6 @@ def test_another_number_is_refused(expected, actual, message):
 @pytest.mark.parametrize(("expected", "actual"), [(None, 1), (None, 4), (2, 2)])
 def test_the_right_number_is_not(expected, actual):
     check_processes(expected, actual)
-
-
-@pytest.mark.parametrize(
-    ("given", "line"),
-    [
-        ({}, None),
-        ({"USE_CPU": "False", "MIXED_PRECISION": "no", "DYNAMO_BACKEND": "NO", "DYNAMO_MODE": "default"}, None),
-        ({"MIXED_PRECISION": "bf16", "GRADIENT_ACCUMULATION_STEPS": "2"}, None),
-        ({"USE_FSDP": "true"}, "FSDP; the config decides"),
-        (
-            {"USE_DEEPSPEED": "true", "GRADIENT_ACCUMULATION_STEPS": "4", "MIXED_PRECISION": "fp16"},
-            "DeepSpeed, mixed precision fp16, gradient accumulation 4; the config decides, by run.precision, "
-            "data.accumulation",
-        ),
-        ({"DYNAMO_BACKEND": "INDUCTOR", "USE_CPU": "True"}, "the CPU, compiler inductor; the config decides, by run."),
-    ],
-)
-def test_settings_of_accelerate_that_do_not_hold_are_named_in_one_line(monkeypatch, given, line):
-    for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
-        monkeypatch.delenv(name)
-    for name, value in given.items():
-        monkeypatch.setenv(f"ACCELERATE_{name}", value)
-    found = ignored_settings(SimpleNamespace(precision="bf16", compile=False), 2, cpu=False)
-    if line is None:
-        assert found is None
-    else:
-        assert found.startswith(f"settings of accelerate that change nothing: {line}")
-
-
-def test_settings_of_accelerate_that_the_config_has_too_are_not_named(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "inductor")
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    assert ignored_settings(SimpleNamespace(precision="fp32", compile=True), 1, cpu=True) is None
 
 
 FAKE_PYTHON = """#!/bin/sh

@@ -7,6 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,12 +22,15 @@ from gantrain.data.readers.file_samples import FileSamples
 from gantrain.data.readers.images import Geometry, load_all, reason
 from gantrain.data.readers.layout import Layout, split_named
 from gantrain.data.readers.selection import select_images
-from gantrain.data.storage import require_memory
+from gantrain.data.storage import held, require_memory
 from gantrain.errors import Notice, UserError
+from gantrain.utils.shared_work import shared_out
 
 if TYPE_CHECKING:
     from gantrain.config.types import AnyPath, Fraction, ImageSize, NonNegativeInt, PositiveFloat, PositiveInt
 
+# Number of images that a process looks at before another takes the next.
+_CHUNK = 100
 # After so many seconds of looking at images the user is told how far this is.
 _PATIENCE = 5
 
@@ -111,7 +115,7 @@ class ImageFiles(ImageSet, ABC):
         super().__init__(samples, labels, len(layout.classes))
         if self.in_memory_only:
             require_memory(samples, "data.path", self.in_memory_only)
-            self.samples = samples.to("cpu")
+            self.samples = held(samples, at_once=len(samples))  # in one go, since each begins at the first file
 
     @staticmethod
     @abstractmethod
@@ -146,7 +150,7 @@ class ImageArchive(ImageFiles):
 def usable(
     container: Container, names: Sequence[str], channels: int, geometry: Geometry
 ) -> tuple[list[str], tuple[int, int, str]]:
-    """Find the images that can be read and have the most frequent size.
+    """Find the images that can be read and have the most frequent size. Processes that share work read each once.
 
     Returns:
         The names of these images; their height and width, and the name of the first of them.
@@ -156,20 +160,31 @@ def usable(
     """
     sizes: dict[str, tuple[int, int]] = {}
     wrong: dict[str, str] = {}
-    start = time.monotonic()
-    slow = False
-    for position, image in load_all(container.contents(names), channels, geometry):
-        if not slow and time.monotonic() - start > _PATIENCE:
-            slow = True
-            found = f"{position} of {len(names)} images in {_PATIENCE} seconds"
-            warnings.warn(
-                Notice(f"data: looking at all images once, since data.on_error is skip: {found}"), stacklevel=2
-            )
-        if isinstance(image, Exception):
-            wrong[names[position]] = f"cannot be read ({reason(image)})"
+    start, slow = time.monotonic(), False
+
+    def looked_at(number: int) -> list[tuple[str, tuple[int, int] | str]]:
+        """Each image of a chunk by its name, with its height and width, or why it cannot be read."""
+        nonlocal slow
+        found: list[tuple[str, tuple[int, int] | str]] = []
+        chunk = names[number * at_once : (number + 1) * at_once]
+        for position, image in load_all(container.contents(chunk), channels, geometry):
+            what = f"cannot be read ({reason(image)})" if isinstance(image, Exception) else image.shape[:2]
+            found.append((chunk[position], what))
+            if not slow and time.monotonic() - start > _PATIENCE:
+                slow = True
+                far = f"{number * at_once + len(found)} of {len(names)} images in {_PATIENCE} seconds"
+                warnings.warn(
+                    Notice(f"data: looking at all images once, since data.on_error is skip: {far}"), stacklevel=2
+                )
+        return found
+
+    # A compressed archive is read from its beginning, whatever is wanted of it.
+    at_once = _CHUNK if container.random else len(names)
+    for name, what in chain.from_iterable(shared_out(-(-len(names) // at_once), looked_at)):
+        if isinstance(what, str):
+            wrong[name] = what
         else:
-            height, width = image.shape[:2]
-            sizes[names[position]] = height, width
+            sizes[name] = what
     if not sizes:
         example = " ".join(next(iter(wrong.items())))
         raise UserError(f"data.path: none of the {len(wrong)} images in {container.path} can be used: {example}")

@@ -11,6 +11,7 @@ from typing import Any
 from gantrain.config.paths import in_current_directory, lacking
 from gantrain.config.shipped import is_missing
 from gantrain.errors import NotFound
+from gantrain.utils.host_lock import one_at_a_time
 from gantrain.utils.io import require_regular_files
 
 
@@ -69,17 +70,31 @@ def _require_new(dataset: str, root: Path, folder: str, options: dict[str, Any])
             )
 
 
+def _is_there(dataset: str, root: Path, folder: str, options: dict[str, Any]) -> bool:
+    """Whether the data set is in ``root``, as it is where another process has downloaded it meanwhile."""
+    try:
+        _open(dataset, root, folder, options)
+    except RuntimeError:
+        return False
+    return True
+
+
 def _download(dataset: str, root: Path, files: str, folder: str, options: dict[str, Any]) -> None:
-    """Download into a temporary folder and move file by file into ``root``, which so never holds parts of files."""
+    """Download into a temporary folder and move file by file into ``root``, which so never holds parts of files.
+
+    Of the processes of a host one does so, and the others wait for it.
+    """
     created = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".download-", dir=root) as temporary:
-            _open(dataset, Path(temporary), folder, options, download=True)
-            for file in sorted(p for p in Path(temporary).rglob("*") if p.is_file()):
-                target = root / file.relative_to(temporary)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, target)
+        with one_at_a_time(root):
+            if not _is_there(dataset, root, folder, options):
+                with TemporaryDirectory(prefix=".download-", dir=root) as temporary:
+                    _open(dataset, Path(temporary), folder, options, download=True)
+                    for file in sorted(p for p in Path(temporary).rglob("*") if p.is_file()):
+                        target = root / file.relative_to(temporary)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        os.replace(file, target)
     except Exception as error:  # gdown's errors have no common class
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise NotFound(

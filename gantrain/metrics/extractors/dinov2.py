@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from gantrain.errors import Notice, UserError
 from gantrain.metrics.extractors.published import FeatureNetwork, resized
 from gantrain.metrics.extractors.weights import Weights
+from gantrain.utils.host_lock import one_at_a_time
 from gantrain.utils.tensor_files import state_dict
 
 _DIGESTS = {
@@ -93,8 +94,9 @@ def _architecture(function: str) -> nn.Module:
     folder = Path(torch.hub.get_dir()) / f"{_REPOSITORY.replace('/', '_')}_main"
     if not folder.exists():
         warnings.warn(Notice(f"downloading the code of DINOv2 from https://github.com/{_REPOSITORY}"), stacklevel=2)
+    lock = nullcontext() if folder.exists() else one_at_a_time(folder.parent)
     try:
-        with _without_xformers(), warnings.catch_warnings():
+        with lock, _without_xformers(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network: nn.Module = torch.hub.load(
                 f"{_REPOSITORY}:main", function, pretrained=False, trust_repo=True, verbose=False, skip_validation=True

@@ -13,6 +13,7 @@ import torch
 from gantrain.config.paths import nothing_at
 from gantrain.config.shipped import is_missing
 from gantrain.errors import NotFound, Notice, UserError
+from gantrain.utils.host_lock import one_at_a_time
 from gantrain.utils.io import make_folder, open_regular, write_file
 
 # Seconds without an answer after which a download is given up.
@@ -48,7 +49,7 @@ class Weights:
 
         Args:
             path: the path of the file. By default the file is taken from torch.hub's folder, and downloaded into that
-                folder where it is missing.
+                folder where it is missing, by one process of a host at a time.
             digest: the SHA-256 of weights at ``path`` that are not the published ones, or its first 8 or more digits.
 
         Raises:
@@ -58,9 +59,11 @@ class Weights:
             return self._checked(Path(path), digest)
         if digest is not None:
             raise UserError("digest: is that of a file of weights; name the file with weights")
-        if self.cached.exists():
-            return self._checked(self.cached, None)
-        return self._downloaded()
+        if not self.cached.exists():
+            with one_at_a_time(self.cached.parent):
+                if not self.cached.exists():  # as it may by now, from another process
+                    return self._downloaded()
+        return self._checked(self.cached, None)
 
     def _checked(self, path: Path, digest: str | None) -> bytes:
         if digest is not None:

@@ -26,6 +26,7 @@ from gantrain.train.callbacks.metrics import MetricEvaluation
 from gantrain.train.callbacks.own import GamePictures, GameScalars
 from gantrain.train.callbacks.predictions import require_known_labels
 from gantrain.train.callbacks.samples import SampleGrid
+from gantrain.utils.shared_work import sharing
 
 
 def make_callbacks(
@@ -52,7 +53,8 @@ def make_callbacks(
     for name, section in sections.items():
         made = makers[name](section, config, game, data, device)
         ours += [made] if isinstance(made, Callback) else made
-    own = [_own(part, f"callbacks.{i}", config, game, data) for i, part in enumerate(config.callbacks)]
+    with sharing(None):  # each process builds these as it likes
+        own = [_own(part, f"callbacks.{i}", config, game, data) for i, part in enumerate(config.callbacks)]
     return [*ours, *own]
 
 

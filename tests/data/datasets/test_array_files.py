@@ -67,7 +67,7 @@ def test_parts_of_files(files):
 
 def test_a_file_that_does_not_fit_into_memory_is_read_from_disk(files, monkeypatch):
     held = array(path="x.npy", labels="y.npy", limit=9)
-    monkeypatch.setattr(storage, "available", lambda: 100)
+    monkeypatch.setattr(storage, "available", lambda *_: 100)
     data = array(path="x.npy", labels="y.npy", limit=9)
     assert not isinstance(data.samples, torch.Tensor)
     assert torch.equal(data.samples.to("cpu"), held.samples) and torch.equal(data.labels, held.labels)
