@@ -27,6 +27,9 @@ from gantrain.utils.waiting import within
 
 # Also in runs on GPUs, tensors on CPUs are exchanged over gloo, which notices at once when a process has ended.
 _BACKENDS = "cpu:gloo,cuda:nccl"
+# Seconds in which gloo's threads let go of the tensors of the last exchange, for which they need the interpreter. A thread
+# that waits for it when the program ends aborts the process. Networks that are divided keep such threads alive.
+_LETTING_GO = 0.2
 
 
 @contextmanager
@@ -112,6 +115,8 @@ def _communication(place: Place, cpu: bool, timeout: float) -> Iterator[None]:
         if in_order or alone:
             if dist.is_initialized():
                 dist.destroy_process_group()
+            if not alone:
+                time.sleep(_LETTING_GO)
         elif not abort():
             met = sys.exc_info()[1]
             end_at_once(error_line(met, place.rank) if isinstance(met, Exception) else "interrupted")
