@@ -27,8 +27,8 @@ from gantrain.utils.waiting import within
 
 # Also in runs on GPUs, tensors on CPUs are exchanged over gloo, which notices at once when a process has ended.
 _BACKENDS = "cpu:gloo,cuda:nccl"
-# Seconds in which gloo's threads let go of the tensors of the last exchange, for which they need the interpreter. A thread
-# that waits for it when the program ends aborts the process. Networks that are divided keep such threads alive.
+# Seconds in which gloo's threads let go of the tensors of the last exchange, for which they need the interpreter. A
+# thread that waits for it when the program ends aborts the process. Networks that are divided keep such threads alive.
 _LETTING_GO = 0.2
 
 
