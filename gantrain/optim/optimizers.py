@@ -206,6 +206,7 @@ def _fusible(part: Part, parameters: Sequence[Tensor]) -> bool:
     chosen = any(settings.get(key) is not None for key in ("foreach", "fused"))
     chosen = chosen or any(settings.get(key) for key in ("differentiable", "capturable"))
     # Of sharded tensors torch fuses no other steps than Adam's, and it fuses Adagrad's on CPUs alone.
-    sharded = any(map(is_shard, parameters))
-    able = part_name(part) in (("adam", "adamw") if sharded else ("adam", "adamw", "sgd"))
-    return able and not chosen and all(torch.is_floating_point(p) for p in parameters)
+    name = part_name(part)
+    everywhere = name not in ("adagrad", "torch.optim:Adagrad")
+    able = name in ("adam", "adamw") or (everywhere and not any(map(is_shard, parameters)))
+    return able and "fused" in settings and not chosen and all(torch.is_floating_point(p) for p in parameters)

@@ -187,3 +187,16 @@ def test_an_implementation_that_is_declined_is_not_taken(key):
     spec = {"name": "adam", key: False}
     (group,) = make_optimizer(spec, network()).param_groups
     assert group[key] is False and not group["fused"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "fused"),
+    [
+        ({"name": "sgd", "lr": 0.1}, True),
+        ({"target": "torch.optim:AdamW"}, True),
+        ({"name": "adagrad"}, None),
+        ({"target": "torch.optim:Adagrad"}, None),
+    ],
+)
+def test_steps_are_fused_where_torch_fuses_them_on_every_device(spec, fused):
+    assert make_optimizer(spec, nn.Linear(2, 2)).defaults["fused"] is fused
