@@ -22,8 +22,19 @@ import psutil
 from gantrain.compute.compiler_import import postpone_compiler
 
 _context = multiprocessing.get_context("forkserver")
-_IMPORTED = ("gantrain.cli", "gantrain.commands.train", "torch.utils.tensorboard", "matplotlib.figure")
-_context.set_forkserver_preload([*_IMPORTED, "matplotlib.backends.backend_agg"])
+_IMPORTED = (
+    "gantrain.cli",
+    "gantrain.commands.train",
+    "torch.utils.tensorboard",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    # Most processes would import these each by itself: the first with the module of the test, torch the second for the
+    # first derivative of many numbers.
+    "pytest",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch.distributed.fsdp",
+)
+_context.set_forkserver_preload(list(_IMPORTED))
 # As the command line sets it before it imports torch, which reads it once.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 # After so long something is waited for in vain, however busy the machine is.
