@@ -93,6 +93,7 @@ def test_the_wheel_holds_what_users_need_and_nothing_else(wheel):
     assert {Path(name).name for name in runs[2]} == files - {"classifier.safetensors"} | networks | {"data.json"}
 
 
+@pytest.mark.slow
 def test_the_sources_that_are_published_make_the_same_wheel(source, wheel, tmp_path):
     folders = [tmp_path / name for name in ("sdist", "unpacked", "wheel")]
     for folder in folders:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
+import json
 import os
 import re
 import shutil
@@ -111,7 +113,18 @@ def clear_folder(folder: Path, overwrite: bool) -> None:
 
 def config_text(config: Mapping[str, Any], mark: str) -> str:
     """The content of a run's config file; see :func:`prepare_folder`."""
-    return f"{mark}\n{yaml_files.text(dict(config))}"
+    return f"{mark}\n{_as_yaml(json.dumps(dict(config)))}"
+
+
+# A run asks for the same text several times at its start and at each checkpoint, and YAML is slow to write and to read.
+@functools.lru_cache(maxsize=4)
+def _as_yaml(content: str) -> str:
+    return yaml_files.text(json.loads(content))
+
+
+@functools.lru_cache(maxsize=4)
+def _require_readable(text: str, where: str) -> None:
+    yaml_files.parse(text, where)
 
 
 def require_available(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
@@ -136,7 +149,7 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
             something else; the run to be resumed computes something else; the run to be deleted holds its own data; or
             the config with all defaults is too large to be read again.
     """
-    yaml_files.parse(config_text(config, RESOLVED_CONFIG), f"{folder / CONFIG}: the config with all its defaults")
+    _require_readable(config_text(config, RESOLVED_CONFIG), f"{folder / CONFIG}: the config with all its defaults")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and the run's folder would lie there; choose another run.name")
     if is_being_deleted(folder) or _is_free(folder):

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from cases import few
 from forked import Command, together
 from tiny import DIGITS, config_of, rows, same, state, write
 
@@ -81,8 +82,7 @@ def test_a_run_resumes_to_the_bit_and_two_processes_or_micro_batches_do_what_one
             assert shared == pytest.approx(alone, rel=1e-3, abs=1e-4)
 
 
-# The game with a perturber is evaluated as pgd is, and diagnosed as any game of two players.
-@pytest.mark.parametrize("game", [pytest.param(g, marks=[pytest.mark.slow] * (g == "perturber")) for g in GAMES])
+@pytest.mark.parametrize("game", few(GAMES, "domain"))
 def test_a_run_is_evaluated_diagnosed_and_compared_and_has_no_samples(tmp_path, game):
     evaluate = "evaluate={every: 2, data: {split: test}}"
     run = train(config(game, tmp_path, "run", evaluate, "run.steps=2", "outer={name: lookahead, inner_steps: 2}"))

@@ -67,8 +67,8 @@ def test_a_run_resumed_past_its_schedule_is_refused_and_left_alone(tmp_path):
         pytest.param("{name: extragradient, critic_steps: 3}", "null", 6, 6, marks=pytest.mark.slow),
         ("extragradient", "{name: sampa, rho: 0.1, climb: tanh}", 4, 2),
         ("{name: lookahead, inner_steps: 4, base: {name: rapp, inner_steps: 3}}", "null", 3, 3),
-        ("optimistic", "{name: sam, direction: previous}", 1, 1),
-        ("{name: ceg_plus}", "null", 2, 2),
+        pytest.param("optimistic", "{name: sam, direction: previous}", 1, 1, marks=pytest.mark.slow),
+        pytest.param("{name: ceg_plus}", "null", 2, 2, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("budget", ["gradients", "kimg"])

@@ -75,7 +75,7 @@ def exploding(folder: Path, first: int, *overrides: str):
     )
 
 
-@pytest.mark.parametrize("method", few(METHODS, "sam", "rapp"))
+@pytest.mark.parametrize("method", few(METHODS, "rapp"))
 def test_a_run_goes_back_and_on_with_other_samples(tmp_path, method, capsys, monkeypatch):
     draws = 3 if method == "rapp" else 1
     config = exploding(tmp_path, 12 * draws + 1, *METHODS[method])
