@@ -414,10 +414,11 @@ def test_threads_are_set_for_the_run_alone(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "._generator.safetensors", "desktop.ini"])
 def test_a_file_that_is_not_ours_changes_nothing(ring, name):
-    folder = train(ring("run.steps=4", "checkpoint.every=2"))
+    settings = ("checkpoint.every=2", "samples.every=4")
+    folder = train(ring("run.steps=4", *settings))
     for place in (folder, folder / "step_4", folder / "samples"):
         (place / name).write_bytes(b"\x80")
-    train(ring("run.steps=6", "checkpoint.every=2"), resume=True)
+    train(ring("run.steps=6", *settings), resume=True)
     assert sorted(path.name for path in folder.glob("step_*")) == ["step_4", "step_6"]
     assert [row["step"] for row in rows(folder)] == [2, 4, 6]
 

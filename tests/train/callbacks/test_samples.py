@@ -53,5 +53,5 @@ def test_a_run_draws_them_once_in_a_grid_as_large_as_that_of_the_samples(tmp_pat
     assert real.shape == fake.shape == grid(torch.zeros(20, 1, 8, 8)).shape and not torch.equal(real, fake)
     train(config_of(DIGITS, tmp_path, *settings, "run.steps=6"), resume=True)
     assert (folder / "real.png").read_bytes() == before
-    points = train(config_of(RING, tmp_path, "run.steps=2")) / "samples"
+    points = train(config_of(RING, tmp_path, "run.steps=2", "samples={every: 1000, count: 16}")) / "samples"
     assert [path.name for path in points.iterdir()] == ["step_000002.png"]
