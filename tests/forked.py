@@ -28,8 +28,8 @@ _IMPORTED = (
     "torch.utils.tensorboard",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
-    # Most processes would import these each by itself: the first with the module of the test, torch the second for the
-    # first derivative of many numbers.
+    # What many processes would import each by itself: with the module of the test that starts them, for a gradient that
+    # begins with more than one number, and for shards.
     "pytest",
     "torch.fx.experimental.symbolic_shapes",
     "torch.distributed.fsdp",
