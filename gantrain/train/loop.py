@@ -443,10 +443,12 @@ class Loop(ABC):
 
         Raises:
             UserError: it could not be written.
+            Misplaced: the folder of the run is not where it was.
         """
         with self.processes.raise_on_all():
             if self.main:
-                self.writer.wait()
+                with self.in_place():  # the folder may have been there still when the write failed
+                    self.writer.wait()
 
     def _reopen_monitor(self) -> None:
         """Go on with the log after the present step: rows of later steps are dropped."""

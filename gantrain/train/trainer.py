@@ -704,11 +704,12 @@ class Trainer(Loop):
                 for name, value in not_finite(state).items():
                     if name not in self._never_finite:
                         raise self._diverged(f"{name} holds {value}")
-            if self.main and not self.sharded:
-                self.writer.save(state, write)
-            elif self.main:
+            if self.main:
                 with self.in_place():
-                    begin()
+                    if self.sharded:
+                        begin()
+                    else:
+                        self.writer.save(state, write)
         if self.sharded:  # without a copy, for which there may be no memory
             with self.in_place():
                 checkpoint.save_together(folder, step, state, keep, self.processes, text)

@@ -39,7 +39,7 @@ def test_runs_are_the_cpus_to_the_bit(tmp_path, name):
     expected = trained(tmp_path / "cpu", CPU, case)
     with emulated() as device:
         found = trained(tmp_path / "device", device, case)
-    assert max(far(found, expected)) < 1e-3 if name in ROUNDED else same(found, expected)
+    assert max(far(found, expected)) < 1e-5 if name in ROUNDED else same(found, expected)
 
 
 @pytest.mark.slow

@@ -113,7 +113,8 @@ def test_an_earlier_run_is_refused_in_each_attempt(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_is_stopped_ends_all_others_and_itself(tmp_path, rank):
-    config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=2", "run.timeout=2")
+    # A busy machine may not let a process run for seconds.
+    config = write(tmp_path, RING, "run.steps=1000000", "checkpoint.every=2", "run.timeout=20")
     command = Command(tmp_path, "train", "--processes", "2", config)
     run = tmp_path / "ring"
     until(lambda: list(run.glob("step_*[0-9]")) or not command.running())
@@ -121,7 +122,7 @@ def test_a_process_that_is_stopped_ends_all_others_and_itself(tmp_path, rank):
     next(child for child in children if child.environ().get("RANK") == str(rank)).suspend()
     assert command.wait() == 2
     (line,) = command.errors.splitlines()
-    assert f": process {rank}" in line and " did not answer for 2 s; go on with --resume" in line
+    assert f": process {rank}" in line and " did not answer for 20 s; go on with --resume" in line
     assert all(map(ended, children))
     newest = max(int(path.name.removeprefix("step_")) for path in run.glob("step_*[0-9]"))
     gantrain(tmp_path, "train", "--processes", "2", config, "--resume", f"run.steps={newest + 2}", "run.timeout=240")

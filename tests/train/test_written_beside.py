@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from forked import SECONDS, together
+from forked import SECONDS, together, until
 from tiny import RING, config_of, rows, same, state
 
 from gantrain.commands.train import train
@@ -244,6 +244,24 @@ def test_a_run_whose_folder_is_taken_away_ends_with_a_line_and_writes_nothing_th
     what = {"_emptied": "deleted", "_deleted": "deleted"}.get(take.__name__, rf"moved to {tmp_path}/elsewhere")
     assert re.fullmatch(rf"{run}: was {what} while the run trained, so the run ends here.*", str(caught.value))
     assert everything() == left[-1]
+
+
+@pytest.mark.parametrize("every", [5, 1])
+def test_a_write_that_failed_while_the_folder_was_deleted_is_explained_by_that(ring, tmp_path, monkeypatch, every):
+    def fail(step):
+        if step == 5:
+            raise FULL
+
+    def take(trainer):
+        if trainer.step == 6:
+            until(lambda: trainer.writer.failed)
+            _deleted(tmp_path / "ring")
+
+    before_each_write(monkeypatch, fail)
+    after_each_step(monkeypatch, take)
+    with pytest.raises(Misplaced, match="ring: was deleted while the run trained, so the run ends here"):
+        train(ring(f"checkpoint.every={every}"))
+    assert {path.name for path in tmp_path.iterdir()} <= {"ring"}
 
 
 def test_threads_that_look_for_the_folder_at_the_same_time_find_it(tmp_path):
