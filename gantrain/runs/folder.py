@@ -113,7 +113,7 @@ def clear_folder(folder: Path, overwrite: bool) -> None:
 
 def config_text(config: Mapping[str, Any], mark: str) -> str:
     """The content of a run's config file; see :func:`prepare_folder`."""
-    return f"{mark}\n{_as_yaml(json.dumps(dict(config)))}"
+    return f"{mark}\n{_as_yaml(json.dumps(dict(config), default=str))}"
 
 
 # A run asks for the same text several times at its start and at each checkpoint, and YAML is slow to write and to read.
