@@ -22,7 +22,7 @@ import psutil
 from gantrain.compute.compiler_import import postpone_compiler
 
 _context = multiprocessing.get_context("forkserver")
-_IMPORTED = (
+_IMPORTED = [
     "gantrain.cli",
     "gantrain.commands.train",
     "torch.utils.tensorboard",
@@ -33,8 +33,8 @@ _IMPORTED = (
     "pytest",
     "torch.fx.experimental.symbolic_shapes",
     "torch.distributed.fsdp",
-)
-_context.set_forkserver_preload(list(_IMPORTED))
+]
+_context.set_forkserver_preload(_IMPORTED)
 # As the command line sets it before it imports torch, which reads it once.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 # After so long something is waited for in vain, however busy the machine is.
@@ -146,6 +146,12 @@ def together(function: Callable[..., Any], *arguments: Any, world: int = 2) -> l
             process.join(1)
             process.kill()
         held.close()
+
+
+def place_on_host(local_world: int) -> None:
+    """Make this process, which :func:`together` started, one of so many on its host."""
+    os.environ["LOCAL_WORLD_SIZE"] = str(local_world)
+    os.environ["LOCAL_RANK"] = str(int(os.environ["RANK"]) % local_world)
 
 
 def hold_port() -> tuple[socket.socket, int]:

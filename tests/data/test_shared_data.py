@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from forked import together
+from forked import place_on_host, together
 from PIL import Image
 from tiny import DIGITS, config_of, same, state
 
@@ -47,8 +47,7 @@ def read(container: type = Folder) -> list[str]:
 
 def shared(folder: str, local_world: int) -> dict:
     """What one of several processes has of a data set, and the names of the files that it has read for each part."""
-    os.environ["LOCAL_WORLD_SIZE"] = str(local_world)
-    os.environ["LOCAL_RANK"] = str(int(os.environ["RANK"]) % local_world)
+    place_on_host(local_world)
     names, found = read(), {}
     with process_group(cpu=True):
         processes = Processes.launched()
@@ -91,7 +90,7 @@ def test_each_file_is_read_once_and_the_numbers_are_those_of_one_process(folder,
 
 def failing(folder: str, case: str) -> str:
     """What a process says if something is wrong, in one of them or in all."""
-    os.environ["LOCAL_WORLD_SIZE"] = os.environ["WORLD_SIZE"]
+    place_on_host(int(os.environ["WORLD_SIZE"]))
     second = os.environ["RANK"] == "1"
     with process_group(cpu=True):
         try:
@@ -117,7 +116,7 @@ def test_what_is_wrong_in_one_process_ends_the_work_of_all_with_its_line(folder,
 
 
 def packed(archive: str) -> torch.Tensor:
-    os.environ["LOCAL_WORLD_SIZE"] = os.environ["WORLD_SIZE"]
+    place_on_host(int(os.environ["WORLD_SIZE"]))
     with process_group(cpu=True), Processes.launched().sharing():
         data = ImageArchive(archive, on_error="skip")
         place_samples(data)
@@ -144,5 +143,5 @@ def test_a_run_that_shares_its_data_is_the_run_of_one_process(folder, tmp_path):
 
 
 def trained(folder: str, overrides: list[str]) -> None:
-    os.environ["LOCAL_WORLD_SIZE"] = os.environ["WORLD_SIZE"]
+    place_on_host(int(os.environ["WORLD_SIZE"]))
     train(config_of(DIGITS, Path(folder), *overrides))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-from forked import together
+from forked import place_on_host, together
 from tiny import RING, config_of, same, state
 
 from gantrain.commands.train import train
@@ -24,15 +23,9 @@ STATE = {
 }
 
 
-def on_hosts(local_world: int) -> None:
-    """Make this process one of so many on its host."""
-    os.environ["LOCAL_WORLD_SIZE"] = str(local_world)
-    os.environ["LOCAL_RANK"] = str(int(os.environ["RANK"]) % local_world)
-
-
 def handed_on(local_world: int) -> dict:
     """What a process gets, twice in a row, what it has in shared memory, and the bytes that it sends or receives."""
-    on_hosts(local_world)
+    place_on_host(local_world)
     with process_group(cpu=True):
         processes = Processes.launched()
         first = processes.rank == 0
@@ -62,7 +55,7 @@ def test_the_state_reaches_all_processes_as_it_is(local_world):
 
 
 def resumed(folder: str, local_world: int) -> None:
-    on_hosts(local_world)
+    place_on_host(local_world)
     train(config_of(RING, Path(folder), "run.steps=8"), resume=True)
 
 
