@@ -26,6 +26,7 @@ from gantrain.runs.divergence import Divergence, record_divergence
 from gantrain.runs.monitor import Monitor
 from gantrain.runs.place import Place
 from gantrain.runs.tracking import Trackers
+from gantrain.train.budget import Budget
 from gantrain.train.callbacks.base import Callback
 from gantrain.train.description import described_error
 from gantrain.train.interrupt import Interrupt
@@ -68,6 +69,7 @@ class Loop(ABC):
             made; None once the first step is taken.
     """
 
+    budget: Budget
     evaluator: Evaluator
     pace: Pace
     batches: Batches
@@ -128,24 +130,6 @@ class Loop(ABC):
         """Load the newest whole checkpoint, and call :meth:`resumed`; whether there was one."""
 
     @abstractmethod
-    def done(self) -> float:
-        """The share of the budget that is used up: 1 or more when the run is over."""
-
-    @property
-    @abstractmethod
-    def clock(self) -> Clock:
-        """What the run has used so far."""
-
-    @abstractmethod
-    def may_pass(self, every: Interval) -> bool:
-        """Whether a multiple of an interval may come with the next step. All steps at which one comes are foreseen."""
-
-    @property
-    @abstractmethod
-    def over(self) -> bool:
-        """Whether the budget is used up."""
-
-    @abstractmethod
     def further(self) -> str:
         """A line that says how the finished run is trained further; empty if it cannot be."""
 
@@ -154,9 +138,22 @@ class Loop(ABC):
         """How the run goes on once it was stopped, for the end of a line."""
 
     @property
-    @abstractmethod
-    def last(self) -> bool:
-        """Whether the next step is likely to use up the budget."""
+    def clock(self) -> Clock:
+        """What the run has used so far."""
+        return self.budget.clock(self.step)
+
+    def done(self) -> float:
+        """The share of the budget that is used up: 1 or more when the run is over."""
+        return self.budget.share(self.clock)
+
+    @property
+    def over(self) -> bool:
+        """Whether the budget is used up."""
+        return self.done() >= 1.0
+
+    def may_pass(self, every: Interval) -> bool:
+        """Whether a multiple of an interval may come with the next step. All steps at which one comes are foreseen."""
+        return self.budget.may_pass(every, self.step, self.reached)
 
     def take_steps(self, interrupt: Interrupt) -> None:
         """Take the steps of the run, and between them write logs, run callbacks and save checkpoints.
@@ -252,7 +249,7 @@ class Loop(ABC):
             self._complete_step()
             while not self.over:
                 began = time.time()
-                self.train_step(observe=self.may_pass(every) or self.last)
+                self.train_step(observe=self.may_pass(every) or self.budget.may_end(self.step))
                 self.pace.step()
                 if self.begun is not None:
                     self._report_start(began)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import astuple
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,27 +19,24 @@ from gantrain.compute.compile import Arithmetic, reference_arithmetic
 from gantrain.compute.pace import Pace
 from gantrain.compute.precision import autocast
 from gantrain.compute.threads import threads
-from gantrain.config.clock import Clock, in_images
-from gantrain.config.schema import wrong_weights
+from gantrain.config.clock import Clock
 from gantrain.config.sections import TENSORBOARD, Checkpoint, Log, Run
 from gantrain.config.types import Interval
-from gantrain.config.user_code import UserCode, described, is_users, name_of
+from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.data.batch import Batch, Batches
 from gantrain.data.digest import Digest, difference
 from gantrain.data.storage import describe_samples
 from gantrain.distributed.processes import Processes
-from gantrain.distributed.sharding import whole_copy
 from gantrain.distributed.store import mark_begun
 from gantrain.distributed.watch import require_others
 from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game
-from gantrain.games.sharded import require_shards, whole_players
+from gantrain.games.sharded import require_shards
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.optim import schedules
-from gantrain.optim.ema import EMA, average_part, with_tensors
+from gantrain.optim.ema import EMA, average_part
 from gantrain.optim.optimizers import require_sharded_steps
-from gantrain.outer.base import Outer, stand_ins
-from gantrain.outer.cost import cost_of_a_step
+from gantrain.outer.base import Outer
 from gantrain.outer.field import Field
 from gantrain.outer.learner import Learner, scheduled_numbers
 from gantrain.runs import checkpoint
@@ -69,28 +65,37 @@ from gantrain.runs.restore import (
     restore_part,
     restore_scheduler,
 )
+from gantrain.train.budget import Budget, foreseen_cost, steps_within
 from gantrain.train.callbacks.base import Callback, Result
 from gantrain.train.description import describe
 from gantrain.train.further import how_to_go_on, how_to_resume, larger_budgets
 from gantrain.train.initial_distance import InitialDistance
 from gantrain.train.interrupt import Interrupt
 from gantrain.train.loop import Loop
+from gantrain.train.networks import Networks
 from gantrain.train.nonfinite import not_finite, require_finite_samples
+from gantrain.train.observations import read_observations
 from gantrain.train.progress import Progress
 from gantrain.train.rehearsal import rehearse_step, take_step
+from gantrain.train.requirements import (
+    require_averages,
+    require_intervals,
+    require_joint_ascent,
+    require_kind,
+    require_players,
+    require_weights,
+)
 from gantrain.train.resuming import best_result, newest_checkpoint, undone_work
 from gantrain.utils.io import make_folder
 from gantrain.utils.nested import Maybe, flatten
 from gantrain.utils.seeding import derive
 from gantrain.utils.shards import is_shard
-from gantrain.utils.tensors import norm, preserve
+from gantrain.utils.tensors import norm
 
 # The part of a checkpoint that holds the weights with which the run began, if their distance is logged.
 _INITIAL_WEIGHTS = "log.initial_weights"
 # The scores whose distributions TensorBoard shows.
 _DISTRIBUTED = ("real", "fake")
-# The parts of a checkpoint that are no player's.
-_CHECKPOINT_PARTS = ("clock", "field", "outer", "ema", "evaluation", "undone")
 
 
 class Trainer(Loop):
@@ -169,21 +174,11 @@ class Trainer(Loop):
         initial: Mapping[str, Initial] = MappingProxyType({}),
         about: About | None = None,
     ):
-        _require("game", game, Game, "a gantrain.Game")
-        _require("outer", outer, Outer, "a gantrain.Outer, such as gantrain.outer.Extragradient()")
-        _require("batches", batches, Batches, "gantrain.data.Batches(data, batch_size=64, seed=0)")
-        _require("run", run, Run, 'gantrain.Run(name="mine", steps=1000)')
-        if [learner.name for learner in learners] != list(game.players):
-            raise UserError(
-                f"learners: expected one for each player in the order in which they move, {', '.join(game.players)}; "
-                f"got {', '.join(learner.name for learner in learners) or 'none'}"
-            )
-        for name in game.players:
-            if name in _CHECKPOINT_PARTS or not name.isidentifier():
-                raise UserError(
-                    f"player {name!r}: expected a name like a Python variable's, and none of "
-                    f"{', '.join(_CHECKPOINT_PARTS)}, which name other parts of a checkpoint"
-                )
+        require_kind("game", game, Game, "a gantrain.Game")
+        require_kind("outer", outer, Outer, "a gantrain.Outer, such as gantrain.outer.Extragradient()")
+        require_kind("batches", batches, Batches, "gantrain.data.Batches(data, batch_size=64, seed=0)")
+        require_kind("run", run, Run, 'gantrain.Run(name="mine", steps=1000)')
+        require_players(game, learners)
         processes = processes or Processes.launched(run.timeout)
         super().__init__(run, log or Log(), checkpoints or Checkpoint(), callbacks, processes)
         self.game = game
@@ -217,18 +212,23 @@ class Trainer(Loop):
             self.evaluator.distributed = _DISTRIBUTED
         self.field = Field(self.evaluator, self.learners)
         self.sharded = bool(self.evaluator.gathering)
+        self.networks = Networks(game, outer, self.averages, self.sharded)
         for learner in self.learners if self.sharded else ():
             require_sharded_steps(learner.optimizer, f"game.{learner.name}.optimizer")
-            self._require_joint_ascent(learner)
+            require_joint_ascent(learner)
         require_finite_samples(batches.samples)
         if run.kimg is not None and batches.spec.empty:
             raise UserError("run.kimg: the game sees no samples; use run.steps or run.gradients")
         outer.require(self.field)
-        self._require_averages()
-        self._require_callbacks()
-        steps = self._steps() if self.schedulers else 0
+        require_averages(self.averages, outer, batches)
+        require_intervals(self._intervals(), batches)
+        require_weights(self.callbacks, self.averages)
+        steps = steps_within(run, outer, self.learners, batches.batch_size) if self.schedulers else 0
         for name, scheduler in self.schedulers.items():
             schedules.require_schedule(scheduler, steps, f"game.{name}.scheduler")
+        foreseen = not isinstance(self.log_settings.every, int) or run.gradients is not None
+        cost = foreseen_cost(outer, self.learners) if foreseen else None
+        self.budget = Budget(run, self.evaluator, batches.batch_size, cost)
         self.config = (
             describe(
                 game, self.learners, outer, batches, run, self.log_settings, self.checkpoint_settings, self.scheduled
@@ -242,10 +242,6 @@ class Trainer(Loop):
         self.best: dict[str, Any] | None = None
         self.outer_steps = 0
         self._followed: dict[str, float] = {}
-        # What a step costs is known before the step where all parts that take gradients are gantrain's own.
-        known = not any(map(is_users, (*_nested(outer), *(learner.oracle for learner in self.learners))))
-        wanted = not isinstance(self.log_settings.every, int) or run.gradients is not None
-        self._cost = cost_of_a_step(outer, self.learners) if known and wanted else None
         self._never_finite = not_finite(self.state()).keys()  # such as a mask with infinities among the buffers
         self._lock: RunLock | None = None
 
@@ -367,7 +363,7 @@ class Trainer(Loop):
         since = self.clock
         self.evaluator.step = self.step
         self.evaluator.observing = observe
-        self.scheduled.follow(self.images)
+        self.scheduled.follow(self.budget.images)
         self._followed = {f"schedule/{key}": value for key, value in self.scheduled.items()}
         complete = self._moved()
         self.outer_steps += complete
@@ -376,9 +372,9 @@ class Trainer(Loop):
             schedules.take_step(scheduler, self.step + 1, f"game.{name}.scheduler")
         self.step += 1
         for average in self.averages.values():
-            average.update(self.clock, since, self._anchor() if average.of == "anchor" else {}, complete)
+            average.update(self.clock, since, self.networks.anchor() if average.of == "anchor" else {}, complete)
         self.since, self.reached = self.reached, self.clock
-        self.scheduled.follow(self.images)  # as a resumed run does, for callbacks and checkpoints
+        self.scheduled.follow(self.budget.images)  # as a resumed run does, for callbacks and checkpoints
 
     def _moved(self) -> bool:
         """Take a step of the innermost outer loop; whether the outermost has completed one."""
@@ -389,52 +385,6 @@ class Trainer(Loop):
                 message = "a setting, times a learning rate or another number, is larger than single precision holds"
                 raise self._diverged(message) from error
             raise
-
-    @property
-    def images(self) -> int:
-        """The number of real samples drawn so far, in all processes together."""
-        return self.evaluator.draws * self.batches.batch_size
-
-    @property
-    def clock(self) -> Clock:
-        """What the run has used so far."""
-        return Clock(self.step, self.images, max(self.evaluator.evaluations.values()))
-
-    def may_pass(self, every: Interval) -> bool:
-        """Whether a multiple of an interval may come with the next step."""
-        if isinstance(every, int):
-            return (self.step + 1) % every == 0
-        following = self._following()
-        return following is None or following.passed(every, self.reached)
-
-    @property
-    def over(self) -> bool:
-        """Whether the budget is used up."""
-        return self.done() >= 1.0
-
-    @property
-    def last(self) -> bool:
-        """Whether the next step will use up the budget, and whether it is the first.
-
-        A step whose cost is not known is taken to cost as much as the mean of the steps before.
-        """
-        following = self._following()
-        if self.step and following is not None:
-            return self.settings.used(following.steps, following.gradients, following.images / 1000) >= 1
-        return self.step == 0 or self.done() * (1 + 1 / self.step) > 1 - 1e-9
-
-    def _following(self) -> Clock | None:
-        """What the run will have used after the next step; None where that is not known."""
-        if self._cost is None:
-            return None
-        clock = self.clock
-        images = clock.images + int(self._cost.draws.of(self.step)) * self.batches.batch_size
-        return Clock(self.step + 1, images, clock.gradients + int(self._cost.gradients.of(self.step)))
-
-    def done(self) -> float:
-        """The share of the budget that is used up: 1 or more when the run is over."""
-        clock = self.clock
-        return self.settings.used(clock.steps, clock.gradients, clock.images / 1000)
 
     def further(self) -> str:
         """A line that says how the finished run is trained further; empty if the learning rates are at their end."""
@@ -456,7 +406,7 @@ class Trainer(Loop):
         Raises:
             Diverged: a scalar is not finite, because the training diverged.
         """
-        values = self._observations()
+        values, self.distributions = read_observations(self.evaluator, self.processes)
         if self.initial_distance is not None:
             values |= self.initial_distance.scalars()
         for name, value in values.items():
@@ -476,7 +426,10 @@ class Trainer(Loop):
         if self.batches.spec.empty:
             values["steps_per_second"] = steps / seconds
         else:
-            values |= {"kimg": self.images / 1000, "images_per_second": draws * self.batches.batch_size / seconds}
+            values |= {
+                "kimg": self.budget.images / 1000,
+                "images_per_second": draws * self.batches.batch_size / seconds,
+            }
         self.unlogged = values
         self.progress.update(self.step, self.done(), values)
 
@@ -494,15 +447,15 @@ class Trainer(Loop):
         together = callback.all_processes
         runs = self.main or together
         with (
-            self._shown(callback, runs) as network,
+            self.networks.shown(callback, runs) as network,
             self.processes.raise_on_all() if together else self.processes.all_work(),
         ):
             if runs:
                 network = network or self.evaluated_network(callback.weights)
-                with self.in_place(), reference_arithmetic(), self._unchanged(network):
+                with self.in_place(), reference_arithmetic(), self.networks.unchanged(network):
                     if together:
                         # If each process has its own running statistics, all look at those of the first.
-                        self.processes.broadcast_(self._buffers(network))
+                        self.processes.broadcast_(self.networks.buffers(network))
                     found = callback.run(self.folder, self.monitor, self.step, network)
                 if found is not None and not isinstance(found, Result | str):
                     wanted = f"{name_of(callback)}.run: expected a gantrain.Result, a text or None"
@@ -522,47 +475,6 @@ class Trainer(Loop):
             self._settle()
         return found.hopeless
 
-    @contextmanager
-    def _shown(self, callback: Callback, runs: bool) -> Iterator[nn.Module | None]:
-        """In the block a callback can run the networks of a sharded run without the other processes.
-
-        Args:
-            callback: the callback.
-            runs: whether it runs in this process.
-
-        Yields:
-            The network that the callback is given, whole; None where it does not run, or nothing is sharded.
-        """
-        if not self.sharded:
-            yield None
-            return
-        network: nn.Module | None = self.evaluated_network(callback.weights)
-        if not callback.runs_game or network is not self.game.evaluated_network:
-            network = whole_copy(self.evaluated_network(callback.weights), runs)
-        with whole_players(self.game) if callback.runs_game else nullcontext():
-            yield network if runs else None
-
-    @contextmanager
-    def _unchanged(self, network: nn.Module) -> Iterator[None]:
-        """At the end of the block all networks, and this one, have the modes and the buffers that they had before."""
-        modes = [(module, module.training) for each in self._networks(network) for module in each.modules()]
-        with preserve(self._buffers(network)):
-            try:
-                yield
-            finally:
-                for module, training in modes:
-                    module.training = training
-
-    def _networks(self, evaluated: nn.Module) -> list[nn.Module]:
-        """All networks of the run, and the one that is evaluated, which may be a copy."""
-        players = [player.module for player in self.game.players.values()]
-        return [*players, *(average.module for average in self.averages.values()), evaluated]
-
-    def _buffers(self, evaluated: nn.Module) -> list[torch.Tensor]:
-        """The buffers of :meth:`_networks`, each once."""
-        buffers = [buffer for network in self._networks(evaluated) for buffer in network.buffers()]
-        return list({id(buffer): buffer for buffer in buffers}.values())
-
     def evaluated_network(self, weights: str | None = None) -> nn.Module:
         """The game's evaluated network, with the weights that are asked for.
 
@@ -570,19 +482,7 @@ class Trainer(Loop):
             weights: the name of an average, "live" (the weights that are trained) or "anchor" (those of the last outer
                 iterate). None stands for the first average if the run keeps one, and for "live" otherwise.
         """
-        if weights is None:
-            weights = next(iter(self.averages), "live")
-        if weights in self.averages:
-            return self.averages[weights].module
-        anchor = self._anchor() if weights == "anchor" else {}
-        network = self.game.evaluated_network
-        return with_tensors(network, anchor) if anchor else network
-
-    def _anchor(self) -> dict[int, torch.Tensor]:
-        """The tensors of the last outer iterate by the ``id`` of those that they stand in for; empty if that is now."""
-        with UserCode("outer", self.outer):
-            anchor = self.outer.anchor()
-        return {} if anchor is None else stand_ins(self.game, anchor)
+        return self.networks.evaluated(weights)
 
     def save(self) -> None:
         """Have a checkpoint written of everything that a later step depends on.
@@ -603,10 +503,9 @@ class Trainer(Loop):
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on, by the names of a checkpoint's parts."""
         rollbacks = {"rollbacks": self.rollbacks} if self.rollbacks else {}
-        intervals = (self.log_settings.every, self.checkpoint_settings.every, *(each.every for each in self.callbacks))
         readings = {"since": list(astuple(self.since)), "reached": list(astuple(self.reached))}
         # Only intervals in other units than steps depend on what the last step used.
-        readings = {} if all(isinstance(every, int) for every in intervals) else readings
+        readings = {} if all(isinstance(every, int) for _, every in self._intervals()) else readings
         with UserCode("outer", self.outer):
             outer = self.outer.state_dict()
         state: dict[str, Any] = {
@@ -653,7 +552,7 @@ class Trainer(Loop):
             restore_scheduler(scheduler, state, f"scheduler.{name}", folder)
         restore_part(self.field, state, "field", folder, self.field.state_form(), self.device)
         restore_part(self.outer, state, "outer", folder, self.outer.state_form(self.field), self.device)
-        self.scheduled.follow(self.images)
+        self.scheduled.follow(self.budget.images)
         self.step, self.outer_steps, self.rollbacks = clock["step"], clock["outer_steps"], clock.get("rollbacks", 0)
         self.reached = self.clock
         # A checkpoint says what its last step used only where intervals depended on it.
@@ -732,18 +631,6 @@ class Trainer(Loop):
         ):
             yield
 
-    def _steps(self) -> int:
-        """The number of steps that the budget allows, as far as it is known before the run."""
-        run, limits = self.settings, []
-        if run.steps is not None:
-            limits.append(run.steps)
-        cost = cost_of_a_step(self.outer, self.learners)
-        if run.gradients is not None and cost is not None:
-            limits.append(cost.gradients.steps_within(run.gradients))
-        if run.kimg is not None and cost is not None:
-            limits.append(cost.draws.steps_within(run.kimg * 1000 / self.batches.batch_size))
-        return min(limits, default=1)
-
     def _batch(self, draw: int, step: int) -> Batch:
         batch = self.batches(draw, step, self.evaluator.share)
         batch.real = self.arithmetic.to_memory_format(batch.real)
@@ -756,62 +643,10 @@ class Trainer(Loop):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
-    def _require_joint_ascent(self, learner: Learner) -> None:
-        """Refuse an oracle that climbs each process' own gradient: the gradient of a sharded network is the mean."""
-        oracle = learner.oracle
-        if oracle.local_ascent:
-            instead = "ascent: global" if hasattr(oracle, "ascent") else "sam with ascent: global"
-            raise UserError(
-                f"game.{learner.name}.sharpness: {name_of(oracle)} climbs each process' own gradient, and with "
-                f"run.sharding there is the mean of all only; use {instead}"
-            )
-
-    def _require_averages(self) -> None:
-        """Refuse averages that this run cannot keep."""
-        for average in self.averages.values():
-            key = "ema" if len(self.averages) == 1 else f"ema: {average.name}"
-            if average.of == "anchor" and not self.outer.has_anchor:
-                raise UserError(
-                    f"{key}: of: anchor: the outer loop {type(self.outer).__name__} has no anchor; use of: live, or a "
-                    "loop that has one, such as lookahead or rapp"
-                )
-            if self.batches.spec.empty and (average.half_life_kimg is not None or in_images(average.start)):
-                raise UserError(f"{key}: counts images, and the game sees no samples; use decay or uniform")
-
-    def _require_callbacks(self) -> None:
-        """Refuse intervals and weights of callbacks, log and checkpoints that this run does not have."""
-        timed: dict[str, Any] = {"log.every": self.log_settings, "checkpoint.every": self.checkpoint_settings}
-        timed |= {f"{name_of(callback)}.every": callback for callback in self.callbacks}
-        for key, each in timed.items():
-            if in_images(each.every) and self.batches.spec.empty:
-                raise UserError(f"{key}: counts images, and the game sees no samples; use steps or gradients")
-        for callback in self.callbacks:
-            wrong = wrong_weights(callback.weights, list(self.averages))
-            if wrong is not None:
-                raise UserError(f"{name_of(callback)}.weights: {wrong}")
-
-    def _observations(self) -> dict[str, float]:
-        """The losses, mean scores and gradient norms of the last observed step, averaged over the processes."""
-        observed = self.evaluator.observed
-        values = {(player, name): value for player, scalars in observed.items() for name, value in scalars.items()}
-        scores: dict[str, list[torch.Tensor]] = {}
-        for player in observed:
-            scores = self.evaluator.scores.get(player, {}) | scores
-        # Everything that is logged comes from the device at once, since the step waits for it.
-        means = torch.stack([v.double() for v in values.values()])
-        read = torch.cat([means, *(part.double() for parts in scores.values() for part in parts)]).tolist()
-        rest = iter(read[len(values) :])
-        self.distributions = {name: list(islice(rest, sum(map(len, parts)))) for name, parts in scores.items()}
-        numbers = dict(zip(values, read[: len(values)], strict=True))
-        numbers = self.processes.gather_means(numbers)
-        observations: dict[str, float] = {}
-        for player in observed:
-            for (owner, name), number in numbers.items():
-                if owner == player:
-                    # Several players may report the same score; the value of the first player is taken.
-                    observations.setdefault(name if name.startswith("score/") else f"{name}/{player}", number)
-        norms = [number for (_, name), number in numbers.items() if name == "gradient_norm"]
-        return observations | {"gradient_norm/joint": math.hypot(*norms)}
+    def _intervals(self) -> list[tuple[str, Interval]]:
+        """The intervals of the log, the checkpoints and the callbacks, each with its key."""
+        intervals = [("log.every", self.log_settings.every), ("checkpoint.every", self.checkpoint_settings.every)]
+        return intervals + [(f"{name_of(callback)}.every", callback.every) for callback in self.callbacks]
 
     @torch.no_grad()
     def _check_weights(self) -> None:
@@ -826,19 +661,7 @@ class Trainer(Loop):
         return Diverged(f"step {self.step}: {what}; the training diverged: {advice}")
 
 
-def _nested(outer: Outer | None) -> Iterator[Outer]:
-    """An outer loop and the loops around which it goes."""
-    while isinstance(outer, Outer):
-        yield outer
-        outer = getattr(outer, "base", None)
-
-
 def _require_same_data(here: Digest, first: Digest) -> None:
     found = difference(here, first)
     if found is not None:
         raise UserError(f"data: {found}, compared with the first process; all hosts need the same data")
-
-
-def _require(argument: str, value: Any, cls: type, expected: str) -> None:
-    if not isinstance(value, cls):
-        raise UserError(f"{argument}: expected {expected}, got {described(value)}")

@@ -17,6 +17,7 @@ from gantrain.commands.diagnose import diagnose_run
 from gantrain.commands.train import make_trainer, train
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
+from gantrain.train.observations import read_observations
 
 # Plain SGD, as Adam's first steps are signs of gradients: rounding would turn up in full.
 SGD = ("game.generator.optimizer={name: sgd, lr: 0.05}", "game.discriminator.optimizer={name: sgd, lr: 0.05}")
@@ -86,9 +87,9 @@ def steps(name: str, folder: str, accelerator: Accelerator, *overrides: str) -> 
     tensors = {f"{n}.{key}": t for n, p in players for key, t in p.module.state_dict().items()}
     return {
         "tensors": {key: t.detach().clone() for key, t in tensors.items()},
-        "observed": trainer._observations(),
+        "observed": read_observations(trainer.evaluator, trainer.processes)[0],
         "evaluations": trainer.evaluator.evaluations,
-        "images": trainer.images,
+        "images": trainer.budget.images,
     }
 
 

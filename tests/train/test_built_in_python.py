@@ -142,6 +142,48 @@ def test_what_is_no_part_of_a_trainer_is_named(wrong, message):
         gt.Trainer(**parts | wrong)
 
 
+class ByImages(Looks):
+    every = {"kimg": 1}
+
+
+class OfSlow(Looks):
+    weights = "slow"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"log": gt.Log(every={"kimg": 1})},
+            "log.every: counts images, and the game sees no samples; use steps or grad",
+        ),
+        ({"checkpoints": gt.Checkpoint(every={"kimg": 1})}, "checkpoint.every: counts images"),
+        ({"callbacks": [ByImages(), ByImages()]}, ".*ByImages.every: counts images"),
+        ({"ema": {"half_life_kimg": 1.0}}, "ema: counts images, and the game sees no samples; use decay or uniform"),
+        ({"ema": {"uniform": True, "start": {"kimg": 1}}}, "ema: counts images"),
+        ({"run": gt.Run(name="mine", kimg=1.0)}, "run.kimg: the game sees no samples; use run.steps or run.gradients"),
+        ({"callbacks": [OfSlow()]}, ".*OfSlow.weights: expected one of live, anchor, got 'slow'"),
+    ],
+)
+def test_what_a_run_without_samples_cannot_follow_is_refused(settings, message):
+    game = Regression()
+    learners = [gt.Learner(p, torch.optim.SGD(p.parameters, 0.1)) for p in game.players.values()]
+    parts = {"run": gt.Run(name="mine", steps=1), "outer": gt.outer.GDA(), **settings}
+    if "ema" in settings:
+        parts["ema"] = gt.EMA(game.evaluated_network, **settings["ema"])
+    with pytest.raises(UserError, match=f"^{message}"):
+        gt.Trainer(game, learners, batches=gt.data.Batches(gt.data.NoData(), batch_size=4, seed=0), **parts)
+
+
+def test_intervals_of_two_callbacks_of_one_class_are_both_looked_at():
+    game, first, second = Regression(), ByImages(), ByImages()
+    second.every = 2
+    learners = [gt.Learner(p, torch.optim.SGD(p.parameters, 0.1)) for p in game.players.values()]
+    batches = gt.data.Batches(gt.data.NoData(), batch_size=4, seed=0)
+    with pytest.raises(UserError, match="ByImages.every: counts images"):
+        gt.Trainer(game, learners, gt.outer.GDA(), batches, gt.Run(name="a", steps=1), callbacks=[first, second])
+
+
 def test_a_data_set_is_no_sequence_of_batches():
     with pytest.raises(UserError, match="^batches: expected batches, got the data set Digits; give "):
         gt.solve(Regression(), batches=gt.data.Digits(), steps=1)
