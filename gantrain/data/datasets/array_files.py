@@ -14,6 +14,7 @@ from gantrain.config.base import nearest, one_of
 from gantrain.config.paths import not_found
 from gantrain.config.types import shown
 from gantrain.data.adopted import AdoptedDataSet, as_data_set
+from gantrain.data.dataset import Samples
 from gantrain.data.datasets.splits import training_part
 from gantrain.data.storage import amount, available
 from gantrain.errors import UserError, is_out_of_memory
@@ -93,9 +94,13 @@ class ArrayFiles(AdoptedDataSet):
             where = f"data.labels: {labels}" if of_labels else f"data.path: {path}"
             raise UserError(f"{where}: {what.removeprefix('labels: ') if of_labels else what}") from None
         self.form = data.form  # type: ignore[attr-defined]
-        self.in_files = data.in_files
-        part = training_part(data.samples, data.labels, data.spec.classes, split, validation, label_noise, noise_seed)
-        self.samples, self.labels, self.spec = *part, data.spec
+
+        def part(samples: Samples) -> tuple[Samples, Tensor | None]:
+            return training_part(samples, data.labels, data.spec.classes, split, validation, label_noise, noise_seed)
+
+        self.samples, self.labels = part(data.samples)
+        self.in_files = None if data.in_files is None else part(data.in_files)[0]
+        self.spec = data.spec
 
 
 def _read(path: str, key: str) -> Any:

@@ -73,6 +73,15 @@ def test_a_file_that_does_not_fit_into_memory_is_read_from_disk(files, monkeypat
     assert torch.equal(data.samples.to("cpu"), held.samples) and torch.equal(data.labels, held.labels)
 
 
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_part_of_a_file_is_the_same_part_on_disk(files, split):
+    data = array(path="x.npy", labels="y.npy", split=split, validation=0.2)
+    held = data.samples
+    storage.place_samples(data, "disk")
+    assert not isinstance(data.samples, torch.Tensor) and len(data.samples) == len(data.labels)
+    assert torch.equal(data.samples.to("cpu"), held)
+
+
 def test_what_would_unpack_beyond_the_memory_is_refused(files, monkeypatch):
     monkeypatch.setattr(array_files, "available", lambda: 100)
     for path in ("both.npz", "mapping.pth"):
