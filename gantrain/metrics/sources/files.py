@@ -19,10 +19,12 @@ from torch import Tensor
 
 from gantrain.config.paths import nothing_at
 from gantrain.config.shipped import is_missing
-from gantrain.data.datasets.image_files import ImageArchive
+from gantrain.data.datasets.image_set import ImageSet
 from gantrain.data.readers import containers
+from gantrain.data.readers.file_samples import FileSamples
 from gantrain.data.readers.images import SUFFIXES, load_all, reason
 from gantrain.data.readers.selection import path_parts, select_images
+from gantrain.data.storage import held, require_memory
 from gantrain.errors import NotFound, Notice, UserError
 from gantrain.metrics.sources.base import PIECE, Images, Source, subset_rows
 
@@ -31,7 +33,9 @@ _AHEAD = 2
 
 
 def open_images(path: str | Path, channels: Literal[1, 3] = 3) -> Source:
-    """Open the images in a folder, which are read as they are needed, or those in an archive, which are read at once.
+    """Open all images in a folder or an archive and in the folders inside it, whatever these are called.
+
+    The images are read as they are needed; those in a compressed tar are read at once.
 
     Args:
         path: the path of the folder or archive.
@@ -42,9 +46,7 @@ def open_images(path: str | Path, channels: Literal[1, 3] = 3) -> Source:
     """
     if not Path(path).exists():
         raise NotFound(f"{path}: {nothing_at(path)}; expected a folder or an archive")
-    return (
-        Folder(path, channels) if Path(path).is_dir() else Images(ImageArchive(str(path), channels=channels), str(path))
-    )
+    return Folder(path, channels) if Path(path).is_dir() else Images(_Archive(Path(path), channels), str(path))
 
 
 class Folder(Source):
@@ -160,6 +162,28 @@ class Folder(Source):
                 ),
                 stacklevel=2,
             )
+
+
+class _Archive(ImageSet):
+    """All images in an archive. If all of them lie in folders, the outermost of these are their classes."""
+
+    def __init__(self, path: Path, channels: int):
+        container = containers.open_archive(path)
+        names = sorted(select_images(container))
+        if not names:
+            raise UserError(f"{path}: holds no image; expected files called {', '.join(SUFFIXES)}")
+        samples = FileSamples(container, names, channels, key="images")
+        folders = [path_parts(name)[:-1] for name in names]
+        # An archive that was made of a folder has this folder's name before all others.
+        while min(map(len, folders)) > 1 and len({place[0] for place in folders}) == 1:
+            folders = [place[1:] for place in folders]
+        self.class_names = tuple(sorted({place[0] for place in folders})) if all(folders) else ()
+        numbers = {name: i for i, name in enumerate(self.class_names)}
+        labels = torch.tensor([numbers[place[0]] for place in folders]) if numbers else None
+        super().__init__(samples, labels, len(numbers))
+        if samples.in_memory_only is not None:
+            require_memory(samples, "images", samples.in_memory_only)
+            self.samples = held(samples, at_once=len(samples))  # in one go, since each begins at the first file
 
 
 def _pixels(shape: tuple[int, ...]) -> str:

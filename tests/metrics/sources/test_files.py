@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import warnings
 import zipfile
 
@@ -56,6 +57,32 @@ def test_an_archive_gives_the_numbers_of_its_folder(tmp_path):
     real, extractor = images(DIGITS.samples[40:80]), Pixels((1, 8, 8))
     reports = [evaluate(open_images(p, 1), real, extractor, ["isc"]).scalars for p in (folder, tmp_path / "images.zip")]
     assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes"),
+    [
+        (("train/", "test/"), ["test", "train"]),
+        (("test/",), ["test"]),
+        (("", "cats/"), None),
+        (("photos/cats/", "photos/dogs/"), ["cats", "dogs"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_all_of_an_archive_is_read_whatever_its_folders_are_called(tmp_path, folders, classes, kind):
+    where = [folders[i % len(folders)] for i in range(6)]
+    files = [f"{folder}{i}.png" for i, folder in enumerate(where)]
+    for i, file in enumerate(files):
+        (tmp_path / "in" / file).parent.mkdir(parents=True, exist_ok=True)
+        save_png(DIGITS.samples[i], tmp_path / "in" / file)
+    path = shutil.make_archive(str(tmp_path / "images"), {"zip": "zip", "tar.gz": "gztar"}[kind], tmp_path / "in")
+    source = open_images(path, 1)
+    order = sorted(range(6), key=files.__getitem__)
+    assert torch.equal(all_of(source), DIGITS.samples[order])
+    assert (list(source.class_names) if source.class_names else None) == classes
+    if classes is not None:
+        names = [source.class_names[n] for n in source.labels_of(torch.arange(6)).tolist()]
+        assert names == [where[i].rstrip("/").rpartition("/")[2] for i in order]
 
 
 def test_transparent_pixels_are_laid_over_white_and_said_so_once(tmp_path):
