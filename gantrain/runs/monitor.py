@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # The columns of metrics.jsonl that differ between two runs of one config; all others are functions of the config.
 WALL_CLOCK = frozenset({"time", "images_per_second", "steps_per_second"})
+# The columns that every row has.
+_EVERY_ROW = ("step", "time")
 # More steps than any run takes; a number of this size in a file is none of ours.
 _MANY = 2**63
 
@@ -109,11 +111,17 @@ class Monitor:
 
         Args:
             step: the number of training steps taken.
-            values: the values by name.
+            values: the values by name; true and false count as 1 and 0.
             better: for those values by which runs are compared, the better direction: "lower" or "higher".
+
+        Raises:
+            UserError: a value has the name of a column that every row has; or a file cannot be written.
         """
         if not self.enabled:
             return
+        for name in _EVERY_ROW:
+            if name in values:
+                raise UserError(f"scalars: {name!r} is a column of every row of {METRICS}; give the value another name")
         if not better.items() <= self._better.items():
             record_better(self._path.parent, better)
             self._better |= better
@@ -254,7 +262,7 @@ def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}:{number}: not valid JSON: {error}") from error
-            if not isinstance(row, dict) or not {"step", "time"} <= row.keys():
+            if not isinstance(row, dict) or not row.keys() >= {*_EVERY_ROW}:
                 raise UserError(f"{path}:{number}: not a row of metrics; expected an object with step and time")
             for name, value in row.items():
                 if not _is_value(name, value):
@@ -264,7 +272,7 @@ def _rows(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
 
 
 def _scalars(row: Mapping[str, Any]) -> dict[str, float]:
-    return {name: _finite_or_nan(v) for name, v in row.items() if name not in ("step", "time")}
+    return {name: _finite_or_nan(v) for name, v in row.items() if name not in _EVERY_ROW}
 
 
 def _is_value(name: str, value: Any) -> bool:
@@ -279,7 +287,8 @@ def _is_value(name: str, value: Any) -> bool:
 
 
 def _number(value: Any) -> int | float:
-    return value if isinstance(value, int | float) else value.item()
+    number: int | float = value if isinstance(value, int | float) else value.item()
+    return int(number) if isinstance(number, bool) else number  # JSON has words for these, which are no numbers
 
 
 def _finite_or_nan(value: Any) -> Any:

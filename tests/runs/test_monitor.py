@@ -90,6 +90,24 @@ def test_numbers_survive_to_the_last_bit(tmp_path):
     assert [row["loss/x"] for row in read_metrics(tmp_path)] == numbers
 
 
+@pytest.mark.parametrize("value", [True, np.True_, torch.tensor(True)])
+def test_true_is_a_number_of_a_row_that_can_be_read_again(tmp_path, value):
+    with Monitor(tmp_path, CONFIG) as monitor:
+        monitor.scalars(1, {"converged": value})
+    assert read_metrics(tmp_path)[0]["converged"] == 1
+    with Monitor(tmp_path, CONFIG, step=1) as monitor:
+        assert monitor.last == {"converged": 1}
+
+
+@pytest.mark.parametrize("name", ["step", "time"])
+def test_a_value_takes_no_column_of_every_row(tmp_path, name):
+    with Monitor(tmp_path, CONFIG) as monitor:
+        with pytest.raises(UserError, match=f"^scalars: '{name}' is a column of every row of metrics.jsonl; give the"):
+            monitor.scalars(1, {"fid": 1.0, name: -0.5})
+        monitor.scalars(1, {"fid": 1.0})
+    assert [row["fid"] for row in read_metrics(tmp_path)] == [1.0]
+
+
 def test_rows_can_be_read_while_the_run_goes_on(tmp_path):
     monitor = Monitor(tmp_path, CONFIG)
     monitor.scalars(1, {"loss/x": 2.0})
