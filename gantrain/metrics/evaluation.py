@@ -172,8 +172,9 @@ class _Group:
 def _choose(metrics: Sequence[str | Metric], real: Source | None, extractor: Extractor | None) -> list[_Chosen]:
     """The metrics that are asked for: those of the package in the order of their table, then the user's own."""
     require_known(metrics)
-    unique = dict.fromkeys(metrics)
-    made: list[Metric] = [build("metric", metric) if isinstance(metric, str) else metric for metric in unique]
+    # By their places in memory, since an object of the user's own need not be hashable.
+    unique = {metric if isinstance(metric, str) else id(metric): metric for metric in metrics}
+    made: list[Metric] = [build("metric", metric) if isinstance(metric, str) else metric for metric in unique.values()]
     made.sort(key=lambda metric: list(METRICS).index(metric.key) if metric.key else len(METRICS))
     for metric in made:
         if real is None and metric.description.compares:
@@ -296,8 +297,10 @@ def _over_draws(values: Sequence[Value]) -> Value:
         return values[0]
     from scipy.stats import t
 
-    average = mean(v.value for v in values)
-    error = stdev(v.value for v in values) / math.sqrt(len(values))
+    numbers = [v.value for v in values]
+    average = mean(numbers)
+    # A metric of the user's own may be NaN or infinite.
+    error = stdev(numbers) / math.sqrt(len(numbers)) if all(map(math.isfinite, numbers)) else math.nan
     reach = float(t.ppf(0.975, len(values) - 1)) * error
     spreads = [v.spread for v in values if v.spread is not None]
     spread = mean(spreads) if spreads else None

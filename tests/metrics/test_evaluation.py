@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import sys
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
@@ -224,6 +226,47 @@ def test_a_users_metric_is_computed_beside_ours():
         evaluate(fake, REAL, extractor, [MeanFeature()], samples=1)
     with pytest.raises(UserError, match="real: MeanFeature compares with real images, and none were given"):
         evaluate(fake, None, extractor, [MeanFeature()], samples=60)
+
+
+class Undefined(Metric):
+    """A value that is no finite number."""
+
+    better = {"undefined": "lower"}
+    needs = ("images",)
+    compares = False
+
+    def __init__(self, value):
+        self.value = value
+
+    def measure(self, fake, real):
+        return self.value
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_has_no_error_over_the_draws(value):
+    report = evaluate(Generated(gaussian(100, 9)), None, metrics=[Undefined(value)], samples=20, draws=3)
+    found = report.values["undefined"]
+    assert str(found.value) == str(value) and math.isnan(found.error) and all(map(math.isnan, found.interval))
+
+
+@dataclass
+class Spread(Metric):
+    """A metric as a dataclass, which cannot be hashed."""
+
+    power: int = 1
+    better = {"deviation": "higher"}
+    needs = ("images",)
+    compares = False
+
+    def measure(self, fake, real):
+        return fake.images.float().std() ** self.power
+
+
+def test_a_metric_need_not_be_hashable():
+    metric = Spread(2)
+    fake = Generated(gaussian(100, 9))
+    once, twice = (evaluate(fake, None, metrics=given, samples=20).scalars for given in ([metric], [metric, metric]))
+    assert once == twice == {"deviation": pytest.approx(float(fake.piece(0, 20, "cpu").float().std() ** 2))}
 
 
 class Doubled(Pixels):
