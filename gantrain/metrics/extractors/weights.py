@@ -6,6 +6,7 @@ import hashlib
 import urllib.request
 import warnings
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -95,7 +96,7 @@ class Weights:
             with urllib.request.urlopen(self.url, timeout=_PATIENCE) as answer:
                 content = answer.read()
             reason = None if sha256(content).startswith(self.digest) else "what arrived has another SHA-256"
-        except OSError as error:
+        except (OSError, HTTPException) as error:  # the latter if the connection breaks off, or the answer is none
             reason = " ".join(str(error).split())
         if reason is not None:
             raise UserError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import os
 import pickle
 import socket
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,6 +135,17 @@ def test_a_download_that_went_wrong_is_not_kept(published, hub, content):
     published.write_bytes(content[:-1])
     with pytest.raises(UserError, match=r"the download failed \(what arrived has another SHA-256\); put file.* into"):
         Inception()
+    assert not hub.exists()
+
+
+def test_a_download_that_breaks_off_is_one_line(published, hub, monkeypatch):
+    class Answer(io.BytesIO):
+        def read(self, *_):
+            raise http.client.IncompleteRead(b"1234", 996)
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Answer())
+    with pytest.raises(UserError, match=r"the download failed \(IncompleteRead\(4 bytes read.* put file.* into"):
+        inception.WEIGHTS.read()
     assert not hub.exists()
 
 
