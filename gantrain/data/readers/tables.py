@@ -21,6 +21,8 @@ _DIALECTS: dict[str, dict[str, Any]] = {
     ".csv": {"delimiter": ",", "strict": True},
     ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
 }
+# Python's own bound on a cell, 131072 characters, is for all readers of the process together; texts may be longer.
+csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
 _ARROW = (".parquet", ".arrow")
 KINDS = (*_DIALECTS, ".jsonl", *_ARROW)
 

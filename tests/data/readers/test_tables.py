@@ -27,6 +27,13 @@ def test_the_same_rows_in_each_kind_of_file(tmp_path, end):
         assert found == [(first, ["one, two", "x"]), (first + 2, ['say "no"', "y"])], name
 
 
+@pytest.mark.parametrize(("name", "between"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_a_text_may_be_of_any_length(tmp_path, name, between):
+    text = "word " * 100_000 + "end"
+    path = written(tmp_path, name, f"text{between}label\n{text}{between}x\n")
+    assert read(path, ["text", "label"]) == [(2, [text, "x"])]
+
+
 def test_a_file_without_header_is_read_by_position(tmp_path):
     path = written(tmp_path, "cola.tsv", "gj04\t1\t\tThe sailors rode.\ngj04\t0\t*\tThe more\n")
     assert read(path, [3, 1]) == [(1, ["The sailors rode.", "1"]), (2, ["The more", "0"])]
