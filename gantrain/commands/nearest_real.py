@@ -57,7 +57,8 @@ def nearest_real(
     stream = io.StringIO()
     rows = (row for space, near in found.items() for row in _rows(space, near, file_names(data)))
     csv.writer(stream, lineterminator="\n").writerows([HEADER, *rows])
-    return files | {base.with_name(f"{base.name}_neighbours.csv"): stream.getvalue().encode()}
+    content = stream.getvalue().encode("utf-8", "surrogateescape")  # names of files are the bytes that they are
+    return files | {base.with_name(f"{base.name}_neighbours.csv"): content}
 
 
 def picture(samples: Tensor, data: DataSet, near: Neighbours) -> Tensor:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tiny import DIGITS, RING, config_of, state
 
 from gantrain.builders import make_game
 from gantrain.cli import cli
+from gantrain.commands import nearest_real as command
 from gantrain.commands.nearest_real import file_names
 from gantrain.commands.sample import sample_run
 from gantrain.commands.train import train
@@ -22,7 +25,7 @@ from gantrain.config.parts import build
 from gantrain.data.datasets.image_files import ImageFolder
 from gantrain.errors import Notice, UserError
 from gantrain.metrics import make_extractor, neighbours
-from gantrain.plotting.images import CAPTION, grid, load_png, quantised
+from gantrain.plotting.images import CAPTION, grid, load_png, png, quantised
 from gantrain.runs.folder import open_run
 from gantrain.runs.saved import load
 from gantrain.utils.seeding import derive
@@ -189,6 +192,18 @@ def test_the_nearest_training_images_stand_beside_the_samples(run, points, tmp_p
 
 
 ENDS = ("_pixels.png", "_features.png", ".csv")
+
+
+def test_a_file_with_a_name_that_is_no_text_is_listed_by_its_bytes(tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    for name in (b"\xff.png", "\N{GREEK SMALL LETTER ALPHA}.png".encode()):
+        (tmp_path / "images" / os.fsdecode(name)).write_bytes(png(torch.full((1, 8, 8), name[0], dtype=torch.uint8)))
+    data = ImageFolder(str(tmp_path / "images"), channels=1)
+    saved = SimpleNamespace(data=data, spec=data.spec)
+    monkeypatch.setattr(command, "features_of", lambda *_: None)
+    files = command.nearest_real(saved, data.decode(data.samples.to("cpu")), 1, None, tmp_path / "samples", False)
+    table = files[tmp_path / "samples_neighbours.csv"]
+    assert [os.fsdecode(line.rpartition(b",")[2]) for line in table.splitlines()[1:]] == data.samples.names
 
 
 def test_without_features_neighbours_are_those_of_pixels_and_a_line_says_so(run, tmp_path):
