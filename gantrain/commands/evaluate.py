@@ -213,7 +213,7 @@ def _metrics(request: Request, section: Evaluate | None, device: torch.device) -
     """
     of_run = () if section is None else section.metrics
     entries: list[Any] = list(request.metrics or of_run or DEFAULT_METRICS)
-    if request.features is not None or request.feature_weights is not None:
+    if any(each is not None for each in (request.features, request.feature_weights, request.digest)):
         entries = list({_word(entry): entry for entry in entries}.values())
         return metrics_of(entries, _features(request), device, request.trust, override=True)
     if request.metrics is not None:
@@ -231,11 +231,9 @@ def _features(request: Request) -> str | PublishedNetwork:
     name = request.features or "inception"
     if name in PUBLISHED:
         return PublishedNetwork(name=name, weights=request.feature_weights, digest=request.digest)
-    if request.feature_weights is not None:
-        raise UserError(
-            "--feature-weights: are the weights of a published network, and a classifier has its own; leave the option "
-            "out"
-        )
+    for option, given in (("--feature-weights", request.feature_weights), ("--digest", request.digest)):
+        if given is not None:
+            raise UserError(f"{option}: is for a published network, and a classifier has its own weights; leave it out")
     return name
 
 

@@ -42,6 +42,23 @@ def test_the_classifier_that_is_shipped_is_good_and_small():
     assert sum(f.stat().st_size for f in CLASSIFIER.rglob("*") if "best" not in f.parts) < 1_000_000
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"digest": "01234567"}, "^digest: is that of a file of weights; name the file with weights$"),
+        (
+            {"digest": "01234567", "features": str(CLASSIFIER)},
+            "^--digest: is for a published network, and a",
+        ),
+        ({"feature_weights": "w.pth", "features": str(CLASSIFIER)}, "^--feature-weights: is for a published network"),
+    ],
+)
+def test_a_digest_that_belongs_to_no_weights_is_refused(tmp_path, options, message):
+    images = written(tmp_path / "images", Digits().samples[:4])
+    with pytest.raises(UserError, match=message):
+        evaluate_images(str(images), Request(metrics=["isc"], **options))
+
+
 @pytest.fixture(scope="module")
 def without(tmp_path_factory):
     """A run that is not evaluated, with all its checkpoints."""
