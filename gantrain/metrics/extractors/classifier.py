@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -58,7 +59,7 @@ class Classifier(Extractor):
         self._network = copy.deepcopy(network).to(self.device).eval().requires_grad_(False)
         self._decode = decode
         self.weights = _digest(network)
-        self.identity = f"classifier {self.weights} on {self.device.type}"
+        self.identity = f"classifier {self.weights} of {self._seen()} on {self.device.type}"
         self._last, probe = self._find_last()
         self.dimensions, self.classes = probe.features.shape[1], probe.logits.shape[1]
 
@@ -121,6 +122,13 @@ class Classifier(Extractor):
         finally:
             hook.remove()
         return Output(seen[-1].float(), logits.float())
+
+    def _seen(self) -> str:
+        """What tells apart classifiers of the same weights: the size at which they see images, and how these are
+        decoded, by what it makes of some levels."""
+        levels = (torch.arange(math.prod(self.shape)) % 256).to(torch.uint8).view(1, *self.shape)
+        decoded = self._decode(levels.to(self.device)).detach().cpu().contiguous()
+        return f"{self.shape} {hashlib.sha256(decoded.view(torch.uint8).numpy().tobytes()).hexdigest()[:16]}"
 
     @torch.no_grad()
     def _find_last(self) -> tuple[nn.Linear, Output]:

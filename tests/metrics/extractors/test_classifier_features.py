@@ -52,6 +52,18 @@ def test_averaged_weights_are_used_where_the_run_keeps_them(tmp_path):
     assert not torch.allclose(found, live)
 
 
+def test_statistics_are_kept_apart_for_another_size_and_another_decoding(tmp_path):
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    network = network.requires_grad_(False)
+    wide = {"shape": (1, 16, 16)}, {"decode": lambda levels: as_decoded(levels) / 2}
+    usual = {"decode": as_decoded, "shape": (1, 8, 8), "name": "same"}
+    fake, real = images(DIGITS.samples[:40]), images(DIGITS.samples[40:80])
+    for other in ({}, *wide):
+        extractor = Classifier(network, **usual | other)
+        kept = evaluate(fake, real, extractor, ["fid"], cache=tmp_path).scalars
+        assert kept == evaluate(fake, real, extractor, ["fid"]).scalars
+
+
 def test_the_network_itself_is_left_alone_and_later_changes_do_not_reach_the_extractor():
     network = Tail(nn.Linear(5, 3)).train()
     extractor = Classifier(network, as_decoded, (1, 8, 8), "tail")
