@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sysconfig
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -57,12 +58,9 @@ class UserCode:
     ) -> None:
         if error is None:
             return
-        if not isinstance(error, Exception | SystemExit) or isinstance(error, UserError) or is_out_of_memory(error):
+        if not isinstance(error, Exception | SystemExit) or reported_elsewhere(error):
             return
-        compiler = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
-        if compiler or nondeterministic_operation(error) is not None or lost_another(error):
-            return
-        place = _innermost(trace)
+        place = innermost_line(lines_of(trace))
         if isinstance(error, SystemExit) and not place:
             return
         module = _module(self.part)
@@ -98,14 +96,26 @@ def _module(part: Any) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _innermost(trace: TracebackType | None) -> str:
-    """The innermost line of the user's own in a traceback; empty if there is none."""
-    place = ""
+def reported_elsewhere(error: BaseException) -> bool:
+    """Whether an error is one line already, or is made one with advice of its own: see :class:`UserCode`."""
+    compiler = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+    told = isinstance(error, UserError) or is_out_of_memory(error)
+    return told or compiler or nondeterministic_operation(error) is not None or lost_another(error)
+
+
+def lines_of(trace: TracebackType | None) -> Iterator[tuple[str, int]]:
+    """The files and lines of a traceback, the innermost last."""
     while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith(("<", *_FOLDERS)):
-            place = f"{Path(file).name}:{trace.tb_lineno}"
+        yield trace.tb_frame.f_code.co_filename, trace.tb_lineno
         trace = trace.tb_next
+
+
+def innermost_line(lines: Iterable[tuple[str, int]]) -> str:
+    """The innermost line of the user's own among those of a traceback; empty if there is none."""
+    place = ""
+    for file, line in lines:
+        if not file.startswith(("<", *_FOLDERS)):
+            place = f"{Path(file).name}:{line}"
     return place
 
 

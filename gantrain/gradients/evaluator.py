@@ -22,6 +22,7 @@ from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Game, Gradient, Objective, Player
 from gantrain.games.checks import require_scalar
 from gantrain.gradients.accumulation import GradientAccumulation
+from gantrain.gradients.backward_errors import explained
 from gantrain.gradients.loss_scaling import Evaluated, LossScale, NotFinite, evaluate_in_range
 from gantrain.gradients.once_per_step import OncePerStep
 from gantrain.utils.tensors import preserve
@@ -202,8 +203,11 @@ class Evaluator:
         with self.unchanged():
             try:
                 self.accumulation.current = 0, self.accumulation.number
-                for player in self.game.players.values():
-                    self._require_start(player.name, *self._differentiated(player, self.draws, ())[player.name])
+                for name, player in self.game.players.items():
+                    evaluate = partial(self._differentiated, player, self.draws, ())
+                    with explained(f"game: the gradient of player {name}", evaluate):
+                        objective, gradients = evaluate()[name]
+                    self._require_start(name, objective, gradients)
             finally:
                 self.accumulation.current = 0, 1
 

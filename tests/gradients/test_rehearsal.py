@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -61,3 +62,85 @@ def test_an_objective_that_cannot_be_minimised_is_refused(first, wrong):
     game = gt.games.GeneralSum({"x": first, "y": lambda x, y: x * y}, {"x": start, "y": start})
     with pytest.raises(UserError, match=f"game: GeneralSum.*{re.escape(wrong)}"):
         Evaluator(game, lambda draw, step: None).rehearse()
+
+
+class InPlace(nn.Module):
+    """Changes what the gradient of its square needs."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.latent_dim = 2
+        self.layer = nn.Linear(2, outputs)
+
+    def forward(self, x, labels=None):
+        y = self.layer(x.view(len(x), -1))
+        squares = y * y  # the operation
+        y.mul_(2)
+        return squares.squeeze(1)
+
+
+class Halting(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(context, g):
+        raise ValueError("no way back")  # the operation
+
+
+class OwnLoss(gt.games.losses.NonSaturating):
+    """Changes the logits, which their own softplus needs, or halts."""
+
+    def __init__(self, operation):
+        self.operation = operation
+
+    def generator(self, real, fake):
+        return self.operation(fake)
+
+
+def wasted(fake):
+    y = 2 * fake
+    z = y.exp()  # the operation
+    z += 1
+    return z.mean()
+
+
+def halted(fake):
+    return Halting.apply(fake).mean()
+
+
+def lines_with(text):
+    with open(__file__, encoding="utf-8") as file:
+        return [number for number, line in enumerate(file, 1) if line.rstrip().endswith(text)]
+
+
+@pytest.mark.parametrize(
+    ("generator", "discriminator", "operation", "player", "wrong"),
+    [
+        (InPlace(2), None, None, "generator", "RuntimeError on the way back: one of the variables needed"),
+        (None, InPlace(1), None, "discriminator", "RuntimeError on the way back: one of the variables needed"),
+        (None, None, wasted, "generator", "RuntimeError on the way back: one of the variables needed"),
+        (None, None, halted, "generator", "ValueError on the way back: no way back"),
+    ],
+)
+def test_an_error_on_the_way_back_names_the_line_of_its_operation(generator, discriminator, operation, player, wrong):
+    data = gt.data.GaussianRing(samples=16)
+    spec = data.spec.unconditional()
+    game = gt.games.GAN(
+        generator or gt.models.MLPGenerator(spec, width=4, latent_dim=2),
+        discriminator or gt.models.MLPDiscriminator(spec, width=4),
+        gt.games.losses.NonSaturating() if operation is None else OwnLoss(operation),
+    )
+    with pytest.raises(UserError, match=f"^game: the gradient of player {player}: {wrong}") as told:
+        Evaluator(game, gt.data.Batches(data, 4, seed=0)).rehearse()
+    places = [f"(test_rehearsal.py:{line})" for line in lines_with("  # the operation")]
+    assert sum(place in str(told.value) for place in places) == 1 and "\n" not in str(told.value)
+    assert ("write y = 2 * y" in str(told.value)) == (operation is not halted)
+
+
+def test_an_error_of_gantrains_own_on_the_way_back_passes_through(monkeypatch):
+    """The program that trains is the user's, too, and is not to blame."""
+    monkeypatch.setattr(torch.autograd, "backward", partial(torch.reshape, torch.ones(2), (3,)))
+    with pytest.raises(TypeError, match="reshape"):
+        Evaluator(gt.games.Minimize(lambda x: x.square(), x=torch.ones(())), lambda draw, step: None).rehearse()
