@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gantrain.games.base import Gradient
-from gantrain.utils.tensors import copy_, lerp_from_, snapshot
+from gantrain.utils.tensors import copied_gradient, copy_, lerp_from_, snapshot
 
 
 class GradientAccumulation:
@@ -45,7 +45,7 @@ class GradientAccumulation:
         before = snapshot(self.buffers)
         try:
             self.current = 0, self.number
-            gradients = [_copied(gradient) for gradient in evaluate()]
+            gradients = [copied_gradient(gradient) for gradient in evaluate()]
             averages = snapshot(statistics)
             for part in range(1, self.number):
                 copy_(self.buffers, before)
@@ -81,8 +81,3 @@ class GradientAccumulation:
                     included.append(m)
                     latest.append(torch.zeros_like(m) if g is None else g)
             lerp_from_(included, latest, 1 - 1 / (self.current[0] + 1))
-
-
-def _copied(gradient: Gradient) -> Gradient:
-    copies = iter(snapshot([g for g in gradient if g is not None]))
-    return [None if g is None else next(copies) for g in gradient]

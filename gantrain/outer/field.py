@@ -87,10 +87,14 @@ class Field:
             resolve: whether the resolvents are applied.
             learners: the learners that move; all by default.
         """
-        movers = self.learners if learners is None else list(learners)
-        for turn in [movers] if (order or self.order) == "simultaneous" else [[m] for m in movers]:
+        for turn in self.turns(order, learners):
             self.evaluate(draw, turn, anchor, auxiliary)
             self.advance(turn, anchor, resolve)
+
+    def turns(self, order: Order | None = None, learners: Sequence[Learner] | None = None) -> list[list[Learner]]:
+        """The learners that move together, one group after the other; the arguments are those of :meth:`move`."""
+        movers = self.learners if learners is None else list(learners)
+        return [movers] if (order or self.order) == "simultaneous" else [[mover] for mover in movers]
 
     def evaluate(
         self, draw: int, learners: Sequence[Learner], anchor: Anchor | None = None, auxiliary: bool = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gantrain.config.types import Draws, Order, PositiveInt
 from gantrain.outer.base import Mover
 from gantrain.utils.nested import Maybe
-from gantrain.utils.tensors import set_gradient
+from gantrain.utils.tensors import copied_gradient, set_gradient
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,9 +63,12 @@ class Optimistic(Mover):
         found: dict[str, list[Tensor | None]] = {learner.name: [] for learner in field.learners}
         draws = self.draws(field)
         for learners, start in self.moves(field, anchor):
-            field.move(next(draws), self.order, start, learners=learners)
-            for learner in learners:
-                found[learner.name] += [p.grad for p in learner.parameters]
+            draw = next(draws)
+            for turn in field.turns(self.order, learners):
+                field.evaluate(draw, turn, start)
+                for learner in turn:
+                    found[learner.name] += copied_gradient([p.grad for p in learner.parameters])
+                field.advance(turn, start)
         self.past = found
         return True
 

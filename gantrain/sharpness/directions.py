@@ -13,6 +13,7 @@ from gantrain.config.user_code import name_of
 from gantrain.errors import UserError
 from gantrain.games.base import Gradient, Player
 from gantrain.sharpness.arithmetic import combination
+from gantrain.utils.tensors import copied_gradient
 
 if TYPE_CHECKING:
     from gantrain.gradients.context import GradientContext
@@ -79,7 +80,7 @@ class Previous(Direction):
         return slope if past is None else past
 
     def next_past(self, slope: Gradient, perturbed: Gradient, past: Gradient | None) -> Gradient:
-        return list(perturbed)
+        return copied_gradient(perturbed)  # the optimizer follows this gradient
 
 
 class Random(Direction):

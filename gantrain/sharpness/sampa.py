@@ -18,7 +18,7 @@ from gantrain.sharpness.bisam import climbed
 from gantrain.sharpness.directions import Direction, make_direction
 from gantrain.sharpness.perturbation import Perturbation
 from gantrain.utils.nested import Maybe
-from gantrain.utils.tensors import copy_, preserve, set_gradient, snapshot
+from gantrain.utils.tensors import copied_gradient, copy_, preserve, set_gradient, snapshot
 
 if TYPE_CHECKING:
     from gantrain.config.types import Fraction, NonNegativeFloat, PositiveFloat
@@ -167,7 +167,9 @@ class SAMPa(Oracle):
         The last micro-batch is the last to need it. Its memory is then free for the gradient at that point.
         """
         slope, _ = self._at_prediction()
-        if context.last_micro_batch and not context.divided:
+        if not context.last_micro_batch:
+            return copied_gradient(slope)
+        if not context.divided:
             self.slope = self.ascent_direction = None
             self.local = {}
         return slope

@@ -78,6 +78,12 @@ def set_gradient(parameters: Sequence[Tensor], gradient: Sequence[Tensor | None]
         p.grad = g
 
 
+def copied_gradient(gradient: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """A copy of a gradient. What is kept of one that an optimizer follows must be a copy, since some write into it."""
+    copies = iter(snapshot([g for g in gradient if g is not None]))
+    return [None if g is None else next(copies) for g in gradient]
+
+
 def tree_to(
     tree: Tree, device: torch.device | None = None, memory_format: torch.memory_format = torch.preserve_format
 ) -> Tree:

@@ -102,6 +102,17 @@ def test_a_local_ascent_is_that_of_each_micro_batch(parts):
     torch.testing.assert_close(moved(field(SAMPa(RHO, ascent="local"), parts)), sampa, rtol=0, atol=1e-13)
 
 
+def test_every_micro_batch_predicts_along_the_same_gradient():
+    """Also where the optimizer writes into the gradient that it follows."""
+    found = []
+    for foreach in (False, True):
+        one = field(SAMPa(RHO), 4)
+        (learner,) = one.learners
+        learner.optimizer = torch.optim.SGD(learner.parameters, LR, 0.9, nesterov=True, foreach=foreach)
+        found.append(moved(one))
+    torch.testing.assert_close(*found, rtol=0, atol=1e-14)
+
+
 class Several(Oracle):
     """Descends the sum of two targets of one pass."""
 

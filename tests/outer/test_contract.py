@@ -47,7 +47,7 @@ class TestExtragradientPlus(OuterContract):
 
 
 class TestOptimistic(OuterContract):
-    copies = 1
+    copies = 2
 
     def make(self):
         return Optimistic()
@@ -63,7 +63,7 @@ class TestExtragradientWithCriticSteps(OuterContract):
 
 @pytest.mark.slow
 class TestOptimisticWithCriticSteps(OuterContract):
-    copies = 2  # two gradients more of one of the two players
+    copies = 3  # two gradients more of one of the two players
     critic_steps = 3
 
     def make(self):
@@ -172,7 +172,7 @@ class TestLookaheadOverExtragradient(OuterContract):
 
 @pytest.mark.slow
 class TestLookaheadOverOptimistic(OuterContract):
-    copies = 2
+    copies = 3
     cycle = 2
 
     def make(self):

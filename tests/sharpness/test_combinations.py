@@ -125,6 +125,19 @@ def test_an_infinitesimal_radius_is_plain_under_every_optimizer():
             assert torch.equal(path["x"], plain["x"]) and torch.equal(path["y"], plain["y"]), name
 
 
+@pytest.mark.parametrize(
+    "outer, oracle",
+    [("optimistic", None), ({"name": "optimistic", "critic_steps": 2}, None), ("gda", "optsam"), ("gda", "sampa")],
+)
+def test_an_optimizer_may_write_into_the_gradient_that_it_follows(outer, oracle):
+    """torch's SGD with foreach adds Nesterov's momentum to the gradient itself."""
+    paths = []
+    for foreach in (False, True):
+        optimizer = {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "foreach": foreach}
+        paths.append(gt.solve(game(), outer, optimizer, sharpness=ORACLES.get(oracle), batches=batches(), steps=6))
+    torch.testing.assert_close(dict(paths[0]), dict(paths[1]), rtol=0, atol=1e-14)
+
+
 def test_a_game_of_one_has_no_critics_to_move():
     settings = {"sharpness": ORACLES["sam"], "steps": 2, "batches": [torch.ones(2).double(), torch.zeros(2).double()]}
     game = gt.games.Minimize(lambda x, b: ((x - b) ** 2).sum(), x=torch.ones(2).double())
