@@ -50,6 +50,13 @@ def test_l1_is_the_proximal_operator():
     torch.testing.assert_close(p[0], v.sign() * (v.abs() - 0.6).clamp(min=0))
 
 
+@pytest.mark.parametrize("resolvent", [Box(), L2Ball(), Simplex(), L1()])
+def test_nan_stays_nan_for_the_run_to_find(resolvent):
+    v = torch.tensor([0.3, torch.nan, 0.5])
+    resolvent.apply_([v], step_size=0.1)
+    assert v[1].isnan()
+
+
 def test_an_empty_box_is_refused():
     with pytest.raises(UserError, match="low"):
         Box(1.0, 0.0)
