@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from gantrain.errors import UserError
 from gantrain.games.base import Objective, Player, PredictingGame
 from gantrain.games.calls import augmented, output_of
 from gantrain.games.checks import require_gradient
+from gantrain.games.class_losses import WithLosses
 from gantrain.models.base import Classifier
 
 _KEY = "game.regressor.model"
@@ -53,7 +55,9 @@ class Regression(PredictingGame):
         if batch.labels is None or not batch.labels.is_floating_point():
             raise UserError("game: regression needs labels that are numbers, and those of this batch are none")
         samples = augmented(batch.real, self.augmentations, batch)
-        return Objective(mse_loss(upcast(self._predictions(samples)).squeeze(1), batch.labels))
+        predictions, labels = upcast(self._predictions(samples)).squeeze(1), batch.labels
+        losses = partial(mse_loss, predictions, labels, reduction="none")
+        return WithLosses(mse_loss(predictions, labels), None, None, {}, losses)
 
     @torch.no_grad()
     def _check(self, spec: DataSpec) -> None:

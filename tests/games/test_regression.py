@@ -40,6 +40,29 @@ def test_the_gradient_is_that_of_the_normal_equations():
     torch.testing.assert_close(network.bias.grad[0], 2 * residual.mean(), rtol=0, atol=1e-12)
 
 
+def test_esam_descends_on_the_samples_whose_errors_rise_the_most():
+    data, torch_state = Measured(), torch.get_rng_state()
+    batch = gt.data.Batches(data, 10, seed=0)(0, step=0)
+    torch.manual_seed(0)
+    network = nn.Linear(3, 1)
+    torch.set_rng_state(torch_state)
+    x, y, w, b = batch.real, batch.labels, network.weight.detach()[0].clone(), network.bias.detach().clone()
+    before = x @ w + b - y
+    slope = torch.cat([2 * x.T @ before, 2 * before.sum()[None]]) / 10
+    up = 0.3 * slope / slope.norm()
+    after = x @ (w + up[:3]) + b + up[3] - y
+    rows = (after.square() - before.square()).topk(5).indices
+    path = gt.solve(
+        Regression(network),
+        optimizer={"name": "sgd", "lr": 1.0},
+        sharpness={"name": "esam", "rho": 0.3, "beta": 1.0, "gamma": 0.5},
+        batches=gt.data.Batches(data, 10, seed=0),
+        steps=1,
+    )
+    expected = torch.cat([x[rows].T @ after[rows], after[rows].sum()[None]]) * 2 / 5
+    torch.testing.assert_close(path["regressor"][0] - path["regressor"][1], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_any_network_that_classifies_predicts_a_number():
     network = gt.models.MLPClassifier(SPEC, width=4)
     Regression(network, spec=SPEC)
