@@ -18,6 +18,7 @@ from gantrain.config.user_code import UserCode, described, is_users, name_of
 from gantrain.errors import Notice, UserError
 from gantrain.optim.matrices import hidden, matrices
 from gantrain.optim.scheduled import ScheduledNumbers
+from gantrain.utils.optimizer_groups import options, options_kept
 from gantrain.utils.shards import is_shard
 from gantrain.utils.tensors import preserve
 
@@ -89,8 +90,9 @@ def keeps_state(optimizer: Optimizer) -> bool:
         optimizer: an optimizer that has not taken a step yet.
     """
     with _on_trial(optimizer):
+        before = options(optimizer)
         optimizer.step()
-        return bool(optimizer.state)
+        return bool(optimizer.state) or options(optimizer) != before
 
 
 def require_steps(optimizer: Optimizer, numbers: ScheduledNumbers, key: str) -> None:
@@ -149,9 +151,9 @@ def require_sharded_steps(optimizer: Optimizer, key: str) -> None:
 
 @contextmanager
 def _on_trial(optimizer: Optimizer) -> Iterator[None]:
-    """All gradients are zero in the block, whose steps are undone at its end: weights, gradients and state."""
+    """All gradients are zero in the block, whose steps are undone at its end: weights, gradients, state and options."""
     parameters = _parameters(optimizer)
-    with preserve(parameters):
+    with preserve(parameters), options_kept(optimizer):
         for p in parameters:
             p.grad = torch.zeros_like(p)
         try:

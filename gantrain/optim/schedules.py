@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gantrain.errors import UserError
+from gantrain.utils.optimizer_groups import options_kept
 
 # Steps that are tried one by one, which take a third of a second.
 _TRIED = 50_000
@@ -83,20 +82,11 @@ def _end(scheduler: Any, steps: int) -> int:
 @contextmanager
 def _set_back(scheduler: LRScheduler) -> Iterator[None]:
     """At the end of the block the scheduler and the groups of its optimizer are as they were."""
-    optimizer: Optimizer = scheduler.optimizer
     state = copy.deepcopy(scheduler.state_dict())
-    groups = [
-        {key: copy.deepcopy(v) for key, v in group.items() if key != "params"} for group in optimizer.param_groups
-    ]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that no optimizer has stepped in between
-            yield
-    finally:
-        scheduler.load_state_dict(state)
-        for group, before in zip(optimizer.param_groups, groups, strict=True):
-            for key, value in before.items():
-                if isinstance(value, Tensor):
-                    group[key].copy_(value)
-                else:
-                    group[key] = value
+    with options_kept(scheduler.optimizer):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that no optimizer has stepped in between
+                yield
+        finally:
+            scheduler.load_state_dict(state)

@@ -18,6 +18,7 @@ from gantrain.sharpness.bisam import climbed
 from gantrain.sharpness.directions import Direction, make_direction
 from gantrain.sharpness.perturbation import Perturbation
 from gantrain.utils.nested import Maybe
+from gantrain.utils.optimizer_groups import options_kept
 from gantrain.utils.tensors import copied_gradient, copy_, preserve, set_gradient, snapshot
 
 if TYPE_CHECKING:
@@ -221,11 +222,12 @@ def _state_kept(optimizer: Optimizer) -> Iterator[None]:
     copies = iter(snapshot([v for state in own.values() for v in state.values() if isinstance(v, Tensor)]))
     for p, state in own.items():
         optimizer.state[p] = {k: next(copies) if isinstance(v, Tensor) else copy.deepcopy(v) for k, v in state.items()}
-    try:
-        yield
-    finally:
-        optimizer.state.clear()
-        optimizer.state.update(own)
+    with options_kept(optimizer):
+        try:
+            yield
+        finally:
+            optimizer.state.clear()
+            optimizer.state.update(own)
 
 
 @torch.no_grad()

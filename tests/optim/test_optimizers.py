@@ -16,6 +16,7 @@ from gantrain.config.parts import checked, part_model
 from gantrain.config.registry import kind
 from gantrain.errors import UserError
 from gantrain.optim import make_optimizer, make_scheduler
+from gantrain.optim.optimizers import keeps_state
 
 DECAY = 0.25
 
@@ -96,6 +97,22 @@ def test_a_network_without_biases_has_one_group():
             {"name": "sgd", "weight_decay": 1, "weight_decay_on": "matrices"}, module
         ).param_groups
         assert group["weight_decay"] == (1.0 if isinstance(module, nn.Linear) else 0.0)
+
+
+class Counting(torch.optim.SGD):
+    """SGD that counts its steps in its groups, and holds nothing else."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["k"] = group.get("k", 0) + 1
+        return super().step(closure)
+
+
+def test_what_is_kept_in_groups_is_state_too_and_a_trial_leaves_no_trace():
+    p = nn.Parameter(torch.ones(2))
+    counting, plain = Counting([p], lr=0.1), torch.optim.SGD([p], lr=torch.tensor(0.1))
+    assert keeps_state(counting) and not keeps_state(plain)
+    assert "k" not in counting.param_groups[0] and torch.equal(p, torch.ones(2))
 
 
 def test_frozen_parameters_are_left_out():

@@ -118,6 +118,27 @@ def test_every_optimizer_steps_to_the_predicted_point_and_keeps_its_state():
     assert {"sgd", "adam", "adamw", "rmsprop", "rprop", "asgd", "nadam", "adafactor"} <= set(tried)
 
 
+class Counting(torch.optim.SGD):
+    """SGD with the step size lr / k in the k-th step, which it counts in its groups."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["k"] = group.get("k", 0) + 1
+            group["lr"] = 0.5 / group["k"]
+        return super().step(closure)
+
+
+def test_a_prediction_does_not_count_as_a_step():
+    one = field(SAMPa(mix=0.2))
+    (learner,) = one.learners
+    learner.optimizer = Counting(learner.parameters, lr=0.5)
+    counted = []
+    for draw in range(3):
+        one.move(draw)
+        counted.append(learner.optimizer.param_groups[0]["k"])
+    assert counted == [1, 2, 3] and learner.step_size == 0.5 / 3
+
+
 def test_every_pass_on_a_batch_is_of_one_function():
     # With dropout the objective is random; its randomness belongs to the batch.
     masks = {}
