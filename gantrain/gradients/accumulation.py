@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gantrain.games.base import Gradient
-from gantrain.utils.tensors import copied_gradient, copy_, lerp_from_, snapshot
+from gantrain.utils.tensors import copied_gradient, copy_, in_real_numbers, lerp_from_, snapshot
 
 
 class GradientAccumulation:
@@ -34,14 +34,15 @@ class GradientAccumulation:
     def mean(self, evaluate: Callable[[], list[Gradient]]) -> list[Gradient]:
         """The means over the parts of the gradients that ``evaluate`` returns.
 
-        Afterwards floating-point buffers hold their means, too; counters among the buffers have counted one part.
+        Afterwards floating-point and complex buffers hold their means, too; counters among the buffers have counted one
+        part.
 
         Args:
             evaluate: evaluates the part :attr:`current`; called once for each part.
         """
         if self.number == 1:
             return evaluate()
-        statistics = [b for b in self.buffers if b.is_floating_point()]
+        statistics = [b for b in in_real_numbers(self.buffers) if b.is_floating_point()]
         before = snapshot(self.buffers)
         try:
             self.current = 0, self.number

@@ -227,7 +227,8 @@ def _divided(module: nn.Module) -> tuple[list[Place], list[Place]]:
                 if t is not None and id(t) not in seen:
                     seen.add(id(t))
                     mean = tensors is part._parameters or isinstance(part, _BatchNorm)
-                    (averaged if mean and t.is_floating_point() else copied).append((tensors, name))
+                    numbers = t.is_floating_point() or t.is_complex()
+                    (averaged if mean and numbers else copied).append((tensors, name))
     return averaged, copied
 
 

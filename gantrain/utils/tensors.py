@@ -122,8 +122,14 @@ def norm(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """The inner product of two lists of tensors, each taken as one vector, as a 0-d tensor."""
-    return joint_sum([(a * b).sum() for a, b in zip(local(left), local(right), strict=True)], left)
+    """The inner product of two lists of tensors, each taken as one real vector, as a 0-d tensor."""
+    pairs = zip(in_real_numbers(local(left)), in_real_numbers(local(right)), strict=True)
+    return joint_sum([(a * b).sum() for a, b in pairs], left)
+
+
+def in_real_numbers(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors, with complex ones as pairs of real numbers in the same memory."""
+    return [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
 
 
 def _form(t: Tensor) -> tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device]:

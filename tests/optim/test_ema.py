@@ -192,6 +192,16 @@ def test_a_uniform_average_of_outer_iterates_counts_those_reached_after_its_star
             assert float(ema.module.weight) == pytest.approx(sum(m * m for m in seen) / len(seen), rel=1e-12)
 
 
+def test_complex_parameters_are_averaged():
+    network = nn.ParameterList([torch.tensor([2 + 4j])])
+    average = EMA(network, uniform=True)
+    for value in (1 + 1j, 3 - 5j):
+        with torch.no_grad():
+            network[0].fill_(value)
+        average.update()
+    assert torch.equal(average.module[0], torch.tensor([2 - 2j]))
+
+
 def test_counters_and_spectral_norm_vectors_are_copied():
     module = network()
     ema = EMA(module, decay=0.9)

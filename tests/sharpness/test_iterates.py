@@ -397,6 +397,26 @@ def test_gsam_leaves_out_a_part_of_what_is_orthogonal_to_the_perturbed_gradient(
     agree(solved(Linear(), MOMENTUM, sharpness), walked(reference, MOMENTUM, gradient))
 
 
+@pytest.mark.parametrize("oracle", [{"name": "gsam"}, {"name": "sam", "every": 2}])
+def test_complex_parameters_move_as_their_real_and_imaginary_parts(oracle):
+    source = torch.Generator().manual_seed(0)
+    point = torch.randn(3, 2, generator=source, dtype=torch.float64)
+
+    def f(x):
+        return (x.square() * torch.arange(1.0, 7).view(3, 2)).sum() + (x[0, 0] * x[1, 1]).sin()
+
+    class Complex(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.z = nn.Parameter(torch.view_as_complex(point.clone()))
+
+    path = gt.solve(gt.games.Minimize(f, x=point), sharpness=oracle | {"rho": 0.3}, steps=4)
+    other = gt.solve(
+        gt.games.Minimize(lambda m: f(torch.view_as_real(m.z)), x=Complex()), sharpness=oracle | {"rho": 0.3}, steps=4
+    )
+    torch.testing.assert_close(torch.view_as_real(other["x"]), path["x"], rtol=0, atol=1e-12)
+
+
 def test_gsam_without_its_weight_is_sam():
     sharpness = {"name": "gsam", "rho": 0.3, "alpha": 0.0}
     agree(solved(Linear(), ADAM, sharpness), Reference(Linear()).sam(ADAM, 0.3))

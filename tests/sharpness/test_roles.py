@@ -1,5 +1,7 @@
 """SAMPa's two gradients taken by different processes, on real processes."""
 
+from functools import partial
+
 import pytest
 import roles_worker as worker
 import torch
@@ -157,6 +159,22 @@ def test_counters_larger_than_the_flat_buffer_holds_are_handed_over():
     receive()
     assert nothing == [] and [t.dtype for t in sent] == [torch.float32] * 2
     assert counter == 2**40 + 4 and statistic == 0.25
+
+
+def test_flags_and_complex_buffers_are_handed_over():
+    mask, seen, spent = torch.tensor([True, False]), torch.tensor(False), torch.tensor(True)
+    rotation = torch.tensor([1 + 2j])
+    processes = Processes()
+    processes.begin_exchange = lambda tensors: partial(list, [[], [t.clone() for t in tensors[1]]])
+    handover = BufferSync(processes, [mask, seen, spent, rotation], 2)
+    seen.fill_(True)
+    spent.fill_(False)
+    rotation *= 1j
+    receive = handover.begin()
+    seen.fill_(False)
+    rotation.zero_()
+    receive()
+    assert mask.tolist() == [True, False] and seen and not spent and rotation == torch.tensor([-2 + 1j])
 
 
 def test_all_processes_learn_of_a_loss_that_is_infinite_in_one_role():
