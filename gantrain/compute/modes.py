@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -32,6 +32,33 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+class Buffers:
+    """The buffers of networks, which stay the same tensors: whoever restores, averages or sends them holds them.
+
+    A network may replace a buffer when it runs, as in ``self.mean = 0.9 * self.mean + 0.1 * x.mean(0)``.
+
+    Args:
+        networks: the networks.
+    """
+
+    def __init__(self, networks: Iterable[nn.Module]):
+        modules = {module: None for network in networks for module in network.modules()}
+        self._places = [(m._buffers, name, b) for m in modules for name, b in m._buffers.items() if b is not None]
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """At the end of the block the buffers are in their places, with the values of those that replaced them."""
+        try:
+            yield
+        finally:
+            for buffers, name, own in self._places:
+                new = buffers.get(name)
+                if new is not own and isinstance(new, Tensor) and (new.shape, new.dtype) == (own.shape, own.dtype):
+                    with torch.no_grad():
+                        own.copy_(new)
+                    buffers[name] = own
 
 
 class Replay:

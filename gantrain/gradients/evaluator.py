@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gantrain.compute.compile import uncompiled
+from gantrain.compute.modes import Buffers
 from gantrain.config.user_code import UserCode, described, name_of
 from gantrain.data.batch import Batch
 from gantrain.distributed.processes import Processes
@@ -86,6 +87,7 @@ class Evaluator:
         self.reseed = reseed
         self.seed = seed
         self.buffers = [b for player in game.players.values() for b in player.buffers]
+        self._tensors = Buffers(player.module for player in game.players.values())
         self.once_per_step = OncePerStep([b for player in game.players.values() for b in player.once_per_step])
         once = {id(b) for b in self.once_per_step.buffers}
         self.running = [b for b in self.buffers if id(b) not in once]
@@ -171,7 +173,7 @@ class Evaluator:
             target: the function of the objective.
         """
         # With a graph, since penalties differentiate inside of objectives.
-        with self.aside(), self.gathering.evaluation():
+        with self.aside(), self._evaluation():
             return target(self._objective(player, draw)).detach()
 
     def gradients_of_all(self, draw: int, observing: bool = False) -> list[Gradient]:
@@ -316,7 +318,7 @@ class Evaluator:
     ) -> Evaluated:
         """The player's objective, and the gradients of the targets, multiplied by the player's scale."""
         differentiate = self.gathering.differentiate if self.gathering else _differentiate
-        with self.gathering.evaluation():
+        with self._evaluation():
             objective = self._objective(player, draw, selected)
             wanted = [target(objective) for target in targets] or [objective.loss]
             scale = scales.get(player.name, 1.0)
@@ -325,6 +327,12 @@ class Evaluator:
             last = wanted[-1]
             gradients = [differentiate(value, player.parameters, retain_graph=value is not last) for value in wanted]
         return {player.name: (objective, gradients)}
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        """The context of one pass and its gradients."""
+        with self.gathering.evaluation(), self._tensors.kept():
+            yield
 
     def _objective(self, player: Player, draw: int, selected: Callable[[Any], Any] | None = None) -> Objective:
         with self._seeded_batch(draw) as batch:
@@ -338,7 +346,7 @@ class Evaluator:
     def _differentiated_together(self, draw: int, scales: Mapping[str, float]) -> Evaluated:
         """The objectives of all players and their gradients, each multiplied by its player's scale."""
         players = self.game.players
-        with self.gathering.evaluation():
+        with self._evaluation():
             with self._seeded_batch(draw) as batch:
                 shared = self.game.shared_pass(batch)
             for p in (p for player in players.values() for p in player.parameters):

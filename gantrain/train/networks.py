@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import nn
 
+from gantrain.compute.modes import Buffers
 from gantrain.config.user_code import UserCode
 from gantrain.distributed.sharding import whole_copy
 from gantrain.games.base import Game
@@ -84,7 +85,7 @@ class Networks:
             evaluated: the network that is evaluated, which may be a copy and is one of them.
         """
         modes = [(module, module.training) for each in self._all(evaluated) for module in each.modules()]
-        with preserve(self.buffers(evaluated)):
+        with preserve(self.buffers(evaluated)), Buffers(self._all(evaluated)).kept():
             try:
                 yield
             finally:

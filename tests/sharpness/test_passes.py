@@ -87,6 +87,45 @@ def test_sampa_takes_the_perturbed_gradient_on_this_batch_and_the_other_on_the_n
     assert seen == [0, 0, 1, 1, 2, 2, 3]
 
 
+class Running(nn.Module):
+    """A layer with a running mean, which it replaces by another tensor or writes into."""
+
+    def __init__(self, replaces):
+        super().__init__()
+        self.replaces = replaces
+        self.register_buffer("mean", torch.zeros(4).double())
+        self.register_buffer("passes", torch.tensor(0))
+
+    def forward(self, x):
+        mean, passes = 0.9 * self.mean + 0.1 * x.mean(0), self.passes + 1
+        if self.replaces:
+            self.mean, self.passes = mean, passes
+        else:
+            self.mean.copy_(mean)
+            self.passes.copy_(passes)
+        return x - mean
+
+
+@pytest.mark.parametrize("oracle", [Plain, SAM, SAMPa])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_buffer_may_be_replaced_by_its_network(oracle, parts):
+    found = []
+    for replaces in (False, True):
+        layer = Running(replaces)
+        game = gt.games.Minimize(loss, x=nn.Sequential(layer, *network()))
+        (player,) = game.players.values()
+        learner = Learner(player, torch.optim.SGD(player.parameters, lr=0.1), oracle())
+        one = Field(Evaluator(game, batch, accumulation=parts), [learner])
+        one.evaluator.rehearse()
+        assert layer.passes == 0
+        for draw in range(3):
+            one.move(draw)
+            one.evaluator.value(player, draw, lambda objective: objective.loss)
+        assert list(map(id, player.module.buffers())) == list(map(id, player.buffers))
+        found.append(buffers(player.module))
+    assert all(map(torch.equal, *found)) and found[0][1] == 3 + (oracle is SAMPa)
+
+
 def test_every_optimizer_steps_to_the_predicted_point_and_keeps_its_state():
     tried = []
     for name in kind("optimizer").parts.keys() - {"mirror"}:  # which moves mixed strategies
