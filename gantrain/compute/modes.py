@@ -35,7 +35,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 class Buffers:
-    """The buffers of networks, which stay the same tensors: whoever restores, averages or sends them holds them.
+    """The buffers of networks as tensors that others hold: those who restore, average or send them.
 
     A network may replace a buffer when it runs, as in ``self.mean = 0.9 * self.mean + 0.1 * x.mean(0)``.
 
@@ -60,6 +60,18 @@ class Buffers:
                         own.copy_(new)
                     buffers[name] = own
 
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside the block the buffers are in their places, and those that have replaced them after it."""
+        present = [buffers.get(name) for buffers, name, _ in self._places]
+        for buffers, name, own in self._places:
+            buffers[name] = own
+        try:
+            yield
+        finally:
+            for (buffers, name, _), replaced in zip(self._places, present, strict=True):
+                buffers[name] = replaced
+
 
 class Replay:
     """Runs a network once more as it runs after the constructor: from the same buffers, with the same random numbers.
@@ -71,6 +83,7 @@ class Replay:
 
     def __init__(self, network: nn.Module, device: torch.device):
         self._buffers = list(network.buffers())
+        self._tensors = Buffers([network])
         self._versions = [b._version for b in self._buffers]
         self._before = snapshot(self._buffers)
         self._devices = [device] if device.type == "cuda" else []
@@ -83,7 +96,8 @@ class Replay:
             # Only buffers that a pass moves are written; the backward pass may need the others as they are.
             pairs = zip(self._buffers, self._before, self._versions, strict=True)
             moved = [(b, before) for b, before, version in pairs if b._version != version]
-            with preserve([b for b, _ in moved]), torch.random.fork_rng(devices=self._devices):
+            drawing = torch.random.fork_rng(devices=self._devices)
+            with self._tensors.in_place(), preserve([b for b, _ in moved]), drawing:
                 copy_([b for b, _ in moved], [before for _, before in moved])
                 torch.set_rng_state(self._random[0])
                 for each, state in zip(self._devices, self._random[1], strict=True):

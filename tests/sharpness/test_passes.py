@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import gantrain as gt
+from gantrain.compute.modes import Replay
 from gantrain.config.registry import kind
 from gantrain.gradients.evaluator import Evaluator
 from gantrain.models.layers.spectral_norm import spectrally_normalised
@@ -124,6 +125,16 @@ def test_a_buffer_may_be_replaced_by_its_network(oracle, parts):
         assert list(map(id, player.module.buffers())) == list(map(id, player.buffers))
         found.append(buffers(player.module))
     assert all(map(torch.equal, *found)) and found[0][1] == 3 + (oracle is SAMPa)
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_pass_is_replayed_from_the_buffers_with_which_it_began(replaces):
+    layer = Running(replaces)
+    replay, (x, _) = Replay(layer, torch.device("cpu")), batch(0)
+    first, mean = layer(x), layer.mean.clone()
+    again = replay.of(layer)
+    assert torch.equal(again(x), first) and torch.equal(again(x), first)
+    assert torch.equal(layer.mean, mean) and layer.passes == 1
 
 
 def test_every_optimizer_steps_to_the_predicted_point_and_keeps_its_state():
