@@ -237,7 +237,10 @@ class Game(ABC):
     @property
     def everyone(self) -> nn.ModuleDict:
         """The networks of all players by name, as one module."""
-        return nn.ModuleDict({name: player.module for name, player in self.players.items()})
+        together = nn.ModuleDict()
+        # Not by its own methods, which refuse names that an attribute has already, such as "values".
+        together._modules.update((name, player.module) for name, player in self.players.items())
+        return together
 
     @abstractmethod
     def objective(self, player: str, batch: Any) -> Objective:

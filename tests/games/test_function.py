@@ -126,6 +126,14 @@ def test_strategies_that_cannot_be_played(make, message):
         make()
 
 
+def test_players_may_be_called_as_methods_of_modules_are():
+    start = {"forward": double(1.0), "values": double(2.0)}
+    game = GeneralSum({"forward": lambda x, y: x * y, "values": lambda x, y: x - y}, start)
+    assert {name: module.value.item() for name, module in game.everyone.items()} == {"forward": 1.0, "values": 2.0}
+    assert list(game.everyone.state_dict()) == ["forward.value", "values.value"]
+    assert game.everyone["values"] is game.players["values"].module and not game.everyone.eval().training
+
+
 def test_players_that_share_a_parameter():
     module = nn.Linear(2, 1)
     with pytest.raises(UserError, match="players x and y share a parameter of shape"):
