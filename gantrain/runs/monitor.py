@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gantrain.config.user_code import described
 from gantrain.errors import UserError
 from gantrain.runs.about import About
 from gantrain.runs.better import record_better
@@ -115,7 +116,8 @@ class Monitor:
             better: for those values by which runs are compared, the better direction: "lower" or "higher".
 
         Raises:
-            UserError: a value has the name of a column that every row has; or a file cannot be written.
+            UserError: a value is no number, or has the name of a column that every row has; or a file cannot be
+                written.
         """
         if not self.enabled:
             return
@@ -125,7 +127,7 @@ class Monitor:
         if not better.items() <= self._better.items():
             record_better(self._path.parent, better)
             self._better |= better
-        numbers = {name: _number(value) for name, value in values.items()}
+        numbers = {name: _number(name, value) for name, value in values.items()}
         row: dict[str, Any] = {"step": step, "time": round(time.monotonic() - self._began, 3)}
         row |= {name: number if math.isfinite(number) else None for name, number in numbers.items()}
         append(self._rows, (json.dumps(row, allow_nan=False) + "\n").encode(), self._path)
@@ -286,8 +288,16 @@ def _is_value(name: str, value: Any) -> bool:
     return known and (name != "time" or value >= 0)
 
 
-def _number(value: Any) -> int | float:
-    number: int | float = value if isinstance(value, int | float) else value.item()
+def _number(name: str, value: Any) -> int | float:
+    """The value of this name as a number of Python.
+
+    Raises:
+        UserError: it is none.
+    """
+    one = hasattr(value, "item") and math.prod(getattr(value, "shape", ())) == 1
+    number = value.item() if one else value
+    if not isinstance(number, int | float):
+        raise UserError(f"scalars: {name!r}: expected a number or a tensor of one element, got {described(value)}")
     return int(number) if isinstance(number, bool) else number  # JSON has words for these, which are no numbers
 
 

@@ -99,6 +99,24 @@ def test_true_is_a_number_of_a_row_that_can_be_read_again(tmp_path, value):
         assert monitor.last == {"converged": 1}
 
 
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("x", "'x' (str)"),
+        (None, "None"),
+        ([1.0], "a list of 1"),
+        (torch.ones(2), "a tensor of shape (2,), float32, on cpu"),
+        (torch.tensor(1j), "a tensor of shape (), complex64, on cpu"),
+    ],
+)
+def test_what_is_no_number_is_named(tmp_path, value, found):
+    with Monitor(tmp_path, CONFIG) as monitor:
+        with pytest.raises(UserError, match=f"^scalars: 'a': expected .*, got {re.escape(found)}$"):
+            monitor.scalars(1, {"b": 0.5, "a": value})
+        monitor.scalars(1, {"b": 0.5})
+    assert [row["b"] for row in read_metrics(tmp_path)] == [0.5]
+
+
 @pytest.mark.parametrize("name", ["step", "time"])
 def test_a_value_takes_no_column_of_every_row(tmp_path, name):
     with Monitor(tmp_path, CONFIG) as monitor:
