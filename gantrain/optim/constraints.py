@@ -101,7 +101,8 @@ class Simplex(Resolvent):
         excess = descending.cumsum(0) - self.total
         count = torch.arange(1, len(v) + 1, device=v.device, dtype=v.dtype)
         # Not excess[last], for which the program would wait for the device to tell it the number.
-        last = (descending * count > excess).sum(0, keepdim=True).sub_(1).clamp_(min=0)  # of NaN none is larger
+        # The first counts always, also where rounding or NaN hides that it is larger.
+        last = (descending * count > excess)[1:].sum(0, keepdim=True)
         projected = (v - excess.gather(0, last) / count.gather(0, last)).clamp_(min=0.0)
         parts = projected.split([p.numel() for p in parameters])
         copy_(parameters, [shard_like(part.view(p.shape), p) for p, part in zip(parameters, parts, strict=True)])

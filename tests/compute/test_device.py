@@ -139,7 +139,7 @@ def test_a_row_of_the_log_waits_for_the_device_once(tmp_path):
         trainer.progress = Progress(enabled=False)
         with counted() as counts:
             trainer.log(1.0, 1, 1)
-    assert counts.waits == {"tolist at train/trainer.py:_observations": 1}
+    assert counts.waits == {"tolist at train/observations.py:read_observations": 1}
     assert {name: len(scores) for name, scores in trainer.distributions.items()} == {"real": 32, "fake": 32}
     mean = sum(trainer.distributions["real"]) / 32
     assert mean == pytest.approx(trainer.unlogged["score/real"], rel=1e-5)
