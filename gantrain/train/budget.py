@@ -84,7 +84,8 @@ def foreseen_cost(outer: Outer, learners: Sequence[Learner]) -> Cost | None:
 def steps_within(run: Run, outer: Outer, learners: Sequence[Learner], batch_size: int) -> int:
     """The number of steps that a budget allows, as far as it is known before the run; 1 where it is not."""
     limits = [] if run.steps is None else [run.steps]
-    cost = cost_of_a_step(outer, learners)
+    # Which takes steps of a tiny game, and a budget of steps needs none.
+    cost = cost_of_a_step(outer, learners) if run.gradients is not None or run.kimg is not None else None
     if run.gradients is not None and cost is not None:
         limits.append(cost.gradients.steps_within(run.gradients))
     if run.kimg is not None and cost is not None:

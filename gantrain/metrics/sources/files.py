@@ -7,7 +7,7 @@ import hashlib
 import io
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -70,12 +70,9 @@ class Folder(Source):
             raise UserError(f"{path}: {nothing_at(path) if is_missing(self._path) else 'is no folder'}")
         self._channels = channels
         self._container = containers.Folder(self._path)
-        self._files = sorted(select_images(self._container))
-        if not self._files:
-            raise UserError(f"{path}: holds no image; expected files called {', '.join(SUFFIXES)}")
+        self._files = _names(self._container)
         self.count: int = len(self._files)
-        # The outermost folder of each image, and nothing for an image that lies in none.
-        self._class_of = {name: "".join(path_parts(name)[:-1][:1]) for name in self._files}
+        self._class_of = dict(zip(self._files, _outermost(map(_folders, self._files)), strict=True))
         if all(self._class_of.values()):
             self.class_names = sorted({*self._class_of.values()})
         self._size: tuple[int, int] | None = None
@@ -169,21 +166,42 @@ class _Archive(ImageSet):
 
     def __init__(self, path: Path, channels: int):
         container = containers.open_archive(path)
-        names = sorted(select_images(container))
-        if not names:
-            raise UserError(f"{path}: holds no image; expected files called {', '.join(SUFFIXES)}")
+        names = _names(container)
         samples = FileSamples(container, names, channels, key="images")
-        folders = [path_parts(name)[:-1] for name in names]
+        folders = [_folders(name) for name in names]
         # An archive that was made of a folder has this folder's name before all others.
-        while min(map(len, folders)) > 1 and len({place[0] for place in folders}) == 1:
+        while min(map(len, folders)) > 1 and len({*_outermost(folders)}) == 1:
             folders = [place[1:] for place in folders]
-        self.class_names = tuple(sorted({place[0] for place in folders})) if all(folders) else ()
+        classes = _outermost(folders)
+        self.class_names = tuple(sorted({*classes})) if all(classes) else ()
         numbers = {name: i for i, name in enumerate(self.class_names)}
-        labels = torch.tensor([numbers[place[0]] for place in folders]) if numbers else None
+        labels = torch.tensor([numbers[name] for name in classes]) if numbers else None
         super().__init__(samples, labels, len(numbers))
         if samples.in_memory_only is not None:
             require_memory(samples, "images", samples.in_memory_only)
             self.samples = held(samples, at_once=len(samples))  # in one go, since each begins at the first file
+
+
+def _names(container: containers.Container) -> list[str]:
+    """The names of all images in a folder or an archive, in the order of their paths.
+
+    Raises:
+        UserError: there is none.
+    """
+    names = sorted(select_images(container))
+    if not names:
+        raise UserError(f"{container.path}: holds no image; expected files called {', '.join(SUFFIXES)}")
+    return names
+
+
+def _folders(name: str) -> Sequence[str]:
+    """The folders in which an image lies, the outermost first."""
+    return path_parts(name)[:-1]
+
+
+def _outermost(folders: Iterable[Sequence[str]]) -> list[str]:
+    """The outermost of the folders of each image, and an empty text for an image that lies in none."""
+    return ["".join(place[:1]) for place in folders]
 
 
 def _pixels(shape: tuple[int, ...]) -> str:
