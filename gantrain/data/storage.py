@@ -167,6 +167,21 @@ def _free(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0]
 
 
+def held_at_once(samples: Samples, key: str, why: str) -> Tensor:
+    """All samples of a compressed archive, read in one go, since each read begins at the first file.
+
+    Args:
+        samples: the samples.
+        key: the key of the config with which the error message begins.
+        why: why they are read at once, with which the error message ends.
+
+    Raises:
+        UserError: they do not fit into the memory that is left.
+    """
+    require_memory(samples, key, why)
+    return held(samples, at_once=len(samples))
+
+
 def held(samples: Samples, device: torch.device | None = None, at_once: int = _CHUNK) -> Tensor:
     """All samples in one tensor. Processes that share work read a part each and, on a CPU, have one tensor together.
 

@@ -22,7 +22,7 @@ from gantrain.data.readers.file_samples import FileSamples
 from gantrain.data.readers.images import Geometry, load_all, reason
 from gantrain.data.readers.layout import Layout, split_named
 from gantrain.data.readers.selection import select_images
-from gantrain.data.storage import held, require_memory
+from gantrain.data.storage import held_at_once
 from gantrain.errors import Notice, UserError
 from gantrain.utils.shared_work import shared_out
 
@@ -114,8 +114,7 @@ class ImageFiles(ImageSet, ABC):
             )
         super().__init__(samples, labels, len(layout.classes))
         if self.in_memory_only:
-            require_memory(samples, "data.path", self.in_memory_only)
-            self.samples = held(samples, at_once=len(samples))  # in one go, since each begins at the first file
+            self.samples = held_at_once(samples, "data.path", self.in_memory_only)
 
     @staticmethod
     @abstractmethod

@@ -24,7 +24,7 @@ from gantrain.data.readers import containers
 from gantrain.data.readers.file_samples import FileSamples
 from gantrain.data.readers.images import SUFFIXES, load_all, reason
 from gantrain.data.readers.selection import path_parts, select_images
-from gantrain.data.storage import held, require_memory
+from gantrain.data.storage import held_at_once
 from gantrain.errors import NotFound, Notice, UserError
 from gantrain.metrics.sources.base import PIECE, Images, Source, subset_rows
 
@@ -178,8 +178,7 @@ class _Archive(ImageSet):
         labels = torch.tensor([numbers[name] for name in classes]) if numbers else None
         super().__init__(samples, labels, len(numbers))
         if samples.in_memory_only is not None:
-            require_memory(samples, "images", samples.in_memory_only)
-            self.samples = held(samples, at_once=len(samples))  # in one go, since each begins at the first file
+            self.samples = held_at_once(samples, "images", samples.in_memory_only)
 
 
 def _names(container: containers.Container) -> list[str]:
