@@ -166,7 +166,7 @@ def make_trainer(
         game = make_game(config, dataset, device, synchronise, begin=begin if reads else None)
         # Before the optimizers and the average are made, which take over the layout of the weights.
         networks = [player.module for player in game.players.values()]
-        Arithmetic(run).prepare(networks, dataset.spec.shape, device)
+        Arithmetic(run, device, everyone.world_size).prepare(networks, dataset.spec.shape)
         callbacks = make_callbacks(config, game, dataset, device, trust)
         shard_players(game, run.sharding, everyone)
         learners, schedulers = make_learners(config, game)

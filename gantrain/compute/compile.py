@@ -36,15 +36,23 @@ class Arithmetic:
 
     Args:
         run: the section of the config.
+        device: the device of the networks.
+        world_size: the number of processes.
+
+    Attributes:
+        graphs: whether compiled networks run as CUDA graphs: on a GPU, in a single process. Several would exchange
+            numbers inside of a graph where batch norm is taken over all of them.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, device: torch.device, world_size: int = 1):
+        self.device = device
         self.compile = run.compile
+        self.graphs = run.compile and device.type == "cuda" and world_size == 1
         self.channels_last = run.channels_last
         self.tf32 = run.tf32
         self.deterministic = run.deterministic
 
-    def prepare(self, networks: Iterable[nn.Module], shape: tuple[int, ...], device: torch.device) -> None:
+    def prepare(self, networks: Iterable[nn.Module], shape: tuple[int, ...]) -> None:
         """Lay out networks in memory and compile them, in place; parameters and buffers stay the same objects.
 
         A network that is prepared already stays as it is. A network is compiled when it first runs. A deep copy of a
@@ -53,7 +61,6 @@ class Arithmetic:
         Args:
             networks: the networks of all players.
             shape: the shape of one sample of the data.
-            device: the device of the networks.
 
         Raises:
             UserError: channels_last is set and the samples are no images; this machine cannot compile.
@@ -63,39 +70,47 @@ class Arithmetic:
         networks = list(networks)
         new = [network for network in networks if network._compiled_call_impl is None] if self.compile else []
         if new:
-            with self.applied(device):  # a try, so that the error comes before the first step
-                torch.compile(_one_more, dynamic=False, options={"fx_graph_cache": False})(torch.ones(2, device=device))
+            with self.applied():  # a try, so that the error comes before the first step
+                one_more = torch.compile(_one_more, dynamic=False, options={"fx_graph_cache": False})
+                one_more(torch.ones(2, device=self.device))
         for network in networks:
             # A sharded weight lies in rows.
             for t in (t for t in [*network.parameters(), *network.buffers()] if not is_shard(t)):
                 t.data = self.to_memory_format(t.data)
         for network in new:
-            network.compile(**compile_options())
+            network.compile(**compile_options(self.graphs))
 
     def to_memory_format(self, tree: Tree) -> Tree:
         """A tensor, or tensors in nested dicts, lists and tuples, in the memory format of the networks."""
         return tree_to(tree, memory_format=torch.channels_last) if self.channels_last else tree
 
+    def begin_step(self) -> None:
+        """Say that a training step begins: CUDA graphs may write over what they returned in the step before."""
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+
     @contextmanager
-    def applied(self, device: torch.device) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """Make the process compute in this way inside the block, and as before after it.
 
-        Args:
-            device: the device of the networks.
-
         Raises:
-            UserError: a network cannot be compiled, a compiled network is differentiated twice, or an operation would
-                give other bits each time.
+            UserError: a network cannot be compiled, a compiled network is differentiated twice, what it returned in a
+                CUDA graph is used after its step, or an operation would give other bits each time.
         """
-        algorithms = gpu_algorithms(device, self.deterministic)
+        algorithms = gpu_algorithms(self.device, self.deterministic)
         with algorithms, single_precision(self.tf32), _compiling() if self.compile else nullcontext():
             yield
 
 
-def compile_options() -> dict[str, Any]:
-    """The keyword arguments with which networks are compiled by ``torch.nn.Module.compile``."""
+def compile_options(graphs: bool) -> dict[str, Any]:
+    """The keyword arguments with which networks are compiled by ``torch.nn.Module.compile``.
+
+    Args:
+        graphs: whether they run as CUDA graphs, each of which the GPU gets in one launch.
+    """
+    options = {"joint_custom_post_pass": _keep_buffer_updates(), "triton.cudagraphs": graphs}
     # Batches of a run have one size or a few, so sizes are static. Dropout draws the same numbers as uncompiled.
-    return {"dynamic": False, "options": {"fallback_random": True, "joint_custom_post_pass": _keep_buffer_updates()}}
+    return {"dynamic": False, "options": options | {"fallback_random": True}}
 
 
 def _keep_buffer_updates() -> CustomGraphPass:
@@ -175,5 +190,10 @@ def _compiling() -> Iterator[None]:
             raise UserError(
                 "run.compile: something other than a penalty differentiates a compiled network twice, which torch "
                 "cannot do; make it a penalty, or set run.compile to false"
+            ) from error
+        if "output of CUDAGraphs that has been overwritten" in str(error):
+            raise UserError(
+                "run.compile: something uses what a network returned in an earlier step, over which CUDA graphs have "
+                "written since; let it keep a copy (tensor.clone()), or set run.compile to false"
             ) from error
         raise

@@ -99,7 +99,8 @@ class Run(Schema):
     added in any order. The key changes nothing on a CPU, which always gives the same bits. Default true."""
     compile: Bool = False
     """Whether torch.compile compiles the networks. This needs a C++ compiler on the machine, and about a minute before
-    the first step. Penalties, samples, evaluations and diagnoses run uncompiled. Default false."""
+    the first step. On a GPU, in a single process, they run as CUDA graphs. Penalties, samples, evaluations and
+    diagnoses run uncompiled. Default false."""
     channels_last: Bool = False
     """Whether images and the weights of convolutions lie in memory with their channels last. Convolutions are fastest
     in this layout, above all in half precision on a GPU. Default false."""

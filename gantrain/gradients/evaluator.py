@@ -26,7 +26,7 @@ from gantrain.gradients.accumulation import GradientAccumulation
 from gantrain.gradients.backward_errors import explained
 from gantrain.gradients.loss_scaling import Evaluated, LossScale, NotFinite, evaluate_in_range
 from gantrain.gradients.once_per_step import OncePerStep
-from gantrain.utils.tensors import preserve
+from gantrain.utils.tensors import copied_gradient, preserve, set_gradient
 
 # The largest number of values on a device that may wait for the check that they are finite. The check reads them from
 # the device, and the step must wait for that.
@@ -51,6 +51,8 @@ class Evaluator:
         seed: the seed of the random directions that oracles ask for.
         accumulation: the number of micro-batches into which each process cuts its share of a batch.
         scaled: whether losses are scaled while they are differentiated, which float16 needs.
+        copied: whether each gradient is copied out of the memory in which the networks return it. CUDA graphs write to
+            that memory again in the next step, up to which loops and oracles may keep a gradient.
 
     Attributes:
         step: the training step in progress; batches may depend on it, as lazy penalties do.
@@ -79,6 +81,7 @@ class Evaluator:
         seed: int = 0,
         accumulation: int = 1,
         scaled: bool = False,
+        copied: bool = False,
     ):
         self.game = game
         self.batches = batches
@@ -94,6 +97,7 @@ class Evaluator:
         self.accumulation = GradientAccumulation(accumulation, self.buffers)
         self.loss_scales = {name: LossScale() for name in game.players} if scaled else {}
         self.gathering = Gathering(player.module for player in game.players.values())
+        self.copied = copied
         self.step = 0
         self.draws = 0
         self.evaluations = dict.fromkeys(game.players, 0)
@@ -325,7 +329,10 @@ class Evaluator:
             if scale != 1.0:
                 wanted = [value * scale for value in wanted]
             last = wanted[-1]
-            gradients = [differentiate(value, player.parameters, retain_graph=value is not last) for value in wanted]
+            gradients = [
+                self._own(player, differentiate(value, player.parameters, retain_graph=value is not last))
+                for value in wanted
+            ]
         return {player.name: (objective, gradients)}
 
     @contextmanager
@@ -354,8 +361,16 @@ class Evaluator:
             with self.gathering.backward():
                 shared.backward({name: scales.get(name, 1.0) for name in players})
         return {
-            name: (shared.objectives[name], [[p.grad for p in player.parameters]]) for name, player in players.items()
+            name: (shared.objectives[name], [self._own(player, [p.grad for p in player.parameters])])
+            for name, player in players.items()
         }
+
+    def _own(self, player: Player, gradient: Gradient) -> Gradient:
+        """The gradient that is in the ``.grad`` of a player's parameters, or the copy that takes its place."""
+        if self.copied:
+            gradient = copied_gradient(gradient)
+            set_gradient(player.parameters, gradient)
+        return gradient
 
     @contextmanager
     def _seeded_batch(self, draw: int) -> Iterator[Any]:

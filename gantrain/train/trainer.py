@@ -196,8 +196,8 @@ class Trainer(Loop):
         self.device = self.learners[0].parameters[0].device
         self.pace = Pace(self.device, require_others)
         require_shards(game, run.sharding, processes)
-        self.arithmetic = Arithmetic(run)
-        self.arithmetic.prepare([player.module for player in game.players.values()], batches.spec.shape, self.device)
+        self.arithmetic = Arithmetic(run, self.device, processes.world_size)
+        self.arithmetic.prepare([player.module for player in game.players.values()], batches.spec.shape)
         self.evaluator = Evaluator(
             game,
             self._batch,
@@ -207,6 +207,7 @@ class Trainer(Loop):
             seed=run.seed,
             accumulation=batches.accumulation,
             scaled=run.precision == "fp16",
+            copied=self.arithmetic.graphs,
         )
         if self.main and TENSORBOARD in self.log_settings.to:
             self.evaluator.distributed = _DISTRIBUTED
@@ -361,6 +362,7 @@ class Trainer(Loop):
             observe: whether losses, scores and gradient norms of the step are recorded for :meth:`log`.
         """
         since = self.clock
+        self.arithmetic.begin_step()
         self.evaluator.step = self.step
         self.evaluator.observing = observe
         self.scheduled.follow(self.budget.images)
@@ -626,7 +628,7 @@ class Trainer(Loop):
         advice = memory.training_advice(batch_size, parts, run.precision, many, run.sharding)
         with (
             threads(self.settings.threads),
-            self.arithmetic.applied(self.device),
+            self.arithmetic.applied(),
             memory.out_of_memory(lambda: f"step {self.step}", lambda: advice),
         ):
             yield

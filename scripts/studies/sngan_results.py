@@ -8,6 +8,7 @@ import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gantrain.config import yaml_files
 from gantrain.plotting.figures import Curve, comparison
@@ -15,6 +16,9 @@ from gantrain.plotting.images import figure_to_png
 from gantrain.runs.folder import CONFIG, is_run
 from gantrain.runs.monitor import read_metrics
 from gantrain.utils.io import write_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RUN = ("method", "learning_rate", "width", "batch", "seed", "device")
 COLUMNS = (*RUN, "turn", "gradients", "kimg", "hours", "weights", "samples", "metric", "value")
@@ -56,14 +60,24 @@ def collect(folder: Path, results: Path) -> bool:
 
 
 def report(results: Path) -> str:
-    """Write the table and the figure of the rows, and return the table."""
+    """Write the table of the rows, and a figure for each setting with more than one turn; return the table."""
     runs: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in _read(results):
         runs[_run(row)].append(row)
     if not runs:
         return f"{results / 'sngan_cifar10.csv'}: there are no rows yet"
-    text = "\n\n".join(_table(runs, setting) for setting in dict.fromkeys(run[2:] for run in runs)) + "\n"
+    settings = list(dict.fromkeys(run[2:] for run in runs))
+    text = "\n\n".join(_table(runs, setting) for setting in settings) + "\n"
     write_file(results / "sngan_cifar10.txt", text)
+    for setting in settings:
+        chosen = {run: rows for run, rows in runs.items() if run[2:] == setting}
+        if len({row["turn"] for rows in chosen.values() for row in rows}) > 1:
+            figure_to_png(_figure(chosen), results / f"sngan_cifar10_{'_'.join(setting)}.png")
+    return text
+
+
+def _figure(runs: dict[tuple[str, ...], list[Row]]) -> Figure:
+    """The values over the gradients, a panel for each metric."""
     panels: dict[str, list[Curve]] = defaultdict(list)
     for run, rows in runs.items():
         title, colour = TITLES[run[0]]
@@ -74,8 +88,7 @@ def report(results: Path) -> str:
             gradients = [int(row["gradients"]) for row in points]
             panels[metric].append(Curve(label, colour, gradients, values, [float("nan")] * len(values)))
     ways = {metric: "lower is better" if "distance" in metric else "higher is better" for metric in panels}
-    figure_to_png(comparison(panels, "gradients of each player", verdicts=ways), results / "sngan_cifar10.png")
-    return text
+    return comparison(panels, "gradients of each player", verdicts=ways)
 
 
 def _table(runs: dict[tuple[str, ...], list[Row]], setting: tuple[str, ...]) -> str:

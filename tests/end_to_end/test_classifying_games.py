@@ -104,7 +104,7 @@ def test_a_run_is_evaluated_diagnosed_and_compared_and_has_no_samples(tmp_path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("game", GAMES)
 def test_it_computes_the_same_compiled_and_nearly_the_same_in_half_precision(tmp_path, monkeypatch, game):
-    monkeypatch.setattr(compile, "compile_options", lambda: {"backend": "aot_eager", "dynamic": False})
+    monkeypatch.setattr(compile, "compile_options", lambda graphs: {"backend": "aot_eager", "dynamic": False})
     # Gradients at perturbed weights are passes like any other.
     oracles = [f"game.{player}.sharpness=null" for player in GAMES[game] if player.endswith("classifier")]
     short = ("run.steps=1", "outer=gda", *oracles)
