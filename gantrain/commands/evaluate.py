@@ -38,6 +38,12 @@ from gantrain.train.callbacks.metrics import CACHE, metrics_of
 from gantrain.train.callbacks.predictions import PredictionEvaluation, require_known_labels
 
 SAMPLES, SUBSET_SIZE = 10000, 1000
+# Options that images in files have no use for, and those that predictions have no use for.
+OF_RUNS = ("step", "weights", "data", "seed")
+OF_SAMPLES = (
+    *("metrics", "samples", "features", "feature_weights", "digest"),
+    *("seed", "draws", "infinity", "subset_size"),
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,8 @@ def evaluate_run(run: str, request: Request) -> Report:
                 run, weights=request.weights, step=request.step, device=device, trust=request.trust, data=request.data
             )
         if isinstance(saved.game, PredictingGame):
+            with processes.raise_on_all():
+                _require_default(request, OF_SAMPLES, f"is for generators, and {saved.folder} predicts labels")
             return _predictions(saved, saved.game, request, device, processes)
         with processes.raise_on_all():
             if not isinstance(saved.game, GenerativeGame):
@@ -122,6 +130,7 @@ def evaluate_images(images: str, request: Request) -> Report:
     Raises:
         UserError: the images cannot be read, there is nothing to compare them with, or the request does not fit them.
     """
+    _require_default(request, OF_RUNS, "is for runs, and --images are no run")
     with _measuring(request) as state:
         with Processes.launched().raise_on_all():
             metrics = _metrics(request, None, state.device)
@@ -178,6 +187,13 @@ def _measuring(request: Request) -> Iterator[PartialState]:
         ):
             require_agreement(Processes.launched(), state.device)
             yield state
+
+
+def _require_default(request: Request, options: Sequence[str], why: str) -> None:
+    """Refuse options that would do nothing."""
+    for name in options:
+        if getattr(request, name) != getattr(Request, name):
+            raise UserError(f"--{name.replace('_', '-')}: {why}; leave it out")
 
 
 def _evaluate(

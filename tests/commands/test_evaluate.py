@@ -43,6 +43,21 @@ def test_the_classifier_that_is_shipped_is_good_and_small():
 
 
 @pytest.mark.parametrize(
+    ("evaluated", "given", "message"),
+    [
+        (evaluate_run, {"samples": 100}, "^--samples: is for generators, and {} predicts labels; leave it out$"),
+        (evaluate_run, {"subset_size": 10}, "^--subset-size: is for generators, and {} predicts labels"),
+        (evaluate_run, {"infinity": True}, "^--infinity: is for generators, and {} predicts labels"),
+        (evaluate_images, {"weights": "ema"}, "^--weights: is for runs, and --images are no run; leave it out$"),
+        (evaluate_images, {"step": 3}, "^--step: is for runs, and --images are no run; leave it out$"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(evaluated, given, message):
+    with pytest.raises(UserError, match=message.format(re.escape(str(CLASSIFIER)))):
+        evaluated(str(CLASSIFIER), Request(**given))
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"digest": "01234567"}, "^digest: is that of a file of weights; name the file with weights$"),
