@@ -93,12 +93,13 @@ class Replay:
         """The function that runs the network once more. Buffers and generators are left as they were."""
 
         def again(x: Tensor) -> Tensor:
-            # Only buffers that a pass moves are written; the backward pass may need the others as they are.
-            pairs = zip(self._buffers, self._before, self._versions, strict=True)
-            moved = [(b, before) for b, before, version in pairs if b._version != version]
+            # The backward pass may need the buffers that did not move, and torch would refuse them once they had been
+            # written. It does not count the moves of batch norm, so that all are written, these without being counted.
+            pairs = zip(self._buffers, self._versions, strict=True)
+            buffers = [b if b._version != version else b.data for b, version in pairs]
             drawing = torch.random.fork_rng(devices=self._devices)
-            with self._tensors.in_place(), preserve([b for b, _ in moved]), drawing:
-                copy_([b for b, _ in moved], [before for _, before in moved])
+            with self._tensors.in_place(), preserve(buffers), drawing:
+                copy_(buffers, self._before)
                 torch.set_rng_state(self._random[0])
                 for each, state in zip(self._devices, self._random[1], strict=True):
                     torch.cuda.set_rng_state(state, each)

@@ -112,6 +112,13 @@ def test_compiled_runs_resume_to_the_bit(tmp_path):
     assert same(trained(tmp_path / "resumed", GPU, case, resume=True), straight)
 
 
+@pytest.mark.slow
+def test_dropout_draws_the_same_numbers_in_cuda_graphs(tmp_path):
+    case = CASES["wide_resnet classifier"]
+    expected = trained(tmp_path / "plain", GPU, case)
+    assert max(far(trained(tmp_path / "graphs", GPU, case, "run.compile=true"), expected)) < 0.01
+
+
 class Pooled(nn.Module):
     """A discriminator with a layer of which the derivative has no deterministic algorithm on a GPU."""
 

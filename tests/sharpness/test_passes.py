@@ -127,6 +127,15 @@ def test_a_buffer_may_be_replaced_by_its_network(oracle, parts):
     assert all(map(torch.equal, *found)) and found[0][1] == 3 + (oracle is SAMPa)
 
 
+def test_a_replayed_pass_leaves_the_statistics_of_batch_norm_as_they_were():
+    norm = nn.BatchNorm1d(3)
+    replay = Replay(norm, torch.device("cpu"))
+    norm(torch.randn(5, 3))
+    before = buffers(norm)
+    replay.of(norm)(torch.randn(5, 3)).sum().backward()
+    assert all(map(torch.equal, buffers(norm), before))
+
+
 @pytest.mark.parametrize("replaces", [False, True])
 def test_a_pass_is_replayed_from_the_buffers_with_which_it_began(replaces):
     layer = Running(replaces)
