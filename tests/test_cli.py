@@ -56,6 +56,7 @@ def one_line(result, *words):
         (["--accept-data"], ["--accept-data goes with --resume; a run that begins takes any data"]),
         (["--processes", "3"], ["data.batch_size: expected a multiple of run.processes = 3"]),
         (["--overwite"], ["No such option '--overwite'", "train --help"]),
+        (["data=null", "--data", "there"], ["--data: the config has no section data"]),
     ],
 )
 def test_a_bad_command_is_one_line_and_leaves_nothing_behind(gantrain, tmp_path, arguments, words):
@@ -69,6 +70,17 @@ def test_a_bad_file_is_one_line_and_leaves_nothing_behind(gantrain, tmp_path):
     (tmp_path / "c.yaml").write_text("run:\n  steps: 1\n  steps: 2\n")
     one_line(gantrain("train", "c.yaml"), "c.yaml:3:3: duplicate key 'steps'")
     assert [p.name for p in tmp_path.iterdir()] == ["c.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample", "cifar10-sngan", "--nearest", "3"], "--nearest: goes with --neighbours"),
+        (["doctor", "--timeout", "inf"], "'--timeout': 'inf': expected a finite number"),
+    ],
+)
+def test_an_option_that_means_nothing_is_one_line(gantrain, arguments, words):
+    one_line(gantrain(*arguments), words)
 
 
 def test_what_only_torch_can_know_is_one_line_too(gantrain, tmp_path):
@@ -87,6 +99,15 @@ def test_a_target_is_found_in_the_working_directory(tmp_path):
     env = ENV | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path, env=env)
     assert done.stderr == "" and done.stdout.startswith("Mine: 2 steps, 2 gradients a player, distance")
+
+
+def test_a_working_directory_that_was_deleted_is_one_line(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = f"import os; os.rmdir({str(gone)!r}); from gantrain.cli import main; main()"
+    command = [sys.executable, "-c", program, "list"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd=gone, env=ENV)
+    one_line((done.returncode, done.stdout, done.stderr), "the current directory has been deleted")
 
 
 def test_the_working_directory_hides_no_other_module(gantrain, tmp_path):

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import click
 
 from gantrain.cli.completion import complete_run
-from gantrain.cli.options import PATH, print_result
-
-
-class Finite(click.ParamType):
-    """A number that is not NaN or infinite."""
-
-    name = "value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number: float = click.FLOAT.convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r}: expected a finite number", param, ctx)
-        return number
+from gantrain.cli.options import PATH, Finite, print_result
 
 
 class Confidence(Finite):

@@ -9,6 +9,7 @@ import click
 from gantrain.cli.completion import complete_run
 from gantrain.cli.options import (
     PATH,
+    Positive,
     data_option,
     is_first_process,
     print_result,
@@ -38,7 +39,7 @@ from gantrain.cli.options import (
 )
 @click.option(
     "--radius",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Positive(),
     metavar="R",
     help="Radius in which sharpness is measured; by default the run's, or 0.05.",
 )

@@ -8,7 +8,7 @@ import click
 
 from gantrain.cli.assignments import ConfigCommand
 from gantrain.cli.completion import complete_config, complete_setting
-from gantrain.cli.options import print_result
+from gantrain.cli.options import Positive, print_result
 
 
 @click.command(cls=ConfigCommand, short_help="Say whether this machine and a config could train.")
@@ -16,7 +16,7 @@ from gantrain.cli.options import print_result
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting)
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Positive(most=86_400),
     metavar="SECONDS",
     default=120,
     show_default=True,

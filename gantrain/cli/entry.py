@@ -26,8 +26,12 @@ def main() -> NoReturn:
     """Run a command and exit with code 0 for success, 2 for an error of the user, 130 for Ctrl-C, 1 for a bug."""
     protect_output()
     # The class of a target: may lie in the working directory.
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        _give_up("the current directory has been deleted; change to another one")
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
     warnings.showwarning = _show_warning
     # An image that Pillow has doubts about is read, or its error names the file; these warnings name none.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

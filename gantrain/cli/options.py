@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import math
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -29,6 +31,36 @@ class PathType(click.ParamType):
             return expanded(value)
         except ValueError as error:
             self.fail(f"{value!r}: {error}", param, ctx)
+
+
+class Finite(click.ParamType):
+    """A number that is not NaN or infinite."""
+
+    name = "value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = click.FLOAT.convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r}: expected a finite number", param, ctx)
+        return number
+
+
+class Positive(Finite):
+    """A number above 0, and at most a limit.
+
+    Args:
+        most: the limit.
+    """
+
+    def __init__(self, most: float = math.inf):
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not 0 < number <= self.most:
+            limit = "" if math.isinf(self.most) else f" and at most {self.most:g}"
+            self.fail(f"{value!r}: expected a number above 0{limit}", param, ctx)
+        return number
 
 
 PATH = PathType()

@@ -17,6 +17,10 @@ from gantrain.cli.options import (
     trust_option,
     weights_option,
 )
+from gantrain.errors import UserError
+
+# The number of training samples beside each sample.
+NEAREST = 5
 
 
 @click.command(short_help="Sample the generator of a run.")
@@ -60,9 +64,7 @@ from gantrain.cli.options import (
     "--nearest",
     type=click.IntRange(min=1),
     metavar="K",
-    default=5,
-    show_default=True,
-    help="With --neighbours: the number of training samples beside each sample.",
+    help="With --neighbours: the number of training samples beside each sample; 5 by default.",
 )
 @click.option(
     "--features",
@@ -78,7 +80,7 @@ from gantrain.cli.options import (
 @device_option
 @data_option
 @trust_option
-def sample(run: str, classes: str | None, neighbours: bool, nearest: int, **options: Any) -> None:
+def sample(run: str, classes: str | None, neighbours: bool, nearest: int | None, **options: Any) -> None:
     """Draw samples from the generator of the run in the folder RUN, and print where they are.
 
     \b
@@ -92,6 +94,8 @@ def sample(run: str, classes: str | None, neighbours: bool, nearest: int, **opti
     require_run(run)
     from gantrain.commands.sample import sample_run
 
+    if nearest is not None and not neighbours:
+        raise UserError("--nearest: goes with --neighbours")
     chosen = None if classes is None else [name.strip() for name in classes.split(",") if name.strip()]
-    paths = sample_run(run, classes=chosen, neighbours=nearest if neighbours else None, **options)
+    paths = sample_run(run, classes=chosen, neighbours=nearest or NEAREST if neighbours else None, **options)
     print_result("\n".join(map(str, paths)))

@@ -12,7 +12,7 @@ from torch import Tensor
 from gantrain.analysis.advice import Advice, advise
 from gantrain.analysis.diagnosis import Diagnosis
 from gantrain.compute.device import exact_arithmetic
-from gantrain.config.loading import resolved
+from gantrain.config.loading import resolved, validate
 from gantrain.config.sections import Diagnose
 from gantrain.config.shipped import outputs
 from gantrain.distributed.processes import Processes
@@ -63,7 +63,7 @@ def diagnose_run(
                     )
             later = None if to is None else _later_point(saved, to, state.device, trust)
             given = {key: value for key, value in options.items() if value is not None}
-            section = Diagnose.model_validate((saved.settings.diagnose or Diagnose()).model_dump() | given)
+            section = validate(Diagnose, (saved.settings.diagnose or Diagnose()).model_dump() | given, "diagnose")
             config = saved.settings
             measured = GameDiagnosis(
                 saved.game, saved.data, section, config.data.batch_size, config.run.seed, state.device

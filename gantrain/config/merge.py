@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from gantrain.config import marks, shipped, yaml_files
 from gantrain.config.paths import nothing_at
-from gantrain.config.sections import ONE_OF_AVERAGE, Data, FolderName, is_given
+from gantrain.config.sections import ONE_OF_AVERAGE, Data, FolderName, kinds_of_average
 from gantrain.config.types import Written, expanded, one_line, shown
 from gantrain.errors import UserError
 
@@ -39,8 +39,6 @@ Override = str | Setting
 _MOST_FILES = 100
 _MOST_OVERRIDES = 1000
 _LONGEST_KEY = 1000
-# Mappings whose ``name`` is an ordinary key. In all other mappings ``name`` chooses a part, which owns the other keys.
-_NOT_PARTS: tuple[Key, ...] = ((), ("run",))
 # Sections that hold either one part for all players, or a mapping from players to parts.
 _PER_PLAYER: tuple[Key, ...] = (("optimizer",), ("sharpness",), ("constraint",))
 # Keys that stand beside a part's own keys and survive a change of the part.
@@ -142,8 +140,8 @@ def merge(old: Any, new: Any, key: Key = ()) -> Any:
     """Merge ``new`` over ``old``: mappings are merged key by key, and other values are replaced.
 
     Where ``new`` chooses another part by ``name`` or ``target``, the keys of the old part are dropped. So are an old
-    interval ``every``, the old way in which an average is taken, and the step and weights of an old ``init``, where
-    ``new`` has another. A mapping whose keys are positions changes single entries of a list.
+    interval ``every``, the old way in which an average is taken, and the step and weights of an ``init`` from another
+    run, where ``new`` has its own. A mapping whose keys are positions changes single entries of a list.
 
     Args:
         old: the value below, or None.
@@ -167,13 +165,15 @@ def merge(old: Any, new: Any, key: Key = ()) -> Any:
     if isinstance(old, list) and new and all(map(str.isdecimal, new)):
         return _merge_list(old, new, key)
     of_init = key[:1] == ("game",) and key[-1:] == ("init",) and "model" not in key
-    if isinstance(old, str) and key not in _NOT_PARTS:
+    if isinstance(old, str) and _chooses_part(key):
         old = {"run" if of_init else "name": old}
-    if not isinstance(old, dict) or key[-1:] == ("every",) or of_init and "run" in new:
+    other_run = of_init and isinstance(old, dict) and "run" in new and old.get("run", new["run"]) != new["run"]
+    if not isinstance(old, dict) or key[-1:] == ("every",) or other_run:
         old = {}
-    elif key[:1] == ("ema",) and any(is_given(new.get(kind)) for kind in ONE_OF_AVERAGE):
-        old = {k: v for k, v in old.items() if k not in (*ONE_OF_AVERAGE, "ramp", "start")}
-    elif key not in _NOT_PARTS and (_other_part(old, new) or key in _PER_PLAYER and _other_form(old, new)):
+    elif key[:1] == ("ema",) and (kinds := kinds_of_average(new)):
+        other = kinds_of_average(old) not in ([], kinds)
+        old = {k: v for k, v in old.items() if k not in ONE_OF_AVERAGE and not (other and k in ("ramp", "start"))}
+    elif _chooses_part(key) and (_other_part(old, new) or key in _PER_PLAYER and _other_form(old, new)):
         old = {k: v for k, v in old.items() if k in _BESIDE.get(key, ())}
     merged = {k: merge(v, new[k], (*key, k)) if k in new else v for k, v in old.items()}
     # New values are merged over None, so that positions and nulls in them have the same meaning everywhere.
@@ -235,6 +235,12 @@ def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
+
+
+def _chooses_part(key: Key) -> bool:
+    """Whether the ``name`` of a mapping chooses a part, which owns the other keys, and is not an ordinary key."""
+    of_tracker = key[:2] == ("log", "to") and len(key) > 3
+    return key not in ((), ("run",)) and key[:1] != ("ema",) and not of_tracker
 
 
 def _other_part(old: dict[str, Any], new: dict[str, Any]) -> bool:

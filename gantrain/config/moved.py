@@ -30,9 +30,11 @@ def moved(content: Mapping[str, Any], place: str) -> dict[str, Any]:
         place: the path at which the data lie now.
 
     Raises:
-        UserError: the data set names no file and no folder.
+        UserError: the data set names no file and no folder, or there is none.
     """
     data = content.get("data")
+    if data is None:
+        raise UserError("--data: the config has no section data, which could have moved; leave it out")
     data = {"name": data} if isinstance(data, str) else data
     chosen = _model(data)
     if not isinstance(data, Mapping) or chosen is None:

@@ -392,13 +392,13 @@ class EMA(Schema):
 
     @classmethod
     def normalised(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or any(is_given(value.get(key)) for key in ONE_OF_AVERAGE):
+        if not isinstance(value, Mapping) or kinds_of_average(value):
             return value
         return {**value, "decay": 0.999}
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> EMA:
-        given = [key for key in ONE_OF_AVERAGE if is_given(getattr(self, key))]
+        given = kinds_of_average({key: getattr(self, key) for key in ONE_OF_AVERAGE})
         if len(given) > 1:
             raise problem_at((given[1],), f"{given[0]} is given, too; leave one of them out")
         for key, fitting in (("ramp", "half_life_kimg"), ("start", "uniform")):
@@ -407,9 +407,13 @@ class EMA(Schema):
         return self
 
 
-def is_given(value: Any) -> bool:
-    """Whether a key says something; a half-life of 0 does."""
-    return value is not None and value is not False
+def kinds_of_average(section: Mapping[str, Any]) -> list[str]:
+    """The keys of a section ``ema`` that say how the average is taken; ``uniform: false`` says nothing."""
+    return [
+        key
+        for key in ONE_OF_AVERAGE
+        if section.get(key) is not None and not (key == "uniform" and section[key] is False)
+    ]
 
 
 class TrackerOf(PartOf):

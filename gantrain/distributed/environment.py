@@ -66,6 +66,11 @@ def launched_place() -> Place | None:
         )
     world = _number(found, "WORLD_SIZE", 1, None)
     local_world = _number(found, "LOCAL_WORLD_SIZE", 1, world) if "LOCAL_WORLD_SIZE" in found else None
+    if (local_world or 1) > 1 and "LOCAL_RANK" not in found:
+        raise UserError(
+            f"LOCAL_WORLD_SIZE={local_world} is set in the environment, but not LOCAL_RANK, which numbers the "
+            "processes of this host from 0; set it, or unset LOCAL_WORLD_SIZE"
+        )
     return Place(
         rank=_number(found, "RANK", 0, world - 1),
         world_size=world,

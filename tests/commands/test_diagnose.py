@@ -112,7 +112,9 @@ def test_the_command_begins_in_plain_words_and_leaves_a_picture(finished):
         (["RUN", "--step", "77"], r".*: no whole checkpoint of step 77; there are \[3, 6\]"),
         (["RUN", "--to", "6"], "--to: expected a step after 6, that of the checkpoint, got 6"),
         (["RUN", "--step", "3", "--to", "5"], r".*: no whole checkpoint of step 5; there are \[3, 6\]"),
-        (["RUN", "--radius", "0"], "Invalid value for '--radius': .*"),
+        (["RUN", "--radius", "0"], "Invalid value for '--radius': '0': expected a number above 0 .*"),
+        (["RUN", "--radius", "nan"], "Invalid value for '--radius': 'nan': expected a finite number .*"),
+        (["RUN", "--eigenvalues", "9" * 30], "diagnose: eigenvalues: expected a whole number .*"),
     ],
 )
 def test_what_cannot_be_diagnosed_is_one_line(finished, tmp_path, arguments, message):

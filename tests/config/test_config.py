@@ -176,6 +176,7 @@ WRONG = {
     "game.conditional=1": "game.conditional: expected true or false or 'generator', got 1",
     "game.conditional=yes": "game.conditional: expected true or false or 'generator', got 'yes'",
     "ema.decay=1": "ema.decay: expected a number of at least 0 and below 1, got 1",
+    "ema.decay=false": "ema.decay: expected a number of at least 0 and below 1, got false",
     "ema={decay: 0.9, uniform: true}": "ema.uniform: decay is given, too; leave one of them out",
     "ema.ramp=0.05": "ema.ramp: goes with half_life_kimg, and this average has decay; leave it out",
     "ema=[{name: a}, {name: a}]": "ema.1.name: an average is called a already; choose another name",

@@ -49,6 +49,17 @@ def overridden(*overrides):
         (["ema=null", "ema.decay=0.9"], "ema", {"decay": 0.9}),
         (["ema.decay=0.9", "ema=null"], "ema", None),
         (["sharpness.x.rho=1"], "sharpness", {"x": {"rho": 1}}),
+        (["ema.decay=0.9", "ema.name=fast"], "ema", {"decay": 0.9, "name": "fast"}),
+        (["ema=[{name: a, decay: 0.9}]", "ema.0.name=b"], "ema", [{"name": "b", "decay": 0.9}]),
+        (["ema.half_life_kimg=1", "ema.ramp=0.1", "ema.half_life_kimg=2"], "ema", {"half_life_kimg": 2, "ramp": 0.1}),
+        (["ema.ramp=0.1", "ema.half_life_kimg=2"], "ema", {"half_life_kimg": 2, "ramp": 0.1}),
+        (["ema.half_life_kimg=1", "ema.ramp=0.1", "ema.uniform=true"], "ema", {"uniform": True}),
+        (["ema.start=9", "ema.uniform=true"], "ema", {"start": 9, "uniform": True}),
+        (
+            ["log.to=[{name: mlflow, tags: {name: a, of: b}}]", "log.to.0.tags.name=c"],
+            "log",
+            {"to": [{"name": "mlflow", "tags": {"name": "c", "of": "b"}}]},
+        ),
     ],
 )
 def test_overrides_of_sections(overrides, key, value):
@@ -229,3 +240,9 @@ def test_another_run_to_begin_with_drops_the_step_of_the_old_one():
         "generator": {"init": {"run": "faces", "step": 7}},
         "discriminator": {"init": {"run": "cats"}},
     }
+
+
+def test_the_step_of_a_run_to_begin_with_may_stand_before_it():
+    step, run = ("game.generator.init.step=7", "game.generator.init.run=faces")
+    expected = {"game": {"generator": {"init": {"run": "faces", "step": 7}}}}
+    assert parse_overrides([step, run])[0] == parse_overrides([run, step])[0] == expected

@@ -236,7 +236,9 @@ def test_what_names_the_same_place_follows_and_nothing_else_does(here):
 def test_data_that_lie_nowhere_cannot_have_moved(here):
     with pytest.raises(UserError, match="--data: the data set 'digits' names no file and no folder that could have"):
         moved({"data": "digits"}, "/new")
-    for wrong in ({}, {"data": 3}, {"data": {"name": "digit"}}, {"data": {"target": "x"}}):
+    with pytest.raises(UserError, match="--data: the config has no section data, which could have moved; leave it out"):
+        moved({}, "/new")
+    for wrong in ({"data": 3}, {"data": {"name": "digit"}}, {"data": {"target": "x"}}):
         assert moved(wrong, "/new") == wrong
 
 

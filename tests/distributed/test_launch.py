@@ -86,6 +86,7 @@ def test_empty_variables_and_an_address_alone_are_no_launcher(monkeypatch, varia
         (WHOLE | {"MASTER_PORT": "65536"}, "^MASTER_PORT=65536: expected"),
         (WHOLE | {"LOCAL_RANK": "x"}, "^LOCAL_RANK=x: expected"),
         (WHOLE | {"LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "2"}, "^LOCAL_RANK=2: expected a whole number from 0 to 1"),
+        (WHOLE | {"LOCAL_WORLD_SIZE": "2"}, "^LOCAL_WORLD_SIZE=2 is set in the environment, but not LOCAL_RANK"),
         (WHOLE | {"LOCAL_WORLD_SIZE": "5"}, "^LOCAL_WORLD_SIZE=5: expected a whole number from 1 to 4"),
     ],
 )
