@@ -27,6 +27,7 @@ def test_no_part_keeps_what_a_graph_returned(tmp_path, name):
     assert max(far(found, expected)) < 0.02
 
 
+@pytest.mark.slow
 def test_the_emulation_finds_a_gradient_that_is_kept(tmp_path):
     with emulated_graphs(copied=False), pytest.raises(Diverged):
         trained(tmp_path / "graphs", CPU, SAMPA, COMPILED)
