@@ -40,10 +40,7 @@ from gantrain.train.callbacks.predictions import PredictionEvaluation, require_k
 SAMPLES, SUBSET_SIZE = 10000, 1000
 # Options that images in files have no use for, and those that predictions have no use for.
 OF_RUNS = ("step", "weights", "data", "seed")
-OF_SAMPLES = (
-    *("metrics", "samples", "features", "feature_weights", "digest"),
-    *("seed", "draws", "infinity", "subset_size"),
-)
+OF_SAMPLES = ("metrics", "samples", "features", "feature_weights", "digest", "seed", "draws", "infinity", "subset_size")
 
 
 @dataclass(frozen=True)
@@ -101,8 +98,6 @@ def evaluate_run(run: str, request: Request) -> Report:
                 run, weights=request.weights, step=request.step, device=device, trust=request.trust, data=request.data
             )
         if isinstance(saved.game, PredictingGame):
-            with processes.raise_on_all():
-                _require_default(request, OF_SAMPLES, f"is for generators, and {saved.folder} predicts labels")
             return _predictions(saved, saved.game, request, device, processes)
         with processes.raise_on_all():
             if not isinstance(saved.game, GenerativeGame):
@@ -300,6 +295,7 @@ def _predictions(
 def _evaluation_of_predictions(
     saved: SavedRun, game: PredictingGame, request: Request, device: torch.device
 ) -> PredictionEvaluation:
+    _require_default(request, OF_SAMPLES, f"is for generators, and {saved.folder} predicts labels")
     sections = saved.settings.game_callbacks
     section: Accuracy | Correlation | None = sections.get("accuracy", sections.get("correlation"))
     if request.against is not None:

@@ -108,9 +108,13 @@ def compile_options(graphs: bool) -> dict[str, Any]:
     Args:
         graphs: whether they run as CUDA graphs, each of which the GPU gets in one launch.
     """
-    options = {"joint_custom_post_pass": _keep_buffer_updates(), "triton.cudagraphs": graphs}
-    # Batches of a run have one size or a few, so sizes are static. Dropout draws the same numbers as uncompiled.
-    return {"dynamic": False, "options": options | {"fallback_random": True}}
+    options = {
+        "fallback_random": True,  # dropout draws the same numbers as uncompiled
+        "joint_custom_post_pass": _keep_buffer_updates(),
+        "triton.cudagraphs": graphs,
+    }
+    # Batches of a run have one size or a few, so sizes are static.
+    return {"dynamic": False, "options": options}
 
 
 def _keep_buffer_updates() -> CustomGraphPass:

@@ -398,7 +398,7 @@ class EMA(Schema):
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> EMA:
-        given = kinds_of_average({key: getattr(self, key) for key in ONE_OF_AVERAGE})
+        given = kinds_of_average(dict(self))
         if len(given) > 1:
             raise problem_at((given[1],), f"{given[0]} is given, too; leave one of them out")
         for key, fitting in (("ramp", "half_life_kimg"), ("start", "uniform")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from cases import few
 from device_cases import CPU, FEW, MANY, far, sharp, trained
 from emulated_graphs import emulated_graphs
 from tiny import DIGITS
@@ -17,9 +18,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "sampa and scores" else pytest.mark.slow) for name in CASES]
-)
+@pytest.mark.parametrize("name", few(CASES, "sampa and scores"))
 def test_no_part_keeps_what_a_graph_returned(tmp_path, name):
     expected = trained(tmp_path / "plain", CPU, CASES[name])
     with emulated_graphs():
