@@ -394,14 +394,14 @@ def test_tf32_is_set_for_the_run_alone_and_off_where_something_is_measured(befor
 
 
 def test_settings_of_which_one_name_contradicts_the_other_are_put_back():
-    convolutions, before = torch.backends.cudnn.conv, torch.backends.cudnn.conv.fp32_precision
+    convolutions, before = torch.backends.cudnn.conv, torch.backends.cudnn.allow_tf32
     try:
         convolutions.fp32_precision = "ieee"
         with single_precision(tf32=True):
             assert convolutions.fp32_precision == "tf32" and torch.backends.cudnn.allow_tf32
         assert convolutions.fp32_precision == "ieee"
     finally:
-        convolutions.fp32_precision = before
+        torch.backends.cudnn.allow_tf32 = before  # sets the new names, too
 
 
 def test_the_opponent_is_constant_for_its_own_parameters_alone():

@@ -109,7 +109,8 @@ def test_processes_on_a_host_share_its_memory(monkeypatch):
     alone = storage.available()
     for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
         monkeypatch.setenv(name, "8")
-    monkeypatch.setenv("RANK", "0")
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
     monkeypatch.setenv("MASTER_ADDR", "localhost")
     assert storage.available() == alone // 8 > 0
 
