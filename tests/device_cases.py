@@ -135,6 +135,10 @@ MANY = {
     "ae_sam": (DIGITS, *sharp("name: ae_sam")),
     "gradient norm": (DIGITS, *sharp("name: gradient_norm")),
     # Losses and penalties.
+    "concatenated": (
+        *(DIGITS, RAPP, "game.concatenate=true", "game.conditional=true", "game.augmentations=[flip, color]"),
+        "game.penalties=[{name: approximate_r1, weight: 1.0, every: 2}, {name: feature_matching, weight: 1.0}]",
+    ),
     **{
         loss: (DIGITS, f"game.loss={loss}", "outer=extragradient")
         for loss in ("minimax", "hinge", "wasserstein", "least_squares", "relativistic")
@@ -308,11 +312,13 @@ def pictures(folder: Path) -> Path:
     return folder
 
 
+SNGAN = (*images("sngan"), "data={name: digits, batch_size: 8, size: 32}")
 # By configuration: what a step that is not logged waits for, and the most operations that it launches.
 FINITE = "tolist at gradients/loss_scaling.py:evaluate_in_range"
 STEPS = {
     "gda": (RING, (), {}, 94),
     "alternating": (DIGITS, (ALTERNATING,), {}, 167),
+    "concatenated": (DIGITS, (ALTERNATING, "game.concatenate=true"), {}, 120),
     "rapp": (DIGITS, (RAPP,), {}, 452),
     "lookahead": (DIGITS, ("outer={name: lookahead, inner_steps: 1, base: extragradient}",), {}, 304),
     "accumulation": (DIGITS, ("data.accumulation=2", "data.storage=memory"), {}, 358),
@@ -324,6 +330,7 @@ STEPS = {
     "sampa": (DIGITS, sharp("name: sampa"), {}, 393),
     "constraint": (RING, both("constraint=simplex"), {}, 124),
     "penalty": (DIGITS, ("game.penalties=[r1]",), {}, 202),
-    "sngan": (DIGITS, (*images("sngan"), "data={name: digits, batch_size: 8, size: 32}"), {}, 547),
+    "sngan": (DIGITS, SNGAN, {}, 547),
+    "sngan concatenated": (DIGITS, (*SNGAN, "game.concatenate=true"), {}, 384),
     "domains": (DOMAINS, (), {}, 176),
 }

@@ -64,12 +64,17 @@ class GAN(GenerativeGame):
             default), or the generator alone, as a penalty ``auxiliary_classifier`` wants it (generator).
         augmentations: the random changes that are made to real and fake samples before the discriminator sees them, in
             this order; each is a differentiable function ``(samples, batch) -> samples``. Default none.
+        concatenate: whether real and fake samples go through the discriminator as one batch, in its own objective and
+            where both players share a pass. Each sample's logit must depend on this sample alone, as the class of the
+            network says with ``independent_samples = True``, and there must be no batch norm. Vectors of spectral norm
+            then move once for both, and penalties that differentiate a logit in its sample run over both halves. By
+            default two passes.
         spec: the spec of the data, which the networks must fit; by default the generator's own ``spec``, if it has one.
 
     Raises:
-        UserError: the game is conditional and the data have no labels; the generator has no ``latent_dim``; a network's
-            output has the wrong shape; the networks share a parameter; a penalty has no term, or needs features and the
-            discriminator has no last layer.
+        UserError: the game is conditional and the data have no labels; ``concatenate`` is set and the discriminator
+            mixes samples; the generator has no ``latent_dim``; a network's output has the wrong shape; the networks
+            share a parameter; a penalty has no term, or needs features and the discriminator has no last layer.
 
     Examples:
         >>> from gantrain import data, games, models
@@ -95,6 +100,7 @@ class GAN(GenerativeGame):
         conditional: bool | Literal["generator"] = False,
         spec: DataSpec | None = None,
         augmentations: Sequence[Augmentation] = (),
+        concatenate: bool = False,
     ):
         super().__init__([Player("discriminator", discriminator), Player("generator", generator)])
         self.generator = generator
@@ -104,10 +110,13 @@ class GAN(GenerativeGame):
         self.conditional = bool(conditional)
         self._tells_discriminator = conditional is True
         self.augmentations = tuple(augmentations)
+        self.concatenate = concatenate
         self.spec = spec or getattr(generator, "spec", None)
         self._writes_into_samples = False
         if self.conditional and self.spec is not None and (not self.spec.classes or self.spec.numeric):
             raise UserError("game.conditional: the data have no classes; set it to false")
+        if concatenate:
+            self._require_no_mixture()
         self._try()
         for i, penalty in enumerate(self.penalties):
             if not penalty.players:
@@ -172,6 +181,16 @@ class GAN(GenerativeGame):
     def _normalises_batches(self) -> bool:
         return any(isinstance(module, _BatchNorm) for module in self.discriminator.modules())
 
+    def _require_no_mixture(self) -> None:
+        """Raise a :class:`UserError` unless real and fake samples may be in one batch of the discriminator."""
+        why = ""
+        if self._normalises_batches:
+            why = "has batch norm, which would mix real and fake samples"
+        elif not declares(self.discriminator, "independent_samples"):
+            why = "does not say that each logit depends on one sample alone (independent_samples = True in its class)"
+        if why:
+            raise UserError(f"game.concatenate: {name_of(self.discriminator)} {why}; set it to false")
+
     def _due(self, batch: Batch, player: str) -> dict[int, Penalty]:
         """The penalties that a player's objective has at this step, by their places in the list."""
         due = {}
@@ -210,11 +229,13 @@ class GAN(GenerativeGame):
         repeats = any(penalty.repeats for penalty in due.values())
         featured = any(penalty.featured for penalty in due.values())
         scored = []
-        for stream, samples in (("real", real_samples), ("fake", fake_samples)):
-            replay = Replay(self.discriminator, samples.device) if repeats else None
-            logits, features = self._score_and_features(batch, stream, samples, labels, featured)
-            again = None if replay is None else replay.of(partial(self._score, batch, stream, labels=labels))
-            scored.append(Scored(samples, labels, logits, again, self.discriminator, features))
+        streams = {"real": real_samples, "fake": fake_samples}
+        for inputs in [streams] if self.concatenate else [{stream: streams[stream]} for stream in streams]:
+            replay = Replay(self.discriminator, real_samples.device) if repeats else None
+            found = self._score_and_features(batch, inputs, labels, featured)
+            for (stream, samples), (logits, features) in zip(inputs.items(), found, strict=True):
+                again = None if replay is None else replay.of(partial(self._score_again, batch, inputs, stream, labels))
+                scored.append(Scored(samples, labels, logits, again, self.discriminator, features))
         scored[1] = replace(scored[1], **vars(origin))
         if self.augmentations:
             beyond = beyond_boundary(self.loss, *(s.logits.detach() for s in scored))
@@ -266,11 +287,11 @@ class GAN(GenerativeGame):
         labels, real, real_features = self._labels(batch), None, None
         with _differentiable(due), self.constant("discriminator"):
             origin, samples = self._fakes(batch, labels, due)
-            fake, features = self._score_and_features(batch, "fake", samples, labels, featured)
+            [(fake, features)] = self._score_and_features(batch, {"fake": samples}, labels, featured)
             scores, noted = {"fake": fake.detach()}, dict[str, Tensor]()
             if self.loss.needs_real or any(penalty.needs_real for penalty in due.values()):
                 with self._opponent():
-                    real, real_features = self._score_and_features(batch, "real", batch.real, labels, featured)
+                    [(real, real_features)] = self._score_and_features(batch, {"real": batch.real}, labels, featured)
                 if self.loss.needs_real:
                     scores["real"] = real.detach()
             needed = real if self.loss.needs_real else None
@@ -322,23 +343,41 @@ class GAN(GenerativeGame):
         return _Origin(self.generator, z, None if replay is None else replay.of(make)), make(z)
 
     def _score_and_features(
-        self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None, featured: bool
-    ) -> tuple[Tensor, Tensor | None]:
+        self, batch: Batch, inputs: Mapping[str, Tensor], labels: Tensor | None, featured: bool
+    ) -> Sequence[tuple[Tensor, Tensor | None]]:
         if not featured or self._features is None:
-            return self._score(batch, stream, samples, labels), None
+            return [(logits, None) for logits in self._scores(batch, inputs, labels)]
         with self._features.captured() as captured:
-            logits = self._score(batch, stream, samples, labels)
-        return logits, captured[-1]
+            logits = self._scores(batch, inputs, labels)
+        return list(zip(logits, _parts(captured[-1], len(inputs)), strict=True))
+
+    def _score_again(
+        self, batch: Batch, inputs: Mapping[str, Tensor], stream: str, labels: Tensor | None, samples: Tensor
+    ) -> Tensor:
+        """``(n,)``: the logits of other samples in the place of those of a stream."""
+        inputs = dict(inputs) | {stream: samples}
+        return self._scores(batch, inputs, labels)[list(inputs).index(stream)]
 
     def _score(self, batch: Batch, stream: str, samples: Tensor, labels: Tensor | None) -> Tensor:
         """``(n,)``: the discriminator's logits of the augmented samples."""
+        return self._scores(batch, {stream: samples}, labels)[0]
+
+    def _scores(self, batch: Batch, inputs: Mapping[str, Tensor], labels: Tensor | None) -> Sequence[Tensor]:
+        """``(n,)`` for each input: the logits of the augmented samples of each stream, from one pass over all."""
+        seen = [self._seen(batch, stream, samples) for stream, samples in inputs.items()]
+        told = self._told(labels)
+        if len(seen) > 1 and told is not None:
+            told = told.repeat(len(seen))
+        key, what = "game.discriminator.model", "one logit per sample"
+        together = seen[0] if len(seen) == 1 else torch.cat(seen)
+        logits = output_of(self.discriminator, together, told, key, (), what, _UNTOLD)
+        return _parts(upcast(require_gradient(logits, key, self.discriminator)), len(inputs))
+
+    def _seen(self, batch: Batch, stream: str, samples: Tensor) -> Tensor:
+        """The augmented samples."""
         if self._writes_into_samples:
             samples = samples.clone()  # penalties, the next player and the generator's backward pass need them, too
-        if self.augmentations:
-            samples = augmented(samples, self.augmentations, batch.under(stream))
-        key, what = "game.discriminator.model", "one logit per sample"
-        logits = output_of(self.discriminator, samples, self._told(labels), key, (), what, _UNTOLD)
-        return upcast(require_gradient(logits, key, self.discriminator))
+        return augmented(samples, self.augmentations, batch.under(stream)) if self.augmentations else samples
 
     def _told(self, labels: Tensor | None) -> Tensor | None:
         """What the discriminator is told of the labels."""
@@ -385,6 +424,11 @@ class GAN(GenerativeGame):
                 who = f"game.generator.model: {type(self.generator).__name__}"
                 raise UserError(f"{who}: its samples are float64, and the discriminator takes float32") from error
             self._writes_into_samples = fakes._version != version
+
+
+def _parts(batch: Tensor, number: int) -> Sequence[Tensor]:
+    """The parts of a batch, each of the same size."""
+    return batch.chunk(number) if number > 1 else [batch]
 
 
 @dataclass

@@ -53,8 +53,8 @@ class Discriminator(nn.Module):
 
     Attributes:
         independent_samples: whether the logit of a sample depends on this sample alone, apart from batch norm. One pass
-            backwards may then serve both players of a GAN. Default false, also in a class that is derived from one
-            that says true.
+            backwards may then serve both players of a GAN, and real and fake samples may be in one batch
+            (``game.concatenate``). Default false, also in a class that is derived from one that says true.
     """
 
     independent_samples = False
