@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from gantrain.train.callbacks.accuracy import AccuracyEvaluation
 from gantrain.train.callbacks.correlation import CorrelationEvaluation
 from gantrain.train.callbacks.metrics import CACHE, metrics_of
 from gantrain.train.callbacks.predictions import PredictionEvaluation, require_known_labels
+from gantrain.utils.json_text import json_text
 
 SAMPLES, SUBSET_SIZE = 10000, 1000
 # Options that images in files have no use for, and those that predictions have no use for.
@@ -161,7 +161,7 @@ def table(report: Report) -> str:
 
 def as_json(report: Report) -> str:
     """The report as JSON."""
-    return json.dumps(report.as_dict(), indent=2)
+    return json_text(report.as_dict())
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from gantrain.config.paths import nothing_at
 from gantrain.config.shipped import is_missing
 from gantrain.errors import UserError
 from gantrain.runs.summary import Summary, as_plain, is_run_of_any_kind, summarise
+from gantrain.utils.json_text import json_text
 
 _HEADS = ("run", "state", "step", "best", "last", "time", "changed")
 
@@ -58,7 +58,7 @@ def table(runs: Sequence[Summary]) -> str:
 
 def as_json(runs: Sequence[Summary]) -> str:
     """The runs as JSON; the keys are the attributes of :class:`~gantrain.runs.summary.Summary`."""
-    return json.dumps(list(map(as_plain, runs)), indent=2)
+    return json_text(list(map(as_plain, runs)))
 
 
 def _runs(folder: Path, seen: set[Path]) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -17,11 +18,12 @@ from pydantic import ValidationError
 from tiny import DIGITS, config_of, rows, same, state, write
 
 from gantrain.cli import cli
-from gantrain.commands.evaluate import Request, evaluate_images, evaluate_run
+from gantrain.commands.evaluate import Request, as_json, evaluate_images, evaluate_run
 from gantrain.commands.train import make_trainer, train
 from gantrain.data.datasets.digits import Digits
 from gantrain.errors import UserError
 from gantrain.metrics import Generated, Images, Options, evaluate, make_extractor
+from gantrain.metrics.report import Report, Value
 from gantrain.runs import checkpoint
 from gantrain.runs.monitor import read_metrics
 from gantrain.runs.saved import load
@@ -181,6 +183,17 @@ def test_the_command_prints_a_table_and_json(finished):
     found = json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)
     assert f"{found['values'][NAME]['value']:.5g}" in table.output
     assert found["about"]["fake"]["samples"] == 300 and found["about"]["weights"] == "ema"
+
+
+def test_json_has_null_for_numbers_that_it_lacks():
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    report = Report({"own": Value(math.nan, error=math.inf, interval=(-math.inf, 1.5))}, {"samples": 3})
+    found = json.loads(as_json(report), parse_constant=refuse)
+    own = found["values"]["own"]
+    assert own["value"] is None and own["error"] is None and own["interval"] == [None, 1.5]
+    assert found["about"] == {"samples": 3}
 
 
 @pytest.mark.parametrize(

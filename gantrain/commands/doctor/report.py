@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from functools import partial
 
@@ -14,6 +13,7 @@ from gantrain.commands.doctor.findings import Finding, examine, refusals
 from gantrain.config.loading import load
 from gantrain.config.schema import Config
 from gantrain.errors import UserError
+from gantrain.utils.json_text import json_text
 
 _COLOURS = {"ok": "green", "note": "yellow", "FAIL": "red"}
 
@@ -62,4 +62,4 @@ def text(found: Sequence[Finding]) -> str:
 
 def as_json(found: Sequence[Finding]) -> str:
     """The findings as JSON."""
-    return json.dumps([dataclasses.asdict(finding) for finding in found], indent=2)
+    return json_text([dataclasses.asdict(finding) for finding in found])

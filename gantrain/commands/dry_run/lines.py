@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from gantrain.config.clock import in_words
 from gantrain.data.storage import amount
+from gantrain.utils.json_text import json_text
 
 # The parts of the memory that the run itself knows, as the report calls them and as its lines do.
 _PARTS = {key: key for key in ("networks", "gradients", "optimizers", "average")}
@@ -24,7 +24,7 @@ def text(report: dict[str, Any]) -> str:
 
 def as_json(report: dict[str, Any]) -> str:
     """The report as JSON; sizes are in bytes, times in seconds."""
-    return json.dumps(report, indent=2)
+    return json_text(report)
 
 
 def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
