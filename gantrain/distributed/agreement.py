@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 
 import torch
 
 from gantrain import __version__
+from gantrain.distributed.environment import launched_place
 from gantrain.distributed.processes import Processes
 from gantrain.errors import UserError
 
 
 def require_agreement(processes: Processes, device: torch.device) -> None:
-    """Refuse processes that have other software than the first, or a GPU that another process has, too.
+    """Refuse processes that have other software than the first, or a GPU or local rank that another process has, too.
 
     Args:
         processes: all processes, each of which calls this function.
         device: the device of this process.
 
     Raises:
-        UserError: the versions differ, or two processes have the same GPU.
+        UserError: the versions differ, or two processes have the same GPU, or the same local rank on one host.
     """
     processes.compare_with_first(_software, require_same_software)
-    gpus = processes.gather(_gpu(device))
+    places, gpus = processes.gather(_local_rank()), processes.gather(_gpu(device))
     with processes.raise_on_all():
         if processes.rank == 0:
+            require_own_local_ranks(places)
             require_own_gpus(gpus)
 
 
@@ -44,6 +47,28 @@ def require_same_software(here: dict[str, str], first: dict[str, str]) -> None:
                 f"{name} {version} here, and {name} {first.get(name)} in the first process; install the same version "
                 "on all hosts"
             )
+
+
+def require_own_local_ranks(places: list[tuple[int, int]]) -> None:
+    """Refuse processes whose launcher did not number those of each host from 0: they share out work by these numbers.
+
+    Args:
+        places: for each process its ``LOCAL_RANK`` and ``LOCAL_WORLD_SIZE``; (0, 1) for one that is alone on its host.
+
+    Raises:
+        UserError: on hosts with the same number of processes, one local rank is there more often than another.
+    """
+    for size in sorted({size for _, size in places}):
+        found = Counter(rank for rank, of in places if of == size)
+        hosts = found.total() / size
+        for rank, count in sorted(found.items()):
+            if count > hosts:
+                where = [str(process) for process, place in enumerate(places) if place == (rank, size)]
+                raise UserError(
+                    f"LOCAL_RANK={rank} and LOCAL_WORLD_SIZE={size} are in the environment of process "
+                    f"{' and '.join(where)}; expected the processes of each host numbered from 0 to {size - 1}, as "
+                    "torchrun does"
+                )
 
 
 def require_own_gpus(gpus: list[tuple[str, str] | None]) -> None:
@@ -71,6 +96,11 @@ def require_own_gpus(gpus: list[tuple[str, str] | None]) -> None:
 
 def _software() -> dict[str, str]:
     return {"gantrain": __version__, "torch": torch.__version__}
+
+
+def _local_rank() -> tuple[int, int]:
+    place = launched_place()
+    return (0, 1) if place is None or place.local_world_size == 1 else (place.local_rank, place.local_world_size)
 
 
 def _gpu(device: torch.device) -> tuple[str, str] | None:

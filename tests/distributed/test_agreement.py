@@ -12,7 +12,12 @@ from tiny import DIGITS, config_of, same
 
 from gantrain.commands.train import make_trainer
 from gantrain.distributed import agreement
-from gantrain.distributed.agreement import require_agreement, require_own_gpus, require_same_software
+from gantrain.distributed.agreement import (
+    require_agreement,
+    require_own_gpus,
+    require_own_local_ranks,
+    require_same_software,
+)
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.rendezvous import process_group
 from gantrain.errors import UserError
@@ -41,6 +46,39 @@ def test_two_processes_on_one_gpu_are_refused():
         require_own_gpus(host)
 
 
+@pytest.mark.parametrize(
+    "places",
+    [
+        [(0, 1)],
+        [(0, 2), (1, 2)],
+        [(0, 2), (0, 2), (1, 2), (1, 2)],
+        [(0, 1), (0, 3), (1, 3), (2, 3), (0, 2), (1, 2)],
+    ],
+    ids=["alone", "one host", "two hosts in turns", "three hosts"],
+)
+def test_each_process_of_a_host_has_a_local_rank_of_its_own(places):
+    require_own_local_ranks(places)
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        (
+            [(0, 2), (0, 2)],
+            "LOCAL_RANK=0 and LOCAL_WORLD_SIZE=2 are .* of process 0 and 1; .* from 0 to 1, as torchrun does",
+        ),
+        (
+            [(0, 1), (0, 2), (1, 2), (1, 2), (0, 2), (1, 2)],
+            "LOCAL_RANK=1 and LOCAL_WORLD_SIZE=2 are .* 2 and 3 and 5;",
+        ),
+        ([(0, 1), (0, 2)], "LOCAL_RANK=0 and LOCAL_WORLD_SIZE=2 are .* of process 1;"),
+    ],
+)
+def test_a_local_rank_that_is_there_twice_is_refused(places, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        require_own_local_ranks(places)
+
+
 def test_a_gpu_is_told_by_its_identity_and_not_by_its_number(monkeypatch):
     """Where each process sees one GPU, as under Slurm's --gpus-per-task=1, all have the number 0."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=f"GPU-{device.index}"))
@@ -60,6 +98,9 @@ def test_all_processes_say_the_same_and_begin_with_the_weights_of_the_first(tmp_
     assert same(first, other)
     assert told[0] == also[0] and "process 1 on " in told[0] and "torch 0.1 here, and torch " in told[0]
     assert told[1] == also[1] and told[1].startswith("more processes than GPUs: processes 0 and 1 on a have")
+    assert told[2] == also[2] and told[2].startswith(
+        "LOCAL_RANK=0 and LOCAL_WORLD_SIZE=2 are in the environment of process 0 and 1"
+    )
 
 
 def unlike(folder: str) -> tuple[dict, list[str]]:
@@ -69,6 +110,7 @@ def unlike(folder: str) -> tuple[dict, list[str]]:
         for name, value in (
             ("_software", lambda: {"torch": "0.1" if processes.rank else torch.__version__}),
             ("_gpu", lambda device: ("a", "GPU-1")),
+            ("_local_rank", lambda: (0, 2)),
         ):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(agreement, name, value)
