@@ -165,8 +165,29 @@ def _load(
     for key, what in wrong:
         written = f"{key}.".startswith(given) or meant.get(key) or (_has(tree, key) and not _has(before, key))
         place = _place(overrides, key) if written else merge.origin(files, key)
+        if what.startswith("is missing"):
+            place, what = _dropped(files, tree, overrides, key, what) or (place, what)
         messages.append(f"{place}: {key}: {meant.get(key) or what}")
     raise UserError("\n".join(messages))
+
+
+def _dropped(
+    files: Sequence[tuple[Path, dict[str, Any]]],
+    tree: dict[str, Any],
+    overrides: Sequence[merge.Override],
+    key: str,
+    missing: str,
+) -> tuple[str | Path, str] | None:
+    """Where the part was chosen that lacks a key, and the message with the reason, if it replaced another part."""
+    above = [*reversed(files), (None, tree)]
+    found = merge.replacement([content for _, content in above], key)
+    if found is None:
+        return None
+    place = above[found.layer][0] or _place(overrides, found.part)
+    return place, (
+        f"{missing}; {found.part}: {found.new} took the place of {found.old}, whose keys were dropped; give the keys "
+        f"that {found.new} needs"
+    )
 
 
 def _place(overrides: Sequence[merge.Override], key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ _MOST_OVERRIDES = 1000
 _LONGEST_KEY = 1000
 # Sections that hold either one part for all players, or a mapping from players to parts.
 _PER_PLAYER: tuple[Key, ...] = (("optimizer",), ("sharpness",), ("constraint",))
+# What lies at a position that a content does not have.
+_NOTHING = object()
 # Keys that stand beside a part's own keys and survive a change of the part.
 _BESIDE: dict[Key, set[str]] = {("data",): Data.kept()}
 
@@ -134,6 +137,51 @@ def merge_files(files: Sequence[tuple[Path, dict[str, Any]]]) -> dict[str, Any]:
 def origin(files: Sequence[tuple[Path, dict[str, Any]]], key: str) -> Path:
     """The file from which the value of the key ``a.b.c`` comes; the first file where none holds the key."""
     return next((path for path, content in files if _holds(content, key.split("."))), files[0][0])
+
+
+class Replacement(NamedTuple):
+    """The choice of another part, which dropped the keys of the part below.
+
+    Attributes:
+        layer: the number of the content that chose it.
+        part: the key of the part.
+        old: the ``name`` or ``target`` of the part below.
+        new: that of the other part.
+    """
+
+    layer: int
+    part: str
+    old: str
+    new: str
+
+
+def replacement(contents: Sequence[dict[str, Any]], key: str) -> Replacement | None:
+    """The last replacement of the innermost part to which the key ``a.b.c`` belongs and that was replaced, if any.
+
+    Args:
+        contents: the contents in the order in which they are merged, each over those before it.
+        key: the key.
+    """
+    layers: list[dict[str, Any]] = list(itertools.accumulate(contents, merge, initial={}))
+    path = key.split(".")
+    for length in range(len(path) - 1, 0, -1):
+        values = [_value(layer, path[:length]) for layer in layers]
+        for layer, (old, new) in reversed(list(enumerate(itertools.pairwise(values)))):
+            before, after = _choice(old), _choice(new)
+            if before and after and _keys_of(old) - _keys_of(new):
+                return Replacement(layer, ".".join(path[:length]), before, after)
+    return None
+
+
+def _choice(part: Any) -> str | None:
+    """The ``name`` or ``target`` that a part is written with; None where it has neither."""
+    chosen = next((part[key] for key in ("name", "target") if key in part), None) if isinstance(part, dict) else part
+    return chosen if isinstance(chosen, str) else None
+
+
+def _keys_of(part: Any) -> set[str]:
+    """The keys of a part beside its choice, which alone is a text."""
+    return part.keys() - {"name", "target"} if isinstance(part, dict) else set()
 
 
 def merge(old: Any, new: Any, key: Key = ()) -> Any:
@@ -275,11 +323,16 @@ def _is_entry(position: str, entries: list[Any]) -> bool:
 
 
 def _holds(content: Any, path: Sequence[str]) -> bool:
+    return _value(content, path, _NOTHING) is not _NOTHING
+
+
+def _value(content: Any, path: Sequence[str], default: Any = None) -> Any:
+    """The value at a position of a content; the default where the content has no such position."""
     for part in path:
         if isinstance(content, list) and _is_entry(part, content):
             content = content[int(part)]
         elif isinstance(content, dict) and part in content:
             content = content[part]
         else:
-            return False
-    return True
+            return default
+    return content
