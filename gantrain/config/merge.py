@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from gantrain.config import marks, shipped, yaml_files
 from gantrain.config.paths import nothing_at
@@ -32,6 +32,14 @@ class Setting(NamedTuple):
     key: str
     value: Any
     place: str = "command line"
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The nested mapping that the setting describes."""
+        tree = self.value
+        for part in reversed(self.key.split(".")):
+            tree = {part: tree}
+        return cast(dict[str, Any], tree)
 
 
 Override = str | Setting
@@ -231,22 +239,60 @@ def merge(old: Any, new: Any, key: Key = ()) -> Any:
 def parse_overrides(overrides: Sequence[Override]) -> tuple[dict[str, Any], list[str]]:
     """The nested mapping that arguments ``a.b.c=value`` describe, and the keys of the arguments.
 
-    An argument may also have been read already.
+    An argument may also have been read already. Arguments go over those before them where these stand elsewhere: what
+    the command line says goes over what a sweep file says.
 
     Raises:
-        UserError: an argument does not have this form, or its value is not valid YAML; there are too many arguments.
+        UserError: an argument does not have this form, or its value is not valid YAML; two of one place contradict one
+            another; there are too many arguments.
     """
     if len(overrides) > _MOST_OVERRIDES:
         raise UserError(f"command line: {len(overrides)} arguments key=value; expected at most {_MOST_OVERRIDES}")
     tree: dict[str, Any] = {}
     keys = []
+    of_place: dict[tuple[type, str], list[Setting]] = {}
     for position, override in enumerate(overrides):
-        key, parsed = override[:2] if isinstance(override, Setting) else _parsed(override, overrides, position)
-        for part in reversed(key.split(".")):
-            parsed = {part: parsed}
-        tree = merge(tree, parsed)
-        keys.append(key)
+        setting = override if isinstance(override, Setting) else Setting(*_parsed(override, overrides, position))
+        tree = merge(tree, setting.tree)
+        keys.append(setting.key)
+        # What has been read already may stand on the command line, too, but in an option of its own.
+        of_place.setdefault((type(override), setting.place), []).append(setting)
+    for settings in of_place.values():
+        _require_agreement(settings)
     return tree, keys
+
+
+def says(overrides: Sequence[Override], key: str) -> bool:
+    """Whether arguments ``a.b.c=value`` say the key."""
+    return _holds(parse_overrides(overrides)[0], key.split("."))
+
+
+def _require_agreement(settings: Sequence[Setting]) -> None:
+    """Refuse settings of one place of which a later one says anew what an earlier one says, or drops it."""
+    tree: dict[str, Any] = {}
+    before: list[Setting] = []
+    for setting in settings:
+        merged = merge(tree, setting.tree)
+        if any(each.key == setting.key for each in before):
+            raise UserError(f"{setting.place}: {setting.key}: is given twice; leave one out")
+        if _count(merged) < _count(tree) + _count(setting.tree):
+            other = next(each for each in before if _drops(setting, each))
+            advice = "leave one of the two out" if _drops(other, setting) else f"write {setting.key} first"
+            raise UserError(f"{setting.place}: {setting.key}: undoes what {other.key} says before it; {advice}")
+        tree = merged
+        before.append(setting)
+
+
+def _drops(later: Setting, earlier: Setting) -> bool:
+    """Whether not all that the two settings say is left where the later one is merged over the earlier one."""
+    return _count(merge(earlier.tree, later.tree)) < _count(earlier.tree) + _count(later.tree)
+
+
+def _count(content: Any) -> int:
+    """The number of values that a content says."""
+    if isinstance(content, dict):
+        return sum(map(_count, content.values()))
+    return sum(map(_count, content)) if isinstance(content, list) and content else 1
 
 
 def _parsed(override: str, overrides: Sequence[Override], position: int) -> tuple[str, Any]:
