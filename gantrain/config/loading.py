@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gantrain.config import json_schemas, keys, merge, shipped, yaml_files
 from gantrain.config.base import Schema, lines
 from gantrain.config.moved import moved
-from gantrain.config.paths import nothing_at
+from gantrain.config.paths import no_config
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.schema import Config, MapConfig, SolveConfig, config_of
 from gantrain.config.types import one_line
@@ -138,8 +138,7 @@ def _load(
     found = shipped.find(path)
     if shipped.is_missing(found):
         swapped = "; the config's file comes before KEY=VALUE" if "=" in str(path) else ""
-        others = [shipped.ROOT] if shipped.may_be_shipped(path) else []
-        raise NotFound(f"{one_line(path)}: {nothing_at(path, shipped.configs(), others)}{swapped}")
+        raise NotFound(f"{one_line(path)}: {no_config(path, path)}{swapped}")
     files = merge.read_files(found)
     content = merge.merge_files(files)
     tree, overridden = merge.parse_overrides(overrides)

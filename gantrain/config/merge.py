@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from gantrain.config import marks, shipped, yaml_files
-from gantrain.config.paths import nothing_at
+from gantrain.config.paths import no_config
 from gantrain.config.sections import ONE_OF_AVERAGE, Data, FolderName, kinds_of_average
 from gantrain.config.types import Written, expanded, one_line, shown
 from gantrain.errors import UserError
@@ -88,7 +88,7 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
             raise UserError(f"{path}: base: {one_line(base)} inherits from this file, which would go round in a circle")
         if shipped.is_missing(below):
             link = f"; {path} is a link, and paths in it are relative to the link's folder" if path.is_symlink() else ""
-            raise UserError(f"{path}: base: {nothing_at(below)}{link}")
+            raise UserError(f"{path}: base: {no_config(below, base)}{link}")
         # The first check ends a long chain, the second a tree in which files have several bases each.
         files += read_files(below, (*above, path)) if len(above) < _MOST_FILES else []
         if len(files) + len(above) >= _MOST_FILES:

@@ -175,7 +175,10 @@ def test_a_shipped_config_is_inherited_from_everywhere(here, tmp_path):
     file = write(tmp_path / "b" / "c.yaml", {"base": "configs/quickstart.yaml", "run": {"name": "mine"}})
     assert load(file).evaluate.features == str(CLASSIFIER)
     write(file, {"base": "quickstart.yaml"})
-    with pytest.raises(UserError, match=f"base: there is nothing at quickstart.yaml in {tmp_path / 'b'}$"):
+    b = tmp_path / "b"
+    with pytest.raises(
+        UserError, match=f"base: there is nothing at quickstart.yaml in {b}; .*'configs/quickstart.yaml'"
+    ):
         load(file)
 
 
@@ -201,6 +204,29 @@ def test_what_is_not_there_is_said_with_the_folder_and_the_nearest_name(here, tm
         f"there is nothing at data/x in {b}; the current directory, {here}, has data/x, but paths in a file are "
         "relative to the file, and only others to the current directory"
     )
+
+
+def test_the_nearest_config_is_named_where_one_is_missing(here, tmp_path, monkeypatch):
+    """By the command line or by a base; and nothing is said about data, also where the shipped ones lie."""
+    near = {
+        "configs/toy/bilinea.yaml": "configs/toy/bilinear.yaml",
+        "configs/toys/bilinear.yaml": "configs/toy/bilinear.yaml",
+        "configs/digit/base.yaml": "configs/digits/base.yaml",
+        "quickstrat.yaml": "configs/quickstart.yaml",
+    }
+    for name, meant in near.items():
+        file = write(here / "own.yaml", {"base": name})
+        for wrong in (name, file):
+            with pytest.raises(UserError, match=f"there is nothing at {name} in {here}.*; did you mean '{meant}'[?]$"):
+                load(wrong)
+    folder = shipped.ROOT / "configs"
+    for name, where, meant in (
+        ("toy/bilinea.yaml", folder / "toy", "bilinear.yaml"),
+        ("bilinear.yaml", folder, "configs/toy/bilinear.yaml"),
+        ("digit/base.yaml", folder, "configs/digits/base.yaml"),
+    ):
+        with pytest.raises(UserError, match=f"in {where}; did you mean '{meant}'[?]$"):
+            load(folder / name)
 
 
 @pytest.mark.parametrize(
