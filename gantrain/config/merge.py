@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from gantrain.config import marks, shipped, yaml_files
-from gantrain.config.paths import no_config
+from gantrain.config.paths import no_config, tidy
 from gantrain.config.sections import ONE_OF_AVERAGE, Data, FolderName, kinds_of_average
 from gantrain.config.types import Written, expanded, one_line, shown
 from gantrain.errors import UserError
@@ -80,7 +80,7 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
         if not isinstance(base, str):
             raise UserError(f"{path}: base: expected the path of another config or a list of some, got {shown(bases)}")
         try:
-            below = shipped.find(expanded(base), path.parent)
+            below = tidy(shipped.find(expanded(base), path.parent))
             real = os.path.realpath(below)
         except (ValueError, OSError) as error:
             raise UserError(f"{path}: base: {one_line(base)}: {error}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -56,6 +57,14 @@ def _nothing(path: str | Path, known: Iterable[str], others: Iterable[Path]) -> 
     close = in_folder or elsewhere if len(name.parts) == 1 else elsewhere or in_folder
     searched = [folder, *(other for other in others if not place.is_relative_to(other))]
     return f"there is nothing at {one_line(name)} in {' or '.join(map(one_line, searched))}{close}"
+
+
+def tidy(path: Path) -> Path:
+    """The path without ``folder/..``, for messages; as it is where a link leads elsewhere, and where nothing lies."""
+    short = Path(os.path.normpath(path))
+    with suppress(OSError, ValueError):
+        return short if os.path.samefile(path, short) else path
+    return path
 
 
 def not_found(key: str, path: str | Path, advice: str = "") -> NotFound:

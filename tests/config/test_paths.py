@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tiny import DIGITS
 
+from gantrain.commands.sweep.axes import read_sweep
 from gantrain.config import load, load_solve, merge, resolved, shipped
 from gantrain.config.moved import moved
 from gantrain.config.parts import build, part_arguments
@@ -89,6 +90,28 @@ def test_a_link_to_a_folder_does_not_lead_elsewhere(here, tmp_path):
     (tmp_path / "configs").symlink_to(tmp_path / "far" / "configs")
     write(tmp_path / "configs" / "c.yaml", photographs("../photographs"))
     assert Path(load(tmp_path / "configs" / "c.yaml").data.part.path).is_dir()
+
+
+def test_a_base_is_named_by_its_shortest_path_unless_a_link_leads_elsewhere(here, tmp_path):
+    """Also one that is a base of a base, or of a sweep; read is the file to which the path as it is written leads."""
+    write(here / "below" / "base.yaml", {"run": {"nam": 1}})
+    write(here / "below" / "deep" / "middle.yaml", {"base": "../base.yaml"})
+    write(here / "beside" / "c.yaml", {"base": "../below/deep/../deep/middle.yaml"})
+    assert [str(path) for path, _ in merge.read_files(Path("beside/c.yaml"))] == [
+        "beside/c.yaml",
+        "below/deep/middle.yaml",
+        "below/base.yaml",
+    ]
+    with pytest.raises(UserError, match=r"(?m)^below/base.yaml: run.nam: unknown key"):
+        load("beside/c.yaml")
+    write(here / "beside" / "sweep.yaml", {"base": "../below/base.yaml", "over": {"outer": ["gda"]}})
+    assert read_sweep("beside/sweep.yaml").base == "below/base.yaml"
+    write(tmp_path / "far" / "base.yaml", {"run": {"name": "far"}})
+    (tmp_path / "far" / "deep").mkdir()
+    (here / "link").symlink_to(tmp_path / "far" / "deep")
+    write(here / "base.yaml", {"run": {"name": "near"}})
+    write(here / "c.yaml", {"base": "link/../base.yaml"})
+    assert merge.merge_files(merge.read_files(Path("c.yaml"))) == {"run": {"name": "far"}}
 
 
 def test_a_runs_own_config_says_the_same_everywhere(here, tmp_path, monkeypatch):
