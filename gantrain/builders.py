@@ -32,7 +32,7 @@ from gantrain.data.storage import place_samples
 from gantrain.distributed.processes import Processes
 from gantrain.distributed.sync_batch_norm import synchronise_batch_norm
 from gantrain.errors import UserError
-from gantrain.games.base import Game
+from gantrain.games.base import Game, require_playable
 from gantrain.models.freezing import freeze
 from gantrain.optim.ema import EMA
 from gantrain.optim.optimizers import make_optimizer, make_scheduler
@@ -136,6 +136,7 @@ def game_of(
                 raise UserError(f"game: {cls.__name__}.spec_for_network: expected a DataSpec, got {described(spec)}")
             key = f"{_key(part, argument, player)}.model"
             network = _seeded(player, section.model, spec, seed, key)
+            require_playable(network, key)
             freeze(network, section.freeze, f"{_key(part, argument, player)}.freeze")
             if synchronise is not None:
                 network = synchronise_batch_norm(network, synchronise)
@@ -148,12 +149,21 @@ def game_of(
         given |= _further_data(part, data)
     with torch.random.fork_rng(devices=[]):  # a game may make networks beside those that it is given
         torch.default_generator.manual_seed(derive(seed, "initialisation/game", 0))
-        game: Game = build("game", part, given=given)
+        game = _built(part, cls, given)
     _require_players(game, part, cls)
     if begin is not None:
         begin(game)
     if not saved and not isinstance(data, DataSpec):
         game.measure(data)
+    return game
+
+
+def _built(part: Part, cls: type, given: dict[str, Any]) -> Game:
+    try:
+        game: Game = build("game", part, given=given)
+    except UserError as error:
+        # A player does not know whose it is.
+        raise UserError(f"game: {cls.__name__}: {error}" if str(error).startswith("player ") else str(error)) from error
     return game
 
 
@@ -166,8 +176,8 @@ def _require_players(game: Game, part: Part, cls: type) -> None:
         )
     if set(game.players) != set(game_players(part)):
         raise UserError(
-            f"game: the players are {', '.join(game.players)}, and the constructor's arguments that are annotated as "
-            f"networks of players are {', '.join(game_players(part)) or 'none'}; call them alike"
+            f"game: {cls.__name__}: the players are {', '.join(game.players)}, and the constructor's arguments that "
+            f"are annotated as networks of players are {', '.join(game_players(part)) or 'none'}; call them alike"
         )
     with UserCode("game", cls):
         player, network = game.evaluated_player, game.evaluated_network

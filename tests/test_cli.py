@@ -55,6 +55,8 @@ def one_line(result, *words):
         (["--resume", "--overwrite"], ["--resume and --overwrite exclude each other"]),
         (["--accept-data"], ["--accept-data goes with --resume; a run that begins takes any data"]),
         (["--processes", "3"], ["data.batch_size: expected a multiple of run.processes = 3"]),
+        (["--processes", "2", "run.processes=4"], ["--processes 2: run.processes is given, too; leave one of the two"]),
+        (["run.seed=0", "run.seed=1"], ["command line: run.seed: is given twice; leave one out"]),
         (["--overwite"], ["No such option '--overwite'", "train --help"]),
         (["data=null", "--data", "there"], ["--data: the config has no section data"]),
     ],

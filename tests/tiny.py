@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +44,19 @@ DIGITS["game"]["discriminator"]["model"] = {"name": "conv", "width": 4, "spectra
 
 def config_of(base: dict[str, Any], folder: Path, *overrides: str) -> Config:
     """The validated config of a run in ``folder``: ``base`` changed as on the command line."""
-    tree, _ = merge.parse_overrides([*overrides, f"run.folder={folder}", "run.device=cpu"])
-    return Config.model_validate(merge.merge(copy.deepcopy(base), tree))
+    return Config.model_validate(_changed(base, overrides, folder))
+
+
+def _changed(base: dict[str, Any], overrides: Sequence[str], folder: Path | str) -> dict[str, Any]:
+    """The content as arguments change it, of which a later one, as of a single test, may go over an earlier one."""
+    given = (*overrides, f"run.folder={folder}", "run.device=cpu")
+    tree = functools.reduce(merge.merge, (merge.parse_overrides([each])[0] for each in given))
+    return merge.merge(copy.deepcopy(base), tree)
 
 
 def write(folder: Path, base: dict[str, Any], *overrides: str) -> str:
     """The same as a file in ``folder``, whose runs lie there too; returns its name."""
-    tree, _ = merge.parse_overrides([*overrides, "run.folder=.", "run.device=cpu"])
-    (folder / "config.yaml").write_text(yaml.safe_dump(merge.merge(copy.deepcopy(base), tree)))
+    (folder / "config.yaml").write_text(yaml.safe_dump(_changed(base, overrides, ".")))
     return "config.yaml"
 
 

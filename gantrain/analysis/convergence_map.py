@@ -154,7 +154,16 @@ def _loops(
         try:
             yield build("outer", spec), where
         except UserError as error:
-            raise UserError(str(error).replace("outer", f"outers.{index}", 1)) from None
+            raise _of_axis(config, index, str(error)) from None
+
+
+def _of_axis(config: MapConfig, index: int, error: str) -> UserError:
+    """The error about a loop with a value on an axis, which names the key that says so where the axis is to blame."""
+    key, _, what = error.removeprefix("outer.").partition(": ")
+    for name, axis in (("x", config.x), ("y", config.y)):
+        if f"{axis.key}.".startswith(f"{key}."):
+            return UserError(f"{name}.key: {key} of outers.{index}, {method(config.outers[index])}: {what}")
+    return UserError(error.replace("outer", f"outers.{index}", 1))
 
 
 def _lookahead_over_gda(outer: Outer) -> TypeGuard[Lookahead]:

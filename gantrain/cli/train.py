@@ -65,6 +65,7 @@ def train(
     """
     from gantrain.config.launch_settings import settings_for, spelt
     from gantrain.config.loading import load, sources
+    from gantrain.config.merge import says
     from gantrain.distributed.environment import check_processes, launched_place
     from gantrain.distributed.launch import before_joining, launch, started_by_gantrain
     from gantrain.train.interrupt import ignore_requests
@@ -77,6 +78,8 @@ def train(
             raise UserError("--accept-data goes with --resume; a run that begins takes any data")
         if as_json and not dry_run:
             raise UserError("--json goes with --dry-run; a run that trains prints its progress")
+        if processes is not None and says(overrides, "run.processes"):
+            raise UserError(f"--processes {processes}: run.processes is given, too; leave one of the two out")
         asked = [] if processes is None else [f"run.processes={processes}"]
         checked = load(config, [*overrides, *asked], data=data)
         settings = settings_for(checked)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gantrain.config import json_schemas, keys, merge, shipped, yaml_files
 from gantrain.config.base import Schema, lines
 from gantrain.config.moved import moved
-from gantrain.config.paths import nothing_at
+from gantrain.config.paths import no_config
 from gantrain.config.registry import kind as kind_of
 from gantrain.config.schema import Config, MapConfig, SolveConfig, config_of
 from gantrain.config.types import one_line
@@ -138,8 +138,7 @@ def _load(
     found = shipped.find(path)
     if shipped.is_missing(found):
         swapped = "; the config's file comes before KEY=VALUE" if "=" in str(path) else ""
-        others = [shipped.ROOT] if shipped.may_be_shipped(path) else []
-        raise NotFound(f"{one_line(path)}: {nothing_at(path, shipped.configs(), others)}{swapped}")
+        raise NotFound(f"{one_line(path)}: {no_config(path, path)}{swapped}")
     files = merge.read_files(found)
     content = merge.merge_files(files)
     tree, overridden = merge.parse_overrides(overrides)
@@ -165,8 +164,29 @@ def _load(
     for key, what in wrong:
         written = f"{key}.".startswith(given) or meant.get(key) or (_has(tree, key) and not _has(before, key))
         place = _place(overrides, key) if written else merge.origin(files, key)
+        if what.startswith("is missing"):
+            place, what = _dropped(files, tree, overrides, key, what) or (place, what)
         messages.append(f"{place}: {key}: {meant.get(key) or what}")
     raise UserError("\n".join(messages))
+
+
+def _dropped(
+    files: Sequence[tuple[Path, dict[str, Any]]],
+    tree: dict[str, Any],
+    overrides: Sequence[merge.Override],
+    key: str,
+    missing: str,
+) -> tuple[str | Path, str] | None:
+    """Where the part was chosen that lacks a key, and the message with the reason, if it replaced another part."""
+    above = [*reversed(files), (None, tree)]
+    found = merge.replacement([content for _, content in above], key)
+    if found is None:
+        return None
+    place = above[found.layer][0] or _place(overrides, found.part)
+    return place, (
+        f"{missing}; {found.part}: {found.new} took the place of {found.old}, whose keys were dropped; give the keys "
+        f"that {found.new} needs"
+    )
 
 
 def _place(overrides: Sequence[merge.Override], key: str) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from gantrain.config import marks, shipped, yaml_files
-from gantrain.config.paths import nothing_at
+from gantrain.config.paths import no_config, tidy
 from gantrain.config.sections import ONE_OF_AVERAGE, Data, FolderName, kinds_of_average
 from gantrain.config.types import Written, expanded, one_line, shown
 from gantrain.errors import UserError
@@ -32,6 +33,14 @@ class Setting(NamedTuple):
     value: Any
     place: str = "command line"
 
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The nested mapping that the setting describes."""
+        tree = self.value
+        for part in reversed(self.key.split(".")):
+            tree = {part: tree}
+        return cast(dict[str, Any], tree)
+
 
 Override = str | Setting
 
@@ -41,6 +50,8 @@ _MOST_OVERRIDES = 1000
 _LONGEST_KEY = 1000
 # Sections that hold either one part for all players, or a mapping from players to parts.
 _PER_PLAYER: tuple[Key, ...] = (("optimizer",), ("sharpness",), ("constraint",))
+# What lies at a position that a content does not have.
+_NOTHING = object()
 # Keys that stand beside a part's own keys and survive a change of the part.
 _BESIDE: dict[Key, set[str]] = {("data",): Data.kept()}
 
@@ -69,7 +80,7 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
         if not isinstance(base, str):
             raise UserError(f"{path}: base: expected the path of another config or a list of some, got {shown(bases)}")
         try:
-            below = shipped.find(expanded(base), path.parent)
+            below = tidy(shipped.find(expanded(base), path.parent))
             real = os.path.realpath(below)
         except (ValueError, OSError) as error:
             raise UserError(f"{path}: base: {one_line(base)}: {error}") from None
@@ -77,7 +88,7 @@ def read_files(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[Path, dic
             raise UserError(f"{path}: base: {one_line(base)} inherits from this file, which would go round in a circle")
         if shipped.is_missing(below):
             link = f"; {path} is a link, and paths in it are relative to the link's folder" if path.is_symlink() else ""
-            raise UserError(f"{path}: base: {nothing_at(below)}{link}")
+            raise UserError(f"{path}: base: {no_config(below, base)}{link}")
         # The first check ends a long chain, the second a tree in which files have several bases each.
         files += read_files(below, (*above, path)) if len(above) < _MOST_FILES else []
         if len(files) + len(above) >= _MOST_FILES:
@@ -136,6 +147,51 @@ def origin(files: Sequence[tuple[Path, dict[str, Any]]], key: str) -> Path:
     return next((path for path, content in files if _holds(content, key.split("."))), files[0][0])
 
 
+class Replacement(NamedTuple):
+    """The choice of another part, which dropped the keys of the part below.
+
+    Attributes:
+        layer: the number of the content that chose it.
+        part: the key of the part.
+        old: the ``name`` or ``target`` of the part below.
+        new: that of the other part.
+    """
+
+    layer: int
+    part: str
+    old: str
+    new: str
+
+
+def replacement(contents: Sequence[dict[str, Any]], key: str) -> Replacement | None:
+    """The last replacement of the innermost part to which the key ``a.b.c`` belongs and that was replaced, if any.
+
+    Args:
+        contents: the contents in the order in which they are merged, each over those before it.
+        key: the key.
+    """
+    layers: list[dict[str, Any]] = list(itertools.accumulate(contents, merge, initial={}))
+    path = key.split(".")
+    for length in range(len(path) - 1, 0, -1):
+        values = [_value(layer, path[:length]) for layer in layers]
+        for layer, (old, new) in reversed(list(enumerate(itertools.pairwise(values)))):
+            before, after = _choice(old), _choice(new)
+            if before and after and _keys_of(old) - _keys_of(new):
+                return Replacement(layer, ".".join(path[:length]), before, after)
+    return None
+
+
+def _choice(part: Any) -> str | None:
+    """The ``name`` or ``target`` that a part is written with; None where it has neither."""
+    chosen = next((part[key] for key in ("name", "target") if key in part), None) if isinstance(part, dict) else part
+    return chosen if isinstance(chosen, str) else None
+
+
+def _keys_of(part: Any) -> set[str]:
+    """The keys of a part beside its choice, which alone is a text."""
+    return part.keys() - {"name", "target"} if isinstance(part, dict) else set()
+
+
 def merge(old: Any, new: Any, key: Key = ()) -> Any:
     """Merge ``new`` over ``old``: mappings are merged key by key, and other values are replaced.
 
@@ -183,22 +239,60 @@ def merge(old: Any, new: Any, key: Key = ()) -> Any:
 def parse_overrides(overrides: Sequence[Override]) -> tuple[dict[str, Any], list[str]]:
     """The nested mapping that arguments ``a.b.c=value`` describe, and the keys of the arguments.
 
-    An argument may also have been read already.
+    An argument may also have been read already. Arguments go over those before them where these stand elsewhere: what
+    the command line says goes over what a sweep file says.
 
     Raises:
-        UserError: an argument does not have this form, or its value is not valid YAML; there are too many arguments.
+        UserError: an argument does not have this form, or its value is not valid YAML; two of one place contradict one
+            another; there are too many arguments.
     """
     if len(overrides) > _MOST_OVERRIDES:
         raise UserError(f"command line: {len(overrides)} arguments key=value; expected at most {_MOST_OVERRIDES}")
     tree: dict[str, Any] = {}
     keys = []
+    of_place: dict[tuple[type, str], list[Setting]] = {}
     for position, override in enumerate(overrides):
-        key, parsed = override[:2] if isinstance(override, Setting) else _parsed(override, overrides, position)
-        for part in reversed(key.split(".")):
-            parsed = {part: parsed}
-        tree = merge(tree, parsed)
-        keys.append(key)
+        setting = override if isinstance(override, Setting) else Setting(*_parsed(override, overrides, position))
+        tree = merge(tree, setting.tree)
+        keys.append(setting.key)
+        # What has been read already may stand on the command line, too, but in an option of its own.
+        of_place.setdefault((type(override), setting.place), []).append(setting)
+    for settings in of_place.values():
+        _require_agreement(settings)
     return tree, keys
+
+
+def says(overrides: Sequence[Override], key: str) -> bool:
+    """Whether arguments ``a.b.c=value`` say the key."""
+    return _holds(parse_overrides(overrides)[0], key.split("."))
+
+
+def _require_agreement(settings: Sequence[Setting]) -> None:
+    """Refuse settings of one place of which a later one says anew what an earlier one says, or drops it."""
+    tree: dict[str, Any] = {}
+    before: list[Setting] = []
+    for setting in settings:
+        merged = merge(tree, setting.tree)
+        if any(each.key == setting.key for each in before):
+            raise UserError(f"{setting.place}: {setting.key}: is given twice; leave one out")
+        if _count(merged) < _count(tree) + _count(setting.tree):
+            other = next(each for each in before if _drops(setting, each))
+            advice = "leave one of the two out" if _drops(other, setting) else f"write {setting.key} first"
+            raise UserError(f"{setting.place}: {setting.key}: undoes what {other.key} says before it; {advice}")
+        tree = merged
+        before.append(setting)
+
+
+def _drops(later: Setting, earlier: Setting) -> bool:
+    """Whether not all that the two settings say is left where the later one is merged over the earlier one."""
+    return _count(merge(earlier.tree, later.tree)) < _count(earlier.tree) + _count(later.tree)
+
+
+def _count(content: Any) -> int:
+    """The number of values that a content says."""
+    if isinstance(content, dict):
+        return sum(map(_count, content.values()))
+    return sum(map(_count, content)) if isinstance(content, list) and content else 1
 
 
 def _parsed(override: str, overrides: Sequence[Override], position: int) -> tuple[str, Any]:
@@ -275,11 +369,16 @@ def _is_entry(position: str, entries: list[Any]) -> bool:
 
 
 def _holds(content: Any, path: Sequence[str]) -> bool:
+    return _value(content, path, _NOTHING) is not _NOTHING
+
+
+def _value(content: Any, path: Sequence[str], default: Any = None) -> Any:
+    """The value at a position of a content; the default where the content has no such position."""
     for part in path:
         if isinstance(content, list) and _is_entry(part, content):
             content = content[int(part)]
         elif isinstance(content, dict) and part in content:
             content = content[part]
         else:
-            return False
-    return True
+            return default
+    return content

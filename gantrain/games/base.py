@@ -101,30 +101,42 @@ class Player:
                 f"player {name}: expected a torch.nn.Module, got {described(module)}; a game's constructor says by "
                 "annotations which arguments are players, such as gt.Generator, torch.nn.Module or gt.Strategy"
             )
+        require_playable(module, f"player {name}")
         self.name = name
         self.module = module
         self.take_parameters()
         self.buffers = list(module.buffers())
         running = (getattr(m, key, None) for m in module.modules() for key in ("running_mean", "running_var"))
         self.statistics = [b for b in running if isinstance(b, Tensor)]
-        self.once_per_step = [b for m in module.modules() for b in _once_per_step(name, m)]
-        if not self.parameters:
-            raise UserError(f"player {name}: no trainable parameter; unfreeze at least one (requires_grad)")
+        self.once_per_step = [m.get_buffer(name) for m in module.modules() for name in getattr(m, "once_per_step", ())]
 
     def take_parameters(self) -> None:
         """Take the parameters that the module has now, after others have been put in their places."""
         self.parameters: list[nn.Parameter] = [p for p in self.module.parameters() if p.requires_grad]
 
 
-def _once_per_step(player: str, module: nn.Module) -> list[Tensor]:
-    """The module's own buffers that move once in a training step."""
-    names, buffers = getattr(module, "once_per_step", ()), dict(module.named_buffers(recurse=False))
-    if not isinstance(names, tuple | list) or any(name not in buffers for name in names):
+def require_playable(module: nn.Module, where: str) -> None:
+    """Refuse a module that cannot be a player's.
+
+    Args:
+        module: the module.
+        where: the key of the module in a config, or the player, for messages.
+
+    Raises:
+        UserError: it has no trainable parameter, or ``once_per_step`` of a module in it names what is no buffer.
+    """
+    for each in module.modules():
+        names, buffers = getattr(each, "once_per_step", ()), dict(each.named_buffers(recurse=False))
+        if not isinstance(names, tuple | list) or any(name not in buffers for name in names):
+            raise UserError(
+                f"{where}: {type(each).__name__}.once_per_step: expected a tuple of names of its buffers, such as "
+                f"{tuple(buffers) or ('mean',)}, got {names!r}"
+            )
+    if not any(p.requires_grad for p in module.parameters()):
         raise UserError(
-            f"player {player}: {type(module).__name__}.once_per_step: expected a tuple of names of its buffers, such "
-            f"as {tuple(buffers) or ('mean',)}, got {names!r}"
+            f"{where}: {type(module).__name__} has no trainable parameter, so the player has nothing to learn; give it "
+            "an nn.Parameter, or unfreeze at least one (requires_grad)"
         )
-    return [buffers[name] for name in names]
 
 
 class Game(ABC):
@@ -195,13 +207,15 @@ class Game(ABC):
                 f"got {described(player)}"
             )
         if player.name in self.players:
-            raise UserError(f"two players are called {player.name}; each player needs a name of its own")
+            raise UserError(
+                f"game: {type(self).__name__}: two players are called {player.name}; give each a name of its own"
+            )
         owner = {id(p): other.name for other in self.players.values() for p in other.parameters}
         for p in player.parameters:
             if id(p) in owner:
                 raise UserError(
-                    f"players {owner[id(p)]} and {player.name} share a parameter of shape {tuple(p.shape)}; "
-                    "a parameter belongs to one player"
+                    f"game: {type(self).__name__}: players {owner[id(p)]} and {player.name} share a parameter of shape "
+                    f"{tuple(p.shape)}; a parameter belongs to one player"
                 )
         self.players[player.name] = player
 

@@ -24,6 +24,7 @@ from gantrain.config.paths import nothing_at
 from gantrain.config.schema import Config
 from gantrain.config.sections import Run
 from gantrain.config.shipped import is_missing
+from gantrain.config.shipped import shown as shown_path
 from gantrain.config.targets import foreign_targets, is_own
 from gantrain.config.types import shown
 from gantrain.errors import Notice, UserError
@@ -146,13 +147,17 @@ def require_startable(folder: Path, config: Mapping[str, Any], resume: bool, ove
 
     Raises:
         UserError: the folder holds a run and neither ``resume`` nor ``overwrite`` was asked for; the folder holds
-            something else; the run to be resumed computes something else; the run to be deleted holds its own data; or
-            the config with all defaults is too large to be read again.
+            something else; the run that begins would lie in another one; the run to be resumed computes something
+            else; the run to be deleted holds its own data or another run; or the config with all defaults is too large
+            to be read again.
     """
     _require_readable(config_text(config, RESOLVED_CONFIG), f"{folder / CONFIG}: the config with all its defaults")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and the run's folder would lie there; choose another run.name")
-    if is_being_deleted(folder) or _is_free(folder):
+    begins = is_being_deleted(folder) or _is_free(folder)
+    if begins or overwrite:
+        _require_apart(folder)
+    if begins:
         return
     if not is_run(folder) and not lost_its_config(folder):
         if has_other_config(folder):
@@ -273,6 +278,36 @@ def _mark(folder: Path) -> str:
     return yaml_files.first_line(folder / CONFIG)
 
 
+def is_run_of_any_kind(folder: Path) -> bool:
+    """Whether a folder is that of a run, also of one whose config is lost or another, or which is being deleted."""
+    return is_run(folder) or is_being_deleted(folder) or lost_its_config(folder) or has_other_config(folder)
+
+
+def _require_apart(folder: Path) -> None:
+    """Refuse a run that would lie in another one, which may be deleted with all in it."""
+    above = dict.fromkeys((*Path(os.path.abspath(folder)).parents, *folder.resolve().parents))
+    # A log alone does not tell a run from a folder that has another file of this name.
+    outer = next((p for p in above if is_run(p) or is_being_deleted(p) or _has_checkpoints(p)), None)
+    if outer is not None:
+        raise UserError(
+            f"{folder}: would lie in the folder of another run, {shown_path(outer)}, with which it could be deleted; "
+            "choose another run.folder"
+        )
+    _require_no_run_in(folder)
+
+
+def _require_no_run_in(folder: Path) -> None:
+    """Refuse a folder in which another run lies, and which is to be deleted."""
+    folders = (Path(place, name) for place, names, _ in os.walk(folder) for name in names)
+    # The folder of the best checkpoint looks like a run without a config.
+    inner = next((p for p in folders if p != folder / BEST and not p.is_symlink() and is_run_of_any_kind(p)), None)
+    if inner is not None:
+        raise UserError(
+            f"{folder}: holds another run, {shown_path(inner)}, which would be deleted with it; move that away first, "
+            "or choose another run.name"
+        )
+
+
 def _is_free(folder: Path) -> bool:
     """Whether a folder is missing or holds nothing but what a run that was killed at once has left."""
     return not folder.is_dir() or all(
@@ -314,6 +349,7 @@ def is_being_deleted(folder: Path) -> bool:
 
 def _delete_run(folder: Path) -> None:
     """Delete all of a run but its lock. If the process is killed, the next one finds that out and goes on."""
+    _require_no_run_in(folder)
     write_file(folder / _DELETED, RESOLVED_CONFIG, durable=True)
     try:
         for entry in sorted(folder.iterdir()):

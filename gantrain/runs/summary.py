@@ -21,10 +21,9 @@ from gantrain.runs.folder import (
     configs_of,
     has_other_config,
     is_being_deleted,
-    is_run,
-    lost_its_config,
     other_config,
 )
+from gantrain.runs.folder import is_run_of_any_kind as is_run_of_any_kind
 from gantrain.runs.last_rows import METRICS, LastRows
 
 State = Literal["running", "running?", "finished", "diverged", "stopped", "not saved", "being deleted", "damaged"]
@@ -70,11 +69,6 @@ class Summary:
     seconds: float | None = None
     changed: float | None = None
     note: str = field(default="")
-
-
-def is_run_of_any_kind(folder: Path) -> bool:
-    """Whether a folder is that of a run, also of one whose config is lost or another, or which is being deleted."""
-    return is_run(folder) or is_being_deleted(folder) or lost_its_config(folder) or has_other_config(folder)
 
 
 def summarise(folder: Path) -> Summary:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gantrain.config.base import nearest
 from gantrain.errors import UserError
 from gantrain.runs import checkpoint, checkpoint_files
+from gantrain.runs.folder import is_run
 from gantrain.runs.restore import part_of, require_fit
 from gantrain.utils.nested import Maybe
 
@@ -28,6 +30,17 @@ def newest_checkpoint(folder: Path) -> Path | None:
             "one back from a copy, or start over with --overwrite or another run.name"
         )
     return None
+
+
+def nothing_to_resume(folder: Path) -> str:
+    """Says that a run has no checkpoint and starts anew, and which run beside it bears the nearest name.
+
+    Args:
+        folder: the folder of the run, before the run begins. One that has begun before is not called wrongly.
+    """
+    begun = is_run(folder) or not folder.parent.is_dir()
+    names = [] if begun else [entry.name for entry in folder.parent.iterdir() if is_run(entry)]
+    return f"nothing to resume: {folder} has no checkpoint, so the run starts anew{nearest(folder.name, names)}"
 
 
 def best_result(folder: Path) -> dict[str, Any] | None:

@@ -85,7 +85,7 @@ from gantrain.train.requirements import (
     require_players,
     require_weights,
 )
-from gantrain.train.resuming import best_result, newest_checkpoint, undone_work
+from gantrain.train.resuming import best_result, newest_checkpoint, nothing_to_resume, undone_work
 from gantrain.utils.io import make_folder
 from gantrain.utils.nested import Maybe, flatten
 from gantrain.utils.seeding import derive
@@ -278,6 +278,7 @@ class Trainer(Loop):
                     for place in (self.folder, self.folder / BEST):
                         checkpoint.clear_remains(place)
             found = resume and self.restore()
+            anew = nothing_to_resume(self.folder) if resume and self.main and not found else ""
             with self.processes.raise_on_all():
                 if self.main:
                     prepare_folder(self.folder, self.config, resume, overwrite, self._mark)
@@ -292,7 +293,7 @@ class Trainer(Loop):
                 Progress(self.settings.steps, self.done(), enabled=self.main) as self.progress,
             ):
                 if resume:
-                    self.progress.note(f"going on from step {self.step}" if found else "no checkpoint; starting anew")
+                    self.progress.note(anew or f"going on from step {self.step}")
                 if changed is not None:
                     self.progress.note(changed)
                 for name, each in self.initial.items() if not found else ():

@@ -260,6 +260,23 @@ def test_a_mistake_in_a_base_is_said_to_be_there(write):
     ]
 
 
+def test_a_key_that_went_with_the_part_that_had_it_is_missing_for_this_reason(write):
+    """Each line names where the other part was chosen; a part that no other replaced only lacks the key."""
+    dropped = "is missing.*; game: {} took the place of gan, whose keys were dropped; give the keys that {} needs"
+    write(MINIMAL, "base.yaml")
+    for override in ("game.name=domain_adversarial", "game={name: domain_adversarial}"):
+        found = refused(write("base: base.yaml"), override)
+        assert any(line.startswith("command line: game.classifier: is missing") for line in found)
+        assert all(re.fullmatch(f".*{dropped.format(*['domain_adversarial'] * 2)}", line) for line in found)
+    write("base: base.yaml\ngame: {target: 'gantrain.games:GAN'}\n", "middle.yaml")
+    found = refused(write("base: middle.yaml\nrun: {name: b}\n"))
+    keys = ("generator", "discriminator", "loss")
+    assert [line.partition(" is missing")[0] for line in found] == [f"middle.yaml: game.{key}:" for key in keys]
+    assert all(re.fullmatch(f".*{dropped.format(*['gantrain.games:GAN'] * 2)}", line) for line in found)
+    (line,) = refused(write(MINIMAL.replace("optimizer: adam", "", 1)), "outer.name=rapp")
+    assert re.fullmatch(r"c.yaml: game.generator.optimizer: is missing \([^;]*\)", line)
+
+
 @pytest.mark.parametrize("change", ["data.size=0", "data.crop_ratio=[0, 1]", "data.label_nois=0.1"])
 def test_what_is_wrong_with_the_training_data_is_not_told_again_of_those_of_the_evaluation(change):
     changes = ["data={name: image_folder, path: ., size: 16}", "evaluate.data={split: validation}", change]

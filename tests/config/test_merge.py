@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
 
-from gantrain.config.merge import merge, merge_files, origin, parse_overrides, read_files
+from gantrain.config.merge import Setting, merge, merge_files, origin, parse_overrides, read_files
 from gantrain.errors import UserError
 
 OLD = {
@@ -42,19 +43,28 @@ def overridden(*overrides):
             "outer",
             {"name": "lookahead", "base": {"name": "rapp", "inner_steps": 2}},
         ),
-        (["outer.name=gda", "outer.critic_steps=2", "outer.name=lookahead"], "outer", {"name": "lookahead"}),
-        (["outer.relaxation=1", "outer.relaxation=2"], "outer", OLD["outer"] | {"relaxation": 2}),
         (["data.name=gaussian_ring"], "data", {"name": "gaussian_ring", "batch_size": 4}),
         (["ema.decay=0.9"], "ema", {"decay": 0.9}),
-        (["ema=null", "ema.decay=0.9"], "ema", {"decay": 0.9}),
-        (["ema.decay=0.9", "ema=null"], "ema", None),
         (["sharpness.x.rho=1"], "sharpness", {"x": {"rho": 1}}),
         (["ema.decay=0.9", "ema.name=fast"], "ema", {"decay": 0.9, "name": "fast"}),
+        (["ema.ramp=0.1", "ema.half_life_kimg=2"], "ema", {"half_life_kimg": 2, "ramp": 0.1}),
+        (["ema.start=9", "ema.uniform=true"], "ema", {"start": 9, "uniform": True}),
+    ],
+)
+def test_overrides_of_sections(overrides, key, value):
+    assert overridden(*overrides)[key] == value
+
+
+@pytest.mark.parametrize(
+    ("layers", "key", "value"),
+    [
+        (["outer.name=gda", "outer.critic_steps=2", "outer.name=lookahead"], "outer", {"name": "lookahead"}),
+        (["outer.relaxation=1", "outer.relaxation=2"], "outer", OLD["outer"] | {"relaxation": 2}),
+        (["ema=null", "ema.decay=0.9"], "ema", {"decay": 0.9}),
+        (["ema.decay=0.9", "ema=null"], "ema", None),
         (["ema=[{name: a, decay: 0.9}]", "ema.0.name=b"], "ema", [{"name": "b", "decay": 0.9}]),
         (["ema.half_life_kimg=1", "ema.ramp=0.1", "ema.half_life_kimg=2"], "ema", {"half_life_kimg": 2, "ramp": 0.1}),
-        (["ema.ramp=0.1", "ema.half_life_kimg=2"], "ema", {"half_life_kimg": 2, "ramp": 0.1}),
         (["ema.half_life_kimg=1", "ema.ramp=0.1", "ema.uniform=true"], "ema", {"uniform": True}),
-        (["ema.start=9", "ema.uniform=true"], "ema", {"start": 9, "uniform": True}),
         (
             ["log.to=[{name: mlflow, tags: {name: a, of: b}}]", "log.to.0.tags.name=c"],
             "log",
@@ -62,8 +72,38 @@ def overridden(*overrides):
         ),
     ],
 )
-def test_overrides_of_sections(overrides, key, value):
-    assert overridden(*overrides)[key] == value
+def test_what_files_say_of_a_section_over_one_another(layers, key, value):
+    assert functools.reduce(merge, (parse_overrides([layer])[0] for layer in layers), OLD)[key] == value
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["run.seed=0", "run.name=b", "run.seed=1"], "run.seed: is given twice; leave one out"),
+        (["run.seed=0", "run.seed=0"], "run.seed: is given twice; leave one out"),
+        (["ema={}", "ema={}"], "ema: is given twice; leave one out"),
+        (["run.seed=0", "run={seed: 1}"], "run: undoes what run.seed says before it; leave one of the two out"),
+        (["run={seed: 1}", "run.seed=0"], "run.seed: undoes what run says before it; leave one of the two out"),
+        (["outer.order=alternating", "outer=gda"], "outer: undoes what outer.order says before it; write outer first"),
+        (["outer=rapp", "outer.name=gda"], "outer.name: undoes what outer says before it; leave one of the two out"),
+        (["outer.name=rapp", "outer.target=my:Own"], "outer.target: undoes what outer.name says before it; .*"),
+        (["ema=null", "run.seed=1", "ema.decay=0.9"], "ema.decay: undoes what ema says before it; .*"),
+        (["ema.decay=0.9", "ema=null"], "ema: undoes what ema.decay says before it; leave one of the two out"),
+        (["ema.decay=0.9", "ema.uniform=true"], "ema.uniform: undoes what ema.decay says before it; .*"),
+        (["x=[1, 2]", "x.0=3"], "x.0: undoes what x says before it; leave one of the two out"),
+        (["log.every={kimg: 1}", "log.every.steps=2"], "log.every.steps: undoes what log.every says before it; .*"),
+    ],
+)
+def test_overrides_that_contradict_one_another_are_refused(overrides, message):
+    with pytest.raises(UserError, match=f"^command line: {message}$"):
+        parse_overrides(overrides)
+
+
+def test_overrides_go_over_those_of_another_place():
+    of_file = [Setting("outer", {"name": "rapp", "inner_steps": 3}, "file"), Setting("run.seed", 1, "file")]
+    assert parse_overrides([*of_file, "outer=gda", "run.seed=2"])[0] == {"outer": "gda", "run": {"seed": 2}}
+    with pytest.raises(UserError, match="^file: run.seed: is given twice; leave one out$"):
+        parse_overrides([*of_file, "outer=gda", Setting("run.seed", 2, "file")])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tiny import DIGITS
 
+from gantrain.commands.sweep.axes import read_sweep
 from gantrain.config import load, load_solve, merge, resolved, shipped
 from gantrain.config.moved import moved
 from gantrain.config.parts import build, part_arguments
@@ -89,6 +90,28 @@ def test_a_link_to_a_folder_does_not_lead_elsewhere(here, tmp_path):
     (tmp_path / "configs").symlink_to(tmp_path / "far" / "configs")
     write(tmp_path / "configs" / "c.yaml", photographs("../photographs"))
     assert Path(load(tmp_path / "configs" / "c.yaml").data.part.path).is_dir()
+
+
+def test_a_base_is_named_by_its_shortest_path_unless_a_link_leads_elsewhere(here, tmp_path):
+    """Also one that is a base of a base, or of a sweep; read is the file to which the path as it is written leads."""
+    write(here / "below" / "base.yaml", {"run": {"nam": 1}})
+    write(here / "below" / "deep" / "middle.yaml", {"base": "../base.yaml"})
+    write(here / "beside" / "c.yaml", {"base": "../below/deep/../deep/middle.yaml"})
+    assert [str(path) for path, _ in merge.read_files(Path("beside/c.yaml"))] == [
+        "beside/c.yaml",
+        "below/deep/middle.yaml",
+        "below/base.yaml",
+    ]
+    with pytest.raises(UserError, match=r"(?m)^below/base.yaml: run.nam: unknown key"):
+        load("beside/c.yaml")
+    write(here / "beside" / "sweep.yaml", {"base": "../below/base.yaml", "over": {"outer": ["gda"]}})
+    assert read_sweep("beside/sweep.yaml").base == "below/base.yaml"
+    write(tmp_path / "far" / "base.yaml", {"run": {"name": "far"}})
+    (tmp_path / "far" / "deep").mkdir()
+    (here / "link").symlink_to(tmp_path / "far" / "deep")
+    write(here / "base.yaml", {"run": {"name": "near"}})
+    write(here / "c.yaml", {"base": "link/../base.yaml"})
+    assert merge.merge_files(merge.read_files(Path("c.yaml"))) == {"run": {"name": "far"}}
 
 
 def test_a_runs_own_config_says_the_same_everywhere(here, tmp_path, monkeypatch):
@@ -175,7 +198,10 @@ def test_a_shipped_config_is_inherited_from_everywhere(here, tmp_path):
     file = write(tmp_path / "b" / "c.yaml", {"base": "configs/quickstart.yaml", "run": {"name": "mine"}})
     assert load(file).evaluate.features == str(CLASSIFIER)
     write(file, {"base": "quickstart.yaml"})
-    with pytest.raises(UserError, match=f"base: there is nothing at quickstart.yaml in {tmp_path / 'b'}$"):
+    b = tmp_path / "b"
+    with pytest.raises(
+        UserError, match=f"base: there is nothing at quickstart.yaml in {b}; .*'configs/quickstart.yaml'"
+    ):
         load(file)
 
 
@@ -201,6 +227,29 @@ def test_what_is_not_there_is_said_with_the_folder_and_the_nearest_name(here, tm
         f"there is nothing at data/x in {b}; the current directory, {here}, has data/x, but paths in a file are "
         "relative to the file, and only others to the current directory"
     )
+
+
+def test_the_nearest_config_is_named_where_one_is_missing(here, tmp_path, monkeypatch):
+    """By the command line or by a base; and nothing is said about data, also where the shipped ones lie."""
+    near = {
+        "configs/toy/bilinea.yaml": "configs/toy/bilinear.yaml",
+        "configs/toys/bilinear.yaml": "configs/toy/bilinear.yaml",
+        "configs/digit/base.yaml": "configs/digits/base.yaml",
+        "quickstrat.yaml": "configs/quickstart.yaml",
+    }
+    for name, meant in near.items():
+        file = write(here / "own.yaml", {"base": name})
+        for wrong in (name, file):
+            with pytest.raises(UserError, match=f"there is nothing at {name} in {here}.*; did you mean '{meant}'[?]$"):
+                load(wrong)
+    folder = shipped.ROOT / "configs"
+    for name, where, meant in (
+        ("toy/bilinea.yaml", folder / "toy", "bilinear.yaml"),
+        ("bilinear.yaml", folder, "configs/toy/bilinear.yaml"),
+        ("digit/base.yaml", folder, "configs/digits/base.yaml"),
+    ):
+        with pytest.raises(UserError, match=f"in {where}; did you mean '{meant}'[?]$"):
+            load(folder / name)
 
 
 @pytest.mark.parametrize(

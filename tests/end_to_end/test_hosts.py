@@ -71,7 +71,7 @@ def test_what_the_first_host_finds_is_said_once_on_each(folders):
     shutil.rmtree(newest)
     commands = hosts(folders, "train", "config.yaml", "--resume")
     assert [command.wait() for command in commands] == [0, 0]
-    assert commands[0].output.startswith("no checkpoint; starting anew\n")
+    assert commands[0].output.startswith("nothing to resume: ring has no checkpoint, so the run starts anew\n")
 
 
 @pytest.mark.parametrize(

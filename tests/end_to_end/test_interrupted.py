@@ -106,7 +106,9 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path, number):
 def test_a_damaged_checkpoint_is_passed_over_and_set_aside(tmp_path):
     config = write(tmp_path, RING, "checkpoint.every=10")
     command = gantrain(tmp_path, "train", config, "--resume")
-    assert command.output.splitlines()[0] == "no checkpoint; starting anew"
+    assert command.output.splitlines()[0] == "nothing to resume: ring has no checkpoint, so the run starts anew"
+    misspelt = gantrain(tmp_path, "train", config, "--resume", "run.name=rign", "run.steps=1").output.splitlines()[0]
+    assert misspelt == "nothing to resume: rign has no checkpoint, so the run starts anew; did you mean 'ring'?"
     (tmp_path / "ring" / "step_20" / "generator.safetensors").write_bytes(b"")
     command = gantrain(tmp_path, "train", config, "--resume")
     passed, kept = command.errors.splitlines()

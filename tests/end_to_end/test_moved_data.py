@@ -125,8 +125,8 @@ def test_moved_data_are_named_on_the_command_line(project, tmp_path):
     photographs = "../photographs"
     assert "dominates" in diagnose_run(str(run), batches=1, eigenvalues=1, as_json=True, data=photographs)
     assert "frechet_distance[digits-classifier]" in evaluate_run(str(run), Request(samples=8, data=photographs)).values
-    more = [f"run.folder={project}/runs", "run.steps=3"]
-    train(load(project / "configs" / "c.yaml", more, data=photographs), resume=True)
+    there = f"run.folder={project}/runs"
+    train(load(project / "configs" / "c.yaml", [there, "run.steps=3"], data=photographs), resume=True)
     found = yaml.safe_load((run / CONFIG).read_text())
     assert found["data"]["path"] == str(tmp_path / "photographs")
     assert evaluate_run(str(run), Request(samples=8)).values
@@ -135,7 +135,7 @@ def test_moved_data_are_named_on_the_command_line(project, tmp_path):
     with pytest.raises(UserError, match=f"^--data: {changed}, compared with the data on which the run in .*runs/run"):
         diagnose_run(str(run), batches=1, eigenvalues=1, data=photographs)
     with pytest.raises(UserError, match=f"^data: {changed}"):
-        train(load(project / "configs" / "c.yaml", [*more, "run.steps=4"], data=photographs), resume=True)
+        train(load(project / "configs" / "c.yaml", [there, "run.steps=4"], data=photographs), resume=True)
     with pytest.raises(UserError, match=f"nothing at qqq in {tmp_path}; {MOVED}"):
         diagnose_run(str(run), data="../qqq")
 

@@ -93,7 +93,7 @@ def test_what_it_cannot_do_or_does_not_have_is_one_line(tmp_path):
         (
             '"third": third}',
             '"last": third}',
-            "game: the players are first, second, last, and the constructor",
+            "game: Rivals: the players are first, second, last, and the constructor",
         ),
         ("third", "field", "player 'field': expected a name like a Python variable's, and none of clock, field, outer"),
         (

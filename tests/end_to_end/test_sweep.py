@@ -254,6 +254,27 @@ def test_a_sweep_file_names_its_axes_and_says_what_their_alternatives_set(tmp_pa
         assert resolved(load(run.arguments[0], run.arguments[1:])) == resolved(run.config)
 
 
+def test_the_process_of_a_run_is_told_each_key_once(tmp_path):
+    """Though an axis goes over the command line, which goes over the sweep file: a command line says a key once."""
+    path = write_sweep(tmp_path, ONE_BASE)
+    given = ["outer.inner_steps=4", "run.seed=3", "data.batch_size=16"]
+    (run,) = grid(
+        path,
+        given,
+        [
+            "method=rapp-2",
+            "data=ring",
+            "game.generator.optimizer.lr,game.discriminator.optimizer.lr=0.001",
+            "data.batch_size=8",
+        ],
+        1,
+    )
+    keys = [argument.partition("=")[0] for argument in run.arguments[1:]]
+    assert len(set(keys)) == len(keys)
+    assert run.config.data.batch_size == 8 and run.config.outer.inner_steps == 4 and run.config.run.seed == 3
+    assert resolved(load(run.arguments[0], run.arguments[1:])) == resolved(run.config)
+
+
 def test_axes_have_names_of_their_own_and_spaces_between_keys_mean_nothing(tmp_path):
     path = write_sweep(tmp_path, ONE_BASE, ("data:\n", "lr:\n"), ("lr,game", "lr, game"))
     (run, *_) = grid(path, [], ["optimizer.lr=0.001"], 1)

@@ -114,7 +114,7 @@ def test_a_fresh_copy_of_a_module_has_buffers_and_frozen_parameters_of_its_own()
             "player x: expected a floating-point tensor or a module, got tens",
         ),
         (lambda: ZeroSum(None, torch.ones(1), 3.0), "player y: expected a floating-point tensor or a module, got 3.0"),
-        (lambda: Minimize(None, nn.ReLU()), "player x: no trainable parameter"),
+        (lambda: Minimize(None, nn.ReLU()), "player x: ReLU has no trainable parameter"),
         (
             lambda: GeneralSum({"a": None}, {"b": torch.ones(1)}),
             r"functions are given for \['a'\], strategies for \['b'\]",
@@ -136,7 +136,7 @@ def test_players_may_be_called_as_methods_of_modules_are():
 
 def test_players_that_share_a_parameter():
     module = nn.Linear(2, 1)
-    with pytest.raises(UserError, match="players x and y share a parameter of shape"):
+    with pytest.raises(UserError, match="^game: ZeroSum: players x and y share a parameter of shape"):
         ZeroSum(None, module, nn.Sequential(module))
 
 

@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 from no_data import trainer_of
+from tiny import DIGITS
 
 import gantrain as gt
 from gantrain.errors import UserError
@@ -67,9 +68,33 @@ def trainer(cls, monkeypatch):
     return trainer_of({"target": f"fair:{cls.__name__}", "a": player, "b": player})
 
 
+class Twice(Fair):
+    def __init__(self, a: gt.Strategy, b: gt.Strategy):
+        gt.Game.__init__(self, [gt.Player("a", a), gt.Player("a", b)])
+
+
+class Shared(Fair):
+    def __init__(self, a: gt.Strategy, b: gt.Strategy):
+        gt.Game.__init__(self, [gt.Player("a", a), gt.Player("b", a)])
+
+
+class Renamed(Fair):
+    def __init__(self, a: gt.Strategy, b: gt.Strategy):
+        gt.Game.__init__(self, [gt.Player("a", a), gt.Player("c", b)])
+
+
+class Unplayed(Fair):
+    def __init__(self, a: gt.Strategy, b: gt.Strategy):
+        gt.Game.__init__(self, [gt.Player("a", a), gt.Player("b", 3)])
+
+
 @pytest.mark.parametrize(
     ("cls", "message"),
     [
+        (Twice, "^game: Twice: two players are called a; "),
+        (Shared, "^game: Shared: players a and b share a parameter of shape "),
+        (Renamed, "^game: Renamed: the players are a, c, and the constructor's arguments .* are a, b; "),
+        (Unplayed, r"^game: Unplayed: player b: expected a torch.nn.Module, got 3 \(int\); "),
         (Started, "game: Started.__init__: expected a call super().__init__("),
         (Nobody, "game: Nobody has no players"),
         (Lost, "game: Lost raised AttributeError: .* no attribute 'average'"),
@@ -82,6 +107,39 @@ def test_a_mistake_is_one_line(cls, message, monkeypatch):
     with pytest.raises(UserError, match=message.replace("__(", r"__\(").replace("super()", r"super\(\)")) as error:
         trainer(cls, monkeypatch).rehearse()
     assert "\n" not in str(error.value)
+
+
+class Empty(torch.nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+
+
+class Frozen(Empty):
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.weight = torch.nn.Parameter(torch.ones(1), requires_grad=False)
+
+
+class Unbuffered(Empty):
+    once_per_step = ("seen",)
+
+
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [
+        (Empty, "Empty has no trainable parameter, .*"),
+        (Frozen, "Frozen has no trainable parameter, .*"),
+        (Unbuffered, "Unbuffered.once_per_step: expected a tuple of names of its buffers, .*"),
+    ],
+)
+def test_a_network_that_no_player_can_have_is_named_by_its_key(cls, message, monkeypatch):
+    module = ModuleType("bare")
+    monkeypatch.setattr(cls, "__module__", "bare")
+    setattr(module, cls.__name__, cls)
+    monkeypatch.setitem(sys.modules, "bare", module)
+    section = {"model": {"target": f"bare:{cls.__name__}"}, "optimizer": "sgd"}
+    with pytest.raises(UserError, match=f"^game.generator.model: {message}$"):
+        trainer_of(DIGITS["game"] | {"generator": section}, data=DIGITS["data"])
 
 
 def test_scores_may_be_decisions_and_counts(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -11,7 +12,7 @@ from gantrain.config.loading import load, resolved
 from gantrain.errors import Notice, UserError
 from gantrain.runs import checkpoint
 from gantrain.runs import folder as folders
-from gantrain.runs.folder import CONFIG, RESOLVED_CONFIG, config_text, open_run, prepare_folder
+from gantrain.runs.folder import CONFIG, RESOLVED_CONFIG, clear_folder, config_text, open_run, prepare_folder
 
 MINIMAL = """
 run: {name: a, steps: 3}
@@ -257,6 +258,61 @@ def test_folders_with_names_as_a_run_has_them_are_no_run(tmp_path, config, names
         with pytest.raises(UserError, match="mine: exists and is not a run"):
             prepare_folder(tmp_path / "mine", resolved(config()), *flags)
     assert sorted(os.listdir(tmp_path / "mine")) == sorted(names)
+
+
+@pytest.mark.parametrize("place", ["b", "samples", "step_3/b"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_run_does_not_begin_in_the_folder_of_another(trained, config, place, lost):
+    """Also where that one has lost its config. What lies in it from before goes on."""
+    if lost:
+        (trained / CONFIG).unlink()
+    before = contents(trained)
+    for flags in FLAGS:
+        with pytest.raises(
+            UserError, match=f"{place}: would lie in the folder of another run, {trained}, .*run.folder$"
+        ):
+            prepare_folder(trained / place, resolved(config()), *flags)
+    assert contents(trained) == before
+    earlier = trained / place / "earlier"
+    earlier.mkdir(parents=True)
+    (earlier / CONFIG).write_text(config_text(resolved(config()), RESOLVED_CONFIG))
+    prepare_folder(earlier, resolved(config("run.steps=9")), True, False)
+    assert open_run(earlier)[1].run.steps == 9
+
+
+@pytest.mark.parametrize("inner", ["b", "samples", "best/b", "step_3/b"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_run_that_holds_another_is_not_deleted(tmp_path, trained, config, inner, lost):
+    """Though its own best checkpoint lies in a folder of its own; and though its deletion has begun."""
+    shutil.copytree(trained, elsewhere := tmp_path / "elsewhere")
+    shutil.copytree(elsewhere, trained / "best", ignore=shutil.ignore_patterns(CONFIG))
+    shutil.copytree(elsewhere, trained / inner, dirs_exist_ok=True)
+    if lost:
+        (trained / inner / CONFIG).unlink()
+    before = contents(trained)
+    message = f"a: holds another run, {trained / inner}, which would be deleted with it; move that away first"
+    with pytest.raises(UserError, match=message):
+        prepare_folder(trained, resolved(config()), False, True)
+    assert contents(trained) == before
+    with pytest.raises(UserError, match=message):
+        clear_folder(trained, overwrite=True)
+    (trained / "deleted.tmp").write_text(RESOLVED_CONFIG)
+    for flags in FLAGS:
+        with pytest.raises(UserError, match=message):
+            prepare_folder(trained, resolved(config()), *flags)
+    assert contents(trained) == sorted([*before, "deleted.tmp"])
+    shutil.rmtree(trained / inner)
+    prepare_folder(trained, resolved(config()), False, True)
+    assert contents(trained) == [CONFIG]
+
+
+def test_runs_of_a_sweep_lie_beside_one_another(tmp_path, config):
+    for name in ("a", "b"):
+        prepare_folder(tmp_path / "sweep" / name, resolved(config()), False, False)
+    prepare_folder(tmp_path / "sweep" / "a", resolved(config("run.steps=9")), False, True)
+    for flags in FLAGS[:2]:
+        with pytest.raises(UserError, match="sweep: exists and is not a run"):
+            prepare_folder(tmp_path / "sweep", resolved(config()), *flags)
 
 
 def test_killed_while_it_deletes_a_run_the_next_one_starts_anew(tmp_path, config, trained):

@@ -202,14 +202,14 @@ def test_frozen_and_unreached_parameters_stay(name, geometry):
 
 def test_a_player_with_nothing_to_train_is_refused():
     module = nn.Linear(2, 1).requires_grad_(False)
-    with pytest.raises(UserError, match="^player x: no trainable parameter"):
+    with pytest.raises(UserError, match="^player x: Linear has no trainable parameter"):
         solve(lambda m: m.weight.sum(), module, {"name": "sam"})
 
 
 def test_a_parameter_of_two_players_is_refused():
     one, other = nn.Linear(2, 2), nn.Linear(2, 2)
     other.weight = one.weight
-    with pytest.raises(UserError, match=re.escape("players x and y share a parameter of shape (2, 2)")):
+    with pytest.raises(UserError, match=re.escape("game: ZeroSum: players x and y share a parameter of shape (2, 2)")):
         gt.games.ZeroSum(lambda x, y: x.weight.sum() * y.weight.sum(), x=one, y=other)
 
 

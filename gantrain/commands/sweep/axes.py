@@ -12,7 +12,7 @@ from typing import Any
 from gantrain.config import merge, shipped, yaml_files
 from gantrain.config.base import nearest, one_of
 from gantrain.config.merge import Setting
-from gantrain.config.paths import nothing_at
+from gantrain.config.paths import no_config, tidy
 from gantrain.config.schema import Config
 from gantrain.config.types import expanded, one_line, shown
 from gantrain.errors import NotFound, UserError
@@ -241,11 +241,11 @@ def _base(value: Any, path: Path, where: str) -> str | None:
     if not isinstance(value, str):
         raise UserError(f"{where}: expected the path of a config, got {shown(value)}")
     try:
-        found = shipped.find(expanded(value), path.parent)
+        found = tidy(shipped.find(expanded(value), path.parent))
     except ValueError as error:
         raise UserError(f"{where}: {one_line(value)}: {error}") from None
     if shipped.is_missing(found):
-        raise NotFound(f"{where}: {nothing_at(found)}")
+        raise NotFound(f"{where}: {no_config(found, value)}")
     return str(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 from gantrain.commands.sweep.axes import command_line_axes, read_sweep
 from gantrain.config.loading import load, resolved
-from gantrain.config.merge import Override
+from gantrain.config.merge import Override, Setting, parse_overrides
 from gantrain.config.schema import Config
 from gantrain.config.sections import LONGEST_NAME
 from gantrain.config.types import Written
@@ -109,11 +110,11 @@ def plan(
         full = ",".join(filter(None, [name, f"seed={seed}"]))
         if len(full.encode()) > LONGEST_NAME:
             raise UserError(f"{full}: too long for the name of a folder; sweep over fewer keys, or shorter values")
-        place = [f"run.folder={json.dumps(str(folder))}", f"run.name={json.dumps(full)}", f"run.seed={seed}"]
-        config = load(path, [*overrides, *place])
+        place = {"run.folder": str(folder), "run.name": full, "run.seed": seed}
+        given = [*overrides, *(Setting(key, value, "sweep") for key, value in place.items())]
+        config = load(path, given)
         content = resolved(config)
-        arguments = [path, *(argument(override, content) for override in overrides), *place]
-        planned.append(PlannedRun(config, tuple(arguments), values.get(name, {})))
+        planned.append(PlannedRun(config, (path, *arguments(given, content)), values.get(name, {})))
         contents.append(content)
     for run, content in zip(planned, contents, strict=True):
         require_startable(run.folder, content, resume=True, overwrite=False)
@@ -138,14 +139,20 @@ def _require_different(runs: Mapping[str, PlannedRun]) -> None:
             )
 
 
-def argument(override: Override, config: Mapping[str, Any]) -> str:
-    """An override as an argument ``KEY=VALUE`` of the command line, in which paths are those of the resolved config."""
-    if isinstance(override, str):
-        return override
-    found: Any = config
-    for part in override.key.split("."):
-        found = _inside(found, part)
-    return f"{override.key}={json.dumps(_located(override.value, found))}"
+def arguments(overrides: Sequence[Override], config: Mapping[str, Any]) -> list[str]:
+    """The arguments ``KEY=VALUE`` of a command line that says once what overrides say that go over one another.
+
+    Args:
+        overrides: the overrides.
+        config: the resolved config that they give. Paths that files of the sweep name are written as it has them.
+    """
+    tree, keys = parse_overrides(overrides)
+    outermost = [key for key in dict.fromkeys(keys) if not any(key.startswith(f"{other}.") for other in keys)]
+    return [f"{key}={json.dumps(_located(_at(tree, key), _at(config, key)))}" for key in outermost]
+
+
+def _at(content: Any, key: str) -> Any:
+    return functools.reduce(_inside, key.split("."), content)
 
 
 def _located(value: Any, found: Any) -> Any:
