@@ -20,7 +20,7 @@ from gantrain.config import marks, yaml_files
 from gantrain.config.loading import load, resolved, validate
 from gantrain.config.merge import read_file
 from gantrain.config.moved import place_keys
-from gantrain.config.paths import nothing_at
+from gantrain.config.paths import not_found, nothing_at
 from gantrain.config.schema import Config
 from gantrain.config.sections import Run
 from gantrain.config.shipped import is_missing
@@ -234,11 +234,15 @@ def open_run(run: str | Path, trust: bool = False, data: str | None = None) -> t
         trust: whether code outside gantrain that the config names is imported though the run was not trained here.
 
     Raises:
-        UserError: there is no run at ``run``; it was built in Python and not from a config; or it is not trusted.
+        UserError: there is no run at ``run``; it was built in Python and not from a config; it is not trusted; or
+            nothing lies at ``data``.
     """
     folder = _require_config(run)
     file = folder / CONFIG
-    return folder, load(file, (), lambda content: require_trusted(file, content, trust), data)
+    config = load(file, (), lambda content: require_trusted(file, content, trust), data)
+    if data is not None and is_missing(data):
+        raise not_found("--data", data, "say where the training data lie now, or leave it out")
+    return folder, config
 
 
 def comparable_config(run: str | Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
