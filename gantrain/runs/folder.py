@@ -23,7 +23,7 @@ from gantrain.config.moved import place_keys
 from gantrain.config.paths import not_found, nothing_at
 from gantrain.config.schema import Config
 from gantrain.config.sections import Run
-from gantrain.config.shipped import is_missing
+from gantrain.config.shipped import find_run, is_missing
 from gantrain.config.targets import foreign_targets, is_own
 from gantrain.config.types import shown
 from gantrain.errors import Notice, UserError
@@ -220,7 +220,14 @@ def other_config(folder: Path) -> UserError:
 
 
 def no_run(run: str | Path) -> UserError:
-    """The error that a path is not that of a run."""
+    """The error that a path is not that of a run, which names one of the runs in the folder if there are some."""
+    inside = sorted(path for path in find_run(run).glob("*") if is_run(path))
+    if inside:
+        count = "1 run" if len(inside) == 1 else f"{len(inside)} runs"
+        return UserError(
+            f"{run}: is a folder of {count}, and expected is one run; name it, as in {inside[0]} (gantrain list "
+            f"{inside[0].parent} shows all)"
+        )
     nothing = f": {nothing_at(run)}" if is_missing(Path(run)) else ""
     return UserError(f"{run}: no run here{nothing}; expected a folder with {CONFIG}, as under checkpoints/")
 

@@ -109,6 +109,7 @@ def test_the_command_begins_in_plain_words_and_leaves_a_picture(finished):
             ["nowhere"],
             "nowhere: no run here: there is nothing at nowhere in .*; expected a folder with .*",
         ),
+        (["SWEEP"], ".*: is a folder of 1 run, and expected is one run; name it, as in .*"),
         (["RUN", "--step", "77"], r".*: no whole checkpoint of step 77; there are \[3, 6\]"),
         (["RUN", "--to", "6"], "--to: expected a step after 6, that of the checkpoint, got 6"),
         (["RUN", "--step", "3", "--to", "5"], r".*: no whole checkpoint of step 5; there are \[3, 6\]"),
@@ -118,7 +119,8 @@ def test_the_command_begins_in_plain_words_and_leaves_a_picture(finished):
     ],
 )
 def test_what_cannot_be_diagnosed_is_one_line(finished, tmp_path, arguments, message):
-    command = Command(tmp_path, "diagnose", *(str(finished) if a == "RUN" else a for a in arguments))
+    places = {"RUN": str(finished), "SWEEP": str(finished.parent)}
+    command = Command(tmp_path, "diagnose", *(places.get(a, a) for a in arguments))
     assert command.wait() == 2
     (line,) = command.errors.splitlines()
     assert re.fullmatch(f"gantrain: {message}", line), line
