@@ -92,7 +92,8 @@ def test_the_command_begins_in_plain_words_and_leaves_a_picture(finished):
     report = json.loads((finished / "diagnosis" / "step_3" / "report.json").read_text())
     assert said.splitlines()[:4] == [*report["plain"], ""] and len(report["plain"]) == 3
     assert "dominates" in said or "neither rotation" in said
-    assert "try outer: {name: " in said and "What would change this:" in said and "along the path" in said
+    assert "keep outer: {name: gda, order: alternating}" in said and "Stay with plain steps" in said
+    assert ", not adam: " in said and "What would change this:" in said and "along the path" in said
     folder = finished / "diagnosis" / "step_3"
     # Once more, in the place of the first.
     assert diagnose_run(str(finished), step=3, to=6, batches=2, eigenvalues=2) + "\n" == said
