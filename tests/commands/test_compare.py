@@ -212,7 +212,7 @@ def test_what_cannot_be_compared_is_one_line(run, tmp_path):
         ([tmp_path / "none"], None, "none: no run here: there is nothing at none in .*; expected a folder of a run"),
         ([tmp_path / "empty"], None, "empty: no run here and none in it; expected a folder of a run, or of runs"),
         ([], None, "no run to compare"),
-        ([folder, again], None, "a and .*again: have the same config and the same seed, 0; leave one out"),
+        ([folder, again], None, "a and .*again: have the same seed, 0, and train the same by their configs; leave"),
         ([folder], ["losss/generator"], "a: has logged no losss/generator; .*did you mean 'loss/generator'"),
         ([folder], [], "--metrics: expected the name of a metric"),
     ):
@@ -228,12 +228,27 @@ def test_what_cannot_be_compared_is_one_line(run, tmp_path):
 
 def test_runs_on_other_data_are_other_groups_wherever_the_data_lie(run):
     runs = [run(f"{name},seed={seed}", 1, {10: 1.0}, f"run.seed={seed}") for name in "ab" for seed in (0, 1)]
-    with pytest.raises(UserError, match="a,seed=0 and .*b,seed=0: have the same config and the same seed"):
+    with pytest.raises(UserError, match="a,seed=0 and .*b,seed=0: have the same seed, 0, and train"):
         compare(runs)
     for folder in runs:
         digest = Digest(500, content=folder.name[0], sizes="also kept on disk" if "seed=1" in folder.name else None)
         (folder / RECORD).write_text(json.dumps(digest.as_dict()))
     assert [(group.label, len(group.runs)) for group in compare(runs).groups] == [("a", 2), ("b", 2)]
+
+
+@pytest.mark.parametrize("key", ["run.steps", "data.accumulation"])
+def test_runs_of_one_seed_are_told_apart_by_how_long_and_how_they_train(run, key):
+    """Runs of different seeds are one group all the same, such as those of a sweep of which one went on."""
+    one, other = ("8", "16")
+    seeds = [run(f"a,seed={seed}", 1, {10: 1.0}, f"run.seed={seed}", f"{key}={one}") for seed in (0, 1)]
+    longer = run("b,seed=1", 1, {10: 3.0}, "run.seed=1", f"{key}={other}")
+    again = run("c,seed=2", 1, {10: 3.0}, "run.seed=2", f"{key}={other}")
+    assert [(group.label, len(group.runs)) for group in compare([seeds[0], longer]).groups] == [("a", 2)]
+    runs = [*seeds, longer, again]
+    expected = [(f"a {key}={one}", 2), (f"b {key}={other}", 2)]
+    assert [(group.label, len(group.runs)) for group in compare(runs).groups] == expected
+    grid = make_grid(compare(runs), [key])
+    assert grid.values == (int(one), int(other)) and len(grid.methods) == 1
 
 
 def test_one_run_named_twice_counts_once(run, tmp_path):

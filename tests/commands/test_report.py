@@ -380,7 +380,7 @@ def test_a_picture_of_curves_has_an_axis_that_fits():
         (["EDITED"], "config.yaml: is not what gantrain wrote"),
         (["RUN", "--output", "FOLDER"], "is a folder; name a file with --output"),
         (["RUN", "--output", "notes.html"], "notes.html: exists and is no report of gantrain; choose another --output"),
-        (["RUN", "COPY"], "have the same config and the same seed, 0; leave one out"),
+        (["RUN", "COPY"], "have the same seed, 0, and train the same by their configs; leave one out"),
         (["RUN", "--at", "hours"], "Invalid value for '--at'"),
     ],
     ids=["no run", "edited", "folder", "other file", "twice", "at"],
