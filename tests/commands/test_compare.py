@@ -110,6 +110,29 @@ def test_a_long_log_is_read_and_drawn_at_once(run, monkeypatch):
     assert len(looked) == 2
 
 
+def test_steps_that_cost_more_or_less_are_said_with_the_axis_on_which_they_are_equal(run):
+    one, two = run("a", 1, {10: 4.0, 20: 2.0}), run("b", 3, {5: 4.0, 20: 2.0}, "outer=rapp")
+    said = "a training step costs 1 to 3 gradient evaluations, by the run; --at step compares at equal steps"
+    assert compare_runs([one, two]).splitlines()[1] == said
+    assert "--at step" not in compare_runs([one, two], at="step") + compare_runs([two]) + compare_runs([one], at="kimg")
+    late = run("c", 3, {20: 2.0}, "outer=rapp")
+    with pytest.raises(UserError, match="begins at 60; compare at equal steps with --at step, or leave one of the two"):
+        compare([one, late])
+    assert compare([one, late], at="step").cost == 20
+
+
+def test_a_single_seed_has_no_interval(run):
+    one, two = run("a", 1, {10: 4.0}), run("b", 1, {10: 3.0}, "outer=rapp")
+    said = "train two seeds at least, as with gantrain sweep --seeds 2"
+    for correct in ("none", "holm"):
+        text = compare_runs([one, two], baseline="a", correct=correct)
+        assert said in text
+        assert text.endswith("no difference can be tested: an interval takes two pairs of seeds at least")
+    more = [run("a2", 1, {10: 5.0}, "run.seed=1"), run("b2", 1, {10: 5.0}, "outer=rapp", "run.seed=1")]
+    text = compare_runs([one, two, *more], baseline="a")
+    assert said not in text and "no difference can be tested" not in text
+
+
 def test_tables_and_picture(run, tmp_path):
     runs = [
         run(f"{m},seed={s}", 1, {10: 4.0 + s, 20: 2.0}, f"run.seed={s}", f"outer={m}")
