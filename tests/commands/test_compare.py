@@ -463,6 +463,7 @@ def test_what_cannot_be_compared_in_this_way_is_one_line(rates):
         ({"baseline": "gdaa"}, "--baseline gdaa: no group has this label; expected one of outer=gda,lr=0.001, "),
         ({"baseline": "gda", "pairs": True}, "--baseline and --pairs: choose one of the two"),
         ({"correct": "holm"}, "--correct holm: there are no comparisons to correct; add --baseline GROUP or --pairs"),
+        ({"confidence": 0.9}, "--confidence: there are no intervals; add --baseline GROUP or --pairs, or --threshold"),
         ({"threshold": 1.0}, "--threshold: is for runs over the values of a key; add --over KEY"),
         ({"over": ["outer.lrr"]}, "--over outer.lrr: the config of .* has no such key"),
         ({"over": [RATES[0], "data.batch_size"]}, "has game.generator.optimizer.lr=0.001 and data.batch_size=32"),
