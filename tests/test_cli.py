@@ -127,7 +127,16 @@ def test_the_working_directory_hides_no_other_module(gantrain, tmp_path):
         ([], 2, 2, ["Usage:", "train "]),
         (["trian"], 2, 2, ["gantrain: No such command 'trian'", "--help"]),
         (["train"], 2, 2, ["gantrain: Missing argument 'CONFIG'", "train --help"]),
-        (["train", QUICKSTART, "--processes", "0"], 2, 2, ["gantrain: Invalid value for '--processes'"]),
+        (
+            ["train", QUICKSTART, "--processes", "0"],
+            2,
+            2,
+            ["'--processes': '0': expected a whole number"],
+        ),
+        (["sweep", QUICKSTART, "--seeds", "two"], 2, 2, ["'--seeds': 'two': expected a whole number of at least 1"]),
+        (["eval", "x", "--timeout", "1.5"], 2, 2, ["'--timeout': '1.5': expected a whole number from 1 to 86400"]),
+        (["diagnose", "x", "--radius", "wide"], 2, 2, ["'--radius': 'wide': expected a number (see"]),
+        (["map", MAP, "rho=-0.1"], 2, 2, ["gantrain: rho: varies along the axis x"]),
         (["sample", "nowhere"], 2, 2, ["gantrain: nowhere: no run here"]),
     ],
 )

@@ -10,5 +10,6 @@ __all__ = [
     "guarantees",
     "iteration_matrix",
     "linearised",
+    "method",
     "spectrum",
 ]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gantrain.analysis.diagnosis import Diagnosis
+import numpy as np
+
+from gantrain.analysis.diagnosis import Diagnosis, Sample
 from gantrain.analysis.lookahead_criterion import largest_relaxation
+from gantrain.analysis.method import Method
 
 # The share of rotation above which the antisymmetric part has more of ||J||_F^2 than the symmetric one.
 HALF = math.sqrt(0.5)
@@ -16,6 +19,9 @@ HALF = math.sqrt(0.5)
 # (Pethick et al., arXiv 2310.13459).
 RAPP = -1
 LA_GDA = -1 / (3 * math.sqrt(3))
+# One player's objective is the sharper one if it is so by more than so many standard errors over the batches, and by
+# more than this share of itself: what the ascent finds is a lower bound of the sharpness.
+_ERRORS, _SHARE = 2, 0.05
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class Advice:
     Attributes:
         dominates: "rotation", "sharpness", or "undecided" if the batches disagree.
         outer: the outer loop, as a config has it.
+        has: whether the run has this loop already.
         step: gamma, the step size of plain gradient steps under this loop; None if L could not be measured.
         plain: three sentences for a reader who knows the game and not the theory: what the players do, what to try, and
             how far to trust that.
@@ -34,6 +41,7 @@ class Advice:
 
     dominates: str
     outer: Mapping[str, Any]
+    has: bool
     step: float | None
     plain: tuple[str, str, str]
     why: tuple[str, ...]
@@ -45,39 +53,41 @@ class Advice:
         step = "" if self.step is None else f", with gamma = {self.step:.3g} (the learning rate of plain sgd)"
         return [
             f"{self.dominates} dominates" if self.dominates != "undecided" else "neither rotation nor sharpness leads",
-            f"try {_as_config(self.outer)}{step}",
+            f"{'keep' if self.has else 'try'} {_as_config(self.outer)}{step}",
             *self.why,
             "What would change this:",
             *(f"- {change}" for change in self.changes),
         ]
 
 
-def advise(diagnosis: Diagnosis) -> Advice:
+def advise(diagnosis: Diagnosis, method: Method | None = None) -> Advice:
     """The outer loop that the theory suggests for a diagnosis.
+
+    Args:
+        diagnosis: the diagnosis.
+        method: how the run trains now; None (the default) if that is not known.
 
     The worst batch counts: the largest L and the smallest rho. The theorems need constants that hold everywhere; here
     they are applied to measurements about one point, which makes every conclusion a conjecture.
     """
+    method = method or Method()
     dominates = _dominant(diagnosis)
     largest, rho = diagnosis.lipschitz.most, diagnosis.rho.least
     product = rho * largest
     known = math.isfinite(product) and largest > 0
     step: float | None
     if dominates == "sharpness" or not known:
-        outer, step, reasons = _gradient_steps(diagnosis, largest if known else None)
+        outer, step, reasons = _gradient_steps(diagnosis, method, largest if known else None)
     elif product > LA_GDA:
         outer, step, reasons = _lookahead_over_gda(largest, rho)
     elif product > RAPP:
         outer, step, reasons = _rapp(largest, rho)
     else:
         outer, step, reasons = _beyond_theorems(largest, rho)
-    caution = (
-        "caution: L and rho are measured about one point, rho in the directions of the first gradients only, in "
-        "evaluation mode; an optimizer such as adam rescales the directions, and gamma is not its learning rate."
-    )
-    why = (_measurement(diagnosis, dominates), *reasons, caution)
-    plain = _behaviour(diagnosis, dominates), _attempt(diagnosis, dominates, outer), _trust(diagnosis)
-    return Advice(dominates, outer, step, plain, why, tuple(_changes(diagnosis, known, largest)))
+    why = (_measurement(diagnosis, dominates), *reasons, _caution(method))
+    plain = _behaviour(diagnosis, dominates), _attempt(diagnosis, method, outer), _trust(diagnosis, method)
+    changes = _changes(diagnosis, method, outer, largest if known else None)
+    return Advice(dominates, outer, method.has(outer), step, plain, why, tuple(changes))
 
 
 def _dominant(diagnosis: Diagnosis) -> str:
@@ -112,26 +122,57 @@ _DOES = {
 }
 
 
-def _attempt(diagnosis: Diagnosis, dominates: str, outer: Mapping[str, Any]) -> str:
+def _attempt(diagnosis: Diagnosis, method: Method, outer: Mapping[str, Any]) -> str:
     """What to try, for a reader who does not know the theory."""
+    place = f" in the place of {_as_config(method.beside(outer))}" if method.outer else ""
     if outer["name"] in _DOES:
-        return f"Try {_as_config(outer)}: {_DOES[outer['name']]}."
-    flatter = f"sharpness: sam for the player {_sharpest(diagnosis)}, whose loss is the sharpest, is the first to try"
+        does = _DOES[outer["name"]]
+        if method.has(outer):
+            return f"Keep {_as_config(outer)}, which the run has: {does}."
+        return f"Try {_as_config(outer)}{place}: {does}."
+    flatter = _flatter(diagnosis, method)
     if len(diagnosis.hessians) == 1:
-        return f"An outer loop cannot help here; {flatter} if the network does well in training and badly on new data."
-    return f"Stay with plain steps, {_as_config(outer)}, since an outer loop has little to damp here; {flatter}."
+        plain = "" if method.has(outer) or not place else f", so that {_as_config(outer)} would do{place}"
+        return f"An outer loop cannot help here{plain}; {flatter}."
+    steps = "Stay with plain steps" if method.has(outer) else "Try plain steps"
+    now = "" if method.has(outer) else place
+    return f"{steps}, {_as_config(outer)}{now}, since an outer loop has little to damp here; {flatter}."
 
 
-def _trust(diagnosis: Diagnosis) -> str:
+def _flatter(diagnosis: Diagnosis, method: Method) -> str:
+    """What to try with sharpness-aware gradients, for a reader who does not know the theory."""
+    player = _sharpest(diagnosis)
+    if player is None:
+        return "no player's loss is clearly the sharpest, so that none is the first to try sharpness: sam for"
+    if player in method.oracles:
+        return f"the player {player}, whose loss is the sharpest, has sharpness: {method.oracles[player]} already"
+    if len(diagnosis.sharpness) == 1:
+        return "sharpness: sam is to try if the network does well in training and badly on new data"
+    return f"sharpness: sam for the player {player}, whose loss is the sharpest, is the first to try"
+
+
+def _trust(diagnosis: Diagnosis, method: Method) -> str:
     """How far to trust the advice, for a reader who does not know the theory."""
     count = len(diagnosis.lipschitz.values)
     unsteady = any(sample.spread > abs(sample.mean) / 2 for sample in (diagnosis.lipschitz, diagnosis.rho))
     seen = f"on {count} batches, which differ widely" if unsteady else f"on {count} batch{'es' * (count > 1)}"
+    optimizers = f", not {' or '.join(method.optimizers)}" if method.optimizers else ""
     return (
         f"This is a look at one moment of the training, {seen}, and the theory behind it is about plain gradient "
-        "steps, not adam: train with and without the change at equal gradient evaluations, and believe that comparison "
-        "instead."
+        f"steps{optimizers}: train with and without what is advised at equal gradient evaluations, and believe that "
+        "comparison instead."
     )
+
+
+def _caution(method: Method) -> str:
+    about = (
+        "caution: L and rho are measured about one point, rho in the directions of the first gradients only, in "
+        "evaluation mode"
+    )
+    if not method.optimizers:
+        return f"{about}."
+    optimizers = " and ".join(method.optimizers)
+    return f"{about}; the steps of {optimizers} are no plain ones, and gamma is no learning rate of theirs."
 
 
 def _measurement(diagnosis: Diagnosis, dominates: str) -> str:
@@ -144,13 +185,23 @@ def _measurement(diagnosis: Diagnosis, dominates: str) -> str:
     )
 
 
-def _gradient_steps(diagnosis: Diagnosis, largest: float | None) -> tuple[dict[str, Any], float | None, list[str]]:
+def _gradient_steps(
+    diagnosis: Diagnosis, method: Method, largest: float | None
+) -> tuple[dict[str, Any], float | None, list[str]]:
     """Gradient steps with a sharpness-aware oracle; ``largest`` is L, None if it could not be measured."""
-    outer = {"name": "gda", "order": "alternating" if len(diagnosis.hessians) > 1 else "simultaneous"}
-    reasons = [
-        "rule of thumb: where the symmetric part leads, gradient steps contract without an outer loop; player "
-        f"{_sharpest(diagnosis)} has the sharpest objective, which sam or sampa with rho {diagnosis.radius:g} flattens."
-    ]
+    usual = "alternating" if len(diagnosis.hessians) > 1 else "simultaneous"
+    outer = {"name": "gda", "order": method.outer.get("order", usual) if method.outer.get("name") == "gda" else usual}
+    player = _sharpest(diagnosis)
+    if player is None:
+        sharpest = "no player's objective is clearly the sharpest"
+    elif player in method.oracles:
+        sharpest = f"player {player} has the sharpest objective, and {method.oracles[player]} already"
+    else:
+        sharpest = (
+            f"player {player} has the sharpest objective, which sam or sampa with rho {diagnosis.radius:g} flattens"
+        )
+    contract = "where the symmetric part leads, gradient steps contract without an outer loop"
+    reasons = [f"rule of thumb: {contract}; {sharpest}."]
     if largest is None:
         return outer, None, reasons
     reasons.append("theorem: gradient steps on an L-smooth objective, the others held, descend for gamma < 2/L.")
@@ -200,25 +251,36 @@ def _beyond_theorems(largest: float, rho: float) -> tuple[dict[str, Any], float,
     return outer, 1 / (2 * largest), reasons
 
 
-def _changes(diagnosis: Diagnosis, known: bool, largest: float) -> list[str]:
-    """Evidence that would change the advice."""
-    changes = []
+def _changes(diagnosis: Diagnosis, method: Method, outer: Mapping[str, Any], largest: float | None) -> Iterator[str]:
+    """Evidence that would change the advice; ``largest`` is L, None if it could not be measured."""
     if len(diagnosis.hessians) > 1:
-        changes.append(f"a share of rotation on the other side of {HALF:.2f}, at later checkpoints or on more batches")
-    if known:
-        changes.append(f"rho across {LA_GDA / largest:.3g} or {RAPP / largest:.3g}, on more or larger batches")
+        yield f"a share of rotation on the other side of {HALF:.2f}, at later checkpoints or on more batches"
+    if largest is not None:
+        yield f"rho across {LA_GDA / largest:.3g} or {RAPP / largest:.3g}, on more or larger batches"
         for name, sample in (("L", diagnosis.lipschitz), ("rho", diagnosis.rho)):
             if sample.spread > abs(sample.mean) / 2:
-                changes.append(f"{name} itself: it differs between batches by more than half of its mean")
+                yield f"{name} itself: it differs between batches by more than half of its mean"
     else:
-        changes.append("L and rho, which could not be measured on these batches")
-    changes.append("a run with the advised loop that is no better than plain gda at equal gradient evaluations")
-    return changes
+        yield "L and rho, which could not be measured on these batches"
+    if not method.has(outer) and method.outer:
+        yield "a run with the advised loop that is no better than this one at equal gradient evaluations"
+    elif outer["name"] == "gda":
+        yield "a run with an outer loop that is better at equal gradient evaluations"
+    else:
+        yield "a run with plain gda that is as good at equal gradient evaluations"
 
 
-def _sharpest(diagnosis: Diagnosis) -> str:
-    """The player with the sharpest objective."""
-    return max(diagnosis.sharpness, key=lambda name: diagnosis.sharpness[name].mean)
+def _sharpest(diagnosis: Diagnosis) -> str | None:
+    """The player with the sharpest objective; None if the measurement does not tell it from another player's."""
+    first, *others = sorted(diagnosis.sharpness.items(), key=lambda item: item[1].mean, reverse=True)
+    return first[0] if all(_is_above(first[1], other) for _, other in others) else None
+
+
+def _is_above(one: Sample, other: Sample) -> bool:
+    """Whether a quantity is larger than another by more than the batches leave open; the batches are the same."""
+    differences = np.subtract(one.values, other.values)
+    error = differences.std(ddof=1) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    return bool(differences.mean() > max(_ERRORS * error, _SHARE * abs(one.mean)))
 
 
 def _as_config(outer: Mapping[str, Any]) -> str:

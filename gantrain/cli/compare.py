@@ -41,9 +41,7 @@ class Confidence(Finite):
     "--confidence",
     type=Confidence(),
     metavar="VALUE",
-    default=0.95,
-    show_default=True,
-    help="The confidence of the intervals.",
+    help="The confidence of the intervals that --baseline, --pairs or --threshold shows; 0.95 by default.",
 )
 @click.option(
     "--correct",
@@ -62,7 +60,7 @@ def compare(
     over: str | None,
     baseline: str | None,
     pairs: bool,
-    confidence: float,
+    confidence: float | None,
     correct: str,
     threshold: float | None,
     ceiling: float | None,

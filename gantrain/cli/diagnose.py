@@ -10,6 +10,7 @@ from gantrain.cli.completion import complete_run
 from gantrain.cli.options import (
     PATH,
     Positive,
+    Whole,
     data_option,
     is_first_process,
     print_result,
@@ -24,16 +25,14 @@ from gantrain.cli.options import (
 @step_option
 @click.option(
     "--to",
-    type=click.IntRange(min=0),
+    type=Whole(0),
     metavar="N",
     help="Step of a later checkpoint; measures the angle along the path to it.",
 )
-@click.option(
-    "--batches", type=click.IntRange(min=1), metavar="N", help="Number of batches; by default the run's, or 3."
-)
+@click.option("--batches", type=Whole(1), metavar="N", help="Number of batches; by default the run's, or 3.")
 @click.option(
     "--eigenvalues",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     metavar="N",
     help="Number of eigenvalues of each kind; by default the run's, or 4.",
 )

@@ -10,6 +10,7 @@ import click
 from gantrain.cli.completion import complete_run
 from gantrain.cli.options import (
     PATH,
+    Whole,
     data_option,
     is_first_process,
     print_result,
@@ -33,9 +34,7 @@ from gantrain.errors import UserError
     metavar="LIST",
     help=f"Some of {','.join(METRICS)}; by default the run's, or the first four.",
 )
-@click.option(
-    "--samples", type=click.IntRange(min=1), metavar="N", help="Number of samples; by default the run's, or 10000."
-)
+@click.option("--samples", type=Whole(1), metavar="N", help="Number of samples; by default the run's, or 10000.")
 @click.option(
     "--features",
     type=PATH,
@@ -49,12 +48,10 @@ from gantrain.errors import UserError
 @click.option("--digest", metavar="HEX", help="SHA-256 of that file, if its weights are not the published ones.")
 @step_option
 @weights_option
-@click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the samples."
-)
+@click.option("--seed", type=Whole(0), metavar="N", default=0, show_default=True, help="Seed of the samples.")
 @click.option(
     "--draws",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     metavar="N",
     default=1,
     show_default=True,
@@ -63,22 +60,22 @@ from gantrain.errors import UserError
 @click.option("--infinity", is_flag=True, help="Also extrapolate fid to infinitely many samples.")
 @click.option(
     "--subset-size",
-    type=click.IntRange(min=2),
+    type=Whole(2),
     metavar="N",
     help="Number of images in a subset of kid; by default the run's, or 1000.",
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     metavar="N",
     default=64,
     show_default=True,
     help="Number of images that pass through the network at once.",
 )
-@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
+@click.option("--processes", type=Whole(1), metavar="N", help="Start N processes on this host.")
 @click.option(
     "--timeout",
-    type=click.IntRange(1, 86400),
+    type=Whole(1, 86400),
     metavar="SECONDS",
     help="Time for which several processes wait for each other; 240 by default.",
 )

@@ -32,8 +32,8 @@ def list_runs(folders: tuple[str, ...], sort: str, as_json: bool) -> None:
     """
     from gantrain.commands import list_runs
 
-    runs = list_runs.list_runs(folders or ("checkpoints",), sort)
+    runs = list_runs.list_runs(folders or list_runs.usual_folders(), sort)
     if as_json:
         print_result(list_runs.as_json(runs))
     else:
-        print_result(list_runs.table(runs) if runs else f"no runs in {', '.join(folders) or 'checkpoints'}")
+        print_result(list_runs.table(runs) if runs else list_runs.no_runs(folders))

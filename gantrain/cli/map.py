@@ -24,11 +24,12 @@ def map_(config: str, overrides: tuple[str, ...], output: str | None) -> None:
     \b
     gantrain map configs/theory/map.yaml
     gantrain map configs/theory/map.yaml outers.0.inner_steps=5 gamma=0.7 --output checkpoints/few_inner_steps
-    gantrain map configs/theory/map_gamma.yaml rho=-0.1
+    gantrain map configs/theory/map_gamma.yaml x.low=-0.1 x.high=0.1
     """
     from gantrain.config.loading import load_map
 
     checked = load_map(config, overrides)
-    from gantrain.commands.map import map_config
+    from gantrain.commands.map import map_config, require_unfixed
 
+    require_unfixed(checked, overrides)
     print_result(map_config(checked, output))

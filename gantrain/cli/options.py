@@ -33,13 +33,41 @@ class PathType(click.ParamType):
             self.fail(f"{value!r}: {error}", param, ctx)
 
 
+class Whole(click.ParamType):
+    """A whole number of at least a bound.
+
+    Args:
+        least: the smallest number.
+        most: the largest number; None for no limit.
+    """
+
+    name = "number"
+
+    def __init__(self, least: int, most: int | None = None):
+        self.least = least
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = self.least - 1
+        if number < self.least or self.most is not None and number > self.most:
+            bounds = f"of at least {self.least}" if self.most is None else f"from {self.least} to {self.most}"
+            self.fail(f"{value!r}: expected a whole number {bounds}", param, ctx)
+        return number
+
+
 class Finite(click.ParamType):
     """A number that is not NaN or infinite."""
 
     name = "value"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number: float = click.FLOAT.convert(value, param, ctx)
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r}: expected a number", param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r}: expected a finite number", param, ctx)
         return number
@@ -67,9 +95,7 @@ PATH = PathType()
 data_option = click.option(
     "--data", type=PATH, metavar="PATH", help="Where the training data lie now, if not where the config says."
 )
-step_option = click.option(
-    "--step", type=click.IntRange(min=0), metavar="N", help="Step of the checkpoint; the newest by default."
-)
+step_option = click.option("--step", type=Whole(0), metavar="N", help="Step of the checkpoint; the newest by default.")
 weights_option = click.option(
     "--weights",
     metavar="NAME",

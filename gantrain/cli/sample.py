@@ -9,6 +9,8 @@ import click
 from gantrain.cli.completion import complete_run
 from gantrain.cli.options import (
     PATH,
+    Finite,
+    Whole,
     data_option,
     device_option,
     print_result,
@@ -25,12 +27,8 @@ NEAREST = 5
 
 @click.command(short_help="Sample the generator of a run.")
 @click.argument("run", type=PATH, shell_complete=complete_run)
-@click.option(
-    "--number", type=click.IntRange(min=1), metavar="N", help="Number of samples; by default 64, and 8 to interpolate."
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the latents."
-)
+@click.option("--number", type=Whole(1), metavar="N", help="Number of samples; by default 64, and 8 to interpolate.")
+@click.option("--seed", type=Whole(0), metavar="N", default=0, show_default=True, help="Seed of the latents.")
 @step_option
 @weights_option
 @click.option(
@@ -40,14 +38,14 @@ NEAREST = 5
 )
 @click.option(
     "--truncation",
-    type=float,
+    type=Finite(),
     metavar="T",
     help="Make samples more typical and less various: redraw latent coordinates beyond T, such as 0.7; for stylegan2, "
     "and other generators that truncate by themselves, psi.",
 )
 @click.option(
     "--interpolate",
-    type=click.IntRange(min=2),
+    type=Whole(2),
     metavar="N",
     help="Draw paths of N images, from each sample to the next and from the last to the first; a row for each path.",
 )
@@ -62,7 +60,7 @@ NEAREST = 5
 )
 @click.option(
     "--nearest",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     metavar="K",
     help="With --neighbours: the number of training samples beside each sample; 5 by default.",
 )

@@ -9,7 +9,7 @@ import click
 from gantrain.cli.assignments import ConfigCommand
 from gantrain.cli.completion import complete_config, complete_setting
 from gantrain.cli.entry import main
-from gantrain.cli.options import PATH, trust_option
+from gantrain.cli.options import PATH, Whole, trust_option
 from gantrain.errors import UserError
 
 
@@ -17,12 +17,8 @@ from gantrain.errors import UserError
 @click.argument("config", type=PATH, shell_complete=complete_config)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting)
 @click.option("--over", multiple=True, metavar="KEY=VALUES", help="A key, or keys that change together, and values.")
-@click.option(
-    "--seeds", type=click.IntRange(min=1), metavar="N", help="Number of seeds; by default that of the sweep file, or 1."
-)
-@click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, help="Number of runs at a time."
-)
+@click.option("--seeds", type=Whole(1), metavar="N", help="Number of seeds; by default that of the sweep file, or 1.")
+@click.option("--workers", type=Whole(1), metavar="N", default=1, show_default=True, help="Number of runs at a time.")
 @click.option("--retry-diverged", is_flag=True, help="Go on with the runs that diverged before, too.")
 @trust_option
 def sweep(

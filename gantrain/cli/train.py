@@ -10,7 +10,7 @@ import click
 
 from gantrain.cli.assignments import ConfigCommand
 from gantrain.cli.completion import complete_config, complete_setting
-from gantrain.cli.options import PATH, data_option, print_result, trust_option
+from gantrain.cli.options import PATH, Whole, data_option, print_result, trust_option
 from gantrain.errors import Notice, UserError
 
 
@@ -19,7 +19,7 @@ from gantrain.errors import Notice, UserError
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_setting)
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier run of the same name first.")
-@click.option("--processes", type=click.IntRange(min=1), metavar="N", help="Start N processes on this host.")
+@click.option("--processes", type=Whole(1), metavar="N", help="Start N processes on this host.")
 @click.option("--accept-data", is_flag=True, help="With --resume: go on although the data have changed.")
 @click.option("--dry-run", is_flag=True, help="Measure what the run costs on this machine, and leave nothing behind.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: print JSON instead of text.")

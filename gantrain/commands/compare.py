@@ -22,7 +22,7 @@ def compare_runs(
     over: Sequence[str] = (),
     baseline: str | None = None,
     pairs: bool = False,
-    confidence: float = 0.95,
+    confidence: float | None = None,
     correct: Correction = "none",
     threshold: float | None = None,
     ceiling: float | None = None,
@@ -37,7 +37,7 @@ def compare_runs(
         over: keys whose values the methods are compared over; empty for groups of runs.
         baseline: the label of the group to which the others are compared, or a part that no other label has.
         pairs: whether each group is compared with each other, in place of a baseline.
-        confidence: the confidence of the intervals, between 0 and 1.
+        confidence: the confidence of the intervals, between 0 and 1; 0.95 by default.
         correct: the correction for the number of comparisons: "none" or "holm".
         threshold: with ``over``, the value of the metric with which runs are compared.
         ceiling: the value that a diverged run counts as.
@@ -52,6 +52,9 @@ def compare_runs(
         raise UserError(f"--correct {correct}: there are no comparisons to correct; add --baseline GROUP or --pairs")
     if threshold is not None and not over:
         raise UserError("--threshold: is for runs over the values of a key; add --over KEY")
+    if confidence is not None and not differs and threshold is None:
+        raise UserError("--confidence: there are no intervals; add --baseline GROUP or --pairs, or --threshold")
+    confidence = 0.95 if confidence is None else confidence
     comparison = compare(runs, metrics, at, ceiling)
     grid = make_grid(comparison, over, threshold) if over else None
     labels = [group.label for group in comparison.groups] if grid is None else [m.label for m in grid.methods]

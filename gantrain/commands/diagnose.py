@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gantrain.analysis.advice import Advice, advise
 from gantrain.analysis.diagnosis import Diagnosis
+from gantrain.analysis.method import Method
 from gantrain.compute.device import exact_arithmetic
 from gantrain.config.loading import resolved, validate
 from gantrain.config.sections import Diagnose
@@ -69,7 +70,7 @@ def diagnose_run(
                 saved.game, saved.data, section, config.data.batch_size, config.run.seed, state.device
             )
         diagnosis = measured.measure(later, processes)
-    advice = advise(diagnosis)
+    advice = advise(diagnosis, Method.of(config))
     about = {
         "checkpoint": str(saved.path),
         "step": saved.step,

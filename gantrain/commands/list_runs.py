@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.config.paths import nothing_at
-from gantrain.config.shipped import is_missing
+from gantrain.config.shipped import RUNS, is_missing
 from gantrain.errors import UserError
 from gantrain.runs.summary import Summary, as_plain, is_run_of_any_kind, summarise
 from gantrain.utils.json_text import json_text
@@ -45,6 +45,18 @@ def list_runs(folders: Sequence[str | Path], sort: str = "name") -> list[Summary
         "state": lambda run: (run.state, _natural(run.folder)),
     }
     return sorted(map(summarise, found.values()), key=keys[sort])
+
+
+def usual_folders() -> list[str]:
+    """The folders that are searched where none is named: ``checkpoints``, or none before the first run."""
+    return [] if is_missing(RUNS) else [RUNS]
+
+
+def no_runs(folders: Sequence[str]) -> str:
+    """A line that says that there are no runs, and how to make the first one if no folder was named."""
+    if folders:
+        return f"no runs in {', '.join(folders)}"
+    return f"no runs in {RUNS} yet; to make one: gantrain train configs/quickstart.yaml"
 
 
 def table(runs: Sequence[Summary]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,36 @@ import numpy as np
 from gantrain.analysis.convergence_figure import convergence_figure
 from gantrain.analysis.convergence_map import ConvergenceMap, axis_values, convergence_map
 from gantrain.config.loading import dump
+from gantrain.config.merge import parse_overrides
 from gantrain.config.schema import MapConfig
+from gantrain.errors import UserError
 from gantrain.plotting.images import figure_to_png
 from gantrain.utils.io import make_folder, require_free, write_csv, write_file
+from gantrain.utils.nested import flatten
 
 PICTURE = "map.png"
+
+
+def require_unfixed(config: MapConfig, overrides: Sequence[str]) -> None:
+    """Refuse arguments of the command line that fix what an axis of the map varies, since they would change nothing.
+
+    A file may fix such a key, for the command line may have chosen another axis.
+
+    Args:
+        config: the config that the arguments have made.
+        overrides: the arguments ``key=value``.
+
+    Raises:
+        UserError: an argument fixes the key of an axis.
+    """
+    axes = {config.x.key: "x", config.y.key: "y"}
+    for path in flatten(parse_overrides(overrides)[0]):
+        axis = axes.get(re.sub(r"^outers\.\d+\.", "", path))
+        if axis is not None:
+            raise UserError(
+                f"{path}: varies along the axis {axis}, so that a fixed value changes nothing; leave it out, or change "
+                f"{axis}.low and {axis}.high"
+            )
 
 
 def map_config(config: MapConfig, output: str | Path | None = None) -> str:

@@ -20,10 +20,10 @@ from gantrain.config import marks, yaml_files
 from gantrain.config.loading import load, resolved, validate
 from gantrain.config.merge import read_file
 from gantrain.config.moved import place_keys
-from gantrain.config.paths import nothing_at
+from gantrain.config.paths import not_found, nothing_at
 from gantrain.config.schema import Config
 from gantrain.config.sections import Run
-from gantrain.config.shipped import is_missing
+from gantrain.config.shipped import find_run, is_missing
 from gantrain.config.shipped import shown as shown_path
 from gantrain.config.targets import foreign_targets, is_own
 from gantrain.config.types import shown
@@ -225,7 +225,14 @@ def other_config(folder: Path) -> UserError:
 
 
 def no_run(run: str | Path) -> UserError:
-    """The error that a path is not that of a run."""
+    """The error that a path is not that of a run, which names one of the runs in the folder if there are some."""
+    inside = sorted(path for path in find_run(run).glob("*") if is_run(path))
+    if inside:
+        count = "1 run" if len(inside) == 1 else f"{len(inside)} runs"
+        return UserError(
+            f"{run}: is a folder of {count}, and expected is one run; name it, as in {inside[0]} (gantrain list "
+            f"{inside[0].parent} shows all)"
+        )
     nothing = f": {nothing_at(run)}" if is_missing(Path(run)) else ""
     return UserError(f"{run}: no run here{nothing}; expected a folder with {CONFIG}, as under checkpoints/")
 
@@ -239,11 +246,15 @@ def open_run(run: str | Path, trust: bool = False, data: str | None = None) -> t
         trust: whether code outside gantrain that the config names is imported though the run was not trained here.
 
     Raises:
-        UserError: there is no run at ``run``; it was built in Python and not from a config; or it is not trusted.
+        UserError: there is no run at ``run``; it was built in Python and not from a config; it is not trusted; or
+            nothing lies at ``data``.
     """
     folder = _require_config(run)
     file = folder / CONFIG
-    return folder, load(file, (), lambda content: require_trusted(file, content, trust), data)
+    config = load(file, (), lambda content: require_trusted(file, content, trust), data)
+    if data is not None and is_missing(data):
+        raise not_found("--data", data, "say where the training data lie now, or leave it out")
+    return folder, config
 
 
 def comparable_config(run: str | Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:

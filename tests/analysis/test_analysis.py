@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +16,16 @@ from gantrain.analysis.advice import HALF, LA_GDA, advise
 from gantrain.analysis.curvature import cohypomonotonicity, lipschitz, path_angles, rotation_share, sharpness
 from gantrain.analysis.diagnosis import Diagnosis, Sample, diagnose
 from gantrain.analysis.linearised import Linearised, undisturbed
+from gantrain.analysis.method import Method
 from gantrain.analysis.spectrum import BASIS, eigenvalues, extremes
+from gantrain.config.loading import load
 from gantrain.games import Minimize, ZeroSum
 from gantrain.games.losses import Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein
 from gantrain.games.penalties import R1, R2, WGANGP
 from gantrain.games.toy import Bilinear, Forsaken, Quadratic
 from gantrain.solver import solve
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def linearised(game, batch=None):
@@ -211,6 +218,72 @@ def test_one_player_is_never_said_to_turn():
     advice = advise(found((0.0, 0.0), 0.3, ("classifier",)))
     assert advice.dominates == "sharpness" and advice.outer["order"] == "simultaneous"
     assert advice.plain[0].startswith("There is only one player") and "outer loop cannot help" in advice.plain[1]
+
+
+def run_of(*overrides):
+    """The method of a run with two players."""
+    return Method.of(load(CONFIGS / "games" / "matrix.yaml", overrides))
+
+
+def test_advice_says_what_differs_from_the_run():
+    calm, turning = found((0.1, 0.2), 0.0), found((0.9, 0.95), 0.0)
+    for overrides, attempt in (
+        (["outer={name: gda}"], "Stay with plain steps, outer: {name: gda, order: simultaneous}, since"),
+        (["outer={name: gda, order: alternating}"], "Stay with plain steps, outer: {name: gda, order: alternating}, "),
+        (
+            ["outer=extragradient"],
+            "Try plain steps, outer: {name: gda, order: alternating} in the place of outer: {name: extragradient, "
+            "order: simultaneous}, since",
+        ),
+    ):
+        advice = advise(calm, run_of(*overrides))
+        assert advice.plain[1].startswith(attempt) and advice.has == attempt.startswith("Stay")
+        assert advice.lines[1].startswith("keep outer: " if advice.has else "try outer: ")
+        better = "a run with an outer loop that is better" if advice.has else "no better than this one"
+        assert better in advice.changes[-1]
+    advised = advise(turning).outer
+    shown = "{name: lookahead, inner_steps: 2, relaxation: 0.17, base: gda}"
+    other = "{name: lookahead, inner_steps: 5, relaxation: 0.5, base: extragradient}"
+    assert (
+        advise(turning, run_of(f"outer={json.dumps(advised)}")).plain[1].startswith(f"Keep outer: {shown}, which the")
+    )
+    attempt = advise(turning, run_of("outer={name: lookahead, base: extragradient}")).plain[1]
+    assert attempt.startswith(f"Try outer: {shown} in the place of outer: {other}: ")
+    one = found((0.0, 0.0), 0.3, ("classifier",))
+    assert "cannot help here; sharpness: sam is to try if" in advise(one, run_of("outer=gda")).plain[1]
+    assert "would do in the place of outer: {name: extragradient" in advise(one, run_of("outer=extragradient")).plain[1]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "named"),
+    [("adam", "adam"), ("{name: sgd, lr: 0.1, momentum: 0.9}", "sgd with momentum"), ("{name: sgd, lr: 0.1}", None)],
+)
+def test_advice_names_the_optimizers_of_the_run(optimizer, named):
+    players = [f"game.{name}={{optimizer: {optimizer}, constraint: simplex}}" for name in ("row", "column")]
+    advice = advise(found((0.1, 0.2), 0.0), run_of(*players))
+    trust, caution = advice.plain[2], next(line for line in advice.why if line.startswith("caution"))
+    assert (f"plain gradient steps, not {named}:" if named else "plain gradient steps: train") in trust
+    assert (f"the steps of {named} are no plain ones" in caution) == (named is not None)
+
+
+def test_the_sharpest_player_is_one_that_the_batches_tell_from_the_others():
+    def attempt(*sharpness, overrides=()):
+        values = dict(zip(("row", "column"), map(Sample, sharpness), strict=True))
+        return advise(replace(found((0.1, 0.2), 0.0), sharpness=values), run_of("outer=gda", *overrides)).plain[1]
+
+    clear = (1.0, 2.0, 3.0), (0.5, 1.4, 2.6)
+    assert "sam for the player row, whose loss is the sharpest, is the first to try" in attempt(*clear)
+    assert "sam for the player column" in attempt(*reversed(clear))
+    sam = "game.row.sharpness={name: sampa, rho: 0.1}"
+    assert "the player row, whose loss is the sharpest, has sharpness: sampa already" in attempt(
+        *clear, overrides=[sam]
+    )
+    for equal in (
+        ((0.0025,) * 3, (0.002499,) * 3),
+        ((1.0, 2.0, 3.0), (2.0, 1.0, 2.0)),
+        ((1.0, math.nan), (0.1, 0.1)),
+    ):
+        assert "no player's loss is clearly the sharpest" in attempt(*equal)
 
 
 def test_constants_that_could_not_be_measured_are_said():

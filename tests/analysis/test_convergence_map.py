@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gantrain.analysis.convergence_map import convergence_map, label
-from gantrain.commands.map import map_config
+from gantrain.commands.map import map_config, require_unfixed
 from gantrain.config.loading import load_map
 from gantrain.errors import UserError
 from gantrain.plotting.images import load_png
@@ -131,6 +131,26 @@ def test_what_cannot_be_mapped(tmp_path, overrides, message):
         map_config(load_map(THEORY / "map.yaml", overrides), tmp_path / "out")
     assert message in str(error.value).replace("command line: outers", "map.yaml: outers")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["rho=-0.1"], "rho: varies along the axis x, .*; leave it out, or change x.low and x.high"),
+        (["outers.0.relaxation=0.5"], "outers.0.relaxation: varies along the axis y"),
+        (["outers=[gda, {name: rapp, relaxation: 0.5}]"], "outers.1.relaxation: varies along the axis y"),
+        (["y.key=base.relaxation", "outers.3.base.relaxation=0.5"], "outers.3.base.relaxation: varies along"),
+        (["x.key=gamma", "gamma=0.5"], "gamma: varies along the axis x"),
+    ],
+)
+def test_a_fixed_value_of_an_axis_is_refused(overrides, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        require_unfixed(load_map(THEORY / "map.yaml", overrides), overrides)
+
+
+def test_what_no_axis_varies_may_be_fixed():
+    for overrides in (["x.key=gamma", "rho=-0.1"], ["outers.0.inner_steps=5", "gamma=0.7"], ["x.low=-0.1"]):
+        require_unfixed(load_map(THEORY / "map.yaml", overrides), overrides)
 
 
 def test_a_map_replaces_an_earlier_one_and_nothing_else(tmp_path):

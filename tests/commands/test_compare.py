@@ -110,6 +110,29 @@ def test_a_long_log_is_read_and_drawn_at_once(run, monkeypatch):
     assert len(looked) == 2
 
 
+def test_steps_that_cost_more_or_less_are_said_with_the_axis_on_which_they_are_equal(run):
+    one, two = run("a", 1, {10: 4.0, 20: 2.0}), run("b", 3, {5: 4.0, 20: 2.0}, "outer=rapp")
+    said = "a training step costs 1 to 3 gradient evaluations, by the run; --at step compares at equal steps"
+    assert compare_runs([one, two]).splitlines()[1] == said
+    assert "--at step" not in compare_runs([one, two], at="step") + compare_runs([two]) + compare_runs([one], at="kimg")
+    late = run("c", 3, {20: 2.0}, "outer=rapp")
+    with pytest.raises(UserError, match="begins at 60; compare at equal steps with --at step, or leave one of the two"):
+        compare([one, late])
+    assert compare([one, late], at="step").cost == 20
+
+
+def test_a_single_seed_has_no_interval(run):
+    one, two = run("a", 1, {10: 4.0}), run("b", 1, {10: 3.0}, "outer=rapp")
+    said = "train two seeds at least, as with gantrain sweep --seeds 2"
+    for correct in ("none", "holm"):
+        text = compare_runs([one, two], baseline="a", correct=correct)
+        assert said in text
+        assert text.endswith("no difference can be tested: an interval takes two pairs of seeds at least")
+    more = [run("a2", 1, {10: 5.0}, "run.seed=1"), run("b2", 1, {10: 5.0}, "outer=rapp", "run.seed=1")]
+    text = compare_runs([one, two, *more], baseline="a")
+    assert said not in text and "no difference can be tested" not in text
+
+
 def test_tables_and_picture(run, tmp_path):
     runs = [
         run(f"{m},seed={s}", 1, {10: 4.0 + s, 20: 2.0}, f"run.seed={s}", f"outer={m}")
@@ -212,7 +235,7 @@ def test_what_cannot_be_compared_is_one_line(run, tmp_path):
         ([tmp_path / "none"], None, "none: no run here: there is nothing at none in .*; expected a folder of a run"),
         ([tmp_path / "empty"], None, "empty: no run here and none in it; expected a folder of a run, or of runs"),
         ([], None, "no run to compare"),
-        ([folder, again], None, "a and .*again: have the same config and the same seed, 0; leave one out"),
+        ([folder, again], None, "a and .*again: have the same seed, 0, and train the same by their configs; leave"),
         ([folder], ["losss/generator"], "a: has logged no losss/generator; .*did you mean 'loss/generator'"),
         ([folder], [], "--metrics: expected the name of a metric"),
     ):
@@ -228,12 +251,27 @@ def test_what_cannot_be_compared_is_one_line(run, tmp_path):
 
 def test_runs_on_other_data_are_other_groups_wherever_the_data_lie(run):
     runs = [run(f"{name},seed={seed}", 1, {10: 1.0}, f"run.seed={seed}") for name in "ab" for seed in (0, 1)]
-    with pytest.raises(UserError, match="a,seed=0 and .*b,seed=0: have the same config and the same seed"):
+    with pytest.raises(UserError, match="a,seed=0 and .*b,seed=0: have the same seed, 0, and train"):
         compare(runs)
     for folder in runs:
         digest = Digest(500, content=folder.name[0], sizes="also kept on disk" if "seed=1" in folder.name else None)
         (folder / RECORD).write_text(json.dumps(digest.as_dict()))
     assert [(group.label, len(group.runs)) for group in compare(runs).groups] == [("a", 2), ("b", 2)]
+
+
+@pytest.mark.parametrize("key", ["run.steps", "data.accumulation"])
+def test_runs_of_one_seed_are_told_apart_by_how_long_and_how_they_train(run, key):
+    """Runs of different seeds are one group all the same, such as those of a sweep of which one went on."""
+    one, other = ("8", "16")
+    seeds = [run(f"a,seed={seed}", 1, {10: 1.0}, f"run.seed={seed}", f"{key}={one}") for seed in (0, 1)]
+    longer = run("b,seed=1", 1, {10: 3.0}, "run.seed=1", f"{key}={other}")
+    again = run("c,seed=2", 1, {10: 3.0}, "run.seed=2", f"{key}={other}")
+    assert [(group.label, len(group.runs)) for group in compare([seeds[0], longer]).groups] == [("a", 2)]
+    runs = [*seeds, longer, again]
+    expected = [(f"a {key}={one}", 2), (f"b {key}={other}", 2)]
+    assert [(group.label, len(group.runs)) for group in compare(runs).groups] == expected
+    grid = make_grid(compare(runs), [key])
+    assert grid.values == (int(one), int(other)) and len(grid.methods) == 1
 
 
 def test_one_run_named_twice_counts_once(run, tmp_path):
@@ -425,6 +463,7 @@ def test_what_cannot_be_compared_in_this_way_is_one_line(rates):
         ({"baseline": "gdaa"}, "--baseline gdaa: no group has this label; expected one of outer=gda,lr=0.001, "),
         ({"baseline": "gda", "pairs": True}, "--baseline and --pairs: choose one of the two"),
         ({"correct": "holm"}, "--correct holm: there are no comparisons to correct; add --baseline GROUP or --pairs"),
+        ({"confidence": 0.9}, "--confidence: there are no intervals; add --baseline GROUP or --pairs, or --threshold"),
         ({"threshold": 1.0}, "--threshold: is for runs over the values of a key; add --over KEY"),
         ({"over": ["outer.lrr"]}, "--over outer.lrr: the config of .* has no such key"),
         ({"over": [RATES[0], "data.batch_size"]}, "has game.generator.optimizer.lr=0.001 and data.batch_size=32"),

@@ -92,7 +92,8 @@ def test_the_command_begins_in_plain_words_and_leaves_a_picture(finished):
     report = json.loads((finished / "diagnosis" / "step_3" / "report.json").read_text())
     assert said.splitlines()[:4] == [*report["plain"], ""] and len(report["plain"]) == 3
     assert "dominates" in said or "neither rotation" in said
-    assert "try outer: {name: " in said and "What would change this:" in said and "along the path" in said
+    assert "keep outer: {name: gda, order: alternating}" in said and "Stay with plain steps" in said
+    assert ", not adam: " in said and "What would change this:" in said and "along the path" in said
     folder = finished / "diagnosis" / "step_3"
     # Once more, in the place of the first.
     assert diagnose_run(str(finished), step=3, to=6, batches=2, eigenvalues=2) + "\n" == said
@@ -109,6 +110,7 @@ def test_the_command_begins_in_plain_words_and_leaves_a_picture(finished):
             ["nowhere"],
             "nowhere: no run here: there is nothing at nowhere in .*; expected a folder with .*",
         ),
+        (["SWEEP"], ".*: is a folder of 1 run, and expected is one run; name it, as in .*"),
         (["RUN", "--step", "77"], r".*: no whole checkpoint of step 77; there are \[3, 6\]"),
         (["RUN", "--to", "6"], "--to: expected a step after 6, that of the checkpoint, got 6"),
         (["RUN", "--step", "3", "--to", "5"], r".*: no whole checkpoint of step 5; there are \[3, 6\]"),
@@ -118,7 +120,8 @@ def test_the_command_begins_in_plain_words_and_leaves_a_picture(finished):
     ],
 )
 def test_what_cannot_be_diagnosed_is_one_line(finished, tmp_path, arguments, message):
-    command = Command(tmp_path, "diagnose", *(str(finished) if a == "RUN" else a for a in arguments))
+    places = {"RUN": str(finished), "SWEEP": str(finished.parent)}
+    command = Command(tmp_path, "diagnose", *(places.get(a, a) for a in arguments))
     assert command.wait() == 2
     (line,) = command.errors.splitlines()
     assert re.fullmatch(f"gantrain: {message}", line), line

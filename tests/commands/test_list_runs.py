@@ -195,6 +195,19 @@ def test_a_run_that_was_built_in_python_and_code_of_others(tmp_path):
     assert summarise(tmp_path / "received").state == "not saved"
 
 
+def test_before_the_first_run_a_line_says_how_to_make_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = "no runs in checkpoints yet; to make one: gantrain train configs/quickstart.yaml\n"
+    named = CliRunner().invoke(cli, ["list", "checkpoints"])
+    assert isinstance(named.exception, UserError) and "there is nothing at checkpoints" in str(named.exception)
+    for make in (lambda: None, Path("checkpoints").mkdir):
+        make()
+        result = CliRunner().invoke(cli, ["list"])
+        assert (result.exit_code, result.output) == (0, line)
+        assert CliRunner().invoke(cli, ["list", "--json"]).output == "[]\n"
+    assert CliRunner().invoke(cli, ["list", "checkpoints"]).output == "no runs in checkpoints\n"
+
+
 def test_the_command(run, monkeypatch):
     monkeypatch.chdir(run.parent)
     result = CliRunner().invoke(cli, ["list", "."])

@@ -17,6 +17,7 @@ import yaml
 from browser import browser, console_errors, needs_browser, requests, scrolls_sideways
 from click.testing import CliRunner
 from markupsafe import Markup
+from PIL import Image
 from tiny import DIGITS, RING, config_of
 
 from gantrain.cli import cli
@@ -260,16 +261,62 @@ def test_code_that_a_received_run_names_is_not_imported(trained, tmp_path, monke
     assert len(page.all("img")) == 7 and page.all("svg") and "paths" not in page.sections
 
 
-def test_without_the_data_only_the_neighbours_are_missing(trained, tmp_path):
-    folder = tmp_path / "moved"
+def in_files(trained: Path, folder: Path, data: Path) -> Path:
+    """A copy of the run, which says that its data lie in a folder."""
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("report.html"))
     config = yaml.safe_load((folder / CONFIG).read_text())
-    config["data"] = {"name": "image_folder", "path": str(tmp_path / "gone"), "size": 8, "batch_size": 32}
+    config["data"] = {"name": "image_folder", "path": str(data), "size": 8, "batch_size": 32}
     prepared = (folder / CONFIG).read_text().splitlines()[0]
     (folder / CONFIG).write_text(f"{prepared}\n{yaml.safe_dump(config)}")
+    return folder
+
+
+def images(folder: Path) -> None:
+    """Writes a folder of ten grey images."""
+    folder.mkdir()
+    for i in range(10):
+        Image.new("L", (8, 8), 20 * i).save(folder / f"{i}.png")
+
+
+def test_without_the_data_only_the_neighbours_are_missing(trained, tmp_path):
+    folder = in_files(trained, tmp_path / "moved", tmp_path / "gone")
     page = Page(report_runs([folder], device="cpu"))
     assert re.search(r"The nearest training samples were not looked for: .*gone.* say with --data PATH", page.text)
     assert "near" not in page.sections and "paths" in page.sections and page.text.count("not looked for") == 1
+
+
+def test_an_option_that_fits_no_run_is_an_error_and_the_earlier_report_stays(trained, run, tmp_path):
+    game = {"name": "matrix", **dict.fromkeys(("row", "column"), {"optimizer": {"name": "sgd", "lr": 0.1}})}
+    config = {"run": {"name": "matrix", "steps": 1}, "game": game | {"payoff": [[1, -1], [-1, 1]]}}
+    dataless = run("matrix", {}, base=config)
+    row = {"step": 1, "time": 0.5, "outer_steps": 1, "loss/row": 1.0, "gradients/row": 1, "gradients/column": 1}
+    (dataless / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    received = in_files(trained, tmp_path / "received", tmp_path / "gone")
+    images(tmp_path / "others")
+    for folder, options, message in (
+        (dataless, {"at": "kimg"}, "matrix: a run without data sees no samples; choose --at gradients or --at step"),
+        (dataless, {"data": str(tmp_path)}, "--data: .* no file and no folder that could have moved; leave it out"),
+        (received, {"data": str(tmp_path / "nope")}, "--data: there is nothing at nope in .*; say where"),
+        (received, {"data": str(tmp_path / "others")}, "--data: .*, compared with the data on which the run"),
+    ):
+        earlier = report_runs([folder], device="cpu").read_text()
+        with pytest.raises(UserError, match=message):
+            report_runs([folder], device="cpu", **options)
+        assert (folder / "report.html").read_text() == earlier
+    with pytest.raises(UserError, match="matrix: a run without data"):
+        report_runs([dataless, received], str(tmp_path / "both.html"), at="kimg", device="cpu")
+    assert not (tmp_path / "both.html").exists()
+
+
+def test_moved_data_are_those_of_the_runs_that_they_fit(trained, tmp_path):
+    images(tmp_path / "here")
+    config = ("data={name: image_folder, size: 8, channels: 1, batch_size: 8}", f"data.path={tmp_path / 'here'}")
+    moved = train(config_of(DIGITS, tmp_path / "runs", *config, "run.name=moved", "run.steps=1"))
+    (tmp_path / "here").rename(tmp_path / "there")
+    page = Page(report_runs([moved, trained], str(tmp_path / "a.html"), device="cpu", data=str(tmp_path / "there")))
+    assert "not looked for" not in page.text and "no pictures from a checkpoint" not in page.text
+    page = Page(report_runs([moved, trained], str(tmp_path / "a.html"), device="cpu"))
+    assert page.text.count("not looked for") == 1
 
 
 @pytest.mark.parametrize(
@@ -333,7 +380,7 @@ def test_a_picture_of_curves_has_an_axis_that_fits():
         (["EDITED"], "config.yaml: is not what gantrain wrote"),
         (["RUN", "--output", "FOLDER"], "is a folder; name a file with --output"),
         (["RUN", "--output", "notes.html"], "notes.html: exists and is no report of gantrain; choose another --output"),
-        (["RUN", "COPY"], "have the same config and the same seed, 0; leave one out"),
+        (["RUN", "COPY"], "have the same seed, 0, and train the same by their configs; leave one out"),
         (["RUN", "--at", "hours"], "Invalid value for '--at'"),
     ],
     ids=["no run", "edited", "folder", "other file", "twice", "at"],

@@ -156,7 +156,7 @@ def test_a_generative_game_of_ones_own_is_sampled_and_one_without_data_is_not(tm
     for command, message in [
         (lambda: sample_run(str(run), 4, 0, None, None, None, images=False), "the game three:Chase has no generator"),
         (lambda: evaluate_run(str(run), Request()), "three:Chase neither makes samples nor predicts"),
-        (lambda: compare_runs([run], at="kimg"), "a run without data sees no samples; compare at gradients or step"),
+        (lambda: compare_runs([run], at="kimg"), "a run without data sees no samples; choose --at gradients"),
     ]:
         with pytest.raises(UserError) as found:
             command()

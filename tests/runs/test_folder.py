@@ -160,9 +160,17 @@ def test_a_linked_run_is_not_deleted(tmp_path, run, config):
     assert (run / "step_3" / "weights").read_text() == "trained"
 
 
-def test_opening_what_is_no_run(tmp_path):
+def test_opening_what_is_no_run(tmp_path, config):
     with pytest.raises(UserError, match="no run here; expected a folder with config.yaml"):
         open_run(tmp_path)
+    for count, runs in ((1, "1 run"), (2, "2 runs")):
+        prepare_folder(tmp_path / f"outer=gda,seed={count}", resolved(config()), False, False)
+        with pytest.raises(UserError) as error:
+            open_run(tmp_path)
+        assert str(error.value) == (
+            f"{tmp_path}: is a folder of {runs}, and expected is one run; name it, as in {tmp_path}/outer=gda,seed=1 "
+            f"(gantrain list {tmp_path} shows all)"
+        )
 
 
 FLAGS = [(False, False), (True, False), (False, True)]

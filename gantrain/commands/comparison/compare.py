@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gantrain.commands.comparison.groups import Group, read_groups
 from gantrain.commands.comparison.metrics import advice, choose_metrics, direction, evaluated, without_label
-from gantrain.commands.comparison.series import UNITS
+from gantrain.commands.comparison.series import UNITS, Series
 from gantrain.errors import UserError
 from gantrain.utils.direction import Direction
 from gantrain.utils.statistics import Estimate, capped
@@ -106,15 +106,22 @@ def compare_groups(
     for run in whole:
         for metric in chosen:
             if not run.has(metric, limit.reached):
+                steps = "compare at equal steps with --at step, or " if _meet_at_steps(whole, chosen) else ""
                 raise UserError(
                     f"{limit.folder}: has reached only {limit.reached:g} {UNITS[at]}, and {metric} of {run.folder} "
-                    f"begins at {run.values[metric][0][0]:g}; leave one of the two out"
+                    f"begins at {run.values[metric][0][0]:g}; {steps}leave one of the two out"
                 )
     directions = {metric: direction(metric, groups) for metric in chosen}
     if ceiling is not None:
         require_one_ranked(directions, "--ceiling")
     said = advice(whole) if metrics is None and not evaluated(chosen, whole) else ""
     return Comparison(tuple(groups), directions, at, limit.reached, limit.folder, said, ceiling)
+
+
+def _meet_at_steps(runs: Sequence[Series], metrics: Sequence[str]) -> bool:
+    """Whether each run has taken as many training steps as any run had taken when it first measured the metrics."""
+    firsts = [(run.values[metric][0][0], run.step) for run in runs for metric in metrics]
+    return all(first * other.step <= other.reached * step for first, step in firsts for other in runs)
 
 
 def require_one_ranked(metrics: Mapping[str, Direction | None], option: str) -> None:

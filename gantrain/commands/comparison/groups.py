@@ -16,6 +16,7 @@ from gantrain.commands.comparison.series import Series, read_series
 from gantrain.config.base import nearest, one_of
 from gantrain.config.paths import nothing_at
 from gantrain.config.shipped import find_run, is_missing
+from gantrain.config.types import shown
 from gantrain.data.digest import Digest, difference
 from gantrain.errors import UserError
 from gantrain.runs.data_record import recorded_digest
@@ -25,6 +26,12 @@ from gantrain.utils.statistics import Estimate
 
 # Keys of the section data that do not say which samples there are.
 _NOT_OF_THE_DATA = ("batch_size", "accumulation", "storage", "workers")
+# Keys that say how long a run lasts and how its sums are rounded. Runs of a group may differ in them, but not two runs
+# of the same seed.
+_APART = (
+    *("run.steps", "run.gradients", "run.kimg", "data.accumulation", "run.processes", "run.sharding", "run.device"),
+    *("run.threads", "run.compile", "run.channels_last", "run.deterministic"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Group:
     """Runs that differ only in the seed.
 
     Attributes:
-        label: the name of the group in tables and pictures.
+        label: the name of the group in tables and pictures, with the values that tell it from another of the same name.
         method: the name of the outer loop, which decides the colour.
         game: the game without what belongs to its players, as text: groups with the same game minimise the same.
         runs: the runs in ascending order of their seeds.
@@ -121,7 +128,11 @@ def grouped(members: Sequence[Member]) -> list[Group]:
             alike.append([member])
         else:
             same.append(member)
-    groups = [_group(members) for members in itertools.chain(*by_config.values())]
+    groups = [
+        _group(runs, apart)
+        for alike in itertools.chain(*by_config.values())
+        for runs, apart in _with_one_run_per_seed(alike)
+    ]
     labels = distinct([(group.label, group.runs[0].folder) for group in groups])
     return [replace(group, label=label) for group, label in zip(groups, labels, strict=True)]
 
@@ -153,18 +164,40 @@ def as_text(config: Mapping[str, Any]) -> str:
     return json.dumps(config, sort_keys=True, default=repr)
 
 
-def _group(members: Sequence[Member]) -> Group:
+def _with_one_run_per_seed(members: Sequence[Member]) -> list[tuple[list[Member], dict[str, Any]]]:
+    """Members of one config, divided by the keys of ``_APART`` that differ between runs of the same seed.
+
+    Returns:
+        The members of each part, and the values by which it is told from the others.
+    """
+    values = [_at(_APART, flatten(member.config)) for member in members]
+    keys = {
+        key
+        for (one, first), (two, second) in itertools.combinations(zip(members, values, strict=True), 2)
+        if one.series.seed == two.series.seed
+        for key in first.keys() | second.keys()
+        if first.get(key) != second.get(key)
+    }
+    parts: dict[str, tuple[list[Member], dict[str, Any]]] = {}
+    for member, own in zip(members, values, strict=True):
+        apart = {key: own.get(key) for key in sorted(keys)}
+        parts.setdefault(as_text(apart), ([], apart))[0].append(member)
+    return list(parts.values())
+
+
+def _group(members: Sequence[Member], apart: Mapping[str, Any]) -> Group:
     members = sorted(members, key=lambda member: member.series.seed)
     runs = tuple(member.series for member in members)
     for one, two in itertools.pairwise(runs):
         if one.seed == two.seed:
             raise UserError(
-                f"{one.folder} and {two.folder}: have the same config and the same seed, {one.seed}; leave one out"
+                f"{one.folder} and {two.folder}: have the same seed, {one.seed}, and train the same by their configs; "
+                "leave one out"
             )
     config = members[0].config
     digest = next((member.digest for member in members if member.digest is not None), None)
-    label = _label(config, runs[0].folder)
-    return Group(label, _method(config), _game(config, runs), runs, _without_seed(config), digest)
+    label = " ".join([_label(config, runs[0].folder), *(f"{key}={shown(value)}" for key, value in apart.items())])
+    return Group(label, _method(config), _game(config, runs), runs, {**_without_seed(config), **apart}, digest)
 
 
 def run_folders(runs: Sequence[str | Path]) -> list[Path]:
@@ -190,11 +223,15 @@ def run_folders(runs: Sequence[str | Path]) -> list[Path]:
 
 def _without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a config that are the same in all runs of a group, by their keys."""
-    left_out = ("run.seed", "run.name", *CHANGEABLE)
+    flat = flatten(config)
+    left_out = _at(("run.seed", "run.name", *CHANGEABLE), flat)
+    return {key: leaf for key, leaf in flat.items() if key not in left_out}
+
+
+def _at(keys: Sequence[str], flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a flat config at some keys and inside of them."""
     return {
-        key: leaf
-        for key, leaf in flatten(config).items()
-        if not any(key == other or key.startswith(f"{other}.") for other in left_out)
+        key: leaf for key, leaf in flat.items() if any(key == other or key.startswith(f"{other}.") for other in keys)
     }
 
 

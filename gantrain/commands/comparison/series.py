@@ -21,6 +21,10 @@ _LARGEST = 1e150
 UNITS = {"gradients": "gradient evaluations", "kimg": "thousand samples", "step": "training steps"}
 
 
+class NoSuchCost(UserError):
+    """A run has no cost of the kind in which it was to be read, however long it is trained."""
+
+
 @dataclass(frozen=True)
 class Series:
     """The logged values of a run over its cost.
@@ -70,6 +74,7 @@ def read_series(folder: Path, seed: int, at: str) -> Series:
         at: the kind of cost, a key of ``UNITS``.
 
     Raises:
+        NoSuchCost: the run has no cost of this kind.
         UserError: the log is damaged or does not say its cost; or it is empty, and the run did not diverge.
     """
     diverged = read_divergence(folder) is not None
@@ -102,7 +107,7 @@ def read_series(folder: Path, seed: int, at: str) -> Series:
 
 def _cost(row: Mapping[str, float], at: str, folder: Path) -> float:
     if at == "kimg" and "kimg" not in row:
-        raise UserError(f"{folder}: a run without data sees no samples; compare at gradients or step")
+        raise NoSuchCost(f"{folder}: a run without data sees no samples; choose --at gradients or --at step")
     found = [v for name, v in row.items() if (name.startswith("gradients/") if at == "gradients" else name == at)]
     if not found or not all(map(math.isfinite, found)):
         raise UserError(

@@ -12,6 +12,11 @@ from gantrain.commands.comparison.series import UNITS
 from gantrain.utils.direction import Direction
 from gantrain.utils.statistics import Estimate
 
+# Steps of which one costs so many times as much as another are unequal: beyond what an unfinished outer step explains.
+_UNEQUAL = 1.1
+_SINGLE = (
+    "a single seed has no standard error and no interval: train two seeds at least, as with gantrain sweep --seeds 2"
+)
 _QUANTITIES = {
     "last": "differences",
     "best": "differences at each method's best value",
@@ -40,7 +45,9 @@ def groups_table(comparison: Comparison) -> str:
             cells = [f"{_mean(e[row])} {'*' if leaders[name] == row else ' '}" for name, e in columns.items()]
             rows.append([group.label, seeds(len(group.runs), diverged[row], comparison.ceiling), *cells])
         lines += ["", f"{metric} ({verdict(metric, better)})", *aligned(rows)]
-    return "\n".join([*lines, *(["", comparison.advice] if comparison.advice else [])])
+    single = [_SINGLE] if any(len(group.runs) == 1 for group in comparison.groups) else []
+    notes = [*single, *([comparison.advice] if comparison.advice else [])]
+    return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
 def grid_table(grid: Grid, confidence: float = 0.95) -> str:
@@ -119,15 +126,17 @@ def differences_table(
     lines = ["pairs: runs with the same seed, paired t test"]
     if any(each.difference is not None and not each.difference.paired for each in found):
         lines.append("a + b: runs of groups without common seeds, Welch's t test")
-    if correct == "holm":
-        count = number_of_tests(found)
+    count = number_of_tests(found)
+    if not count:
+        lines.append("no difference can be tested: an interval takes two pairs of seeds at least")
+    elif correct == "holm":
         each_one = next((each.confidence for each in found), confidence)
         lines.append(
             f"p adjusted by Holm for {count} comparisons; the intervals hold together with {100 * confidence:g} % "
             f"(Bonferroni: each with {100 * each_one:.4g} %)"
         )
-    elif len(found) > 1:
-        lines.append(f"{number_of_tests(found)} comparisons, not corrected for their number; see --correct holm")
+    elif count > 1:
+        lines.append(f"{count} comparisons, not corrected for their number; see --correct holm")
     return "\n\n".join([*blocks, "\n".join(lines)])
 
 
@@ -172,11 +181,19 @@ def verdict(metric: str, better: Direction | None) -> str:
 
 
 def _heading(comparison: Comparison) -> list[str]:
-    whole = " that did not diverge" if any(run.diverged for g in comparison.groups for run in g.runs) else ""
-    return [
+    runs = [run for group in comparison.groups for run in group.runs]
+    whole = " that did not diverge" if any(run.diverged for run in runs) else ""
+    lines = [
         f"at {comparison.cost:g} {UNITS[comparison.at]}, the most that all runs{whole} have reached "
         f"({comparison.limit}); interpolated between measurements"
     ]
+    costs = [run.step for run in runs if not run.diverged]
+    if max(costs) > _UNEQUAL * min(costs):
+        lines.append(
+            f"a training step costs {min(costs):.3g} to {max(costs):.3g} {UNITS[comparison.at]}, by the run; --at step "
+            "compares at equal steps"
+        )
+    return lines
 
 
 def _about_divergence(comparison: Comparison) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +58,35 @@ class Pictures:
     paths: Picture | None = None
     near: dict[str, Picture] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+
+def with_data_at(data: str, runs: Sequence[ReportedRun], trust: bool) -> set[Path]:
+    """The folders of those runs whose training data lie at a place.
+
+    Args:
+        data: the place at which the user says that they lie.
+        runs: the runs, at least one.
+        trust: as in :func:`pictures`.
+
+    Raises:
+        UserError: the data of none of the runs lie there; the error is that of the first run.
+    """
+    found, failures = set(), []
+    for run in runs:
+        try:
+            _read_data(run.folder, trust, data)
+        except UserError as error:
+            failures.append(error)
+        else:
+            found.add(run.folder)
+    if not found:
+        raise failures[0]
+    return found
+
+
+def _read_data(folder: Path, trust: bool, data: str) -> DataSet:
+    with offline():
+        return load(folder, trust=trust, data=data).data
 
 
 def pictures(

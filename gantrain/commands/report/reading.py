@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gantrain.commands.comparison.groups import Group, Member, data_digest, grouped
-from gantrain.commands.comparison.series import Series, read_series
+from gantrain.commands.comparison.series import NoSuchCost, Series, read_series
 from gantrain.config import yaml_files
 from gantrain.config.loading import resolved, validate
 from gantrain.config.sections import Run
@@ -111,7 +111,7 @@ def read_runs(folders: Sequence[Path], at: str | None = None, trust: bool = Fals
         trust: whether code outside gantrain is imported though the run was not trained here.
 
     Raises:
-        UserError: no run can be read, or two runs are the same.
+        UserError: no run can be read, two runs are the same, or a run has no cost of this kind.
     """
     found = _read(folders, at or "step", trust)
     return _read(folders, "gradients", trust) if at is None and len(found.groups) > 1 else found
@@ -127,6 +127,8 @@ def _read(folders: Sequence[Path], at: str, trust: bool) -> Reading:
     for folder in folders:
         try:
             member, run = _run(folder, at, trust)
+        except NoSuchCost:
+            raise
         except UserError as error:
             failures.append(one_line(error, folder.parent))
             continue
@@ -146,6 +148,8 @@ def _run(folder: Path, at: str, trust: bool) -> tuple[Member, ReportedRun]:
     series, note = Series(folder, seed, 0.0, {}), ""
     try:
         series = read_series(folder, seed, at)
+    except NoSuchCost:
+        raise
     except UserError as error:
         log = folder / METRICS
         empty = not log.exists() or log.is_file() and not log.stat().st_size

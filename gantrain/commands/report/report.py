@@ -20,7 +20,7 @@ from gantrain.commands.comparison.series import UNITS
 from gantrain.commands.report.config import configs
 from gantrain.commands.report.curves import POINTS, families, is_thinned
 from gantrain.commands.report.facts import facts, shared
-from gantrain.commands.report.pictures import Pictures, pictures
+from gantrain.commands.report.pictures import Pictures, pictures, with_data_at
 from gantrain.commands.report.plot import colour, dashes
 from gantrain.commands.report.quality import Table, tables
 from gantrain.commands.report.reading import Reading, ReportedRun, read_runs
@@ -61,8 +61,9 @@ def report_runs(
         data: where the training data lie now, if not where the config says.
 
     Raises:
-        UserError: there is no run, or none that can be read; two runs are the same; the file cannot be written, or
-            something else than a report lies there.
+        UserError: there is no run, or none that can be read; two runs are the same; a run has no cost of the kind
+            ``at``; ``data`` is not where the data of a pictured run lie; the file cannot be written, or something else
+            than a report lies there.
     """
     named = [shipped.find_run(run) for run in runs]
     folders = run_folders(named)
@@ -88,10 +89,12 @@ def page(reading: Reading, named: Sequence[Path], device: str, trust: bool, data
     facts_of = [facts(group.runs[0]) for group in reading.groups]
     place = find_device(device, "--device")
     several = len(reading.groups) > 1
+    size = _SEVERAL if several else _ONE
+    shown = [(group, group.pictured) for group in reading.groups[:_PICTURED]]
+    moved = set() if data is None else with_data_at(data, [run for _, run in shown], trust)
     with exact_arithmetic(place):
         pictured = [
-            (group, pictures(group.pictured, *(_SEVERAL if several else _ONE), place, trust, data))
-            for group in reading.groups[:_PICTURED]
+            (group, pictures(run, *size, place, trust, data if run.folder in moved else None)) for group, run in shown
         ]
     said = _said(reading)
     count = f"{len(reading.runs)} runs in {len(reading.groups)} groups"

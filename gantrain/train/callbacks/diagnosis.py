@@ -10,6 +10,7 @@ from torch import nn
 
 from gantrain.analysis.advice import Advice, advise
 from gantrain.analysis.diagnosis import Diagnosis, diagnose
+from gantrain.analysis.method import Method
 from gantrain.config.sections import Diagnose
 from gantrain.data.batch import Batches
 from gantrain.data.dataset import DataSet
@@ -35,6 +36,7 @@ class GameDiagnosis(Callback):
         batch_size: the number of samples in a batch.
         seed: the seed of the run.
         device: the device of the game.
+        method: how the run trains, which the advice is compared with; None (the default) if that is not known.
     """
 
     weights = "live"
@@ -48,8 +50,10 @@ class GameDiagnosis(Callback):
         batch_size: int,
         seed: int,
         device: torch.device | str = "cpu",
+        method: Method | None = None,
     ):
         self.section = section
+        self.method = method
         self.every = section.every
         self.game = game
         self.batches = Batches(data, batch_size, derive(seed, "diagnose"), device=device)
@@ -59,7 +63,7 @@ class GameDiagnosis(Callback):
         processes = Processes.launched()
         found = self.measure(processes=processes)
         if processes.rank == 0:
-            log(monitor, step, found, advise(found))
+            log(monitor, step, found, advise(found, self.method))
 
     def measure(self, there: Any = None, processes: Processes | None = None) -> Diagnosis:
         """The diagnosis of the game. Lazy penalties enter with their average over the steps.

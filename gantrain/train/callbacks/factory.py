@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gantrain.analysis.method import Method
 from gantrain.config.parts import Part, build, part_maker
 from gantrain.config.schema import Config, wrong_weights
 from gantrain.config.sections import Accuracy, Advice, Correlation, Diagnose, Evaluate, Pictures, Samples, Scalars
@@ -83,7 +84,8 @@ Maker = Callable[[Any, Config, Game, Any, "torch.device | str"], Callback | list
 
 
 def _diagnosis(section: Diagnose, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
-    return GameDiagnosis(game, data, section, config.data.batch_size, config.run.seed, device)
+    method = Method.of(config)
+    return GameDiagnosis(game, data, section, config.data.batch_size, config.run.seed, device, method)
 
 
 def _samples(section: Samples, config: Config, game: Game, data: DataSet, device: torch.device | str) -> Callback:
