@@ -12,6 +12,8 @@ for argument in "$@"; do
 done
 # The networks of the tests are small, and several processes share the machine.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# Each worker, and each process that tests start, would otherwise compile the package and the tests anew.
+unset PYTHONDONTWRITEBYTECODE
 # Twice as many as there are cores, for many tests wait for processes of their own. A -n among the arguments goes over it.
 workers=$(python -c 'import os; print(min(2 * len(os.sched_getaffinity(0)), 8))')
 

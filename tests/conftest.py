@@ -7,13 +7,10 @@ import random
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from forked import end_commands
-from tiny import DIGITS, RING, config_of
 
-from gantrain.compute.compiler_import import postpone_compiler
+# torch, gantrain and what imports them are imported below where they are needed: pytest's own process hands all tests
+# to its workers and would import them, for seconds, before it starts the first.
 
 # Shells let what they start in the background ignore Ctrl-C, and nohup the end of the connection; commands under test
 # would inherit that.
@@ -22,11 +19,15 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # One thread on every machine, in this process and those that tests start: sums depend on how many there are.
-if "OMP_NUM_THREADS" not in os.environ:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-# As the command line does: torch would import its compiler, which takes seconds, for the first optimizer.
-postpone_compiler()
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("dist", "no") == "no":  # a worker, or the only process
+        from gantrain.compute.compiler_import import postpone_compiler
+
+        # As the command line does: torch would import its compiler, which takes seconds, for the first optimizer.
+        postpone_compiler()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Every test and its fixtures draw the same numbers, whichever tests ran before."""
+    import numpy as np
+    import torch
+
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
@@ -53,15 +57,21 @@ def _state_of_these_tests_alone(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_running():
+    from forked import end_commands
+
     yield
     end_commands()
 
 
 @pytest.fixture
 def ring(tmp_path):
+    from tiny import RING, config_of
+
     return lambda *overrides: config_of(RING, tmp_path, *overrides)
 
 
 @pytest.fixture
 def digits(tmp_path):
+    from tiny import DIGITS, config_of
+
     return lambda *overrides: config_of(DIGITS, tmp_path, *overrides)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import few
 
 from gantrain.commands.solve import solve_config
 from gantrain.config.loading import load_solve
@@ -160,7 +161,8 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize("case", SHOWN)
+# By default each as it is shipped, and one with another loop; the long tests have the others with other settings.
+@pytest.mark.parametrize("case", few(SHOWN, *FIELDS, "bilinear gda"))
 def test_the_table_is_the_method_written_by_hand_and_shows_what_the_comment_says(tmp_path, case):
     name, overrides, by_hand, solution, (low, high) = SHOWN[case]
     (line, where), table = solved(tmp_path / "out", name, *overrides)

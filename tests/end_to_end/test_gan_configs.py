@@ -33,8 +33,8 @@ TABLE = {
     "la_extra_adam": (2, "adam", "extragradient", "lookahead"),
     "la_extra_adam_plus": (2, "adam", "extragradient_plus", "lookahead"),
 }
-# Those of which the default trials train another with the same loop or the same optimizer.
-SLOW = ("gda", "eg", "eg_plus", "la_eg", "la_eg_plus", "extra_adam", "la_adam", "la_extra_adam", "cnn")
+# Those of which the default trials train another with the same loop, the same optimizer or the same networks.
+SLOW = ("gda", "eg", "eg_plus", "la_eg", "la_eg_plus", "extra_adam", "la_adam", "la_extra_adam", "cnn", "stylegan2")
 # Of the other papers' folders, what the default trials train.
 KEPT = ("dcgan_wgan_gp_optimistic_adam", "nla_alt_gan")
 

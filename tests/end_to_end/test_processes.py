@@ -63,7 +63,7 @@ RUNS = {
         "game.discriminator.model={name: stylegan2, width: 4}",
     ),
 }
-STEPS = 10
+STEPS = 6
 # Evaluations of the operator in these steps: alternating players are evaluated one after the other.
 EVALUATIONS = dict.fromkeys(("gda_no_norm", "lookahead_no_norm", "adam"), 2 * STEPS)
 

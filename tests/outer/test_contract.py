@@ -104,6 +104,7 @@ class TestCEGPlus(OuterContract):
         return CEGPlus()
 
 
+@pytest.mark.slow
 class TestAdaptiveCEGPlus(OuterContract):
     copies = 3.5  # and the products of one tensor
     gradients = 2
@@ -162,6 +163,7 @@ class TestLookahead(OuterContract):
         return Lookahead(inner_steps=3)
 
 
+@pytest.mark.slow
 class TestLookaheadOverExtragradient(OuterContract):
     copies = 2
     gradients, cycle = 2, 3

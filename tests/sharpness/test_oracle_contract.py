@@ -14,6 +14,7 @@ class TestSAM(OracleContract):
         return SAM(rho=0.0)
 
 
+@pytest.mark.slow
 class TestSAMOverAllProcesses(OracleContract):
     copies = 1
 
@@ -139,6 +140,7 @@ class TestBiSAMTanh(OracleContract):
         return SAM(rho=0.0, climb="tanh")
 
 
+@pytest.mark.slow
 class TestBiSAMLog(OracleContract):
     copies = 1
 
@@ -149,6 +151,7 @@ class TestBiSAMLog(OracleContract):
         return SAM(rho=0.0, climb="log", mu=1.0)
 
 
+@pytest.mark.slow
 class TestSAMPa0(OracleContract):
     copies = 2
     first = 1

@@ -67,7 +67,6 @@ def test_each_budget_ends_the_run_at_the_first_step_that_uses_it_up(ring, outer,
 
 AMOUNTS = (
     "log.every={kimg: 0.2}",
-    "samples.every={gradients: 5}",
     "checkpoint.every={kimg: 0.3}",
     "checkpoint.keep=20",
 )
@@ -87,8 +86,8 @@ def multiples(steps: int, per_step: float, interval: float) -> list[int]:
         (RAPP, 4, 4),
     ],
 )
-def test_what_is_due_is_due_when_the_clock_passes_a_multiple(ring, outer, gradients, draws):
-    folder = train(ring(outer, *AMOUNTS, "run.steps=15"))
+def test_what_is_due_is_due_when_the_clock_passes_a_multiple(digits, outer, gradients, draws):
+    folder = train(digits(outer, *AMOUNTS, "samples.every={gradients: 5}", "run.steps=15"))
     logged = [row for row in rows(folder) if "kimg" in row]
     assert [row["step"] for row in logged] == multiples(15, 32 * draws, 200)
     assert all("loss/generator" in row for row in logged)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from scipy import stats
+import scipy  # whose stats, a second of imports, come with their first use: every worker imports this file
 
 from gantrain.errors import UserError
 from gantrain.utils.statistics import (
@@ -27,7 +27,7 @@ def test_a_mean_and_its_interval_by_hand():
     assert (estimate.mean, estimate.count) == (3.0, 3) and estimate.error == pytest.approx(math.sqrt(7 / 3))
     half = 4.302653 * math.sqrt(7 / 3)
     assert estimate.interval() == pytest.approx((3 - half, 3 + half))
-    assert estimate.interval(0.8) == pytest.approx(stats.t.interval(0.8, 2, 3.0, estimate.error))
+    assert estimate.interval(0.8) == pytest.approx(scipy.stats.t.interval(0.8, 2, 3.0, estimate.error))
     assert str(estimate) == "3 ± 1.5" and str(Estimate.of([4.25])) == "4.25"
     assert all(map(math.isnan, Estimate.of([4.25]).interval())) and Estimate.of([]).count == 0
     with pytest.raises(UserError, match="confidence: expected a number between 0 and 1, such as 0.95; got 95"):
@@ -39,7 +39,7 @@ def test_paired_differences_by_hand_and_as_scipy():
     found = paired(one, other)
     # The differences are 1, 2 and 3: mean 2, s = 1.
     assert found.mean == 2 and found.error == pytest.approx(1 / math.sqrt(3)) and found.counts == (3, 3)
-    assert found.p == pytest.approx(stats.ttest_rel([5, 7, 9], [4, 5, 6]).pvalue)
+    assert found.p == pytest.approx(scipy.stats.ttest_rel([5, 7, 9], [4, 5, 6]).pvalue)
     half = 4.302653 / math.sqrt(3)
     assert found.interval() == pytest.approx((2 - half, 2 + half))
 
@@ -63,7 +63,7 @@ def test_differences_that_have_no_error_or_an_error_of_zero():
 
 def test_welch_as_scipy():
     one, other = [1.0, 2.0, 6.0, 3.0], [4.0, 9.0, 12.0]
-    found, theirs = welch(one, other), stats.ttest_ind(one, other, equal_var=False)
+    found, theirs = welch(one, other), scipy.stats.ttest_ind(one, other, equal_var=False)
     assert (found.p, found.degrees) == pytest.approx((theirs.pvalue, theirs.df))
     interval = theirs.confidence_interval(0.9)
     assert found.interval(0.9) == pytest.approx((interval.low, interval.high))
@@ -101,7 +101,7 @@ def test_shares_and_wilsons_interval():
     values = [7.0, 8.0, 9.0, None, math.nan, -math.inf]
     assert share_below(values, 8.0) == Share(1, 6) and share_below(values, 8.0, "higher") == Share(1, 6)
     for count, total in ((0, 5), (3, 5), (5, 5), (7, 15)):
-        theirs = stats.binomtest(count, total).proportion_ci(0.9, "wilson")
+        theirs = scipy.stats.binomtest(count, total).proportion_ci(0.9, "wilson")
         assert Share(count, total).interval(0.9) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
     assert Share(0, 0).interval() == (0, 1) and str(Share(1, 3)) == "1 of 3"
 
