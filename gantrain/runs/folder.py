@@ -230,7 +230,7 @@ def no_run(run: str | Path) -> UserError:
     if inside:
         count = "1 run" if len(inside) == 1 else f"{len(inside)} runs"
         return UserError(
-            f"{run}: is a folder of {count}, and expected is one run; name it, as in {inside[0]} (gantrain list "
+            f"{run}: is a folder of {count}; expected one run, such as {inside[0]} (gantrain list "
             f"{inside[0].parent} shows all)"
         )
     nothing = f": {nothing_at(run)}" if is_missing(Path(run)) else ""

@@ -110,7 +110,7 @@ def test_the_command_begins_in_plain_words_and_leaves_a_picture(finished):
             ["nowhere"],
             "nowhere: no run here: there is nothing at nowhere in .*; expected a folder with .*",
         ),
-        (["SWEEP"], ".*: is a folder of 1 run, and expected is one run; name it, as in .*"),
+        (["SWEEP"], ".*: is a folder of 1 run; expected one run, such as .*"),
         (["RUN", "--step", "77"], r".*: no whole checkpoint of step 77; there are \[3, 6\]"),
         (["RUN", "--to", "6"], "--to: expected a step after 6, that of the checkpoint, got 6"),
         (["RUN", "--step", "3", "--to", "5"], r".*: no whole checkpoint of step 5; there are \[3, 6\]"),

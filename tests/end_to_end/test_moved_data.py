@@ -136,7 +136,7 @@ def test_moved_data_are_named_on_the_command_line(project, tmp_path):
         diagnose_run(str(run), batches=1, eigenvalues=1, data=photographs)
     with pytest.raises(UserError, match=f"^data: {changed}"):
         train(load(project / "configs" / "c.yaml", [there, "run.steps=4"], data=photographs), resume=True)
-    with pytest.raises(UserError, match=f"nothing at qqq in {tmp_path}; {MOVED}"):
+    with pytest.raises(UserError, match=f"^--data: there is nothing at qqq in {tmp_path}; say where the training data"):
         diagnose_run(str(run), data="../qqq")
 
 

@@ -168,7 +168,7 @@ def test_opening_what_is_no_run(tmp_path, config):
         with pytest.raises(UserError) as error:
             open_run(tmp_path)
         assert str(error.value) == (
-            f"{tmp_path}: is a folder of {runs}, and expected is one run; name it, as in {tmp_path}/outer=gda,seed=1 "
+            f"{tmp_path}: is a folder of {runs}; expected one run, such as {tmp_path}/outer=gda,seed=1 "
             f"(gantrain list {tmp_path} shows all)"
         )
 
