@@ -86,6 +86,8 @@ def sample_run(
     if features is not None and neighbours is None:
         raise UserError("--features: are those in which neighbours are looked for; add --neighbours")
     number = (NUMBER if interpolate is None else ENDS) if number is None else number
+    if interpolate is not None and number < 2:
+        raise UserError(f"--number: --interpolate connects samples, so that it needs at least 2, got {number}")
     place = find_device(device, "--device")
     cpu = "" if place.type == "cpu" else ", or --device cpu"
     with (

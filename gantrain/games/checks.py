@@ -62,6 +62,8 @@ def require_classes(spec: DataSpec, game: str) -> None:
 def require_augmented(value: Any, samples: Tensor, key: str, part: Any) -> Tensor:
     """What an augmentation made of samples, if it is of the same shape and device, and of the same kind of numbers.
 
+    Numbers of another precision, as convolutions give them in bf16, get that of the samples.
+
     Raises:
         UserError: it is something else, or it does not depend on samples that are differentiated.
     """
@@ -76,7 +78,7 @@ def require_augmented(value: Any, samples: Tensor, key: str, part: Any) -> Tenso
             f"{key}: {name_of(part)}: expected samples that can be differentiated in those it was given, since a "
             "generator learns through them; do without detach, no_grad and numpy"
         )
-    return value
+    return value.to(samples.dtype)
 
 
 def require_scalar(value: Any, like: Tensor, key: str, part: Any, method: str = "") -> Tensor:

@@ -80,6 +80,7 @@ class EMA:
 
     Attributes:
         module: the averaged copy, in evaluation mode and without gradients.
+        source: the network that is averaged.
         updates: the number of updates that count.
         decay, half_life_kimg, ramp: the settings; they are read at each update.
 
@@ -135,6 +136,7 @@ class EMA:
         self.name = name
         self.updates = 0
         self._images = 0  # since the last outer iterate
+        self.source = module
         self.module = copied(module).requires_grad_(False).eval()
         self._own, self._source = _divided(self.module), _divided(module)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from gantrain.config.types import Draws, Order
+from gantrain.config.types import Draws, Order, shown
 from gantrain.config.user_code import UserCode, described, is_users, name_of
 from gantrain.errors import Diverged, UserError
 from gantrain.games.base import Gradient
@@ -92,9 +92,16 @@ class Field:
             self.advance(turn, anchor, resolve)
 
     def turns(self, order: Order | None = None, learners: Sequence[Learner] | None = None) -> list[list[Learner]]:
-        """The learners that move together, one group after the other; the arguments are those of :meth:`move`."""
+        """The learners that move together, one group after the other; the arguments are those of :meth:`move`.
+
+        Raises:
+            UserError: there is no such order.
+        """
         movers = self.learners if learners is None else list(learners)
-        return [movers] if (order or self.order) == "simultaneous" else [[mover] for mover in movers]
+        order = order or self.order
+        if order not in get_args(Order):
+            raise UserError(f"outer: order: expected {' or '.join(get_args(Order))}, got {shown(order)}")
+        return [movers] if order == "simultaneous" else [[mover] for mover in movers]
 
     def evaluate(
         self, draw: int, learners: Sequence[Learner], anchor: Anchor | None = None, auxiliary: bool = False

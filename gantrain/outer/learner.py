@@ -36,7 +36,8 @@ class Learner:
         evaluated: the number of gradients since then; 0 if none is clipped.
 
     Raises:
-        UserError: the optimizer's step needs a closure, or the oracle does not fit the player or the optimizer.
+        UserError: the optimizer's step needs a closure, or its trainable parameters are not the player's; or the oracle
+            does not fit the player or the optimizer.
 
     Examples:
         >>> import torch
@@ -54,12 +55,14 @@ class Learner:
         constraint: Resolvent | None = None,
         clip: float | None = None,
     ):
-        arguments = inspect.signature(optimizer.step).parameters.values()
+        # Of the class: a scheduler of torch puts a function of its own in the place of the optimizer's step.
+        _, *arguments = inspect.signature(type(optimizer).step).parameters.values()
         if any(a.default is a.empty and a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD) for a in arguments):
             raise UserError(
                 f"game.{player.name}.optimizer: {name_of(optimizer)}.step needs an argument, such as a closure, and "
                 "gradients are taken before it is called; expected step() without arguments"
             )
+        _require_own_parameters(player, optimizer)
         self.name = player.name
         self.player = player
         self.parameters = player.parameters
@@ -103,6 +106,18 @@ class Learner:
         """The learning rate of each parameter; parameter groups may have different ones."""
         rates = {id(p): float(group["lr"]) for group in self.optimizer.param_groups for p in group["params"]}
         return [rates[id(p)] for p in self.parameters]
+
+
+def _require_own_parameters(player: Player, optimizer: Optimizer) -> None:
+    """Refuse an optimizer that does not hold exactly the player's trainable parameters."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"] if p.requires_grad}
+    own = {id(p) for p in player.parameters}
+    if held != own:
+        raise UserError(
+            f"game.{player.name}.optimizer: {name_of(optimizer)} lacks {len(own - held)} of the player's {len(own)} "
+            f"trainable parameters, and has {len(held - own)} others; expected exactly the player's, as in "
+            f"{type(optimizer).__name__}(player.parameters)"
+        )
 
 
 @contextmanager

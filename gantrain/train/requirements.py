@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from torch.optim.lr_scheduler import LRScheduler
+
+from gantrain.config.base import one_of
 from gantrain.config.clock import in_images
 from gantrain.config.schema import wrong_weights
 from gantrain.config.types import Interval
@@ -42,6 +45,24 @@ def require_players(game: Game, learners: Sequence[Learner]) -> None:
             )
 
 
+def require_schedulers(schedulers: Mapping[str, LRScheduler], learners: Sequence[Learner]) -> None:
+    """Refuse schedulers that are not given by player, each with the player's own optimizer."""
+    if not isinstance(schedulers, Mapping):
+        raise UserError(
+            f"schedulers: expected a mapping from players to schedulers, {{'{learners[0].name}': scheduler}}; got "
+            f"{described(schedulers)}"
+        )
+    optimizers = {learner.name: learner.optimizer for learner in learners}
+    for name, scheduler in schedulers.items():
+        if name not in optimizers:
+            raise UserError(f"schedulers: no player is called {name!r}; expected {one_of(optimizers)}")
+        if getattr(scheduler, "optimizer", None) is not optimizers[name]:
+            raise UserError(
+                f"schedulers: that of {name}, a {type(scheduler).__name__}, does not belong to the player's optimizer; "
+                "expected a torch.optim.lr_scheduler.LRScheduler of the optimizer that its learner has"
+            )
+
+
 def require_joint_ascent(learner: Learner) -> None:
     """Refuse an oracle that climbs each process' own gradient: the gradient of a sharded network is the mean."""
     oracle = learner.oracle
@@ -53,10 +74,16 @@ def require_joint_ascent(learner: Learner) -> None:
         )
 
 
-def require_averages(averages: Mapping[str, EMA], outer: Outer, batches: Batches) -> None:
-    """Refuse averages that a run with this loop and these batches cannot keep."""
+def require_averages(averages: Mapping[str, EMA], game: Game, outer: Outer, batches: Batches) -> None:
+    """Refuse averages that a run of this game with this loop and these batches cannot keep."""
+    evaluated = set(game.evaluated_network.parameters())
     for average in averages.values():
         key = "ema" if len(averages) == 1 else f"ema: {average.name}"
+        if set(average.source.parameters()) != evaluated:
+            raise UserError(
+                f"{key}: averages a {type(average.source).__name__} that is not the game's evaluated network; expected "
+                "gt.EMA(game.evaluated_network, …)"
+            )
         if average.of == "anchor" and not outer.has_anchor:
             raise UserError(
                 f"{key}: of: anchor: the outer loop {type(outer).__name__} has no anchor; use of: live, or a "

@@ -83,6 +83,7 @@ from gantrain.train.requirements import (
     require_joint_ascent,
     require_kind,
     require_players,
+    require_schedulers,
     require_weights,
 )
 from gantrain.train.resuming import best_result, newest_checkpoint, nothing_to_resume, undone_work
@@ -185,6 +186,7 @@ class Trainer(Loop):
         self.learners = list(learners)
         self.outer = outer
         self.batches = batches
+        require_schedulers(schedulers or {}, learners)
         self.schedulers = dict(schedulers or {})
         self.initial = dict(initial)
         self.initial_distance = InitialDistance(self.learners) if self.log_settings.initial_distance else None
@@ -221,7 +223,7 @@ class Trainer(Loop):
         if run.kimg is not None and batches.spec.empty:
             raise UserError("run.kimg: the game sees no samples; use run.steps or run.gradients")
         outer.require(self.field)
-        require_averages(self.averages, outer, batches)
+        require_averages(self.averages, game, outer, batches)
         require_intervals(self._intervals(), batches)
         require_weights(self.callbacks, self.averages)
         steps = steps_within(run, outer, self.learners, batches.batch_size) if self.schedulers else 0

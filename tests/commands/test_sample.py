@@ -235,6 +235,7 @@ def test_neighbours_in_files_are_named(tmp_path):
         ({"features": "inception"}, "^--features: are those in which neighbours are looked for; add --neighbours$"),
         ({"gif": "{out}", "interpolate": 3}, "^--gif: .*out.png is the name of another file"),
         ({"neighbours": 10**6}, "^neighbours: expected from 1 to 1"),
+        ({"interpolate": 3, "number": 1}, "^--number: --interpolate connects samples, .* at least 2, got 1"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::gantrain.errors.Notice")
@@ -242,7 +243,7 @@ def test_options_that_do_not_fit_write_nothing(run, tmp_path, options, message):
     out = str(tmp_path / "out.png")
     options = {key: value.format(out=out) if isinstance(value, str) else value for key, value in options.items()}
     with pytest.raises(UserError, match=message) as error:
-        sample_run(str(run), 2, 0, None, None, out, False, **options)
+        sample_run(str(run), options.pop("number", 2), 0, None, None, out, False, **options)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 

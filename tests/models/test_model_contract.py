@@ -305,6 +305,28 @@ class TestMLPPerturber(PerturberContract):
         return models.MLPPerturber(self.spec, width=8)
 
 
+class Remembering(models.MLPDiscriminator):
+    """Its logits depend on other samples by a buffer alone, of which no gradient tells."""
+
+    def __init__(self, spec):
+        super().__init__(spec, width=8)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x, y=None):
+        if self.training:
+            self.mean.lerp_(x.mean().detach(), 0.1)
+        return super().forward(x, y) - self.mean
+
+
+def test_a_dependence_by_a_buffer_breaks_the_contract():
+    contract = TestMLPDiscriminator()
+    contract.make = lambda: Remembering(contract.spec.unconditional())
+    with pytest.raises(AssertionError):
+        contract.test_training_couples_samples_only_where_it_says_so()
+    contract.couples_samples = True
+    contract.test_training_couples_samples_only_where_it_says_so()
+
+
 def test_every_network_of_ours_keeps_its_contract():
     contracts = {"generator": GeneratorContract, "discriminator": DiscriminatorContract}
     for role, contract in (contracts | {"classifier": ClassifierContract, "perturber": PerturberContract}).items():

@@ -142,6 +142,67 @@ def test_what_is_no_part_of_a_trainer_is_named(wrong, message):
         gt.Trainer(**parts | wrong)
 
 
+def test_an_optimizer_of_other_parameters_than_the_players_is_refused():
+    first, second = Regression().players.values()
+    for parameters, message in (
+        (second.parameters, "lacks 2 of the player's 2 trainable parameters, and has 2 others; expected exactly"),
+        ([*first.parameters, *second.parameters], "lacks 0 of the player's 2 trainable parameters, and has 2 others"),
+        (first.parameters[:1], "lacks 1 of the player's 2 trainable parameters, and has 0 others"),
+    ):
+        with pytest.raises(UserError, match=f"^game.first.optimizer: SGD {message}"):
+            gt.Learner(first, torch.optim.SGD(parameters, 0.1))
+
+
+def test_a_learner_may_be_built_after_its_scheduler():
+    player = Regression().players["first"]
+    optimizer = torch.optim.Adam(player.parameters, lr=0.1)
+    torch.optim.lr_scheduler.StepLR(optimizer, 2)
+    assert gt.Learner(player, optimizer).step_size == 0.1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            lambda s: [s["first"]],
+            "expected a mapping from players to schedulers, {'first': .*}; got a list of 1",
+        ),
+        (lambda s: {"third": s["first"]}, "no player is called 'third'; expected one of first, second"),
+        (lambda s: {"second": s["first"]}, "that of second, a StepLR, does not belong to the player's optimizer"),
+        (lambda s: {"first": 3}, "that of first, a int, does not belong to the player's optimizer"),
+    ],
+)
+def test_schedulers_are_given_by_player_and_belong_to_its_optimizer(given, message):
+    game = Regression()
+    learners = [gt.Learner(p, torch.optim.SGD(p.parameters, 0.1)) for p in game.players.values()]
+    schedulers = {each.name: torch.optim.lr_scheduler.StepLR(each.optimizer, 2) for each in learners}
+    batches = gt.data.Batches(gt.data.Digits(), 32, 0)
+    with pytest.raises(UserError, match=f"^schedulers: {message}"):
+        gt.Trainer(game, learners, gt.outer.GDA(), batches, gt.Run(name="mine", steps=1), schedulers=given(schedulers))
+
+
+def test_an_average_of_another_network_is_refused():
+    game = Regression()
+    learners = [gt.Learner(p, torch.optim.SGD(p.parameters, 0.1)) for p in game.players.values()]
+    batches, other = gt.data.Batches(gt.data.Digits(), 32, 0), torch.nn.Linear(64, 10)
+    with pytest.raises(UserError, match="^ema: averages a Linear that is not the game's evaluated network"):
+        gt.Trainer(game, learners, gt.outer.GDA(), batches, gt.Run(name="mine", steps=1), ema=gt.EMA(other, decay=0.5))
+
+
+class Misspelt(gt.outer.GDA):
+    def step(self, field):
+        field.move(field.draw(), "simultanious")
+        return True
+
+
+def test_an_order_that_there_is_not_is_refused(tmp_path):
+    game = Regression()
+    learners = [gt.Learner(p, torch.optim.SGD(p.parameters, 0.1)) for p in game.players.values()]
+    batches = gt.data.Batches(gt.data.Digits(), 32, 0)
+    with pytest.raises(UserError, match="order: expected simultaneous or alternating, got 'simultanious'"):
+        gt.Trainer(game, learners, Misspelt(), batches, gt.Run(name="mine", steps=1, folder=str(tmp_path))).fit()
+
+
 class ByImages(Looks):
     every = {"kimg": 1}
 

@@ -83,12 +83,13 @@ class Text(TokenSet):
                 if not isinstance(value, str):
                     raise UserError(f"{path}:{line}: expected text, got {shown(value)}")
         self.classes: tuple[str, ...] = ()
+        self.class_names: tuple[str, ...] = ()
         if numeric:
             if label_noise:
                 raise UserError("data.label_noise: labels that are numbers have no random class; set it to 0")
             labels = torch.tensor([number(f"{path}:{line}", row[1]) for line, row in rows])
         else:
-            self.classes = _classes(train, rows if path == train else tables.read(train, columns), 1)
+            self.classes = self.class_names = _classes(train, rows if path == train else tables.read(train, columns), 1)
             labels = torch.tensor([self._class(train, path, line, row[1]) for line, row in rows])
         texts, pairs = [row[0] for _, row in rows], [text for _, row in rows for text in row[2:]]
         tokens = tokens_of(tokenizer, texts, pairs, max_length, lambda i: f"{path}:{rows[i][0]}")

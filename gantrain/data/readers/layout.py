@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 from gantrain.data.readers.images import SUFFIXES
 from gantrain.data.readers.selection import image_path_parts
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 
 _PARTS = {
     "train": "train",
@@ -29,7 +30,8 @@ class Layout:
 
     1. Hidden files, those of operating systems, and files whose names do not end like an image's are left out.
     2. A folder that contains all files is passed through, unless its name is that of a part or it holds images itself.
-    3. If all folders then have the name of a part, they are the parts; otherwise all files are the training part.
+    3. If all folders then have the name of a part, they are the parts. Otherwise all files are the training part, and a
+       folder with the name of a part is a class, of which a line tells.
     4. Within the parts the outermost folders are the classes, numbered in the order of their names over all parts.
 
     Args:
@@ -40,7 +42,7 @@ class Layout:
         classes: the names of the classes in order; empty where images lie in no folder.
 
     Raises:
-        UserError: there is no image, or images lie beside class folders.
+        UserError: there is no image, images lie beside class folders, or other folders lie beside several parts.
     """
 
     def __init__(self, names: Iterable[str], where: str):
@@ -53,7 +55,10 @@ class Layout:
                 break
             places = {name: place[1:] for name, place in places.items()}
 
+        outermost = sorted({place[0] for place in places.values() if len(place) > 1})
         divided = all(len(place) > 1 and split_named(place[0]) for place in places.values())
+        if not divided:
+            _require_classes(outermost, where)
         self._parts: dict[str, dict[str, tuple[str, ...]]] = {}
         for name, place in places.items():
             part = split_named(place[0]) if divided else None
@@ -85,3 +90,21 @@ class Layout:
         number = {name: i for i, name in enumerate(self.classes)}
         ordered = sorted(self._parts[part].items(), key=lambda item: item[1])
         return {name: number[place[0]] if self.classes else None for name, place in ordered}
+
+
+def _require_classes(folders: list[str], where: str) -> None:
+    """Refuse folders of which some are parts and others are not; a single one may be a class, such as trains."""
+    parts = [folder for folder in folders if split_named(folder)]
+    others = [folder for folder in folders if not split_named(folder)]
+    if len({split_named(part) for part in parts}) > 1 and others:
+        raise UserError(
+            f"data.path: the folder {others[0]} lies beside the parts {', '.join(parts)} in {where}; expected parts "
+            "alone, with the class folders in them, or class folders alone"
+        )
+    if parts and others:
+        warnings.warn(
+            f"data: the folder {parts[0]} in {where} is taken for a class, since it lies beside {others[0]}; for a "
+            "part of the data put the class folders into folders train and test",
+            Notice,
+            stacklevel=4,
+        )

@@ -10,8 +10,10 @@ import torch
 from later import later_or_skip
 
 from gantrain.config.parts import build
+from gantrain.data import Batches
 from gantrain.data.datasets.text import Text
 from gantrain.errors import UserError
+from gantrain.runs.data_record import DataForm
 
 later_or_skip("transformers")
 
@@ -80,6 +82,7 @@ def test_pairs_carry_which_text_each_token_belongs_to(tmp_path, tokenizer):
 def test_classes_are_sorted_as_numbers_or_as_text(tmp_path, tokenizer, labels, classes):
     data = Text(file(tmp_path, rows(*labels)), tokenizer)
     assert data.classes == classes and data.spec.classes == len(classes)
+    assert Batches(data, 2, 0).class_names == DataForm.of(data).class_names == classes
     assert [classes[i] for i in data.labels] == [str(label) for label in labels]
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from gantrain.data.readers.layout import Layout
-from gantrain.errors import UserError
+from gantrain.errors import Notice, UserError
 
 
 def parts(*names):
@@ -46,9 +46,19 @@ def test_a_part_alone_is_that_part_with_or_without_classes():
     assert parts("Testing/1.png") == ((), {"test": {"Testing/1.png": None}})
 
 
-def test_a_class_may_be_called_like_a_part():
-    classes, _ = parts("train/1.png", "car/1.png", "plane/1.png")
+def test_a_class_may_be_called_like_a_part_and_a_line_says_so():
+    with pytest.warns(
+        Notice, match="the folder train in here is taken for a class, since it lies beside car; for a part"
+    ):
+        classes, _ = parts("train/1.png", "car/1.png", "plane/1.png")
     assert classes == ("car", "plane", "train")
+
+
+@pytest.mark.parametrize("other", ["extra/1.png", "extra/cat/1.png"])
+def test_other_folders_beside_several_parts_are_refused(other):
+    message = "^data.path: the folder extra lies beside the parts test, train in here; expected parts alone"
+    with pytest.raises(UserError, match=message):
+        Layout(["train/cat/1.png", "train/dog/1.png", "test/cat/1.png", other], "here")
 
 
 def test_deeper_folders_belong_to_the_class_around_them():
