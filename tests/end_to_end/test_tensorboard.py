@@ -165,7 +165,10 @@ def test_the_custom_charts_show_one_scalar_each(server):
 @pytest.mark.parametrize(
     ("config", "settings"),
     [
-        ("quickstart", (MEASURED, "evaluate.weights=[ema, live]", "evaluate.infinity=true", "evaluate.samples=300")),
+        (
+            "quickstart",
+            (MEASURED.replace("64", "300"), "evaluate.weights=[ema, live]", "evaluate.infinity=true"),
+        ),
         ("adversarial/digits", ("evaluate.every=2",)),
         ("games/cournot", ("scalars.every=2",)),
     ],
