@@ -12,7 +12,8 @@ from typing import Any
 from gantrain.config.paths import nothing_at
 from gantrain.config.shipped import RUNS, is_missing
 from gantrain.errors import UserError
-from gantrain.runs.summary import Summary, as_plain, is_run_of_any_kind, summarise
+from gantrain.runs.folder import is_run_of_any_kind
+from gantrain.runs.summary import Summary, as_plain, summarise
 from gantrain.utils.json_text import json_text
 
 _HEADS = ("run", "state", "step", "best", "last", "time", "changed")

@@ -24,11 +24,11 @@ def require_agreement(processes: Processes, device: torch.device) -> None:
         UserError: the versions differ, or two processes have the same GPU, or the same local rank on one host.
     """
     processes.compare_with_first(_software, require_same_software)
-    places, gpus = processes.gather(_local_rank()), processes.gather(_gpu(device))
+    found = processes.gather((_local_rank(), _gpu(device)))
     with processes.raise_on_all():
         if processes.rank == 0:
-            require_own_local_ranks(places)
-            require_own_gpus(gpus)
+            require_own_local_ranks([place for place, _ in found])
+            require_own_gpus([gpu for _, gpu in found])
 
 
 def require_same_software(here: dict[str, str], first: dict[str, str]) -> None:

@@ -23,7 +23,6 @@ from gantrain.runs.folder import (
     is_being_deleted,
     other_config,
 )
-from gantrain.runs.folder import is_run_of_any_kind as is_run_of_any_kind
 from gantrain.runs.last_rows import METRICS, LastRows
 
 State = Literal["running", "running?", "finished", "diverged", "stopped", "not saved", "being deleted", "damaged"]
